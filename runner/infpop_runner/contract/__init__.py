@@ -1,0 +1,70 @@
+"""The contract between the side that decides and the side that measures.
+
+`RunSpec` goes in, `RunResult` comes out, both as JSON. This is the only part of the runner that the operator imports,
+so it holds values and their checks and nothing else: no I/O, no clock, no engine.
+
+Compatibility: a field is added with a default, never renamed or removed; results are read with unknown keys ignored,
+so that an older operator reads a newer runner's result and the reverse (golden files in `tests/contract/golden`).
+"""
+
+from infpop_runner.contract.message import MESSAGE_LIMIT_BYTES, decode_result, encode_message
+from infpop_runner.contract.result import (
+    Broken,
+    BrokenReason,
+    Infeasible,
+    InfeasibleReason,
+    Invalid,
+    InvalidReason,
+    Measured,
+    ModelFacts,
+    Provenance,
+    RunResult,
+    TrialResult,
+)
+from infpop_runner.contract.spec import (
+    BuiltinSource,
+    EngineSpec,
+    FileSource,
+    FormulaLandscape,
+    HuggingFaceSource,
+    MeasurementSpec,
+    ModelSpec,
+    RecordedLandscape,
+    RunSpec,
+    SimulationSpec,
+    SyntheticSource,
+    TrialSpec,
+    WorkloadSource,
+    WorkloadSpec,
+)
+
+__all__ = [
+    "MESSAGE_LIMIT_BYTES",
+    "Broken",
+    "BrokenReason",
+    "BuiltinSource",
+    "EngineSpec",
+    "FileSource",
+    "FormulaLandscape",
+    "HuggingFaceSource",
+    "Infeasible",
+    "InfeasibleReason",
+    "Invalid",
+    "InvalidReason",
+    "Measured",
+    "MeasurementSpec",
+    "ModelFacts",
+    "ModelSpec",
+    "Provenance",
+    "RecordedLandscape",
+    "RunResult",
+    "RunSpec",
+    "SimulationSpec",
+    "SyntheticSource",
+    "TrialResult",
+    "TrialSpec",
+    "WorkloadSource",
+    "WorkloadSpec",
+    "decode_result",
+    "encode_message",
+]

@@ -1,0 +1,52 @@
+"""JSON text of a `RunResult`, cut so that it fits a container's termination message and is still valid JSON.
+
+Kubernetes keeps 4,096 bytes of a termination message and cuts the rest without looking (kubernetes.io, "Customizing the
+termination message"). Numbers and reasons are never cut; prose and host facts go first.
+"""
+
+from collections.abc import Callable, Iterator
+
+from infpop_runner.contract.result import Broken, Measured, RunResult, TrialResult
+
+MESSAGE_LIMIT_BYTES = 4096
+
+
+def decode_result(text: str) -> RunResult:
+    """Return the result that `text` holds.
+
+    Raises:
+        pydantic.ValidationError: it is not JSON, or not a result of a known contract version.
+    """
+    return RunResult.model_validate_json(text)
+
+
+def encode_message(result: RunResult, *, limit_bytes: int = MESSAGE_LIMIT_BYTES) -> str:
+    """Return `result` as JSON of at most `limit_bytes` bytes, with as much detail as fits.
+
+    Raises:
+        ValueError: even without any detail the numbers alone are larger than the limit.
+    """
+    smallest = ""
+    for candidate in _ever_shorter(result):
+        smallest = candidate.model_dump_json(exclude_none=True)
+        if len(smallest.encode()) <= limit_bytes:
+            return smallest
+    raise ValueError(f"the numbers of {len(result.trials)} trials need {len(smallest.encode())} > {limit_bytes} bytes")
+
+
+def _ever_shorter(result: RunResult) -> Iterator[RunResult]:
+    yield result
+    for length in (300, 120, 40, 0):
+        yield _with_details(result, lambda text, length=length: text[:length])
+    bare = _with_details(result, lambda _text: "")
+    provenance = bare.provenance.model_copy(update={"engine_args": {}})
+    yield bare.model_copy(update={"provenance": provenance})
+    yield bare.model_copy(update={"provenance": provenance.model_copy(update={"gpu_uuids": ()})})
+
+
+def _with_details(result: RunResult, cut: Callable[[str], str]) -> RunResult:
+    def shorten(trial: TrialResult) -> TrialResult:
+        return trial if isinstance(trial, Measured) else trial.model_copy(update={"detail": cut(trial.detail)})
+
+    broken = result.broken and Broken(reason=result.broken.reason, detail=cut(result.broken.detail))
+    return result.model_copy(update={"trials": tuple(shorten(trial) for trial in result.trials), "broken": broken})

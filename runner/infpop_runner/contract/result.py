@@ -1,0 +1,144 @@
+"""What a run found out: `RunResult`, written by the runner after every trial, read by whoever started it.
+
+Each trial ends in exactly one of three outcomes: `Measured`, `Infeasible` or `Invalid`. A trial that is missing from a
+result was not reached; `RunResult.broken` then says why. Absence is `None` with a reason in `missing`: never 0.0, -1
+or NaN.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, model_validator
+
+PositiveFinite = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Ratio = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+ShortReason = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z]{0,31}$")]  # CamelCase, small: eight trials share 4,096 bytes
+
+InfeasibleReason = Literal[
+    "GpuOutOfMemory",  # weights, KV cache or activations do not fit
+    "HeadsNotDivisible",  # the tensor-parallel size does not divide the attention heads
+    "IncompatibleGPU",  # no kernels for this device in this build, or a data type that it lacks
+    "RejectedArguments",  # the engine refused its arguments
+    "UnsupportedGpuCount",  # this engine cannot use that many devices here
+    "NotRecorded",  # simulated only: the replayed landscape has no such cell, or says that it failed
+]
+InvalidReason = Literal[
+    "UnstableRepeats",  # the repeats lie too far apart
+    "ShortOutput",  # a sequence came back with fewer ids than asked for
+    "BatchExceeded",  # more sequences ran at once than the batch size allows
+    "Preempted",  # the engine evicted sequences and computed them twice
+]
+BrokenReason = Literal[
+    "EngineCrash",  # the engine or one of its processes died
+    "LoadTimeout",
+    "MeasureTimeout",
+    "GpuNotClean",  # another process holds GPU memory
+    "HostOutOfMemory",
+    "WorkloadUnavailable",
+    "ModelUnavailable",
+    "Stopped",  # asked to stop (SIGTERM)
+    "RunnerError",  # a defect of the runner or of its installation
+]
+
+
+class ResultModel(BaseModel):
+    """Base of everything that comes out: unknown keys of a newer writer are ignored, values do not change."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class Measured(ResultModel):
+    """It ran, and its numbers may be compared with others of the same measurement identity."""
+
+    outcome: Literal["measured"] = "measured"
+    index: int = Field(ge=0)
+    batch_size: PositiveInt
+    throughput_tokens_per_second: PositiveFinite = Field(description="generated ids / elapsed, median of the repeats")
+    spread_ratio: Ratio = Field(description="(max - min) / median over the repeats")
+    repeats: PositiveInt
+    generated_tokens: PositiveInt = Field(description="over all repeats")
+    measured_seconds: PositiveFinite = Field(description="over all repeats")
+    batch_seconds_p50: PositiveFinite | None = Field(default=None, description="a sequence's time in the batch")
+    batch_seconds_p95: PositiveFinite | None = None
+    gpu_memory_peak_bytes: PositiveInt | None = Field(default=None, description="largest device, at any time so far")
+    pad_ratio: Ratio | None = Field(default=None, description="padding / all input positions; hf-pipeline only")
+    missing: dict[str, ShortReason] = Field(default_factory=dict, description="None field -> reason, for each of them")
+
+    @model_validator(mode="after")
+    def _absence_has_a_reason(self) -> Self:
+        optional = ("batch_seconds_p50", "batch_seconds_p95", "gpu_memory_peak_bytes", "pad_ratio")
+        absent = {name for name in optional if getattr(self, name) is None}
+        if absent != set(self.missing):
+            raise ValueError(f"missing must give a reason for exactly the absent fields {sorted(absent)}")
+        return self
+
+
+class Infeasible(ResultModel):
+    """It cannot work here: a point for the search to learn from, never retried."""
+
+    outcome: Literal["infeasible"] = "infeasible"
+    index: int = Field(ge=0)
+    batch_size: PositiveInt
+    reason: InfeasibleReason
+    detail: str = Field(default="", max_length=1000)
+
+
+class Invalid(ResultModel):
+    """It ran, but its number must not be compared: measured once more, longer; no number is told to the search."""
+
+    outcome: Literal["invalid"] = "invalid"
+    index: int = Field(ge=0)
+    batch_size: PositiveInt
+    reason: InvalidReason
+    detail: str = Field(default="", max_length=1000)
+
+
+TrialResult = Annotated[Measured | Infeasible | Invalid, Field(discriminator="outcome")]
+
+
+class Broken(ResultModel):
+    """Why the trials that are missing from the result were not measured. Retried within a budget, never told."""
+
+    reason: BrokenReason
+    detail: str = Field(default="", max_length=2000)
+
+
+class ModelFacts(ResultModel):
+    """What the engine knows about the loaded model; rules out impossible GPU counts without another run."""
+
+    attention_heads: PositiveInt | None = None
+    key_value_heads: PositiveInt | None = None
+    parameters: PositiveInt | None = None
+    weight_bytes: PositiveInt | None = None
+
+
+class Provenance(ResultModel):
+    """Everything needed to say which software and hardware a number belongs to."""
+
+    engine: str = Field(max_length=64)
+    engine_version: str | None = Field(default=None, max_length=64)
+    torch_version: str | None = Field(default=None, max_length=64)
+    engine_args: dict[str, str | int | float | bool] = Field(default_factory=dict, description="as passed, pinned")
+    device_mode: str = Field(default="", max_length=64, description="for example tensor-parallel or device-map-auto")
+    gpu_model: str | None = Field(default=None, max_length=128)
+    gpu_uuids: tuple[str, ...] = ()
+    driver_version: str | None = Field(default=None, max_length=64)
+    node: str | None = Field(default=None, max_length=253)
+    workload_hash: str | None = Field(default=None, max_length=64)
+    prompt_tokens_mean: PositiveFinite | None = None
+    seed: int = 0
+
+
+class RunResult(ResultModel):
+    """The whole of what one run found out; complete once `ended_at` is set."""
+
+    contract_version: Literal[1] = 1
+    run: str
+    simulated: bool = Field(default=False, description="true: numbers are replayed, not measured")
+    trials: tuple[TrialResult, ...] = ()
+    model: ModelFacts | None = None
+    load_seconds: NonNegativeFloat | None = Field(default=None, description="None: no engine was loaded")
+    provenance: Provenance
+    broken: Broken | None = None
+    started_at: AwareDatetime
+    ended_at: AwareDatetime | None = None

@@ -1,0 +1,168 @@
+"""What a run is asked to do: `RunSpec`, written by the operator or the local driver, read once by the runner.
+
+Everything that changes a measurement is in here and explicit; the runner adds no default of its own.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+
+class SpecModel(BaseModel):
+    """Base of everything that goes in: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSpec(SpecModel):
+    """The model to load. `load_format="dummy"` gives random weights of the right shape and needs no weight download."""
+
+    name: str = Field(min_length=1, max_length=512, description="hub id or local directory")
+    revision: str | None = Field(default=None, max_length=128)
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    load_format: Literal["auto", "dummy"] = "auto"
+
+
+class RecordedLandscape(SpecModel):
+    """Replay of a CSV of measured cells.
+
+    Columns: gpu_model, engine, model, gpu_count, batch_size, outcome ("ok" or "infeasible"),
+    throughput_tokens_per_second (empty unless ok). A cell that the file lacks is infeasible.
+    """
+
+    kind: Literal["recorded"] = "recorded"
+    path: str = Field(min_length=1, max_length=4096)
+    gpu_model: str = Field(min_length=1, max_length=128)
+    engine: str = Field(min_length=1, max_length=128)
+    model: str = Field(min_length=1, max_length=256)
+
+
+class FormulaLandscape(SpecModel):
+    """A smooth landscape with one known optimum and an out-of-memory edge.
+
+    Throughput is `peak_tokens_per_second` at (`best_gpu_count`, `best_batch_size`) and falls by `falloff_ratio` for
+    each doubling away from it in either direction. Batches above `largest_batch_per_gpu` x GPU count run out of memory.
+    """
+
+    kind: Literal["formula"] = "formula"
+    peak_tokens_per_second: PositiveFloat = 1000.0
+    best_gpu_count: PositiveInt = 4
+    best_batch_size: PositiveInt = 64
+    falloff_ratio: float = Field(default=0.25, gt=0, lt=1)
+    largest_batch_per_gpu: PositiveInt = 64
+
+
+class SimulationSpec(SpecModel):
+    """How the simulated engine behaves. Its numbers are replayed, never measured, and say so in every result."""
+
+    landscape: Annotated[RecordedLandscape | FormulaLandscape, Field(discriminator="kind")] = FormulaLandscape()
+    noise_ratio: float = Field(default=0.0, ge=0, le=0.5, description="standard deviation of a repeat, relative")
+    load_seconds: float = Field(default=0.0, ge=0, le=3600)
+    repeat_seconds: float = Field(default=0.0, ge=0, le=3600)
+
+
+class EngineSpec(SpecModel):
+    """The engine and its limits. `args` are engine arguments by their Python name, passed as data."""
+
+    name: Literal["vllm", "hf-pipeline", "simulated"]
+    gpu_memory_utilization: float = Field(default=0.85, gt=0, le=1)
+    max_num_batched_tokens: PositiveInt = 8192
+    enforce_eager: bool = False
+    args: dict[str, str | int | float | bool] = Field(default_factory=dict, max_length=32)
+    simulation: SimulationSpec | None = None
+
+    @model_validator(mode="after")
+    def _simulation_belongs_to_simulated(self) -> Self:
+        if (self.name == "simulated") != (self.simulation is not None):
+            raise ValueError("simulation is set for the engine 'simulated' and for no other")
+        return self
+
+
+class BuiltinSource(SpecModel):
+    """A prompt set that ships with the runner, the same text on every machine."""
+
+    kind: Literal["builtin"] = "builtin"
+    name: Literal["code-infilling-v1"] = "code-infilling-v1"
+
+
+class FileSource(SpecModel):
+    """A JSONL or JSONL.gz file; `field` is the key that holds the prompt."""
+
+    kind: Literal["file"] = "file"
+    path: str = Field(min_length=1, max_length=4096)
+    field: str = Field(default="prompt", min_length=1, max_length=128)
+
+
+class HuggingFaceSource(SpecModel):
+    """A dataset of the Hugging Face hub (or a local directory that `datasets.load_dataset` reads)."""
+
+    kind: Literal["huggingface"] = "huggingface"
+    dataset: str = Field(min_length=1, max_length=512)
+    config: str | None = Field(default=None, max_length=128)
+    split: str = Field(default="test", min_length=1, max_length=128)
+    field: str = Field(default="prompt", min_length=1, max_length=128)
+    revision: str | None = Field(default=None, max_length=128)
+
+
+class SyntheticSource(SpecModel):
+    """Seeded random token ids, each prompt exactly `prompt_tokens` long."""
+
+    kind: Literal["synthetic"] = "synthetic"
+    prompt_tokens: int = Field(ge=1, le=1_000_000)
+
+
+WorkloadSource = Annotated[
+    BuiltinSource | FileSource | HuggingFaceSource | SyntheticSource, Field(discriminator="kind")
+]
+
+
+class WorkloadSpec(SpecModel):
+    """The prompts and the exact number of tokens to generate for each."""
+
+    source: WorkloadSource
+    samples: int = Field(ge=1, le=100_000, description="distinct prompts, the first ones of the source")
+    max_new_tokens: int = Field(ge=1, le=131_072)
+
+
+class TrialSpec(SpecModel):
+    """One configuration of this run; the GPU count and load-time parameters are the run's."""
+
+    index: int = Field(ge=0)
+    batch_size: int = Field(ge=1, le=65_536)
+
+
+class MeasurementSpec(SpecModel):
+    """How a trial is measured and when the runner gives up on a phase."""
+
+    warmup_batches: int = Field(default=1, ge=1, le=100)
+    repeats: int = Field(default=3, ge=3, le=100)
+    min_repeat_seconds: float = Field(default=10.0, ge=0, le=3600)
+    max_spread_ratio: float = Field(default=0.25, gt=0)
+    load_timeout_seconds: PositiveFloat = 1800.0
+    measure_timeout_seconds: PositiveFloat = 1800.0
+
+
+class RunSpec(SpecModel):
+    """One engine load and the trials to measure in it, in ascending batch size."""
+
+    contract_version: Literal[1] = 1
+    namespace: str = Field(default="", max_length=63, description="empty outside a cluster")
+    study: str = Field(min_length=1, max_length=253)
+    pool: str = Field(min_length=1, max_length=63)
+    round: PositiveInt
+    run: str = Field(min_length=1, max_length=63)
+    model: ModelSpec
+    engine: EngineSpec
+    workload: WorkloadSpec
+    device: Literal["cuda", "cpu"]
+    gpu_count: int = Field(ge=1, le=1024)
+    trials: tuple[TrialSpec, ...] = Field(min_length=1, max_length=8)
+    measurement: MeasurementSpec
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
+
+    @model_validator(mode="after")
+    def _ascending_batches(self) -> Self:
+        batches = [trial.batch_size for trial in self.trials]
+        if batches != sorted(set(batches)):
+            raise ValueError(f"trials must be in ascending batch size without repeats, got {batches}")
+        return self
