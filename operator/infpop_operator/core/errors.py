@@ -1,0 +1,47 @@
+"""Errors that a user or an operator of InfPop meets.
+
+InfPopError
+├── StudyError        the study says something impossible; field, value and remedy are known
+├── StoreError        the study's state on disk cannot be used as it is
+└── ExecutorError     a run could not be started or watched
+
+Failures of runs are not exceptions: they are values (`core.model.Lost`, `infpop_runner.contract.Broken`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class InfPopError(Exception):
+    """Base of all errors that InfPop raises on purpose; the message is for a person."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong with a study: where, what stands there, and what to write instead."""
+
+    field: str
+    value: str
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        """Return one line that names field, value and remedy."""
+        shown = f" {self.value}:" if self.value else ""
+        return f"{self.field}:{shown} {self.message}. {self.remedy}."
+
+
+class StudyError(InfPopError):
+    """The study cannot be carried out; nothing was started."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class StoreError(InfPopError):
+    """The directory that holds the study's state belongs to another study, is in use, or is damaged."""
+
+
+class ExecutorError(InfPopError):
+    """A run could not be started."""

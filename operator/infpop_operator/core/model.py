@@ -1,0 +1,333 @@
+"""The words of the design as values: study, pool, trial, run, round, observation, history, decision.
+
+Everything here is immutable and compared by value. Results of trials are the contract's own (`Measured`, `Infeasible`,
+`Invalid`); what happened to a run that gave no result is an `Observation`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Literal
+
+from infpop_runner.contract import (
+    EngineSpec,
+    Infeasible,
+    Invalid,
+    Measured,
+    MeasurementSpec,
+    ModelFacts,
+    ModelSpec,
+    RunResult,
+    WorkloadSpec,
+)
+
+Scalar = str | int | float | bool
+AlgorithmName = Literal["tpe", "anneal", "random", "grid"]
+Metric = Literal["throughput", "throughputPerGPU", "costPerMillionTokens"]
+ConstraintMetric = Literal["batchSecondsP50", "batchSecondsP95", "gpuMemoryPeakBytes", "spread", "throughputPerGPU"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Configuration:
+    """One cell of the search space. `extra` holds further load-time engine arguments, sorted by name."""
+
+    gpu_count: int
+    batch_size: int
+    extra: tuple[tuple[str, Scalar], ...] = ()
+
+    @property
+    def load_key(self) -> tuple[int, tuple[tuple[str, Scalar], ...]]:
+        """What fixes an engine load: configurations with the same key can share a run."""
+        return (self.gpu_count, self.extra)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtraParameter:
+    """A further dimension of the space: an engine argument and the values to try, in order."""
+
+    name: str
+    values: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSpace:
+    """The cells to choose from: ascending, without repeats."""
+
+    gpu_counts: tuple[int, ...]
+    batch_sizes: tuple[int, ...]
+    extra: tuple[ExtraParameter, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constraint:
+    """A bound that a measured configuration must keep to be eligible as the best. Data, never an expression."""
+
+    metric: ConstraintMetric
+    maximum: float | None = None
+    minimum: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """What "fastest" means for this study."""
+
+    metric: Metric = "throughput"
+    constraints: tuple[Constraint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Algorithm:
+    """How the next configuration is chosen, and how many share one engine load."""
+
+    name: AlgorithmName = "tpe"
+    seed: int = 0
+    trials_per_run: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plateau:
+    """Stop a round when `trials` ended trials in a row improved its best by less than `improvement_ratio`."""
+
+    trials: int
+    improvement_ratio: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What the study may spend. `max_trials` holds per pool and round, everything else for the whole study."""
+
+    max_trials: int = 20
+    parallel_trials: int = 1
+    max_concurrent_gpus: int = 8
+    max_failed_trials: int = 5
+    max_gpu_hours: float | None = None
+    deadline: timedelta | None = None
+    plateau: Plateau | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """A set of like nodes (or this machine) and what was seen of its hardware.
+
+    `fingerprint` identifies the hardware that measurements belong to. `device_count` is the most devices that one run
+    can have, None while unknown.
+    """
+
+    name: str
+    device: Literal["cuda", "cpu"]
+    fingerprint: str
+    gpu_model: str | None = None
+    device_count: int | None = None
+    price_per_gpu_hour: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """A whole study, parsed, checked and joined with what is known of its pools."""
+
+    key: str
+    namespace: str
+    name: str
+    model: ModelSpec
+    engine: EngineSpec
+    workload: WorkloadSpec
+    space: SearchSpace
+    objective: Objective
+    algorithm: Algorithm
+    budget: Budget
+    measurement: MeasurementSpec
+    pools: tuple[Pool, ...]
+    workload_hash: str
+    baseline: Configuration | None = None
+    model_facts: ModelFacts | None = None  # from the model's config.json, before anything ran
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedTrial:
+    """A trial as its run is to carry it out."""
+
+    index: int
+    configuration: Configuration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One engine load. `name` is a function of everything else here, so planning it twice names it the same.
+
+    `attempt` counts from 1 and grows when a broken run is tried again; `longer` asks for a longer measurement after an
+    invalid result.
+    """
+
+    name: str
+    pool: str
+    round: int
+    attempt: int
+    trials: tuple[PlannedTrial, ...]
+    longer: bool = False
+
+    @property
+    def gpu_count(self) -> int:
+        """Devices that the run holds while it lives."""
+        return self.trials[0].configuration.gpu_count
+
+
+class Phase(StrEnum):
+    """Where a live run is; each phase has a time-out of its own."""
+
+    STARTING = "Starting"
+    LOADING = "ModelLoading"
+    WARMING_UP = "WarmingUp"
+    MEASURING = "Measuring"
+    DONE = "Done"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """The run exists and does not progress; `reason` says why."""
+
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """The run lives and is in `phase`; `trial_index` is the trial it works on, where known."""
+
+    phase: Phase
+    trial_index: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The run ended and said what it found; trials missing from the result are broken for `result.broken`'s reason."""
+
+    result: RunResult
+    gpu_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """The run ended, or vanished, without a result: broken infrastructure, nobody's data point.
+
+    `counts` is False where the loss is not the study's fault (preemption, the user's own interrupt): such a run is
+    tried again without using the failure budget.
+    """
+
+    reason: str
+    detail: str = ""
+    counts: bool = True
+    gpu_seconds: float = 0.0
+
+
+Observation = Waiting | Running | Finished | Lost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartedRun:
+    """A run that was started and has not ended as far as history knows."""
+
+    run: Run
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedRun:
+    """A run that ended, with everything it found out or the reason why it found nothing.
+
+    `stopped` is the reason for which the study itself ended the run (a budget), None where it ended by itself.
+    """
+
+    run: Run
+    started_at: datetime
+    ended_at: datetime
+    observation: Finished | Lost
+    stopped: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One search on one pool for one measurement identity."""
+
+    pool: str
+    number: int
+    identity: str
+    baseline: Configuration | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """All that a study remembers: its rounds and runs in the order in which they began or ended."""
+
+    started_at: datetime
+    rounds: tuple[Round, ...] = ()
+    ended: tuple[EndedRun, ...] = ()
+    active: tuple[StartedRun, ...] = ()
+
+
+class TrialState(StrEnum):
+    """What is known of a trial now."""
+
+    RUNNING = "Running"
+    MEASURED = "Measured"
+    INFEASIBLE = "Infeasible"
+    INVALID = "Invalid"
+    BROKEN = "Broken"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A trial as history tells it: its last result, and how often it was tried.
+
+    `result` is None while it is running or broken; `reason` and `detail` say why a trial has no number. `failures`
+    counts broken attempts that use the budget, `attempts` all of them.
+    """
+
+    pool: str
+    round: int
+    index: int
+    configuration: Configuration
+    state: TrialState
+    run: str
+    attempts: int
+    failures: int
+    invalid_results: int = 0
+    result: Measured | Infeasible | Invalid | None = None
+    reason: str | None = None
+    detail: str = ""
+
+
+class Verdict(StrEnum):
+    """Where a study stands as a whole."""
+
+    WORKING = "Working"  # runs are going, or will be
+    WAITING = "Waiting"  # nothing to do before `wake_at`
+    SUCCEEDED = "Succeeded"  # the search ended by its own rules and has a best configuration
+    STALLED = "Stalled"  # it ended, or cannot go on, without being able to recommend one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """A live run to end now, and why."""
+
+    run: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What to do next. Carrying it out twice is the same as once.
+
+    `history` already contains the observations (runs that ended) and new rounds, but not the runs in `start`: a run
+    enters history when its start was recorded. `reason` and `message` explain `verdict` to a person. `wake_at` is when
+    to ask again although nothing was observed.
+    """
+
+    history: History
+    start: tuple[Run, ...] = ()
+    stop: tuple[Stop, ...] = ()
+    verdict: Verdict
+    reason: str
+    message: str
+    wake_at: datetime | None = None
+    reasons_by_pool: Mapping[str, str] = field(default_factory=dict)  # why a pool's round ended
