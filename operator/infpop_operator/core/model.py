@@ -138,7 +138,7 @@ class Study:
     budget: Budget
     measurement: MeasurementSpec
     pools: tuple[Pool, ...]
-    workload_hash: str
+    workload_fingerprint: str
     baseline: Configuration | None = None
     model_facts: ModelFacts | None = None  # from the model's config.json, before anything ran
 
@@ -203,7 +203,7 @@ class Finished:
     """The run ended and said what it found; trials missing from the result are broken for `result.broken`'s reason."""
 
     result: RunResult
-    gpu_seconds: float
+    ended_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,8 +216,8 @@ class Lost:
 
     reason: str
     detail: str = ""
+    ended_at: datetime
     counts: bool = True
-    gpu_seconds: float = 0.0
 
 
 Observation = Waiting | Running | Finished | Lost
@@ -240,9 +240,13 @@ class EndedRun:
 
     run: Run
     started_at: datetime
-    ended_at: datetime
     observation: Finished | Lost
     stopped: str | None = None
+
+    @property
+    def gpu_seconds(self) -> float:
+        """Device-seconds that the run held, from its start to its end."""
+        return max(0.0, (self.observation.ended_at - self.started_at).total_seconds()) * self.run.gpu_count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

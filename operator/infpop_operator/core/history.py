@@ -1,0 +1,172 @@
+"""Read a study's history: trials, spent budget, known facts. Everything here is derived and stored nowhere."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from infpop_operator.core.model import (
+    EndedRun,
+    Finished,
+    History,
+    Lost,
+    PlannedTrial,
+    Round,
+    Run,
+    StartedRun,
+    Trial,
+    TrialState,
+)
+from infpop_runner.contract import Infeasible, Invalid, Measured, ModelFacts, TrialResult
+
+
+def current_round(history: History, pool: str) -> Round | None:
+    """Return the newest round of `pool`, None when it has none."""
+    return next((entry for entry in reversed(history.rounds) if entry.pool == pool), None)
+
+
+def trials_of(history: History, pool: str, round_number: int) -> tuple[Trial, ...]:
+    """Return the trials of one round in index order, each with its last result.
+
+    A trial that its run did not reach because a smaller batch ran out of memory is no trial: it used nothing, and the
+    out-of-memory result already rules it out.
+    """
+    trials: dict[int, Trial] = {}
+    for ended in history.ended:
+        if (ended.run.pool, ended.run.round) == (pool, round_number):
+            for planned in ended.run.trials:
+                trial = _after_run(trials.get(planned.index), ended, planned)
+                if trial is not None:
+                    trials[planned.index] = trial
+    for started in history.active:
+        if (started.run.pool, started.run.round) == (pool, round_number):
+            for planned in started.run.trials:
+                trials[planned.index] = _while_running(trials.get(planned.index), started.run, planned)
+    return tuple(trials[index] for index in sorted(trials))
+
+
+def next_index(history: History, pool: str, round_number: int) -> int:
+    """Return the first trial index that no run of the round has used."""
+    runs = [entry.run for entry in (*history.ended, *history.active)]
+    used = [trial.index for run in runs if (run.pool, run.round) == (pool, round_number) for trial in run.trials]
+    return max(used, default=-1) + 1
+
+
+def failures(history: History) -> tuple[EndedRun, ...]:
+    """Return the broken runs that use the failure budget, in the order in which they ended."""
+    return tuple(ended for ended in history.ended if _broken_reason(ended) is not None and _counts(ended))
+
+
+def gpu_seconds(history: History, now: datetime) -> float:
+    """Return the device-seconds spent by all ended runs and, up to `now`, by the live ones."""
+    live = sum(max(0.0, (now - entry.started_at).total_seconds()) * entry.run.gpu_count for entry in history.active)
+    return sum(entry.gpu_seconds for entry in history.ended) + live
+
+
+def known_model_facts(history: History) -> ModelFacts | None:
+    """Return what the newest run that loaded the model said about it."""
+    results = (entry.observation.result for entry in reversed(history.ended) if isinstance(entry.observation, Finished))
+    return next((result.model for result in results if result.model is not None), None)
+
+
+def missing_trials(ended: EndedRun) -> tuple[PlannedTrial, ...]:
+    """Return the trials of a broken run that have no result; none for a run that ended as it should."""
+    if _broken_reason(ended) is None:
+        return ()
+    done = {result.index for result in _results(ended)}
+    return tuple(trial for trial in ended.run.trials if trial.index not in done)
+
+
+def _after_run(before: Trial | None, ended: EndedRun, planned: PlannedTrial) -> Trial | None:
+    result = next((result for result in _results(ended) if result.index == planned.index), None)
+    if result is not None:
+        return _with_result(before, ended.run, planned, result)
+    reason = _broken_reason(ended)
+    if reason is None:
+        return before
+    return Trial(
+        pool=ended.run.pool,
+        round=ended.run.round,
+        index=planned.index,
+        configuration=planned.configuration,
+        state=TrialState.BROKEN,
+        run=ended.run.name,
+        attempts=(before.attempts if before else 0) + 1,
+        failures=(before.failures if before else 0) + _counts(ended),
+        invalid_results=before.invalid_results if before else 0,
+        reason=reason[0],
+        detail=reason[1],
+    )
+
+
+def _with_result(before: Trial | None, run: Run, planned: PlannedTrial, result: TrialResult) -> Trial:
+    match result:
+        case Measured():
+            state, reason, detail = TrialState.MEASURED, None, ""
+        case Infeasible():
+            state, reason, detail = TrialState.INFEASIBLE, result.reason, result.detail
+        case Invalid():
+            state, reason, detail = TrialState.INVALID, result.reason, result.detail
+    return Trial(
+        pool=run.pool,
+        round=run.round,
+        index=planned.index,
+        configuration=planned.configuration,
+        state=state,
+        run=run.name,
+        attempts=(before.attempts if before else 0) + 1,
+        failures=before.failures if before else 0,
+        invalid_results=(before.invalid_results if before else 0) + (state is TrialState.INVALID),
+        result=result,
+        reason=reason,
+        detail=detail,
+    )
+
+
+def _while_running(before: Trial | None, run: Run, planned: PlannedTrial) -> Trial:
+    return Trial(
+        pool=run.pool,
+        round=run.round,
+        index=planned.index,
+        configuration=planned.configuration,
+        state=TrialState.RUNNING,
+        run=run.name,
+        attempts=(before.attempts if before else 0) + 1,
+        failures=before.failures if before else 0,
+        invalid_results=before.invalid_results if before else 0,
+    )
+
+
+def _results(ended: EndedRun) -> tuple[TrialResult, ...]:
+    return ended.observation.result.trials if isinstance(ended.observation, Finished) else ()
+
+
+def _broken_reason(ended: EndedRun) -> tuple[str, str] | None:
+    match ended.observation:
+        case Lost(reason=reason, detail=detail):
+            return (reason, detail)
+        case Finished(result=result) if result.broken is not None:
+            return (result.broken.reason, result.broken.detail)
+        case Finished():
+            return None
+
+
+def _counts(ended: EndedRun) -> bool:
+    if ended.stopped is not None:
+        return False
+    match ended.observation:
+        case Lost(counts=counts):
+            return counts
+        case Finished(result=result):
+            return result.broken is not None and result.broken.reason != "Stopped"
+
+
+def active_gpus(active: tuple[StartedRun, ...]) -> int:
+    """Return the devices that live runs hold."""
+    return sum(entry.run.gpu_count for entry in active)
+
+
+def broken_runs_in_a_row(history: History) -> Iterator[EndedRun]:
+    """Yield the newest ended runs, newest first, as long as they are broken ones that count."""
+    for ended in reversed(history.ended):
+        if _broken_reason(ended) is None or not _counts(ended):
+            return
+        yield ended
