@@ -45,7 +45,7 @@ def trials_of(history: History, pool: str, round_number: int) -> tuple[Trial, ..
 
 def next_index(history: History, pool: str, round_number: int) -> int:
     """Return the first trial index that no run of the round has used."""
-    runs = [entry.run for entry in (*history.ended, *history.active)]
+    runs = [*(entry.run for entry in history.ended), *(entry.run for entry in history.active)]
     used = [trial.index for run in runs if (run.pool, run.round) == (pool, round_number) for trial in run.trials]
     return max(used, default=-1) + 1
 
@@ -75,6 +75,13 @@ def missing_trials(ended: EndedRun) -> tuple[PlannedTrial, ...]:
     return tuple(trial for trial in ended.run.trials if trial.index not in done)
 
 
+def suspect(ended: EndedRun) -> PlannedTrial | None:
+    """Return the trial that a broken run died on, None where that is not known (it died before or while loading)."""
+    missing = missing_trials(ended)
+    loaded = isinstance(ended.observation, Finished) and ended.observation.result.load_seconds is not None
+    return min(missing, key=lambda trial: trial.configuration.batch_size) if missing and loaded else None
+
+
 def _after_run(before: Trial | None, ended: EndedRun, planned: PlannedTrial) -> Trial | None:
     result = next((result for result in _results(ended) if result.index == planned.index), None)
     if result is not None:
@@ -90,7 +97,7 @@ def _after_run(before: Trial | None, ended: EndedRun, planned: PlannedTrial) -> 
         state=TrialState.BROKEN,
         run=ended.run.name,
         attempts=(before.attempts if before else 0) + 1,
-        failures=(before.failures if before else 0) + _counts(ended),
+        failures=(before.failures if before else 0) + _is_blamed(ended, planned),
         invalid_results=before.invalid_results if before else 0,
         reason=reason[0],
         detail=reason[1],
@@ -98,13 +105,7 @@ def _after_run(before: Trial | None, ended: EndedRun, planned: PlannedTrial) -> 
 
 
 def _with_result(before: Trial | None, run: Run, planned: PlannedTrial, result: TrialResult) -> Trial:
-    match result:
-        case Measured():
-            state, reason, detail = TrialState.MEASURED, None, ""
-        case Infeasible():
-            state, reason, detail = TrialState.INFEASIBLE, result.reason, result.detail
-        case Invalid():
-            state, reason, detail = TrialState.INVALID, result.reason, result.detail
+    state, reason, detail = _state_of(result)
     return Trial(
         pool=run.pool,
         round=run.round,
@@ -119,6 +120,16 @@ def _with_result(before: Trial | None, run: Run, planned: PlannedTrial, result: 
         reason=reason,
         detail=detail,
     )
+
+
+def _state_of(result: TrialResult) -> tuple[TrialState, str | None, str]:
+    match result:
+        case Measured():
+            return (TrialState.MEASURED, None, "")
+        case Infeasible():
+            return (TrialState.INFEASIBLE, result.reason, result.detail)
+        case Invalid():
+            return (TrialState.INVALID, result.reason, result.detail)
 
 
 def _while_running(before: Trial | None, run: Run, planned: PlannedTrial) -> Trial:
@@ -149,6 +160,10 @@ def _broken_reason(ended: EndedRun) -> tuple[str, str] | None:
             return None
 
 
+def _is_blamed(ended: EndedRun, planned: PlannedTrial) -> bool:
+    return _counts(ended) and suspect(ended) in (None, planned)
+
+
 def _counts(ended: EndedRun) -> bool:
     if ended.stopped is not None:
         return False
@@ -164,9 +179,11 @@ def active_gpus(active: tuple[StartedRun, ...]) -> int:
     return sum(entry.run.gpu_count for entry in active)
 
 
-def broken_runs_in_a_row(history: History) -> Iterator[EndedRun]:
-    """Yield the newest ended runs, newest first, as long as they are broken ones that count."""
+def broken_runs_in_a_row(history: History, pool: str) -> Iterator[EndedRun]:
+    """Yield the newest ended runs of `pool`, newest first, as long as they are broken ones that count."""
     for ended in reversed(history.ended):
+        if ended.run.pool != pool:
+            continue
         if _broken_reason(ended) is None or not _counts(ended):
             return
         yield ended

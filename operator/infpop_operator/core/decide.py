@@ -1,0 +1,177 @@
+"""Decide what a study does next.
+
+The whole control loop of a study as one pure function. It reads no clock, draws no random number and talks to nobody:
+the local driver and the operator call it with what they saw and carry out what it says. A study can therefore be
+replayed from its history alone, and a restart at any instant goes on as if nothing had happened.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from infpop_operator.core import budget, objective
+from infpop_operator.core.fingerprint import measurement_identity
+from infpop_operator.core.history import current_round, trials_of
+from infpop_operator.core.model import (
+    Decision,
+    EndedRun,
+    Finished,
+    History,
+    Lost,
+    Observation,
+    Pool,
+    Round,
+    Run,
+    Running,
+    StartedRun,
+    Stop,
+    Study,
+    Verdict,
+    Waiting,
+)
+from infpop_operator.core.plan import PoolPlan, plan_pool
+from infpop_operator.core.run_spec import pool_named
+
+
+def decide(study: Study, history: History, observations: Mapping[str, Observation], now: datetime) -> Decision:
+    """Return what to do next, and the history with everything that was observed.
+
+    Args:
+        study: the study as its owner wants it now.
+        history: what is remembered; runs in `history.active` that `observations` does not name are taken as they were.
+        observations: run name -> what was seen of it just now.
+        now: the time of the observations, aware.
+    """
+    history = _open_rounds(study, _absorb(history, observations))
+    exhausted = budget.exhausted(study, history, now)
+    stops = _stops(study, history, exhausted)
+    history = _end(history, stops, now)
+    plans = {pool.name: plan_pool(study, pool, history) for pool in study.pools}
+    starts = () if exhausted else _starts(study, history, plans, now)
+    verdict, reason, message = _verdict(study, history, starts, plans, exhausted)
+    goes_on = verdict in (Verdict.WORKING, Verdict.WAITING)
+    return Decision(
+        history=history,
+        start=starts,
+        stop=stops,
+        verdict=verdict,
+        reason=reason,
+        message=message,
+        wake_at=budget.wake_at(study, history, starts, now) if goes_on else None,
+        reasons_by_pool={name: plan.ended for name, plan in plans.items() if plan.ended is not None},
+    )
+
+
+def _absorb(history: History, observations: Mapping[str, Observation]) -> History:
+    """Move runs that ended from `active` to `ended`, in the order in which they were started."""
+    ended, active = list(history.ended), []
+    for started in history.active:
+        match observations.get(started.run.name):
+            case Finished() | Lost() as observation:
+                ended.append(EndedRun(run=started.run, started_at=started.started_at, observation=observation))
+            case Waiting() | Running() | None:
+                active.append(started)
+    return replace(history, ended=tuple(ended), active=tuple(active))
+
+
+def _open_rounds(study: Study, history: History) -> History:
+    rounds = list(history.rounds)
+    for pool in study.pools:
+        last = current_round(history, pool.name)
+        identity = measurement_identity(study, pool)
+        if last is None:
+            rounds.append(Round(pool=pool.name, number=1, identity=identity, baseline=study.baseline))
+        elif last.identity != identity:
+            rounds.append(_next_round(study, history, pool, last, identity))
+    return replace(history, rounds=tuple(rounds))
+
+
+def _next_round(study: Study, history: History, pool: Pool, last: Round, identity: str) -> Round:
+    """Open the round after `last`; its baseline is the configuration in use until now."""
+    best = objective.best(study, pool, trials_of(history, pool.name, last.number))
+    baseline = best.configuration if best is not None else last.baseline
+    return Round(pool=pool.name, number=last.number + 1, identity=identity, baseline=baseline)
+
+
+def _stops(study: Study, history: History, exhausted: budget.Exhausted | None) -> tuple[Stop, ...]:
+    """Runs of an older round or a removed pool measure what nobody wants; a spent budget frees every GPU."""
+    pools = {pool.name for pool in study.pools}
+    stops = []
+    for started in history.active:
+        current = current_round(history, started.run.pool)
+        if started.run.pool not in pools or current is None or current.number != started.run.round:
+            stops.append(Stop(run=started.run.name, reason="Superseded"))
+        elif exhausted is not None and exhausted.stops_runs:
+            stops.append(Stop(run=started.run.name, reason=exhausted.reason))
+    return tuple(stops)
+
+
+def _end(history: History, stops: tuple[Stop, ...], now: datetime) -> History:
+    reasons = {stop.run: stop.reason for stop in stops}
+    stopped = tuple(
+        EndedRun(
+            run=started.run,
+            started_at=started.started_at,
+            observation=Lost(reason=reasons[started.run.name], ended_at=now, counts=False),
+            stopped=reasons[started.run.name],
+        )
+        for started in history.active
+        if started.run.name in reasons
+    )
+    active = tuple(started for started in history.active if started.run.name not in reasons)
+    return replace(history, ended=history.ended + stopped, active=active)
+
+
+def _starts(study: Study, history: History, plans: Mapping[str, PoolPlan], now: datetime) -> tuple[Run, ...]:
+    """Return the runs that fit now: pools in turn, the one with the fewest live runs first."""
+    starts: list[Run] = []
+    while (run := _next_run(study, history, plans, now)) is not None:
+        starts.append(run)
+        history = replace(history, active=(*history.active, StartedRun(run=run, started_at=now)))
+        plans = {**plans, run.pool: plan_pool(study, pool_named(study, run.pool), history)}
+    return tuple(starts)
+
+
+def _next_run(study: Study, history: History, plans: Mapping[str, PoolPlan], now: datetime) -> Run | None:
+    live = [started.run.pool for started in history.active]
+    for pool in sorted(study.pools, key=lambda pool: live.count(pool.name)):
+        run, pause_ends = plans[pool.name].next_run, budget.retry_at(history, pool.name)
+        paused = pause_ends is not None and pause_ends > now
+        if run is not None and not paused and budget.has_room(study, history, run):
+            return run
+    return None
+
+
+def _verdict(
+    study: Study,
+    history: History,
+    starts: tuple[Run, ...],
+    plans: Mapping[str, PoolPlan],
+    exhausted: budget.Exhausted | None,
+) -> tuple[Verdict, str, str]:
+    live = len(history.active) + len(starts)
+    if live:
+        return (Verdict.WORKING, "Measuring", f"{live} run{'s' if live > 1 else ''} in progress")
+    if exhausted is None and any(plan.next_run is not None for plan in plans.values()):
+        return (Verdict.WAITING, "RetryBackOff", "a broken run is tried again after a pause")
+    if exhausted is not None and exhausted.stalls:
+        return (Verdict.STALLED, exhausted.reason, exhausted.message)
+    reason, message = _end_of_search(plans, exhausted)
+    if any(_has_best(study, history, pool) for pool in study.pools):
+        return (Verdict.SUCCEEDED, reason, message)
+    return (Verdict.STALLED, "NothingEligible", f"no valid result that keeps to the constraints; {message}")
+
+
+def _end_of_search(plans: Mapping[str, PoolPlan], exhausted: budget.Exhausted | None) -> tuple[str, str]:
+    if exhausted is not None:
+        return (exhausted.reason, exhausted.message)
+    reasons = {plan.ended for plan in plans.values() if plan.ended is not None}
+    message = ", ".join(f"pool {name}: {plan.ended}" for name, plan in plans.items())
+    return (reasons.pop() if len(reasons) == 1 else "SearchEnded", message)
+
+
+def _has_best(study: Study, history: History, pool: Pool) -> bool:
+    newest = current_round(history, pool.name)
+    if newest is None:
+        return False
+    return objective.best(study, pool, trials_of(history, pool.name, newest.number)) is not None

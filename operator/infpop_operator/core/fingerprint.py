@@ -1,0 +1,63 @@
+"""Identities: what a measurement belongs to, and deterministic names of runs.
+
+Two numbers may be compared only when their measurement identity is the same. Budget, objective, search space and
+time-outs are not part of it: changing them keeps what was measured.
+"""
+
+import hashlib
+import json
+
+from infpop_operator.core.model import PlannedTrial, Pool, Study
+
+_TIMEOUTS = {"load_timeout_seconds", "measure_timeout_seconds"}
+_NAME_PREFIX_LENGTH = 52  # a Job name is a label value: 63 characters, less a dash and ten of the hash
+
+
+def digest(value: object) -> str:
+    """Return the SHA-256 of `value`'s canonical JSON, in hex."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def measurement_identity(study: Study, pool: Pool) -> str:
+    """Return the identity that measurements of `study` on `pool` share, 16 hex digits.
+
+    A workload is identified by its text (`study.workload_fingerprint`), not by the path that it was read from.
+    """
+    parts = {
+        "model": study.model.model_dump(mode="json"),
+        "engine": study.engine.model_dump(mode="json"),
+        "workload": {
+            "fingerprint": study.workload_fingerprint,
+            "samples": study.workload.samples,
+            "max_new_tokens": study.workload.max_new_tokens,
+        },
+        "measurement": study.measurement.model_dump(mode="json", exclude=_TIMEOUTS),
+        "seed": study.algorithm.seed,
+        "trials_share_a_load": study.algorithm.trials_per_run > 1,
+        "hardware": pool.fingerprint,
+    }
+    return digest(parts)[:16]
+
+
+def run_name(
+    study: Study, *, pool: str, round_number: int, attempt: int, longer: bool, trials: tuple[PlannedTrial, ...]
+) -> str:
+    """Return `<study>-<10 hex>`, the same for the same arguments, at most 63 characters."""
+    content = {
+        "study": study.key,
+        "pool": pool,
+        "round": round_number,
+        "attempt": attempt,
+        "longer": longer,
+        "trials": [
+            [
+                trial.index,
+                trial.configuration.gpu_count,
+                trial.configuration.batch_size,
+                dict(trial.configuration.extra),
+            ]
+            for trial in trials
+        ],
+    }
+    return f"{study.name[:_NAME_PREFIX_LENGTH]}-{digest(content)[:10]}"

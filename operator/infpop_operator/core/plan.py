@@ -1,0 +1,236 @@
+"""Choose the next run of one pool's round: a retry first, then the baseline, then what the search proposes."""
+
+from dataclasses import dataclass
+
+from infpop_operator.core import objective
+from infpop_operator.core.budget import RETRIES_PER_TRIAL
+from infpop_operator.core.fingerprint import run_name
+from infpop_operator.core.history import (
+    current_round,
+    known_model_facts,
+    missing_trials,
+    next_index,
+    suspect,
+    trials_of,
+)
+from infpop_operator.core.model import (
+    Configuration,
+    EndedRun,
+    History,
+    PlannedTrial,
+    Pool,
+    Round,
+    Run,
+    Study,
+    Trial,
+    TrialState,
+)
+from infpop_operator.core.search import Question, Record, propose
+from infpop_operator.core.space import cells, ruled_out
+from infpop_runner.contract import Measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolPlan:
+    """The run that this pool's round wants next, or why it wants none any more. Both None: it waits for live runs."""
+
+    next_run: Run | None = None
+    ended: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _View:
+    """One pool's round as planning sees it."""
+
+    study: Study
+    pool: Pool
+    round: Round
+    history: History
+    trials: tuple[Trial, ...]
+    open_cells: tuple[Configuration, ...]
+
+
+def plan_pool(study: Study, pool: Pool, history: History) -> PoolPlan:
+    """Return the next run of the newest round of `pool`, assuming that budgets of the whole study have room.
+
+    Raises:
+        ValueError: the pool has no round yet.
+    """
+    view = _view(study, pool, history)
+    retry = _retry(view)
+    if retry is not None:
+        return PoolPlan(next_run=retry)
+    ended = _why_ended(view)
+    if ended is not None:
+        return PoolPlan(ended=ended)
+    return PoolPlan(next_run=_proposal(view))
+
+
+def _view(study: Study, pool: Pool, history: History) -> _View:
+    newest = current_round(history, pool.name)
+    if newest is None:
+        raise ValueError(f"pool {pool.name} has no round")
+    trials = trials_of(history, pool.name, newest.number)
+    excluded = {trial.configuration for trial in trials} | set(
+        ruled_out(study, pool, trials, known_model_facts(history))
+    )
+    candidates = _baseline_first(newest, cells(study.space))
+    fits = study.budget.max_concurrent_gpus
+    open_cells = tuple(cell for cell in candidates if cell not in excluded and cell.gpu_count <= fits)
+    return _View(study=study, pool=pool, round=newest, history=history, trials=trials, open_cells=open_cells)
+
+
+def _baseline_first(newest: Round, space: tuple[Configuration, ...]) -> tuple[Configuration, ...]:
+    """A baseline may lie outside the search space: it is measured all the same, to compare with."""
+    if newest.baseline is None or newest.baseline in space:
+        return space
+    return (newest.baseline, *space)
+
+
+def _why_ended(view: _View) -> str | None:
+    if len(view.trials) >= view.study.budget.max_trials:
+        return "MaxTrialsReached"
+    if any(trial.reason == "IncompatibleGPU" for trial in view.trials):
+        return "IncompatibleGPU"
+    if not view.open_cells:
+        return "SpaceExhausted"
+    if _on_plateau(view):
+        return "Plateau"
+    return None
+
+
+def _on_plateau(view: _View) -> bool:
+    """Say whether the newest ended trials left the best where it was."""
+    plateau = view.study.budget.plateau
+    ended = tuple(trial for trial in view.trials if trial.state is not TrialState.RUNNING)
+    if plateau is None or len(ended) <= plateau.trials:
+        return False
+    before = objective.best(view.study, view.pool, ended[: -plateau.trials])
+    after = objective.best(view.study, view.pool, ended)
+    if before is None or after is None:
+        return False
+    return _improvement(view, before, after) < plateau.improvement_ratio
+
+
+def _improvement(view: _View, before: Trial, after: Trial) -> float:
+    old, new = _value(view, before), _value(view, after)
+    return objective.improvement_ratio(view.study.objective, new=new, old=old)
+
+
+def _value(view: _View, trial: Trial) -> float:
+    assert isinstance(trial.result, Measured)  # noqa: S101 - `objective.best` returns measured trials only
+    return objective.value(
+        view.study.objective, trial.result, trial.configuration.gpu_count, view.pool.price_per_gpu_hour
+    )
+
+
+def _proposal(view: _View) -> Run:
+    """Plan new trials that share one engine load: the search's choice, then its next choices for the same load."""
+    budget, algorithm = view.study.budget, view.study.algorithm
+    first_index = next_index(view.history, view.pool.name, view.round.number)
+    wanted = min(algorithm.trials_per_run, budget.max_trials - len(view.trials))
+    chosen: list[PlannedTrial] = []
+    candidates = view.open_cells
+    while len(chosen) < wanted and candidates:
+        cell = _next_cell(view, tuple(chosen), candidates, first_index + len(chosen))
+        chosen.append(PlannedTrial(index=first_index + len(chosen), configuration=cell))
+        candidates = tuple(other for other in candidates if other.load_key == cell.load_key and other != cell)
+    return _run(view, tuple(chosen), attempt=1)
+
+
+def _next_cell(
+    view: _View, chosen: tuple[PlannedTrial, ...], candidates: tuple[Configuration, ...], index: int
+) -> Configuration:
+    baseline = view.round.baseline
+    if not view.trials and not chosen and baseline in candidates:
+        return baseline
+    question = Question(
+        space=view.study.space,
+        records=_records(view, chosen),
+        open_cells=candidates,
+        index=index,
+        seed=view.study.algorithm.seed,
+        algorithm=view.study.algorithm.name,
+    )
+    cell = propose(question)
+    if cell is None:
+        raise ValueError("no open cell although candidates were given")
+    return cell
+
+
+def _records(view: _View, chosen: tuple[PlannedTrial, ...]) -> tuple[Record, ...]:
+    """What the search is told: results and pending trials, never a broken machine or a number that is not valid."""
+    space = frozenset(cells(view.study.space))
+    known = [_record(view, trial) for trial in view.trials if trial.configuration in space]
+    pending = [Record(configuration=trial.configuration, state="pending", loss=None) for trial in chosen]
+    return (*(record for record in known if record is not None), *pending)
+
+
+def _record(view: _View, trial: Trial) -> Record | None:
+    match trial.state:
+        case TrialState.RUNNING:
+            return Record(configuration=trial.configuration, state="pending", loss=None)
+        case TrialState.INFEASIBLE:
+            return Record(configuration=trial.configuration, state="failed", loss=None)
+        case TrialState.MEASURED:
+            loss = _eligible_loss(view, trial)
+            state = "failed" if loss is None else "measured"
+            return Record(configuration=trial.configuration, state=state, loss=loss)
+        case TrialState.INVALID | TrialState.BROKEN:
+            return None
+
+
+def _eligible_loss(view: _View, trial: Trial) -> float | None:
+    assert isinstance(trial.result, Measured)  # noqa: S101 - the state says so
+    gpus, price = trial.configuration.gpu_count, view.pool.price_per_gpu_hour
+    if objective.violations(view.study.objective.constraints, trial.result, gpus):
+        return None
+    return objective.loss(view.study.objective, trial.result, gpus, price)
+
+
+def _retry(view: _View) -> Run | None:
+    """Return a run for the first trial that deserves another attempt."""
+    by_index = {trial.index: trial for trial in view.trials}
+    ended = {entry.run.name: entry for entry in view.history.ended}
+    for trial in view.trials:
+        if trial.state is TrialState.BROKEN and trial.failures <= RETRIES_PER_TRIAL:
+            group = _group(ended[trial.run], trial, by_index)
+            attempt = 1 + max(by_index[planned.index].attempts for planned in group)
+            return _run(view, group, attempt=attempt, longer=ended[trial.run].run.longer)
+        if trial.state is TrialState.INVALID and trial.invalid_results == 1:
+            planned = PlannedTrial(index=trial.index, configuration=trial.configuration)
+            return _run(view, (planned,), attempt=trial.attempts + 1, longer=True)
+    return None
+
+
+def _group(last: EndedRun, trial: Trial, by_index: dict[int, Trial]) -> tuple[PlannedTrial, ...]:
+    """Trials to load together again: the one that the engine died on alone, the others of its run as before."""
+    died_on = suspect(last)
+    if died_on is not None and died_on.index == trial.index:
+        return (died_on,)
+    return tuple(
+        planned
+        for planned in missing_trials(last)
+        if planned != died_on
+        and by_index[planned.index].run == last.run.name
+        and by_index[planned.index].failures <= RETRIES_PER_TRIAL
+    )
+
+
+def _run(view: _View, trials: tuple[PlannedTrial, ...], *, attempt: int, longer: bool = False) -> Run:
+    name = run_name(
+        view.study,
+        pool=view.pool.name,
+        round_number=view.round.number,
+        attempt=attempt,
+        longer=longer,
+        trials=trials,
+    )
+    return Run(
+        name=name,
+        pool=view.pool.name,
+        round=view.round.number,
+        attempt=attempt,
+        trials=trials,
+        longer=longer,
+    )
