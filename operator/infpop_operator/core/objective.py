@@ -1,0 +1,168 @@
+"""Compare measured trials: objective values, constraints, the best, the Pareto front.
+
+Nothing here looks at trials without a measurement. Constraints are data: a metric and its bounds, never an expression.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from infpop_operator.core.model import Constraint, ConstraintMetric, Objective, Pool, Study, Trial
+from infpop_runner.contract import Measured
+
+# Closer than this is a tie: real measurements of one configuration differ from run to run. 1 % is an assumption about
+# that noise, chosen well below the gains that are worth a GPU (9-14 % in arXiv 2408.01050).
+TIE_RATIO = 0.01
+_SECONDS_PER_HOUR = 3600.0
+_TOKENS_PER_UNIT_OF_COST = 1e6
+
+
+def value(objective: Objective, measured: Measured, gpu_count: int, price_per_gpu_hour: float | None) -> float:
+    """Return the objective of one measurement, in the unit of its metric.
+
+    `throughput` is in tokens/s, `throughputPerGPU` in tokens/s for each GPU, both to be maximised.
+    `costPerMillionTokens` is in the currency of the price, to be minimised.
+
+    Raises:
+        ValueError: a cost is asked for and the pool has no price (which a parsed study never lets happen).
+    """
+    throughput = measured.throughput_tokens_per_second
+    match objective.metric:
+        case "throughput":
+            return throughput
+        case "throughputPerGPU":
+            return throughput / gpu_count
+        case "costPerMillionTokens":
+            if price_per_gpu_hour is None:
+                raise ValueError("costPerMillionTokens needs pricePerGPUHour on the pool")
+            return price_per_gpu_hour * gpu_count / _SECONDS_PER_HOUR / throughput * _TOKENS_PER_UNIT_OF_COST
+        case _ as never:
+            assert_never(never)
+
+
+def loss(objective: Objective, measured: Measured, gpu_count: int, price_per_gpu_hour: float | None) -> float:
+    """Return the objective as a number to be minimised. Same arguments and errors as `value`."""
+    number = value(objective, measured, gpu_count, price_per_gpu_hour)
+    return -number if _is_maximised(objective) else number
+
+
+def violations(constraints: Sequence[Constraint], measured: Measured, gpu_count: int) -> tuple[str, ...]:
+    """Return a sentence for each bound that the measurement breaks; empty when it keeps to all of them.
+
+    A metric that is not known breaks every bound on it: what was not measured cannot be recommended.
+    """
+    return tuple(text for constraint in constraints for text in _broken_bounds(constraint, measured, gpu_count))
+
+
+def eligible(study: Study, pool: Pool, trials: Iterable[Trial]) -> tuple[Trial, ...]:
+    """Return the measured trials that keep to the study's constraints, in the order given."""
+    return tuple(candidate.trial for candidate in _candidates(study, pool, trials))
+
+
+def best(study: Study, pool: Pool, trials: Iterable[Trial]) -> Trial | None:
+    """Return the trial to recommend, None when no measured trial keeps to the constraints.
+
+    Trials within `TIE_RATIO` of the top are a tie, which goes to fewer GPUs, then to the better value, then to the
+    smaller batch, then to the earlier trial. So the result need not be the trial with the highest number.
+    """
+    candidates = _candidates(study, pool, trials)
+    if not candidates:
+        return None
+    top = min(candidate.loss for candidate in candidates)
+    tied = [candidate for candidate in candidates if candidate.loss <= top + TIE_RATIO * abs(top)]
+    return min(tied, key=_preference).trial
+
+
+def pareto_front(trials: Iterable[Trial]) -> tuple[Trial, ...]:
+    """Return the measured trials that no other beats in throughput without more GPUs, by ascending GPU count.
+
+    One trial for each GPU count at most; of equal ones the smaller batch, then the earlier trial. Constraints play no
+    part: pass `eligible` trials where they should.
+    """
+    measured = [(trial, trial.result) for trial in trials if isinstance(trial.result, Measured)]
+    measured.sort(key=lambda pair: _front_order(*pair))
+    front: list[Trial] = []
+    highest = 0.0
+    for trial, result in measured:
+        if result.throughput_tokens_per_second > highest:
+            front.append(trial)
+            highest = result.throughput_tokens_per_second
+    return tuple(front)
+
+
+def improvement_ratio(objective: Objective, new: float, old: float) -> float:
+    """Return how much better `new` is than `old`, relative to `old`: 0.1 is 10 % more throughput, or 10 % less cost.
+
+    Negative when it is worse.
+
+    Raises:
+        ValueError: `old` is not positive.
+    """
+    if old <= 0:
+        raise ValueError(f"an objective value is positive, got {old}")
+    return (new - old) / old if _is_maximised(objective) else (old - new) / old
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    trial: Trial
+    loss: float
+
+
+def _candidates(study: Study, pool: Pool, trials: Iterable[Trial]) -> tuple[_Candidate, ...]:
+    objective = study.objective
+    found: list[_Candidate] = []
+    for trial in trials:
+        gpus, result = trial.configuration.gpu_count, trial.result
+        if isinstance(result, Measured) and not violations(objective.constraints, result, gpus):
+            found.append(_Candidate(trial=trial, loss=loss(objective, result, gpus, pool.price_per_gpu_hour)))
+    return tuple(found)
+
+
+def _preference(candidate: _Candidate) -> tuple[int, float, int, int]:
+    cell = candidate.trial.configuration
+    return (cell.gpu_count, candidate.loss, cell.batch_size, candidate.trial.index)
+
+
+def _front_order(trial: Trial, result: Measured) -> tuple[int, float, int, int]:
+    cell = trial.configuration
+    return (cell.gpu_count, -result.throughput_tokens_per_second, cell.batch_size, trial.index)
+
+
+def _is_maximised(objective: Objective) -> bool:
+    return objective.metric != "costPerMillionTokens"
+
+
+def _broken_bounds(constraint: Constraint, measured: Measured, gpu_count: int) -> Iterator[str]:
+    name = constraint.metric
+    number = _metric(name, measured, gpu_count)
+    if number is None:
+        yield f"{name} unknown: {measured.missing[_FIELDS[name]]}"
+        return
+    if constraint.maximum is not None and number > constraint.maximum:
+        yield f"{name} {number:g} > {constraint.maximum:g}"
+    if constraint.minimum is not None and number < constraint.minimum:
+        yield f"{name} {number:g} < {constraint.minimum:g}"
+
+
+_FIELDS: dict[ConstraintMetric, str] = {
+    "batchSecondsP50": "batch_seconds_p50",
+    "batchSecondsP95": "batch_seconds_p95",
+    "gpuMemoryPeakBytes": "gpu_memory_peak_bytes",
+}
+
+
+def _metric(name: ConstraintMetric, measured: Measured, gpu_count: int) -> float | None:
+    match name:
+        case "batchSecondsP50":
+            return measured.batch_seconds_p50
+        case "batchSecondsP95":
+            return measured.batch_seconds_p95
+        case "gpuMemoryPeakBytes":
+            return measured.gpu_memory_peak_bytes
+        case "spread":
+            return measured.spread_ratio
+        case "throughputPerGPU":
+            return measured.throughput_tokens_per_second / gpu_count
+        case _ as never:
+            assert_never(never)

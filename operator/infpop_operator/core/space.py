@@ -1,0 +1,107 @@
+"""The cells of a search space, and which of them need no measurement because their outcome is already certain.
+
+A rule here may only say what cannot be otherwise: a cell that is ruled out wrongly can never become the best. So
+nothing is concluded from one GPU count about another (device maps of pipelines do not grow evenly: pruning across GPU
+counts lost the optimum on published landscapes), and nothing from a run that broke.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+
+from infpop_operator.core.model import Configuration, Pool, Scalar, SearchSpace, Study, Trial, TrialState
+from infpop_runner.contract import EngineSpec, InfeasibleReason, ModelFacts
+
+_ABOUT_GPU_COUNT: tuple[InfeasibleReason, ...] = ("HeadsNotDivisible", "UnsupportedGpuCount")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuledOut:
+    """Why a cell need not be measured: a reason of the contract, and a sentence for a person."""
+
+    reason: InfeasibleReason
+    detail: str
+
+
+def cells(space: SearchSpace) -> tuple[Configuration, ...]:
+    """Return every cell of `space` once: ascending GPU count, then batch size, then extra values in their own order."""
+    return tuple(
+        Configuration(gpu_count=gpu_count, batch_size=batch_size, extra=extra)
+        for gpu_count, batch_size, extra in product(space.gpu_counts, space.batch_sizes, _extras(space))
+    )
+
+
+def merge_facts(declared: ModelFacts | None, measured: ModelFacts | None) -> ModelFacts:
+    """Return what is known of the model, field by field: what an engine reported wins over what its files declare."""
+    known = declared.model_dump(exclude_none=True) if declared is not None else {}
+    known.update(measured.model_dump(exclude_none=True) if measured is not None else {})
+    return ModelFacts.model_validate(known)
+
+
+def ruled_out(
+    study: Study, pool: Pool, trials: tuple[Trial, ...], facts: ModelFacts | None
+) -> Mapping[Configuration, RuledOut]:
+    """Return the cells of the study's space that need no (further) trial on `pool`, each with its reason.
+
+    A measured cell is never in it, nor is an infeasible cell for its own sake: those are known from their trials. A
+    cell whose trial is broken, invalid or still running can be in it.
+
+    Args:
+        study: whose space is judged.
+        pool: the hardware; an unknown device count rules nothing out.
+        trials: of the current round on that pool, any order.
+        facts: what runs reported about the model; joined with the study's own facts.
+    """
+    known = merge_facts(study.model_facts, facts)
+    settled = {trial.configuration for trial in trials if trial.state is TrialState.MEASURED}
+    settled |= {trial.configuration for trial in trials if trial.state is TrialState.INFEASIBLE}
+    verdicts = ((cell, _verdict(cell, study.engine, pool, trials, known)) for cell in cells(study.space))
+    return {cell: verdict for cell, verdict in verdicts if verdict is not None and cell not in settled}
+
+
+def _extras(space: SearchSpace) -> Iterable[tuple[tuple[str, Scalar], ...]]:
+    parameters = sorted(space.extra, key=lambda parameter: parameter.name)
+    names = [parameter.name for parameter in parameters]
+    for values in product(*(parameter.values for parameter in parameters)):
+        yield tuple(zip(names, values, strict=True))
+
+
+def _verdict(
+    cell: Configuration, engine: EngineSpec, pool: Pool, trials: tuple[Trial, ...], facts: ModelFacts
+) -> RuledOut | None:
+    return next(iter((*_by_nature(cell, engine, pool, facts), *_by_trials(cell, trials))), None)
+
+
+def _by_nature(cell: Configuration, engine: EngineSpec, pool: Pool, facts: ModelFacts) -> Iterator[RuledOut]:
+    """Yield what is known without any trial."""
+    gpus, heads = cell.gpu_count, facts.attention_heads
+    if pool.device_count is not None and gpus > pool.device_count:
+        detail = f"{gpus} devices asked for, pool {pool.name} has {pool.device_count} for one run"
+        yield RuledOut(reason="UnsupportedGpuCount", detail=detail)
+    if engine.name == "hf-pipeline" and pool.device == "cpu" and gpus > 1:
+        detail = f"a transformers pipeline uses one CPU device, not {gpus}"
+        yield RuledOut(reason="UnsupportedGpuCount", detail=detail)
+    # Only the attention heads: vLLM replicates key-value heads when there are fewer of them than ranks.
+    if engine.name == "vllm" and heads is not None and heads % gpus != 0:
+        detail = f"{heads} attention heads cannot be split evenly over {gpus} GPUs"
+        yield RuledOut(reason="HeadsNotDivisible", detail=detail)
+
+
+def _by_trials(cell: Configuration, trials: tuple[Trial, ...]) -> Iterator[RuledOut]:
+    """Yield what infeasible trials say about `cell`."""
+    for trial in trials:
+        tried = trial.configuration
+        if trial.state is not TrialState.INFEASIBLE:
+            continue
+        if trial.reason == "IncompatibleGPU":
+            yield RuledOut(reason="IncompatibleGPU", detail=trial.detail or f"trial {trial.index} found this pool so")
+        elif trial.reason in _ABOUT_GPU_COUNT and tried.gpu_count == cell.gpu_count:
+            reason = _ABOUT_GPU_COUNT[_ABOUT_GPU_COUNT.index(trial.reason)]
+            yield RuledOut(reason=reason, detail=trial.detail or f"trial {trial.index} found this GPU count so")
+        elif trial.reason == "GpuOutOfMemory" and _asks_more(cell, tried):
+            detail = f"batch {tried.batch_size} already ran out of memory on {tried.gpu_count} GPUs"
+            yield RuledOut(reason="GpuOutOfMemory", detail=detail)
+
+
+def _asks_more(cell: Configuration, tried: Configuration) -> bool:
+    return cell.load_key == tried.load_key and cell.batch_size > tried.batch_size
