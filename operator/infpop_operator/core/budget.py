@@ -68,7 +68,7 @@ def retry_at(history: History, pool: str) -> datetime | None:
     broken = tuple(broken_runs_in_a_row(history, pool))
     if len(broken) < 2:  # noqa: PLR2004 - the first retry needs no pause
         return None
-    pause = min(_FIRST_PAUSE * 2 ** min(len(broken) - 2, 20), _LONGEST_PAUSE)
+    pause = min(_FIRST_PAUSE * (1 << min(len(broken) - 2, 20)), _LONGEST_PAUSE)
     return broken[0].observation.ended_at + pause
 
 

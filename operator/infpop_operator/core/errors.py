@@ -28,7 +28,8 @@ class Problem:
     def __str__(self) -> str:
         """Return one line that names field, value and remedy."""
         shown = f" {self.value}:" if self.value else ""
-        return f"{self.field}:{shown} {self.message}. {self.remedy}."
+        end = "" if self.remedy.endswith("?") else "."
+        return f"{self.field}:{shown} {self.message}. {self.remedy}{end}"
 
 
 class StudyError(InfPopError):

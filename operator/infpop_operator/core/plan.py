@@ -174,8 +174,7 @@ def _record(view: _View, trial: Trial) -> Record | None:
             return Record(configuration=trial.configuration, state="failed", loss=None)
         case TrialState.MEASURED:
             loss = _eligible_loss(view, trial)
-            state = "failed" if loss is None else "measured"
-            return Record(configuration=trial.configuration, state=state, loss=loss)
+            return Record(configuration=trial.configuration, state="failed" if loss is None else "measured", loss=loss)
         case TrialState.INVALID | TrialState.BROKEN:
             return None
 

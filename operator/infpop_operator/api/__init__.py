@@ -1,0 +1,1 @@
+"""The public API: what a user writes (`ThroughputStudy`), what InfPop answers (`StudyStatus`), and the way to core."""

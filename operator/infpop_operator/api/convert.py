@@ -1,0 +1,217 @@
+"""The one way from the API's document to the core's `Study`."""
+
+from pathlib import PurePath
+
+from infpop_operator.api import spec as api
+from infpop_operator.api.quantities import interval, parse_scalar, seconds
+from infpop_operator.core.model import (
+    Algorithm,
+    Budget,
+    Configuration,
+    Constraint,
+    ExtraParameter,
+    Objective,
+    Plateau,
+    Pool,
+    SearchSpace,
+    Study,
+)
+from infpop_runner.contract import (
+    BuiltinSource,
+    EngineSpec,
+    FileSource,
+    FormulaLandscape,
+    HuggingFaceSource,
+    MeasurementSpec,
+    ModelFacts,
+    ModelSpec,
+    RecordedLandscape,
+    SimulationSpec,
+    SyntheticSource,
+    WorkloadSource,
+    WorkloadSpec,
+)
+
+# The data set of Bavarian et al., arXiv 2207.14255, as the hub has it: 1,033 single-line tasks in `test`.
+_PRESETS = {
+    "humaneval-infilling-single-line": HuggingFaceSource(
+        dataset="loubnabnl/humaneval_infilling", config="HumanEval-SingleLineInfilling", split="test", field="prompt"
+    )
+}
+
+
+def to_study(
+    document: api.ThroughputStudy,
+    *,
+    pools: tuple[Pool, ...],
+    workload_fingerprint: str,
+    model_facts: ModelFacts | None,
+    model_name: str | None = None,
+    base: PurePath | None = None,
+) -> Study:
+    """Return the core's view of a parsed document.
+
+    Args:
+        document: what `parse_document` returned.
+        pools: the document's pools joined with what was seen of their hardware.
+        workload_fingerprint: identifies the workload's text.
+        model_facts: what the model's config.json says, None when it cannot be read before the first run.
+        model_name: the directory that stands for `spec.model.name` here, None to use the name as it is.
+        base: the directory that relative paths are relative to, None to leave them as they are.
+    """
+    spec, namespace = document.spec, document.metadata.namespace or ""
+    return Study(
+        key=f"{namespace}/{document.metadata.name}",
+        namespace=namespace,
+        name=document.metadata.name,
+        model=ModelSpec(
+            name=model_name or spec.model.name,
+            revision=spec.model.revision,
+            dtype=spec.model.dtype,
+            load_format=spec.model.load_format,
+        ),
+        engine=_engine(spec.engine, base),
+        workload=WorkloadSpec(
+            source=to_source(spec.workload.source, base),
+            samples=spec.workload.samples,
+            max_new_tokens=spec.workload.max_new_tokens,
+        ),
+        space=_space(spec.search_space),
+        objective=_objective(spec.objective),
+        algorithm=Algorithm(
+            name=spec.algorithm.name, seed=spec.algorithm.seed, trials_per_run=spec.algorithm.trials_per_run
+        ),
+        budget=_budget(spec.budget),
+        measurement=_measurement(spec.measurement),
+        pools=pools,
+        workload_fingerprint=workload_fingerprint,
+        baseline=_baseline(spec),
+        model_facts=model_facts,
+    )
+
+
+def to_source(source: api.Source, base: PurePath | None) -> WorkloadSource:
+    """Return the contract's form of a workload source, presets and relative paths resolved.
+
+    Raises:
+        ValueError: it names no source; `api.rules` reports that before.
+    """
+    if source.builtin is not None:
+        return BuiltinSource(name=source.builtin)
+    if source.file is not None:
+        return FileSource(path=_resolved(source.file.path, base), field=source.file.field)
+    if source.synthetic is not None:
+        return SyntheticSource(prompt_tokens=source.synthetic.prompt_tokens)
+    if source.hugging_face is not None:
+        return _hub_source(source.hugging_face)
+    raise ValueError("a workload source has exactly one key")
+
+
+def _hub_source(source: api.HuggingFaceSource) -> HuggingFaceSource:
+    if source.preset is not None:
+        return _PRESETS[source.preset].model_copy(update={"revision": source.revision})
+    return HuggingFaceSource(
+        dataset=source.dataset or "",
+        config=source.config,
+        split=source.split,
+        field=source.field,
+        revision=source.revision,
+    )
+
+
+def _resolved(path: str, base: PurePath | None) -> str:
+    return str(base / path) if base is not None else path
+
+
+def _engine(engine: api.Engine, base: PurePath | None) -> EngineSpec:
+    return EngineSpec(
+        name=engine.name,
+        gpu_memory_utilization=float(engine.gpu_memory_utilization),
+        max_num_batched_tokens=engine.max_num_batched_tokens,
+        enforce_eager=engine.enforce_eager,
+        args={name: parse_scalar(text) for name, text in engine.args.items()},
+        simulation=_simulation(engine.simulation, base) if engine.simulation is not None else None,
+    )
+
+
+def _simulation(simulation: api.Simulation, base: PurePath | None) -> SimulationSpec:
+    return SimulationSpec(
+        landscape=_landscape(simulation, base),
+        noise_ratio=float(simulation.noise),
+        load_seconds=seconds(simulation.load_time),
+        repeat_seconds=seconds(simulation.repeat_time),
+    )
+
+
+def _landscape(simulation: api.Simulation, base: PurePath | None) -> RecordedLandscape | FormulaLandscape:
+    if simulation.recorded is not None:
+        recorded = simulation.recorded
+        return RecordedLandscape(
+            path=_resolved(recorded.path, base),
+            gpu_model=recorded.gpu_model,
+            engine=recorded.engine,
+            model=recorded.model,
+        )
+    formula = simulation.formula or api.FormulaLandscape()
+    return FormulaLandscape(
+        peak_tokens_per_second=float(formula.peak_throughput),
+        best_gpu_count=formula.best_gpu_count,
+        best_batch_size=formula.best_batch_size,
+        falloff_ratio=float(formula.falloff),
+        largest_batch_per_gpu=formula.largest_batch_per_gpu,
+    )
+
+
+def _space(space: api.SearchSpace) -> SearchSpace:
+    return SearchSpace(
+        gpu_counts=tuple(sorted(space.gpu_count)),
+        batch_sizes=tuple(sorted(space.batch_size)),
+        extra=tuple(
+            ExtraParameter(name=extra.name, values=tuple(parse_scalar(text) for text in extra.values))
+            for extra in sorted(space.extra, key=lambda extra: extra.name)
+        ),
+    )
+
+
+def _objective(objective: api.Objective) -> Objective:
+    constraints = tuple(
+        Constraint(metric=constraint.metric, maximum=_number(constraint.max), minimum=_number(constraint.min))
+        for constraint in objective.constraints
+    )
+    return Objective(metric=objective.metric, constraints=constraints)
+
+
+def _number(text: str | None) -> float | None:
+    return None if text is None else float(text)
+
+
+def _budget(budget: api.Budget) -> Budget:
+    plateau = budget.plateau
+    return Budget(
+        max_trials=budget.max_trials,
+        parallel_trials=budget.parallel_trials,
+        max_concurrent_gpus=budget.max_concurrent_gpus,
+        max_failed_trials=budget.max_failed_trials,
+        max_gpu_hours=_number(budget.max_gpu_hours),
+        deadline=None if budget.deadline is None else interval(budget.deadline),
+        plateau=None
+        if plateau is None
+        else Plateau(trials=plateau.trials, improvement_ratio=float(plateau.improvement_percent) / 100),
+    )
+
+
+def _measurement(measurement: api.Measurement) -> MeasurementSpec:
+    return MeasurementSpec(
+        warmup_batches=measurement.warmup_batches,
+        repeats=measurement.repeats,
+        min_repeat_seconds=seconds(measurement.min_duration),
+        max_spread_ratio=float(measurement.max_spread),
+        load_timeout_seconds=seconds(measurement.timeouts.load),
+        measure_timeout_seconds=seconds(measurement.timeouts.measure),
+    )
+
+
+def _baseline(spec: api.StudySpec) -> Configuration | None:
+    if spec.baseline is None:
+        return None
+    return Configuration(gpu_count=spec.baseline.gpu_count, batch_size=spec.baseline.batch_size)

@@ -1,0 +1,163 @@
+"""Read a study document and say clearly what is wrong with it: field, value, remedy."""
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from infpop_operator.api.rules import broken_rules
+from infpop_operator.api.spec import ThroughputStudy
+from infpop_operator.core.errors import Problem, StudyError
+
+_SHOWN_CHARACTERS = 60  # enough to recognise a value, short enough for one terminal line
+_LARGEST_DOCUMENT = 1_000_000  # characters; a Kubernetes object may have about 1.5 MiB
+
+# pydantic's error type -> (what is wrong, what to do); the keys of `ctx` fill the braces.
+_MESSAGES: Mapping[str, tuple[str, str]] = {
+    "missing": ("this field is required", "Add it"),
+    "greater_than_equal": ("must be at least {ge}", "Use {ge} or more"),
+    "less_than_equal": ("must be at most {le}", "Use {le} or less"),
+    "too_short": ("needs at least {min_length} entries, has {actual_length}", "Add an entry"),
+    "too_long": ("may have at most {max_length} entries", "Remove some"),
+    "string_too_short": ("is too short", "Use at least {min_length} characters"),
+    "string_too_long": ("is too long", "Use at most {max_length} characters"),
+    "int_type": ("must be a whole number", "Write it without quotes or decimals, for example 8"),
+    "bool_type": ("must be true or false", "Write true or false without quotes"),
+    "string_type": ("must be text", 'Put it in quotes, for example "0.85"'),
+    "list_type": ("must be a list", "Write it as [a, b, c]"),
+    "dict_type": ("must be a mapping", "Write it as key: value"),
+    "model_type": ("must be a mapping", "Write it as key: value"),
+    "model_attributes_type": ("must be a mapping", "Write it as key: value"),
+}
+_PATTERNS = (
+    ("ms)?$", "is not a duration", 'Write for example "30s", "10m" or "1h30m"'),
+    ("(\\.[0-9]", "is not a decimal", 'Write a plain decimal in quotes, for example "0.85"'),
+    ("[-a-z0-9]*", "is not a valid name", "Use lower-case letters, digits and dashes, a letter or digit at both ends"),
+    ("[a-z0-9_]*", "is not an argument name", "Use the engine's Python name, for example max_num_batched_tokens"),
+)
+
+
+def parse_document(text: str, *, source: str) -> ThroughputStudy:
+    """Return the study that `text` holds; `source` names it in messages.
+
+    Raises:
+        StudyError: it is not YAML, not a `ThroughputStudy`, or breaks a rule; all problems at once.
+    """
+    tree = _load_yaml(text, source)
+    try:
+        document = ThroughputStudy.model_validate(tree)
+    except ValidationError as error:
+        raise StudyError([_problem(details) for details in error.errors(include_url=False)]) from None
+    problems = broken_rules(document.spec)
+    if problems:
+        raise StudyError(problems)
+    return document
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """A safe loader that refuses a key given twice instead of keeping the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                line = node.start_mark.line + 1
+                raise yaml.YAMLError(f"the key {key!r} stands twice in the mapping that starts on line {line}")
+        return super().construct_mapping(node, deep=deep)
+
+
+def _load_yaml(text: str, source: str) -> Mapping[str, Any]:
+    if len(text) > _LARGEST_DOCUMENT:
+        raise StudyError([_whole(source, f"is {len(text)} characters long", "A study has at most 1,000,000")])
+    try:
+        documents = [tree for tree in yaml.load_all(text, Loader=_StrictLoader) if tree is not None]
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        line = " ".join(str(error).split())
+        raise StudyError([_whole(source, f"is not valid YAML: {line[:300]}", "Correct the YAML")]) from None
+    if len(documents) != 1:
+        raise StudyError([_whole(source, f"holds {len(documents)} YAML documents", "Give exactly one study")])
+    tree = documents[0]
+    if not isinstance(tree, dict) or "kind" not in tree:
+        remedy = "Start it with `apiVersion: infpop.io/v1alpha1` and `kind: ThroughputStudy`"
+        raise StudyError([_whole(source, "is YAML, but not a ThroughputStudy", remedy)])
+    return tree
+
+
+def _whole(source: str, message: str, remedy: str) -> Problem:
+    return Problem(field=source, value="", message=message, remedy=remedy)
+
+
+def _problem(details: ErrorDetails) -> Problem:
+    location, kind, context = details["loc"], details["type"], details.get("ctx", {})
+    field = _path(location)
+    if kind == "extra_forbidden":
+        return Problem(field=field, value="", message="unknown field", remedy=_unknown_key_remedy(location))
+    if kind == "literal_error":
+        return Problem(
+            field=field,
+            value=_shown(details["input"]),
+            message=f"must be {context['expected']}",
+            remedy=_choice_remedy(details["input"], str(context["expected"])),
+        )
+    if kind == "string_pattern_mismatch":
+        message, remedy = _pattern_message(str(context["pattern"]))
+    else:
+        message, remedy = _MESSAGES.get(kind, (details["msg"], "Correct it"))
+        message, remedy = message.format_map(context), remedy.format_map(context)
+    value = "" if kind == "missing" else _shown(details["input"])
+    return Problem(field=field, value=value, message=message, remedy=remedy)
+
+
+def _path(location: Sequence[int | str]) -> str:
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return path.removeprefix(".") or "study"
+
+
+def _shown(value: object) -> str:
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except (TypeError, ValueError):
+        text = type(value).__name__
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
+
+
+def _pattern_message(pattern: str) -> tuple[str, str]:
+    for part, message, remedy in _PATTERNS:
+        if part in pattern:
+            return message, remedy
+    return f"does not match {pattern}", "Correct it"
+
+
+def _choice_remedy(value: object, expected: str) -> str:
+    choices = [part.strip("'") for part in expected.replace(" or ", ", ").split(", ")]
+    close = difflib.get_close_matches(str(value), choices, n=1)
+    return f"Did you mean {close[0]!r}?" if close else "Choose one of these"
+
+
+def _unknown_key_remedy(location: Sequence[int | str]) -> str:
+    known = _known_keys(location[:-1])
+    close = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+    return f"Did you mean {close[0]}?" if close else f"Known here: {', '.join(known)}"
+
+
+def _known_keys(location: Sequence[int | str]) -> list[str]:
+    model: Any = ThroughputStudy
+    for part in location:
+        if isinstance(part, int) or model is None:
+            continue
+        field = next((field for field in model.model_fields.values() if field.alias == part), None)
+        model = _model_in(field.annotation) if field is not None else None
+    return [field.alias or name for name, field in model.model_fields.items()] if model is not None else []
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - a type expression has no type of its own
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = (_model_in(argument) for argument in get_args(annotation))
+    return next((model for model in inner if model is not None), None)

@@ -1,0 +1,301 @@
+"""`StudyStatus`: what InfPop says about a study, in the shape of the CR's status.
+
+Written whole by one writer, read back with unknown keys ignored, so that an upgrade is no outage. Decimals are strings.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from infpop_operator.api.quantities import decimal_string
+from infpop_operator.core import objective
+from infpop_operator.core.engine_args import engine_args
+from infpop_operator.core.history import current_round, gpu_seconds, trials_of
+from infpop_operator.core.model import Decision, History, Pool, Round, Study, Trial, TrialState, Verdict
+from infpop_runner.contract import Measured
+
+MAX_TRIAL_ROWS = 500  # a row is about 260 bytes and an etcd object may have 1.5 MiB; older rounds go first
+
+
+class StatusModel(BaseModel):
+    """Base of the status: camelCase keys, unknown keys of another version are ignored."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="ignore", frozen=True, populate_by_name=True)
+
+
+class Condition(StatusModel):
+    """A `metav1.Condition`."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+    last_transition_time: AwareDatetime
+
+
+class Best(StatusModel):
+    """A recommended configuration with what was measured for it."""
+
+    pool: str
+    gpu_count: int
+    batch_size: int
+    extra: dict[str, str] | None = None
+    throughput: str = Field(description="generated tokens per second, median of the repeats")
+    throughput_per_gpu: str = Field(alias="throughputPerGPU")
+    spread: str = Field(description="(max - min) / median of the repeats")
+    cost_per_million_tokens: str | None = None
+    engine_args: list[str]
+    run: str
+
+
+class Baseline(StatusModel):
+    """The configuration in use before this round, with its measured throughput where there is one."""
+
+    gpu_count: int
+    batch_size: int
+    throughput: str | None = None
+
+
+class TrialCounts(StatusModel):
+    """How many trials of a round stand where."""
+
+    total: int
+    measured: int
+    infeasible: int
+    invalid: int
+    broken: int
+    running: int
+
+
+class PoolStatus(StatusModel):
+    """One pool's newest round."""
+
+    name: str
+    gpu: str | None = None
+    fingerprint: str
+    round: int
+    identity: str
+    best: Best | None = None
+    baseline: Baseline | None = None
+    improvement_percent: str | None = None
+    trials: TrialCounts
+    gpu_hours: str
+    ended: str | None = Field(default=None, description="why this round's search ended")
+
+
+class TrialRow(StatusModel):
+    """One trial."""
+
+    pool: str
+    round: int
+    index: int
+    gpu_count: int
+    batch_size: int
+    extra: dict[str, str] | None = None
+    state: str
+    reason: str | None = None
+    throughput: str | None = None
+    spread: str | None = None
+    attempts: int
+    run: str
+    source: str | None = Field(default=None, description="where the number came from")
+
+
+class StudyStatus(StatusModel):
+    """The whole status of a study."""
+
+    observed_generation: int | None = None
+    simulated: bool = Field(default=False, description="true: the numbers are replayed, not measured")
+    conditions: list[Condition] = Field(default_factory=list)
+    best: Best | None = None
+    pools: list[PoolStatus] = Field(default_factory=list)
+    trials: list[TrialRow] = Field(default_factory=list)
+    gpu_hours: str = "0"
+
+
+def to_status(study: Study, decision: Decision, now: datetime, *, previous: Sequence[Condition] = ()) -> StudyStatus:
+    """Return the status that says what `decision` knows and why.
+
+    Args:
+        study: the study.
+        decision: the newest decision; its history is what the status tells.
+        now: when conditions that change are said to change.
+        previous: conditions of the last status; those that did not change keep their time.
+    """
+    history = decision.history
+    pools = [_pool_status(study, pool, decision) for pool in study.pools]
+    return StudyStatus(
+        simulated=study.engine.name == "simulated",
+        conditions=_conditions(decision, now, previous),
+        best=_study_best(study, history),
+        pools=[pool for pool in pools if pool is not None],
+        trials=_rows(study, history),
+        gpu_hours=decimal_string(gpu_seconds(history, now) / 3600),
+    )
+
+
+def _conditions(decision: Decision, now: datetime, previous: Sequence[Condition]) -> list[Condition]:
+    """Return the conditions in the sense of kstatus: Reconciling and Stalled are abnormal-true, Ready is the summary."""
+    verdict, reason, message = decision.verdict, decision.reason, decision.message
+    goes_on = verdict in (Verdict.WORKING, Verdict.WAITING)
+    truths = {
+        "Accepted": (True, "Valid", "the study is valid"),
+        "Ready": (verdict is Verdict.SUCCEEDED, reason, message),
+        "Reconciling": (goes_on, reason, message),
+        "Stalled": (verdict is Verdict.STALLED, reason, message),
+        "Succeeded": (verdict is Verdict.SUCCEEDED, reason, message),
+    }
+    before = {condition.type: condition for condition in previous}
+    return [_condition(kind, *truth, before.get(kind), now) for kind, truth in truths.items()]
+
+
+def _condition(
+    kind: str,
+    holds: bool,  # noqa: FBT001 - a condition's status is a truth
+    reason: str,
+    message: str,
+    before: Condition | None,
+    now: datetime,
+) -> Condition:
+    status: Literal["True", "False"] = "True" if holds else "False"
+    unchanged = before is not None and before.status == status
+    since = before.last_transition_time if before is not None and unchanged else now
+    return Condition(type=kind, status=status, reason=reason, message=message, last_transition_time=since)
+
+
+def _study_best(study: Study, history: History) -> Best | None:
+    """Return the best of the pools' bests by the study's objective; ties go to the pool that is listed first."""
+    candidates = [(pool, trial) for pool in study.pools if (trial := _pool_best(study, pool, history)) is not None]
+    if not candidates:
+        return None
+    pool, trial = min(candidates, key=lambda candidate: _loss(study, *candidate))
+    return _best(study, pool, trial)
+
+
+def _loss(study: Study, pool: Pool, trial: Trial) -> float:
+    return objective.loss(study.objective, _measured(trial), trial.configuration.gpu_count, pool.price_per_gpu_hour)
+
+
+def _pool_best(study: Study, pool: Pool, history: History) -> Trial | None:
+    newest = current_round(history, pool.name)
+    return None if newest is None else objective.best(study, pool, trials_of(history, pool.name, newest.number))
+
+
+def _best(study: Study, pool: Pool, trial: Trial) -> Best:
+    measured, configuration = _measured(trial), trial.configuration
+    gpus, tokens = configuration.gpu_count, measured.throughput_tokens_per_second
+    cost = None
+    if pool.price_per_gpu_hour is not None:
+        cost = decimal_string(pool.price_per_gpu_hour * gpus / 3600 / tokens * 1_000_000)
+    return Best(
+        pool=pool.name,
+        gpu_count=gpus,
+        batch_size=configuration.batch_size,
+        extra=_extra(trial),
+        throughput=decimal_string(tokens),
+        throughput_per_gpu=decimal_string(tokens / gpus),
+        spread=decimal_string(measured.spread_ratio, significant=3),
+        cost_per_million_tokens=cost,
+        engine_args=list(engine_args(study, configuration)),
+        run=trial.run,
+    )
+
+
+def _measured(trial: Trial) -> Measured:
+    if not isinstance(trial.result, Measured):
+        raise TypeError(f"trial {trial.index} was not measured")
+    return trial.result
+
+
+def _pool_status(study: Study, pool: Pool, decision: Decision) -> PoolStatus | None:
+    newest = current_round(decision.history, pool.name)
+    if newest is None:
+        return None
+    trials = trials_of(decision.history, pool.name, newest.number)
+    best = objective.best(study, pool, trials)
+    baseline = _baseline_trial(newest, trials)
+    ended = [entry for entry in decision.history.ended if entry.run.pool == pool.name]
+    return PoolStatus(
+        name=pool.name,
+        gpu=pool.gpu_model,
+        fingerprint=pool.fingerprint,
+        round=newest.number,
+        identity=newest.identity,
+        best=_best(study, pool, best) if best is not None else None,
+        baseline=_baseline(newest, baseline),
+        improvement_percent=_improvement(study, pool, best, baseline),
+        trials=_counts(trials),
+        gpu_hours=decimal_string(sum(entry.gpu_seconds for entry in ended) / 3600),
+        ended=decision.reasons_by_pool.get(pool.name),
+    )
+
+
+def _baseline_trial(newest: Round, trials: Sequence[Trial]) -> Trial | None:
+    matching = (trial for trial in trials if trial.configuration == newest.baseline)
+    return next((trial for trial in matching if isinstance(trial.result, Measured)), None)
+
+
+def _baseline(newest: Round, trial: Trial | None) -> Baseline | None:
+    if newest.baseline is None:
+        return None
+    return Baseline(
+        gpu_count=newest.baseline.gpu_count,
+        batch_size=newest.baseline.batch_size,
+        throughput=decimal_string(_measured(trial).throughput_tokens_per_second) if trial is not None else None,
+    )
+
+
+def _improvement(study: Study, pool: Pool, best: Trial | None, baseline: Trial | None) -> str | None:
+    if best is None or baseline is None:
+        return None
+    price = pool.price_per_gpu_hour
+    new, old = (
+        objective.value(study.objective, _measured(trial), trial.configuration.gpu_count, price)
+        for trial in (best, baseline)
+    )
+    ratio = objective.improvement_ratio(study.objective, new=new, old=old)
+    return f"{ratio * 100:.1f}"
+
+
+def _counts(trials: Sequence[Trial]) -> TrialCounts:
+    states = [trial.state for trial in trials]
+    return TrialCounts(
+        total=len(states),
+        measured=states.count(TrialState.MEASURED),
+        infeasible=states.count(TrialState.INFEASIBLE),
+        invalid=states.count(TrialState.INVALID),
+        broken=states.count(TrialState.BROKEN),
+        running=states.count(TrialState.RUNNING),
+    )
+
+
+def _rows(study: Study, history: History) -> list[TrialRow]:
+    """Return the newest rounds' trials, at most `MAX_TRIAL_ROWS` in all."""
+    rows = [_row(study, trial) for entry in history.rounds for trial in trials_of(history, entry.pool, entry.number)]
+    return rows[-MAX_TRIAL_ROWS:]
+
+
+def _row(study: Study, trial: Trial) -> TrialRow:
+    measured = trial.result if isinstance(trial.result, Measured) else None
+    return TrialRow(
+        pool=trial.pool,
+        round=trial.round,
+        index=trial.index,
+        gpu_count=trial.configuration.gpu_count,
+        batch_size=trial.configuration.batch_size,
+        extra=_extra(trial),
+        state=trial.state.value,
+        reason=trial.reason,
+        throughput=decimal_string(measured.throughput_tokens_per_second) if measured else None,
+        spread=decimal_string(measured.spread_ratio, significant=3) if measured else None,
+        attempts=trial.attempts,
+        run=trial.run,
+        source=("Simulated" if study.engine.name == "simulated" else "RunResult") if measured else None,
+    )
+
+
+def _extra(trial: Trial) -> dict[str, str] | None:
+    return {name: str(value) for name, value in trial.configuration.extra} or None
