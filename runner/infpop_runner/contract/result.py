@@ -12,7 +12,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeFlo
 PositiveFinite = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Ratio = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-ShortReason = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z]{0,31}$")]  # CamelCase, small: eight trials share 4,096 bytes
+ShortReason = Annotated[
+    str, Field(pattern=r"^[A-Z][A-Za-z]{0,31}$")
+]  # CamelCase, small: eight trials share 4,096 bytes
 
 InfeasibleReason = Literal[
     "GpuOutOfMemory",  # weights, KV cache or activations do not fit
@@ -27,6 +29,7 @@ InvalidReason = Literal[
     "ShortOutput",  # a sequence came back with fewer ids than asked for
     "BatchExceeded",  # more sequences ran at once than the batch size allows
     "Preempted",  # the engine evicted sequences and computed them twice
+    "PrefixCacheHit",  # prompt tokens came from a cache instead of being computed
 ]
 BrokenReason = Literal[
     "EngineCrash",  # the engine or one of its processes died

@@ -1,0 +1,29 @@
+"""The engines that can be measured, by name, and how each is loaded.
+
+A name stands for a dotted path: the module with the heavy imports is loaded only when its engine is chosen.
+"""
+
+from importlib import import_module
+
+from infpop_runner.engines.protocol import AboutEngine, Engine, EngineLoader, LoadRequest
+
+LOADERS = {
+    "vllm": "infpop_runner.engines.vllm_offline:load",
+    "hf-pipeline": "infpop_runner.engines.hf_pipeline:load",
+    "simulated": "infpop_runner.engines.simulated:load",
+}
+
+
+def find_loader(name: str) -> EngineLoader:
+    """Import the module of the engine called `name` and return what loads it.
+
+    Raises:
+        KeyError: no engine has that name.
+        ImportError: the engine's libraries are not installed.
+    """
+    module, _, function = LOADERS[name].partition(":")
+    loader: EngineLoader = getattr(import_module(module), function)
+    return loader
+
+
+__all__ = ["LOADERS", "AboutEngine", "Engine", "EngineLoader", "LoadRequest", "find_loader"]

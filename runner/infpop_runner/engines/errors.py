@@ -1,0 +1,28 @@
+"""Failures that an engine's adapter knows by itself. All others are read off what the libraries raise and log.
+
+EngineError
+├── EngineRefusedError   this configuration cannot work here: infeasible
+└── EngineBrokenError    something around the engine is not as it must be: broken
+"""
+
+from infpop_runner.contract import BrokenReason, InfeasibleReason
+
+
+class EngineError(Exception):
+    """Base of both: a failure with its reason."""
+
+
+class EngineRefusedError(EngineError):
+    """The configuration cannot work here; told to the search."""
+
+    def __init__(self, reason: InfeasibleReason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason: InfeasibleReason = reason
+
+
+class EngineBrokenError(EngineError):
+    """The engine's surroundings failed; retried, never told."""
+
+    def __init__(self, reason: BrokenReason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason: BrokenReason = reason

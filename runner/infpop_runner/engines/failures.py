@@ -1,0 +1,153 @@
+"""Tell from what an engine raised and logged whether a configuration cannot work or something broke.
+
+The rules are data, tried in order against the exception (type names and messages of its whole chain) and, only where
+the exception is a mere wrapper whose cause happened in another process, against the end of the log. Texts are those of
+vLLM 0.8 to 0.33, transformers 4.51 to 5.23 and torch 2.6 to 2.13; a text that no rule knows is broken, never
+infeasible: a wrong "broken" costs a retry, a wrong "infeasible" hides a good configuration.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from infpop_runner.contract import BrokenReason, InfeasibleReason
+from infpop_runner.engines.errors import EngineBrokenError, EngineRefusedError
+
+Phase = Literal["load", "measure"]
+Device = Literal["cuda", "cpu"]
+MAX_DETAIL = 600  # characters: a few lines of a traceback's end, small enough for eight of them in a result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The configuration cannot work here."""
+
+    reason: InfeasibleReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """Something broke."""
+
+    reason: BrokenReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What is known of a failure: the exception's chain as "Type: message" lines, and the end of the log.
+
+    `log_tail` holds only what was written since the failed phase began. `device` and `phase` say where it happened.
+    """
+
+    exception: str
+    log_tail: str
+    device: Device
+    phase: Phase
+
+
+def _rule(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE)
+
+
+# Not decided by the engine core: the cause is in the log of one of its processes.
+WRAPPERS = _rule(
+    r"Engine core initialization failed|EngineDeadError|EngineCore encountered an issue|WorkerProc|Worker failed"
+    r"|Executor failed|Failed core proc"
+)
+
+REFUSALS: tuple[tuple[re.Pattern[str], InfeasibleReason], ...] = (
+    (_rule(r"OutOfMemoryError|CUDA out of memory|HIP out of memory|CUDA error: out of memory"), "GpuOutOfMemory"),
+    (_rule(r"No available memory for the cache blocks"), "GpuOutOfMemory"),
+    (_rule(r"To serve at least one request with the model.s max seq len"), "GpuOutOfMemory"),
+    (_rule(r"attention heads .{0,40}must be divisible by tensor parallel size"), "HeadsNotDivisible"),
+    (_rule(r"no kernel image is available for execution on the device"), "IncompatibleGPU"),
+    (_rule(r"Bfloat16 is only supported on GPUs with compute capability"), "IncompatibleGPU"),
+)
+# On a CPU pool the machine's memory is the device's memory.
+CPU_MEMORY = _rule(r"DefaultCPUAllocator|\bMemoryError\b|Cannot allocate memory")
+
+SURROUNDINGS: tuple[tuple[re.Pattern[str], BrokenReason], ...] = (
+    (_rule(r"Free memory on device .{0,200}is less than desired GPU memory utilization"), "GpuNotClean"),
+    (CPU_MEMORY, "HostOutOfMemory"),
+    (
+        _rule(
+            r"RepositoryNotFoundError|GatedRepoError|RevisionNotFoundError|EntryNotFoundError|HFValidationError"
+            r"|is not a local folder and is not a valid model identifier|does not appear to have a file named"
+            r"|Can.t load (the )?(configuration|tokenizer|model)|Unrecognized model in|Invalid repository ID"
+            r"|SafetensorError|Cannot find any model weights|couldn.t connect to|(401|403|404) Client Error"
+        ),
+        "ModelUnavailable",
+    ),
+)
+# What an engine says of its own arguments while it loads; the same types raised later are defects.
+REJECTIONS = _rule(r"pydantic_core\S*ValidationError: |unexpected keyword argument|model_kwargs.{0,20} are not used")
+CRASHES: tuple[tuple[re.Pattern[str], BrokenReason], ...] = (
+    (WRAPPERS, "EngineCrash"),
+    (_rule(r"^(builtins\.)?(ModuleNotFound|Import)Error"), "RunnerError"),
+)
+
+
+def describe_exception(error: BaseException) -> str:
+    """Return the exception and its causes, outermost first, one "module.Type: message" each."""
+    return "\n".join(f"{type(link).__module__}.{type(link).__qualname__}: {link}" for link in _chain(error))
+
+
+def classify_exception(error: BaseException, *, log_tail: str, device: Device, phase: Phase) -> Refused | Failed:
+    """Return what `error` means for the trial during which it was raised."""
+    if isinstance(error, EngineRefusedError):
+        return Refused(reason=error.reason, detail=str(error)[:MAX_DETAIL])
+    if isinstance(error, EngineBrokenError):
+        return Failed(reason=error.reason, detail=str(error)[:MAX_DETAIL])
+    return classify(Evidence(exception=describe_exception(error), log_tail=log_tail, device=device, phase=phase))
+
+
+def classify(evidence: Evidence) -> Refused | Failed:
+    """Return what the evidence means; `RunnerError` if no rule knows it."""
+    wrapped = WRAPPERS.search(evidence.exception) is not None
+    texts = (evidence.exception, evidence.log_tail) if wrapped else (evidence.exception,)
+    refused = next((found for text in texts if (found := _refusal(text, evidence.device))), None)
+    if refused is not None:
+        return refused
+    for pattern, reason in SURROUNDINGS:
+        for text in texts:
+            if found := pattern.search(text):
+                return Failed(reason=reason, detail=_excerpt(text, found))
+    if evidence.phase == "load" and (found := REJECTIONS.search(evidence.exception)):
+        return Refused(reason="RejectedArguments", detail=_excerpt(evidence.exception, found))
+    return _crash(evidence)
+
+
+def _refusal(text: str, device: Device) -> Refused | None:
+    for pattern, reason in REFUSALS:
+        if found := pattern.search(text):
+            return Refused(reason=reason, detail=_excerpt(text, found))
+    if device == "cpu" and (found := CPU_MEMORY.search(text)):
+        return Refused(reason="GpuOutOfMemory", detail=_excerpt(text, found))
+    return None
+
+
+def _crash(evidence: Evidence) -> Failed:
+    known = next((reason for pattern, reason in CRASHES if pattern.search(evidence.exception)), None)
+    detail = evidence.exception if known is None else f"{evidence.exception}\n{_last_lines(evidence.log_tail)}"
+    return Failed(reason=known or "RunnerError", detail=detail[:MAX_DETAIL])
+
+
+def _excerpt(text: str, found: re.Match[str]) -> str:
+    """Return the line of the match and what follows it, without the end of a long log."""
+    start = text.rfind("\n", 0, found.start()) + 1
+    return text[start : start + MAX_DETAIL].strip()
+
+
+def _last_lines(log_tail: str) -> str:
+    return log_tail[-MAX_DETAIL // 2 :].strip()
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

@@ -1,0 +1,90 @@
+"""An engine that replays a landscape: for demonstrations and tests, never for decisions about real hardware.
+
+It runs through the same loop as a real engine, and its results say that they are simulated. A pass takes the time that
+the landscape gives it on paper; really waited are only `load_seconds` and `repeat_seconds`.
+"""
+
+from random import Random
+
+from infpop_runner.contract import RecordedLandscape, SimulationSpec
+from infpop_runner.engines.errors import EngineBrokenError
+from infpop_runner.engines.landscape import formula_throughput, load_cells, recorded_throughput
+from infpop_runner.engines.protocol import AboutEngine, LoadRequest
+from infpop_runner.measure import PassOutcome, SyntheticPrompts, pass_length
+
+SLOWEST = 0.05  # noise never makes a repeat slower than this share of its landscape: throughput stays above zero
+MISSING = {
+    "batch_seconds_p50": "Simulated",
+    "batch_seconds_p95": "Simulated",
+    "gpu_memory_peak_bytes": "Simulated",
+    "pad_ratio": "Simulated",
+}
+
+
+class SimulatedEngine:
+    """Replays one landscape; the noise of a cell depends on the seed and the cell alone."""
+
+    def __init__(self, request: LoadRequest, simulation: SimulationSpec) -> None:
+        self._request = request
+        self._simulation = simulation
+        landscape = simulation.landscape
+        self._cells = load_cells(landscape) if isinstance(landscape, RecordedLandscape) else {}
+        self._noise: dict[int, Random] = {}
+        prompts = request.prompts
+        self.about = AboutEngine(
+            version=None,
+            torch_version=None,
+            engine_args={"landscape": landscape.kind, "noise_ratio": simulation.noise_ratio},
+            device_mode="simulated",
+            model=None,
+            prompt_tokens_mean=prompts.prompt_tokens if isinstance(prompts, SyntheticPrompts) else None,
+            missing_reasons=MISSING,
+        )
+
+    def warm_up(self, batch_size: int) -> None:
+        """Fail where the landscape fails; takes no time."""
+        self._throughput(batch_size)
+
+    def run_pass(self, batch_size: int) -> PassOutcome:
+        """Return a pass at the landscape's throughput with noise."""
+        workload = self._request.spec.workload
+        count = pass_length(samples=workload.samples, batch_size=batch_size)
+        rate = self._throughput(batch_size) * self._next_noise(batch_size)
+        if self._simulation.repeat_seconds:
+            self._request.wait(self._simulation.repeat_seconds)
+        generated = (workload.max_new_tokens,) * count
+        return PassOutcome(seconds=sum(generated) / rate, generated=generated)
+
+    def memory_peak_bytes(self) -> int | None:
+        """Return None: nothing was allocated."""
+        return None
+
+    def close(self) -> None:
+        """Do nothing: nothing was started."""
+
+    def _throughput(self, batch_size: int) -> float:
+        gpu_count = self._request.spec.gpu_count
+        landscape = self._simulation.landscape
+        if isinstance(landscape, RecordedLandscape):
+            return recorded_throughput(self._cells, gpu_count=gpu_count, batch_size=batch_size)
+        return formula_throughput(landscape, gpu_count=gpu_count, batch_size=batch_size)
+
+    def _next_noise(self, batch_size: int) -> float:
+        spec = self._request.spec
+        random = self._noise.setdefault(batch_size, Random(f"{spec.seed}:{spec.gpu_count}:{batch_size}"))
+        return max(SLOWEST, random.gauss(1.0, self._simulation.noise_ratio))
+
+
+def load(request: LoadRequest) -> SimulatedEngine:
+    """Return the engine after its pretended loading time.
+
+    Raises:
+        EngineBrokenError: the recorded landscape cannot be read, or the spec has no simulation.
+    """
+    simulation = request.spec.engine.simulation
+    if simulation is None:
+        raise EngineBrokenError("RunnerError", "engine.simulation is not set")
+    engine = SimulatedEngine(request, simulation)
+    if simulation.load_seconds:
+        request.wait(simulation.load_seconds)
+    return engine

@@ -1,0 +1,34 @@
+"""How a trial is measured: what is timed, how often, and when a number must not be compared.
+
+Pure. The engine and its clock come in as callables, so every rule here is tested with plain values. Nothing in this
+package knows which engine runs, how prompts were made or where results go.
+"""
+
+from infpop_runner.measure.passes import cycle_prompts, pass_length
+from infpop_runner.measure.prompts import IdPrompts, Prompts, SyntheticPrompts, TextPrompts, Vocabulary, other_ids
+from infpop_runner.measure.statistics import median, peak_concurrency, percentile, round_significant, spread_ratio
+from infpop_runner.measure.trial import TrialActions, TrialReport, find_flaw, measure_trial
+from infpop_runner.measure.values import PassOutcome, Repeat, merge_repeats
+
+__all__ = [
+    "IdPrompts",
+    "PassOutcome",
+    "Prompts",
+    "Repeat",
+    "SyntheticPrompts",
+    "TextPrompts",
+    "TrialActions",
+    "TrialReport",
+    "Vocabulary",
+    "cycle_prompts",
+    "find_flaw",
+    "measure_trial",
+    "median",
+    "merge_repeats",
+    "other_ids",
+    "pass_length",
+    "peak_concurrency",
+    "percentile",
+    "round_significant",
+    "spread_ratio",
+]

@@ -1,0 +1,66 @@
+"""Prompts as values: texts or token ids, and ids of the same shape that are none of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+IdPrompts = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextPrompts:
+    """Texts that the engine turns into ids with the model's own tokenizer; `workload_hash` is of these texts."""
+
+    texts: tuple[str, ...]
+    workload_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyntheticPrompts:
+    """`samples` prompts of exactly `prompt_tokens` random ids, drawn once the vocabulary is known."""
+
+    samples: int
+    prompt_tokens: int
+    seed: int
+    workload_hash: str
+
+    def draw(self, vocabulary: "Vocabulary") -> IdPrompts:
+        """Return the prompts; the same seed and vocabulary give the same ids."""
+        return _draw([self.prompt_tokens] * self.samples, vocabulary, Random(f"synthetic:{self.seed}"))
+
+
+Prompts = TextPrompts | SyntheticPrompts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vocabulary:
+    """The ids that prompts may be drawn from: 0 to `size` - 1 without the model's special tokens."""
+
+    size: int
+    special_ids: frozenset[int]
+
+    @property
+    def ordinary_ids(self) -> list[int]:
+        """All ids without a special meaning, ascending."""
+        return [token for token in range(self.size) if token not in self.special_ids]
+
+
+def other_ids(prompts: Sequence[Sequence[int]], vocabulary: Vocabulary, *, seed: int) -> IdPrompts:
+    """Return random prompts as long as `prompts`, one for each, for warming up without filling a cache with them.
+
+    Args:
+        prompts: shape (n, any length), the prompts that will be timed.
+        vocabulary: of the model.
+        seed: the same seed gives the same ids.
+
+    Raises:
+        ValueError: the vocabulary has no ordinary id.
+    """
+    return _draw([len(prompt) for prompt in prompts], vocabulary, Random(f"warm-up:{seed}"))
+
+
+def _draw(lengths: Sequence[int], vocabulary: Vocabulary, random: Random) -> IdPrompts:
+    ids = vocabulary.ordinary_ids
+    if not ids:
+        raise ValueError(f"a vocabulary of {vocabulary.size} ids has none that is not special")
+    return tuple(tuple(random.choices(ids, k=length)) for length in lengths)

@@ -1,0 +1,142 @@
+"""Measure one trial: warm up, repeat, judge.
+
+Order of events: `warmup_batches` full batches of other prompts, not timed; then `repeats` repeats, each of as many
+whole passes as fill `min_repeat_seconds`. A number comes out only if every sequence is complete, the batch was never
+larger than asked for, nothing was computed twice or taken from a cache, and the repeats agree. If they do not agree,
+each repeat is extended once by another of the same length and all of it is judged again: more evidence, none left out.
+(A range over more repeats can hardly shrink; leaving out the odd one would be choosing the result.)
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from infpop_runner.contract import Invalid, InvalidReason, Measured, MeasurementSpec, TrialSpec
+from infpop_runner.measure.statistics import median, peak_concurrency, percentile, round_significant, spread_ratio
+from infpop_runner.measure.values import PassOutcome, Repeat, merge_repeats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialReport:
+    """What surrounds the numbers of a trial.
+
+    `missing_reasons` says for each optional field of `Measured` why it would be None with this engine and device.
+    """
+
+    max_new_tokens: int
+    memory_peak_bytes: Callable[[], int | None]
+    missing_reasons: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialActions:
+    """What the loop may do: warm up with one batch of other prompts, run and time one pass, tell of a finished pass."""
+
+    warm_up: Callable[[], None]
+    run_pass: Callable[[], PassOutcome]
+    observe: Callable[[PassOutcome], None]
+
+
+def measure_trial(
+    trial: TrialSpec, rules: MeasurementSpec, report: TrialReport, actions: TrialActions
+) -> Measured | Invalid:
+    """Warm up, measure and judge one trial.
+
+    What the engine raises is passed on: the caller classifies it.
+    """
+    for _ in range(rules.warmup_batches):
+        actions.warm_up()
+    repeats = _run_repeats(trial, rules, report, actions)
+    if isinstance(repeats, tuple) and _spread(repeats) > rules.max_spread_ratio:
+        extension = _run_repeats(trial, rules, report, actions)
+        if isinstance(extension, Invalid):
+            return extension
+        repeats = tuple(map(merge_repeats, repeats, extension))
+    return repeats if isinstance(repeats, Invalid) else _judge(trial, rules, report, repeats)
+
+
+def _run_repeats(
+    trial: TrialSpec, rules: MeasurementSpec, report: TrialReport, actions: TrialActions
+) -> tuple[Repeat, ...] | Invalid:
+    repeats: tuple[Repeat, ...] = ()
+    while len(repeats) < rules.repeats:
+        passes: tuple[PassOutcome, ...] = ()
+        while not passes or Repeat(passes=passes).seconds < rules.min_repeat_seconds:
+            outcome = actions.run_pass()
+            actions.observe(outcome)
+            if flaw := find_flaw(outcome, trial, max_new_tokens=report.max_new_tokens):
+                return flaw
+            passes += (outcome,)
+        repeats += (Repeat(passes=passes),)
+    return repeats
+
+
+def find_flaw(outcome: PassOutcome, trial: TrialSpec, *, max_new_tokens: int) -> Invalid | None:
+    """Return why the pass must not be compared with others, or None."""
+
+    def invalid(reason: InvalidReason, detail: str) -> Invalid:
+        return Invalid(index=trial.index, batch_size=trial.batch_size, reason=reason, detail=detail)
+
+    wrong = [count for count in outcome.generated if count != max_new_tokens]
+    if wrong:
+        return invalid("ShortOutput", f"{len(wrong)} sequences, one with {wrong[0]} ids instead of {max_new_tokens}")
+    if outcome.preemptions:
+        return invalid("Preempted", f"{outcome.preemptions} sequences evicted: the KV cache is too small for the batch")
+    if outcome.cache_hits:
+        return invalid("PrefixCacheHit", f"{outcome.cache_hits} prompt tokens came from the prefix cache")
+    peak = 0 if outcome.intervals is None else peak_concurrency(outcome.intervals)
+    if peak > trial.batch_size:
+        return invalid("BatchExceeded", f"{peak} sequences ran at once, batch size {trial.batch_size}")
+    return None
+
+
+def _spread(repeats: tuple[Repeat, ...]) -> float:
+    return spread_ratio([repeat.tokens_per_second for repeat in repeats])
+
+
+def _judge(
+    trial: TrialSpec, rules: MeasurementSpec, report: TrialReport, repeats: tuple[Repeat, ...]
+) -> Measured | Invalid:
+    spread = _spread(repeats)
+    if spread > rules.max_spread_ratio:
+        rates = ", ".join(f"{repeat.tokens_per_second:.6g}" for repeat in repeats)
+        return Invalid(
+            index=trial.index,
+            batch_size=trial.batch_size,
+            reason="UnstableRepeats",
+            detail=f"spread {spread:.3g} > {rules.max_spread_ratio:.3g}, tokens/s of the repeats: {rates}"[:1000],
+        )
+    return _measured(trial, report, repeats)
+
+
+def _measured(trial: TrialSpec, report: TrialReport, repeats: tuple[Repeat, ...]) -> Measured:
+    optional = _batch_seconds(repeats) | {
+        "gpu_memory_peak_bytes": report.memory_peak_bytes(),
+        "pad_ratio": _pad_ratio(repeats),
+    }
+    return Measured(
+        index=trial.index,
+        batch_size=trial.batch_size,
+        throughput_tokens_per_second=round_significant(median([repeat.tokens_per_second for repeat in repeats])),
+        spread_ratio=round_significant(_spread(repeats)),
+        repeats=len(repeats),
+        generated_tokens=sum(repeat.generated_tokens for repeat in repeats),
+        measured_seconds=round_significant(sum(repeat.seconds for repeat in repeats)),
+        missing={name: report.missing_reasons[name] for name, value in optional.items() if value is None},
+        **optional,
+    )
+
+
+def _batch_seconds(repeats: tuple[Repeat, ...]) -> dict[str, float | None]:
+    seconds = [end - start for repeat in repeats for outcome in repeat.passes for start, end in outcome.intervals or ()]
+    if not seconds:
+        return {"batch_seconds_p50": None, "batch_seconds_p95": None}
+    return {
+        "batch_seconds_p50": round_significant(percentile(seconds, 0.50)),
+        "batch_seconds_p95": round_significant(percentile(seconds, 0.95)),
+    }
+
+
+def _pad_ratio(repeats: tuple[Repeat, ...]) -> float | None:
+    outcomes = [outcome for repeat in repeats for outcome in repeat.passes]
+    positions = sum(outcome.input_positions for outcome in outcomes)
+    return round_significant(sum(outcome.pad_positions for outcome in outcomes) / positions) if positions else None

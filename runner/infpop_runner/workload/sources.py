@@ -1,0 +1,83 @@
+"""Turn a workload's source into prompts and their hash."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+from typing import assert_never
+
+from infpop_runner.contract import (
+    BuiltinSource,
+    FileSource,
+    HuggingFaceSource,
+    SyntheticSource,
+    WorkloadSource,
+    WorkloadSpec,
+)
+from infpop_runner.measure import Prompts, SyntheticPrompts, TextPrompts
+from infpop_runner.workload.errors import WorkloadError
+from infpop_runner.workload.jsonl import parse_texts, read_texts
+
+
+def load_prompts(workload: WorkloadSpec, *, seed: int) -> Prompts:
+    """Return the first `samples` prompts of the workload, in order, and the hash of exactly these.
+
+    Raises:
+        WorkloadError: the source cannot be read, or has fewer prompts than asked for.
+    """
+    if isinstance(workload.source, SyntheticSource):
+        return _synthetic(workload.source, workload.samples, seed)
+    texts = _texts(workload.source, workload.samples)
+    if len(texts) < workload.samples:
+        raise WorkloadError(
+            f"workload.samples is {workload.samples}, but {_name(workload.source)} has {len(texts)} prompts: "
+            f"ask for at most {len(texts)}"
+        )
+    return TextPrompts(texts=tuple(texts), workload_hash=hash_texts(texts))
+
+
+def hash_texts(texts: Sequence[str]) -> str:
+    """Return the SHA-256 of the texts in order, as 64 hexadecimal digits; boundaries between texts count."""
+    digest = hashlib.sha256()
+    for text in texts:
+        encoded = text.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "big") + encoded)
+    return digest.hexdigest()
+
+
+def _texts(source: BuiltinSource | FileSource | HuggingFaceSource, limit: int) -> list[str]:
+    match source:
+        case BuiltinSource():
+            content = files("infpop_runner.workload").joinpath("data", f"{source.name}.jsonl.gz").read_bytes()
+            return parse_texts(content, name=source.name, field="prompt", limit=limit)
+        case FileSource():
+            return read_texts(Path(source.path), field=source.field, limit=limit)
+        case HuggingFaceSource():
+            read: list[str] = import_module("infpop_runner.workload.hub").read_texts(source, limit=limit)
+            return read
+        case _:
+            assert_never(source)
+
+
+def _name(source: WorkloadSource) -> str:
+    match source:
+        case BuiltinSource():
+            return f"the builtin set {source.name}"
+        case FileSource():
+            return f"the file {source.path}"
+        case HuggingFaceSource():
+            return f"the dataset {source.dataset}, split {source.split},"
+        case SyntheticSource():
+            return "the synthetic source"
+        case _:
+            assert_never(source)
+
+
+def _synthetic(source: SyntheticSource, samples: int, seed: int) -> SyntheticPrompts:
+    """Hash what fixes the ids, since the ids themselves depend on the model's vocabulary."""
+    recipe = json.dumps(["synthetic-v1", samples, source.prompt_tokens, seed])
+    return SyntheticPrompts(
+        samples=samples, prompt_tokens=source.prompt_tokens, seed=seed, workload_hash=hash_texts([recipe])
+    )
