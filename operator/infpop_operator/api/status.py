@@ -1,16 +1,18 @@
-"""`StudyStatus`: what InfPop says about a study, in the shape of the CR's status.
-
-Written whole by one writer, read back with unknown keys ignored, so that an upgrade is no outage. Decimals are strings.
-"""
+"""Tell in the shape of the CR's status what is known of a study, and why it stands where it stands."""
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal
-
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
 
 from infpop_operator.api.quantities import decimal_string
+from infpop_operator.api.status_model import (
+    Baseline,
+    Best,
+    Condition,
+    PoolStatus,
+    StudyStatus,
+    TrialCounts,
+    TrialRow,
+)
 from infpop_operator.core import objective
 from infpop_operator.core.engine_args import engine_args
 from infpop_operator.core.history import current_round, gpu_seconds, trials_of
@@ -18,102 +20,6 @@ from infpop_operator.core.model import Decision, History, Pool, Round, Study, Tr
 from infpop_runner.contract import Measured
 
 MAX_TRIAL_ROWS = 500  # a row is about 260 bytes and an etcd object may have 1.5 MiB; older rounds go first
-
-
-class StatusModel(BaseModel):
-    """Base of the status: camelCase keys, unknown keys of another version are ignored."""
-
-    model_config = ConfigDict(alias_generator=to_camel, extra="ignore", frozen=True, populate_by_name=True)
-
-
-class Condition(StatusModel):
-    """A `metav1.Condition`."""
-
-    type: str
-    status: Literal["True", "False", "Unknown"]
-    reason: str
-    message: str
-    last_transition_time: AwareDatetime
-
-
-class Best(StatusModel):
-    """A recommended configuration with what was measured for it."""
-
-    pool: str
-    gpu_count: int
-    batch_size: int
-    extra: dict[str, str] | None = None
-    throughput: str = Field(description="generated tokens per second, median of the repeats")
-    throughput_per_gpu: str = Field(alias="throughputPerGPU")
-    spread: str = Field(description="(max - min) / median of the repeats")
-    cost_per_million_tokens: str | None = None
-    engine_args: list[str]
-    run: str
-
-
-class Baseline(StatusModel):
-    """The configuration in use before this round, with its measured throughput where there is one."""
-
-    gpu_count: int
-    batch_size: int
-    throughput: str | None = None
-
-
-class TrialCounts(StatusModel):
-    """How many trials of a round stand where."""
-
-    total: int
-    measured: int
-    infeasible: int
-    invalid: int
-    broken: int
-    running: int
-
-
-class PoolStatus(StatusModel):
-    """One pool's newest round."""
-
-    name: str
-    gpu: str | None = None
-    fingerprint: str
-    round: int
-    identity: str
-    best: Best | None = None
-    baseline: Baseline | None = None
-    improvement_percent: str | None = None
-    trials: TrialCounts
-    gpu_hours: str
-    ended: str | None = Field(default=None, description="why this round's search ended")
-
-
-class TrialRow(StatusModel):
-    """One trial."""
-
-    pool: str
-    round: int
-    index: int
-    gpu_count: int
-    batch_size: int
-    extra: dict[str, str] | None = None
-    state: str
-    reason: str | None = None
-    throughput: str | None = None
-    spread: str | None = None
-    attempts: int
-    run: str
-    source: str | None = Field(default=None, description="where the number came from")
-
-
-class StudyStatus(StatusModel):
-    """The whole status of a study."""
-
-    observed_generation: int | None = None
-    simulated: bool = Field(default=False, description="true: the numbers are replayed, not measured")
-    conditions: list[Condition] = Field(default_factory=list)
-    best: Best | None = None
-    pools: list[PoolStatus] = Field(default_factory=list)
-    trials: list[TrialRow] = Field(default_factory=list)
-    gpu_hours: str = "0"
 
 
 def to_status(study: Study, decision: Decision, now: datetime, *, previous: Sequence[Condition] = ()) -> StudyStatus:
@@ -138,7 +44,7 @@ def to_status(study: Study, decision: Decision, now: datetime, *, previous: Sequ
 
 
 def _conditions(decision: Decision, now: datetime, previous: Sequence[Condition]) -> list[Condition]:
-    """Return the conditions in the sense of kstatus: Reconciling and Stalled are abnormal-true, Ready is the summary."""
+    """Return the conditions as kstatus reads them: Reconciling and Stalled are abnormal when true, Ready sums up."""
     verdict, reason, message = decision.verdict, decision.reason, decision.message
     goes_on = verdict in (Verdict.WORKING, Verdict.WAITING)
     truths = {
@@ -148,22 +54,23 @@ def _conditions(decision: Decision, now: datetime, previous: Sequence[Condition]
         "Stalled": (verdict is Verdict.STALLED, reason, message),
         "Succeeded": (verdict is Verdict.SUCCEEDED, reason, message),
     }
-    before = {condition.type: condition for condition in previous}
-    return [_condition(kind, *truth, before.get(kind), now) for kind, truth in truths.items()]
+    since = {condition.type: condition for condition in previous}
+    return [
+        Condition(
+            type=kind,
+            status="True" if holds else "False",
+            reason=why,
+            message=text,
+            last_transition_time=_unchanged_since(since.get(kind), holds=holds) or now,
+        )
+        for kind, (holds, why, text) in truths.items()
+    ]
 
 
-def _condition(
-    kind: str,
-    holds: bool,  # noqa: FBT001 - a condition's status is a truth
-    reason: str,
-    message: str,
-    before: Condition | None,
-    now: datetime,
-) -> Condition:
-    status: Literal["True", "False"] = "True" if holds else "False"
-    unchanged = before is not None and before.status == status
-    since = before.last_transition_time if before is not None and unchanged else now
-    return Condition(type=kind, status=status, reason=reason, message=message, last_transition_time=since)
+def _unchanged_since(before: Condition | None, *, holds: bool) -> datetime | None:
+    if before is None or before.status != ("True" if holds else "False"):
+        return None
+    return before.last_transition_time
 
 
 def _study_best(study: Study, history: History) -> Best | None:
