@@ -1,0 +1,186 @@
+"""Comparing measurements: values, constraints, the best, the Pareto front."""
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infpop_operator.core.model import Constraint, Metric, Objective, Trial, TrialState
+from infpop_operator.core.objective import (
+    TIE_RATIO,
+    best,
+    eligible,
+    improvement_ratio,
+    loss,
+    pareto_front,
+    value,
+    violations,
+)
+from infpop_operator.core.space import cells
+from infpop_runner.contract import Measured
+from simulation.factories import SPACE, make_cell, make_measured, make_pool, make_study, make_trial, make_trials
+
+METRICS: tuple[Metric, ...] = ("throughput", "throughputPerGPU", "costPerMillionTokens")
+
+
+@st.composite
+def rounds(draw: st.DrawFn) -> tuple[Trial, ...]:
+    """Draw trials on distinct cells, some without a number."""
+    chosen = draw(st.lists(st.sampled_from(cells(SPACE)), unique=True, max_size=12))
+    outcome = st.floats(1e-3, 1e6) | st.sampled_from(["GpuOutOfMemory", TrialState.RUNNING, TrialState.BROKEN])
+    return make_trials([(cell, draw(outcome)) for cell in chosen])
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected", "smaller_is_better"),
+    [("throughput", 400.0, False), ("throughputPerGPU", 100.0, False), ("costPerMillionTokens", 10.0, True)],
+)
+def test_each_metric_has_its_unit_and_direction(metric: Metric, expected: float, *, smaller_is_better: bool) -> None:
+    """400 tokens/s on 4 GPUs at 3.6 an hour each are 0.004 a second, so 10 per million tokens."""
+    objective, measured = Objective(metric=metric), make_measured(400.0)
+    assert value(objective, measured, 4, 3.6) == pytest.approx(expected)
+    assert loss(objective, measured, 4, 3.6) == pytest.approx(expected if smaller_is_better else -expected)
+
+
+def test_a_cost_without_a_price_is_refused() -> None:
+    """No price is invented; the other metrics need none."""
+    with pytest.raises(ValueError, match="pricePerGPUHour"):
+        value(Objective(metric="costPerMillionTokens"), make_measured(1.0), 1, None)
+    assert value(Objective(), make_measured(1.0), 1, None) == 1.0
+
+
+def test_free_gpus_cost_nothing() -> None:
+    """A price of zero is a price."""
+    assert value(Objective(metric="costPerMillionTokens"), make_measured(1.0), 1, 0.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("constraint", "expected"),
+    [
+        (Constraint(metric="batchSecondsP95", maximum=0.9), ()),
+        (Constraint(metric="batchSecondsP95", maximum=0.8), ("batchSecondsP95 0.9 > 0.8",)),
+        (Constraint(metric="batchSecondsP50", minimum=0.6), ("batchSecondsP50 0.5 < 0.6",)),
+        (Constraint(metric="spread", maximum=0.001), ("spread 0.01 > 0.001",)),
+        (Constraint(metric="throughputPerGPU", minimum=101), ("throughputPerGPU 100 < 101",)),
+        (Constraint(metric="throughputPerGPU", minimum=100, maximum=100), ()),
+        (Constraint(metric="gpuMemoryPeakBytes", maximum=1e12), ("gpuMemoryPeakBytes unknown: NoDevice",)),
+        (Constraint(metric="spread", maximum=0.0, minimum=1.0), ("spread 0.01 > 0", "spread 0.01 < 1")),
+    ],
+)
+def test_a_broken_bound_is_told_with_its_numbers(constraint: Constraint, expected: tuple[str, ...]) -> None:
+    """Bounds hold inclusively; what was not measured breaks them and says why it is unknown."""
+    assert violations((constraint,), make_measured(400.0), 4) == expected
+
+
+def test_known_memory_is_compared() -> None:
+    """A peak of 8 GiB breaks a bound of 7 GiB and keeps one of 9 GiB."""
+    measured = make_measured(1.0, gpu_memory_peak_bytes=8 * 2**30, missing={"pad_ratio": "NotPadded"})
+    bounds = (Constraint(metric="gpuMemoryPeakBytes", maximum=7 * 2**30),)
+    assert len(violations(bounds, measured, 1)) == 1
+    assert not violations((Constraint(metric="gpuMemoryPeakBytes", maximum=9 * 2**30),), measured, 1)
+
+
+@pytest.mark.parametrize(
+    ("metric", "entries", "expected"),
+    [
+        ("throughput", [((8, 64), 1000.0), ((4, 64), 991.0)], (4, 64)),
+        ("throughput", [((8, 64), 1000.0), ((4, 64), 989.0)], (8, 64)),
+        ("throughput", [((4, 64), 991.0), ((4, 128), 1000.0)], (4, 128)),
+        ("throughput", [((4, 128), 1000.0), ((4, 64), 1000.0)], (4, 64)),
+        ("throughput", [((8, 1), "GpuOutOfMemory"), ((1, 1), 5.0), ((2, 1), TrialState.RUNNING)], (1, 1)),
+        ("throughput", [((1, 2), 980.2), ((2, 2), 990.1), ((4, 2), 1000.0)], (2, 2)),
+        ("throughputPerGPU", [((8, 64), 1000.0), ((1, 64), 200.0)], (1, 64)),
+        ("costPerMillionTokens", [((8, 64), 1000.0), ((1, 64), 200.0)], (1, 64)),
+        ("costPerMillionTokens", [((2, 64), 1000.0), ((1, 64), 496.0)], (1, 64)),
+        ("costPerMillionTokens", [((2, 64), 1000.0), ((1, 64), 490.0)], (2, 64)),
+    ],
+)
+def test_the_best_is_the_top_and_ties_within_one_percent_go_to_fewer_gpus(
+    metric: Metric, entries: list[tuple[tuple[int, int], object]], expected: tuple[int, int]
+) -> None:
+    """A difference that noise explains costs no GPUs; among equal GPU counts the number decides, then the batch."""
+    trials = make_trials([(make_cell(*cell), outcome) for cell, outcome in entries])
+    chosen = best(make_study(objective=Objective(metric=metric)), make_pool(), trials)
+    assert chosen is not None
+    assert chosen.configuration == make_cell(*expected)
+
+
+def test_the_best_keeps_to_the_constraints() -> None:
+    """The fastest trial is not recommended when it is too slow to answer; without any eligible one there is no best."""
+    fast = make_measured(1000.0, batch_seconds_p95=2.0)
+    trials = make_trials([(make_cell(8, 512), fast), (make_cell(8, 8), 300.0), (make_cell(1, 1), "GpuOutOfMemory")])
+    study = make_study(objective=Objective(constraints=(Constraint(metric="batchSecondsP95", maximum=1.0),)))
+    assert best(study, make_pool(), trials) == trials[1]
+    assert eligible(study, make_pool(), trials) == (trials[1],)
+    assert best(study, make_pool(), trials[:1]) is None
+    assert best(study, make_pool(), ()) is None
+
+
+@given(rounds(), st.sampled_from(METRICS), st.randoms(use_true_random=False))
+def test_the_best_is_within_the_tie_of_every_trial_in_any_order(
+    trials: tuple[Trial, ...], metric: Metric, random: Random
+) -> None:
+    """No trial is better than the best by more than the tie, nor as good with fewer GPUs, and order plays no part."""
+    study, pool = make_study(objective=Objective(metric=metric)), make_pool()
+    chosen = best(study, pool, trials)
+    shuffled = list(trials)
+    random.shuffle(shuffled)
+    assert best(study, pool, shuffled) == chosen
+    measured = [trial for trial in trials if isinstance(trial.result, Measured)]
+    assert (chosen is None) == (not measured)
+    for trial in measured:
+        ours, other = _loss(study.objective, chosen), _loss(study.objective, trial)
+        assert ours <= other + TIE_RATIO * abs(other) * 1.000001
+        fewer = trial.configuration.gpu_count < chosen.configuration.gpu_count
+        assert not (fewer and other <= ours)
+
+
+def _loss(objective: Objective, trial: Trial) -> float:
+    return loss(objective, trial.result, trial.configuration.gpu_count, 3.6)
+
+
+@given(rounds())
+def test_the_front_has_exactly_the_trials_that_nothing_beats(trials: tuple[Trial, ...]) -> None:
+    """Every measured trial is on the front or beaten by one on it, and no two on the front beat each other."""
+    front = pareto_front(trials)
+    points = [(trial.configuration.gpu_count, trial.result.throughput_tokens_per_second) for trial in front]
+    assert points == sorted(points)
+    assert [speed for _, speed in points] == sorted({speed for _, speed in points})
+    assert len({gpus for gpus, _ in points}) == len(points)
+    for trial in trials:
+        if isinstance(trial.result, Measured):
+            gpus, speed = trial.configuration.gpu_count, trial.result.throughput_tokens_per_second
+            assert any(other_gpus <= gpus and other_speed >= speed for other_gpus, other_speed in points)
+
+
+def test_equal_trials_give_the_smaller_batch_to_the_front() -> None:
+    """Of two trials with the same GPUs and throughput the smaller batch answers sooner."""
+    trials = make_trials([(make_cell(1, 8), 10.0), (make_cell(1, 4), 10.0), (make_cell(2, 4), 10.0)])
+    assert pareto_front(trials) == (trials[1],)
+
+
+@pytest.mark.parametrize(
+    ("metric", "new", "old", "expected"),
+    [
+        ("throughput", 110.0, 100.0, 0.1),
+        ("throughputPerGPU", 90.0, 100.0, -0.1),
+        ("costPerMillionTokens", 9.0, 10.0, 0.1),
+        ("costPerMillionTokens", 11.0, 10.0, -0.1),
+    ],
+)
+def test_an_improvement_is_positive_when_it_is_better(metric: Metric, new: float, old: float, expected: float) -> None:
+    """More throughput and less cost are both gains, relative to the old value."""
+    assert improvement_ratio(Objective(metric=metric), new=new, old=old) == pytest.approx(expected)
+
+
+def test_nothing_can_be_compared_with_zero() -> None:
+    """A relative gain over nothing is an error, not infinity."""
+    with pytest.raises(ValueError, match="positive"):
+        improvement_ratio(Objective(), new=1.0, old=0.0)
+
+
+def test_a_trial_without_a_number_is_never_best() -> None:
+    """A running, broken or infeasible trial alone gives no recommendation."""
+    states = [TrialState.RUNNING, TrialState.BROKEN, "GpuOutOfMemory"]
+    assert best(make_study(), make_pool(), [make_trial(make_cell(1, 1), state) for state in states]) is None

@@ -1,0 +1,281 @@
+"""The search: one promise of all algorithms, then what each adds."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from random import Random
+from typing import get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from infpop_operator.core.model import AlgorithmName, Configuration, ExtraParameter, SearchSpace
+from infpop_operator.core.search import ALGORITHMS, Question, Record, encoding, propose
+from infpop_operator.core.space import cells
+from simulation.factories import SPACE, make_cell
+
+NAMES = get_args(AlgorithmName)
+HYPEROPT = ("tpe", "anneal", "random")
+
+
+def make_question(**changes: object) -> Question:
+    """Return the first question of a search on 44 cells."""
+    first = Question(space=SPACE, records=(), open_cells=cells(SPACE), index=0, seed=0, algorithm="tpe", max_trials=44)
+    return replace(first, **changes)
+
+
+def measured(cell: Configuration, loss: float) -> Record:
+    """Return a record with a number."""
+    return Record(configuration=cell, state="measured", loss=loss)
+
+
+def failed(cell: Configuration) -> Record:
+    """Return a record of a cell that cannot be used."""
+    return Record(configuration=cell, state="failed")
+
+
+spaces = st.builds(
+    SearchSpace,
+    gpu_counts=st.sets(st.sampled_from([1, 2, 3, 4, 8]), min_size=1, max_size=3).map(lambda x: tuple(sorted(x))),
+    batch_sizes=st.sets(st.integers(1, 1024), min_size=1, max_size=5).map(lambda x: tuple(sorted(x))),
+    extra=st.sampled_from(
+        [
+            (),
+            (ExtraParameter(name="enforce_eager", values=(True, False)),),
+            (ExtraParameter(name="b", values=(0.5,)), ExtraParameter(name="a", values=(0.1, 0.9, 3))),
+            (ExtraParameter(name="batchSize", values=("auto", "none")),),
+        ]
+    ),
+)
+losses = st.floats(-1e12, 1e12, allow_nan=False) | st.just(-1e-300) | st.just(0.0)
+
+
+@st.composite
+def questions(draw: st.DrawFn) -> Question:
+    """Draw a question with any mixture of known cells, some open cells, and perhaps a record outside the space."""
+    space = draw(spaces)
+    every = list(cells(space))
+    random = draw(st.randoms(use_true_random=False))
+    random.shuffle(every)
+    known = every[: draw(st.integers(0, len(every)))]
+    kinds = st.one_of(
+        losses.map(lambda loss: ("measured", loss)), st.sampled_from([("failed", None), ("pending", None)])
+    )
+    records = [Record(configuration=cell, state=state, loss=loss) for cell in known for state, loss in [draw(kinds)]]
+    if draw(st.booleans()):
+        records.insert(0, measured(make_cell(16, 7), -5.0))
+    rest = every[len(known) :]
+    return Question(
+        space=space,
+        records=tuple(records),
+        open_cells=tuple(sorted(rest[: draw(st.integers(0, len(rest)))], key=every.index)),
+        index=draw(st.integers(0, 500)),
+        seed=draw(st.integers(0, 2**32 - 1)),
+        algorithm=draw(st.sampled_from(NAMES)),
+        max_trials=draw(st.none() | st.integers(1, 500)),
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(questions())
+def test_an_answer_is_an_open_cell_and_the_same_question_has_the_same_answer(question: Question) -> None:
+    """Whatever is known, a search answers with an open cell, None exactly when there is none, and never differently."""
+    answer = propose(question)
+    if question.open_cells:
+        assert answer in question.open_cells
+    else:
+        assert answer is None
+    assert propose(question) == answer
+
+
+@pytest.mark.parametrize("algorithm", NAMES)
+def test_a_search_visits_every_cell_exactly_once(algorithm: AlgorithmName) -> None:
+    """As many asks as there are cells give all of them: no cell comes twice, none is left out."""
+    assert sorted(visit(algorithm, seed=3, asks=44)) == list(cells(SPACE))
+
+
+@pytest.mark.parametrize("algorithm", NAMES)
+def test_answers_are_plain_python_numbers(algorithm: AlgorithmName) -> None:
+    """Hyperopt's numpy numbers stay inside: JSON and equality see int."""
+    cell = propose(make_question(algorithm=algorithm))
+    assert cell is not None
+    assert (type(cell.gpu_count), type(cell.batch_size)) == (int, int)
+
+
+@pytest.mark.parametrize("algorithm", HYPEROPT)
+def test_the_first_cells_differ_between_trials_and_between_seeds(algorithm: AlgorithmName) -> None:
+    """The seed of a study never makes Hyperopt give one point again and again."""
+    by_index = {propose(make_question(algorithm=algorithm, index=index)) for index in range(8)}
+    by_seed = {propose(make_question(algorithm=algorithm, seed=seed)) for seed in range(8)}
+    assert min(len(by_index), len(by_seed)) >= 5
+
+
+@pytest.mark.parametrize("algorithm", HYPEROPT)
+@pytest.mark.parametrize("state", ["failed", "pending"])
+def test_three_failures_and_no_success_lead_to_the_cell_most_likely_to_work(
+    algorithm: AlgorithmName, state: str
+) -> None:
+    """A model that does not fit is tried with the smallest batch on the most GPUs; pending trials are no failures."""
+    tried = [make_cell(1, 512), make_cell(2, 512), make_cell(4, 512)]
+    records = tuple(Record(configuration=cell, state=state) for cell in tried)
+    opened = tuple(cell for cell in cells(SPACE) if cell not in tried)
+    cell = propose(make_question(algorithm=algorithm, records=records, open_cells=opened, index=3))
+    assert (cell == make_cell(8, 1)) == (state == "failed")
+
+
+def test_tpe_leaves_its_random_start_before_half_of_the_budget_is_spent() -> None:
+    """With a budget of 8 trials the fifth ask already uses the model, with 44 it does not."""
+    known = [make_cell(8, 512), make_cell(8, 256), make_cell(1, 1), make_cell(1, 2)]
+    records = tuple(measured(cell, -float(cell.gpu_count * cell.batch_size)) for cell in known)
+
+    def answers(max_trials: int | None, algorithm: AlgorithmName) -> list[Configuration | None]:
+        question = make_question(records=records, index=4, max_trials=max_trials, algorithm=algorithm)
+        return [propose(replace(question, seed=seed)) for seed in range(6)]
+
+    assert answers(44, "tpe") == answers(None, "tpe") == answers(44, "random")
+    assert answers(8, "tpe") != answers(8, "random")
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "anneal"])
+def test_the_model_based_searches_go_where_it_is_good(algorithm: AlgorithmName) -> None:
+    """On a smooth landscape they meet the optimum well before random asks do."""
+
+    def mean_asks(name: AlgorithmName) -> float:
+        return sum(visit(name, seed=seed, asks=44).index(make_cell(8, 256)) for seed in range(12)) / 12
+
+    assert mean_asks(algorithm) < 0.85 * mean_asks("random")
+
+
+def test_failed_cells_are_known_to_be_bad() -> None:
+    """TPE keeps away from where trials fail, although they have no number: told as failed, not as missing."""
+    good = [make_cell(1, batch) for batch in (1, 2, 4, 8, 16, 32)]
+    bad = [make_cell(8, batch) for batch in (1, 2, 4, 8, 16, 32)]
+    records = tuple(measured(cell, -1.0) for cell in good) + tuple(failed(cell) for cell in bad)
+    opened = tuple(cell for cell in cells(SPACE) if cell not in (*good, *bad))
+    question = make_question(records=records, open_cells=opened, index=12)
+    answers = [propose(replace(question, seed=seed)) for seed in range(20)]
+    assert sum(cell.gpu_count == 8 for cell in answers if cell is not None) <= 2
+
+
+def test_a_record_outside_the_space_does_not_change_the_answer() -> None:
+    """A baseline that the space lacks has no position on its axes, so a search does not hear of it."""
+    records = tuple(measured(cell, -float(index)) for index, cell in enumerate(cells(SPACE)[:12]))
+    question = make_question(records=records, open_cells=cells(SPACE)[12:], index=13)
+    foreign = (measured(make_cell(16, 48), -99.0), measured(make_cell(1, 1, mode="x"), -99.0))
+    assert propose(replace(question, records=(*foreign, *records))) == propose(question)
+
+
+@pytest.mark.parametrize(
+    ("state", "loss"),
+    [("measured", None), ("failed", 1.0), ("pending", 1.0), ("measured", float("nan")), ("measured", float("-inf"))],
+)
+def test_a_record_has_a_finite_loss_exactly_when_measured(state: str, loss: float | None) -> None:
+    """NaN and infinity never reach a search, and a failure has no number."""
+    with pytest.raises(ValueError, match=r"loss"):
+        Record(configuration=make_cell(1, 1), state=state, loss=loss)
+
+
+def test_the_grid_goes_from_most_gpus_down_and_from_small_batches_up() -> None:
+    """Most GPUs first, batch sizes ascending, so that each out-of-memory rules out all that is left of its load."""
+    space = SearchSpace(gpu_counts=(1, 2), batch_sizes=(4, 8))
+    assert visit("grid", seed=0, asks=4, space=space) == [
+        make_cell(2, 4),
+        make_cell(2, 8),
+        make_cell(1, 4),
+        make_cell(1, 8),
+    ]
+
+
+def test_the_grid_waits_for_a_pending_load_while_others_are_open() -> None:
+    """Parallel trials spread over loads, so that no larger batch starts before the smaller one is known."""
+    pending = (Record(configuration=make_cell(8, 1), state="pending"),)
+    opened = tuple(cell for cell in cells(SPACE) if cell != make_cell(8, 1))
+    question = make_question(algorithm="grid", records=pending, open_cells=opened)
+    assert propose(question) == make_cell(4, 1)
+    only = tuple(cell for cell in opened if cell.gpu_count == 8)
+    assert propose(replace(question, open_cells=only)) == make_cell(8, 2)
+
+
+@given(spaces)
+def test_encoding_is_undone_by_decoding(space: SearchSpace) -> None:
+    """Each cell has its own positions, and only dimensions with a choice are axes."""
+    encoded = [encoding.encode(space, cell) for cell in cells(space)]
+    assert [encoding.decode(space, positions) for positions in encoded if positions is not None] == list(cells(space))
+    assert all(len(axis.values) > 1 for axis in encoding.axes(space))
+
+
+def test_numbers_are_ordinal_and_words_and_booleans_are_not() -> None:
+    """Only numbers have neighbours."""
+    space = SearchSpace(
+        gpu_counts=(1,),
+        batch_sizes=(1, 2),
+        extra=(
+            ExtraParameter(name="a", values=(1, 2.5)),
+            ExtraParameter(name="b", values=(True, False)),
+            ExtraParameter(name="c", values=("x", "y")),
+        ),
+    )
+    assert [(axis.label, axis.ordinal) for axis in encoding.axes(space)] == [
+        ("batchSize", True),
+        ("extra.a", True),
+        ("extra.b", False),
+        ("extra.c", False),
+    ]
+
+
+def test_every_algorithm_name_has_its_module() -> None:
+    """The names of the model and the table agree."""
+    assert tuple(ALGORITHMS) == NAMES
+
+
+def test_the_grid_loads_no_numerical_library() -> None:
+    """Importing the search and asking the grid costs neither Hyperopt nor numpy."""
+    code = (
+        "import sys\n"
+        "from infpop_operator.core import decide, landscape, model, objective, search, space\n"
+        "grid = model.SearchSpace(gpu_counts=(1,), batch_sizes=(1,))\n"
+        "search.propose(search.Question(space=grid, records=(), open_cells=space.cells(grid), index=0, seed=0,"
+        " algorithm='grid'))\n"
+        "print(sorted({'hyperopt', 'numpy', 'scipy'} & set(sys.modules)))\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+def test_hyperopt_is_quiet(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is printed or logged while asking."""
+    with caplog.at_level("DEBUG"):
+        for algorithm in NAMES:
+            visit(algorithm, seed=1, asks=12)
+    assert (*capfd.readouterr(), caplog.text) == ("", "", "")
+
+
+def throughput(cell: Configuration) -> float:
+    """A smooth landscape with its optimum at 8 GPUs and batch 256."""
+    return 1000 * 0.75 ** (
+        SPACE.gpu_counts[::-1].index(cell.gpu_count) + abs(SPACE.batch_sizes.index(cell.batch_size) - 8)
+    )
+
+
+def visit(algorithm: AlgorithmName, *, seed: int, asks: int, space: SearchSpace = SPACE) -> list[Configuration]:
+    """Ask `asks` times, answer each with the landscape's value, and return the cells in the order asked for."""
+    records: list[Record] = []
+    opened = list(cells(space))
+    Random(seed).shuffle(opened)
+    for index in range(asks):
+        cell = propose(
+            Question(
+                space=space,
+                records=tuple(records),
+                open_cells=tuple(opened),
+                index=index,
+                seed=seed,
+                algorithm=algorithm,
+                max_trials=44,
+            )
+        )
+        assert cell is not None
+        opened.remove(cell)
+        records.append(measured(cell, -throughput(cell) if space is SPACE else -1.0))
+    return [record.configuration for record in records]

@@ -1,0 +1,123 @@
+"""Valid values of the core by default; each keyword changes one thing."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from infpop_operator.core.model import (
+    Algorithm,
+    Budget,
+    Configuration,
+    Objective,
+    Pool,
+    Scalar,
+    SearchSpace,
+    Study,
+    Trial,
+    TrialState,
+)
+from infpop_runner.contract import (
+    EngineSpec,
+    Infeasible,
+    InfeasibleReason,
+    Invalid,
+    Measured,
+    MeasurementSpec,
+    ModelSpec,
+    SimulationSpec,
+    SyntheticSource,
+    WorkloadSpec,
+)
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+SPACE = SearchSpace(gpu_counts=(1, 2, 4, 8), batch_sizes=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024))
+SIMULATED = EngineSpec(name="simulated", simulation=SimulationSpec())
+
+
+def make_pool(**changes: object) -> Pool:
+    """Return a pool of up to 8 GPUs of one kind."""
+    pool = Pool(name="a100", device="cuda", fingerprint="f1", gpu_model="A100", device_count=8, price_per_gpu_hour=3.6)
+    return replace(pool, **changes)
+
+
+def make_study(**changes: object) -> Study:
+    """Return a study of 44 cells on one pool with a simulated engine."""
+    study = Study(
+        key="local/study",
+        namespace="",
+        name="study",
+        model=ModelSpec(name="model"),
+        engine=SIMULATED,
+        workload=WorkloadSpec(source=SyntheticSource(prompt_tokens=8), samples=8, max_new_tokens=5),
+        space=SPACE,
+        objective=Objective(),
+        algorithm=Algorithm(),
+        budget=Budget(),
+        measurement=MeasurementSpec(),
+        pools=(make_pool(),),
+        workload_fingerprint="w1",
+    )
+    return replace(study, **changes)
+
+
+def make_cell(gpu_count: int, batch_size: int, **extra: Scalar) -> Configuration:
+    """Return a configuration."""
+    return Configuration(gpu_count=gpu_count, batch_size=batch_size, extra=tuple(sorted(extra.items())))
+
+
+def make_measured(throughput: float, *, index: int = 0, batch_size: int = 1, **changes: object) -> Measured:
+    """Return a measurement with latencies and no memory figure."""
+    values: dict[str, object] = {
+        "index": index,
+        "batch_size": batch_size,
+        "throughput_tokens_per_second": throughput,
+        "spread_ratio": 0.01,
+        "repeats": 3,
+        "generated_tokens": 100,
+        "measured_seconds": 1.0,
+        "batch_seconds_p50": 0.5,
+        "batch_seconds_p95": 0.9,
+        "missing": {"gpu_memory_peak_bytes": "NoDevice", "pad_ratio": "NotPadded"},
+    }
+    return Measured.model_validate(values | changes)
+
+
+def make_trial(
+    cell: Configuration,
+    outcome: float | Measured | InfeasibleReason | TrialState,
+    *,
+    index: int = 0,
+) -> Trial:
+    """Return a trial of `cell`: a number or a measurement, the reason why it is infeasible, or another state."""
+    trial = Trial(
+        pool="a100",
+        round=1,
+        index=index,
+        configuration=cell,
+        state=TrialState.MEASURED,
+        run=f"study-{index}",
+        attempts=1,
+        failures=0,
+    )
+    match outcome:
+        case Measured():
+            return replace(trial, result=outcome)
+        case float() | int():
+            return replace(trial, result=make_measured(float(outcome), index=index, batch_size=cell.batch_size))
+        case TrialState():
+            return replace(trial, state=outcome, reason="Evicted" if outcome is TrialState.BROKEN else None)
+        case reason:
+            result = Infeasible(index=index, batch_size=cell.batch_size, reason=reason)
+            return replace(trial, state=TrialState.INFEASIBLE, reason=reason, result=result)
+
+
+def make_trials(
+    entries: Sequence[tuple[Configuration, float | Measured | InfeasibleReason | TrialState]],
+) -> tuple[Trial, ...]:
+    """Return trials with indexes 0, 1, ... in the order given."""
+    return tuple(make_trial(cell, outcome, index=index) for index, (cell, outcome) in enumerate(entries))
+
+
+def make_invalid(cell: Configuration, index: int) -> Invalid:
+    """Return a result that must not be compared."""
+    return Invalid(index=index, batch_size=cell.batch_size, reason="UnstableRepeats")
