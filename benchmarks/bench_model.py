@@ -1,0 +1,35 @@
+"""Make the model that the fidelity benchmark runs: the tiny Llama's tokenizer with enough layers to be compute-bound.
+
+With the tiny model itself the scheduler and Python around the model dominate on a CPU, and a ratio of two harnesses
+would compare their overheads instead of their measurements.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+
+def make(directory: Path) -> None:
+    """Write the model to `directory`: 57 million random bfloat16 weights, 8 layers, 12 attention heads."""
+    subprocess.run([sys.executable, "-m", "infpop_runner.engines.tiny_model", str(directory)], check=True)
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=768,
+        intermediate_size=2048,
+        num_hidden_layers=8,
+        num_attention_heads=12,
+        num_key_value_heads=12,
+        max_position_embeddings=4096,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(directory)
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]))

@@ -1,0 +1,28 @@
+"""Run every benchmark that needs nothing but this machine; figures go to `results/`, one JSON file each.
+
+    python benchmarks/run.py [--pairs 5]
+
+The search benchmark needs published landscapes and is run by itself:
+
+    python benchmarks/bench_search.py --landscapes CSV
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    """Run the benchmarks one after the other; the first failure ends the run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", default="5", help="pairs of each fidelity comparison")
+    arguments = parser.parse_args()
+    subprocess.run([sys.executable, str(HERE / "bench_startup.py")], check=True)
+    subprocess.run([sys.executable, str(HERE / "bench_fidelity.py"), "--pairs", arguments.pairs], check=True)
+
+
+if __name__ == "__main__":
+    main()
