@@ -1,0 +1,139 @@
+"""A study's memory in a directory: `journal.jsonl`, `status.json`, `study.yaml`, `runs/`, `lock`.
+
+The journal is the memory; the status is written for people and programs to read and never read back. One process at a
+time may use a directory: the lock is the kernel's, so it is gone when its holder is, however it died.
+"""
+
+import fcntl
+import json
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Self, TextIO
+
+from infpop_operator.adapters.files import write_atomically
+from infpop_operator.adapters.journal import Entry, Header, Journal, fold
+from infpop_operator.core.errors import StoreError
+from infpop_operator.core.model import History
+
+JOURNAL = "journal.jsonl"
+_LOCK = "lock"
+_ELSEWHERE = "Name another directory with --output"
+
+
+class DirectoryStore:
+    """The study `namespace`/`study` in `directory`, held from entering the `with` block until leaving it.
+
+    Raises on entering:
+        StoreError: the directory is in use, belongs to another study, holds something else, or cannot be written.
+    """
+
+    def __init__(self, directory: Path, *, namespace: str, study: str) -> None:
+        self.directory = directory
+        self.runs = directory / "runs"
+        self._namespace = namespace
+        self._study = study
+        self._journal = Journal(directory / JOURNAL)
+        self._lock: TextIO | None = None
+
+    def __enter__(self) -> Self:
+        """Take the directory, creating it where it does not exist."""
+        self._create()
+        self._refuse_foreign_content()
+        self._take_lock()
+        try:
+            self._refuse_other_study()
+        except StoreError:
+            self._release()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the directory."""
+        self._release()
+
+    def load(self, now: datetime) -> History:
+        """Return all that is remembered; an empty history that started at `now` for a new study.
+
+        Raises:
+            StoreError: the journal is damaged, or was written by a newer version.
+        """
+        known = self._journal.read()
+        if known is None:
+            known = (self._journal.begin(namespace=self._namespace, study=self._study, started_at=now), ())
+        return fold(*known)
+
+    def record(self, entry: Entry) -> None:
+        """Remember one step; it is on the disk when this returns."""
+        self._journal.append(entry)
+
+    def save_study(self, text: str) -> None:
+        """Keep a copy of the study as it was given."""
+        self._replace("study.yaml", text)
+
+    def save_status(self, status: object) -> None:
+        """Replace `status.json`; `status` is plain JSON values."""
+        self._replace("status.json", json.dumps(status, indent=2) + "\n")
+
+    def _replace(self, name: str, content: str) -> None:
+        try:
+            write_atomically(self.directory / name, content)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _create(self) -> None:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise StoreError(f"{self.directory}: is not a directory. {_ELSEWHERE}.") from error
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _refuse_foreign_content(self) -> None:
+        """Keep out of a directory that somebody uses for something else; a journal or our lock alone makes it ours."""
+        names = {entry.name for entry in self.directory.iterdir()}
+        if names and JOURNAL not in names and names != {_LOCK}:
+            shown = ", ".join(sorted(names)[:3])
+            raise StoreError(
+                f"{self.directory}: is not empty and holds no InfPop study (it has {shown}). {_ELSEWHERE}."
+            )
+
+    def _take_lock(self) -> None:
+        try:
+            lock = (self.directory / _LOCK).open("a+", encoding="utf-8")
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            holder = lock.read().strip()
+            lock.close()
+            by = f" by process {holder}" if holder else ""
+            message = f"{self.directory}: in use{by}. Wait until that `infpop tune` ends, or stop it. {_ELSEWHERE}."
+            raise StoreError(message) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        self._lock = lock
+
+    def _refuse_other_study(self) -> None:
+        known = self._journal.read()
+        if known is not None and (known[0].namespace, known[0].study) != (self._namespace, self._study):
+            raise StoreError(
+                f"{self.directory}: belongs to the study {_shown(known[0])}, not to"
+                f" {_shown(Header(namespace=self._namespace, study=self._study, started_at=known[0].started_at))}."
+                f" {_ELSEWHERE}, or set metadata.name back."
+            )
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        return StoreError(f"{self.directory}: cannot be written ({error.strerror}). {_ELSEWHERE}.")
+
+
+def _shown(header: Header) -> str:
+    return f"{header.namespace}/{header.study}" if header.namespace else header.study

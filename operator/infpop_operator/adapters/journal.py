@@ -1,0 +1,196 @@
+"""The journal of a study: one JSON object a line, only ever appended to.
+
+Every line is on the disk before `append` returns. A line without its end (the process or the machine died while it was
+written) was never acted upon and is dropped; any other line that cannot be read is an error that names it. The format
+has a version of its own and does not change when the status changes. Locking is not done here.
+"""
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from infpop_operator.core.errors import StoreError
+from infpop_operator.core.model import EndedRun, History, Round, StartedRun
+
+VERSION = 1
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Header(_Line):
+    """The first line: whose journal this is."""
+
+    kind: Literal["journal"] = "journal"
+    version: int = VERSION
+    namespace: str
+    study: str
+    started_at: AwareDatetime
+
+
+class RoundLine(_Line):
+    """A round began."""
+
+    kind: Literal["round"] = "round"
+    round: Round
+
+
+class StartedLine(_Line):
+    """A run is about to be started."""
+
+    kind: Literal["started"] = "started"
+    started: StartedRun
+
+
+class EndedLine(_Line):
+    """A run ended."""
+
+    kind: Literal["ended"] = "ended"
+    ended: EndedRun
+
+
+Entry = Round | StartedRun | EndedRun
+_Lines: TypeAdapter[Header | RoundLine | StartedLine | EndedLine] = TypeAdapter(
+    Annotated[Header | RoundLine | StartedLine | EndedLine, Field(discriminator="kind")]
+)
+
+
+class Journal:
+    """The file `path`, which exists once something was appended."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def begin(self, *, namespace: str, study: str, started_at: datetime) -> Header:
+        """Write the first line of a new journal."""
+        header = Header(namespace=namespace, study=study, started_at=started_at)
+        self._append(header)
+        _sync_directory(self.path.parent)
+        return header
+
+    def append(self, entry: Entry) -> None:
+        """Add one step and wait until it is on the disk."""
+        match entry:
+            case Round():
+                self._append(RoundLine(round=entry))
+            case StartedRun():
+                self._append(StartedLine(started=entry))
+            case EndedRun():
+                self._append(EndedLine(ended=entry))
+
+    def read(self) -> tuple[Header, tuple[Entry, ...]] | None:
+        """Return the header and all steps, None for a journal that was never begun.
+
+        A torn last line is cut off the file, so that the next line starts where it should.
+
+        Raises:
+            StoreError: the file cannot be read, a line is damaged, or it was written by a newer version.
+        """
+        whole = self._whole_lines()
+        if not whole:
+            return None
+        header = self._header(whole[0])
+        return (header, tuple(self._entry(number, line) for number, line in enumerate(whole[1:], start=2)))
+
+    def _whole_lines(self) -> list[bytes]:
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be read ({error.strerror}). Check its permissions.") from error
+        end = content.rfind(b"\n") + 1
+        if end < len(content):
+            os.truncate(self.path, end)
+        return content[:end].splitlines()
+
+    def _header(self, line: bytes) -> Header:
+        header = self._parse(1, line)
+        if not isinstance(header, Header):
+            raise self._damaged(1, "it does not say whose journal this is")
+        if header.version > VERSION:
+            raise StoreError(
+                f"{self.path}: written by a newer InfPop (journal version {header.version}, this one knows {VERSION})."
+                " Upgrade InfPop, or name another directory with --output."
+            )
+        return header
+
+    def _entry(self, number: int, line: bytes) -> Entry:
+        match self._parse(number, line):
+            case RoundLine(round=entry):
+                return entry
+            case StartedLine(started=entry):
+                return entry
+            case EndedLine(ended=entry):
+                return entry
+            case _:
+                raise self._damaged(number, "a second header")
+
+    def _parse(self, number: int, line: bytes) -> Header | RoundLine | StartedLine | EndedLine:
+        try:
+            return _Lines.validate_json(line)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise self._damaged(number, f"{where}: {first['msg']}" if where else first["msg"]) from error
+
+    def _damaged(self, number: int, what: str) -> StoreError:
+        return StoreError(
+            f"{self.path}, line {number}: damaged ({what}). Restore the file from a copy, delete this line to forget"
+            " the step it recorded, or name another directory with --output."
+        )
+
+    def _append(self, line: _Line) -> None:
+        try:
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                _write_all(descriptor, line.model_dump_json().encode() + b"\n")
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            message = f"{self.path}: cannot be written ({error.strerror}). Free space or name another --output."
+            raise StoreError(message) from error
+
+
+def fold(header: Header, entries: tuple[Entry, ...]) -> History:
+    """Return the history that the steps add up to; a step that was recorded twice counts once."""
+    rounds: dict[tuple[str, int], Round] = {}
+    ended: dict[str, EndedRun] = {}
+    active: dict[str, StartedRun] = {}
+    for entry in entries:
+        match entry:
+            case Round():
+                rounds.setdefault((entry.pool, entry.number), entry)
+            case StartedRun() if entry.run.name not in ended:
+                active.setdefault(entry.run.name, entry)
+            case EndedRun():
+                active.pop(entry.run.name, None)
+                ended.setdefault(entry.run.name, entry)
+            case _:
+                pass
+    return History(
+        started_at=header.started_at,
+        rounds=tuple(rounds.values()),
+        ended=tuple(ended.values()),
+        active=tuple(active.values()),
+    )
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _sync_directory(path: Path) -> None:
+    """Make a new file's name durable, not only its content."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,235 @@
+"""Runs as child processes of this one: `infpop-runner` for each run, in a session of its own.
+
+A runner dies with the process that started it (it watches its end of a pipe), and whatever it leaves is found by a mark
+in its environment and ended: when the run ends, when it is stopped, and when the study is taken up again. So there is
+never more than one process tree for a run, and none after it.
+"""
+
+import hashlib
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from infpop_operator.adapters.devices import Devices, to_environment
+from infpop_operator.adapters.leftovers import MARK, end_marked
+from infpop_operator.adapters.run_files import INTERRUPTED, Cause, RunFiles
+from infpop_operator.adapters.run_state import RunStates
+from infpop_operator.core.errors import ExecutorError
+from infpop_operator.core.model import Finished, Lost, Observation, Phase, Run, Running, StartedRun
+from infpop_runner.contract import RunSpec
+
+RUNNER = (sys.executable, "-m", "infpop_runner.main")
+STOP_GRACE_S = 15.0  # vLLM gives back its GPUs in a few seconds when it is asked to
+EXIT_GRACE = timedelta(seconds=60)  # between the complete result and the end of the process
+DEADLINE_GRACE = timedelta(seconds=120)  # the runner's own time-outs come first; this is for a runner that hangs
+_POLL_S = 0.1
+
+
+@dataclass(slots=True, kw_only=True)
+class _Child:
+    process: subprocess.Popen[bytes]
+    lifeline: int
+    limit: timedelta
+    state: Running = field(default_factory=lambda: Running(phase=Phase.STARTING))
+    complete_since: datetime | None = None
+    stopped: bool = False
+
+
+class LocalExecutor:
+    """Starts runners on this machine; `close` it to end what still runs.
+
+    Args:
+        directory: where each run gets a directory of its own.
+        environment: what runners inherit.
+        devices: the GPUs that runs share.
+        states: how to ask runners where they are.
+        command: the runner's program and first arguments.
+        stop_grace_s: how long a runner may take to end when it is asked to.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        environment: Mapping[str, str],
+        devices: Devices | None = None,
+        states: RunStates | None = None,
+        command: Sequence[str] = RUNNER,
+        stop_grace_s: float = STOP_GRACE_S,
+    ) -> None:
+        self._directory = directory.absolute()
+        self._environment = environment
+        self._devices = devices or Devices()
+        self._states = states or RunStates()
+        self._command = tuple(command)
+        self._stop_grace_s = stop_grace_s
+        self._children: dict[str, _Child] = {}
+
+    def files(self, run: str) -> RunFiles:
+        """Return the files of a run."""
+        return RunFiles(self._directory / run)
+
+    def start(self, run: Run, spec: RunSpec) -> None:
+        """Start `run`; a run of that name that already lives is left alone.
+
+        Raises:
+            ExecutorError: no device is free, or the process cannot be created.
+        """
+        if run.name in self._children:
+            return
+        gpus = self._devices.take(run.name, run.gpu_count) if spec.device == "cuda" else ()
+        try:
+            self._children[run.name] = self._spawn(run.name, spec, gpus)
+        except OSError as error:
+            self._devices.give_back(run.name)
+            raise ExecutorError(f"run {run.name} cannot be started: {error}") from error
+
+    def stop(self, name: str) -> None:
+        """End the run and everything that it started, now; unknown or ended runs are left alone."""
+        child = self._children.get(name)
+        if child is None:
+            return
+        child.stopped = True
+        if child.process.poll() is None:
+            child.process.terminate()
+            self._await_end(child)
+        self._end(name, child)
+
+    def hurry(self) -> None:
+        """Let no runner take its time to end any more, also while `stop` waits for one."""
+        self._stop_grace_s = 0.0
+
+    def observe(self, runs: tuple[StartedRun, ...], now: datetime) -> Mapping[str, Observation]:
+        """Return what is known of each run, by name. A run that vanished is `Lost`, never missing."""
+        return {started.run.name: self._observe(started, now) for started in runs}
+
+    def wait(self, timeout_s: float) -> None:
+        """Return as soon as a live run ends, after `timeout_s` at the latest."""
+        with ExitStack() as stack:
+            watched = []
+            for child in self._children.values():
+                with suppress(OSError):
+                    descriptor = os.pidfd_open(child.process.pid)
+                    stack.callback(os.close, descriptor)
+                    watched.append(descriptor)
+            select.select(watched, [], [], timeout_s)
+
+    def close(self) -> None:
+        """End all runs."""
+        for name in tuple(self._children):
+            self.stop(name)
+        self._states.close()
+
+    def _spawn(self, name: str, spec: RunSpec, gpus: tuple[int, ...]) -> _Child:
+        files = self.files(name)
+        files.prepare(spec)
+        watched, lifeline = os.pipe()
+        try:
+            with files.log.open("ab") as log:
+                process = subprocess.Popen(
+                    self._argv(files, watched),
+                    cwd=files.directory,
+                    env=self._child_environment(name, gpus),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=(watched,),
+                )
+        except BaseException:
+            os.close(lifeline)
+            raise
+        finally:
+            os.close(watched)
+        return _Child(process=process, lifeline=lifeline, limit=_limit(spec))
+
+    def _argv(self, files: RunFiles, lifeline: int) -> list[str]:
+        paths = ("--spec", str(files.spec), "--result", str(files.result), "--port-file", str(files.port))
+        return [*self._command, *paths, "--lifeline-fd", str(lifeline)]
+
+    def _child_environment(self, name: str, gpus: tuple[int, ...]) -> dict[str, str]:
+        # SPT_NOENV: vLLM renames its processes with setproctitle, which would otherwise write over the mark.
+        own = {MARK: self._mark(name), "SPT_NOENV": "1", "PYTHONUNBUFFERED": "1"}
+        return {**self._environment, **to_environment(gpus), **own}
+
+    def _mark(self, name: str) -> str:
+        """Tell runs of the same name in two directories apart."""
+        return f"{hashlib.sha256(str(self._directory.resolve()).encode()).hexdigest()[:16]}:{name}"
+
+    def _observe(self, started: StartedRun, now: datetime) -> Observation:
+        child = self._children.get(started.run.name)
+        if child is None:
+            return self._pick_up(started)
+        cause = self._cause_of_end(started, child, now)
+        if cause is None:
+            child.state = self._states.ask(self.files(started.run.name).port) or child.state
+            return child.state
+        self._end(started.run.name, child)
+        del self._children[started.run.name]
+        return self.files(started.run.name).conclude(started.run, cause, now)
+
+    def _pick_up(self, started: StartedRun) -> Finished | Lost:
+        """Conclude a run of an earlier process, after ending what is left of it."""
+        end_marked(self._mark(started.run.name))
+        files = self.files(started.run.name)
+        last = files.last_sign_of_life()
+        return files.conclude(started.run, INTERRUPTED, max(started.started_at, last or started.started_at))
+
+    def _cause_of_end(self, started: StartedRun, child: _Child, now: datetime) -> Cause | None:
+        """Return None for a run that may go on; a run that has overstayed is ended by the caller."""
+        code = child.process.poll()
+        if code is not None:
+            return self._cause_of_exit(started.run.name, child, code)
+        if now - started.started_at > child.limit:
+            detail = f"no end after {child.limit.total_seconds():.0f} s, all time-outs included"
+            return Cause(lost="DeadlineExceeded", broken="MeasureTimeout", detail=detail)
+        if self.files(started.run.name).is_complete(started.run.name):
+            child.complete_since = child.complete_since or now
+            if now - child.complete_since > EXIT_GRACE:
+                return Cause(lost="RunnerError", broken="RunnerError", detail="did not exit after its result")
+        return None
+
+    def _cause_of_exit(self, name: str, child: _Child, code: int) -> Cause:
+        if child.stopped:
+            return INTERRUPTED
+        if code == -signal.SIGKILL:
+            return Cause(lost="Killed", broken="EngineCrash", detail="the runner was killed (SIGKILL)")
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        tail = self.files(name).log_tail()
+        detail = f"the runner ended with {how}" + (f"; its last words: {tail}" if tail else "")
+        return Cause(lost="RunnerError", broken="RunnerError", detail=detail)
+
+    def _await_end(self, child: _Child) -> None:
+        waited_s = 0.0
+        while waited_s < self._stop_grace_s:  # `hurry` may change it meanwhile
+            try:
+                child.process.wait(timeout=_POLL_S)
+            except subprocess.TimeoutExpired:
+                waited_s += _POLL_S
+            else:
+                return
+
+    def _end(self, name: str, child: _Child) -> None:
+        """Leave no process of the run behind, and free its devices. Safe to repeat."""
+        if child.process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(child.process.pid, signal.SIGKILL)
+            child.process.wait()
+        end_marked(self._mark(name))
+        if child.lifeline >= 0:
+            os.close(child.lifeline)
+            child.lifeline = -1
+        self._devices.give_back(name)
+
+
+def _limit(spec: RunSpec) -> timedelta:
+    timeouts = spec.measurement
+    seconds = timeouts.load_timeout_seconds + len(spec.trials) * timeouts.measure_timeout_seconds
+    return timedelta(seconds=seconds) + DEADLINE_GRACE

@@ -1,0 +1,91 @@
+"""Check the prompts of a `file` workload before anything is started, and identify the text of any workload.
+
+The runner reads the prompts itself; here the file is only looked at. The two must agree on what is a prompt: one JSON
+object a line, the field a text that is not empty, blank lines skipped.
+"""
+
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from infpop_operator.core.errors import Problem, StudyError
+from infpop_operator.core.fingerprint import digest
+from infpop_runner.contract import FileSource, WorkloadSource
+
+_FIELD = "spec.workload.source.file"
+_GZIP_MAGIC = b"\x1f\x8b"
+_SHOWN_KEYS = 8
+
+
+def workload_fingerprint(source: WorkloadSource, *, samples: int) -> str:
+    """Return what identifies the text of `source`: the content of a file, the name and version of anything else.
+
+    Raises:
+        StudyError: a file cannot be read or does not hold `samples` prompts.
+    """
+    if not isinstance(source, FileSource):
+        return digest(source.model_dump(mode="json"))[:16]
+    content = _read(Path(source.path))
+    _check(content, source, samples)
+    return digest({"kind": "file", "field": source.field, "sha256": hashlib.sha256(content).hexdigest()})[:16]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        what = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        remedy = "Check the path; a relative one is relative to the study file"
+        raise _error("path", str(path), what, remedy) from error
+
+
+def _check(content: bytes, source: FileSource, samples: int) -> None:
+    found = 0
+    for number, line in _lines(content, source.path):
+        if found == samples:
+            return
+        _check_line(line, number, source)
+        found += 1
+    if found < samples:
+        problem = Problem(
+            field="spec.workload.samples",
+            value=str(samples),
+            message=f"{source.path} has only {found} prompts",
+            remedy=f"Use {found} or less" if found else "Name a file with prompts",
+        )
+        raise StudyError([problem])
+
+
+def _lines(content: bytes, path: str) -> Iterator[tuple[int, str]]:
+    try:
+        plain = gzip.decompress(content) if content.startswith(_GZIP_MAGIC) else content
+        lines = plain.decode("utf-8-sig").split("\n")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        what = f"is neither UTF-8 text nor gzip of it ({error})"
+        raise _error("path", path, what, "Give JSON lines, plain or gzip-compressed") from error
+    return ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
+
+
+def _check_line(line: str, number: int, source: FileSource) -> None:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        remedy = 'Write one JSON object a line, for example {"prompt": "..."}'
+        raise _error("path", source.path, f"line {number} is not JSON ({error.msg})", remedy) from error
+    if not isinstance(record, dict):
+        remedy = 'Write one JSON object a line, for example {"prompt": "..."}'
+        raise _error("path", source.path, f"line {number} is not a JSON object", remedy)
+    if source.field not in record:
+        known = ", ".join(map(str, list(record)[:_SHOWN_KEYS])) or "no field at all"
+        message = f"line {number} of {source.path} lacks this field"
+        raise _error("field", source.field, message, f"Name one that it has: {known}")
+    if not isinstance(record[source.field], str) or not record[source.field]:
+        message = f"line {number} of {source.path} has no text there"
+        raise _error("field", source.field, message, "Name a field that holds text on every line")
+
+
+def _error(key: str, value: str, message: str, remedy: str) -> StudyError:
+    return StudyError([Problem(field=f"{_FIELD}.{key}", value=value, message=message, remedy=remedy)])

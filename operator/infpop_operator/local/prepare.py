@@ -1,0 +1,131 @@
+"""Everything that has to be known, and can be wrong, before a study starts on this machine.
+
+All problems are found at once where they do not depend on each other. Nothing is started here and nothing is written.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from infpop_operator.adapters.landscape_file import check_landscape
+from infpop_operator.adapters.machine import Machine
+from infpop_operator.adapters.model_config import directory_facts, hub_facts
+from infpop_operator.adapters.workload_file import workload_fingerprint
+from infpop_operator.api.convert import to_source, to_study
+from infpop_operator.api.parse import parse_document
+from infpop_operator.api.spec import ThroughputStudy
+from infpop_operator.core.errors import Problem, StudyError
+from infpop_operator.core.model import Study
+from infpop_operator.local.installed import check_installed
+from infpop_operator.local.pool import LocalPool, fit_pools
+from infpop_operator.local.tiny_model import NAME as TINY_MODEL
+from infpop_runner.contract import ModelFacts, RecordedLandscape
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A study that can be started here.
+
+    `gpus` are the NVML indexes that runs may use. `needs_tiny_model`: the model's directory has to be written first.
+    """
+
+    study: Study
+    text: str
+    gpus: tuple[int, ...]
+    needs_tiny_model: bool
+
+
+def prepare(path: Path, machine: Machine, *, tiny_model: Path) -> Prepared:
+    """Return the study in the file `path`, joined with what is known of this machine.
+
+    Args:
+        path: the study file; relative paths in it are relative to its directory.
+        machine: what runs may use.
+        tiny_model: the directory that the model name `infpop/tiny-llama` stands for.
+
+    Raises:
+        StudyError: the study is wrong, or cannot be carried out here; every problem names field, value and remedy.
+    """
+    text = _read(path)
+    document = parse_document(text, source=str(path))
+    base = path.absolute().parent
+    problems = _Problems()
+    pool = problems.collect(lambda: fit_pools(document.spec, machine))
+    model = problems.collect(lambda: _find_model(document, base, tiny_model))
+    problems.collect(lambda: check_installed(document.spec))
+    source = to_source(document.spec.workload.source, base)
+    fingerprint = problems.collect(lambda: workload_fingerprint(source, samples=document.spec.workload.samples))
+    if pool is None or model is None or fingerprint is None or problems.found:
+        raise StudyError(problems.found)
+    study = _to_study(document, base, pool, model, fingerprint)
+    return Prepared(
+        study=study,
+        text=text,
+        gpus=pool.gpus,
+        needs_tiny_model=document.spec.model.name == TINY_MODEL and document.spec.engine.name != "simulated",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Model:
+    name: str
+    facts: ModelFacts | None
+
+
+class _Problems:
+    """Goes on after a problem, so that a person hears of all of them at once."""
+
+    def __init__(self) -> None:
+        self.found: list[Problem] = []
+
+    def collect(self, step: Callable[[], Result]) -> Result | None:
+        try:
+            return step()
+        except StudyError as error:
+            self.found.extend(error.problems)
+            return None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        what = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+        problem = Problem(field=str(path), value="", message=what, remedy="Name a file that holds a ThroughputStudy")
+        raise StudyError([problem]) from error
+
+
+def _to_study(document: ThroughputStudy, base: Path, pool: LocalPool, model: _Model, fingerprint: str) -> Study:
+    study = to_study(
+        document,
+        pools=pool.pools,
+        workload_fingerprint=fingerprint,
+        model_facts=model.facts,
+        model_name=model.name,
+        base=base,
+    )
+    simulation = study.engine.simulation
+    if simulation is not None and isinstance(simulation.landscape, RecordedLandscape):
+        check_landscape(simulation.landscape)
+    return study
+
+
+def _find_model(document: ThroughputStudy, base: Path, tiny_model: Path) -> _Model:
+    """A directory beside the study wins over a hub id of the same name. A replayed model is only a name."""
+    name, revision = document.spec.model.name, document.spec.model.revision
+    if document.spec.engine.name == "simulated":
+        return _Model(name=name, facts=None)
+    if name == TINY_MODEL:
+        known = (tiny_model / "config.json").is_file()
+        return _Model(name=str(tiny_model), facts=directory_facts(tiny_model) if known else None)
+    directory = base / Path(name).expanduser()
+    if directory.is_dir():
+        return _Model(name=str(directory), facts=directory_facts(directory))
+    if name.startswith((".", "/", "~")):
+        remedy = "Check the path (a relative one is relative to the study file), or write a hub id"
+        problem = Problem(field="spec.model.name", value=name, message="this directory does not exist", remedy=remedy)
+        raise StudyError([problem])
+    return _Model(name=name, facts=hub_facts(name, revision))

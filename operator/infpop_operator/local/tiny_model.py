@@ -1,0 +1,63 @@
+"""The small random-weight model that InfPop writes itself, so that a first study needs no download.
+
+`infpop/tiny-llama` in a study stands for a directory in the user's cache. The runner's side knows how to write it; it
+is called as a program, because nothing here may load an engine.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from infpop_operator.core.errors import ExecutorError
+
+NAME = "infpop/tiny-llama"
+WRITER = (sys.executable, "-m", "infpop_runner.engines.tiny_model")
+_TIMEOUT_S = 300.0
+_SHOWN_LINES = 3
+
+
+def tiny_model_directory(environment: Mapping[str, str]) -> Path:
+    """Return where the tiny model is, or will be, for the user whose environment this is."""
+    cache = environment.get("XDG_CACHE_HOME") or str(Path(environment.get("HOME", "~")).expanduser() / ".cache")
+    return Path(cache) / "infpop" / "models" / "tiny-llama"
+
+
+def write_tiny_model(directory: Path) -> None:
+    """Write the model into `directory`, which appears only when the model is whole; one that is there is kept.
+
+    Raises:
+        ExecutorError: the model cannot be written, with the writer's last words.
+    """
+    if (directory / "config.json").is_file():
+        return
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".tiny-llama-") as draft:
+            _write(Path(draft) / "model")
+            _publish(Path(draft) / "model", directory)
+    except OSError as error:
+        raise ExecutorError(f"{directory}: the tiny model cannot be written there ({error.strerror})") from error
+
+
+def _write(directory: Path) -> None:
+    try:
+        done = subprocess.run([*WRITER, str(directory)], capture_output=True, timeout=_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ExecutorError(f"the tiny model was not written within {_TIMEOUT_S:.0f} s") from error
+    if done.returncode != 0:
+        lines = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+        raise ExecutorError("the tiny model cannot be written: " + " | ".join(lines[-_SHOWN_LINES:]))
+
+
+def _publish(draft: Path, directory: Path) -> None:
+    """Move the whole model into place; another process may have been faster, which is as good."""
+    if directory.is_dir() and not (directory / "config.json").is_file():
+        shutil.rmtree(directory)
+    try:
+        draft.rename(directory)
+    except OSError:
+        if not (directory / "config.json").is_file():
+            raise
