@@ -47,6 +47,7 @@ class _View:
     round: Round
     history: History
     trials: tuple[Trial, ...]
+    hopeless: frozenset[Configuration]  # ruled out by now, perhaps only after their trial broke
     open_cells: tuple[Configuration, ...]
 
 
@@ -71,13 +72,25 @@ def _view(study: Study, pool: Pool, history: History) -> _View:
     if newest is None:
         raise ValueError(f"pool {pool.name} has no round")
     trials = trials_of(history, pool.name, newest.number)
-    excluded = {trial.configuration for trial in trials} | set(
-        ruled_out(study, pool, trials, known_model_facts(history))
-    )
     candidates = _baseline_first(newest, cells(study.space))
+    hopeless = frozenset(ruled_out(study, pool, trials, known_model_facts(history), also=candidates))
+    excluded = hopeless | {trial.configuration for trial in trials}
     fits = study.budget.max_concurrent_gpus
-    open_cells = tuple(cell for cell in candidates if cell not in excluded and cell.gpu_count <= fits)
-    return _View(study=study, pool=pool, round=newest, history=history, trials=trials, open_cells=open_cells)
+    return _View(
+        study=study,
+        pool=pool,
+        round=newest,
+        history=history,
+        trials=trials,
+        hopeless=hopeless,
+        open_cells=tuple(cell for cell in candidates if cell not in excluded and cell.gpu_count <= fits),
+    )
+
+
+def _most_gpus(study: Study, pool: Pool) -> int:
+    """Return the most devices that a run on `pool` can ever have; larger cells would wait for ever."""
+    allowed = study.budget.max_concurrent_gpus
+    return allowed if pool.device_count is None else min(allowed, pool.device_count)
 
 
 def _baseline_first(newest: Round, space: tuple[Configuration, ...]) -> tuple[Configuration, ...]:
@@ -188,10 +201,10 @@ def _eligible_loss(view: _View, trial: Trial) -> float | None:
 
 
 def _retry(view: _View) -> Run | None:
-    """Return a run for the first trial that deserves another attempt."""
-    by_index = {trial.index: trial for trial in view.trials}
+    """Return a run for the first trial that deserves another attempt; what was ruled out meanwhile deserves none."""
+    by_index = {trial.index: trial for trial in view.trials if trial.configuration not in view.hopeless}
     ended = {entry.run.name: entry for entry in view.history.ended}
-    for trial in view.trials:
+    for trial in by_index.values():
         if trial.state is TrialState.BROKEN and trial.failures <= RETRIES_PER_TRIAL:
             group = _group(ended[trial.run], trial, by_index)
             attempt = 1 + max(by_index[planned.index].attempts for planned in group)
@@ -211,6 +224,7 @@ def _group(last: EndedRun, trial: Trial, by_index: dict[int, Trial]) -> tuple[Pl
         planned
         for planned in missing_trials(last)
         if planned != died_on
+        and planned.index in by_index
         and by_index[planned.index].run == last.run.name
         and by_index[planned.index].failures <= RETRIES_PER_TRIAL
     )
