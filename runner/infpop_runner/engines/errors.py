@@ -13,11 +13,15 @@ class EngineError(Exception):
 
 
 class EngineRefusedError(EngineError):
-    """The configuration cannot work here; told to the search."""
+    """The configuration cannot work here; told to the search.
 
-    def __init__(self, reason: InfeasibleReason, detail: str) -> None:
+    `largest_only`: it is the largest batch of the load that is refused, smaller ones may work.
+    """
+
+    def __init__(self, reason: InfeasibleReason, detail: str, *, largest_only: bool = False) -> None:
         super().__init__(detail)
         self.reason: InfeasibleReason = reason
+        self.largest_only = largest_only
 
 
 class EngineBrokenError(EngineError):

@@ -21,10 +21,11 @@ MAX_DETAIL = 600  # characters: a few lines of a traceback's end, small enough f
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """The configuration cannot work here."""
+    """The configuration cannot work here. `largest_only`: a smaller batch in another load may."""
 
     reason: InfeasibleReason
     detail: str
+    largest_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +99,8 @@ def describe_exception(error: BaseException) -> str:
 def classify_exception(error: BaseException, *, log_tail: str, device: Device, phase: Phase) -> Refused | Failed:
     """Return what `error` means for the trial during which it was raised."""
     if isinstance(error, EngineRefusedError):
-        return Refused(reason=error.reason, detail=str(error)[:MAX_DETAIL])
+        largest_only = error.largest_only or error.reason == "GpuOutOfMemory"
+        return Refused(reason=error.reason, detail=str(error)[:MAX_DETAIL], largest_only=largest_only)
     if isinstance(error, EngineBrokenError):
         return Failed(reason=error.reason, detail=str(error)[:MAX_DETAIL])
     return classify(Evidence(exception=describe_exception(error), log_tail=log_tail, device=device, phase=phase))
@@ -108,9 +110,9 @@ def classify(evidence: Evidence) -> Refused | Failed:
     """Return what the evidence means; `RunnerError` if no rule knows it."""
     wrapped = WRAPPERS.search(evidence.exception) is not None
     texts = (evidence.exception, evidence.log_tail) if wrapped else (evidence.exception,)
-    refused = next((found for text in texts if (found := _refusal(text, evidence.device))), None)
-    if refused is not None:
-        return refused
+    for text in texts:
+        if refused := _refusal(text, evidence.device):
+            return refused
     for pattern, reason in SURROUNDINGS:
         for text in texts:
             if found := pattern.search(text):
@@ -123,9 +125,9 @@ def classify(evidence: Evidence) -> Refused | Failed:
 def _refusal(text: str, device: Device) -> Refused | None:
     for pattern, reason in REFUSALS:
         if found := pattern.search(text):
-            return Refused(reason=reason, detail=_excerpt(text, found))
+            return Refused(reason=reason, detail=_excerpt(text, found), largest_only=reason == "GpuOutOfMemory")
     if device == "cpu" and (found := CPU_MEMORY.search(text)):
-        return Refused(reason="GpuOutOfMemory", detail=_excerpt(text, found))
+        return Refused(reason="GpuOutOfMemory", detail=_excerpt(text, found), largest_only=True)
     return None
 
 

@@ -16,9 +16,10 @@ Scalar = str | int | float | bool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadRequest:
-    """What an engine needs to load: the run, its prompts, the batch sizes to serve, a monotonic clock, a way to wait.
+    """What an engine needs to load, and what it may use of the outside.
 
-    `batch_sizes` is ascending and not empty; the engine is dimensioned for the last one.
+    `batch_sizes` is ascending and not empty; the engine is dimensioned for the last one. `clock` is monotonic, in
+    seconds. `memory_used_bytes` gives the memory in use on the fullest device, None without one.
     """
 
     spec: RunSpec
@@ -26,6 +27,7 @@ class LoadRequest:
     batch_sizes: tuple[int, ...]
     clock: Callable[[], float]
     wait: Callable[[float], None]
+    memory_used_bytes: Callable[[], int | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,183 @@
+"""A transformers text-generation pipeline as an engine.
+
+The real pipeline: its own batching, padding, generation and post-processing. Only its first step is replaced: prompts
+come in as ids, made once by the same tokenizer, so that both engines see the same ids and nothing is tokenised while
+the clock runs. Prompts of a pass are sorted by length, longest first: padding is least, and memory runs out early.
+"""
+
+import gc
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import transformers
+from accelerate import dispatch_model, infer_auto_device_map
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, TextGenerationPipeline, pipeline
+
+from infpop_runner.engines.errors import EngineRefusedError
+from infpop_runner.engines.hf_args import build_generation_args, build_pipeline_args
+from infpop_runner.engines.model_facts import model_facts
+from infpop_runner.engines.prompt_set import PromptSet, tokenise
+from infpop_runner.engines.protocol import AboutEngine, LoadRequest
+from infpop_runner.measure import PassOutcome
+
+MISSING = {
+    "batch_seconds_p50": "NoRequestTimes",
+    "batch_seconds_p95": "NoRequestTimes",
+    "gpu_memory_peak_bytes": "NoGpu",
+    "pad_ratio": "NoInput",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRecord:
+    """One `generate` call: rows, padded input length, padding positions, and when it ran."""
+
+    rows: int
+    input_length: int
+    pad_positions: int
+    started: float
+    ended: float
+
+
+class IdPipeline(TextGenerationPipeline):  # type: ignore[misc]
+    """A text-generation pipeline that takes ids instead of texts and keeps a record of each batch."""
+
+    clock: Callable[[], float]
+    records: list[BatchRecord]
+
+    def preprocess(self, prompt_text: tuple[int, ...], **_: Any) -> dict[str, Any]:  # noqa: ANN401 - transformers' own
+        """Return what tokenising would have returned."""
+        ids = torch.tensor([prompt_text])
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "prompt_text": ""}
+
+    def _forward(self, model_inputs: Any, **generate_kwargs: Any) -> Any:  # noqa: ANN401 - transformers' own
+        mask = model_inputs["attention_mask"]
+        rows, length = mask.shape
+        padding = int(mask.numel() - mask.sum())
+        started = self.clock()
+        outputs = super()._forward(model_inputs, **generate_kwargs)
+        synchronise()
+        self.records.append(
+            BatchRecord(rows=rows, input_length=length, pad_positions=padding, started=started, ended=self.clock())
+        )
+        return outputs
+
+
+class HfPipelineEngine:
+    """A loaded pipeline."""
+
+    def __init__(self, pipe: IdPipeline, request: LoadRequest, prompts: PromptSet) -> None:
+        self._pipe: IdPipeline | None = pipe
+        self._request = request
+        self._prompts = prompts
+        spec = request.spec
+        self._generation = build_generation_args(spec, pad_token_id=pipe.tokenizer.pad_token_id)
+        self.about = AboutEngine(
+            version=transformers.__version__,
+            torch_version=torch.__version__,
+            engine_args={"model": spec.model.name, **build_pipeline_args(spec), **spec.engine.args, **self._generation},
+            device_mode="device-map-auto" if spec.device == "cuda" else "single-device",
+            model=model_facts(pipe.model.config, dtype=pipe.model.dtype),
+            prompt_tokens_mean=prompts.mean_tokens,
+            missing_reasons=MISSING,
+        )
+
+    def warm_up(self, batch_size: int) -> None:
+        """Generate for one full batch of other prompts; the answer is of no interest."""
+        self._generate(list(self._prompts.of_warm_up(batch_size)), batch_size)
+
+    def run_pass(self, batch_size: int) -> PassOutcome:
+        """Time one call of the pipeline with all prompts of a pass."""
+        prompts = sorted(self._prompts.of_pass(batch_size), key=len, reverse=True)
+        synchronise()
+        start = self._request.clock()
+        answers, records = self._generate(prompts, batch_size)
+        synchronise()
+        seconds = self._request.clock() - start
+        return PassOutcome(
+            seconds=seconds,
+            generated=tuple(
+                len(answer) - records[number // batch_size].input_length for number, answer in enumerate(answers)
+            ),
+            intervals=tuple((record.started, record.ended) for record in records for _ in range(record.rows)),
+            pad_positions=sum(record.pad_positions for record in records),
+            input_positions=sum(record.rows * record.input_length for record in records),
+        )
+
+    def memory_peak_bytes(self) -> int | None:
+        """Return the most that torch reserved on any device; None on a CPU."""
+        if self._request.spec.device == "cpu":
+            return None
+        return max(int(torch.cuda.max_memory_reserved(device)) for device in range(torch.cuda.device_count()))
+
+    def close(self) -> None:
+        """Forget the model and give cached device memory back."""
+        self._pipe = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _generate(self, prompts: list[tuple[int, ...]], batch_size: int) -> tuple[list[Any], list[BatchRecord]]:
+        if self._pipe is None:
+            raise RuntimeError("the engine is closed")
+        self._pipe.records = []
+        answers = self._pipe(_stream(prompts), batch_size=batch_size, **self._generation)
+        return [answer[0]["generated_token_ids"] for answer in answers], self._pipe.records
+
+
+def load(request: LoadRequest) -> HfPipelineEngine:
+    """Load tokenizer and model, and join them to a pipeline.
+
+    Raises:
+        EngineRefusedError: the device count or the arguments cannot be used, the model has no token to pad with, or
+            the prompts are too long for it.
+    """
+    spec = request.spec
+    args = build_pipeline_args(spec)
+    tokenizer = _tokenizer(spec.model.name, spec.model.revision)
+    prompts = tokenise(request.prompts, tokenizer, seed=spec.seed)
+    args |= {"model": _dummy_model(request) if spec.model.load_format == "dummy" else spec.model.name}
+    pipe = pipeline(**args, tokenizer=tokenizer, pipeline_class=IdPipeline, model_kwargs=dict(spec.engine.args))
+    _check(pipe, longest=prompts.longest + spec.workload.max_new_tokens)
+    pipe.clock = request.clock
+    return HfPipelineEngine(pipe, request, prompts)
+
+
+def synchronise() -> None:
+    """Wait until every device has done all that it was asked for; nothing on a CPU."""
+    if torch.cuda.is_available():
+        for device in range(torch.cuda.device_count()):
+            torch.cuda.synchronize(device)
+
+
+def _stream(prompts: list[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
+    """Yield the prompts one by one: the pipeline batches a generator, but takes a list of tuples for something else."""
+    yield from prompts
+
+
+def _tokenizer(name: str, revision: str | None) -> Any:  # noqa: ANN401 - transformers has no types
+    tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, padding_side="left")
+    if tokenizer.eos_token_id is None:
+        raise EngineRefusedError("RejectedArguments", f"model.name: {name} has no end-of-sequence token to pad with")
+    tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _dummy_model(request: LoadRequest) -> Any:  # noqa: ANN401 - transformers has no types
+    """Return the model with random weights: of the right shape and cost, without a weight file."""
+    model = request.spec.model
+    config = AutoConfig.from_pretrained(model.name, revision=model.revision)
+    dtype = config.dtype or torch.float32 if model.dtype == "auto" else getattr(torch, model.dtype)
+    torch.manual_seed(request.spec.seed)
+    dummy = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    return dispatch_model(dummy, infer_auto_device_map(dummy)) if request.spec.device == "cuda" else dummy
+
+
+def _check(pipe: IdPipeline, *, longest: int) -> None:
+    if pipe.tokenizer.padding_side != "left":
+        raise EngineRefusedError("RejectedArguments", "the pipeline pads on the right: generation would continue pads")
+    limit = getattr(pipe.model.config.get_text_config(), "max_position_embeddings", None)
+    if limit is not None and longest > limit:
+        raise EngineRefusedError("RejectedArguments", f"prompt and new tokens need {longest} positions, not {limit}")

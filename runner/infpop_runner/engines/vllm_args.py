@@ -1,0 +1,91 @@
+"""Arguments of vLLM's offline `LLM`, built from a run and nothing else.
+
+Everything that changes a number is pinned here, since vLLM's own defaults depend on its version, the device and the
+entry point. What is built is recorded with the result as it is.
+"""
+
+from collections.abc import Sequence
+
+from infpop_runner.contract import RunSpec
+from infpop_runner.engines.errors import EngineRefusedError
+from infpop_runner.engines.protocol import Scalar
+
+# A user may add arguments, but not those that define what is measured: the number would be called by a wrong name.
+PINNED = frozenset(
+    {
+        "disable_log_stats",
+        "dtype",
+        "enable_prefix_caching",
+        "enforce_eager",
+        "gpu_memory_utilization",
+        "load_format",
+        "max_model_len",
+        "max_num_active_seqs",
+        "max_num_batched_tokens",
+        "max_num_seqs",
+        "model",
+        "revision",
+        "scheduler_cls",
+        "seed",
+        "skip_tokenizer_init",
+        "tensor_parallel_size",
+        "tokenizer",
+        "tokenizer_revision",
+    }
+)
+BATCH_LIMIT_SCHEDULER = "infpop_runner.engines.batch_limit.batch_limited_scheduler"
+# The CPU build reserves half of the machine's memory for its KV cache unless told; 1 GiB holds any batch of a small
+# model, and a larger model says so in its `args`.
+CPU_KV_CACHE_BYTES = 1 << 30
+
+
+def build_engine_args(spec: RunSpec, *, batch_sizes: Sequence[int], longest_prompt: int) -> dict[str, Scalar]:
+    """Return the keyword arguments of `LLM` for one load that serves `batch_sizes`.
+
+    Args:
+        spec: the run.
+        batch_sizes: ascending, not empty. With more than one, a scheduler that can lower the limit is asked for.
+        longest_prompt: tokens.
+
+    Raises:
+        EngineRefusedError: an argument of the user is one that InfPop pins, or the largest batch is larger than the
+            number of tokens that the engine may compute in one step.
+    """
+    _check(spec, largest=batch_sizes[-1])
+    args: dict[str, Scalar] = {
+        "model": spec.model.name,
+        "dtype": spec.model.dtype,
+        "load_format": spec.model.load_format,
+        "tensor_parallel_size": spec.gpu_count,
+        "max_num_seqs": batch_sizes[-1],
+        "max_num_batched_tokens": spec.engine.max_num_batched_tokens,
+        "max_model_len": longest_prompt + spec.workload.max_new_tokens,
+        "enforce_eager": spec.engine.enforce_eager,
+        "enable_prefix_caching": False,
+        "seed": spec.seed,
+        "disable_log_stats": False,
+    }
+    if spec.model.revision is not None:
+        args |= {"revision": spec.model.revision, "tokenizer_revision": spec.model.revision}
+    return {**args, **_device_args(spec), **_scheduler_args(batch_sizes), **spec.engine.args}
+
+
+def _check(spec: RunSpec, *, largest: int) -> None:
+    if pinned := sorted(PINNED & spec.engine.args.keys()):
+        raise EngineRefusedError("RejectedArguments", f"engine.args: {', '.join(pinned)} is set by InfPop; remove it")
+    if largest > spec.engine.max_num_batched_tokens:
+        raise EngineRefusedError(
+            "RejectedArguments",
+            f"batch size {largest} > max_num_batched_tokens {spec.engine.max_num_batched_tokens}: raise the latter",
+            largest_only=True,
+        )
+
+
+def _device_args(spec: RunSpec) -> dict[str, Scalar]:
+    if spec.device == "cuda":
+        return {"gpu_memory_utilization": spec.engine.gpu_memory_utilization}
+    return {"kv_cache_memory_bytes": CPU_KV_CACHE_BYTES}
+
+
+def _scheduler_args(batch_sizes: Sequence[int]) -> dict[str, Scalar]:
+    return {"scheduler_cls": BATCH_LIMIT_SCHEDULER} if len(batch_sizes) > 1 else {}

@@ -1,0 +1,111 @@
+"""vLLM's offline `LLM` as an engine.
+
+Prompts go in as token ids, greedy, with exactly `max_new_tokens` ids out and no text; one `generate` call is one pass.
+The batch size is vLLM's own limit on running sequences, and more are queued all the time. Times in the batch come from
+the engine's own clock, scheduled to last token. Statistics stay on: without them neither these times nor preemptions
+are known.
+"""
+
+import gc
+from typing import Any
+
+import torch
+import vllm
+from transformers import AutoTokenizer
+from vllm import LLM, SamplingParams
+
+from infpop_runner.engines.batch_limit import LIMIT_KEY
+from infpop_runner.engines.model_facts import model_facts
+from infpop_runner.engines.prompt_set import PromptSet, tokenise
+from infpop_runner.engines.protocol import AboutEngine, LoadRequest, Scalar
+from infpop_runner.engines.vllm_args import build_engine_args
+from infpop_runner.measure import PassOutcome
+
+MISSING = {
+    "batch_seconds_p50": "NoRequestTimes",
+    "batch_seconds_p95": "NoRequestTimes",
+    "gpu_memory_peak_bytes": "NoGpu",
+    "pad_ratio": "NoPadding",
+}
+
+
+class VllmEngine:
+    """A loaded `LLM`."""
+
+    def __init__(self, llm: Any, request: LoadRequest, prompts: PromptSet, args: dict[str, Scalar]) -> None:  # noqa: ANN401 - vLLM has no types
+        self._llm = llm
+        self._request = request
+        self._prompts = prompts
+        self._limited = "scheduler_cls" in args
+        config = llm.llm_engine.vllm_config.model_config
+        self.about = AboutEngine(
+            version=vllm.__version__,
+            torch_version=torch.__version__,
+            engine_args=args,
+            device_mode="tensor-parallel" if request.spec.gpu_count > 1 else "single-device",
+            model=model_facts(config.hf_config, dtype=config.dtype),
+            prompt_tokens_mean=prompts.mean_tokens,
+            missing_reasons=MISSING,
+        )
+
+    def warm_up(self, batch_size: int) -> None:
+        """Generate for one full batch of other prompts; the answer is of no interest."""
+        self._generate(self._inputs(self._prompts.of_warm_up(batch_size)), self._sampling(batch_size))
+
+    def run_pass(self, batch_size: int) -> PassOutcome:
+        """Time one `generate` call with all prompts of a pass, inputs made before and outputs read after."""
+        inputs = self._inputs(self._prompts.of_pass(batch_size))
+        sampling = self._sampling(batch_size)
+        preempted, cached = self._counter("vllm:num_preemptions"), self._counter("vllm:prefix_cache_hits")
+        start = self._request.clock()
+        outputs = self._generate(inputs, sampling)
+        seconds = self._request.clock() - start
+        metrics = [output.metrics for output in outputs]
+        return PassOutcome(
+            seconds=seconds,
+            generated=tuple(len(output.outputs[0].token_ids) for output in outputs),
+            intervals=None if None in metrics else tuple((m.scheduled_ts, m.last_token_ts) for m in metrics),
+            preemptions=self._counter("vllm:num_preemptions") - preempted,
+            cache_hits=self._counter("vllm:prefix_cache_hits") - cached,
+        )
+
+    def memory_peak_bytes(self) -> int | None:
+        """Return what the fullest device holds: vLLM takes its share at the start and keeps it."""
+        return self._request.memory_used_bytes()
+
+    def close(self) -> None:
+        """End the engine's processes. Whatever survives is ended by the caller, which knows its children."""
+        if self._llm is not None:
+            self._llm.llm_engine.engine_core.shutdown()
+            self._llm = None
+            gc.collect()
+
+    def _generate(self, inputs: list[dict[str, list[int]]], sampling: SamplingParams) -> list[Any]:
+        outputs: list[Any] = self._llm.generate(inputs, sampling, use_tqdm=False)
+        return outputs
+
+    def _inputs(self, prompts: Any) -> list[dict[str, list[int]]]:  # noqa: ANN401 - any sequence of id sequences
+        return [{"prompt_token_ids": list(ids)} for ids in prompts]
+
+    def _sampling(self, batch_size: int) -> SamplingParams:
+        tokens = self._request.spec.workload.max_new_tokens
+        return SamplingParams(
+            temperature=0,
+            max_tokens=tokens,
+            min_tokens=tokens,
+            ignore_eos=True,
+            detokenize=False,
+            extra_args={LIMIT_KEY: batch_size} if self._limited else None,
+        )
+
+    def _counter(self, name: str) -> int:
+        return sum(int(metric.value) for metric in self._llm.get_metrics() if metric.name == name)
+
+
+def load(request: LoadRequest) -> VllmEngine:
+    """Tokenise, build the arguments, load."""
+    spec = request.spec
+    tokenizer = AutoTokenizer.from_pretrained(spec.model.name, revision=spec.model.revision)
+    prompts = tokenise(request.prompts, tokenizer, seed=spec.seed)
+    args = build_engine_args(spec, batch_sizes=request.batch_sizes, longest_prompt=prompts.longest)
+    return VllmEngine(LLM(**args), request, prompts, args)

@@ -1,0 +1,9 @@
+"""What the runner shows to Prometheus while it works: names, labels and the endpoint.
+
+Labels are bounded by the study: no pod name, no host. A series that has no value yet is absent, never zero.
+"""
+
+from infpop_runner.metrics.endpoint import serve
+from infpop_runner.metrics.run_metrics import RunMetrics, RunState, TrialState
+
+__all__ = ["RunMetrics", "RunState", "TrialState", "serve"]

@@ -1,0 +1,92 @@
+"""The metrics of one run, in base units, under the names of the design."""
+
+from typing import Literal, get_args
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
+
+from infpop_runner.contract import Measured, RunSpec, TrialResult, TrialSpec
+from infpop_runner.measure import PassOutcome
+
+RunState = Literal["loading", "warm-up", "measuring", "done"]
+TrialState = Literal["pending", "warm-up", "measuring", "measured", "infeasible", "invalid"]
+
+RUN_LABELS = ("namespace", "study", "pool", "run", "gpu_count")
+TRIAL_LABELS = ("namespace", "study", "pool", "run", "trial", "gpu_count", "batch_size")
+# Doubling from 5 ms: one decoding step of a small model, to 43 minutes: a large batch of long answers.
+BATCH_SECONDS_BUCKETS = tuple(0.005 * 2**step for step in range(20))
+
+
+class RunMetrics:
+    """A registry of its own, so that nothing an engine registers is served under our address."""
+
+    def __init__(self, spec: RunSpec) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        self._run = (spec.namespace, spec.study, spec.pool, spec.run, str(spec.gpu_count))
+        self._state = self._gauge("infpop_run_state", "1 for the state that the run is in", (*RUN_LABELS, "state"))
+        self._info = Info("infpop_run", "What is measured with what", RUN_LABELS, registry=self.registry)
+        self._load_seconds = self._gauge("infpop_model_load_seconds", "Time from start to ready", RUN_LABELS)
+        self._memory = self._gauge("infpop_gpu_memory_peak_bytes", "Most memory on any device so far", RUN_LABELS)
+        self._trial_state = self._gauge(
+            "infpop_trial_state", "1 for the state that the trial is in", (*TRIAL_LABELS, "state")
+        )
+        self._throughput = self._gauge(
+            "infpop_trial_throughput_tokens_per_second", "Generated tokens per second, median", TRIAL_LABELS
+        )
+        self._spread = self._gauge(
+            "infpop_trial_throughput_spread_ratio", "(max - min) / median of the repeats", TRIAL_LABELS
+        )
+        self._tokens = Counter(
+            "infpop_generated_tokens", "Tokens generated while measuring", TRIAL_LABELS, registry=self.registry
+        )
+        self._batch_seconds = Histogram(
+            "infpop_trial_batch_seconds",
+            "Time that a sequence spent in the batch",
+            TRIAL_LABELS,
+            registry=self.registry,
+            buckets=BATCH_SECONDS_BUCKETS,
+        )
+        self.enter("loading")
+        for trial in spec.trials:
+            self.enter_trial(trial, "pending")
+
+    def enter(self, state: RunState) -> None:
+        """Show the run in `state` and in no other."""
+        for name in get_args(RunState):
+            self._state.labels(*self._run, name).set(name == state)
+
+    def enter_trial(self, trial: TrialSpec, state: TrialState) -> None:
+        """Show the trial in `state` and in no other."""
+        for name in get_args(TrialState):
+            self._trial_state.labels(*self._trial(trial.index, trial.batch_size), name).set(name == state)
+
+    def loaded(self, seconds: float, facts: dict[str, str]) -> None:
+        """Show how long the load took and what was loaded."""
+        self._load_seconds.labels(*self._run).set(seconds)
+        self._info.labels(*self._run).info(facts)
+
+    def observe_pass(self, trial: TrialSpec, outcome: PassOutcome) -> None:
+        """Count what a timed pass generated."""
+        labels = self._trial(trial.index, trial.batch_size)
+        self._tokens.labels(*labels).inc(sum(outcome.generated))
+        histogram = self._batch_seconds.labels(*labels)
+        for start, end in outcome.intervals or ():
+            histogram.observe(end - start)
+
+    def trial_ended(self, result: TrialResult) -> None:
+        """Show the trial's outcome, and its numbers if it has any."""
+        trial = TrialSpec(index=result.index, batch_size=result.batch_size)
+        self.enter_trial(trial, result.outcome)
+        if isinstance(result, Measured):
+            labels = self._trial(result.index, result.batch_size)
+            self._throughput.labels(*labels).set(result.throughput_tokens_per_second)
+            self._spread.labels(*labels).set(result.spread_ratio)
+            if result.gpu_memory_peak_bytes is not None:
+                self._memory.labels(*self._run).set(result.gpu_memory_peak_bytes)
+
+    def _trial(self, index: int, batch_size: int) -> tuple[str, ...]:
+        namespace, study, pool, run, gpu_count = self._run
+        return (namespace, study, pool, run, str(index), gpu_count, str(batch_size))
+
+    def _gauge(self, name: str, text: str, labels: tuple[str, ...]) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)

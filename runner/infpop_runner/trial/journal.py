@@ -1,0 +1,59 @@
+"""The result as it grows, written out after every step: what was measured survives whatever happens next."""
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from infpop_runner.contract import Broken, Provenance, RunResult, RunSpec, TrialResult, encode_message
+
+
+class Journal:
+    """Holds one `RunResult`; both the main thread and the guard's may call it.
+
+    Once closed it never changes again: whichever thread ends the run first has the last word.
+    """
+
+    def __init__(self, spec: RunSpec, *, write: Callable[[str], None], now: Callable[[], datetime]) -> None:
+        self._lock = threading.Lock()
+        self._write = write
+        self._now = now
+        self._closed = False
+        self._result = RunResult(
+            run=spec.run,
+            simulated=spec.engine.name == "simulated",
+            provenance=Provenance(engine=spec.engine.name, seed=spec.seed),
+            started_at=now(),
+        )
+
+    @property
+    def result(self) -> RunResult:
+        """The result so far."""
+        return self._result
+
+    def note(self, **changes: Any) -> None:  # noqa: ANN401 - fields of the result
+        """Set fields of the result."""
+        with self._lock:
+            self._replace(**changes)
+
+    def note_provenance(self, **changes: Any) -> None:  # noqa: ANN401 - fields of the provenance
+        """Set fields of the result's provenance."""
+        with self._lock:
+            self._replace(provenance=self._result.provenance.model_copy(update=changes))
+
+    def add(self, trial: TrialResult) -> None:
+        """Append the outcome of a trial, keeping them in the order of their batch sizes."""
+        with self._lock:
+            trials = sorted((*self._result.trials, trial), key=lambda each: each.batch_size)
+            self._replace(trials=tuple(trials))
+
+    def close(self, broken: Broken | None = None) -> None:
+        """Complete the result; later calls of any method change nothing."""
+        with self._lock:
+            self._replace(broken=broken, ended_at=self._now())
+            self._closed = True
+
+    def _replace(self, **changes: Any) -> None:  # noqa: ANN401 - fields of the result
+        if not self._closed:
+            self._result = RunResult.model_validate(self._result.model_copy(update=changes).model_dump())
+            self._write(encode_message(self._result))
