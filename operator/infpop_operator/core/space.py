@@ -39,9 +39,16 @@ def merge_facts(declared: ModelFacts | None, measured: ModelFacts | None) -> Mod
 
 
 def ruled_out(
-    study: Study, pool: Pool, trials: tuple[Trial, ...], facts: ModelFacts | None
+    study: Study,
+    pool: Pool,
+    trials: tuple[Trial, ...],
+    facts: ModelFacts | None,
+    *,
+    also: tuple[Configuration, ...] = (),
 ) -> Mapping[Configuration, RuledOut]:
-    """Return the cells of the study's space that need no (further) trial on `pool`, each with its reason.
+    """Return the configurations that need no (further) trial on `pool`, each with its reason.
+
+    Judged are the cells of the study's space, the configurations of `trials`, and `also`.
 
     A measured cell is never in it, nor is an infeasible cell for its own sake: those are known from their trials. A
     cell whose trial is broken, invalid or still running can be in it.
@@ -51,11 +58,13 @@ def ruled_out(
         pool: the hardware; an unknown device count rules nothing out.
         trials: of the current round on that pool, any order.
         facts: what runs reported about the model; joined with the study's own facts.
+        also: configurations outside the space, for example a baseline.
     """
     known = merge_facts(study.model_facts, facts)
-    settled = {trial.configuration for trial in trials if trial.state is TrialState.MEASURED}
-    settled |= {trial.configuration for trial in trials if trial.state is TrialState.INFEASIBLE}
-    verdicts = ((cell, _verdict(cell, study.engine, pool, trials, known)) for cell in cells(study.space))
+    certain = (TrialState.MEASURED, TrialState.INFEASIBLE)
+    settled = {trial.configuration for trial in trials if trial.state in certain}
+    judged = dict.fromkeys((*cells(study.space), *(trial.configuration for trial in trials), *also))
+    verdicts = ((cell, _verdict(cell, study.engine, pool, trials, known)) for cell in judged)
     return {cell: verdict for cell, verdict in verdicts if verdict is not None and cell not in settled}
 
 
