@@ -4,7 +4,6 @@
 is called as a program, because nothing here may load an engine.
 """
 
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,13 +25,15 @@ def tiny_model_directory(environment: Mapping[str, str]) -> Path:
 
 
 def write_tiny_model(directory: Path) -> None:
-    """Write the model into `directory`, which appears only when the model is whole; one that is there is kept.
+    """Write the model into `directory`, which appears only when the model is whole; a model that is there is kept.
 
     Raises:
-        ExecutorError: the model cannot be written, with the writer's last words.
+        ExecutorError: the directory holds something else, or the model cannot be written.
     """
     if (directory / "config.json").is_file():
         return
+    if directory.is_dir() and any(directory.iterdir()):
+        raise ExecutorError(f"{directory}: is not empty and holds no model. Empty it or name another directory.")
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".tiny-llama-") as draft:
@@ -54,8 +55,6 @@ def _write(directory: Path) -> None:
 
 def _publish(draft: Path, directory: Path) -> None:
     """Move the whole model into place; another process may have been faster, which is as good."""
-    if directory.is_dir() and not (directory / "config.json").is_file():
-        shutil.rmtree(directory)
     try:
         draft.rename(directory)
     except OSError:

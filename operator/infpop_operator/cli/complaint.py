@@ -1,0 +1,13 @@
+"""Say on standard error what is wrong, one problem a line."""
+
+import sys
+
+from infpop_operator.cli.exit_codes import ExitCode
+from infpop_operator.core.errors import InfPopError
+
+
+def complain(headline: str, error: InfPopError) -> ExitCode:
+    """Print the message of `error` under `headline`, and return the code for bad input."""
+    lines = "".join(f"  {line}\n" for line in str(error).splitlines())
+    sys.stderr.write(f"{headline}\n{lines}")
+    return ExitCode.BAD_INPUT

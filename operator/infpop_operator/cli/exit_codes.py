@@ -1,0 +1,18 @@
+"""What the exit codes of `infpop` mean."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Stable: scripts depend on them."""
+
+    FOUND = 0
+    INTERNAL_ERROR = 1
+    BAD_INPUT = 2
+    NO_RECOMMENDATION = 3
+    INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+DOCUMENTATION = """Exit codes: 0 done, for tune: the best configuration was found; 1 InfPop itself failed; 2 bad input,
+nothing was started; 3 the study ended without a configuration to recommend; 130 interrupted, the same command goes on.
+"""

@@ -1,0 +1,102 @@
+"""`infpop`: commands and their arguments.
+
+Only names and help texts live here, so that help and shell completion are fast: a command's own module is imported when
+the command runs.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infpop_operator import __version__
+from infpop_operator.cli.exit_codes import DOCUMENTATION, ExitCode
+
+_COMMANDS = {
+    "tune": "infpop_operator.cli.tune",
+    "validate": "infpop_operator.cli.validate",
+    "tiny-model": "infpop_operator.cli.tiny_model",
+}
+
+app = typer.Typer(
+    name="infpop",
+    help="Find the GPU count and batch size at which a large language model is served fastest, by measuring.",
+    epilog=DOCUMENTATION,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_Study = Annotated[Path, typer.Argument(metavar="STUDY", help="YAML file with one ThroughputStudy", show_default=False)]
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a star gets a question mark
+    app()
+
+
+def _print_version(value: bool) -> None:  # noqa: FBT001 - typer's callback
+    if value:
+        typer.echo(f"infpop {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog=DOCUMENTATION)
+def tune(
+    study: _Study,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory that holds the study's state; give it again to go on. [default: infpop-results/NAME]",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the final status as JSON, and progress to standard error.")
+    ] = False,
+) -> None:
+    """Measure until the best configuration of STUDY is found; the same command again goes on where it stopped."""
+    _run("tune", study, output, as_json=json)
+
+
+@app.command(epilog=DOCUMENTATION)
+def validate(study: _Study) -> None:
+    """Check STUDY and whether it can be tuned on this machine, without starting anything."""
+    _run("validate", study)
+
+
+@app.command("tiny-model", epilog=DOCUMENTATION)
+def tiny_model(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="where to write it", show_default=False)],
+) -> None:
+    """Write a small random-weight Llama with its tokenizer to DIR, for trials without a download."""
+    _run("tiny-model", directory)
+
+
+def _run(command: str, *args: object, **options: object) -> None:
+    """Run a command's module and exit with its code; Ctrl-C before anything was started is an interrupt like any."""
+    try:
+        code = importlib.import_module(_COMMANDS[command]).run(*args, **options)
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    raise typer.Exit(int(code))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""`infpop tune`."""
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from infpop_operator.adapters.machine import this_machine
+from infpop_operator.cli.complaint import complain
+from infpop_operator.cli.exit_codes import ExitCode
+from infpop_operator.core.errors import InfPopError, StoreError, StudyError
+from infpop_operator.core.model import Verdict
+from infpop_operator.local.interruption import Interruption
+from infpop_operator.local.prepare import Prepared, prepare
+from infpop_operator.local.tiny_model import tiny_model_directory
+from infpop_operator.local.tune import Tuned, tune
+from infpop_operator.report.final import render_report
+from infpop_operator.report.live import LiveView
+from infpop_operator.report.plain import PlainView
+
+DEFAULT_OUTPUT = Path("infpop-results")
+
+
+def run(study: Path, output: Path | None, *, as_json: bool) -> ExitCode:
+    """Tune the study in the file `study`; print its report, or with `as_json` its status."""
+    environment = dict(os.environ)  # noqa: TID251 - the edge: from here on the environment is an argument
+    try:
+        prepared = prepare(study, this_machine(environment), tiny_model=tiny_model_directory(environment))
+        directory = output if output is not None else DEFAULT_OUTPUT / prepared.study.name
+        tuned = _tune(prepared, directory, environment, as_json=as_json)
+    except StudyError as error:
+        return complain(f"{study}: nothing was started.", error)
+    except StoreError as error:
+        return complain(f"{study}: the output directory cannot be used.", error)
+    except InfPopError as error:
+        complain(f"{study}: cannot be tuned.", error)
+        return ExitCode.INTERNAL_ERROR
+    if as_json:
+        sys.stdout.write(json.dumps(tuned.status, indent=2) + "\n")
+    else:
+        Console().print(render_report(tuned.snapshot, directory), crop=False)
+    if tuned.interrupted:
+        again = ["infpop", "tune", str(study), *(["--output", str(output)] if output is not None else [])]
+        sys.stderr.write(f"\nStopped. Go on with: {shlex.join(again)}\n")
+    return _exit_code(tuned)
+
+
+def _tune(prepared: Prepared, directory: Path, environment: dict[str, str], *, as_json: bool) -> Tuned:
+    with Interruption() as interruption:
+        view = _view(Console(stderr=as_json))
+        try:
+            return tune(prepared, directory, environment=environment, interruption=interruption, view=view)
+        finally:
+            view.close()
+
+
+def _view(console: Console) -> LiveView | PlainView:
+    if console.is_terminal and not console.is_dumb_terminal:
+        return LiveView(console)
+    return PlainView(lambda line: console.print(Text(line), soft_wrap=True))
+
+
+def _exit_code(tuned: Tuned) -> ExitCode:
+    if tuned.interrupted:
+        return ExitCode.INTERRUPTED
+    succeeded = tuned.snapshot.decision.verdict is Verdict.SUCCEEDED
+    return ExitCode.FOUND if succeeded else ExitCode.NO_RECOMMENDATION

@@ -1,0 +1,182 @@
+"""The last word on a study: landscape, best configuration, what it cost, what broke, what to copy."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from infpop_operator.core import objective
+from infpop_operator.core.history import current_round, gpu_seconds, trials_of
+from infpop_operator.core.model import Decision, Pool, Study, Trial, TrialState, Verdict
+from infpop_operator.report.landscape_table import pool_landscape, render_landscape, render_legend
+from infpop_operator.report.serving import render_serving
+from infpop_operator.report.snapshot import Snapshot
+from infpop_operator.report.words import configuration_text, count, device_word, number, percent
+from infpop_runner.contract import Measured
+
+SIMULATED = "SIMULATED: these numbers are replayed, nothing was measured."
+_TITLES = {
+    Verdict.SUCCEEDED: ("Best configuration found", "bold green"),
+    Verdict.STALLED: ("No recommendation", "bold red"),
+    Verdict.WAITING: ("Stopped before the end", "bold yellow"),
+    Verdict.WORKING: ("Still working", "bold cyan"),
+}
+
+
+def render_report(snapshot: Snapshot, directory: Path) -> RenderableType:
+    """Return the whole report; `directory` is where the study's files are, for the paths of logs."""
+    pools = snapshot.study.pools
+    parts: list[RenderableType] = [Text("")]
+    if snapshot.study.engine.name == "simulated":
+        parts += [Text(SIMULATED, style="bold yellow"), Text("")]
+    for pool in pools:
+        parts += [*_pool(snapshot, pool, several=len(pools) > 1), Text("")]
+    parts += [*_broken(snapshot, directory), *_conclusion(snapshot, directory)]
+    return Group(*parts)
+
+
+def best_of(snapshot: Snapshot) -> tuple[Pool, Trial] | None:
+    """Return the best of the pools' best trials, None when no pool has one; of equals the pool listed first."""
+    study = snapshot.study
+    found = [(pool, best) for pool in study.pools if (best := _best(snapshot, pool)) is not None]
+    return min(found, key=lambda pair: _loss(study, *pair), default=None)
+
+
+def _trials(snapshot: Snapshot, pool: Pool) -> tuple[Trial, ...]:
+    newest = current_round(snapshot.decision.history, pool.name)
+    return () if newest is None else trials_of(snapshot.decision.history, pool.name, newest.number)
+
+
+def _best(snapshot: Snapshot, pool: Pool) -> Trial | None:
+    return objective.best(snapshot.study, pool, _trials(snapshot, pool))
+
+
+def _loss(study: Study, pool: Pool, trial: Trial) -> float:
+    return objective.loss(study.objective, _measured(trial), trial.configuration.gpu_count, pool.price_per_gpu_hour)
+
+
+def _measured(trial: Trial) -> Measured:
+    if not isinstance(trial.result, Measured):
+        raise TypeError(f"trial {trial.index} was not measured")
+    return trial.result
+
+
+def _pool(snapshot: Snapshot, pool: Pool, *, several: bool) -> Iterator[RenderableType]:
+    picture = pool_landscape(snapshot.study, pool, snapshot.decision.history)
+    if picture is None:
+        return
+    if several:
+        yield Text(f"Pool {pool.name}", style="bold underline")
+    yield render_landscape(snapshot.study, pool, picture)
+    yield render_legend(picture)
+
+
+def _conclusion(snapshot: Snapshot, directory: Path) -> Iterator[RenderableType]:
+    title, style = _TITLES[snapshot.decision.verdict]
+    best = best_of(snapshot)
+    yield Text(title, style=style)
+    facts = Table.grid(padding=(0, 2, 0, 0))
+    facts.add_column(no_wrap=True, style="bold")
+    facts.add_column(overflow="fold")
+    for name, text in (*_best_facts(snapshot, best), *_search_facts(snapshot, directory)):
+        facts.add_row(name, Text(text))
+    yield Padding(facts, (0, 0, 0, 2))
+    if best is not None:
+        yield from _serving(snapshot.study, best[1])
+
+
+def _best_facts(snapshot: Snapshot, best: tuple[Pool, Trial] | None) -> Iterator[tuple[str, str]]:
+    if best is None:
+        return
+    study, (pool, trial) = snapshot.study, best
+    measured, gpus, word = _measured(trial), trial.configuration.gpu_count, device_word(study, pool)
+    tokens = measured.throughput_tokens_per_second
+    yield ("Configuration", configuration_text(study, pool, trial.configuration))
+    yield ("Pool", pool.name if pool.gpu_model is None else f"{pool.name}: {pool.gpu_model}")
+    spread = f"spread {percent(measured.spread_ratio)} over {measured.repeats} repeats"
+    yield ("Throughput", f"{number(tokens)} tokens/s ({spread})")
+    yield (f"Per {word}", f"{number(tokens / gpus)} tokens/s")
+    if pool.price_per_gpu_hour is not None:
+        cost = pool.price_per_gpu_hour * gpus / 3600 / tokens * 1e6
+        yield ("Cost", f"{number(cost)} per million tokens, at {pool.price_per_gpu_hour:g} per {word} and hour")
+    yield from _comparisons(snapshot, pool, trial)
+
+
+def _comparisons(snapshot: Snapshot, pool: Pool, best: Trial) -> Iterator[tuple[str, str]]:
+    study, trials = snapshot.study, _trials(snapshot, pool)
+    newest = current_round(snapshot.decision.history, pool.name)
+    baseline = next((trial for trial in trials if newest and trial.configuration == newest.baseline), None)
+    if baseline is not None:
+        yield ("Baseline", _against_baseline(study, pool, best, baseline))
+    measured = [trial for trial in trials if isinstance(trial.result, Measured)]
+    highest = min(objective.eligible(study, pool, measured), key=lambda trial: _loss(study, pool, trial), default=best)
+    if highest.configuration != best.configuration:
+        value = number(_measured(highest).throughput_tokens_per_second)
+        shown = configuration_text(study, pool, highest.configuration)
+        tie = percent(objective.TIE_RATIO)
+        yield ("As good", f"{shown}: {value} tokens/s, within the {tie} that repeats differ by; fewer devices win")
+
+
+def _against_baseline(study: Study, pool: Pool, best: Trial, baseline: Trial) -> str:
+    shown = configuration_text(study, pool, baseline.configuration)
+    if not isinstance(baseline.result, Measured):
+        return f"{shown}: not measured ({baseline.reason or baseline.state.value})"
+    price = pool.price_per_gpu_hour
+    new, old = (
+        objective.value(study.objective, _measured(trial), trial.configuration.gpu_count, price)
+        for trial in (best, baseline)
+    )
+    ratio = objective.improvement_ratio(study.objective, new=new, old=old)
+    tokens = number(baseline.result.throughput_tokens_per_second)
+    return f"{shown}: {tokens} tokens/s; the best is {percent(ratio)} better by {study.objective.metric}"
+
+
+def _search_facts(snapshot: Snapshot, directory: Path) -> Iterator[tuple[str, str]]:
+    decision, study = snapshot.decision, snapshot.study
+    trials = [trial for pool in study.pools for trial in _trials(snapshot, pool)]
+    states = [f"{amount} {state.value.lower()}" for state in TrialState if (amount := _count(trials, state))]
+    yield ("Trials", f"{len(trials)}: {', '.join(states)}" if trials else "none")
+    yield ("Ended because", _why(decision))
+    word = device_word(study, study.pools[0])
+    seconds = f"{number(gpu_seconds(decision.history, snapshot.now))} {word}-seconds"
+    yield ("Spent", f"{seconds} of replaying" if study.engine.name == "simulated" else seconds)
+    yield ("Files", str(directory))
+
+
+def _count(trials: list[Trial], state: TrialState) -> int:
+    return sum(trial.state is state for trial in trials)
+
+
+def _why(decision: Decision) -> str:
+    """Return the message, and the reason that programs read where the message lacks it."""
+    return decision.message if decision.reason in decision.message else f"{decision.message} ({decision.reason})"
+
+
+def _broken(snapshot: Snapshot, directory: Path) -> Iterator[RenderableType]:
+    broken = [
+        (pool, trial)
+        for pool in snapshot.study.pools
+        for trial in _trials(snapshot, pool)
+        if trial.state is TrialState.BROKEN
+    ]
+    if not broken:
+        return
+    yield Text("Broken trials: their runs failed, they say nothing about the configuration", style="bold magenta")
+    for pool, trial in broken:
+        what = configuration_text(snapshot.study, pool, trial.configuration)
+        yield Text(f"  {what}: {trial.reason} after {count(trial.attempts, 'attempt')}")
+        if trial.detail:
+            yield Padding(Text(trial.detail, style="dim"), (0, 0, 0, 4))
+        yield Text(f"    log: {directory / 'runs' / trial.run / 'log.txt'}", overflow="fold")
+    yield Text("")
+
+
+def _serving(study: Study, trial: Trial) -> Iterator[RenderableType]:
+    """Unframed and unwrapped, so that what is copied is what was meant."""
+    text = render_serving(study, trial.configuration)
+    if text is not None:
+        yield Text("\nReady to copy", style="bold")
+        yield Text(text, no_wrap=True, overflow="ignore")

@@ -1,0 +1,106 @@
+"""A round as a table: batch sizes down, GPU counts across, and under it what its marks mean."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from infpop_operator.core.history import current_round, known_model_facts, trials_of
+from infpop_operator.core.landscape import CellState, Landscape, LandscapeCell, landscape
+from infpop_operator.core.model import History, Pool, Study
+from infpop_operator.report.words import device_word, number, short_reason
+
+_BEST, _VIOLATES = "★", "†"
+_MARKS = {
+    CellState.INFEASIBLE: ("✗", "red"),
+    CellState.INVALID: ("~", "yellow"),
+    CellState.BROKEN: ("!", "magenta"),
+    CellState.RULED_OUT: ("-", "dim"),
+}
+_MEANINGS = {
+    CellState.INFEASIBLE: "tried, cannot work",
+    CellState.INVALID: "its number must not be compared",
+    CellState.BROKEN: "the run broke",
+    CellState.RULED_OUT: "not tried: certain to fail",
+}
+
+
+def pool_landscape(study: Study, pool: Pool, history: History) -> Landscape | None:
+    """Return the landscape of a pool's newest round, None while it has none."""
+    newest = current_round(history, pool.name)
+    if newest is None:
+        return None
+    facts = known_model_facts(history) or study.model_facts
+    return landscape(study, pool, trials_of(history, pool.name, newest.number), facts)
+
+
+def render_landscape(study: Study, pool: Pool, picture: Landscape) -> Table:
+    """Return the table of one round. Eight GPU counts fit into 80 columns."""
+    word = device_word(study, pool)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left", pad_edge=False, show_edge=False)
+    table.title = Text(f"Tokens/s by batch size (down) and {word}s (across)", style="bold")
+    table.add_column("batch", justify="right", no_wrap=True)
+    for gpu_count in picture.gpu_counts:
+        table.add_column(str(gpu_count), justify="right", no_wrap=True, min_width=8)
+    for batch_size, row in zip(picture.batch_sizes, picture.rows, strict=True):
+        table.add_row(str(batch_size), *(_cell(cell) for cell in row))
+    return table
+
+
+def render_legend(picture: Landscape) -> RenderableType:
+    """Return a line for each kind of mark in the table: how often, why, and the first detail."""
+    cells = [cell for row in picture.rows for cell in row]
+    return Group(*_legend(cells), *_collapsed(picture))
+
+
+def _cell(cell: LandscapeCell) -> Text:
+    if cell.throughput_tokens_per_second is not None:
+        return _measured(cell, cell.throughput_tokens_per_second)
+    if cell.state in _MARKS:
+        mark, style = _MARKS[cell.state]
+        return Text(f"{mark} {short_reason(cell.reason or '')}", style=style)
+    match cell.state:
+        case CellState.RUNNING:
+            return Text("running", style="cyan")
+        case CellState.UNTRIED:
+            return Text("·", style="dim")
+        case _:
+            return Text("")
+
+
+def _measured(cell: LandscapeCell, throughput: float) -> Text:
+    if cell.is_best:
+        return Text(f"{_BEST} {number(throughput)}", style="bold green")
+    if cell.violations:
+        return Text(f"{_VIOLATES} {number(throughput)}", style="yellow")
+    return Text(number(throughput))
+
+
+def _legend(cells: list[LandscapeCell]) -> Iterator[Text]:
+    if any(cell.is_best for cell in cells):
+        yield _line(f"{_BEST} best", "", "", "bold green")
+    violating = [cell for cell in cells if cell.violations]
+    if violating:
+        yield _line(f"{_VIOLATES} breaks a constraint", f"{len(violating)}x", violating[0].violations[0], "yellow")
+    kinds = Counter((cell.state, cell.reason or "") for cell in cells if cell.state in _MARKS)
+    for (state, reason), amount in kinds.items():
+        mark, style = _MARKS[state]
+        detail = next((cell.detail for cell in cells if (cell.state, cell.reason) == (state, reason)), "")
+        why = f"{amount}x {reason}, {_MEANINGS[state]}"
+        yield _line(f"{mark} {short_reason(reason)}", why, "" if state is CellState.RULED_OUT else detail, style)
+    if any(cell.state is CellState.UNTRIED for cell in cells):
+        yield _line("· not tried", "", "", "dim")
+
+
+def _line(mark: str, why: str, detail: str, style: str) -> Text:
+    text = Text(mark, style=style, no_wrap=True, overflow="ellipsis", end="\n")
+    rest = ": ".join(part for part in (why, detail) if part)
+    return text.append(f"  {rest}" if rest else "", style="default")
+
+
+def _collapsed(picture: Landscape) -> Iterator[Text]:
+    if picture.collapsed_extra:
+        yield Text(f"Each cell shows the best over {', '.join(picture.collapsed_extra)}.", style="dim")

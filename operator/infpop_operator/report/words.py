@@ -1,0 +1,61 @@
+"""Numbers, devices and reasons in the words and widths that every view shares."""
+
+from infpop_operator.core.model import Configuration, Pool, Study
+
+_SECONDS_PER_MINUTE = 60
+_LARGE = 100.0
+_SMALL = 10.0
+
+# Short forms for narrow columns; the legend under a table gives the reason itself.
+_SHORT_REASONS = {
+    "BatchExceeded": "exceeded",
+    "GpuOutOfMemory": "memory",
+    "HeadsNotDivisible": "heads",
+    "IncompatibleGPU": "device",
+    "NotRecorded": "no data",
+    "Preempted": "preempt",
+    "RejectedArguments": "args",
+    "ShortOutput": "short",
+    "UnstableRepeats": "unstable",
+    "UnsupportedGpuCount": "count",
+}
+
+
+def number(value: float) -> str:
+    """Return `value` with three to five significant digits and thousands separated."""
+    if abs(value) >= _LARGE:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= _SMALL else f"{value:.3g}"
+
+
+def percent(ratio: float) -> str:
+    """Return a ratio as per cent, with a sign only where it is negative."""
+    return f"{ratio * 100:.1f} %"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as m:ss, or h:mm:ss from an hour on."""
+    minutes, rest = divmod(max(0, int(seconds)), _SECONDS_PER_MINUTE)
+    hours, minutes = divmod(minutes, _SECONDS_PER_MINUTE)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def short_reason(reason: str) -> str:
+    """Return a word of at most eight letters for a reason."""
+    return _SHORT_REASONS.get(reason, "broken")
+
+
+def device_word(study: Study, pool: Pool) -> str:
+    """Return what one of a pool's devices is called. Replayed landscapes are about GPUs, wherever they are replayed."""
+    return "CPU rank" if pool.device == "cpu" and study.engine.name != "simulated" else "GPU"
+
+
+def count(amount: int, word: str) -> str:
+    """Return "1 GPU" or "2 GPUs"."""
+    return f"{amount} {word}" if amount == 1 else f"{amount} {word}s"
+
+
+def configuration_text(study: Study, pool: Pool, configuration: Configuration) -> str:
+    """Return a configuration in one phrase."""
+    extra = "".join(f", {name}={value}" for name, value in configuration.extra)
+    return f"{count(configuration.gpu_count, device_word(study, pool))}, batch size {configuration.batch_size}{extra}"
