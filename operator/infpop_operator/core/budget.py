@@ -80,7 +80,8 @@ def wake_at(study: Study, history: History, starts: tuple[Run, ...], now: dateti
         instants.append(history.started_at + study.budget.deadline)
     if study.budget.max_gpu_hours is not None and active:
         left = study.budget.max_gpu_hours * 3600 - gpu_seconds(history, now)
-        instants.append(now + timedelta(seconds=max(0.0, left) / active_gpus(active)))
+        # A microsecond later: rounded down, the instant would find the budget not quite spent, again and again.
+        instants.append(now + timedelta(seconds=max(0.0, left) / active_gpus(active)) + timedelta(microseconds=1))
     return min(instants, default=None)
 
 

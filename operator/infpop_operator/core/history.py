@@ -27,14 +27,16 @@ def trials_of(history: History, pool: str, round_number: int) -> tuple[Trial, ..
     """Return the trials of one round in index order, each with its last result.
 
     A trial that its run did not reach because a smaller batch ran out of memory is no trial: it used nothing, and the
-    out-of-memory result already rules it out.
+    out-of-memory result already rules it out. That holds as well when an earlier run of it broke.
     """
     trials: dict[int, Trial] = {}
     for ended in history.ended:
         if (ended.run.pool, ended.run.round) == (pool, round_number):
             for planned in ended.run.trials:
                 trial = _after_run(trials.get(planned.index), ended, planned)
-                if trial is not None:
+                if trial is None:
+                    trials.pop(planned.index, None)
+                else:
                     trials[planned.index] = trial
     for started in history.active:
         if (started.run.pool, started.run.round) == (pool, round_number):
@@ -88,7 +90,7 @@ def _after_run(before: Trial | None, ended: EndedRun, planned: PlannedTrial) -> 
         return _with_result(before, ended.run, planned, result)
     reason = _broken_reason(ended)
     if reason is None:
-        return before
+        return None
     return Trial(
         pool=ended.run.pool,
         round=ended.run.round,
