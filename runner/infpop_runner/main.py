@@ -43,6 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_MISUNDERSTOOD
     with OutputTail() as output:
         _run(spec, options, output, environment)
+    if spec.engine.name != "simulated":
+        # The result is complete and every child is gone. Tearing down an interpreter full of engine libraries takes
+        # seconds and can start processes again.
+        os._exit(0)
     return 0
 
 

@@ -21,6 +21,8 @@ def build_environment(
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
         "VLLM_NO_USAGE_STATS": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        # Engine processes are killed once the result is complete; what they leave is cleaned up without remark.
+        "PYTHONWARNINGS": "ignore::UserWarning:multiprocessing.resource_tracker",
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # so that an index means the same to CUDA and to NVML
     }
     if spec.device == "cpu":

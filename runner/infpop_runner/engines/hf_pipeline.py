@@ -140,6 +140,8 @@ def load(request: LoadRequest) -> HfPipelineEngine:
     prompts = tokenise(request.prompts, tokenizer, seed=spec.seed)
     args |= {"model": _dummy_model(request) if spec.model.load_format == "dummy" else spec.model.name}
     pipe = pipeline(**args, tokenizer=tokenizer, pipeline_class=IdPipeline, model_kwargs=dict(spec.engine.args))
+    # Lengths are given with each call; a second opinion in the model's own settings would be warned about each time.
+    pipe.generation_config.max_length = pipe.generation_config.min_length = None
     _check(pipe, longest=prompts.longest + spec.workload.max_new_tokens)
     pipe.clock = request.clock
     return HfPipelineEngine(pipe, request, prompts)

@@ -1,12 +1,15 @@
 """End everything that the runner has started, directly or not."""
 
 import ctypes
+import os
 import sys
 from contextlib import suppress
+from multiprocessing import resource_tracker
 
 import psutil
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+TRACKER_SECONDS = 2.0
 
 
 def adopt_orphans() -> None:
@@ -21,23 +24,50 @@ def adopt_orphans() -> None:
 def end_children(*, grace_seconds: float) -> int:
     """Ask all descendants to end, kill those that still live after `grace_seconds`, and return how many there were.
 
-    Safe to repeat. Descendants that start others meanwhile are ended too.
+    Safe to repeat. Descendants that start others meanwhile are ended too. The process that multiprocessing keeps to
+    clean up shared memory comes last, since it cleans up after the others; no shared memory can be made afterwards.
     """
-    seen: set[int] = set()
-    children = _descendants()
-    for child in children:
-        with suppress(psutil.NoSuchProcess):
-            child.terminate()
-    psutil.wait_procs(children, timeout=grace_seconds)
-    while children:
-        seen |= {child.pid for child in children}
+    ended: set[int] = set()
+    while children := _descendants(without=ended):
         for child in children:
             with suppress(psutil.NoSuchProcess):
+                child.terminate()
+        _, alive = psutil.wait_procs(children, timeout=0.0 if ended else grace_seconds)
+        for child in alive:
+            with suppress(psutil.NoSuchProcess):
                 child.kill()
-        psutil.wait_procs(children, timeout=grace_seconds)
-        children = [child for child in _descendants() if child.pid not in seen]
-    return len(seen)
+        psutil.wait_procs(alive, timeout=grace_seconds)
+        ended |= {child.pid for child in children}
+    _end_tracker()
+    return len(ended)
 
 
-def _descendants() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
+def _descendants(*, without: set[int]) -> list[psutil.Process]:
+    passed_over = without | {_tracker_pid()}
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if child.pid not in passed_over and child.status() != psutil.STATUS_ZOMBIE:
+                found.append(child)
+    return found
+
+
+def _tracker_pid() -> int | None:
+    pid: int | None = getattr(resource_tracker._resource_tracker, "_pid", None)  # noqa: SLF001 - it has no public name
+    return pid
+
+
+def _end_tracker() -> None:
+    """Close the pipe that the tracker lives by, wait until it has unlinked what was left, and forget it."""
+    tracker, pid = resource_tracker._resource_tracker, _tracker_pid()  # noqa: SLF001 - as above
+    descriptor: int | None = getattr(tracker, "_fd", None)
+    if pid is None or descriptor is None:
+        return
+    os.close(descriptor)
+    tracker._fd = tracker._pid = None  # type: ignore[attr-defined]  # noqa: SLF001 - as above
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        try:
+            process.wait(timeout=TRACKER_SECONDS)
+        except psutil.TimeoutExpired:
+            process.kill()

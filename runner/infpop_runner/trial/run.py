@@ -26,7 +26,7 @@ from infpop_runner.process import end_children
 from infpop_runner.trial.surroundings import Surroundings
 from infpop_runner.workload import WorkloadError, load_prompts
 
-GRACE_SECONDS = 3.0  # what an engine's processes get to end by themselves
+GRACE_SECONDS = 0.5  # what an engine's processes get to end by themselves; nothing of theirs is worth waiting for
 CLOSE_SECONDS = 30.0  # beyond it the guard ends the process; the result is complete by then
 
 
