@@ -1,0 +1,253 @@
+"""What `decide` promises for every study in every world, whatever breaks and in whatever order results come."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from infpop_operator.core import objective
+from infpop_operator.core.decide import decide
+from infpop_operator.core.history import active_gpus, failures, gpu_seconds, trials_of
+from infpop_operator.core.model import (
+    EndedRun,
+    History,
+    Lost,
+    PlannedTrial,
+    Run,
+    Study,
+    TrialState,
+    Verdict,
+)
+from simulation.factories import make_pool
+from simulation.strategies import stories, studies, worlds
+from simulation.world import Story, World, drive, observe, remember
+
+# A story takes some 50 ms, which hypothesis would call slow.
+properties = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@properties
+@given(stories())
+def test_a_round_never_has_more_trials_than_the_budget(story: Story) -> None:
+    """`maxTrials` holds at every instant, for each pool and round."""
+    for step in story.steps:
+        for entry in step.after.rounds:
+            assert len(trials_of(step.after, entry.pool, entry.number)) <= story.study.budget.max_trials
+
+
+@properties
+@given(stories())
+def test_nothing_starts_once_the_failure_budget_is_spent(story: Story) -> None:
+    """After more than `maxFailedTrials` failures only runs that are already live may still fail."""
+    limit = story.study.budget.max_failed_trials
+    for step in story.steps:
+        assert not (step.decision.start and len(failures(step.decision.history)) > limit)
+    assert len(failures(story.history)) <= limit + story.study.budget.parallel_trials
+
+
+@properties
+@given(stories())
+def test_gpu_hours_and_deadline_are_never_exceeded(story: Story) -> None:
+    """When the GPU-hours are spent or the deadline is over, every GPU is given back at that instant."""
+    budget = story.study.budget
+    for step in story.steps:
+        if budget.max_gpu_hours is not None:
+            assert gpu_seconds(step.after, step.now) <= budget.max_gpu_hours * 3600 * (1 + 1e-9) + 1e-3
+        if budget.deadline is not None and step.now >= step.after.started_at + budget.deadline:
+            assert not step.after.active
+
+
+@properties
+@given(stories())
+def test_live_runs_fit_the_budget_and_the_pool(story: Story) -> None:
+    """Neither parallel runs, nor their GPUs, nor the GPUs of one pool are ever more than allowed."""
+    budget = story.study.budget
+    for step in story.steps:
+        active = step.after.active
+        assert len(active) <= budget.parallel_trials
+        assert active_gpus(active) <= budget.max_concurrent_gpus
+        for pool in story.study.pools:
+            held = active_gpus(tuple(started for started in active if started.run.pool == pool.name))
+            assert pool.device_count is None or held <= pool.device_count
+
+
+@properties
+@given(stories())
+def test_a_run_holds_up_to_trials_per_run_of_one_engine_load(story: Story) -> None:
+    """All trials of a run share GPU count and load-time parameters, and no two runs have one name."""
+    runs = list(_started(story))
+    for run in runs:
+        assert len({trial.configuration.load_key for trial in run.trials}) == 1
+        assert 1 <= len(run.trials) <= story.study.algorithm.trials_per_run
+    assert len({run.name for run in runs}) == len(runs)
+
+
+@properties
+@given(stories())
+def test_a_configuration_has_one_trial_and_one_trial_one_configuration(story: Story) -> None:
+    """Nothing is proposed twice in a round, whatever became of it."""
+    planned = {(run.pool, run.round, trial.index, trial.configuration) for run, trial in _planned(story)}
+    assert len({entry[:3] for entry in planned}) == len(planned)
+    reached = {
+        (entry.pool, entry.number, trial.index)
+        for entry in story.history.rounds
+        for trial in trials_of(story.history, entry.pool, entry.number)
+    }
+    tried = [(pool, number, cell) for pool, number, index, cell in planned if (pool, number, index) in reached]
+    assert len(set(tried)) == len(tried)
+
+
+@properties
+@given(stories())
+def test_what_is_known_is_never_measured_again(story: Story) -> None:
+    """No run is started for a trial that is running, measured or infeasible, nor a third time after invalid results."""
+    for step in story.steps:
+        for run in step.decision.start:
+            states = {trial.index: trial for trial in trials_of(step.decision.history, run.pool, run.round)}
+            for trial in (states[planned.index] for planned in run.trials if planned.index in states):
+                assert trial.state in (TrialState.BROKEN, TrialState.INVALID)
+                assert trial.invalid_results <= 1
+
+
+@properties
+@given(stories())
+def test_after_out_of_memory_no_larger_batch_starts_at_that_gpu_count(story: Story) -> None:
+    """Neither a new trial nor a retry asks for more than what is known not to fit."""
+    for step in story.steps:
+        for run in step.decision.start:
+            limit = _smallest_too_large(step.decision.history, run)
+            assert all(limit is None or trial.configuration.batch_size < limit for trial in run.trials)
+
+
+@properties
+@given(stories())
+def test_an_incompatible_gpu_ends_its_pool(story: Story) -> None:
+    """Once one trial has shown that the build lacks kernels for the pool's GPUs, nothing starts there any more."""
+    for step in story.steps:
+        for run in step.decision.start:
+            trials = trials_of(step.decision.history, run.pool, run.round)
+            assert not any(trial.reason == "IncompatibleGPU" for trial in trials)
+
+
+@properties
+@given(stories())
+def test_the_same_inputs_give_the_same_decision(story: Story) -> None:
+    """`decide` has no memory and no chance of its own."""
+    for step in story.steps[::3]:
+        seen = observe(story.world, step.before, step.now)
+        assert decide(story.study, step.before, seen, step.now) == step.decision
+
+
+@properties
+@given(stories())
+def test_without_news_there_is_nothing_more_to_do(story: Story) -> None:
+    """Asked again at once, after everything was carried out, it starts and stops nothing and learns nothing."""
+    for step in story.steps:
+        again = decide(story.study, step.after, {}, step.now)
+        assert (again.start, again.stop, again.history) == ((), (), step.after)
+
+
+@properties
+@given(stories(), st.data())
+def test_from_any_prefix_of_the_journal_the_story_ends_the_same(story: Story, data: st.DataObject) -> None:
+    """Killed after any single entry of its journal and started again, a study goes on as if nothing had happened."""
+    cut = data.draw(st.integers(0, len(story.journal) - 1))
+    kept = story.journal[:cut]
+    now = story.journal[cut][0]
+    rest = drive(story.study, story.world, history=remember([entry for _, entry in kept]), now=now)
+    assert kept + rest.journal == story.journal
+    # A stop that was recorded is not said again: a driver stops first and records then.
+    assert replace(rest.end, stop=()) == replace(story.end, stop=())
+
+
+@properties
+@given(studies(), worlds)
+def test_a_broken_run_tells_the_search_nothing(study: Study, world: World) -> None:
+    """Without the runs that were lost and made up for by a retry, the search would have proposed the same."""
+    budget = replace(study.budget, max_gpu_hours=None, deadline=None, max_failed_trials=1000)
+    story = drive(replace(study, budget=budget), replace(world, lost=0.3, preempted=0.0))
+    for step in story.steps:
+        later = step.now + timedelta(days=1)  # after every back-off
+        history = step.decision.history
+        with_losses = decide(story.study, history, {}, later)
+        without = decide(story.study, _without_made_up_losses(history), {}, later)
+        assert _contents(without.start) == _contents(with_losses.start)
+
+
+@properties
+@given(stories())
+def test_every_story_ends_with_a_verdict_that_its_trials_support(story: Story) -> None:
+    """Succeeded means that there is a best, and an end always has a reason and a message."""
+    end, study = story.end, story.study
+    assert end.verdict in (Verdict.SUCCEEDED, Verdict.STALLED)
+    assert end.reason
+    assert end.message
+    best = [
+        objective.best(study, pool, trials_of(end.history, pool.name, entry.number))
+        for pool in study.pools
+        for entry in end.history.rounds
+        if entry.pool == pool.name
+    ]
+    if end.verdict is Verdict.SUCCEEDED:
+        assert any(trial is not None for trial in best)
+    elif end.reason != "TooManyFailures":
+        assert not any(trial is not None for trial in best)
+
+
+@properties
+@given(studies(), worlds, st.data())
+def test_changed_hardware_starts_a_round_that_measures_the_old_best_first(
+    study: Study, world: World, data: st.DataObject
+) -> None:
+    """Runs on the old hardware are stopped, nothing is mixed, and the baseline is the first trial of the new round."""
+    study = replace(study, budget=replace(study.budget, deadline=None, max_gpu_hours=None), pools=(make_pool(),))
+    story = drive(study, world)
+    step = data.draw(st.sampled_from(story.steps))
+    changed = replace(study, pools=(make_pool(fingerprint="new"),))
+    second = drive(changed, world, history=step.after, now=step.now)
+    first = second.steps[0]
+    assert {stop.run for stop in first.decision.stop} == {started.run.name for started in step.after.active}
+    assert all(run.round == 2 for run in _started(second))
+    best = objective.best(study, study.pools[0], trials_of(step.after, "a100", 1))
+    expected = best.configuration if best is not None else study.baseline
+    assert second.history.rounds[-1].baseline == expected
+    starts = list(_started(second))
+    if starts and expected is not None and expected.gpu_count <= study.budget.max_concurrent_gpus:
+        assert starts[0].trials[0] == PlannedTrial(index=0, configuration=expected)
+
+
+def _started(story: Story) -> Iterator[Run]:
+    return (run for step in story.steps for run in step.decision.start)
+
+
+def _planned(story: Story) -> Iterator[tuple[Run, PlannedTrial]]:
+    return ((run, trial) for run in _started(story) for trial in run.trials)
+
+
+def _smallest_too_large(history: History, run: Run) -> int | None:
+    """Return the smallest batch known to run out of memory with the load of `run`."""
+    load = run.trials[0].configuration.load_key
+    trials = [trial for trial in trials_of(history, run.pool, run.round) if trial.configuration.load_key == load]
+    return min((trial.configuration.batch_size for trial in trials if trial.reason == "GpuOutOfMemory"), default=None)
+
+
+def _without_made_up_losses(history: History) -> History:
+    """Drop the lost runs all of whose trials are certain by now."""
+    certain = {
+        (entry.pool, entry.number, trial.index)
+        for entry in history.rounds
+        for trial in trials_of(history, entry.pool, entry.number)
+        if trial.state in (TrialState.MEASURED, TrialState.INFEASIBLE)
+    }
+
+    def is_made_up_for(entry: EndedRun) -> bool:
+        own = {(entry.run.pool, entry.run.round, trial.index) for trial in entry.run.trials}
+        return isinstance(entry.observation, Lost) and own <= certain
+
+    return replace(history, ended=tuple(entry for entry in history.ended if not is_made_up_for(entry)))
+
+
+def _contents(runs: tuple[Run, ...]) -> list[tuple[str, int, tuple[PlannedTrial, ...]]]:
+    return [(run.pool, run.round, run.trials) for run in runs]
