@@ -4,7 +4,7 @@ Kubernetes keeps 4,096 bytes of a termination message and cuts the rest without 
 termination message"). Numbers and reasons are never cut; prose and host facts go first.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from infpop_runner.contract.result import Broken, Measured, RunResult, TrialResult
 
@@ -37,16 +37,19 @@ def encode_message(result: RunResult, *, limit_bytes: int = MESSAGE_LIMIT_BYTES)
 def _ever_shorter(result: RunResult) -> Iterator[RunResult]:
     yield result
     for length in (300, 120, 40, 0):
-        yield _with_details(result, lambda text, length=length: text[:length])
-    bare = _with_details(result, lambda _text: "")
+        yield _with_details(result, length)
+    bare = _with_details(result, 0)
     provenance = bare.provenance.model_copy(update={"engine_args": {}})
     yield bare.model_copy(update={"provenance": provenance})
-    yield bare.model_copy(update={"provenance": provenance.model_copy(update={"gpu_uuids": ()})})
+    provenance = provenance.model_copy(update={"gpu_uuids": ()})
+    yield bare.model_copy(update={"provenance": provenance})
+    provenance = provenance.model_copy(update={"node": None, "driver_version": None})
+    yield bare.model_copy(update={"provenance": provenance})
 
 
-def _with_details(result: RunResult, cut: Callable[[str], str]) -> RunResult:
+def _with_details(result: RunResult, length: int) -> RunResult:
     def shorten(trial: TrialResult) -> TrialResult:
-        return trial if isinstance(trial, Measured) else trial.model_copy(update={"detail": cut(trial.detail)})
+        return trial if isinstance(trial, Measured) else trial.model_copy(update={"detail": trial.detail[:length]})
 
-    broken = result.broken and Broken(reason=result.broken.reason, detail=cut(result.broken.detail))
+    broken = result.broken and Broken(reason=result.broken.reason, detail=result.broken.detail[:length])
     return result.model_copy(update={"trials": tuple(shorten(trial) for trial in result.trials), "broken": broken})

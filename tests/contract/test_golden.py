@@ -1,0 +1,62 @@
+"""Results and specs that older versions wrote still parse."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from infpop_runner.contract import Infeasible, Invalid, Measured, RunResult, RunSpec, decode_result
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("result-*.json")), ids=lambda path: path.stem)
+def test_old_results_still_parse(path: Path) -> None:
+    """Every result ever written by a release is read, and writing it again loses nothing."""
+    result = decode_result(path.read_text())
+    assert RunResult.model_validate_json(result.model_dump_json()) == result
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("spec-*.json")), ids=lambda path: path.stem)
+def test_old_specs_still_parse(path: Path) -> None:
+    """Every spec ever written by a release is understood."""
+    assert RunSpec.model_validate_json(path.read_text()).contract_version == 1
+
+
+def test_the_golden_result_means_what_it_did() -> None:
+    """A parsed old result has the numbers and reasons that were written."""
+    result = decode_result((GOLDEN / "result-1-vllm.json").read_text())
+    measured, invalid, infeasible = result.trials
+    assert isinstance(measured, Measured)
+    assert isinstance(invalid, Invalid)
+    assert isinstance(infeasible, Infeasible)
+    assert measured.throughput_tokens_per_second == 1834.21
+    assert measured.missing == {"gpu_memory_peak_bytes": "NoGpu", "pad_ratio": "NoPadding"}
+    assert (invalid.reason, infeasible.reason) == ("UnstableRepeats", "GpuOutOfMemory")
+
+
+def test_a_newer_writer_is_understood() -> None:
+    """Unknown keys of a newer runner are passed over."""
+    text = (GOLDEN / "result-1-broken.json").read_text().replace('"run":', '"tomorrow": {"a": 1}, "run":', 1)
+    assert decode_result(text) == decode_result((GOLDEN / "result-1-broken.json").read_text())
+
+
+@pytest.mark.parametrize("text", ["", "{}", "rubbish", '{"contract_version": 2, "run": "r"}', "[]"])
+def test_what_is_no_result_is_refused(text: str) -> None:
+    """Rubbish, and a version that does not exist yet, is an error."""
+    with pytest.raises(ValidationError):
+        decode_result(text)
+
+
+def test_absence_needs_a_reason() -> None:
+    """A measured trial cannot leave a number out without saying why."""
+    with pytest.raises(ValidationError, match="missing must give a reason"):
+        Measured(
+            index=0,
+            batch_size=1,
+            throughput_tokens_per_second=1.0,
+            spread_ratio=0.0,
+            repeats=3,
+            generated_tokens=3,
+            measured_seconds=3.0,
+        )

@@ -1,0 +1,122 @@
+"""The termination message: always valid, never too long, never without its numbers."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from infpop_runner.contract import (
+    MESSAGE_LIMIT_BYTES,
+    Broken,
+    Infeasible,
+    Invalid,
+    Measured,
+    ModelFacts,
+    Provenance,
+    RunResult,
+    decode_result,
+    encode_message,
+)
+
+NOW = datetime(2026, 11, 21, 23, 59, 59, 999_999, tzinfo=UTC)
+OPTIONAL = ("batch_seconds_p50", "batch_seconds_p95", "gpu_memory_peak_bytes", "pad_ratio")
+
+
+def make_result(trials: tuple[Any, ...] = (), **changes: object) -> RunResult:
+    """Return a complete result."""
+    fields = {"run": "run-1", "provenance": Provenance(engine="vllm"), "started_at": NOW, "ended_at": NOW}
+    return RunResult.model_validate({**fields, "trials": trials, **changes})
+
+
+def largest_measured(index: int, *, missing: bool) -> Measured:
+    """Return a measured trial whose numbers have as many digits as the runner ever writes."""
+    numbers = (
+        dict.fromkeys(OPTIONAL) if missing else dict.fromkeys(OPTIONAL, 1.23456e-05) | {"gpu_memory_peak_bytes": 10**12}
+    )
+    return Measured(
+        index=index,
+        batch_size=65_536,
+        throughput_tokens_per_second=1.23456e-05,
+        spread_ratio=1.23456e-05,
+        repeats=100,
+        generated_tokens=10**12,
+        measured_seconds=1.23456e-05,
+        missing=dict.fromkeys(OPTIONAL, "NoRequestTimes") if missing else {},
+        **numbers,
+    )
+
+
+def longest_provenance() -> Provenance:
+    """Return a provenance with each field at its limit."""
+    return Provenance(
+        engine="hf-pipeline",
+        engine_version="9" * 64,
+        torch_version="9" * 64,
+        engine_args={f"argument_{number}": "x" * 200 for number in range(32)},
+        device_mode="device-map-auto",
+        gpu_model="N" * 128,
+        gpu_uuids=tuple(f"GPU-{number:036d}" for number in range(8)),
+        driver_version="5" * 64,
+        node="n" * 253,
+        workload_hash="f" * 64,
+        prompt_tokens_mean=1.23456e-05,
+        seed=2**32 - 1,
+    )
+
+
+@pytest.mark.parametrize("kind", ["measured", "unknown-numbers", "infeasible", "invalid"])
+def test_the_largest_possible_run_fits(kind: str) -> None:
+    """Eight trials with all fields at their limits fit into a termination message without losing a number."""
+    trials = tuple(
+        {
+            "measured": largest_measured(500 + index, missing=False),
+            "unknown-numbers": largest_measured(500 + index, missing=True),
+            "infeasible": Infeasible(index=index, batch_size=65_536, reason="UnsupportedGpuCount", detail="ü" * 1000),
+            "invalid": Invalid(index=index, batch_size=65_536, reason="UnstableRepeats", detail="\n" * 1000),
+        }[kind]
+        for index in range(8)
+    )
+    result = make_result(
+        trials,
+        run="r" * 63,
+        model=ModelFacts(attention_heads=512, key_value_heads=512, parameters=10**13, weight_bytes=10**13),
+        load_seconds=1.23456e-05,
+        provenance=longest_provenance(),
+        broken=Broken(reason="WorkloadUnavailable", detail="ü" * 2000),
+    )
+    message = encode_message(result)
+    assert len(message.encode()) <= MESSAGE_LIMIT_BYTES
+    back = decode_result(message)
+    assert [trial.outcome for trial in back.trials] == [trial.outcome for trial in trials]
+    for before, after in zip(trials, back.trials, strict=True):
+        if isinstance(before, Measured):
+            assert after == before
+        else:
+            assert (after.index, after.reason) == (before.index, before.reason)  # type: ignore[union-attr]
+    assert back.broken is not None
+    assert back.broken.reason == "WorkloadUnavailable"
+
+
+def test_a_small_result_loses_nothing() -> None:
+    """What fits is written whole."""
+    result = make_result(
+        (Infeasible(index=0, batch_size=8, reason="GpuOutOfMemory", detail="CUDA out of memory"),),
+        broken=Broken(reason="Stopped", detail="received SIGTERM"),
+    )
+    assert decode_result(encode_message(result)) == result
+
+
+def test_details_are_shortened_before_they_are_dropped() -> None:
+    """As much of the prose is kept as fits."""
+    trials = tuple(
+        Infeasible(index=index, batch_size=index + 1, reason="RejectedArguments", detail="d" * 1000)
+        for index in range(8)
+    )
+    back = decode_result(encode_message(make_result(trials)))
+    assert {len(trial.detail) for trial in back.trials} == {300}  # type: ignore[union-attr]
+
+
+def test_numbers_are_never_cut_to_fit() -> None:
+    """A limit that not even the numbers fit into is an error, not a wrong result."""
+    with pytest.raises(ValueError, match="100 bytes"):
+        encode_message(make_result((largest_measured(0, missing=False),)), limit_bytes=100)

@@ -1,0 +1,142 @@
+"""The measuring loop, driven with plain values."""
+
+from collections.abc import Callable, Iterator
+from itertools import repeat
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infpop_runner.contract import Invalid, Measured, MeasurementSpec, TrialSpec
+from infpop_runner.measure import PassOutcome, TrialActions, TrialReport, measure_trial
+
+TRIAL = TrialSpec(index=3, batch_size=4)
+RULES = MeasurementSpec(min_repeat_seconds=0.0, max_spread_ratio=0.25)
+REASONS = {
+    "batch_seconds_p50": "NoRequestTimes",
+    "batch_seconds_p95": "NoRequestTimes",
+    "gpu_memory_peak_bytes": "NoGpu",
+    "pad_ratio": "NoPadding",
+}
+
+
+def make_pass(seconds: float = 1.0, **changes: object) -> PassOutcome:
+    """Return a pass of 16 sequences with 5 ids each."""
+    fields = {"seconds": seconds, "generated": (5,) * 16} | changes
+    return PassOutcome(**fields)  # type: ignore[arg-type]
+
+
+def run(
+    passes: Iterator[PassOutcome],
+    *,
+    rules: MeasurementSpec = RULES,
+    warm_up: Callable[[], None] = lambda: None,
+    observe: Callable[[PassOutcome], None] = lambda _: None,
+    memory: int | None = None,
+) -> Measured | Invalid:
+    """Measure a trial whose passes are given."""
+    report = TrialReport(max_new_tokens=5, memory_peak_bytes=lambda: memory, missing_reasons=REASONS)
+    return measure_trial(
+        TRIAL, rules, report, TrialActions(warm_up=warm_up, run_pass=lambda: next(passes), observe=observe)
+    )
+
+
+def test_throughput_is_generated_ids_over_seconds_and_the_median_of_the_repeats() -> None:
+    """The number of a trial is the median repeat's generated ids per timed second."""
+    result = run(iter([make_pass(1.0), make_pass(0.9), make_pass(1.1)]))
+    assert isinstance(result, Measured)
+    assert result.throughput_tokens_per_second == 80.0
+    assert result.spread_ratio == pytest.approx((80 / 0.9 - 80 / 1.1) / 80, rel=1e-5)
+    assert (result.index, result.batch_size, result.repeats) == (3, 4, 3)
+    assert (result.generated_tokens, result.measured_seconds) == (240, 3.0)
+
+
+def test_a_repeat_is_whole_passes_until_it_is_long_enough() -> None:
+    """A repeat ends with the pass that fills its shortest allowed duration."""
+    observed: list[PassOutcome] = []
+    rules = RULES.model_copy(update={"min_repeat_seconds": 2.5})
+    result = run(repeat(make_pass(1.0)), rules=rules, observe=observed.append)
+    assert isinstance(result, Measured)
+    assert len(observed) == 9
+    assert result.measured_seconds == 9.0
+
+
+def test_warm_up_comes_first_and_is_not_counted() -> None:
+    """As many warm-up batches as asked for run before the first timed pass, and no number holds them."""
+    events: list[str] = []
+    rules = RULES.model_copy(update={"warmup_batches": 2})
+    result = run(
+        repeat(make_pass()), rules=rules, warm_up=lambda: events.append("warm"), observe=lambda _: events.append("pass")
+    )
+    assert events == ["warm", "warm", "pass", "pass", "pass"]
+    assert isinstance(result, Measured)
+    assert result.generated_tokens == 240
+
+
+@pytest.mark.parametrize(
+    ("flawed", "reason"),
+    [
+        (make_pass(generated=(5, 4, 5)), "ShortOutput"),
+        (make_pass(generated=(5, 6)), "ShortOutput"),
+        (make_pass(preemptions=1), "Preempted"),
+        (make_pass(cache_hits=16), "PrefixCacheHit"),
+        (make_pass(intervals=((0.0, 1.0),) * 5), "BatchExceeded"),
+    ],
+)
+def test_a_flawed_pass_gives_no_number(flawed: PassOutcome, reason: str) -> None:
+    """One pass that breaks a rule makes the trial invalid, with the reason, and nothing more is measured."""
+    passes = iter([make_pass(), flawed])
+    result = run(passes)
+    assert isinstance(result, Invalid)
+    assert result.reason == reason
+    assert next(passes, None) is None
+
+
+def test_repeats_that_disagree_are_extended_once_and_judged_together() -> None:
+    """Every repeat gets a second part of the same length, and all of both parts is in the number."""
+    seconds = [1.0, 1.0, 2.0, 1.0, 1.0, 0.1]
+    result = run(iter([make_pass(each) for each in seconds]))
+    assert isinstance(result, Measured)
+    assert result.repeats == 3
+    assert result.generated_tokens == 6 * 80
+    assert result.measured_seconds == pytest.approx(6.1)
+    assert result.spread_ratio <= RULES.max_spread_ratio
+
+
+def test_repeats_that_still_disagree_are_no_number() -> None:
+    """Disagreement after the extension is invalid and says what the repeats were."""
+    result = run(iter([make_pass(each) for each in (1.0, 1.0, 2.0, 1.0, 1.0, 2.0)]))
+    assert isinstance(result, Invalid)
+    assert result.reason == "UnstableRepeats"
+    assert "80, 80, 40" in result.detail
+
+
+def test_a_flaw_in_the_extension_counts_like_any_other() -> None:
+    """The extension is measured by the same rules."""
+    result = run(iter([*(make_pass(each) for each in (1.0, 1.0, 2.0)), make_pass(preemptions=2)]))
+    assert isinstance(result, Invalid)
+    assert result.reason == "Preempted"
+
+
+def test_optional_numbers_are_there_or_have_a_reason() -> None:
+    """Each optional number is a value where the engine knows it, and None with its reason where it does not."""
+    bare = run(repeat(make_pass()))
+    assert isinstance(bare, Measured)
+    assert bare.missing == REASONS
+    intervals = tuple((float(number // 4), number // 4 + 0.5 + number / 100) for number in range(16))
+    full = run(repeat(make_pass(intervals=intervals, pad_positions=25, input_positions=100)), memory=1 << 30)
+    assert isinstance(full, Measured)
+    assert full.missing == {}
+    assert full.pad_ratio == 0.25
+    assert full.gpu_memory_peak_bytes == 1 << 30
+    assert full.batch_seconds_p50 == pytest.approx(0.57)
+    assert full.batch_seconds_p95 == pytest.approx(0.65)
+
+
+@given(st.lists(st.floats(0.01, 100), min_size=6, max_size=6))
+def test_the_number_lies_within_the_repeats(seconds: list[float]) -> None:
+    """Whatever the timings, a measured throughput is one of its repeats and within the allowed spread."""
+    result = run(iter([make_pass(each) for each in seconds]))
+    if isinstance(result, Measured):
+        assert 80 / max(seconds) * 0.999 <= result.throughput_tokens_per_second <= 80 / min(seconds) * 1.001
+        assert result.spread_ratio <= RULES.max_spread_ratio
