@@ -7,10 +7,10 @@ from infpop_operator.core.model import History
 
 
 class MemoryStore:
-    """Remembers one study as long as it lives; two stores over one `entries` list share a memory."""
+    """Remembers one study as long as it lives; `entries` are the steps in the order in which they were recorded."""
 
-    def __init__(self, entries: list[Entry] | None = None) -> None:
-        self.entries: list[Entry] = [] if entries is None else entries
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
         self._started_at: datetime | None = None
 
     def load(self, now: datetime) -> History:

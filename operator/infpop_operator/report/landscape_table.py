@@ -37,11 +37,14 @@ def pool_landscape(study: Study, pool: Pool, history: History) -> Landscape | No
     return landscape(study, pool, trials_of(history, pool.name, newest.number), facts)
 
 
-def render_landscape(study: Study, pool: Pool, picture: Landscape) -> Table:
-    """Return the table of one round. Eight GPU counts fit into 80 columns."""
-    word = device_word(study, pool)
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left", pad_edge=False, show_edge=False)
-    table.title = Text(f"Tokens/s by batch size (down) and {word}s (across)", style="bold")
+def render_landscape(study: Study, pool: Pool, picture: Landscape) -> RenderableType:
+    """Return the table of one round with its title. Seven GPU counts fit into 80 columns."""
+    title = Text(f"Tokens/s by batch size (down) and number of {device_word(study, pool)}s (across)", style="bold")
+    return Group(title, _table(picture))
+
+
+def _table(picture: Landscape) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("batch", justify="right", no_wrap=True)
     for gpu_count in picture.gpu_counts:
         table.add_column(str(gpu_count), justify="right", no_wrap=True, min_width=8)

@@ -1,0 +1,148 @@
+"""The directory of a study survives crashes, and refuses what it must not touch."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conformance.entries import ROUND, make_finished, make_started
+from infpop_operator.adapters.directory_store import DirectoryStore
+from infpop_operator.core.errors import StoreError
+from simulation.factories import START
+
+
+def opened(directory: Path, study: str = "study", namespace: str = "") -> DirectoryStore:
+    """Return the store of `study` in `directory`, to be used in a `with` block."""
+    return DirectoryStore(directory, namespace=namespace, study=study)
+
+
+def written(directory: Path) -> Path:
+    """Write a study with a round, and a run that ended, and return its journal."""
+    with opened(directory) as store:
+        store.load(START)
+        for entry in (ROUND, make_started(), make_finished(make_started())):
+            store.record(entry)
+    return directory / "journal.jsonl"
+
+
+def refusal(directory: Path, study: str = "study") -> str:
+    """Return why the store cannot be opened and loaded."""
+    with pytest.raises(StoreError) as caught, opened(directory, study) as store:
+        store.load(START)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kept", [1, 20, -2, -1])
+def test_a_torn_last_line_is_dropped_and_the_next_one_starts_afresh(tmp_path: Path, kept: int) -> None:
+    """Power may fail in the middle of a write: the step was not acted upon, so it is forgotten."""
+    journal = written(tmp_path)
+    *whole, last = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(whole) + last[:kept])
+    with opened(tmp_path) as store:
+        assert store.load(START).active == (make_started(),)
+        store.record(make_finished(make_started()))
+    with opened(tmp_path) as store:
+        assert store.load(START).ended == (make_finished(make_started()),)
+
+
+def test_a_torn_first_line_is_a_study_that_never_began(tmp_path: Path) -> None:
+    """Dying in the very first write leaves a directory that can be used again."""
+    (tmp_path / "journal.jsonl").write_bytes(b'{"kind":"journ')
+    with opened(tmp_path) as store:
+        assert store.load(START).rounds == ()
+    with opened(tmp_path) as store:
+        assert store.load(START).started_at == START
+
+
+@pytest.mark.parametrize("damage", [b"\0\0\0\n", b"{}\n", b'{"kind": "ended"}\n', b"not json\n"])
+def test_a_damaged_line_is_named_with_a_remedy(tmp_path: Path, damage: bytes) -> None:
+    """What cannot be a torn write is not guessed at."""
+    journal = written(tmp_path)
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([lines[0], damage, *lines[1:]]))
+    message = refusal(tmp_path)
+    assert f"{journal}, line 2: damaged" in message
+    assert "--output" in message
+
+
+def test_a_journal_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    """An older InfPop does not guess what a newer one meant."""
+    journal = written(tmp_path)
+    first, *rest = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(first.replace(b'"version":1', b'"version":2') + b"".join(rest))
+    before = journal.read_bytes()
+    assert "newer InfPop" in refusal(tmp_path)
+    assert journal.read_bytes() == before
+
+
+def test_fields_of_a_newer_writer_are_ignored(tmp_path: Path) -> None:
+    """A field that was added later does not make a journal unreadable."""
+    journal = written(tmp_path)
+    header, first, *rest = journal.read_text().splitlines()
+    grown = json.loads(first)
+    grown["round"]["added_later"] = 1
+    journal.write_text("\n".join([header, json.dumps(grown), *rest]) + "\n")
+    with opened(tmp_path) as store:
+        assert store.load(START).rounds == (ROUND,)
+
+
+def test_the_directory_of_another_study_is_refused_with_both_names(tmp_path: Path) -> None:
+    """Results of two studies are never mixed."""
+    written(tmp_path)
+    message = refusal(tmp_path, "other")
+    assert all(part in message for part in ("belongs to the study study", "not to other", "--output"))
+
+
+def test_a_directory_with_something_else_in_it_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """Nobody's files are mixed with a study's."""
+    (tmp_path / "thesis.tex").write_text("draft")
+    assert "thesis.tex" in refusal(tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def _a_file(path: Path) -> Path:
+    path.write_text("")
+    return path
+
+
+@pytest.mark.parametrize("place", [_a_file, lambda path: _a_file(path) / "below"])
+def test_a_path_that_cannot_be_a_directory_is_refused(tmp_path: Path, place: Callable[[Path], Path]) -> None:
+    """A file where the directory should be is an error with a remedy, not a traceback."""
+    assert "--output" in refusal(place(tmp_path / "file"))
+
+
+def test_two_at_once_is_refused_and_names_the_holder(tmp_path: Path) -> None:
+    """Two `infpop tune` on one directory would measure on top of each other."""
+    with opened(tmp_path):
+        assert f"in use by process {os.getpid()}" in refusal(tmp_path)
+    with opened(tmp_path) as store:
+        assert store.load(START).rounds == ()
+
+
+def test_a_holder_that_was_killed_holds_nothing(tmp_path: Path) -> None:
+    """The lock is the kernel's: no stale lock file has to be removed by hand."""
+    program = (
+        "import os, signal, sys; from pathlib import Path;"
+        "from infpop_operator.adapters.directory_store import DirectoryStore;"
+        "DirectoryStore(Path(sys.argv[1]), namespace='', study='study').__enter__();"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False, timeout=60)
+    with opened(tmp_path) as store:
+        assert store.load(START).rounds == ()
+
+
+def test_status_and_study_are_replaced_whole(tmp_path: Path) -> None:
+    """A reader of `status.json` meets the old content or the new one, and no draft stays behind."""
+    with opened(tmp_path) as store:
+        store.load(START)
+        for number in (1, 2):
+            store.save_status({"number": number})
+            store.save_study(f"number: {number}\n")
+    assert json.loads((tmp_path / "status.json").read_text()) == {"number": 2}
+    assert (tmp_path / "study.yaml").read_text() == "number: 2\n"
+    assert {entry.name for entry in tmp_path.iterdir()} == {"journal.jsonl", "lock", "status.json", "study.yaml"}

@@ -1,0 +1,219 @@
+"""Every executor keeps the promises of its port; the played one and the one with processes alike."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from conformance.entries import make_run
+from infpop_operator.adapters.fake_executor import FakeExecutor, Played, play_landscape
+from infpop_operator.adapters.local_executor import LocalExecutor
+from infpop_operator.core.history import failures
+from infpop_operator.core.model import EndedRun, Finished, History, Lost, Observation, Run, Running, StartedRun, Waiting
+from infpop_operator.core.ports import Executor
+from infpop_operator.core.run_spec import build_run_spec
+from infpop_runner.contract import EngineSpec, RunSpec, SimulationSpec
+from local.kit import DEADLINE_S, clock_time, marked_processes, own_environment
+from simulation.factories import START, make_study
+
+LASTS, IS_LOST = "lasts", "is-lost"
+
+
+def spec_of(run: Run, kind: str = "ends") -> RunSpec:
+    """Return what `run` is to do: end by itself at once, last, or get lost."""
+    simulation = SimulationSpec(load_seconds=0.0 if kind == "ends" else 3600.0)
+    study = make_study(engine=EngineSpec(name="simulated", simulation=simulation))
+    spec = build_run_spec(study, run)
+    return spec.model_copy(update={"study": kind, "device": "cpu"})
+
+
+class World(Protocol):
+    """An executor and the world that it acts in."""
+
+    executor: Executor
+
+    def now(self) -> datetime:
+        """Return the time there."""
+
+    def wait(self) -> None:
+        """Let a little time pass."""
+
+    def lose(self, run: Run) -> None:
+        """Take a live run away."""
+
+    def amount(self, run: Run) -> int | None:
+        """Return how many processes are running for `run`, None where there are none by nature."""
+
+
+class PlayedWorld:
+    """The played executor."""
+
+    def __init__(self) -> None:
+        landscape = play_landscape(lambda gpus, batch: 100.0 * gpus * batch)
+
+        def play(run: Run, spec: RunSpec, now: datetime) -> Played:
+            if spec.study == LASTS:
+                return Played(seconds=3600, outcome="never")
+            return Played(seconds=2, outcome="Killed") if spec.study == IS_LOST else landscape(run, spec, now)
+
+        self.executor: FakeExecutor = FakeExecutor(play, now=START)
+
+    def now(self) -> datetime:
+        """Return the played time."""
+        return self.executor.now()
+
+    def wait(self) -> None:
+        """Let a played second pass."""
+        self.executor.wait(1.0)
+
+    def lose(self, run: Run) -> None:
+        """Leave it to the play, in which `run` is lost by itself."""
+
+    def amount(self, run: Run) -> int | None:
+        """Return None: `run` is no process."""
+
+
+class ProcessWorld:
+    """Real runner processes with the simulated engine."""
+
+    def __init__(self, directory: Path) -> None:
+        self.executor = LocalExecutor(directory, environment=own_environment())
+
+    def now(self) -> datetime:
+        """Return the machine's time."""
+        return clock_time()
+
+    def wait(self) -> None:
+        """Wait for an end, a tenth of a second at most."""
+        self.executor.wait(0.1)
+
+    def lose(self, run: Run) -> None:
+        """Kill the processes of `run`."""
+        for process in marked_processes([run.name]):
+            process.kill()
+
+    def amount(self, run: Run) -> int | None:
+        """Return how many processes carry the mark of `run`."""
+        return len(marked_processes([run.name]))
+
+
+@pytest.fixture(params=["played", pytest.param("process", marks=pytest.mark.process)])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    """Yield the world of the executor under test."""
+    if request.param == "played":
+        yield PlayedWorld()
+        return
+    processes = ProcessWorld(tmp_path / "runs")
+    yield processes
+    processes.executor.close()
+
+
+def started(world: World, run: Run, kind: str = "ends") -> StartedRun:
+    """Start `run` and return the record of it."""
+    world.executor.start(run, spec_of(run, kind))
+    return StartedRun(run=run, started_at=world.now())
+
+
+def seen(world: World, entry: StartedRun) -> Observation:
+    """Observe one run once."""
+    observations = world.executor.observe((entry,), world.now())
+    assert set(observations) == {entry.run.name}
+    return observations[entry.run.name]
+
+
+def ended(world: World, entry: StartedRun) -> Finished | Lost:
+    """Observe one run until it has ended."""
+    for _ in range(int(DEADLINE_S / 0.1)):
+        observation = seen(world, entry)
+        if isinstance(observation, Finished | Lost):
+            return observation
+        world.wait()
+    raise AssertionError(f"run {entry.run.name} did not end")
+
+
+def counted(entry: StartedRun, observation: Finished | Lost) -> int:
+    """Return how much of the failure budget the end of this run uses."""
+    end = EndedRun(run=entry.run, started_at=entry.started_at, observation=observation)
+    return len(failures(History(started_at=START, ended=(end,))))
+
+
+def test_a_run_ends_with_a_result_for_each_of_its_trials(world: World) -> None:
+    """What the runner found out comes back as it was, and costs no failure."""
+    entry = started(world, make_run(batch_sizes=(8, 16)))
+    end = ended(world, entry)
+    assert isinstance(end, Finished)
+    assert [(trial.index, trial.batch_size, trial.outcome) for trial in end.result.trials] == [
+        (0, 8, "measured"),
+        (1, 16, "measured"),
+    ]
+    assert end.result.simulated
+    assert counted(entry, end) == 0
+
+
+def test_a_live_run_is_seen_alive(world: World) -> None:
+    """A run that lasts is running or waiting until it ends, not lost and not missing."""
+    entry = started(world, make_run(), LASTS)
+    for _ in range(3):
+        world.wait()
+        assert isinstance(seen(world, entry), Running | Waiting)
+
+
+def test_a_run_that_dies_without_a_result_is_lost_and_counts(world: World) -> None:
+    """Somebody else's kill -9 is a broken run: it has a reason and uses the failure budget."""
+    entry = started(world, make_run(), IS_LOST)
+    world.lose(entry.run)
+    end = ended(world, entry)
+    assert isinstance(end, Lost)
+    assert end.reason == "Killed"
+    assert counted(entry, end) == 1
+
+
+def test_starting_twice_is_starting_once(world: World) -> None:
+    """A repeated start leaves the live run alone."""
+    entry = started(world, make_run(), LASTS)
+    before = world.amount(entry.run)
+    again = started(world, entry.run, LASTS)
+    assert isinstance(seen(world, again), Running | Waiting)
+    assert world.amount(entry.run) == before
+
+
+def test_a_stopped_run_is_gone_and_costs_no_failure(world: World) -> None:
+    """What the study stops itself is nobody's failure, and nothing of it stays."""
+    entry = started(world, make_run(), LASTS)
+    world.wait()
+    world.executor.stop(entry.run.name)
+    end = seen(world, entry)
+    assert isinstance(end, Finished | Lost)
+    assert counted(entry, end) == 0
+    assert not world.amount(entry.run)
+
+
+def test_stopping_what_does_not_run_does_nothing(world: World) -> None:
+    """Unknown runs and runs that have ended can be stopped any number of times."""
+    world.executor.stop("nobody")
+    entry = started(world, make_run())
+    end = ended(world, entry)
+    world.executor.stop(entry.run.name)
+    world.executor.stop(entry.run.name)
+    assert isinstance(end, Finished)
+
+
+def test_a_run_that_never_lived_is_lost_and_does_not_count(world: World) -> None:
+    """A start that was recorded and not carried out, because everything died between, is tried again."""
+    entry = StartedRun(run=make_run("study-9"), started_at=world.now() - timedelta(hours=1))
+    end = seen(world, entry)
+    assert isinstance(end, Lost)
+    assert end.reason == "Interrupted"
+    assert counted(entry, end) == 0
+
+
+def test_runs_side_by_side_are_told_apart(world: World) -> None:
+    """Each run has its own result, in whatever order they end."""
+    lasting = started(world, make_run("study-1"), LASTS)
+    entry = started(world, make_run("study-2", index=2, batch_sizes=(32,)))
+    end = ended(world, entry)
+    assert isinstance(end, Finished)
+    assert [trial.batch_size for trial in end.result.trials] == [32]
+    assert isinstance(seen(world, lasting), Running | Waiting)

@@ -1,0 +1,67 @@
+"""Every study store keeps the promises of its port."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from conformance.entries import ROUND, make_finished, make_lost, make_started
+from infpop_operator.adapters.directory_store import DirectoryStore
+from infpop_operator.adapters.memory_store import MemoryStore
+from infpop_operator.core.ports import StudyStore
+from simulation.factories import START
+
+Reopen = Callable[[], StudyStore]  # the store as a process sees it that starts after the one before has died
+
+
+@pytest.fixture(params=["directory", "memory"])
+def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
+    """Yield what opens the store under test again and again."""
+    with ExitStack() as stack:
+        memory = MemoryStore()
+
+        def reopened() -> StudyStore:
+            if request.param == "memory":
+                return memory
+            stack.close()
+            return stack.enter_context(DirectoryStore(tmp_path / "out", namespace="", study="study"))
+
+        yield reopened
+
+
+def test_a_new_study_has_an_empty_history_that_starts_now(reopen: Reopen) -> None:
+    """Nothing is remembered of a study that was never tuned."""
+    history = reopen().load(START)
+    assert (history.started_at, history.rounds, history.ended, history.active) == (START, (), (), ())
+
+
+def test_the_start_of_a_study_is_its_first_start(reopen: Reopen) -> None:
+    """A deadline holds from the first start, however often a study is taken up again."""
+    reopen().load(START)
+    assert reopen().load(START + timedelta(days=1)).started_at == START
+
+
+def test_everything_recorded_comes_back_as_it_was(reopen: Reopen) -> None:
+    """Rounds, live runs, results and losses survive a restart to the last field and type."""
+    first, second, third = (make_started(f"study-{number}", index=2 * number) for number in (1, 2, 3))
+    store = reopen()
+    store.load(START)
+    for entry in (ROUND, first, second, make_finished(first), third, make_lost(third)):
+        store.record(entry)
+    history = reopen().load(START)
+    assert history.rounds == (ROUND,)
+    assert history.ended == (make_finished(first), make_lost(third))
+    assert history.active == (second,)
+
+
+def test_a_step_recorded_twice_counts_once(reopen: Reopen) -> None:
+    """Repeating a step after a crash changes nothing."""
+    started = make_started()
+    store = reopen()
+    store.load(START)
+    for entry in (ROUND, ROUND, started, started, make_finished(started), make_finished(started), started):
+        store.record(entry)
+    history = reopen().load(START)
+    assert (history.rounds, history.ended, history.active) == ((ROUND,), (make_finished(started),), ())

@@ -1,0 +1,125 @@
+"""Studies, processes and directories for tests of local mode."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from infpop_operator.adapters.directory_store import DirectoryStore
+from infpop_operator.adapters.leftovers import MARK
+from infpop_operator.core.model import Finished, History
+from infpop_runner.contract import Measured
+from simulation.factories import START
+
+DEADLINE_S = 120.0  # far longer than anything here takes; reaching it is a failure, never a verdict on speed
+_POLL_S = 0.01
+
+
+def study_document(**spec: object) -> dict[str, Any]:
+    """Return a small simulated study; keywords replace parts of its spec."""
+    return {
+        "apiVersion": "infpop.io/v1alpha1",
+        "kind": "ThroughputStudy",
+        "metadata": {"name": "study"},
+        "spec": {
+            "model": {"name": "org/model"},
+            "engine": {"name": "simulated", "simulation": {"formula": {"bestGpuCount": 2, "bestBatchSize": 8}}},
+            "workload": {"samples": 8, "maxNewTokens": 5},
+            "searchSpace": {"gpuCount": [1, 2], "batchSize": [4, 8]},
+            "algorithm": {"name": "grid"},
+            "measurement": {"minDuration": "0s"},
+            "nodePools": [{"name": "here", "gpuResource": "cpu"}],
+            **spec,
+        },
+    }
+
+
+def slow_engine(load: str = "0s", repeat: str = "0s") -> dict[str, Any]:
+    """Return the simulated engine of `study_document`, with a load or repeats that take time."""
+    formula = {"bestGpuCount": 2, "bestBatchSize": 8}
+    return {"name": "simulated", "simulation": {"formula": formula, "loadTime": load, "repeatTime": repeat}}
+
+
+def write_study(directory: Path, **spec: object) -> Path:
+    """Write a study into `directory` and return its path."""
+    path = directory / "study.yaml"
+    path.write_text(yaml.safe_dump(study_document(**spec)))
+    return path
+
+
+def clock_time() -> datetime:
+    """Return the machine's time, for tests of real processes."""
+    return datetime.now(UTC)  # noqa: TID251 - processes live in the machine's time
+
+
+def own_environment() -> dict[str, str]:
+    """Return the environment of the tests, for processes that they start."""
+    return dict(os.environ)  # noqa: TID251 - processes inherit it
+
+
+def home_environment(home: Path) -> dict[str, str]:
+    """Return an environment in which nothing of the user's is read or written."""
+    return {**own_environment(), "HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "COLUMNS": "80"}
+
+
+def start_infpop(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
+    """Start `infpop` with `arguments`."""
+    argv = [sys.executable, "-m", "infpop_operator.cli.main", *map(str, arguments)]
+    return subprocess.Popen(
+        argv, cwd=cwd, env=home_environment(cwd), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def run_infpop(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run `infpop` with `arguments` to its end."""
+    process = start_infpop(*arguments, cwd=cwd)
+    out, err = process.communicate(timeout=DEADLINE_S)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def await_state(process: subprocess.Popen[Any], reached: Callable[[], bool]) -> None:
+    """Return once `reached` is true; fail when the process ends before, or when nothing happens for very long."""
+    for _ in range(int(DEADLINE_S / _POLL_S)):
+        if reached():
+            return
+        try:
+            process.wait(timeout=_POLL_S)
+        except subprocess.TimeoutExpired:
+            continue
+        raise AssertionError(f"the process ended with {process.returncode} before the state was reached")
+    raise AssertionError(f"the state was not reached within {DEADLINE_S:g} s")
+
+
+def history_of(directory: Path) -> History:
+    """Return what a study's directory remembers, whether or not somebody holds it."""
+    store = DirectoryStore(directory, namespace="", study="study")
+    return store.load(START)
+
+
+def measurements(history: History) -> list[tuple[int, int, float]]:
+    """Return every measurement ever recorded, duplicates included: GPU count, batch size, tokens/s."""
+    return sorted(
+        (ended.run.gpu_count, trial.batch_size, trial.throughput_tokens_per_second)
+        for ended in history.ended
+        if isinstance(ended.observation, Finished)
+        for trial in ended.observation.result.trials
+        if isinstance(trial, Measured)
+    )
+
+
+def marked_processes(run_names: Collection[str]) -> list[psutil.Process]:
+    """Return the live processes that belong to any of these runs."""
+    return [process for process in psutil.process_iter() if _mark(process).partition(":")[2] in run_names]
+
+
+def _mark(process: psutil.Process) -> str:
+    try:
+        return "" if process.status() == psutil.STATUS_ZOMBIE else process.environ().get(MARK, "")
+    except (psutil.Error, OSError):
+        return ""
