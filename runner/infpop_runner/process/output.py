@@ -7,6 +7,7 @@ the result alone: what an engine prints there cannot be mistaken for one.
 
 import fcntl
 import os
+import select
 import struct
 import sys
 import termios
@@ -70,13 +71,19 @@ class OutputTail:
             return bytes(self._kept[len(self._kept) - count :]).decode("utf-8", "replace")
 
     def _copy(self) -> None:
-        while chunk := os.read(self._read, 65536):
-            with self._lock:
-                self._kept += chunk
-                del self._kept[:-KEEP_BYTES]
-                self._total += len(chunk)
+        while chunk := self._take():
             with suppress(OSError):  # nobody listens any more; the engine must not notice
                 _write_all(self._old[1], chunk)
+
+    def _take(self) -> bytes:
+        """Wait for output, then read and remember it in one step: it is never neither in the pipe nor remembered."""
+        select.select([self._read], [], [])
+        with self._lock:
+            chunk = os.read(self._read, 65536)
+            self._kept += chunk
+            del self._kept[:-KEEP_BYTES]
+            self._total += len(chunk)
+        return chunk
 
     def _settle(self) -> None:
         """Wait until the pipe is empty, so that the last words of a process that just died are in."""

@@ -1,0 +1,130 @@
+"""What is passed to the engines, built from plain values."""
+
+import pytest
+
+from engines.specs import make_run_spec
+from infpop_runner.contract import RunSpec
+from infpop_runner.engines.environment import build_environment
+from infpop_runner.engines.errors import EngineRefusedError
+from infpop_runner.engines.hf_args import build_generation_args, build_pipeline_args
+from infpop_runner.engines.vllm_args import PINNED, build_engine_args
+
+CUDA = make_run_spec(
+    device="cuda",
+    gpu_count=4,
+    batches=(16,),
+    model={"name": "org/model", "revision": "abc", "dtype": "float16", "load_format": "dummy"},
+    engine={"name": "vllm", "args": {"block_size": 32}},
+    seed=7,
+)
+
+
+def test_vllm_arguments_on_gpus() -> None:
+    """Everything that changes a number is pinned, and the user's own arguments are added."""
+    assert build_engine_args(CUDA, batch_sizes=(16,), longest_prompt=100) == {
+        "model": "org/model",
+        "revision": "abc",
+        "tokenizer_revision": "abc",
+        "dtype": "float16",
+        "load_format": "dummy",
+        "tensor_parallel_size": 4,
+        "max_num_seqs": 16,
+        "max_num_batched_tokens": 2048,
+        "max_model_len": 104,
+        "enforce_eager": True,
+        "enable_prefix_caching": False,
+        "seed": 7,
+        "disable_log_stats": False,
+        "gpu_memory_utilization": 0.85,
+        "block_size": 32,
+    }
+
+
+def test_one_load_for_several_batches_is_made_for_the_largest() -> None:
+    """With several trials the limit is the largest batch, and a scheduler that can lower it is asked for."""
+    args = build_engine_args(make_run_spec(batches=(2, 8)), batch_sizes=(2, 8), longest_prompt=100)
+    assert args["max_num_seqs"] == 8
+    assert args["scheduler_cls"] == "infpop_runner.engines.batch_limit.batch_limited_scheduler"
+
+
+def test_vllm_on_a_cpu_takes_a_fixed_cache_and_no_share_of_a_gpu() -> None:
+    """On a CPU the KV cache has a fixed size, which the user may change."""
+    args = build_engine_args(make_run_spec(), batch_sizes=(4,), longest_prompt=1)
+    assert args["kv_cache_memory_bytes"] == 1 << 30
+    assert "gpu_memory_utilization" not in args
+    changed = make_run_spec(engine={"args": {"kv_cache_memory_bytes": 5}})
+    assert build_engine_args(changed, batch_sizes=(4,), longest_prompt=1)["kv_cache_memory_bytes"] == 5
+
+
+@pytest.mark.parametrize("name", sorted(PINNED))
+def test_arguments_that_define_the_measurement_cannot_be_overridden(name: str) -> None:
+    """An argument that InfPop sets is refused by name, whatever its value."""
+    spec = make_run_spec(engine={"args": {name: 1}})
+    with pytest.raises(EngineRefusedError, match=name) as refused:
+        build_engine_args(spec, batch_sizes=(4,), longest_prompt=1)
+    assert refused.value.reason == "RejectedArguments"
+
+
+def test_a_batch_above_the_step_limit_is_refused_alone() -> None:
+    """More sequences than tokens in a step is refused with both numbers, and smaller batches stay possible."""
+    with pytest.raises(EngineRefusedError, match="4096 > max_num_batched_tokens 2048") as refused:
+        build_engine_args(make_run_spec(), batch_sizes=(8, 4096), longest_prompt=1)
+    assert refused.value.largest_only
+
+
+def test_pipeline_arguments() -> None:
+    """The pipeline spreads over GPUs by itself, and is one device on a CPU."""
+    assert build_pipeline_args(make_run_spec(engine={"name": "hf-pipeline"})) == {
+        "task": "text-generation",
+        "dtype": "auto",
+        "device": "cpu",
+    }
+    assert build_pipeline_args(CUDA) == {
+        "task": "text-generation",
+        "dtype": "float16",
+        "device_map": "auto",
+        "revision": "abc",
+    }
+
+
+def test_generation_is_greedy_and_of_exact_length() -> None:
+    """The shortest and the longest allowed answer are the same."""
+    args = build_generation_args(make_run_spec(), pad_token_id=2)
+    assert (args["min_new_tokens"], args["max_new_tokens"]) == (4, 4)
+    assert (args["do_sample"], args["num_beams"], args["return_tensors"]) == (False, 1, True)
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        (make_run_spec(gpu_count=2), "UnsupportedGpuCount"),
+        (make_run_spec(engine={"args": {"device_map": "cpu"}}), "RejectedArguments"),
+    ],
+)
+def test_what_a_pipeline_cannot_do_is_refused(spec: RunSpec, reason: str) -> None:
+    """Two devices on a CPU, or an argument that InfPop sets, is refused with its reason."""
+    with pytest.raises(EngineRefusedError) as refused:
+        build_pipeline_args(spec)
+    assert refused.value.reason == reason
+
+
+def test_cores_are_shared_among_ranks() -> None:
+    """Ranks on a CPU do not fight for its cores."""
+    environment = build_environment(make_run_spec(gpu_count=2), current={}, devices=(), cores=8)
+    assert environment["OMP_NUM_THREADS"] == "4"
+    assert environment["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+    one = build_environment(make_run_spec(gpu_count=4), current={}, devices=(), cores=2)
+    assert one["OMP_NUM_THREADS"] == "1"
+
+
+def test_what_the_user_has_set_stays_except_the_devices() -> None:
+    """A variable of the user is not touched; the devices are always the run's own."""
+    environment = build_environment(
+        CUDA,
+        current={"TOKENIZERS_PARALLELISM": "true", "CUDA_VISIBLE_DEVICES": "0,1,2,3,4"},
+        devices=("1", "3"),
+        cores=8,
+    )
+    assert "TOKENIZERS_PARALLELISM" not in environment
+    assert "OMP_NUM_THREADS" not in environment
+    assert environment["CUDA_VISIBLE_DEVICES"] == "1,3"

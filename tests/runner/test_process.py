@@ -1,0 +1,104 @@
+"""The runner's plumbing, each part in a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infpop_runner.process import ResultFile
+
+pytestmark = pytest.mark.process
+
+
+def run_python(code: str, **streams: int) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a fresh process."""
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60, **streams
+    )
+
+
+def test_rubbish_on_stdout_cannot_be_taken_for_a_result() -> None:
+    """What the process and its children print goes to stderr and is remembered; stdout is for the result alone."""
+    done = run_python(
+        "import os, subprocess\n"
+        "from infpop_runner.process import OutputTail\n"
+        "with OutputTail() as tail:\n"
+        "    print('before', flush=True)\n"
+        "    mark = tail.mark()\n"
+        "    subprocess.run(['sh', '-c', 'echo {rubbish; echo cause >&2'])\n"
+        "    text = tail.text_since(mark)\n"
+        "    os.write(tail.stdout, b'result')\n"
+        "assert text == '{rubbish\\ncause\\n', repr(text)\n"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "result"
+    assert done.stderr == "before\n{rubbish\ncause\n"
+
+
+def test_only_the_end_of_a_long_log_is_kept() -> None:
+    """However much is written, the last 64 KiB are remembered and all of it is passed on."""
+    done = run_python(
+        "import os\n"
+        "from infpop_runner.process import OutputTail\n"
+        "with OutputTail() as tail:\n"
+        "    mark = tail.mark()\n"
+        "    for number in range(50_000):\n"
+        "        os.write(1, b'%07d\\n' % number)\n"
+        "    text = tail.text_since(mark)\n"
+        "assert len(text) == 65536 and text.endswith('0049999\\n'), len(text)\n"
+    )
+    assert done.returncode == 0, done.stderr[-500:]
+    assert len(done.stderr) == 400_000
+
+
+def test_all_descendants_are_ended() -> None:
+    """Children, grandchildren, those that ignore SIGTERM and those whose parent has died are all gone."""
+    done = run_python(
+        "import subprocess, sys, psutil\n"
+        "from infpop_runner.process import adopt_orphans, end_children\n"
+        "adopt_orphans()\n"
+        "tree = subprocess.Popen(['sh', '-c', 'sleep 1000 & sleep 1000'])\n"
+        "deaf = subprocess.Popen(['sh', '-c', 'trap \"\" TERM; echo ready; sleep 1000'], stdout=subprocess.PIPE)\n"
+        "deaf.stdout.readline()\n"
+        "lost = subprocess.Popen(['sh', '-c', 'sleep 1000 & echo ready; wait'], stdout=subprocess.PIPE)\n"
+        "lost.stdout.readline()\n"
+        "lost.kill(); lost.wait()\n"
+        "assert end_children(grace_seconds=0.3) >= 4\n"
+        "left = [p for p in psutil.Process().children(recursive=True) if p.status() != 'zombie']\n"
+        "assert not left, left\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_shared_memory_of_killed_children_is_cleaned_up() -> None:
+    """What an engine's processes leave in shared memory is gone when the children have been ended."""
+    done = run_python(
+        "from multiprocessing.shared_memory import SharedMemory\n"
+        "from pathlib import Path\n"
+        "from infpop_runner.process import end_children\n"
+        "memory = SharedMemory(create=True, size=1024)\n"
+        "path = Path('/dev/shm') / memory.name\n"
+        "assert path.exists()\n"
+        "end_children(grace_seconds=0.3)\n"
+        "assert not path.exists()\n"
+        "memory.close()\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_result_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    """Each write replaces the content and leaves no other file behind."""
+    path = tmp_path / "result.json"
+    for text in ("first", "second"):
+        ResultFile(path).write(text)
+        assert path.read_text() == text
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_result_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    """A write that fails raises, and leaves no half-written file."""
+    (tmp_path / "result.json").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        ResultFile(tmp_path / "result.json").write("text")
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
