@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import yaml
 
-from infpop_operator.adapters.directory_store import DirectoryStore
+from infpop_operator.adapters.journal import Journal, fold
 from infpop_operator.adapters.leftovers import MARK
 from infpop_operator.core.model import Finished, History
 from infpop_runner.contract import Measured
@@ -97,9 +97,9 @@ def await_state(process: subprocess.Popen[Any], reached: Callable[[], bool]) -> 
 
 
 def history_of(directory: Path) -> History:
-    """Return what a study's directory remembers, whether or not somebody holds it."""
-    store = DirectoryStore(directory, namespace="", study="study")
-    return store.load(START)
+    """Return what a study's directory remembers just now, whether or not somebody writes it; empty if nothing yet."""
+    known = Journal(directory / "journal.jsonl").read()
+    return fold(*known) if known is not None else History(started_at=START)
 
 
 def measurements(history: History) -> list[tuple[int, int, float]]:

@@ -58,6 +58,7 @@ class DirectoryStore:
         Raises:
             StoreError: the journal is damaged, or was written by a newer version.
         """
+        self._journal.cut_torn_line()
         known = self._journal.read()
         if known is None:
             known = (self._journal.begin(namespace=self._namespace, study=self._study, started_at=now), ())

@@ -82,31 +82,34 @@ class Journal:
             case EndedRun():
                 self._append(EndedLine(ended=entry))
 
-    def read(self) -> tuple[Header, tuple[Entry, ...]] | None:
-        """Return the header and all steps, None for a journal that was never begun.
+    def cut_torn_line(self) -> None:
+        """Cut a torn last line off the file, so that the next line starts where it should."""
+        whole, torn = self._content()
+        if torn:
+            os.truncate(self.path, len(whole))
 
-        A torn last line is cut off the file, so that the next line starts where it should.
+    def read(self) -> tuple[Header, tuple[Entry, ...]] | None:
+        """Return the header and all whole steps, None for a journal that was never begun. Changes nothing.
 
         Raises:
             StoreError: the file cannot be read, a line is damaged, or it was written by a newer version.
         """
-        whole = self._whole_lines()
-        if not whole:
+        lines = self._content()[0].splitlines()
+        if not lines:
             return None
-        header = self._header(whole[0])
-        return (header, tuple(self._entry(number, line) for number, line in enumerate(whole[1:], start=2)))
+        header = self._header(lines[0])
+        return (header, tuple(self._entry(number, line) for number, line in enumerate(lines[1:], start=2)))
 
-    def _whole_lines(self) -> list[bytes]:
+    def _content(self) -> tuple[bytes, bytes]:
+        """Return the whole lines and what follows them."""
         try:
             content = self.path.read_bytes()
         except FileNotFoundError:
-            return []
+            return (b"", b"")
         except OSError as error:
             raise StoreError(f"{self.path}: cannot be read ({error.strerror}). Check its permissions.") from error
         end = content.rfind(b"\n") + 1
-        if end < len(content):
-            os.truncate(self.path, end)
-        return content[:end].splitlines()
+        return (content[:end], content[end:])
 
     def _header(self, line: bytes) -> Header:
         header = self._parse(1, line)

@@ -1,0 +1,71 @@
+"""Ctrl-C ends the runs, says how to go on, and the same command does."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from infpop_operator.adapters.run_state import RunStates
+from infpop_operator.core.history import failures
+from infpop_operator.core.model import Phase
+from local.kit import (
+    DEADLINE_S,
+    await_state,
+    history_of,
+    marked_processes,
+    measurements,
+    run_infpop,
+    slow_engine,
+    start_infpop,
+    write_study,
+)
+
+pytestmark = pytest.mark.process
+
+
+def is_in(phase: Phase, output: Path, states: RunStates) -> Callable[[], bool]:
+    """Return what says whether a run of the study is in `phase`."""
+
+    def look() -> bool:
+        ports = output.glob("runs/*/port")
+        answers = [states.ask(port) for port in ports]
+        return any(answer is not None and answer.phase is phase for answer in answers)
+
+    return look
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_study_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+    """Exit code 130, the command to go on with, no process, nothing active, no failure; going on completes it."""
+    study = write_study(tmp_path, engine=slow_engine(load="1h"))
+    states = RunStates()
+    process = start_infpop("tune", study, "--output", "my results", cwd=tmp_path)
+    await_state(process, is_in(Phase.LOADING, tmp_path / "my results", states))
+    process.send_signal(number)
+    out, err = process.communicate(timeout=DEADLINE_S)
+    states.close()
+    assert process.returncode == 130
+    assert f"Go on with: infpop tune {study} --output 'my results'" in err
+    assert "Stopped before the end" in out
+    history = history_of(tmp_path / "my results")
+    assert (history.active, failures(history)) == ((), ())
+    assert marked_processes([entry.run.name for entry in history.ended]) == []
+
+
+def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    """What was measured before Ctrl-C is not measured again."""
+    study = write_study(tmp_path, engine=slow_engine(repeat="200ms"))
+    states = RunStates()
+    process = start_infpop("tune", study, "--output", "out", cwd=tmp_path)
+    measuring = is_in(Phase.MEASURING, tmp_path / "out", states)
+    await_state(process, lambda: len(history_of(tmp_path / "out").ended) >= 1 and measuring())
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=DEADLINE_S)
+    states.close()
+    before = measurements(history_of(tmp_path / "out"))
+    again = run_infpop("tune", study, "--output", "out", cwd=tmp_path)
+    after = measurements(history_of(tmp_path / "out"))
+    assert again.returncode == 0
+    assert 1 <= len(before) < len(after) == 4
+    assert set(before) < set(after)

@@ -1,0 +1,143 @@
+"""Kill -9 of infpop, or of the runner, at any moment: resumed, the study ends as if nothing had happened.
+
+The moments are states that are seen (in the journal, in the runner's metrics) or the exact place between two side
+effects; nowhere is a time waited for.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from infpop_operator.adapters.run_state import RunStates
+from infpop_operator.core.history import failures
+from infpop_operator.core.model import Phase
+from local.kit import (
+    DEADLINE_S,
+    await_state,
+    history_of,
+    home_environment,
+    marked_processes,
+    measurements,
+    run_infpop,
+    slow_engine,
+    start_infpop,
+    write_study,
+)
+
+pytestmark = pytest.mark.process
+TRAPPED = Path(__file__).with_name("trapped_infpop.py")
+EFFECTS = {
+    "before the first start is recorded": 1,
+    "between the record of a start and the start": 2,
+    "after a result is written, before it is recorded": 3,
+    "between two runs": 4,
+    "before the second start": 5,
+    "after the last result is written, before it is recorded": 12,
+}
+PHASES = {
+    Phase.LOADING: slow_engine(load="1s"),
+    Phase.MEASURING: slow_engine(repeat="300ms"),
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """Tune the study once without any trouble and return what came out."""
+    directory = tmp_path_factory.mktemp("undisturbed")
+    done = run_infpop("tune", write_study(directory), "--output", "out", "--json", cwd=directory)
+    assert done.returncode == 0, done.stderr
+    return result_of(directory / "out", json.loads(done.stdout))
+
+
+def result_of(output: Path, status: dict[str, object]) -> dict[str, object]:
+    """Return what must not depend on what happened on the way: the best, and each measurement, once."""
+    best = {key: value for key, value in status["best"].items() if key != "run"}
+    return {"best": best, "measurements": measurements(history_of(output))}
+
+
+def resumed(directory: Path, study: Path) -> dict[str, object]:
+    """Tune the study again to its end, and return what came out; nothing may be left running."""
+    done = run_infpop("tune", study, "--output", "out", "--json", cwd=directory)
+    assert done.returncode == 0, done.stderr
+    assert marked_processes(run_names(directory / "out")) == []
+    return result_of(directory / "out", json.loads(done.stdout))
+
+
+def run_names(output: Path) -> list[str]:
+    """Return the names of all runs that have a directory."""
+    runs = output / "runs"
+    return [entry.name for entry in runs.iterdir()] if runs.is_dir() else []
+
+
+@pytest.fixture
+def seen_phases() -> Iterator[Callable[[Path], set[Phase]]]:
+    """Yield what tells the phases in which the runs of a study are just now."""
+    states = RunStates()
+
+    def look(output: Path) -> set[Phase]:
+        answers = [states.ask(output / "runs" / name / "port") for name in run_names(output)]
+        return {answer.phase for answer in answers if answer is not None}
+
+    yield look
+    states.close()
+
+
+@pytest.mark.parametrize("dies_at", EFFECTS.values(), ids=EFFECTS.keys())
+def test_infpop_killed_between_two_side_effects(tmp_path: Path, undisturbed: dict[str, object], dies_at: int) -> None:
+    """The same best, each configuration measured once, nothing left, wherever the kill strikes."""
+    study = write_study(tmp_path)
+    argv = [sys.executable, str(TRAPPED), str(study), str(tmp_path / "out"), str(dies_at)]
+    environment = {**home_environment(tmp_path), "PYTHONPATH": str(TRAPPED.parents[1])}
+    killed = subprocess.run(argv, env=environment, check=False, timeout=DEADLINE_S)
+    assert killed.returncode == -9
+    assert resumed(tmp_path, study) == undisturbed
+    assert failures(history_of(tmp_path / "out")) == ()
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_infpop_killed_while_a_run_is_in_a_phase(
+    tmp_path: Path, undisturbed: dict[str, object], seen_phases: Callable[[Path], set[Phase]], phase: Phase
+) -> None:
+    """The runner ends with its parent, the run is tried again, and it costs no failure."""
+    study = write_study(tmp_path, engine=PHASES[phase], budget={"maxFailedTrials": 0})
+    process = start_infpop("tune", study, "--output", "out", cwd=tmp_path)
+    await_state(process, lambda: phase in seen_phases(tmp_path / "out"))
+    process.kill()
+    process.communicate(timeout=DEADLINE_S)
+    again = resumed(tmp_path, study)
+    assert again["measurements"] == undisturbed["measurements"]
+    assert again["best"] == undisturbed["best"]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_the_runner_killed_in_a_phase(
+    tmp_path: Path, undisturbed: dict[str, object], seen_phases: Callable[[Path], set[Phase]], phase: Phase
+) -> None:
+    """The study goes on by itself: the run is tried again, costs one failure, and the result is the same."""
+    study = write_study(tmp_path, engine=PHASES[phase])
+    process = start_infpop("tune", study, "--output", "out", "--json", cwd=tmp_path)
+    await_state(process, lambda: phase in seen_phases(tmp_path / "out"))
+    for runner in marked_processes(run_names(tmp_path / "out")):
+        runner.kill()
+    out, _ = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0
+    assert result_of(tmp_path / "out", json.loads(out)) == undisturbed
+    assert len(failures(history_of(tmp_path / "out"))) == 1
+    assert marked_processes(run_names(tmp_path / "out")) == []
+
+
+def test_a_runner_does_not_outlive_infpop(tmp_path: Path, seen_phases: Callable[[Path], set[Phase]]) -> None:
+    """Nobody has to start infpop again to get the devices back."""
+    study = write_study(tmp_path, engine=slow_engine(load="1h"))
+    process = start_infpop("tune", study, "--output", "out", cwd=tmp_path)
+    await_state(process, lambda: Phase.LOADING in seen_phases(tmp_path / "out"))
+    runners = marked_processes(run_names(tmp_path / "out"))
+    process.kill()
+    process.communicate(timeout=DEADLINE_S)
+    _, alive = psutil.wait_procs(runners, timeout=DEADLINE_S)
+    assert alive == []
