@@ -13,6 +13,14 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
-DOCUMENTATION = """Exit codes: 0 done, for tune: the best configuration was found; 1 InfPop itself failed; 2 bad input,
-nothing was started; 3 the study ended without a configuration to recommend; 130 interrupted, the same command goes on.
-"""
+# A paragraph for each: the help joins single lines.
+DOCUMENTATION = "\n\n".join(
+    (
+        "Exit codes:",
+        "  0  done; for tune: the best configuration was found",
+        "  1  InfPop itself failed",
+        "  2  bad input, nothing was started",
+        "  3  the study ended without a configuration to recommend",
+        "130  interrupted; the same command goes on",
+    )
+)

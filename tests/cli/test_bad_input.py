@@ -1,0 +1,218 @@
+"""Whatever a user gets wrong: one message with field, value and remedy, exit code 2, and nothing started."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from infpop_operator.cli.main import app
+from local.kit import study_document, write_study
+
+VLLM: dict[str, Any] = {"name": "vllm"}
+
+
+def invoke(*arguments: object) -> Result:
+    """Run the command line in this process."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run each test in an empty directory that is also its home, without a network to ask."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    return tmp_path
+
+
+def refused(*arguments: object) -> str:
+    """Return the message of a command that must refuse, having started and left nothing."""
+    before = sorted(Path.cwd().rglob("*"))
+    result = invoke(*arguments)
+    assert result.exit_code == 2, (result.exit_code, result.output, result.exception)
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    assert sorted(Path.cwd().rglob("*")) == before
+    return result.stderr
+
+
+def changed(path: str, value: object) -> dict[str, Any]:
+    """Return the valid document with the value at a dotted path replaced."""
+    document = study_document()
+    *parents, last = path.split(".")
+    node: Any = document
+    for key in parents:
+        node = node.setdefault(key, {})
+    node[last] = value
+    return document
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "parts"),
+    [
+        ("spec.serchSpace", {}, ("spec.serchSpace", "unknown field", "searchSpace")),
+        ("spec.searchSpace.batchSize", [0], ("spec.searchSpace.batchSize[0]", "0", "Use 1 or more")),
+        ("spec.searchSpace.batchSize", [], ("spec.searchSpace.batchSize", "[]", "Add an entry")),
+        ("spec.searchSpace.batchSize", [8, 8], ("spec.searchSpace.batchSize", "8", "List each value once")),
+        ("spec.searchSpace.gpuCount", ["two"], ("spec.searchSpace.gpuCount[0]", '"two"', "whole number")),
+        ("spec.engine", {"name": "vlm"}, ("spec.engine.name", '"vlm"', "Did you mean 'vllm'")),
+        ("spec.objective", {"metric": "speed"}, ("spec.objective.metric", '"speed"', "'throughput'")),
+        ("spec.algorithm", {"name": "bayes"}, ("spec.algorithm.name", '"bayes"', "'tpe'")),
+        ("kind", "Deployment", ("kind", '"Deployment"', "ThroughputStudy")),
+        (
+            "spec.workload.source",
+            {"file": {"path": "none.jsonl"}},
+            ("spec.workload.source.file.path", "none.jsonl", "does not exist", "relative to the study file"),
+        ),
+        (
+            "spec.engine.simulation",
+            {"recorded": {"path": "none.csv", "gpuModel": "A", "engine": "vllm", "model": "m"}},
+            ("spec.engine.simulation.recorded.path", "none.csv", "does not exist"),
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", ["tune", "validate"])
+def test_a_wrong_study_is_refused(
+    in_an_empty_home: Path, command: str, path: str, value: object, parts: tuple[str, ...]
+) -> None:
+    """Each mistake in a study names its field, its value and what to do."""
+    study = in_an_empty_home / "study.yaml"
+    study.write_text(yaml.safe_dump(changed(path, value)))
+    message = refused(command, study)
+    assert all(part in message for part in parts), message
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("a: [1", "is not valid YAML"),
+        ("just text", "not a ThroughputStudy"),
+        ("", "holds 0 YAML documents"),
+        ("apiVersion: v1\nkind: Pod\n", "kind"),
+    ],
+)
+def test_a_file_that_is_no_study_is_refused(in_an_empty_home: Path, text: str, part: str) -> None:
+    """YAML of something else, and what is no YAML at all."""
+    (in_an_empty_home / "x.yaml").write_text(text)
+    assert part in refused("tune", "x.yaml")
+
+
+@pytest.mark.parametrize("place", ["missing.yaml", "."])
+def test_a_study_that_cannot_be_read_is_refused(place: str) -> None:
+    """A missing file and a directory."""
+    message = refused("tune", place)
+    assert "Name a file that holds a ThroughputStudy" in message
+
+
+def test_more_devices_than_the_machine_has_are_refused_before_anything_starts(in_an_empty_home: Path) -> None:
+    """A search space too large for this machine names each count that is, how many there are, and what to use."""
+    (in_an_empty_home / "model").mkdir()
+    config = {"architectures": ["LlamaForCausalLM"], "num_attention_heads": 4}
+    (in_an_empty_home / "model" / "config.json").write_text(json.dumps(config))
+    space = {"gpuCount": [1, 1000], "batchSize": [1]}
+    study = write_study(
+        in_an_empty_home,
+        engine=VLLM,
+        model={"name": "./model"},
+        searchSpace=space,
+        budget={"maxConcurrentGPUs": 1000},
+    )
+    message = refused("tune", study)
+    assert "spec.searchSpace.gpuCount[1]: 1000: this machine has" in message
+    assert "Use at most" in message
+
+
+@pytest.mark.parametrize(
+    ("config", "parts"),
+    [
+        (None, ("has no config.json", "infpop tiny-model DIR")),
+        ({"architectures": ["BertModel"]}, ("is a BertModel", "ForCausalLM")),
+        ({"architectures": ["T5ForConditionalGeneration"]}, ("T5ForConditionalGeneration", "ForCausalLM")),
+        ({}, ("names no architecture", "ForCausalLM")),
+        ([], ("is not a JSON object", "download it again")),
+    ],
+)
+def test_a_model_that_is_not_a_causal_language_model_is_refused(
+    in_an_empty_home: Path, config: object, parts: tuple[str, ...]
+) -> None:
+    """A directory beside the study is looked at before an engine is loaded."""
+    (in_an_empty_home / "model").mkdir()
+    if config is not None:
+        (in_an_empty_home / "model" / "config.json").write_text(json.dumps(config))
+    message = refused("tune", write_study(in_an_empty_home, engine=VLLM, model={"name": "model"}))
+    assert "spec.model.name: " + str(in_an_empty_home / "model") in message
+    assert all(part in message for part in parts), message
+
+
+@pytest.mark.parametrize("name", ["./none", "/none", "~/none"])
+def test_a_model_directory_that_is_not_there_is_refused(in_an_empty_home: Path, name: str) -> None:
+    """What looks like a path is not asked of the hub."""
+    message = refused("tune", write_study(in_an_empty_home, engine=VLLM, model={"name": name}))
+    assert f"spec.model.name: {name}: this directory does not exist" in message
+
+
+def test_a_study_for_other_hardware_is_refused(in_an_empty_home: Path) -> None:
+    """A pool that does not describe this machine names what the machine has, and how to say so."""
+    pools = [{"name": "tpus", "gpuProduct": "NoSuchProduct"}]
+    message = refused("tune", write_study(in_an_empty_home, engine=VLLM, nodePools=pools))
+    assert "spec.nodePools: tpus (NoSuchProduct): none of them describes this machine" in message
+    assert "gpuResource: cpu" in message
+
+
+def test_all_problems_are_told_at_once(in_an_empty_home: Path) -> None:
+    """Three mistakes take one attempt to find."""
+    study = write_study(
+        in_an_empty_home,
+        engine=VLLM,
+        model={"name": "./none"},
+        nodePools=[{"name": "one", "gpuResource": "cpu"}, {"name": "two", "gpuResource": "cpu"}],
+        workload={"source": {"file": {"path": "none.jsonl"}}},
+    )
+    message = refused("tune", study)
+    assert all(field in message for field in ("spec.nodePools: one, two", "spec.model.name", "source.file.path"))
+
+
+def _other_study(directory: Path) -> str:
+    directory.mkdir()
+    header = {"kind": "journal", "version": 1, "namespace": "", "study": "other", "started_at": "2026-01-01T00:00:00Z"}
+    (directory / "journal.jsonl").write_text(json.dumps(header) + "\n")
+    (directory / "lock").write_text("")
+    return "belongs to the study other, not to study"
+
+
+def _something_else(directory: Path) -> str:
+    directory.mkdir()
+    (directory / "thesis.tex").write_text("draft")
+    return "is not empty and holds no InfPop study"
+
+
+def _a_file(directory: Path) -> str:
+    directory.write_text("")
+    return "is not a directory"
+
+
+@pytest.mark.parametrize("occupy", [_other_study, _something_else, _a_file])
+def test_an_output_directory_that_is_not_ours_is_refused(in_an_empty_home: Path, occupy: Callable[[Path], str]) -> None:
+    """Nothing is written over, and the message says how to use another directory."""
+    expected = occupy(in_an_empty_home / "out")
+    message = refused("tune", write_study(in_an_empty_home), "--output", "out")
+    assert expected in message
+    assert "--output" in message
+
+
+def test_a_directory_that_is_not_empty_gets_no_model(in_an_empty_home: Path) -> None:
+    """`tiny-model` writes over nothing."""
+    (in_an_empty_home / "notes").mkdir()
+    (in_an_empty_home / "notes" / "a.txt").write_text("mine")
+    assert "is not empty and holds no model" in refused("tiny-model", "notes")
+
+
+@pytest.mark.parametrize("arguments", [["tune"], ["tune", "a", "b"], ["tune", "--outptu", "x", "a"], ["tuen"]])
+def test_a_wrong_command_line_is_refused(arguments: list[str]) -> None:
+    """The command line itself is input too."""
+    assert "Usage" in refused(*arguments)

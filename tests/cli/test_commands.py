@@ -1,0 +1,118 @@
+"""What each command prints, where, and with which exit code."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infpop_operator import __version__
+from local.kit import DEADLINE_S, home_environment, run_infpop, slow_engine, write_study
+
+pytestmark = pytest.mark.process
+
+
+def test_tune_prints_progress_and_the_report(tmp_path: Path) -> None:
+    """Not on a terminal: a line for each change of state, then the landscape and the best configuration."""
+    done = run_infpop("tune", write_study(tmp_path), cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^ +\d:\d\d  trial 0: 2 GPUs, batch size \d: started$", done.stdout, re.MULTILINE)
+    assert "SIMULATED: these numbers are replayed" in done.stdout
+    assert re.search(r"^ +8 +750 +★ 1,000$", done.stdout, re.MULTILINE)
+    assert "Configuration  2 GPUs, batch size 8" in done.stdout
+    assert "infpop-results/study" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_tune_with_json_prints_the_status_alone(tmp_path: Path) -> None:
+    """Standard output is one JSON document, the one that `status.json` holds; progress is on standard error."""
+    done = run_infpop("tune", write_study(tmp_path), "--output", "out", "--json", cwd=tmp_path)
+    status = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert status == json.loads((tmp_path / "out" / "status.json").read_text())
+    assert status["simulated"] is True
+    assert (status["best"]["gpuCount"], status["best"]["batchSize"], status["best"]["throughput"]) == (2, 8, "1000")
+    assert "trial 0" in done.stderr
+
+
+def test_a_study_without_a_recommendation_exits_with_3(tmp_path: Path) -> None:
+    """Every configuration runs out of memory: the study ended, and there is nothing to recommend."""
+    engine = {"name": "simulated", "simulation": {"formula": {"largestBatchPerGPU": 1}}}
+    done = run_infpop("tune", write_study(tmp_path, engine=engine), cwd=tmp_path)
+    assert done.returncode == 3
+    assert "No recommendation" in done.stdout
+    assert "GpuOutOfMemory" in done.stdout
+
+
+def test_a_terminal_gets_a_live_view_that_leaves_only_the_report(tmp_path: Path) -> None:
+    """On a terminal the picture is redrawn in place; the report stays."""
+    study = write_study(tmp_path, engine=slow_engine(repeat="100ms"))
+    ours, theirs = pty.openpty()
+    environment = {**home_environment(tmp_path), "TERM": "xterm-256color", "LINES": "40"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "infpop_operator.cli.main", "tune", str(study)],
+        cwd=tmp_path,
+        env=environment,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = _read_all(ours)
+    assert process.wait(timeout=DEADLINE_S) == 0
+    assert all(part in shown for part in ("of up to 4 trials", "best so far", "measuring", "Best configuration found"))
+    assert "trial 0:" not in shown
+
+
+def _read_all(descriptor: int) -> str:
+    """Read a terminal until the last process has left it."""
+    parts = []
+    try:
+        while part := os.read(descriptor, 65536):
+            parts.append(part)
+    except OSError:  # how Linux says that the other end of a terminal is closed
+        pass
+    os.close(descriptor)
+    return b"".join(parts).decode()
+
+
+def test_a_terminal_without_the_characters_gets_others(tmp_path: Path) -> None:
+    """An ASCII-only environment is no reason to fail."""
+    environment = {**home_environment(tmp_path), "PYTHONIOENCODING": "ascii"}
+    argv = [sys.executable, "-m", "infpop_operator.cli.main", "tune", str(write_study(tmp_path))]
+    done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, timeout=DEADLINE_S, check=False)
+    assert done.returncode == 0
+    assert b"? 1,000" in done.stdout
+
+
+def test_validate_starts_nothing(tmp_path: Path) -> None:
+    """A valid study is summed up; no directory appears."""
+    done = run_infpop("validate", write_study(tmp_path), cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "valid. Up to 4 trials of 4 configurations on here (simulated)" in done.stdout
+    assert not (tmp_path / "infpop-results").exists()
+
+
+def test_version_and_help_say_what_they_should(tmp_path: Path) -> None:
+    """The version is the package's, and the exit codes are documented."""
+    assert run_infpop("--version", cwd=tmp_path).stdout == f"infpop {__version__}\n"
+    for arguments in (["--help"], ["tune", "--help"]):
+        shown = " ".join(run_infpop(*arguments, cwd=tmp_path).stdout.split())
+        assert "3 the study ended without a configuration to recommend" in shown
+
+
+@pytest.mark.engine
+def test_tiny_model_writes_a_model_once(tmp_path: Path) -> None:
+    """The directory appears with a model in it; a second time finds it and changes nothing."""
+    done = run_infpop("tiny-model", "model", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "model\n", "")
+    config = tmp_path / "model" / "config.json"
+    assert json.loads(config.read_text())["architectures"] == ["LlamaForCausalLM"]
+    written = config.stat().st_mtime_ns
+    assert run_infpop("tiny-model", "model", cwd=tmp_path).returncode == 0
+    assert config.stat().st_mtime_ns == written
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]

@@ -1,0 +1,40 @@
+"""Help is fast because it loads next to nothing, and the pure core loads no framework."""
+
+import subprocess
+import sys
+
+import pytest
+
+SLOW = {
+    "httpx",
+    "hyperopt",
+    "matplotlib",
+    "numpy",
+    "prometheus_client",
+    "psutil",
+    "scipy",
+    "torch",
+    "vllm",
+    "yaml",
+}
+
+
+def loaded_by(program: str) -> set[str]:
+    """Return the top-level modules that a fresh interpreter has loaded after `program`."""
+    report = "; import sys; sys.stderr.write(' '.join({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run(
+        [sys.executable, "-c", program + report], capture_output=True, text=True, timeout=60, check=True
+    )
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["tune", "--help"], ["--version"]])
+def test_help_loads_no_slow_module(arguments: list[str]) -> None:
+    """`infpop --help` answers before any library of the work itself is imported."""
+    program = f"from infpop_operator.cli.main import app; app({arguments!r}, standalone_mode=False)"
+    assert loaded_by(program) & SLOW == set()
+
+
+def test_starting_a_study_loads_no_engine() -> None:
+    """The deciding side measures nothing itself: it needs no engine in its process."""
+    assert loaded_by("import infpop_operator.cli.tune") & {"torch", "vllm", "transformers", "hyperopt"} == set()
