@@ -14,13 +14,15 @@ class ExitCode(IntEnum):
 
 
 # A paragraph for each: the help joins single lines.
-DOCUMENTATION = "\n\n".join(
-    (
-        "Exit codes:",
-        "  0  done; for tune: the best configuration was found",
-        "  1  InfPop itself failed",
-        "  2  bad input, nothing was started",
-        "  3  the study ended without a configuration to recommend",
-        "130  interrupted; the same command goes on",
-    )
-)
+DOCUMENTATION = """Exit codes:
+
+  0  done; for tune: the best configuration was found
+
+  1  InfPop itself failed
+
+  2  bad input, nothing was started
+
+  3  the study ended without a configuration to recommend
+
+130  interrupted; the same command goes on
+"""

@@ -62,7 +62,7 @@ def tune(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Directory that holds the study's state; give it again to go on. [default: infpop-results/NAME]",
+            help="Directory that holds the study's state; give it again to go on. (default: infpop-results/NAME)",
             show_default=False,
         ),
     ] = None,

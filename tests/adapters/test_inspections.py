@@ -1,0 +1,259 @@
+"""What is looked at before a study starts: workload files, model configurations, landscapes, devices."""
+
+import gzip
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+
+from infpop_operator.adapters.landscape_file import check_landscape
+from infpop_operator.adapters.machine import (
+    Gpu,
+    Machine,
+    this_machine,
+    to_cpu_pool,
+    to_gpu_pool,
+    visible_gpus,
+)
+from infpop_operator.adapters.model_config import directory_facts, hub_facts
+from infpop_operator.adapters.run_state import RunStates
+from infpop_operator.adapters.workload_file import workload_fingerprint
+from infpop_operator.core.errors import StudyError
+from infpop_operator.core.model import Phase, Running
+from infpop_runner.contract import BuiltinSource, FileSource, ModelFacts, RecordedLandscape, SyntheticSource
+
+LINES = b'{"prompt": "a", "id": 1}\n\n{"prompt": "b", "id": 2}\n'
+CSV = "gpu_model,engine,model,gpu_count,batch_size,outcome,throughput_tokens_per_second\nA100,vllm,m,1,1,ok,5\n"
+
+
+def prompts(directory: Path, content: bytes, name: str = "prompts.jsonl", field: str = "prompt") -> FileSource:
+    """Write a workload file and return it as a source."""
+    (directory / name).write_bytes(content)
+    return FileSource(path=str(directory / name), field=field)
+
+
+def test_a_workload_file_is_identified_by_its_content(tmp_path: Path) -> None:
+    """Moving a file changes nothing; another text, or another field of it, is another workload."""
+    first = workload_fingerprint(prompts(tmp_path, LINES), samples=2)
+    assert workload_fingerprint(prompts(tmp_path, LINES, "moved.jsonl"), samples=2) == first
+    both = b'{"prompt": "a", "other": "b"}\n'
+    fingerprints = {
+        first,
+        workload_fingerprint(prompts(tmp_path, LINES + b'{"prompt": "c"}\n'), samples=2),
+        workload_fingerprint(prompts(tmp_path, both), samples=1),
+        workload_fingerprint(prompts(tmp_path, both, field="other"), samples=1),
+    }
+    assert len(fingerprints) == 4
+
+
+def test_a_compressed_workload_file_is_read(tmp_path: Path) -> None:
+    """JSONL.gz is recognised by its content, not by its name."""
+    workload_fingerprint(prompts(tmp_path, gzip.compress(LINES), "prompts"), samples=2)
+
+
+def test_other_sources_are_identified_by_what_they_are() -> None:
+    """Each source has a fingerprint of its own, the same every time."""
+    sources = [BuiltinSource(), SyntheticSource(prompt_tokens=8), SyntheticSource(prompt_tokens=9)]
+    once, again = ([workload_fingerprint(source, samples=8) for source in sources] for _ in range(2))
+    assert once == again
+    assert len(set(once)) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "field", "samples", "parts"),
+    [
+        (LINES, "text", 1, ("source.file.field: text", "line 1", "prompt, id")),
+        (LINES, "id", 1, ("source.file.field: id", "line 1", "no text")),
+        (b'{"prompt": ""}\n', "prompt", 1, ("source.file.field: prompt", "no text")),
+        (LINES + b"oops\n", "prompt", 3, ("source.file.path", "line 4 is not JSON")),
+        (b"[1]\n", "prompt", 1, ("source.file.path", "line 1 is not a JSON object")),
+        (LINES, "prompt", 3, ("spec.workload.samples: 3", "only 2 prompts", "Use 2 or less")),
+        (b"", "prompt", 1, ("spec.workload.samples: 1", "only 0 prompts", "Name a file with prompts")),
+        (b"\x1f\x8bnonsense", "prompt", 1, ("source.file.path", "neither UTF-8 text nor gzip")),
+        (b"\xff\xfe{}", "prompt", 1, ("source.file.path", "neither UTF-8 text nor gzip")),
+    ],
+)
+def test_a_wrong_workload_file_names_line_and_remedy(
+    tmp_path: Path, content: bytes, field: str, samples: int, parts: tuple[str, ...]
+) -> None:
+    """Every prompt that will be used is looked at, before an engine is loaded."""
+    source = prompts(tmp_path, content, field=field)
+    with pytest.raises(StudyError) as caught:
+        workload_fingerprint(source, samples=samples)
+    assert all(part in str(caught.value) for part in parts), str(caught.value)
+
+
+def test_lines_behind_the_samples_are_not_looked_at(tmp_path: Path) -> None:
+    """Only the prompts that are used have to be right."""
+    workload_fingerprint(prompts(tmp_path, LINES + b"oops\n"), samples=2)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"num_attention_heads": 32, "num_key_value_heads": 8}, ModelFacts(attention_heads=32, key_value_heads=8)),
+        ({"n_head": 12, "architectures": ["GPT2LMHeadModel"]}, ModelFacts(attention_heads=12)),
+        ({"text_config": {"num_attention_heads": 4}}, ModelFacts(attention_heads=4)),
+        ({"num_attention_heads": "many"}, ModelFacts()),
+    ],
+)
+def test_the_heads_of_a_model_are_found_under_their_various_names(
+    tmp_path: Path, config: dict[str, object], expected: ModelFacts
+) -> None:
+    """What rules out tensor-parallel sizes without a run; what is not known stays unknown."""
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"], **config}))
+    assert directory_facts(tmp_path) == expected
+
+
+def test_a_hub_that_cannot_be_asked_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offline, a hub id is taken as it is; the first run finds out."""
+    pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert hub_facts("no-such-organisation-0/no-such-model-0", None) is None
+
+
+def test_what_can_be_no_hub_id_is_refused() -> None:
+    """A name with spaces or three parts is neither a directory nor a hub id."""
+    pytest.importorskip("huggingface_hub")
+    with pytest.raises(StudyError, match=r"spec\.model\.name: a/b/c: is neither a directory nor a hub id"):
+        hub_facts("a/b/c", None)
+
+
+@pytest.mark.parametrize(
+    ("csv", "changes", "parts"),
+    [
+        (CSV, {"gpu_model": "H100"}, ("recorded.gpuModel: H100", "A100")),
+        (CSV, {"engine": "hf"}, ("recorded.engine: hf", "vllm")),
+        (CSV, {"model": "x"}, ("recorded.model: x", "Choose one that it has: m")),
+        ("a,b\n1,2\n", {}, ("recorded.path", "lacks the columns", "gpu_count")),
+        ("", {}, ("recorded.path", "lacks the columns")),
+    ],
+)
+def test_a_wrong_landscape_names_the_choice_that_is_wrong(
+    tmp_path: Path, csv: str, changes: dict[str, str], parts: tuple[str, ...]
+) -> None:
+    """A replay of nothing is refused before it starts."""
+    (tmp_path / "landscape.csv").write_text(csv)
+    chosen = {"path": str(tmp_path / "landscape.csv"), "gpu_model": "A100", "engine": "vllm", "model": "m", **changes}
+    with pytest.raises(StudyError) as caught:
+        check_landscape(RecordedLandscape(**chosen))
+    assert all(part in str(caught.value) for part in parts), str(caught.value)
+
+
+def test_a_right_landscape_passes(tmp_path: Path) -> None:
+    """The columns are there, and so are cells."""
+    (tmp_path / "landscape.csv").write_text(CSV)
+    check_landscape(RecordedLandscape(path=str(tmp_path / "landscape.csv"), gpu_model="A100", engine="vllm", model="m"))
+
+
+def make_gpu(index: int, name: str = "NVIDIA A100-SXM4-40GB", memory_gib: int = 40) -> Gpu:
+    """Return a GPU."""
+    return Gpu(
+        index=index, uuid=f"GPU-{index}abc", name=name, memory_bytes=memory_gib * 2**30, compute_capability="8.0"
+    )
+
+
+GPUS = tuple(make_gpu(index) for index in range(4))
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [
+        (None, [0, 1, 2, 3]),
+        ("", []),
+        ("2", [2]),
+        ("3,1", [3, 1]),
+        ("1, 2", [1, 2]),
+        ("0,9,1", [0]),
+        ("-1", []),
+        ("1,1,2", [1]),
+        ("GPU-2abc,GPU-0", [2, 0]),
+        ("NoDevFiles", []),
+    ],
+)
+def test_visible_devices_are_read_as_cuda_reads_them(visible: str | None, expected: list[int]) -> None:
+    """Indexes or UUIDs, in order, and nothing behind a mistake."""
+    assert [gpu.index for gpu in visible_gpus(GPUS, visible)] == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "amount"), [(None, 4), ("A100", 4), ("NVIDIA-A100", 4), ("V100", 0), ("^A100", 0), ("40GB|80GB", 4)]
+)
+def test_a_pool_is_matched_by_the_product_name(pattern: str | None, amount: int) -> None:
+    """Node labels write dashes where the driver writes spaces; both find the same GPUs."""
+    machine = Machine(cpu_model="cpu", cpu_cores=2, gpus=GPUS)
+    assert len(machine.matching(pattern)) == amount
+
+
+def test_the_fingerprint_changes_with_the_hardware_and_with_nothing_else() -> None:
+    """Order and UUIDs do not matter; kind, memory, number and the driver's major version do."""
+
+    def fingerprint(*gpus: Gpu, driver: str = "550.1") -> str:
+        return to_gpu_pool(gpus, driver, name="p", price_per_gpu_hour=None).fingerprint
+
+    first = fingerprint(*GPUS)
+    assert fingerprint(*reversed(GPUS)) == first
+    assert fingerprint(*(make_gpu(index + 4) for index in range(4)), driver="550.9") == first
+    others = {
+        first,
+        fingerprint(*GPUS[:3]),
+        fingerprint(*GPUS, driver="600.1"),
+        fingerprint(*GPUS[:3], make_gpu(3, memory_gib=80)),
+        fingerprint(*GPUS[:3], make_gpu(3, name="Tesla V100-SXM2-32GB")),
+    }
+    assert len(others) == 5
+
+
+def test_this_machine_has_a_cpu() -> None:
+    """The real machine is described, with or without GPUs; hiding them hides them."""
+    machine = this_machine({"CUDA_VISIBLE_DEVICES": ""})
+    assert machine.cpu_model
+    assert machine.cpu_cores >= 1
+    assert machine.gpus == ()
+    pool = to_cpu_pool(machine, name="here", price_per_gpu_hour=None)
+    assert (pool.device, pool.device_count) == ("cpu", machine.cpu_cores)
+
+
+METRICS = """# TYPE infpop_run_state gauge
+infpop_run_state{gpu_count="1",run="r",state="loading"} 0.0
+infpop_run_state{gpu_count="1",run="r",state="warm-up"} 0.0
+infpop_run_state{gpu_count="1",run="r",state="measuring"} 1.0
+infpop_trial_state{batch_size="8",run="r",state="measured",trial="0"} 1.0
+infpop_trial_state{batch_size="16",run="r",state="warm-up",trial="1"} 0.0
+infpop_trial_state{batch_size="16",run="r",state="measuring",trial="1"} 1.0
+"""
+
+
+def answer(request: httpx.Request) -> httpx.Response:
+    """Answer on one port, fail on others, and talk nonsense on the last."""
+    match request.url.port:
+        case 1:
+            return httpx.Response(200, text=METRICS)
+        case 2:
+            return httpx.Response(500, text=METRICS)
+        case 3:
+            return httpx.Response(200, text="<html>")
+        case _:
+            raise httpx.ConnectError("refused", request=request)
+
+
+@pytest.mark.parametrize(
+    ("port", "expected"),
+    [
+        ("1\n", Running(phase=Phase.MEASURING, trial_index=1)),
+        ("2\n", None),
+        ("3\n", None),
+        ("4\n", None),
+        ("", None),
+        ("not a port", None),
+        (None, None),
+    ],
+)
+def test_a_runner_that_does_not_answer_is_no_error(tmp_path: Path, port: str | None, expected: Running | None) -> None:
+    """Outage, nonsense and silence all mean: not known. Only a clear answer is one."""
+    if port is not None:
+        (tmp_path / "port").write_text(port)
+    states = RunStates(transport=httpx.MockTransport(answer))
+    assert states.ask(tmp_path / "port") == expected
+    states.close()
