@@ -64,6 +64,10 @@ def plan_pool(study: Study, pool: Pool, history: History) -> PoolPlan:
     ended = _why_ended(view)
     if ended is not None:
         return PoolPlan(ended=ended)
+    if len(history.active) >= study.budget.parallel_trials:
+        return (
+            PoolPlan()
+        )  # an ask costs a hundredth of a second: none without a free place, however often this is called
     return PoolPlan(next_run=_proposal(view))
 
 
@@ -164,6 +168,7 @@ def _next_cell(
         index=index,
         seed=view.study.algorithm.seed,
         algorithm=view.study.algorithm.name,
+        max_trials=view.study.budget.max_trials,
     )
     cell = propose(question)
     if cell is None:

@@ -37,13 +37,18 @@ from infpop_operator.core.model import Configuration, SearchSpace
 from infpop_operator.core.search import encoding
 from infpop_operator.core.search.question import Question, Record
 
-# Random cells before the model is used. Hyperopt's own 20 are half of a usual budget; 8 found the optimum of 78
-# published 44-cell landscapes sooner than 20 (median 12 against 16 trials).
+# Random cells before the model is used: at most this many, and at most half of the budget. Hyperopt's own 20 are all of
+# a usual budget. On 39 published 44-cell landscapes (benchmarks/bench_search.py) 5 gave 0.946 of the optimum after 10
+# trials and 8 gave 0.930; after 20 trials they were alike.
 STARTUP_TRIALS = 8
 # Failures without a single success after which the search stops guessing. Reasoned, not measured.
 FAILURES_BEFORE_RESCUE = 3
-# Further asks after a refused cell. About 2 ms each; more never changed an answer on the published landscapes.
-RETRIES = 40
+# Further asks after a refused cell, about 2 ms each. 40 instead of 10 found nothing sooner on those landscapes.
+RETRIES = 10
+# An ordinal axis reaches this far beyond its end positions, so that rounding gives them the same chance as the others:
+# the most GPUs are an end, and often the best. Without it 0.977 instead of 0.980 of the optimum after 20 trials, 0.922
+# instead of 0.930 after 10. Less than a half, which would round to a position that does not exist.
+END_MARGIN = 0.499
 
 Document = dict[str, Any]
 
@@ -123,7 +128,7 @@ def _domain(space: SearchSpace) -> Domain:
 
 def _node(axis: encoding.Axis) -> Any:  # noqa: ANN401 - Hyperopt publishes no types
     if axis.ordinal:
-        return hp.quniform(axis.label, 0, len(axis.values) - 1, 1)
+        return hp.quniform(axis.label, -END_MARGIN, len(axis.values) - 1 + END_MARGIN, 1)
     return hp.choice(axis.label, list(range(len(axis.values))))
 
 
