@@ -139,13 +139,16 @@ def test_tpe_leaves_its_random_start_before_half_of_the_budget_is_spent() -> Non
 
 @pytest.mark.parametrize("algorithm", ["tpe", "anneal"])
 def test_the_model_based_searches_go_where_it_is_good(algorithm: AlgorithmName) -> None:
-    """On a smooth landscape they meet the optimum well before random asks do."""
+    """With every third cell of a smooth landscape known, they propose far better cells than random ones."""
+    records = tuple(measured(cell, -throughput(cell)) for cell in cells(SPACE)[::3])
+    opened = tuple(cell for cell in cells(SPACE) if cell not in cells(SPACE)[::3])
 
-    def mean_asks(name: AlgorithmName) -> float:
-        visits = [visit(name, seed=seed, asks=24) for seed in range(12)]
-        return sum((*cells_, make_cell(8, 256)).index(make_cell(8, 256)) for cells_ in visits) / len(visits)
+    def mean(name: AlgorithmName) -> float:
+        question = make_question(records=records, open_cells=opened, index=len(records), algorithm=name)
+        answers = [propose(replace(question, seed=seed)) for seed in range(30)]
+        return sum(throughput(cell) for cell in answers if cell is not None) / len(answers)
 
-    assert mean_asks(algorithm) < 0.85 * mean_asks("random")
+    assert mean(algorithm) > 1.5 * mean("random")
 
 
 def test_failed_cells_are_known_to_be_bad() -> None:

@@ -38,8 +38,8 @@ from infpop_operator.core.search import encoding
 from infpop_operator.core.search.question import Question, Record
 
 # Random cells before the model is used: at most this many, and at most half of the budget. Hyperopt's own 20 are all of
-# a usual budget. On 39 published 44-cell landscapes (benchmarks/bench_search.py) 5 gave 0.946 of the optimum after 10
-# trials and 8 gave 0.930; after 20 trials they were alike.
+# a usual budget. On 39 published 44-cell landscapes, 8 seeds each, 5 gave 0.946 of the optimum after 10 trials and 8
+# gave 0.930; after 20 trials they were alike. (`benchmarks/bench_search.py` replays these landscapes.)
 STARTUP_TRIALS = 8
 # Failures without a single success after which the search stops guessing. Reasoned, not measured.
 FAILURES_BEFORE_RESCUE = 3
