@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import shorten
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -10,14 +11,15 @@ from rich.text import Text
 
 from infpop_operator.core import objective
 from infpop_operator.core.history import current_round, gpu_seconds, trials_of
-from infpop_operator.core.model import Decision, Pool, Study, Trial, TrialState, Verdict
+from infpop_operator.core.model import Pool, Study, Trial, TrialState, Verdict
 from infpop_operator.report.landscape_table import pool_landscape, render_landscape, render_legend
 from infpop_operator.report.serving import render_serving
 from infpop_operator.report.snapshot import Snapshot
-from infpop_operator.report.words import configuration_text, count, device_word, number, percent
+from infpop_operator.report.words import configuration_text, count, device_word, number, percent, why
 from infpop_runner.contract import Measured
 
 SIMULATED = "SIMULATED: these numbers are replayed, nothing was measured."
+_DETAIL_LENGTH = 300  # four lines of a terminal; the log has the rest
 _TITLES = {
     Verdict.SUCCEEDED: ("Best configuration found", "bold green"),
     Verdict.STALLED: ("No recommendation", "bold red"),
@@ -131,7 +133,7 @@ def _against_baseline(study: Study, pool: Pool, best: Trial, baseline: Trial) ->
     )
     ratio = objective.improvement_ratio(study.objective, new=new, old=old)
     tokens = number(baseline.result.throughput_tokens_per_second)
-    return f"{shown}: {tokens} tokens/s; the best is {percent(ratio)} better by {study.objective.metric}"
+    return f"{shown}: {tokens} tokens/s, improved by {percent(ratio)} ({study.objective.metric})"
 
 
 def _search_facts(snapshot: Snapshot, directory: Path) -> Iterator[tuple[str, str]]:
@@ -139,7 +141,7 @@ def _search_facts(snapshot: Snapshot, directory: Path) -> Iterator[tuple[str, st
     trials = [trial for pool in study.pools for trial in _trials(snapshot, pool)]
     states = [f"{amount} {state.value.lower()}" for state in TrialState if (amount := _count(trials, state))]
     yield ("Trials", f"{len(trials)}: {', '.join(states)}" if trials else "none")
-    yield ("Ended because", _why(decision))
+    yield ("Ended because", why(decision))
     word = device_word(study, study.pools[0])
     seconds = f"{number(gpu_seconds(decision.history, snapshot.now))} {word}-seconds"
     yield ("Spent", f"{seconds} of replaying" if study.engine.name == "simulated" else seconds)
@@ -148,11 +150,6 @@ def _search_facts(snapshot: Snapshot, directory: Path) -> Iterator[tuple[str, st
 
 def _count(trials: list[Trial], state: TrialState) -> int:
     return sum(trial.state is state for trial in trials)
-
-
-def _why(decision: Decision) -> str:
-    """Return the message, and the reason that programs read where the message lacks it."""
-    return decision.message if decision.reason in decision.message else f"{decision.message} ({decision.reason})"
 
 
 def _broken(snapshot: Snapshot, directory: Path) -> Iterator[RenderableType]:
@@ -169,7 +166,7 @@ def _broken(snapshot: Snapshot, directory: Path) -> Iterator[RenderableType]:
         what = configuration_text(snapshot.study, pool, trial.configuration)
         yield Text(f"  {what}: {trial.reason} after {count(trial.attempts, 'attempt')}")
         if trial.detail:
-            yield Padding(Text(trial.detail, style="dim"), (0, 0, 0, 4))
+            yield Padding(Text(shorten(trial.detail, _DETAIL_LENGTH, placeholder=" ..."), style="dim"), (0, 0, 0, 4))
         yield Text(f"    log: {directory / 'runs' / trial.run / 'log.txt'}", overflow="fold")
     yield Text("")
 

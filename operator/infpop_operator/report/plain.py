@@ -17,7 +17,7 @@ from infpop_operator.core.model import (
 )
 from infpop_operator.core.run_spec import pool_named
 from infpop_operator.report.snapshot import Snapshot
-from infpop_operator.report.words import configuration_text, duration, number, percent
+from infpop_operator.report.words import configuration_text, duration, number, percent, why
 from infpop_runner.contract import Infeasible, Invalid, Measured, TrialResult
 
 _PHASES = {
@@ -133,7 +133,7 @@ def result_text(result: TrialResult) -> str:
 def _verdict(snapshot: Snapshot) -> Iterator[str]:
     decision = snapshot.decision
     if decision.verdict is not Verdict.WORKING:
-        yield f"{decision.verdict.value.lower()}: {decision.message} ({decision.reason})"
+        yield f"{decision.verdict.value.lower()}: {why(decision)}"
 
 
 def _run_text(snapshot: Snapshot, run: Run) -> str:

@@ -1,6 +1,6 @@
 """Numbers, devices and reasons in the words and widths that every view shares."""
 
-from infpop_operator.core.model import Configuration, Pool, Study
+from infpop_operator.core.model import Configuration, Decision, Pool, Study
 
 _SECONDS_PER_MINUTE = 60
 _LARGE = 100.0
@@ -59,3 +59,8 @@ def configuration_text(study: Study, pool: Pool, configuration: Configuration) -
     """Return a configuration in one phrase."""
     extra = "".join(f", {name}={value}" for name, value in configuration.extra)
     return f"{count(configuration.gpu_count, device_word(study, pool))}, batch size {configuration.batch_size}{extra}"
+
+
+def why(decision: Decision) -> str:
+    """Return a decision's message, and the reason that programs read where the message lacks it."""
+    return decision.message if decision.reason in decision.message else f"{decision.message} ({decision.reason})"

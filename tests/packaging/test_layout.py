@@ -1,0 +1,36 @@
+"""The packages can be imported, installed and found, from any directory."""
+
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("root", ["operator", "runner"])
+def test_source_roots_are_no_packages(root: str) -> None:
+    """With an `__init__.py`, `operator/` would hide the standard library's module of that name."""
+    assert not (ROOT / root / "__init__.py").exists()
+    assert {entry.name for entry in (ROOT / root).iterdir() if entry.name != "__pycache__"} == {f"infpop_{root}"}
+
+
+def test_the_standard_library_works_in_the_repository_root() -> None:
+    """A Python that starts here finds its own `operator` module."""
+    program = "import collections, operator; assert operator.add(1, 2) == 3"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=60)
+
+
+@pytest.mark.parametrize("name", ["infpop", "infpop-runner"])
+def test_commands_resolve(name: str) -> None:
+    """Each console script names a function that exists."""
+    (script,) = entry_points(group="console_scripts", name=name)
+    assert callable(script.load())
+
+
+@pytest.mark.parametrize("package", ["operator/infpop_operator", "runner/infpop_runner"])
+def test_packages_say_that_they_are_typed(package: str) -> None:
+    """Without the marker a type checker ignores every annotation here."""
+    assert (ROOT / package / "py.typed").exists()

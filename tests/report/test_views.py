@@ -1,0 +1,287 @@
+"""What a person reads: complete at 80 columns, honest about what it does not know."""
+
+import ast
+import io
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+import pytest
+from rich.console import Console, RenderableType
+
+from infpop_operator.adapters.fake_executor import FakeExecutor, Played, play_landscape
+from infpop_operator.adapters.memory_store import MemoryStore
+from infpop_operator.core.model import (
+    Algorithm,
+    Budget,
+    Constraint,
+    Objective,
+    Run,
+    SearchSpace,
+)
+from infpop_operator.local.driver import drive
+from infpop_operator.report.final import best_of, render_report
+from infpop_operator.report.live import render_live
+from infpop_operator.report.plain import PlainView
+from infpop_operator.report.serving import render_serving
+from infpop_operator.report.snapshot import Snapshot
+from infpop_operator.report.words import duration, number
+from infpop_runner.contract import Broken, EngineSpec, InfeasibleReason, ModelSpec, RunSpec
+from simulation.factories import START, make_cell, make_pool, make_study
+
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1028)
+WIDE = SearchSpace(gpu_counts=(1, 2, 4, 8), batch_sizes=BATCHES)
+VLLM = EngineSpec(name="vllm")
+
+
+def landscape(gpu_count: int, batch_size: int) -> float | InfeasibleReason:
+    """Return a landscape with an out-of-memory edge and numbers of every width."""
+    if gpu_count == 2:
+        return "HeadsNotDivisible"
+    return "GpuOutOfMemory" if batch_size > 64 * gpu_count else 12345.678 * gpu_count * batch_size / 512
+
+
+def breaking(run: Run, spec: RunSpec, now: datetime) -> Played:
+    """Play `landscape`, but lose every run of batch size 2, and let no number of batch size 4 on 8 GPUs come home."""
+    played = play_landscape(landscape)(run, spec, now)
+    if run.trials[0].configuration.batch_size == 2:
+        return Played(seconds=1, outcome="Killed")
+    if not isinstance(played.outcome, str) and (run.gpu_count, spec.trials[0].batch_size) == (8, 4):
+        detail = "a very long detail " * 20
+        broken = played.outcome.model_copy(
+            update={"trials": (), "load_seconds": None, "broken": Broken(reason="EngineCrash", detail=detail)}
+        )
+        return Played(seconds=1, outcome=broken)
+    return played
+
+
+class Surroundings:
+    """Played time, and everything that was shown."""
+
+    def __init__(self, executor: FakeExecutor) -> None:
+        self.now = executor.now
+        self.wait = executor.wait
+        self.shown: list[Snapshot] = []
+        self.show = self.shown.append
+
+    def is_interrupted(self) -> bool:
+        """Say no."""
+        return False
+
+
+def snapshots(play: Callable[[Run, RunSpec, datetime], Played] = breaking, **changes: object) -> list[Snapshot]:
+    """Drive a study to its end and return everything that was shown."""
+    study = make_study(
+        space=WIDE,
+        engine=VLLM,
+        algorithm=Algorithm(name="grid"),
+        budget=Budget(max_trials=44, max_failed_trials=100, max_concurrent_gpus=64),
+    )
+    executor = FakeExecutor(play, now=START)
+    surroundings = Surroundings(executor)
+    drive(replace(study, **changes), MemoryStore(), executor, surroundings)
+    return surroundings.shown
+
+
+def printed(renderable: RenderableType, width: int = 80) -> str:
+    """Return what a terminal of `width` columns without colours shows."""
+    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
+    console.print(renderable, crop=False)
+    stream = console.file
+    assert isinstance(stream, io.StringIO)
+    return stream.getvalue()
+
+
+@cache
+def default_end() -> Snapshot:
+    """Return the end of the default study, which most tests look at."""
+    return snapshots()[-1]
+
+
+def report(width: int = 80, **changes: object) -> str:
+    """Return the report of a study that was driven to its end."""
+    end = snapshots(**changes)[-1] if changes else default_end()
+    return printed(render_report(end, Path("out")), width)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_largest_landscape_fits_without_a_broken_line(width: int) -> None:
+    """11 batch sizes on 4 GPU counts: no line is wider than the terminal, and no cell is cut."""
+    lines = report(width).splitlines()
+    assert all(len(line) <= width for line in lines)
+    rule = next(number for number, line in enumerate(lines) if line.startswith("──"))
+    table = lines[rule + 1 : rule + 1 + len(BATCHES)]
+    assert [line.split()[0] for line in table] == [str(batch) for batch in BATCHES]
+    assert not any("…" in line for line in table)
+
+
+def test_every_kind_of_cell_is_marked_and_explained() -> None:
+    """Best, measured, infeasible, ruled out and broken differ in the table, and the legend says why."""
+    text = report()
+    for part in ("★ 98,765", "✗ memory", "- memory", "✗ heads", "! broken"):
+        assert part in text, part
+    for part in ("GpuOutOfMemory, tried, cannot work", "GpuOutOfMemory, not tried: certain", "Killed, the run broke"):
+        assert part in text, part
+
+
+def test_cells_that_were_not_tried_are_dots() -> None:
+    """A budget that ends early leaves gaps, not zeros."""
+    text = report(budget=Budget(max_trials=3))
+    assert "· not tried" in text
+    assert " 0 " not in text
+
+
+def test_broken_trials_are_listed_with_reason_detail_and_log() -> None:
+    """A person finds out what to look at, and where."""
+    text = report()
+    assert "8 GPUs, batch size 4: EngineCrash after 3 attempts" in text
+    assert "a very long detail" in text
+    assert "log: out/runs/study-" in text
+
+
+def test_the_report_says_what_was_found_and_what_it_cost() -> None:
+    """Throughput, per GPU, cost, spread, trials, why it ended, GPU-seconds."""
+    text = report()
+    for part in (
+        "Configuration  8 GPUs, batch size 512",
+        "Throughput     98,765 tokens/s (spread 0.0 % over 3 repeats)",
+        "Per GPU        12,346 tokens/s",
+        "at 3.6 per GPU and hour",
+        "GPU-seconds",
+        "SpaceExhausted",
+    ):
+        assert part in text, part
+
+
+def test_a_best_within_the_noise_names_the_highest_too() -> None:
+    """Fewer GPUs win a tie, and the report says that this was one."""
+
+    def flat(gpu_count: int, batch_size: int) -> float:
+        return 100.0 + gpu_count / 10 + batch_size / 1e6
+
+    text = report(play=play_landscape(flat))
+    assert "Configuration  1 GPU" in text
+    assert "As good        8 GPUs" in text
+
+
+def test_an_improvement_over_the_baseline_is_told() -> None:
+    """Whoever has a configuration in use reads what changing it gains."""
+    text = report(baseline=make_cell(1, 64))
+    assert "Baseline       1 GPU, batch size 64: 1,543 tokens/s, improved by 6300.0 %" in text
+
+
+def test_a_broken_constraint_is_marked() -> None:
+    """A fast configuration that must not be used is shown as such."""
+    objective = Objective(constraints=(Constraint(metric="throughputPerGPU", maximum=5000.0),))
+    text = report(objective=objective)
+    assert "† breaks a constraint" in text
+    assert "throughputPerGPU" in text
+
+
+def test_replayed_numbers_are_labelled_in_plain_sight() -> None:
+    """Nobody mistakes a replay for a measurement, while it runs or afterwards."""
+    shown = snapshots(engine=make_study().engine)
+    for picture in (render_report(shown[-1], Path("out")), render_live(shown[1])):
+        assert "SIMULATED: these numbers are replayed" in printed(picture)
+    assert "SIMULATED" not in report()
+
+
+def test_ranks_on_a_cpu_are_not_called_gpus() -> None:
+    """Where the device is a CPU, the report says so everywhere."""
+    text = report(pools=(make_pool(device="cpu", gpu_model="AMD EPYC"),))
+    assert "number of CPU ranks (across)" in text
+    assert "Per CPU rank" in text
+    assert "CPU rank-seconds" in text
+    assert "GPU, batch" not in text
+
+
+def test_several_pools_are_told_apart_and_compared() -> None:
+    """Each pool has its own landscape, and the best of them is named with its pool."""
+
+    def by_pool(run: Run, spec: RunSpec, now: datetime) -> Played:
+        factor = 2.0 if run.pool == "b" else 1.0
+        return play_landscape(lambda gpus, batch: factor * gpus * batch)(run, spec, now)
+
+    pools = (make_pool(name="a"), make_pool(name="b", gpu_model="V100"))
+    space = SearchSpace(gpu_counts=(1,), batch_sizes=(1, 2))
+    shown = snapshots(by_pool, pools=pools, space=space)
+    text = printed(render_report(shown[-1], Path("out")))
+    assert "Pool a" in text
+    assert "Pool           b: V100" in text
+    best = best_of(shown[-1])
+    assert best is not None
+    assert best[0].name == "b"
+
+
+def test_nothing_to_recommend_is_said_without_numbers() -> None:
+    """No best, no command to copy, and the reason why."""
+    text = report(play=play_landscape(lambda _gpus, _batch: "GpuOutOfMemory"))
+    assert "No recommendation" in text
+    assert "Ready to copy" not in text
+    assert "★" not in text
+
+
+def test_the_command_to_copy_is_one_shell_command() -> None:
+    """The lines of the report, pasted into a shell, are the model and its arguments, whatever the model is called."""
+    study = make_study(engine=VLLM, model=ModelSpec(name="/models/my model; rm -rf"))
+    text = render_serving(study, make_cell(2, 64, enable_x=True))
+    assert text is not None
+    words = shlex.split(text.replace("\\\n", " "))
+    assert words[:3] == ["vllm", "serve", "/models/my model; rm -rf"]
+    assert {"--tensor-parallel-size=2", "--max-num-seqs=64", "--enable-x"} <= set(words)
+
+
+def test_the_program_to_copy_is_python() -> None:
+    """A Hugging Face pipeline is given as a program that parses, with the batch size that was found."""
+    study = make_study(engine=EngineSpec(name="hf-pipeline"), model=ModelSpec(name='odd"name'))
+    text = render_serving(study, make_cell(2, 64))
+    assert text is not None
+    call = ast.parse(text).body[1]
+    assert isinstance(call, ast.Assign)
+    assert isinstance(call.value, ast.Call)
+    given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.value.keywords}
+    assert given["model"] == 'odd"name'
+    assert (given["batch_size"], given["device_map"]) == (64, "auto")
+
+
+def test_plain_lines_tell_each_change_once() -> None:
+    """One line for each start, result, failure and end; the same snapshot twice adds nothing."""
+    space = SearchSpace(gpu_counts=(1, 2), batch_sizes=(1, 2))
+    lines: list[str] = []
+    view = PlainView(lines.append)
+    for snapshot in snapshots(space=space):
+        view.show(snapshot)
+        view.show(snapshot)
+    text = "\n".join(lines)
+    assert len(lines) == len(set(lines))
+    assert text.count(": started") == text.count("tokens/s") + text.count("cannot work") + text.count("Killed")
+    assert "(attempt 2)" in text
+    assert lines[-1].endswith("SpaceExhausted")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_every_instant_of_the_live_view_fits(width: int) -> None:
+    """No line of the picture is wider than the terminal, from the first moment of a study to its last."""
+    shown = snapshots(model=ModelSpec(name="organisation/" + "long-name-" * 20))
+    for snapshot in shown[::5]:
+        text = printed(render_live(snapshot), width)
+        assert all(len(line) <= width for line in text.splitlines())
+        assert snapshot.decision.message in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(123456.7, "123,457"), (1234.5, "1,234"), (123.4, "123"), (12.34, "12.3"), (1.234, "1.23"), (0.01234, "0.0123")],
+)
+def test_numbers_keep_what_can_be_compared(value: float, text: str) -> None:
+    """Three to five significant digits, thousands separated."""
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (61.9, "1:01"), (3600, "1:00:00"), (-1, "0:00")])
+def test_durations_read_like_a_clock(seconds: float, text: str) -> None:
+    """Minutes and seconds, hours from the first one on."""
+    assert duration(seconds) == text
