@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ import psutil
 
 from infpop_runner.contract import RunResult, RunSpec, decode_result
 
-MARK = "INFPOP_TEST_MARK"
 DEADLINE_SECONDS = 240.0
 
 
@@ -25,7 +23,6 @@ class Launched:
 
     process: subprocess.Popen[bytes]
     directory: Path
-    mark: str
     lifeline: int
 
     def result(self) -> RunResult | None:
@@ -72,12 +69,15 @@ class Launched:
             return str(answer.read().decode())
 
     def living(self, name: str = "") -> list[psutil.Process]:
-        """Return the processes that the runner started or that they started, whose command line holds `name`."""
+        """Return the other processes of the runner's session whose command line holds `name`.
+
+        The session is the mark: it is inherited, stays when a parent dies, and no engine changes it.
+        """
         found = []
         for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                inherited = process.environ().get(MARK) == self.mark
-                if inherited and process.pid != self.process.pid and name in " ".join(process.cmdline()):
+            with suppress(psutil.Error, ProcessLookupError):
+                ours = process.pid != self.process.pid and os.getsid(process.pid) == self.process.pid
+                if ours and name in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
         return found
 
@@ -87,20 +87,19 @@ def launch(spec: RunSpec, directory: Path, **environment: str) -> Iterator[Launc
     """Start a runner; whatever the test does, nothing lives on after the block."""
     (directory / "spec.json").write_text(spec.model_dump_json())
     alive, lifeline = os.pipe()
-    mark = uuid.uuid4().hex
     files = ["--spec", "spec.json", "--result", "result.json", "--port-file", "port", "--lifeline-fd", str(alive)]
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "infpop_runner.main", *files],
             cwd=directory,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", **environment, MARK: mark},  # noqa: TID251 - a test is an edge
+            env={**os.environ, "HF_HUB_OFFLINE": "1", **environment},  # noqa: TID251 - a test is an edge
             stdout=log,
             stderr=log,
             pass_fds=[alive],
             start_new_session=True,
         )
     os.close(alive)
-    launched = Launched(process=process, directory=directory, mark=mark, lifeline=lifeline)
+    launched = Launched(process=process, directory=directory, lifeline=lifeline)
     try:
         yield launched
     finally:

@@ -1,0 +1,77 @@
+"""What every engine promises, whatever it is: one suite, run by each.
+
+A suite class gives the fixture `outcome`: one run of the batch sizes `BATCHES` through the real runner.
+"""
+
+from dataclasses import dataclass
+
+from infpop_runner.contract import Measured, RunResult, RunSpec
+
+BATCHES = (1, 4, 8)
+SAMPLES = 10
+NEW_TOKENS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a finished runner process left behind, and what its metrics showed while it measured."""
+
+    spec: RunSpec
+    result: RunResult
+    metrics: str
+    survivors: list[str]
+    shared_memory: set[str]
+
+    @property
+    def measured(self) -> list[Measured]:
+        """The trials that gave a number."""
+        return [trial for trial in self.result.trials if isinstance(trial, Measured)]
+
+
+class EngineConformance:
+    """The promises. Subclasses give `outcome`."""
+
+    def test_every_trial_is_measured_in_order(self, outcome: Outcome) -> None:
+        """One load serves all batch sizes of a run, in ascending order, and nothing breaks."""
+        assert outcome.result.broken is None
+        assert [trial.batch_size for trial in outcome.measured] == list(BATCHES), outcome.result.trials
+
+    def test_ids_are_counted_exactly(self, outcome: Outcome) -> None:
+        """Each repeat generated whole passes, each sequence with exactly the ids asked for."""
+        for trial in outcome.measured:
+            length = max(SAMPLES, 4 * trial.batch_size)
+            a_pass = -(-length // trial.batch_size) * trial.batch_size * NEW_TOKENS
+            assert trial.generated_tokens % a_pass == 0
+            assert trial.generated_tokens >= trial.repeats * a_pass
+            assert trial.repeats == 3
+
+    def test_a_number_follows_from_tokens_and_seconds(self, outcome: Outcome) -> None:
+        """The throughput lies within the spread around all tokens over all seconds."""
+        for trial in outcome.measured:
+            overall = trial.generated_tokens / trial.measured_seconds
+            assert abs(overall / trial.throughput_tokens_per_second - 1) <= trial.spread_ratio + 1e-5
+
+    def test_provenance_names_what_was_measured(self, outcome: Outcome) -> None:
+        """Engine, mode, arguments, prompts and seed are recorded; a CPU run names no GPU."""
+        provenance = outcome.result.provenance
+        assert provenance.engine == outcome.spec.engine.name
+        assert provenance.device_mode
+        assert provenance.engine_args
+        assert provenance.workload_hash is not None
+        assert len(provenance.workload_hash) == 64
+        assert provenance.seed == outcome.spec.seed
+        assert provenance.gpu_model is None
+        assert outcome.result.load_seconds is not None
+        assert outcome.result.simulated == (provenance.engine == "simulated")
+
+    def test_metrics_were_served_while_it_measured(self, outcome: Outcome) -> None:
+        """While a run measures, its state and what it has so far can be scraped."""
+        assert 'state="measuring",study="study"} 1.0' in outcome.metrics
+        assert "infpop_generated_tokens_total{" in outcome.metrics
+        assert "infpop_model_load_seconds{" in outcome.metrics
+        assert f'infpop_run_info{{engine="{outcome.spec.engine.name}"' in outcome.metrics
+
+    def test_nothing_is_left_behind(self, outcome: Outcome) -> None:
+        """When the runner has ended, so has everything that it started, and no shared memory is left."""
+        assert outcome.survivors == []
+        assert outcome.shared_memory == set()
