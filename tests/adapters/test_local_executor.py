@@ -16,7 +16,7 @@ from infpop_operator.core.errors import ExecutorError
 from infpop_operator.core.model import Finished, Lost, Observation, Run, StartedRun
 from infpop_operator.core.run_spec import build_run_spec
 from infpop_runner.contract import MeasurementSpec, RunSpec
-from local.kit import DEADLINE_S, clock_time, marked_processes, own_environment
+from local.kit import DEADLINE_S, clock_time, own_environment, processes_of
 from simulation.factories import make_pool, make_study
 
 pytestmark = pytest.mark.process
@@ -132,7 +132,7 @@ def test_a_run_past_all_time_outs_is_ended(make: Make) -> None:
     assert isinstance(end, Finished)
     assert end.result.broken is not None
     assert end.result.broken.reason == "MeasureTimeout"
-    assert marked_processes([entry.run.name]) == []
+    assert processes_of(executor.runs) == []
 
 
 def test_a_runner_that_never_exits_after_its_result_is_ended(make: Make) -> None:
@@ -144,7 +144,7 @@ def test_a_runner_that_never_exits_after_its_result_is_ended(make: Make) -> None
     end = seen(executor, entry, clock_time() + EXIT_GRACE)
     assert isinstance(end, Finished)
     assert end.result.broken is None
-    assert marked_processes([entry.run.name]) == []
+    assert processes_of(executor.runs) == []
 
 
 def test_a_stubborn_run_is_stopped_with_all_its_processes(make: Make) -> None:
@@ -152,9 +152,9 @@ def test_a_stubborn_run_is_stopped_with_all_its_processes(make: Make) -> None:
     executor = make("stubborn")
     entry = started(executor, make_run())
     await_result(executor, entry)
-    assert len(marked_processes([entry.run.name])) == 2
+    assert len(processes_of(executor.runs)) == 2
     executor.stop(entry.run.name)
-    assert marked_processes([entry.run.name]) == []
+    assert processes_of(executor.runs) == []
     end = seen(executor, entry)
     assert isinstance(end, Finished)
     assert end.result.broken is not None
@@ -168,7 +168,7 @@ def test_in_a_hurry_nobody_is_waited_for(make: Make) -> None:
     await_result(executor, entry)
     executor.hurry()
     executor.stop(entry.run.name)
-    assert marked_processes([entry.run.name]) == []
+    assert processes_of(executor.runs) == []
 
 
 def test_what_a_finished_run_leaves_behind_is_ended(make: Make) -> None:
@@ -176,7 +176,7 @@ def test_what_a_finished_run_leaves_behind_is_ended(make: Make) -> None:
     executor = make("orphaning")
     entry = started(executor, make_run(batch_sizes=(8,)))
     assert isinstance(ended(executor, entry), Finished)
-    assert marked_processes([entry.run.name]) == []
+    assert processes_of(executor.runs) == []
 
 
 def test_a_run_of_an_earlier_process_is_picked_up(make: Make) -> None:
@@ -190,7 +190,7 @@ def test_a_run_of_an_earlier_process_is_picked_up(make: Make) -> None:
     assert end.result.broken is not None
     assert end.result.broken.reason == "Stopped"
     assert end.ended_at - entry.started_at < timedelta(days=1)
-    assert marked_processes([entry.run.name]) == []
+    assert processes_of(second.runs) == []
 
 
 def test_processes_of_the_same_run_in_another_directory_are_left_alone(make: Make, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_processes_of_the_same_run_in_another_directory_are_left_alone(make: Mak
     await_result(executor, entry)
     other = LocalExecutor(tmp_path / "other", environment=own_environment())
     assert isinstance(seen(other, entry), Lost)
-    assert len(marked_processes([entry.run.name])) == 2
+    assert len(processes_of(executor.runs)) == 2
     other.close()
 
 

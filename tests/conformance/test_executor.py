@@ -9,13 +9,14 @@ import pytest
 
 from conformance.entries import make_run
 from infpop_operator.adapters.fake_executor import FakeExecutor, Played, play_landscape
+from infpop_operator.adapters.leftovers import find_marked, run_mark
 from infpop_operator.adapters.local_executor import LocalExecutor
 from infpop_operator.core.history import failures
 from infpop_operator.core.model import EndedRun, Finished, History, Lost, Observation, Run, Running, StartedRun, Waiting
 from infpop_operator.core.ports import Executor
 from infpop_operator.core.run_spec import build_run_spec
 from infpop_runner.contract import EngineSpec, RunSpec, SimulationSpec
-from local.kit import DEADLINE_S, clock_time, marked_processes, own_environment
+from local.kit import DEADLINE_S, clock_time, own_environment
 from simulation.factories import START, make_study
 
 LASTS, IS_LOST = "lasts", "is-lost"
@@ -91,12 +92,12 @@ class ProcessWorld:
 
     def lose(self, run: Run) -> None:
         """Kill the processes of `run`."""
-        for process in marked_processes([run.name]):
+        for process in find_marked(run_mark(self.executor.runs, run.name)):
             process.kill()
 
     def amount(self, run: Run) -> int | None:
         """Return how many processes carry the mark of `run`."""
-        return len(marked_processes([run.name]))
+        return len(find_marked(run_mark(self.executor.runs, run.name)))
 
 
 @pytest.fixture(params=["played", pytest.param("process", marks=pytest.mark.process)])

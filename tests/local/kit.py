@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import psutil
 import yaml
 
 from infpop_operator.adapters.journal import Journal, fold
-from infpop_operator.adapters.leftovers import MARK
+from infpop_operator.adapters.leftovers import find_marked, run_mark
 from infpop_operator.core.model import Finished, History
 from infpop_runner.contract import Measured
 from simulation.factories import START
@@ -113,13 +113,7 @@ def measurements(history: History) -> list[tuple[int, int, float]]:
     )
 
 
-def marked_processes(run_names: Collection[str]) -> list[psutil.Process]:
-    """Return the live processes that belong to any of these runs."""
-    return [process for process in psutil.process_iter() if _mark(process).partition(":")[2] in run_names]
-
-
-def _mark(process: psutil.Process) -> str:
-    try:
-        return "" if process.status() == psutil.STATUS_ZOMBIE else process.environ().get(MARK, "")
-    except (psutil.Error, OSError):
-        return ""
+def processes_of(runs: Path) -> list[psutil.Process]:
+    """Return the live processes of every run that has a directory in `runs`."""
+    names = [entry.name for entry in runs.iterdir()] if runs.is_dir() else []
+    return [process for name in names for process in find_marked(run_mark(runs, name))]

@@ -1,5 +1,6 @@
 """Ctrl-C ends the runs, says how to go on, and the same command does."""
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +10,13 @@ import pytest
 from infpop_operator.adapters.run_state import RunStates
 from infpop_operator.core.history import failures
 from infpop_operator.core.model import Phase
+from infpop_operator.local.interruption import Interruption
 from local.kit import (
     DEADLINE_S,
     await_state,
     history_of,
-    marked_processes,
     measurements,
+    processes_of,
     run_infpop,
     slow_engine,
     start_infpop,
@@ -50,7 +52,7 @@ def test_a_signal_ends_the_study_cleanly(tmp_path: Path, number: signal.Signals)
     assert "Stopped before the end" in out
     history = history_of(tmp_path / "my results")
     assert (history.active, failures(history)) == ((), ())
-    assert marked_processes([entry.run.name for entry in history.ended]) == []
+    assert processes_of(tmp_path / "my results" / "runs") == []
 
 
 def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
@@ -69,3 +71,30 @@ def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert again.returncode == 0
     assert 1 <= len(before) < len(after) == 4
     assert set(before) < set(after)
+
+
+def test_nohup_is_respected() -> None:
+    """Where SIGHUP is ignored on purpose, the end of a terminal stops nothing; other signals still do."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interruption() as interruption:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not interruption.is_requested()
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert interruption.is_requested()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_asking_twice_is_asking_for_haste() -> None:
+    """The second Ctrl-C lets nobody take their time; the handlers from before come back afterwards."""
+    before = signal.getsignal(signal.SIGINT)
+    asked: list[str] = []
+    with Interruption() as interruption:
+        interruption.on_hurry(lambda: asked.append("hurry"))
+        os.kill(os.getpid(), signal.SIGINT)
+        assert asked == []
+        os.kill(os.getpid(), signal.SIGINT)
+        assert asked == ["hurry"]
+    assert signal.getsignal(signal.SIGINT) is before

@@ -21,8 +21,8 @@ from local.kit import (
     await_state,
     history_of,
     home_environment,
-    marked_processes,
     measurements,
+    processes_of,
     run_infpop,
     slow_engine,
     start_infpop,
@@ -64,14 +64,8 @@ def resumed(directory: Path, study: Path) -> dict[str, object]:
     """Tune the study again to its end, and return what came out; nothing may be left running."""
     done = run_infpop("tune", study, "--output", "out", "--json", cwd=directory)
     assert done.returncode == 0, done.stderr
-    assert marked_processes(run_names(directory / "out")) == []
+    assert processes_of(directory / "out" / "runs") == []
     return result_of(directory / "out", json.loads(done.stdout))
-
-
-def run_names(output: Path) -> list[str]:
-    """Return the names of all runs that have a directory."""
-    runs = output / "runs"
-    return [entry.name for entry in runs.iterdir()] if runs.is_dir() else []
 
 
 @pytest.fixture
@@ -80,7 +74,7 @@ def seen_phases() -> Iterator[Callable[[Path], set[Phase]]]:
     states = RunStates()
 
     def look(output: Path) -> set[Phase]:
-        answers = [states.ask(output / "runs" / name / "port") for name in run_names(output)]
+        answers = [states.ask(port) for port in output.glob("runs/*/port")]
         return {answer.phase for answer in answers if answer is not None}
 
     yield look
@@ -122,13 +116,13 @@ def test_the_runner_killed_in_a_phase(
     study = write_study(tmp_path, engine=PHASES[phase])
     process = start_infpop("tune", study, "--output", "out", "--json", cwd=tmp_path)
     await_state(process, lambda: phase in seen_phases(tmp_path / "out"))
-    for runner in marked_processes(run_names(tmp_path / "out")):
+    for runner in processes_of(tmp_path / "out" / "runs"):
         runner.kill()
     out, _ = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0
     assert result_of(tmp_path / "out", json.loads(out)) == undisturbed
     assert len(failures(history_of(tmp_path / "out"))) == 1
-    assert marked_processes(run_names(tmp_path / "out")) == []
+    assert processes_of(tmp_path / "out" / "runs") == []
 
 
 def test_a_runner_does_not_outlive_infpop(tmp_path: Path, seen_phases: Callable[[Path], set[Phase]]) -> None:
@@ -136,7 +130,7 @@ def test_a_runner_does_not_outlive_infpop(tmp_path: Path, seen_phases: Callable[
     study = write_study(tmp_path, engine=slow_engine(load="1h"))
     process = start_infpop("tune", study, "--output", "out", cwd=tmp_path)
     await_state(process, lambda: Phase.LOADING in seen_phases(tmp_path / "out"))
-    runners = marked_processes(run_names(tmp_path / "out"))
+    runners = processes_of(tmp_path / "out" / "runs")
     process.kill()
     process.communicate(timeout=DEADLINE_S)
     _, alive = psutil.wait_procs(runners, timeout=DEADLINE_S)

@@ -5,16 +5,24 @@ killed. They inherit its environment, so a mark in it finds them even after thei
 users, which cannot be read, are never touched.
 """
 
+import hashlib
+from pathlib import Path
+
 import psutil
 
 MARK = "INFPOP_RUN"
 _DEATH_TIMEOUT_S = 10.0  # a SIGKILL is carried out at once, save for a process inside the GPU driver
 
 
+def run_mark(directory: Path, run: str) -> str:
+    """Return the mark of a run whose files are below `directory`: runs of one name in two directories differ."""
+    return f"{hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:16]}:{run}"
+
+
 def end_marked(mark: str) -> int:
     """Kill every process that carries `mark`, wait until they are gone, and return how many there were."""
     found: dict[int, psutil.Process] = {}
-    while new := [process for process in _marked(mark) if process.pid not in found]:
+    while new := [process for process in find_marked(mark) if process.pid not in found]:
         for process in new:
             found[process.pid] = process
             _kill(process)
@@ -22,7 +30,8 @@ def end_marked(mark: str) -> int:
     return len(found)
 
 
-def _marked(mark: str) -> list[psutil.Process]:
+def find_marked(mark: str) -> list[psutil.Process]:
+    """Return the live processes that carry `mark`."""
     return [process for process in psutil.process_iter() if _mark_of(process) == mark]
 
 

@@ -5,7 +5,6 @@ in its environment and ended: when the run ends, when it is stopped, and when th
 never more than one process tree for a run, and none after it.
 """
 
-import hashlib
 import os
 import select
 import signal
@@ -18,7 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from infpop_operator.adapters.devices import Devices, to_environment
-from infpop_operator.adapters.leftovers import MARK, end_marked
+from infpop_operator.adapters.leftovers import MARK, end_marked, run_mark
 from infpop_operator.adapters.run_files import INTERRUPTED, Cause, RunFiles
 from infpop_operator.adapters.run_state import RunStates
 from infpop_operator.core.errors import ExecutorError
@@ -64,7 +63,7 @@ class LocalExecutor:
         command: Sequence[str] = RUNNER,
         stop_grace_s: float = STOP_GRACE_S,
     ) -> None:
-        self._directory = directory.absolute()
+        self.runs = directory.absolute()
         self._environment = environment
         self._devices = devices or Devices()
         self._states = states or RunStates()
@@ -74,7 +73,7 @@ class LocalExecutor:
 
     def files(self, run: str) -> RunFiles:
         """Return the files of a run."""
-        return RunFiles(self._directory / run)
+        return RunFiles(self.runs / run)
 
     def start(self, run: Run, spec: RunSpec) -> None:
         """Start `run`; a run of that name that already lives is left alone.
@@ -160,8 +159,7 @@ class LocalExecutor:
         return {**self._environment, **to_environment(gpus), **own}
 
     def _mark(self, name: str) -> str:
-        """Tell runs of the same name in two directories apart."""
-        return f"{hashlib.sha256(str(self._directory.resolve()).encode()).hexdigest()[:16]}:{name}"
+        return run_mark(self.runs, name)
 
     def _observe(self, started: StartedRun, now: datetime) -> Observation:
         child = self._children.get(started.run.name)

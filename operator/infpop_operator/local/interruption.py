@@ -18,7 +18,8 @@ class Interruption:
 
     def __enter__(self) -> Self:
         """Start to listen."""
-        self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        listened = [number for number in _SIGNALS if not _is_ignored_by_wish(number)]
+        self._before = {number: signal.signal(number, self._handle) for number in listened}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -38,3 +39,8 @@ class Interruption:
         self._requests += 1
         if self._requests > 1 and self._hurry is not None:
             self._hurry()
+
+
+def _is_ignored_by_wish(number: signal.Signals) -> bool:
+    """`nohup` has us ignore SIGHUP: then the end of the terminal is no wish to stop."""
+    return number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN

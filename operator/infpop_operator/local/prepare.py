@@ -20,6 +20,7 @@ from infpop_operator.core.model import Study
 from infpop_operator.local.installed import check_installed
 from infpop_operator.local.pool import LocalPool, fit_pools
 from infpop_operator.local.tiny_model import NAME as TINY_MODEL
+from infpop_operator.local.tiny_model import has_model
 from infpop_runner.contract import ModelFacts, RecordedLandscape
 
 Result = TypeVar("Result")
@@ -119,8 +120,7 @@ def _find_model(document: ThroughputStudy, base: Path, tiny_model: Path) -> _Mod
     if document.spec.engine.name == "simulated":
         return _Model(name=name, facts=None)
     if name == TINY_MODEL:
-        known = (tiny_model / "config.json").is_file()
-        return _Model(name=str(tiny_model), facts=directory_facts(tiny_model) if known else None)
+        return _Model(name=str(tiny_model), facts=directory_facts(tiny_model) if has_model(tiny_model) else None)
     directory = base / Path(name).expanduser()
     if directory.is_dir():
         return _Model(name=str(directory), facts=directory_facts(directory))

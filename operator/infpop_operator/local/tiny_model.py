@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from infpop_operator.core.errors import ExecutorError
@@ -24,14 +25,22 @@ def tiny_model_directory(environment: Mapping[str, str]) -> Path:
     return Path(cache) / "infpop" / "models" / "tiny-llama"
 
 
+def has_model(directory: Path) -> bool:
+    """Say whether a model is there. One that is half written never is."""
+    return (directory / "config.json").is_file()
+
+
 def write_tiny_model(directory: Path) -> None:
     """Write the model into `directory`, which appears only when the model is whole; a model that is there is kept.
 
     Raises:
         ExecutorError: the directory holds something else, or the model cannot be written.
     """
-    if (directory / "config.json").is_file():
+    if has_model(directory):
         return
+    absent = [module for module in ("torch", "transformers") if find_spec(module) is None]
+    if absent:
+        raise ExecutorError(f"{', '.join(absent)}: not found by Python. Install it: pip install 'infpop[hf]'.")
     if directory.is_dir() and any(directory.iterdir()):
         raise ExecutorError(f"{directory}: is not empty and holds no model. Empty it or name another directory.")
     try:
@@ -58,5 +67,5 @@ def _publish(draft: Path, directory: Path) -> None:
     try:
         draft.rename(directory)
     except OSError:
-        if not (directory / "config.json").is_file():
+        if not has_model(directory):
             raise

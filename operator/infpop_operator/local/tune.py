@@ -16,7 +16,7 @@ from infpop_operator.core.model import Study
 from infpop_operator.local.driver import drive
 from infpop_operator.local.interruption import Interruption
 from infpop_operator.local.prepare import Prepared
-from infpop_operator.local.tiny_model import write_tiny_model
+from infpop_operator.local.tiny_model import has_model, write_tiny_model
 from infpop_operator.report.snapshot import Snapshot
 
 
@@ -52,7 +52,7 @@ def tune(
     """
     with DirectoryStore(directory, namespace=prepared.study.namespace, study=prepared.study.name) as store:
         store.load(_now())  # a damaged journal is found before anything is written
-        study = _with_tiny_model(prepared)
+        study = _with_tiny_model(prepared, view)
         store.save_study(prepared.text)
         executor = LocalExecutor(store.runs, environment=environment, devices=Devices(prepared.gpus))
         interruption.on_hurry(executor.hurry)
@@ -109,9 +109,11 @@ def _now() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 - the edge of local mode: from here on the time is an argument
 
 
-def _with_tiny_model(prepared: Prepared) -> Study:
+def _with_tiny_model(prepared: Prepared, view: View) -> Study:
     if not prepared.needs_tiny_model:
         return prepared.study
     directory = Path(prepared.study.model.name)
-    write_tiny_model(directory)
+    if not has_model(directory):
+        view.announce(f"Writing a small model with random weights to {directory}.")
+        write_tiny_model(directory)
     return replace(prepared.study, model_facts=directory_facts(directory))
