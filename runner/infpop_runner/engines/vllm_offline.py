@@ -7,12 +7,16 @@ are known.
 """
 
 import gc
+import multiprocessing
+import multiprocessing.connection
+import threading
 from typing import Any
 
 import torch
 import vllm
 from transformers import AutoTokenizer
 from vllm import LLM, SamplingParams
+from vllm.v1.engine.exceptions import EngineDeadError
 
 from infpop_runner.engines.batch_limit import LIMIT_KEY
 from infpop_runner.engines.model_facts import model_facts
@@ -114,4 +118,25 @@ def load(request: LoadRequest) -> VllmEngine:
     tokenizer = AutoTokenizer.from_pretrained(spec.model.name, revision=spec.model.revision)
     prompts = tokenise(request.prompts, tokenizer, seed=spec.seed)
     args = build_engine_args(spec, batch_sizes=request.batch_sizes, longest_prompt=prompts.longest)
-    return VllmEngine(LLM(**args), request, prompts, args)
+    llm = LLM(**args)
+    _raise_when_core_dies(llm.llm_engine.engine_core)
+    return VllmEngine(llm, request, prompts, args)
+
+
+def _raise_when_core_dies(client: Any) -> None:  # noqa: ANN401 - vLLM has no types
+    """Let a waiting `generate` raise once the engine's process is gone.
+
+    A core that is killed outright says nothing, and vLLM 0.32 then waits for its answer for ever (`SyncMPClient`
+    ends the thread that would deliver one). Without that queue, or with the engine in this process, there is nothing
+    to do: the measuring timeout remains.
+    """
+    answers = getattr(client, "outputs_queue", None)
+    cores = [process.sentinel for process in multiprocessing.active_children()]
+    if answers is None or not cores:
+        return
+
+    def watch() -> None:
+        multiprocessing.connection.wait(cores)
+        answers.put_nowait(EngineDeadError())
+
+    threading.Thread(target=watch, name="vllm-core-watch", daemon=True).start()
