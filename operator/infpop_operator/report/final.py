@@ -19,6 +19,7 @@ from infpop_operator.report.words import configuration_text, count, device_word,
 from infpop_runner.contract import Measured
 
 SIMULATED = "SIMULATED: these numbers are replayed, nothing was measured."
+_WANTED = {"Interrupted", "Stopped"}  # ends that somebody asked for: nothing to look into
 _DETAIL_LENGTH = 300  # four lines of a terminal; the log has the rest
 _TITLES = {
     Verdict.SUCCEEDED: ("Best configuration found", "bold green"),
@@ -157,7 +158,7 @@ def _broken(snapshot: Snapshot, directory: Path) -> Iterator[RenderableType]:
         (pool, trial)
         for pool in snapshot.study.pools
         for trial in _trials(snapshot, pool)
-        if trial.state is TrialState.BROKEN
+        if trial.state is TrialState.BROKEN and trial.reason not in _WANTED
     ]
     if not broken:
         return

@@ -23,7 +23,7 @@ _MARKS = {
 _MEANINGS = {
     CellState.INFEASIBLE: "tried, cannot work",
     CellState.INVALID: "its number must not be compared",
-    CellState.BROKEN: "the run broke",
+    CellState.BROKEN: "the run gave no result",
     CellState.RULED_OUT: "not tried: certain to fail",
 }
 

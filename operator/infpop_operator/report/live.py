@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from infpop_operator.core.history import current_round, trials_of
-from infpop_operator.core.model import Pool, StartedRun, TrialState
+from infpop_operator.core.model import Pool, Running, StartedRun, TrialState
 from infpop_operator.core.run_spec import pool_named
 from infpop_operator.core.space import cells
 from infpop_operator.report.final import SIMULATED, best_of
@@ -71,7 +71,15 @@ def _progress(snapshot: Snapshot) -> tuple[int, int]:
             trials = trials_of(snapshot.decision.history, pool.name, newest.number)
             done += sum(trial.state is not TrialState.RUNNING for trial in trials)
         total += most
+    done += sum(_passed(snapshot, entry) for entry in snapshot.decision.history.active)
     return done, max(done, total)
+
+
+def _passed(snapshot: Snapshot, entry: StartedRun) -> int:
+    """Return how many trials a live run has behind it: it takes them in ascending batch size."""
+    seen = snapshot.observations.get(entry.run.name)
+    order = [trial.index for trial in sorted(entry.run.trials, key=lambda trial: trial.configuration.batch_size)]
+    return order.index(seen.trial_index) if isinstance(seen, Running) and seen.trial_index in order else 0
 
 
 def _runs(snapshot: Snapshot) -> Iterator[Text]:

@@ -11,11 +11,13 @@ _SHORT_REASONS = {
     "BatchExceeded": "exceeded",
     "GpuOutOfMemory": "memory",
     "HeadsNotDivisible": "heads",
+    "Interrupted": "stopped",
     "IncompatibleGPU": "device",
     "NotRecorded": "no data",
     "Preempted": "preempt",
     "RejectedArguments": "args",
     "ShortOutput": "short",
+    "Stopped": "stopped",
     "UnstableRepeats": "unstable",
     "UnsupportedGpuCount": "count",
 }
