@@ -14,7 +14,7 @@ def render_serving(study: Study, configuration: Configuration) -> str | None:
             parts = [f"vllm serve {shlex.quote(study.model.name)}", *(shlex.quote(arg) for arg in args)]
             return " \\\n  ".join(parts)
         case "hf-pipeline":
-            lines = [f'"text-generation", model={study.model.name!r}', *args]
+            lines = ['"text-generation"', f"model={study.model.name!r}", *args]
             body = "".join(f"    {line},\n" for line in lines)
             return f"from transformers import pipeline\n\ngenerate = pipeline(\n{body})"
         case "simulated":
