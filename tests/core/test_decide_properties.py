@@ -1,9 +1,11 @@
 """What `decide` promises for every study in every world, whatever breaks and in whatever order results come."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -11,7 +13,10 @@ from infpop_operator.core import objective
 from infpop_operator.core.decide import decide
 from infpop_operator.core.history import active_gpus, failures, gpu_seconds, trials_of
 from infpop_operator.core.model import (
+    Algorithm,
+    Budget,
     EndedRun,
+    Finished,
     History,
     Lost,
     PlannedTrial,
@@ -20,12 +25,15 @@ from infpop_operator.core.model import (
     TrialState,
     Verdict,
 )
-from simulation.factories import make_pool
+from infpop_operator.core.search import Question, Record, propose
+from infpop_operator.core.space import cells, ruled_out
+from infpop_runner.contract import Measured
+from simulation.factories import make_pool, make_study
 from simulation.strategies import stories, studies, worlds
 from simulation.world import Story, World, drive, observe, remember
 
 # A story takes some 50 ms, which hypothesis would call slow.
-properties = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+properties = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @properties
@@ -177,6 +185,37 @@ def test_a_broken_run_tells_the_search_nothing(study: Study, world: World) -> No
 
 
 @properties
+@given(studies(), worlds)
+def test_the_search_hears_of_numbers_failures_and_pending_trials_alone(study: Study, world: World) -> None:
+    """What is started next is what the search answers without any record of broken and invalid trials."""
+    budget = replace(study.budget, max_gpu_hours=None, deadline=None, max_failed_trials=1000)
+    algorithm = replace(study.algorithm, trials_per_run=1)
+    study = replace(study, budget=budget, algorithm=algorithm, baseline=None, pools=(make_pool(),))
+    for step in drive(study, world).steps:
+        history = step.decision.history
+        for run in step.decision.start[:1]:
+            if run.attempt == 1:
+                assert run.trials[0].configuration == propose(_question(study, history, run))
+
+
+@pytest.mark.parametrize(("invalid", "attempts"), [(1.0, 2), (0.0, 1)])
+def test_an_invalid_result_is_measured_once_more_and_longer(invalid: float, attempts: int) -> None:
+    """Where every result is invalid each trial has two runs, the second one longer."""
+    study = make_study(budget=Budget(max_trials=4), algorithm=Algorithm(name="grid"))
+    story = drive(study, World(invalid=invalid))
+    assert Counter(trial.index for _, trial in _planned(story)) == dict.fromkeys(range(4), attempts)
+    assert [run.longer for run in _started(story)] == [False, True][:attempts] * 4
+
+
+def test_a_trial_that_a_retry_did_not_reach_uses_no_budget() -> None:
+    """A shared run breaks, its retry runs out of memory at its first batch: the batches above it were no trials."""
+    study = make_study(budget=Budget(max_trials=8), algorithm=Algorithm(name="grid", trials_per_run=4))
+    seed = next(seed for seed in range(100) if _first_run_is_lost_and_the_second_is_not(study, seed))
+    history = drive(study, World(seed=seed, memory=0, lost=0.3)).steps[2].decision.history
+    assert [(trial.index, trial.reason) for trial in trials_of(history, "a100", 1)] == [(0, "GpuOutOfMemory")]
+
+
+@properties
 @given(stories())
 def test_every_story_ends_with_a_verdict_that_its_trials_support(story: Story) -> None:
     """Succeeded means that there is a best, and an end always has a reason and a message."""
@@ -216,6 +255,39 @@ def test_changed_hardware_starts_a_round_that_measures_the_old_best_first(
     starts = list(_started(second))
     if starts and expected is not None and expected.gpu_count <= study.budget.max_concurrent_gpus:
         assert starts[0].trials[0] == PlannedTrial(index=0, configuration=expected)
+
+
+def _question(study: Study, history: History, run: Run) -> Question:
+    """Return what the search should be asked for the first new trial of `run`."""
+    told: list[Record] = []
+    trials = trials_of(history, run.pool, run.round)
+    for trial in trials:
+        cell, result = trial.configuration, trial.result
+        if isinstance(result, Measured):
+            loss = objective.loss(study.objective, result, cell.gpu_count, None)
+            told.append(Record(configuration=cell, state="measured", loss=loss))
+        elif trial.state in (TrialState.INFEASIBLE, TrialState.RUNNING):
+            state = "failed" if trial.state is TrialState.INFEASIBLE else "pending"
+            told.append(Record(configuration=cell, state=state))
+    closed = {trial.configuration for trial in trials} | set(ruled_out(study, study.pools[0], trials, None))
+    return Question(
+        space=study.space,
+        records=tuple(told),
+        open_cells=tuple(
+            cell
+            for cell in cells(study.space)
+            if cell not in closed and cell.gpu_count <= study.budget.max_concurrent_gpus
+        ),
+        index=run.trials[0].index,
+        seed=study.algorithm.seed,
+        algorithm=study.algorithm.name,
+        max_trials=study.budget.max_trials,
+    )
+
+
+def _first_run_is_lost_and_the_second_is_not(study: Study, seed: int) -> bool:
+    ended = drive(study, World(seed=seed, memory=0, lost=0.3)).history.ended
+    return isinstance(ended[0].observation, Lost) and isinstance(ended[1].observation, Finished)
 
 
 def _started(story: Story) -> Iterator[Run]:

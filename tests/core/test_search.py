@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infpop_operator.core.model import AlgorithmName, Configuration, ExtraParameter, SearchSpace
-from infpop_operator.core.search import ALGORITHMS, Question, Record, encoding, propose
+from infpop_operator.core.search import ALGORITHMS, Question, Record, encoding, hyperopt_ask, propose
 from infpop_operator.core.space import cells
 from simulation.factories import SPACE, make_cell
 
@@ -152,14 +152,26 @@ def test_the_model_based_searches_go_where_it_is_good(algorithm: AlgorithmName) 
 
 
 def test_failed_cells_are_known_to_be_bad() -> None:
-    """TPE keeps away from where trials fail, although they have no number: told as failed, not as missing."""
-    good = [make_cell(1, batch) for batch in (1, 2, 4, 8, 16, 32)]
-    bad = [make_cell(8, batch) for batch in (1, 2, 4, 8, 16, 32)]
-    records = tuple(measured(cell, -1.0) for cell in good) + tuple(failed(cell) for cell in bad)
-    opened = tuple(cell for cell in cells(SPACE) if cell not in (*good, *bad))
-    question = make_question(records=records, open_cells=opened, index=12)
-    answers = [propose(replace(question, seed=seed)) for seed in range(20)]
-    assert sum(cell.gpu_count == 8 for cell in answers if cell is not None) <= 2
+    """A search does not go on around a cell that failed, as it would if the failure had any number."""
+    good = [make_cell(gpus, batch) for gpus in (1, 2) for batch in (1, 2, 4, 8, 16, 32)]
+    records = (failed(make_cell(8, 512)), *(measured(cell, -100.0 / cell.batch_size) for cell in good))
+    opened = tuple(cell for cell in cells(SPACE) if cell not in (make_cell(8, 512), *good))
+    question = make_question(algorithm="anneal", records=records, open_cells=opened, index=13)
+    answers = [propose(replace(question, seed=seed)) for seed in range(30)]
+    assert sum(cell.gpu_count == 8 and cell.batch_size >= 128 for cell in answers if cell is not None) <= 4
+
+
+@pytest.mark.parametrize(
+    ("record", "state", "result"),
+    [
+        (measured(make_cell(1, 1), -3.0), 2, {"status": "ok", "loss": -3.0}),
+        (failed(make_cell(1, 1)), 2, {"status": "fail"}),
+        (Record(configuration=make_cell(1, 1), state="pending"), 1, {"status": "new"}),
+    ],
+)
+def test_hyperopt_is_told_what_its_searches_can_read(record: Record, state: int, result: dict[str, object]) -> None:
+    """A failure is done and has no loss: Hyperopt drops records in the error state and believes any number."""
+    assert hyperopt_ask._outcome(record) == (state, result)
 
 
 def test_a_record_outside_the_space_does_not_change_the_answer() -> None:

@@ -40,10 +40,12 @@ def budgets(draw: st.DrawFn) -> Budget:
         max_trials=max_trials,
         parallel_trials=draw(st.integers(1, min(4, max_trials))),
         max_concurrent_gpus=draw(st.sampled_from([4, 8, 12])),
-        max_failed_trials=draw(st.integers(0, 6)),
-        max_gpu_hours=draw(st.none() | st.floats(0.05, 2.0)),
-        deadline=draw(st.none() | st.integers(5, 90).map(lambda minutes: timedelta(minutes=minutes))),
-        plateau=draw(st.none() | st.builds(Plateau, trials=st.integers(1, 6), improvement_ratio=st.just(0.02))),
+        max_failed_trials=draw(st.sampled_from([0, 3, 6, 100, 100])),
+        max_gpu_hours=draw(st.none() | st.none() | st.floats(0.05, 2.0)),
+        deadline=draw(st.none() | st.none() | st.integers(5, 90).map(lambda minutes: timedelta(minutes=minutes))),
+        plateau=draw(
+            st.none() | st.none() | st.builds(Plateau, trials=st.integers(1, 6), improvement_ratio=st.just(0.02))
+        ),
     )
 
 
