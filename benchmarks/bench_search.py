@@ -241,6 +241,7 @@ def _study(landscape: Landscape, algorithm: Algorithm) -> Study:
         budget=Budget(max_trials=len(cells(landscape.space))),
         measurement=MeasurementSpec(),
         pools=(Pool(name=landscape.gpu_model.lower(), device="cuda", fingerprint=landscape.gpu_model),),
+        model_fingerprint="bench",
         workload_fingerprint="bench",
     )
 

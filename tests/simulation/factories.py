@@ -55,6 +55,7 @@ def make_study(**changes: object) -> Study:
         budget=Budget(),
         measurement=MeasurementSpec(),
         pools=(make_pool(),),
+        model_fingerprint="m1",
         workload_fingerprint="w1",
     )
     return replace(study, **changes)

@@ -4,6 +4,7 @@ Nothing is downloaded but config.json itself, and a hub that cannot be reached i
 and the first run finds out.
 """
 
+import hashlib
 import importlib
 import json
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from infpop_operator.core.errors import Problem, StudyError
 from infpop_runner.contract import ModelFacts
 
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
+_WEIGHTS = {".safetensors", ".bin", ".gguf"}
 _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 _KEY_VALUE_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num")
 
@@ -30,6 +32,16 @@ def directory_facts(directory: Path) -> ModelFacts:
         remedy = "Name a directory with config.json, tokenizer and weights; `infpop tiny-model DIR` writes one"
         raise _error("name", str(directory), "this directory has no config.json", remedy)
     return _facts(path, str(directory))
+
+
+def directory_fingerprint(directory: Path) -> str:
+    """Return what identifies a local model wherever it lies: its config.json, and names and sizes of its weight files.
+
+    The weights themselves are not read: they may be hundreds of gigabytes, and values do not change a throughput.
+    """
+    weights = sorted((path.name, path.stat().st_size) for path in directory.iterdir() if path.suffix in _WEIGHTS)
+    config = (directory / "config.json").read_bytes()
+    return hashlib.sha256(config + json.dumps(weights).encode()).hexdigest()[:16]
 
 
 def hub_facts(name: str, revision: str | None) -> ModelFacts | None:

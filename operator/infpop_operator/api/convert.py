@@ -44,6 +44,7 @@ def to_study(
     document: api.ThroughputStudy,
     *,
     pools: tuple[Pool, ...],
+    model_fingerprint: str,
     workload_fingerprint: str,
     model_facts: ModelFacts | None,
     model_name: str | None = None,
@@ -54,6 +55,7 @@ def to_study(
     Args:
         document: what `parse_document` returned.
         pools: the document's pools joined with what was seen of their hardware.
+        model_fingerprint: identifies the model's weights and shape.
         workload_fingerprint: identifies the workload's text.
         model_facts: what the model's config.json says, None when it cannot be read before the first run.
         model_name: the directory that stands for `spec.model.name` here, None to use the name as it is.
@@ -84,6 +86,7 @@ def to_study(
         budget=_budget(spec.budget),
         measurement=_measurement(spec.measurement),
         pools=pools,
+        model_fingerprint=model_fingerprint,
         workload_fingerprint=workload_fingerprint,
         baseline=_baseline(spec),
         model_facts=model_facts,

@@ -22,10 +22,10 @@ def digest(value: object) -> str:
 def measurement_identity(study: Study, pool: Pool) -> str:
     """Return the identity that measurements of `study` on `pool` share, 16 hex digits.
 
-    A workload is identified by its text (`study.workload_fingerprint`), not by the path that it was read from.
+    Model and workload are identified by what is in them, not by the path that they were read from.
     """
     parts = {
-        "model": study.model.model_dump(mode="json"),
+        "model": study.model.model_dump(mode="json", exclude={"name"}) | {"fingerprint": study.model_fingerprint},
         "engine": study.engine.model_dump(mode="json"),
         "workload": {
             "fingerprint": study.workload_fingerprint,

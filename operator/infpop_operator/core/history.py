@@ -64,8 +64,10 @@ def gpu_seconds(history: History, now: datetime) -> float:
 
 
 def known_model_facts(history: History) -> ModelFacts | None:
-    """Return what the newest run that loaded the model said about it."""
-    results = (entry.observation.result for entry in reversed(history.ended) if isinstance(entry.observation, Finished))
+    """Return what the newest run of a current round said about the model; older rounds may have had another one."""
+    newest = {entry.pool: entry.number for entry in history.rounds}
+    current = (entry for entry in reversed(history.ended) if newest.get(entry.run.pool) == entry.run.round)
+    results = (entry.observation.result for entry in current if isinstance(entry.observation, Finished))
     return next((result.model for result in results if result.model is not None), None)
 
 
@@ -78,10 +80,14 @@ def missing_trials(ended: EndedRun) -> tuple[PlannedTrial, ...]:
 
 
 def suspect(ended: EndedRun) -> PlannedTrial | None:
-    """Return the trial that a broken run died on, None where that is not known (it died before or while loading)."""
+    """Return the trial that a broken run died on; None if it died before or while loading, or was asked to stop."""
+    observation = ended.observation
+    if not isinstance(observation, Finished) or observation.result.load_seconds is None:
+        return None
     missing = missing_trials(ended)
-    loaded = isinstance(ended.observation, Finished) and ended.observation.result.load_seconds is not None
-    return min(missing, key=lambda trial: trial.configuration.batch_size) if missing and loaded else None
+    if not missing or (observation.result.broken is not None and observation.result.broken.reason == "Stopped"):
+        return None
+    return min(missing, key=lambda trial: trial.configuration.batch_size)
 
 
 def _after_run(before: Trial | None, ended: EndedRun, planned: PlannedTrial) -> Trial | None:

@@ -124,7 +124,10 @@ class Pool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """A whole study, parsed, checked and joined with what is known of its pools."""
+    """A whole study, parsed, checked and joined with what is known of its pools.
+
+    The fingerprints identify what is in the model and in the prompts, wherever they are read from.
+    """
 
     key: str
     namespace: str
@@ -138,6 +141,7 @@ class Study:
     budget: Budget
     measurement: MeasurementSpec
     pools: tuple[Pool, ...]
+    model_fingerprint: str
     workload_fingerprint: str
     baseline: Configuration | None = None
     model_facts: ModelFacts | None = None  # from the model's config.json, before anything ran

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from infpop_operator.adapters.landscape_file import check_landscape
 from infpop_operator.adapters.machine import Machine
-from infpop_operator.adapters.model_config import directory_facts, hub_facts
+from infpop_operator.adapters.model_config import directory_facts, directory_fingerprint, hub_facts
 from infpop_operator.adapters.workload_file import workload_fingerprint
 from infpop_operator.api.convert import to_source, to_study
 from infpop_operator.api.parse import parse_document
@@ -73,6 +73,7 @@ def prepare(path: Path, machine: Machine, *, tiny_model: Path) -> Prepared:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Model:
     name: str
+    fingerprint: str
     facts: ModelFacts | None
 
 
@@ -103,6 +104,7 @@ def _to_study(document: ThroughputStudy, base: Path, pool: LocalPool, model: _Mo
     study = to_study(
         document,
         pools=pool.pools,
+        model_fingerprint=model.fingerprint,
         workload_fingerprint=fingerprint,
         model_facts=model.facts,
         model_name=model.name,
@@ -118,14 +120,16 @@ def _find_model(document: ThroughputStudy, base: Path, tiny_model: Path) -> _Mod
     """A directory beside the study wins over a hub id of the same name. A replayed model is only a name."""
     name, revision = document.spec.model.name, document.spec.model.revision
     if document.spec.engine.name == "simulated":
-        return _Model(name=name, facts=None)
+        return _Model(name=name, fingerprint=name, facts=None)
     if name == TINY_MODEL:
-        return _Model(name=str(tiny_model), facts=directory_facts(tiny_model) if has_model(tiny_model) else None)
+        facts = directory_facts(tiny_model) if has_model(tiny_model) else None
+        return _Model(name=str(tiny_model), fingerprint=name, facts=facts)
     directory = base / Path(name).expanduser()
     if directory.is_dir():
-        return _Model(name=str(directory), facts=directory_facts(directory))
+        facts = directory_facts(directory)
+        return _Model(name=str(directory), fingerprint=directory_fingerprint(directory), facts=facts)
     if name.startswith((".", "/", "~")):
         remedy = "Check the path (a relative one is relative to the study file), or write a hub id"
         problem = Problem(field="spec.model.name", value=name, message="this directory does not exist", remedy=remedy)
         raise StudyError([problem])
-    return _Model(name=name, facts=hub_facts(name, revision))
+    return _Model(name=name, fingerprint=name, facts=hub_facts(name, revision))

@@ -54,4 +54,6 @@ def _draw(axes: Axes, landscape: Landscape, cell: LandscapeCell, highest: float)
     colour = "white" if value is not None and value > _FAINT * highest else "0.25"
     axes.text(x, y, text, ha="center", va="center", color=colour, fontsize=8)
     if cell.is_best:
-        axes.plot([x - 0.5, x + 0.5, x + 0.5, x - 0.5, x - 0.5], [y - 0.5, y - 0.5, y + 0.5, y + 0.5, y - 0.5], "r", lw=2)
+        axes.plot(
+            [x - 0.5, x + 0.5, x + 0.5, x - 0.5, x - 0.5], [y - 0.5, y - 0.5, y + 0.5, y + 0.5, y - 0.5], "r", lw=2
+        )
