@@ -22,8 +22,9 @@ from infpop_operator.core.model import (
     Run,
     SearchSpace,
 )
+from infpop_operator.core.recommend import best_of_study
 from infpop_operator.local.driver import drive
-from infpop_operator.report.final import best_of, render_report
+from infpop_operator.report.final import render_report
 from infpop_operator.report.live import render_live
 from infpop_operator.report.plain import PlainView
 from infpop_operator.report.serving import render_serving
@@ -215,7 +216,7 @@ def test_several_pools_are_told_apart_and_compared() -> None:
     text = printed(render_report(shown[-1], Path("out")))
     assert "Pool a" in text
     assert "Pool           b: V100" in text
-    best = best_of(shown[-1])
+    best = best_of_study(shown[-1].study, shown[-1].decision.history)
     assert best is not None
     assert best[0].name == "b"
 

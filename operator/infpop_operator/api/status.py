@@ -17,6 +17,7 @@ from infpop_operator.core import objective
 from infpop_operator.core.engine_args import engine_args
 from infpop_operator.core.history import current_round, gpu_seconds, trials_of
 from infpop_operator.core.model import Decision, History, Pool, Round, Study, Trial, TrialState, Verdict
+from infpop_operator.core.recommend import best_of_study, measurement, trial_value
 from infpop_runner.contract import Measured
 
 MAX_TRIAL_ROWS = 500  # a row is about 260 bytes and an etcd object may have 1.5 MiB; older rounds go first
@@ -32,11 +33,12 @@ def to_status(study: Study, decision: Decision, now: datetime, *, previous: Sequ
         previous: conditions of the last status; those that did not change keep their time.
     """
     history = decision.history
+    best = best_of_study(study, history)
     pools = [_pool_status(study, pool, decision) for pool in study.pools]
     return StudyStatus(
         simulated=study.engine.name == "simulated",
         conditions=_conditions(decision, now, previous),
-        best=_study_best(study, history),
+        best=_best(study, *best) if best is not None else None,
         pools=[pool for pool in pools if pool is not None],
         trials=_rows(study, history),
         gpu_hours=decimal_string(gpu_seconds(history, now) / 3600),
@@ -73,26 +75,8 @@ def _unchanged_since(before: Condition | None, *, holds: bool) -> datetime | Non
     return before.last_transition_time
 
 
-def _study_best(study: Study, history: History) -> Best | None:
-    """Return the best of the pools' bests by the study's objective; ties go to the pool that is listed first."""
-    candidates = [(pool, trial) for pool in study.pools if (trial := _pool_best(study, pool, history)) is not None]
-    if not candidates:
-        return None
-    pool, trial = min(candidates, key=lambda candidate: _loss(study, *candidate))
-    return _best(study, pool, trial)
-
-
-def _loss(study: Study, pool: Pool, trial: Trial) -> float:
-    return objective.loss(study.objective, _measured(trial), trial.configuration.gpu_count, pool.price_per_gpu_hour)
-
-
-def _pool_best(study: Study, pool: Pool, history: History) -> Trial | None:
-    newest = current_round(history, pool.name)
-    return None if newest is None else objective.best(study, pool, trials_of(history, pool.name, newest.number))
-
-
 def _best(study: Study, pool: Pool, trial: Trial) -> Best:
-    measured, configuration = _measured(trial), trial.configuration
+    measured, configuration = measurement(trial), trial.configuration
     gpus, tokens = configuration.gpu_count, measured.throughput_tokens_per_second
     cost = None
     if pool.price_per_gpu_hour is not None:
@@ -109,12 +93,6 @@ def _best(study: Study, pool: Pool, trial: Trial) -> Best:
         engine_args=list(engine_args(study, configuration)),
         run=trial.run,
     )
-
-
-def _measured(trial: Trial) -> Measured:
-    if not isinstance(trial.result, Measured):
-        raise TypeError(f"trial {trial.index} was not measured")
-    return trial.result
 
 
 def _pool_status(study: Study, pool: Pool, decision: Decision) -> PoolStatus | None:
@@ -151,18 +129,14 @@ def _baseline(newest: Round, trial: Trial | None) -> Baseline | None:
     return Baseline(
         gpu_count=newest.baseline.gpu_count,
         batch_size=newest.baseline.batch_size,
-        throughput=decimal_string(_measured(trial).throughput_tokens_per_second) if trial is not None else None,
+        throughput=decimal_string(measurement(trial).throughput_tokens_per_second) if trial is not None else None,
     )
 
 
 def _improvement(study: Study, pool: Pool, best: Trial | None, baseline: Trial | None) -> str | None:
     if best is None or baseline is None:
         return None
-    price = pool.price_per_gpu_hour
-    new, old = (
-        objective.value(study.objective, _measured(trial), trial.configuration.gpu_count, price)
-        for trial in (best, baseline)
-    )
+    new, old = trial_value(study, pool, best), trial_value(study, pool, baseline)
     ratio = objective.improvement_ratio(study.objective, new=new, old=old)
     return f"{ratio * 100:.1f}"
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from infpop_operator.core import budget, objective
+from infpop_operator.core import budget
 from infpop_operator.core.fingerprint import measurement_identity
-from infpop_operator.core.history import current_round, trials_of
+from infpop_operator.core.history import current_round
 from infpop_operator.core.model import (
     Decision,
     EndedRun,
@@ -30,6 +30,7 @@ from infpop_operator.core.model import (
     Waiting,
 )
 from infpop_operator.core.plan import PoolPlan, plan_pool
+from infpop_operator.core.recommend import best_of_pool, best_of_study
 from infpop_operator.core.run_spec import pool_named
 
 
@@ -88,7 +89,7 @@ def _open_rounds(study: Study, history: History) -> History:
 
 def _next_round(study: Study, history: History, pool: Pool, last: Round, identity: str) -> Round:
     """Open the round after `last`; its baseline is the configuration in use until now."""
-    best = objective.best(study, pool, trials_of(history, pool.name, last.number))
+    best = best_of_pool(study, pool, history)
     baseline = best.configuration if best is not None else last.baseline
     return Round(pool=pool.name, number=last.number + 1, identity=identity, baseline=baseline)
 
@@ -157,7 +158,7 @@ def _verdict(
     if exhausted is not None and exhausted.stalls:
         return (Verdict.STALLED, exhausted.reason, exhausted.message)
     reason, message = _end_of_search(plans, exhausted)
-    if any(_has_best(study, history, pool) for pool in study.pools):
+    if best_of_study(study, history) is not None:
         return (Verdict.SUCCEEDED, reason, message)
     return (Verdict.STALLED, "NothingEligible", f"no valid result that keeps to the constraints; {message}")
 
@@ -168,10 +169,3 @@ def _end_of_search(plans: Mapping[str, PoolPlan], exhausted: budget.Exhausted | 
     reasons = {plan.ended for plan in plans.values() if plan.ended is not None}
     message = ", ".join(f"pool {name}: {plan.ended}" for name, plan in plans.items())
     return (reasons.pop() if len(reasons) == 1 else "SearchEnded", message)
-
-
-def _has_best(study: Study, history: History, pool: Pool) -> bool:
-    newest = current_round(history, pool.name)
-    if newest is None:
-        return False
-    return objective.best(study, pool, trials_of(history, pool.name, newest.number)) is not None

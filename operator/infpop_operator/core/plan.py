@@ -25,9 +25,9 @@ from infpop_operator.core.model import (
     Trial,
     TrialState,
 )
+from infpop_operator.core.recommend import measurement, trial_loss, trial_value
 from infpop_operator.core.search import Question, Record, propose
 from infpop_operator.core.space import cells, ruled_out
-from infpop_runner.contract import Measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,15 +130,8 @@ def _on_plateau(view: _View) -> bool:
 
 
 def _improvement(view: _View, before: Trial, after: Trial) -> float:
-    old, new = _value(view, before), _value(view, after)
+    old, new = (trial_value(view.study, view.pool, trial) for trial in (before, after))
     return objective.improvement_ratio(view.study.objective, new=new, old=old)
-
-
-def _value(view: _View, trial: Trial) -> float:
-    assert isinstance(trial.result, Measured)  # noqa: S101 - `objective.best` returns measured trials only
-    return objective.value(
-        view.study.objective, trial.result, trial.configuration.gpu_count, view.pool.price_per_gpu_hour
-    )
 
 
 def _proposal(view: _View) -> Run:
@@ -198,11 +191,10 @@ def _record(view: _View, trial: Trial) -> Record | None:
 
 
 def _eligible_loss(view: _View, trial: Trial) -> float | None:
-    assert isinstance(trial.result, Measured)  # noqa: S101 - the state says so
-    gpus, price = trial.configuration.gpu_count, view.pool.price_per_gpu_hour
-    if objective.violations(view.study.objective.constraints, trial.result, gpus):
+    constraints, gpus = view.study.objective.constraints, trial.configuration.gpu_count
+    if objective.violations(constraints, measurement(trial), gpus):
         return None
-    return objective.loss(view.study.objective, trial.result, gpus, price)
+    return trial_loss(view.study, view.pool, trial)
 
 
 def _retry(view: _View) -> Run | None:

@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from infpop_operator.core import objective
-from infpop_operator.core.history import current_round, gpu_seconds, trials_of
+from infpop_operator.core.history import current_round, gpu_seconds
 from infpop_operator.core.model import Pool, Study, Trial, TrialState, Verdict
+from infpop_operator.core.recommend import best_of_study, measurement, newest_trials, trial_loss, trial_value
 from infpop_operator.report.landscape_table import pool_landscape, render_landscape, render_legend
 from infpop_operator.report.serving import render_serving
 from infpop_operator.report.snapshot import Snapshot
@@ -41,32 +42,6 @@ def render_report(snapshot: Snapshot, directory: Path) -> RenderableType:
     return Group(*parts)
 
 
-def best_of(snapshot: Snapshot) -> tuple[Pool, Trial] | None:
-    """Return the best of the pools' best trials, None when no pool has one; of equals the pool listed first."""
-    study = snapshot.study
-    found = [(pool, best) for pool in study.pools if (best := _best(snapshot, pool)) is not None]
-    return min(found, key=lambda pair: _loss(study, *pair), default=None)
-
-
-def _trials(snapshot: Snapshot, pool: Pool) -> tuple[Trial, ...]:
-    newest = current_round(snapshot.decision.history, pool.name)
-    return () if newest is None else trials_of(snapshot.decision.history, pool.name, newest.number)
-
-
-def _best(snapshot: Snapshot, pool: Pool) -> Trial | None:
-    return objective.best(snapshot.study, pool, _trials(snapshot, pool))
-
-
-def _loss(study: Study, pool: Pool, trial: Trial) -> float:
-    return objective.loss(study.objective, _measured(trial), trial.configuration.gpu_count, pool.price_per_gpu_hour)
-
-
-def _measured(trial: Trial) -> Measured:
-    if not isinstance(trial.result, Measured):
-        raise TypeError(f"trial {trial.index} was not measured")
-    return trial.result
-
-
 def _pool(snapshot: Snapshot, pool: Pool, *, several: bool) -> Iterator[RenderableType]:
     picture = pool_landscape(snapshot.study, pool, snapshot.decision.history)
     if picture is None:
@@ -79,7 +54,7 @@ def _pool(snapshot: Snapshot, pool: Pool, *, several: bool) -> Iterator[Renderab
 
 def _conclusion(snapshot: Snapshot, directory: Path) -> Iterator[RenderableType]:
     title, style = _TITLES[snapshot.decision.verdict]
-    best = best_of(snapshot)
+    best = best_of_study(snapshot.study, snapshot.decision.history)
     yield Text(title, style=style)
     facts = Table.grid(padding=(0, 2, 0, 0))
     facts.add_column(no_wrap=True, style="bold")
@@ -95,7 +70,7 @@ def _best_facts(snapshot: Snapshot, best: tuple[Pool, Trial] | None) -> Iterator
     if best is None:
         return
     study, (pool, trial) = snapshot.study, best
-    measured, gpus, word = _measured(trial), trial.configuration.gpu_count, device_word(study, pool)
+    measured, gpus, word = measurement(trial), trial.configuration.gpu_count, device_word(study, pool)
     tokens = measured.throughput_tokens_per_second
     yield ("Configuration", configuration_text(study, pool, trial.configuration))
     yield ("Pool", pool.name if pool.gpu_model is None else f"{pool.name}: {pool.gpu_model}")
@@ -109,15 +84,17 @@ def _best_facts(snapshot: Snapshot, best: tuple[Pool, Trial] | None) -> Iterator
 
 
 def _comparisons(snapshot: Snapshot, pool: Pool, best: Trial) -> Iterator[tuple[str, str]]:
-    study, trials = snapshot.study, _trials(snapshot, pool)
+    study, trials = snapshot.study, newest_trials(snapshot.decision.history, pool)
     newest = current_round(snapshot.decision.history, pool.name)
     baseline = next((trial for trial in trials if newest and trial.configuration == newest.baseline), None)
     if baseline is not None:
         yield ("Baseline", _against_baseline(study, pool, best, baseline))
     measured = [trial for trial in trials if isinstance(trial.result, Measured)]
-    highest = min(objective.eligible(study, pool, measured), key=lambda trial: _loss(study, pool, trial), default=best)
+    highest = min(
+        objective.eligible(study, pool, measured), key=lambda trial: trial_loss(study, pool, trial), default=best
+    )
     if highest.configuration != best.configuration:
-        value = number(_measured(highest).throughput_tokens_per_second)
+        value = number(measurement(highest).throughput_tokens_per_second)
         shown = configuration_text(study, pool, highest.configuration)
         tie = percent(objective.TIE_RATIO)
         yield ("As good", f"{shown}: {value} tokens/s, within the {tie} that repeats differ by; fewer devices win")
@@ -127,11 +104,7 @@ def _against_baseline(study: Study, pool: Pool, best: Trial, baseline: Trial) ->
     shown = configuration_text(study, pool, baseline.configuration)
     if not isinstance(baseline.result, Measured):
         return f"{shown}: not measured ({baseline.reason or baseline.state.value})"
-    price = pool.price_per_gpu_hour
-    new, old = (
-        objective.value(study.objective, _measured(trial), trial.configuration.gpu_count, price)
-        for trial in (best, baseline)
-    )
+    new, old = trial_value(study, pool, best), trial_value(study, pool, baseline)
     ratio = objective.improvement_ratio(study.objective, new=new, old=old)
     tokens = number(baseline.result.throughput_tokens_per_second)
     return f"{shown}: {tokens} tokens/s, improved by {percent(ratio)} ({study.objective.metric})"
@@ -139,7 +112,7 @@ def _against_baseline(study: Study, pool: Pool, best: Trial, baseline: Trial) ->
 
 def _search_facts(snapshot: Snapshot, directory: Path) -> Iterator[tuple[str, str]]:
     decision, study = snapshot.decision, snapshot.study
-    trials = [trial for pool in study.pools for trial in _trials(snapshot, pool)]
+    trials = [trial for pool in study.pools for trial in newest_trials(snapshot.decision.history, pool)]
     states = [f"{amount} {state.value.lower()}" for state in TrialState if (amount := _count(trials, state))]
     yield ("Trials", f"{len(trials)}: {', '.join(states)}" if trials else "none")
     yield ("Ended because", why(decision))
@@ -157,7 +130,7 @@ def _broken(snapshot: Snapshot, directory: Path) -> Iterator[RenderableType]:
     broken = [
         (pool, trial)
         for pool in snapshot.study.pools
-        for trial in _trials(snapshot, pool)
+        for trial in newest_trials(snapshot.decision.history, pool)
         if trial.state is TrialState.BROKEN and trial.reason not in _WANTED
     ]
     if not broken:

@@ -10,9 +10,10 @@ from rich.text import Text
 
 from infpop_operator.core.history import current_round, trials_of
 from infpop_operator.core.model import Pool, Running, StartedRun, TrialState
+from infpop_operator.core.recommend import best_of_study
 from infpop_operator.core.run_spec import pool_named
 from infpop_operator.core.space import cells
-from infpop_operator.report.final import SIMULATED, best_of
+from infpop_operator.report.final import SIMULATED
 from infpop_operator.report.landscape_table import pool_landscape, render_landscape
 from infpop_operator.report.plain import seen_text
 from infpop_operator.report.snapshot import Snapshot
@@ -56,7 +57,7 @@ def _header(snapshot: Snapshot) -> Iterator[RenderableType]:
     line = Table.grid(padding=(0, 1, 0, 0))
     line.add_row(ProgressBar(total=max(1, total), completed=done, width=_BAR_WIDTH), f"{done} of up to {total} trials")
     yield line
-    best = best_of(snapshot)
+    best = best_of_study(snapshot.study, snapshot.decision.history)
     if best is not None and isinstance(best[1].result, Measured):
         shown = configuration_text(study, best[0], best[1].configuration)
         yield Text(f"best so far: {shown}: {number(best[1].result.throughput_tokens_per_second)} tokens/s", "green")

@@ -1,0 +1,44 @@
+"""What a study recommends: the best of each pool's newest round, and the best of those."""
+
+from infpop_operator.core import objective
+from infpop_operator.core.history import current_round, trials_of
+from infpop_operator.core.model import History, Pool, Study, Trial
+from infpop_runner.contract import Measured
+
+
+def newest_trials(history: History, pool: Pool) -> tuple[Trial, ...]:
+    """Return the trials of the newest round of `pool`; none before its first round."""
+    newest = current_round(history, pool.name)
+    return () if newest is None else trials_of(history, pool.name, newest.number)
+
+
+def best_of_pool(study: Study, pool: Pool, history: History) -> Trial | None:
+    """Return the best trial of the newest round of `pool`, None when none is eligible."""
+    return objective.best(study, pool, newest_trials(history, pool))
+
+
+def best_of_study(study: Study, history: History) -> tuple[Pool, Trial] | None:
+    """Return the best of the pools' best trials by the study's objective; of equals the pool that is listed first."""
+    found = [(pool, best) for pool in study.pools if (best := best_of_pool(study, pool, history)) is not None]
+    return min(found, key=lambda pair: trial_loss(study, *pair), default=None)
+
+
+def measurement(trial: Trial) -> Measured:
+    """Return the measurement of a trial that has one.
+
+    Raises:
+        TypeError: the trial was not measured.
+    """
+    if not isinstance(trial.result, Measured):
+        raise TypeError(f"trial {trial.index} was not measured")
+    return trial.result
+
+
+def trial_value(study: Study, pool: Pool, trial: Trial) -> float:
+    """Return what a measured trial is worth by the study's objective, in the objective's own unit."""
+    return objective.value(study.objective, measurement(trial), trial.configuration.gpu_count, pool.price_per_gpu_hour)
+
+
+def trial_loss(study: Study, pool: Pool, trial: Trial) -> float:
+    """Return the same as a number to be made small."""
+    return objective.loss(study.objective, measurement(trial), trial.configuration.gpu_count, pool.price_per_gpu_hour)
