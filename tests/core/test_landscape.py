@@ -82,6 +82,25 @@ def test_a_cell_that_breaks_a_constraint_says_so() -> None:
     assert picture.best.batch_size == 1
 
 
+def test_of_collapsed_configurations_one_that_keeps_to_the_constraints_is_shown() -> None:
+    """Where the faster of two breaks a constraint, the place shows the other, even when the best lies elsewhere."""
+    modes = (ExtraParameter(name="mode", values=("slow", "fast")),)
+    study = make_study(
+        space=SearchSpace(gpu_counts=(1,), batch_sizes=(1, 2), extra=modes),
+        objective=Objective(constraints=(Constraint(metric="batchSecondsP95", maximum=1.0),)),
+    )
+    trials = make_trials(
+        [
+            (make_cell(1, 1, mode="fast"), make_measured(90.0, batch_seconds_p95=3.0)),
+            (make_cell(1, 1, mode="slow"), 10.0),
+            (make_cell(1, 2, mode="slow"), 50.0),
+        ]
+    )
+    picture = landscape(study, make_pool(), trials, None)
+    assert picture.rows[0][0].throughput_tokens_per_second == 10.0
+    assert picture.best == picture.rows[1][0]
+
+
 @given(st.lists(st.tuples(st.sampled_from(cells(SPACE)), st.floats(1, 1e6)), unique_by=lambda entry: entry[0]))
 def test_the_picture_is_a_full_grid_with_at_most_one_best(entries: list[tuple[Configuration, float]]) -> None:
     """Every place has a cell at its own coordinates, every number appears once, one cell is marked if any."""
