@@ -41,6 +41,7 @@ EFFECTS = {
 }
 PHASES = {
     Phase.LOADING: slow_engine(load="1s"),
+    Phase.WARMING_UP: slow_engine(repeat="300ms"),
     Phase.MEASURING: slow_engine(repeat="300ms"),
 }
 

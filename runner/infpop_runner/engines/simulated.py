@@ -42,16 +42,16 @@ class SimulatedEngine:
         )
 
     def warm_up(self, batch_size: int) -> None:
-        """Fail where the landscape fails; takes no time."""
+        """Fail where the landscape fails; takes as long as a pass."""
         self._throughput(batch_size)
+        self._pretend_to_work()
 
     def run_pass(self, batch_size: int) -> PassOutcome:
         """Return a pass at the landscape's throughput with noise."""
         workload = self._request.spec.workload
         count = pass_length(samples=workload.samples, batch_size=batch_size)
         rate = self._throughput(batch_size) * self._next_noise(batch_size)
-        if self._simulation.repeat_seconds:
-            self._request.wait(self._simulation.repeat_seconds)
+        self._pretend_to_work()
         generated = (workload.max_new_tokens,) * count
         return PassOutcome(seconds=sum(generated) / rate, generated=generated)
 
@@ -61,6 +61,10 @@ class SimulatedEngine:
 
     def close(self) -> None:
         """Do nothing: nothing was started."""
+
+    def _pretend_to_work(self) -> None:
+        if self._simulation.repeat_seconds:
+            self._request.wait(self._simulation.repeat_seconds)
 
     def _throughput(self, batch_size: int) -> float:
         gpu_count = self._request.spec.gpu_count
