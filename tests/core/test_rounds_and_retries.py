@@ -1,0 +1,181 @@
+"""Decisions at their turning points: new rounds, retries, pauses, budgets that end runs."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from infpop_operator.core.decide import decide
+from infpop_operator.core.history import known_model_facts
+from infpop_operator.core.model import (
+    Algorithm,
+    Budget,
+    Decision,
+    Finished,
+    History,
+    Lost,
+    Observation,
+    Run,
+    StartedRun,
+    Study,
+    Verdict,
+)
+from infpop_runner.contract import Broken, BrokenReason, Invalid, ModelFacts, Provenance, RunResult, TrialResult
+from simulation.factories import START, make_cell, make_measured, make_pool, make_study
+
+MINUTE = timedelta(minutes=1)
+
+
+def begin(study: Study, history: History | None = None, now: datetime = START) -> Decision:
+    """Decide without news and note what was started."""
+    return started(decide(study, history or History(started_at=START), {}, now), now)
+
+
+def started(decision: Decision, now: datetime) -> Decision:
+    """Return the decision with its starts in history, as a driver would leave it."""
+    active = (*decision.history.active, *(StartedRun(run=run, started_at=now) for run in decision.start))
+    return replace(decision, history=replace(decision.history, active=active))
+
+
+def tell(study: Study, before: Decision, observation: Observation, now: datetime) -> Decision:
+    """Tell what became of the only live run, and start what is decided then."""
+    (live,) = before.history.active
+    return started(decide(study, before.history, {live.run.name: observation}, now), now)
+
+
+def finished(
+    run: Run, now: datetime, *, rate: float = 100.0, broken: BrokenReason | None = None, reached: int | None = None
+) -> Finished:
+    """Return the end of a run that measured its first `reached` trials (all by default)."""
+    trials = sorted(run.trials, key=lambda trial: trial.configuration.batch_size)[:reached]
+    results: tuple[TrialResult, ...] = tuple(
+        make_measured(rate + trial.index, index=trial.index, batch_size=trial.configuration.batch_size)
+        for trial in trials
+    )
+    result = RunResult(
+        run=run.name,
+        trials=results,
+        load_seconds=1.0,
+        model=ModelFacts(attention_heads=14),
+        provenance=Provenance(engine="simulated"),
+        broken=Broken(reason=broken) if broken else None,
+        started_at=START,
+        ended_at=now,
+    )
+    return Finished(result=result, ended_at=now)
+
+
+def test_changed_hardware_starts_a_round_with_the_last_best_as_its_baseline() -> None:
+    """The configuration in use is measured first on the new hardware, so that the gain can be told."""
+    study = make_study(budget=Budget(max_trials=1))
+    first = begin(study)
+    chosen = first.start[0].trials[0].configuration
+    done = tell(study, first, finished(first.start[0], START + MINUTE), START + MINUTE)
+    assert done.verdict is Verdict.SUCCEEDED
+    upgraded = replace(study, pools=(make_pool(fingerprint="new"),))
+    second = begin(upgraded, done.history, START + 2 * MINUTE)
+    assert [entry.number for entry in second.history.rounds] == [1, 2]
+    assert second.history.rounds[1].baseline == chosen
+    assert second.start[0].trials[0].configuration == chosen
+
+
+def test_a_run_of_an_older_round_is_stopped() -> None:
+    """What measures hardware or settings that nobody wants any more frees its GPUs at once, and costs no failure."""
+    study = make_study(budget=Budget(max_failed_trials=0))
+    first = begin(study)
+    changed = replace(study, workload_fingerprint="other")
+    second = decide(changed, first.history, {}, START + MINUTE)
+    assert [(stop.run, stop.reason) for stop in second.stop] == [(first.start[0].name, "Superseded")]
+    assert second.start[0].round == 2
+    assert second.verdict is Verdict.WORKING
+
+
+def test_facts_of_another_model_rule_nothing_out() -> None:
+    """Fourteen heads of the last round's model say nothing about this round's."""
+    study = make_study(budget=Budget(max_trials=1))
+    first = begin(study)
+    done = tell(study, first, finished(first.start[0], START + MINUTE), START + MINUTE)
+    assert known_model_facts(done.history) == ModelFacts(attention_heads=14)
+    second = begin(replace(study, model_fingerprint="other"), done.history, START + 2 * MINUTE)
+    assert known_model_facts(second.history) is None
+
+
+def test_the_trial_that_an_engine_died_on_is_tried_again_alone() -> None:
+    """One bad batch size of a shared load costs the others a load, never their result."""
+    study = make_study(algorithm=Algorithm(trials_per_run=4))
+    first = begin(study)
+    batches = sorted(trial.configuration.batch_size for trial in first.start[0].trials)
+    broken = finished(first.start[0], START + MINUTE, broken="EngineCrash", reached=1)
+    second = tell(study, first, broken, START + MINUTE)
+    assert [trial.configuration.batch_size for trial in second.start[0].trials] == batches[1:2]
+    third = tell(study, second, finished(second.start[0], START + 2 * MINUTE), START + 2 * MINUTE)
+    assert sorted(trial.configuration.batch_size for trial in third.start[0].trials) == batches[2:]
+
+
+def test_an_interrupted_run_keeps_its_company_and_costs_nothing() -> None:
+    """After Ctrl-C the trials that were left go on together."""
+    study = make_study(algorithm=Algorithm(trials_per_run=4), budget=Budget(max_failed_trials=0))
+    first = begin(study)
+    stopped = finished(first.start[0], START + MINUTE, broken="Stopped", reached=1)
+    second = tell(study, first, stopped, START + MINUTE)
+    assert len(second.start[0].trials) == 3
+
+
+def test_an_unstable_trial_is_measured_once_more_and_longer() -> None:
+    """The second answer is final, whatever it is, and no number of an unstable trial reaches the search."""
+    study = make_study(budget=Budget(max_trials=1))
+    decision, longer = begin(study), []
+    while decision.start:
+        run = decision.start[0]
+        longer.append(run.longer)
+        invalid = Invalid(index=0, batch_size=run.trials[0].configuration.batch_size, reason="UnstableRepeats")
+        now = START + len(longer) * MINUTE
+        result = finished(run, now).result.model_copy(update={"trials": (invalid,)})
+        decision = tell(study, decision, Finished(result=result, ended_at=now), now)
+    assert longer == [False, True]
+    assert decision.verdict is Verdict.STALLED
+
+
+def test_pauses_between_broken_runs_grow_and_the_budget_ends_them() -> None:
+    """The first retry comes at once, later ones after 10 and 20 s; a sixth failure is one too many."""
+    study, now = make_study(), START
+    decision, pauses = begin(study), []
+    while decision.verdict in (Verdict.WORKING, Verdict.WAITING):
+        lost = Lost(reason="NodeLost", detail="gone", ended_at=now)
+        decision = tell(study, decision, lost, now)
+        if decision.verdict is Verdict.WAITING:
+            assert decision.wake_at is not None
+            pauses.append((decision.wake_at - now).total_seconds())
+            now = decision.wake_at
+            decision = begin(study, decision.history, now)
+    assert pauses == [10, 20, 40, 80]
+    assert (decision.verdict, decision.reason) == (Verdict.STALLED, "TooManyFailures")
+    assert "NodeLost: gone" in decision.message
+
+
+def test_one_configuration_that_always_breaks_does_not_end_the_study() -> None:
+    """After two retries a trial stays broken and the search goes on elsewhere."""
+    study, now = make_study(), START
+    decision = begin(study)
+    for _ in range(3):
+        decision = tell(study, decision, Lost(reason="EngineCrash", ended_at=now), now)
+        if decision.verdict is Verdict.WAITING and decision.wake_at is not None:
+            now = decision.wake_at
+            decision = begin(study, decision.history, now)
+    assert decision.start[0].trials[0].index == 1
+
+
+def test_a_spent_budget_ends_live_runs_and_says_when_it_will() -> None:
+    """GPU-hours hold to the second: the driver is told when to look again, and the run is stopped then."""
+    study = make_study(budget=Budget(max_gpu_hours=1.0, max_concurrent_gpus=8))
+    first = begin(study)
+    gpus = first.start[0].gpu_count
+    assert first.wake_at is not None
+    assert timedelta() < first.wake_at - (START + timedelta(hours=1) / gpus) < timedelta(milliseconds=1)
+    second = decide(study, first.history, {}, first.wake_at)
+    assert [stop.reason for stop in second.stop] == ["GPUHoursSpent"]
+    assert second.start == ()
+
+
+def test_a_baseline_that_no_pool_can_hold_is_left_out() -> None:
+    """A study never waits for devices that do not exist."""
+    study = make_study(baseline=make_cell(16, 8), budget=Budget(max_concurrent_gpus=16))
+    assert begin(study).start[0].gpu_count <= 8
