@@ -85,6 +85,11 @@ def test_a_small_valid_document_gets_the_documented_defaults() -> None:
         ("spec.baseline", {"gpuCount": 9, "batchSize": 1}, ("spec.baseline.gpuCount", "9", "maxConcurrentGPUs")),
         ("metadata.name", "x" * 53, ("metadata.name", "xxx", "at most 52")),
         ("metadata.name", "Upper_Case", ("metadata.name", '"Upper_Case"', "lower-case")),
+        (
+            "spec.searchSpace.extra",
+            [{"name": "block_size", "values": ["1", "true"]}],
+            ("spec.searchSpace.extra[0].values", "true", "once"),
+        ),
         ("kind", "Deployment", ("kind", '"Deployment"', "ThroughputStudy")),
         ("apiVersion", "v1", ("apiVersion", '"v1"', "infpop.io/v1alpha1")),
         ("spec.model", "llama", ("spec.model", '"llama"', "key: value")),

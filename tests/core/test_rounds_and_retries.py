@@ -175,6 +175,17 @@ def test_a_spent_budget_ends_live_runs_and_says_when_it_will() -> None:
     assert second.start == ()
 
 
+def test_a_broken_trial_beyond_a_lowered_limit_is_given_up() -> None:
+    """After `maxConcurrentGPUs` is lowered the study goes on with what fits instead of waiting for ever."""
+    study = make_study(baseline=make_cell(8, 8))
+    first = begin(study)
+    lost = Lost(reason="NodeLost", ended_at=START, counts=False)
+    lowered = replace(study, budget=Budget(max_concurrent_gpus=4))
+    second = tell(lowered, first, lost, START)
+    assert second.verdict is Verdict.WORKING
+    assert second.start[0].gpu_count <= 4
+
+
 def test_a_baseline_that_no_pool_can_hold_is_left_out() -> None:
     """A study never waits for devices that do not exist."""
     study = make_study(baseline=make_cell(16, 8), budget=Budget(max_concurrent_gpus=16))

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from infpop_operator.api.quantities import seconds
+from infpop_operator.api.quantities import parse_scalar, seconds
 from infpop_operator.api.spec import StudySpec
 from infpop_operator.core.errors import Problem
+from infpop_operator.core.model import Scalar
 
 _SHORTEST_TIMEOUT_SECONDS = 1.0
 _MEASURED_ARGUMENTS = {  # engine arguments that the measurement itself sets -> the field that governs them
@@ -86,8 +87,19 @@ def _arguments(spec: StudySpec) -> Iterator[Problem]:
         field = f"spec.searchSpace.extra[{position}]"
         if extra.name in _MEASURED_ARGUMENTS and extra.name not in _SEARCHABLE:
             yield _pinned(f"{field}.name", extra.name)
-        yield from _unique(f"{field}.values", extra.values)
+        # What Python calls equal ("1", "1.0" and "true") would be one cell of the space twice.
+        equal = [
+            number for number, text in enumerate(extra.values) if parse_scalar(text) in _parsed(extra.values[:number])
+        ]
+        if equal:
+            value = extra.values[equal[0]]
+            remedy = "List each value once"
+            yield Problem(field=f"{field}.values", value=value, message="stands there more than once", remedy=remedy)
     yield from _unique("spec.searchSpace.extra", [extra.name for extra in spec.search_space.extra])
+
+
+def _parsed(texts: Sequence[str]) -> list[Scalar]:
+    return [parse_scalar(text) for text in texts]
 
 
 def _pinned(field: str, name: str) -> Problem:

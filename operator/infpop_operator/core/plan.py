@@ -65,9 +65,7 @@ def plan_pool(study: Study, pool: Pool, history: History) -> PoolPlan:
     if ended is not None:
         return PoolPlan(ended=ended)
     if len(history.active) >= study.budget.parallel_trials:
-        return (
-            PoolPlan()
-        )  # an ask costs a hundredth of a second: none without a free place, however often this is called
+        return PoolPlan()  # an ask costs a hundredth of a second, and this is called often
     return PoolPlan(next_run=_proposal(view))
 
 
@@ -77,24 +75,20 @@ def _view(study: Study, pool: Pool, history: History) -> _View:
         raise ValueError(f"pool {pool.name} has no round")
     trials = trials_of(history, pool.name, newest.number)
     candidates = _baseline_first(newest, cells(study.space))
-    hopeless = frozenset(ruled_out(study, pool, trials, known_model_facts(history), also=candidates))
-    excluded = hopeless | {trial.configuration for trial in trials}
-    fits = study.budget.max_concurrent_gpus
+    tried = tuple(trial.configuration for trial in trials)
+    most = study.budget.max_concurrent_gpus
+    too_large = {cell for cell in (*candidates, *tried) if cell.gpu_count > most}
+    hopeless = too_large | ruled_out(study, pool, trials, known_model_facts(history), also=candidates).keys()
+    excluded = hopeless.union(tried)
     return _View(
         study=study,
         pool=pool,
         round=newest,
         history=history,
         trials=trials,
-        hopeless=hopeless,
-        open_cells=tuple(cell for cell in candidates if cell not in excluded and cell.gpu_count <= fits),
+        hopeless=frozenset(hopeless),
+        open_cells=tuple(cell for cell in candidates if cell not in excluded),
     )
-
-
-def _most_gpus(study: Study, pool: Pool) -> int:
-    """Return the most devices that a run on `pool` can ever have; larger cells would wait for ever."""
-    allowed = study.budget.max_concurrent_gpus
-    return allowed if pool.device_count is None else min(allowed, pool.device_count)
 
 
 def _baseline_first(newest: Round, space: tuple[Configuration, ...]) -> tuple[Configuration, ...]:
