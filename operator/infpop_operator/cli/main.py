@@ -66,13 +66,17 @@ def tune(
             show_default=False,
         ),
     ] = None,
+    heatmap: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw the landscape as .png, .svg or .pdf when done.", show_default=False),
+    ] = None,
     *,
     json: Annotated[
         bool, typer.Option("--json", help="Print the final status as JSON, and progress to standard error.")
     ] = False,
 ) -> None:
     """Measure until the best configuration of STUDY is found; the same command again goes on where it stopped."""
-    _run("tune", study, output, as_json=json)
+    _run("tune", study, output, heatmap=heatmap, as_json=json)
 
 
 @app.command(epilog=DOCUMENTATION)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from infpop_operator.adapters.machine import this_machine
 from infpop_operator.cli.complaint import complain
+from infpop_operator.cli.drawing import check_heatmap, draw_heatmaps
 from infpop_operator.cli.exit_codes import ExitCode
 from infpop_operator.core.errors import InfPopError, StoreError, StudyError
 from infpop_operator.core.model import Verdict
@@ -25,10 +26,12 @@ from infpop_operator.report.plain import PlainView
 DEFAULT_OUTPUT = Path("infpop-results")
 
 
-def run(study: Path, output: Path | None, *, as_json: bool) -> ExitCode:
-    """Tune the study in the file `study`; print its report, or with `as_json` its status."""
+def run(study: Path, output: Path | None, *, heatmap: Path | None, as_json: bool) -> ExitCode:
+    """Tune the study in the file `study`; print its report, or with `as_json` its status; draw it to `heatmap`."""
     environment = dict(os.environ)  # noqa: TID251 - the edge: from here on the environment is an argument
     try:
+        if heatmap is not None:
+            check_heatmap(heatmap)
         prepared = prepare(study, this_machine(environment), tiny_model=tiny_model_directory(environment))
         directory = output if output is not None else DEFAULT_OUTPUT / prepared.study.name
         tuned = _tune(prepared, directory, environment, as_json=as_json)
@@ -43,6 +46,8 @@ def run(study: Path, output: Path | None, *, as_json: bool) -> ExitCode:
         sys.stdout.write(json.dumps(tuned.status, indent=2) + "\n")
     else:
         Console().print(render_report(tuned.snapshot, directory), crop=False)
+    if heatmap is not None:
+        draw_heatmaps(tuned.snapshot, heatmap)
     if tuned.interrupted:
         again = ["infpop", "tune", str(study), *(["--output", str(output)] if output is not None else [])]
         sys.stderr.write(f"\nStopped. Go on with: {shlex.join(again)}\n")

@@ -1,0 +1,43 @@
+"""`infpop tune --heatmap FILE`. The drawing library is loaded when a picture is asked for, and not before."""
+
+import importlib
+from importlib.util import find_spec
+from pathlib import Path
+
+from infpop_operator.core.errors import Problem, StudyError
+from infpop_operator.report.landscape_table import pool_landscape
+from infpop_operator.report.snapshot import Snapshot
+from infpop_operator.report.words import device_word
+
+FORMATS = (".png", ".svg", ".pdf")
+
+
+def check_heatmap(path: Path) -> None:
+    """Make sure that a picture can be drawn to `path`, before hours are spent on its numbers.
+
+    Raises:
+        StudyError: the format is unknown, the directory is missing, or matplotlib is not installed.
+    """
+    if path.suffix not in FORMATS:
+        raise _error(path, "has no known picture format", f"End it in {', '.join(FORMATS)}")
+    if not path.absolute().parent.is_dir():
+        raise _error(path, f"there is no directory {path.parent}", "Create it")
+    if find_spec("matplotlib") is None:
+        raise _error(path, "needs matplotlib, which Python does not find here", "Run: pip install 'infpop[report]'")
+
+
+def draw_heatmaps(snapshot: Snapshot, path: Path) -> None:
+    """Draw each pool's newest round; with several pools each picture's name ends in its pool's."""
+    save = importlib.import_module("infpop_operator.report.heatmap").save_heatmap
+    study = snapshot.study
+    for pool in study.pools:
+        picture = pool_landscape(study, pool, snapshot.decision.history)
+        if picture is not None:
+            target = path if len(study.pools) == 1 else path.with_stem(f"{path.stem}-{pool.name}")
+            simulated = " (simulated)" if study.engine.name == "simulated" else ""
+            title = f"{study.name} on {pool.name}{simulated}: generated tokens/s"
+            save(picture, target, title=title, devices=f"{device_word(study, pool)}s")
+
+
+def _error(path: Path, message: str, remedy: str) -> StudyError:
+    return StudyError([Problem(field="--heatmap", value=str(path), message=message, remedy=remedy)])
