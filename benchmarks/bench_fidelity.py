@@ -1,4 +1,4 @@
-"""Fidelity and overhead: our tokens/s against an outside reference, in turn, on one machine, in one run.
+"""Fidelity: our tokens/s against an outside reference, in turn, on one machine, in one run.
 
 For vLLM the reference is `vllm bench throughput`, for Hugging Face pipelines a plain transformers loop; each pair uses
 the same model, prompts, limits and batch size. Figures are ratios ours / reference, one per pair. Every side of every
@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -36,22 +35,18 @@ from infpop_runner.contract import (
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-BATCH_SIZE, PROMPTS, NEW_TOKENS, REPEATS = 16, 128, 32, 3
+BATCH_SIZE, PROMPTS, NEW_TOKENS, REPEATS = 16, 64, 16, 3
 LONGEST = 2048
-CPU = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "CUDA_VISIBLE_DEVICES": ""}
+CPU = {  # what the runner sets for itself; the reference gets the same, or it would run on one thread
+    "CUDA_VISIBLE_DEVICES": "",
+    "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+}
 
 
-@dataclass(frozen=True)
-class Ours:
-    """One run of the runner with one trial."""
-
-    tokens_per_second: float
-    spread_ratio: float
-    overhead_seconds: float
-
-
-def ours(engine: str, directory: Path) -> Ours:
-    """Measure with `infpop-runner` and return the number with the seconds that were neither loading nor measuring."""
+def ours(engine: str, directory: Path) -> float:
+    """Return the tokens/s that `infpop-runner` measures."""
     spec = RunSpec(
         study="fidelity",
         pool="cpu",
@@ -70,19 +65,10 @@ def ours(engine: str, directory: Path) -> Ours:
     (directory / "spec.json").write_text(spec.model_dump_json())
     command = [sys.executable, "-m", "infpop_runner.main", "--spec", "spec.json", "--result", "result.json"]
     run(command, directory)
-    return _read(decode_result((directory / "result.json").read_text()))
-
-
-def _read(result: RunResult) -> Ours:
-    (trial,) = result.trials
-    if not isinstance(trial, Measured) or result.load_seconds is None or result.ended_at is None:
-        raise SystemExit(f"not measured: {result.model_dump_json()}")
-    wall = (result.ended_at - result.started_at).total_seconds()
-    return Ours(
-        tokens_per_second=trial.throughput_tokens_per_second,
-        spread_ratio=trial.spread_ratio,
-        overhead_seconds=wall - result.load_seconds - trial.measured_seconds,
-    )
+    (trial,) = decode_result((directory / "result.json").read_text()).trials
+    if not isinstance(trial, Measured):
+        raise SystemExit(f"not measured: {trial}")
+    return trial.throughput_tokens_per_second
 
 
 def vllm_bench(directory: Path) -> float:
@@ -90,9 +76,8 @@ def vllm_bench(directory: Path) -> float:
     options = {
         "model": "model",
         "dtype": "bfloat16",
-        "dataset-name": "custom",
-        "dataset-path": "prompts.jsonl",
-        "custom-output-len": NEW_TOKENS,
+        "dataset-name": "sharegpt",
+        "dataset-path": "conversations.json",
         "output-len": NEW_TOKENS,
         "num-prompts": PROMPTS,
         "num-warmups": BATCH_SIZE,
@@ -101,11 +86,21 @@ def vllm_bench(directory: Path) -> float:
         "max-model-len": LONGEST,
         "output-json": "bench.json",
     }
-    command = [str(Path(sys.executable).with_name("vllm")), "bench", "throughput"]
+    command = [sys.executable, str(HERE / "vllm_bench_throughput.py")]
     command += [part for name, value in options.items() for part in (f"--{name}", str(value))]
     run([*command, "--no-enable-prefix-caching", "--enforce-eager", "--disable-detokenize"], directory)
     report = json.loads((directory / "bench.json").read_text())
+    same_ids = decode_result((directory / "result.json").read_text()) if (directory / "result.json").exists() else None
+    if same_ids is not None:
+        check_same_prompts(same_ids, report["total_num_tokens"])
     return report["num_requests"] * NEW_TOKENS / report["elapsed_time"]
+
+
+def check_same_prompts(result: RunResult, total_tokens: int) -> None:
+    """End the benchmark if the reference read other prompts than our run did."""
+    mean = result.provenance.prompt_tokens_mean or 0.0
+    if abs(PROMPTS * (mean + NEW_TOKENS) - total_tokens) > 1:
+        raise SystemExit(f"the reference had {total_tokens} tokens, ours {PROMPTS * (mean + NEW_TOKENS):.0f}")
 
 
 def plain_loop(directory: Path) -> float:
@@ -133,18 +128,13 @@ def compare(engine: str, reference: Callable[[Path], float], directory: Path, pa
             mine, theirs = ours(engine, directory), reference(directory)
         else:
             theirs, mine = reference(directory), ours(engine, directory)
-        ratio = mine.tokens_per_second / theirs
-        rows.append({"ours": mine.tokens_per_second, "reference": theirs, "ratio": ratio} | vars(mine))
-        print(
-            f"{engine} pair {pair + 1}: ours {mine.tokens_per_second:.1f}, reference {theirs:.1f} tokens/s, "
-            f"ratio {ratio:.4f}, overhead {mine.overhead_seconds:.2f} s",
-            flush=True,
-        )
-    ratios = [float(row["ratio"]) for row in rows]
+        rows.append({"ours": mine, "reference": theirs, "ratio": mine / theirs})
+        shown = f"ours {mine:.1f}, reference {theirs:.1f} tokens/s, ratio {mine / theirs:.4f}"
+        print(f"{engine} pair {pair + 1}: {shown}", flush=True)
+    ratios = [row["ratio"] for row in rows]
     summary = {"median_ratio": statistics.median(ratios), "min_ratio": min(ratios), "max_ratio": max(ratios)}
     print(f"{engine}: median ratio {summary['median_ratio']:.4f} ({min(ratios):.4f} to {max(ratios):.4f})", flush=True)
-    overhead = statistics.median(float(row["overhead_seconds"]) for row in rows)
-    return {**summary, "median_overhead_seconds": overhead, "pairs": rows}
+    return {**summary, "pairs": rows}
 
 
 def main() -> None:
@@ -168,10 +158,12 @@ def main() -> None:
 
 
 def write_prompts(path: Path) -> None:
-    """Write the built-in prompts as JSONL."""
+    """Write the first built-in prompts as JSONL, and beside it in the form that `vllm bench throughput` reads."""
     packed = files("infpop_runner.workload").joinpath("data", "code-infilling-v1.jsonl.gz").read_bytes()
     lines = gzip.decompress(packed).decode().splitlines()[:PROMPTS]
     path.write_text("\n".join(lines) + "\n")
+    turns = [[{"value": json.loads(line)["prompt"]}, {"value": "so many words"}] for line in lines]
+    path.with_name("conversations.json").write_text(json.dumps([{"conversations": pair} for pair in turns]))
 
 
 if __name__ == "__main__":

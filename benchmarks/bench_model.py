@@ -13,17 +13,17 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 
 def make(directory: Path) -> None:
-    """Write the model to `directory`: 57 million random bfloat16 weights, 8 layers, 12 attention heads."""
+    """Write the model to `directory`: 20 million random bfloat16 weights, 6 layers, 8 attention heads."""
     subprocess.run([sys.executable, "-m", "infpop_runner.engines.tiny_model", str(directory)], check=True)
     tokenizer = AutoTokenizer.from_pretrained(directory)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=768,
-        intermediate_size=2048,
-        num_hidden_layers=8,
-        num_attention_heads=12,
-        num_key_value_heads=12,
+        hidden_size=512,
+        intermediate_size=1408,
+        num_hidden_layers=6,
+        num_attention_heads=8,
+        num_key_value_heads=8,
         max_position_embeddings=4096,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

@@ -11,6 +11,7 @@ RESULTS = Path(__file__).parent / "results"
 RUNS = 11
 EMPTY = [sys.executable, "-c", "pass"]
 COMMANDS = {
+    "import infpop_operator.core": [sys.executable, "-c", "import infpop_operator.core"],
     "import infpop_operator.core.decide": [sys.executable, "-c", "import infpop_operator.core.decide"],
     "infpop --help": [str(Path(sys.executable).with_name("infpop")), "--help"],
 }

@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument("--pairs", default="5", help="pairs of each fidelity comparison")
     arguments = parser.parse_args()
     subprocess.run([sys.executable, str(HERE / "bench_startup.py")], check=True)
+    subprocess.run([sys.executable, str(HERE / "bench_overhead.py")], check=True)
     subprocess.run([sys.executable, str(HERE / "bench_fidelity.py"), "--pairs", arguments.pairs], check=True)
 
 
