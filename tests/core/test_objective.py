@@ -1,4 +1,4 @@
-"""Comparing measurements: values, constraints, the best, the Pareto front."""
+"""Comparing measurements: values, constraints, the best."""
 
 from random import Random
 
@@ -10,10 +10,10 @@ from infpop_operator.core.model import Constraint, Metric, Objective, Trial, Tri
 from infpop_operator.core.objective import (
     TIE_RATIO,
     best,
+    cost_per_million_tokens,
     eligible,
     improvement_ratio,
     loss,
-    pareto_front,
     value,
     violations,
 )
@@ -48,6 +48,15 @@ def test_a_cost_without_a_price_is_refused() -> None:
     with pytest.raises(ValueError, match="pricePerGPUHour"):
         value(Objective(metric="costPerMillionTokens"), make_measured(1.0), 1, None)
     assert value(Objective(), make_measured(1.0), 1, None) == 1.0
+
+
+def test_a_cost_is_told_whatever_the_objective_is() -> None:
+    """The same formula serves the objective, the status and the report: 3.6 an hour at 1,000 tokens/s are 1.0."""
+    measured = make_measured(1000.0)
+    assert cost_per_million_tokens(measured, 1, 3.6) == pytest.approx(1.0)
+    assert cost_per_million_tokens(measured, 4, 3.6) == value(
+        Objective(metric="costPerMillionTokens"), measured, 4, 3.6
+    )
 
 
 def test_free_gpus_cost_nothing() -> None:
@@ -138,26 +147,6 @@ def test_the_best_is_within_the_tie_of_every_trial_in_any_order(
 
 def _loss(objective: Objective, trial: Trial) -> float:
     return loss(objective, trial.result, trial.configuration.gpu_count, 3.6)
-
-
-@given(rounds())
-def test_the_front_has_exactly_the_trials_that_nothing_beats(trials: tuple[Trial, ...]) -> None:
-    """Every measured trial is on the front or beaten by one on it, and no two on the front beat each other."""
-    front = pareto_front(trials)
-    points = [(trial.configuration.gpu_count, trial.result.throughput_tokens_per_second) for trial in front]
-    assert points == sorted(points)
-    assert [speed for _, speed in points] == sorted({speed for _, speed in points})
-    assert len({gpus for gpus, _ in points}) == len(points)
-    for trial in trials:
-        if isinstance(trial.result, Measured):
-            gpus, speed = trial.configuration.gpu_count, trial.result.throughput_tokens_per_second
-            assert any(other_gpus <= gpus and other_speed >= speed for other_gpus, other_speed in points)
-
-
-def test_equal_trials_give_the_smaller_batch_to_the_front() -> None:
-    """Of two trials with the same GPUs and throughput the smaller batch answers sooner."""
-    trials = make_trials([(make_cell(1, 8), 10.0), (make_cell(1, 4), 10.0), (make_cell(2, 4), 10.0)])
-    assert pareto_front(trials) == (trials[1],)
 
 
 @pytest.mark.parametrize(

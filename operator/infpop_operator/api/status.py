@@ -80,7 +80,7 @@ def _best(study: Study, pool: Pool, trial: Trial) -> Best:
     gpus, tokens = configuration.gpu_count, measured.throughput_tokens_per_second
     cost = None
     if pool.price_per_gpu_hour is not None:
-        cost = decimal_string(pool.price_per_gpu_hour * gpus / 3600 / tokens * 1_000_000)
+        cost = decimal_string(objective.cost_per_million_tokens(measured, gpus, pool.price_per_gpu_hour))
     return Best(
         pool=pool.name,
         gpu_count=gpus,

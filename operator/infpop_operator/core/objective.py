@@ -1,4 +1,4 @@
-"""Compare measured trials: objective values, constraints, the best, the Pareto front.
+"""Compare measured trials: objective values, constraints, the best.
 
 Nothing here looks at trials without a measurement. Constraints are data: a metric and its bounds, never an expression.
 """
@@ -35,9 +35,15 @@ def value(objective: Objective, measured: Measured, gpu_count: int, price_per_gp
         case "costPerMillionTokens":
             if price_per_gpu_hour is None:
                 raise ValueError("costPerMillionTokens needs pricePerGPUHour on the pool")
-            return price_per_gpu_hour * gpu_count / _SECONDS_PER_HOUR / throughput * _TOKENS_PER_UNIT_OF_COST
+            return cost_per_million_tokens(measured, gpu_count, price_per_gpu_hour)
         case _ as never:
             assert_never(never)
+
+
+def cost_per_million_tokens(measured: Measured, gpu_count: int, price_per_gpu_hour: float) -> float:
+    """Return what a million generated tokens cost, in the currency of the price."""
+    cost_per_second = price_per_gpu_hour * gpu_count / _SECONDS_PER_HOUR
+    return cost_per_second / measured.throughput_tokens_per_second * _TOKENS_PER_UNIT_OF_COST
 
 
 def loss(objective: Objective, measured: Measured, gpu_count: int, price_per_gpu_hour: float | None) -> float:
@@ -73,23 +79,6 @@ def best(study: Study, pool: Pool, trials: Iterable[Trial]) -> Trial | None:
     return min(tied, key=_preference).trial
 
 
-def pareto_front(trials: Iterable[Trial]) -> tuple[Trial, ...]:
-    """Return the measured trials that no other beats in throughput without more GPUs, by ascending GPU count.
-
-    One trial for each GPU count at most; of equal ones the smaller batch, then the earlier trial. Constraints play no
-    part: pass `eligible` trials where they should.
-    """
-    measured = [(trial, trial.result) for trial in trials if isinstance(trial.result, Measured)]
-    measured.sort(key=lambda pair: _front_order(*pair))
-    front: list[Trial] = []
-    highest = 0.0
-    for trial, result in measured:
-        if result.throughput_tokens_per_second > highest:
-            front.append(trial)
-            highest = result.throughput_tokens_per_second
-    return tuple(front)
-
-
 def improvement_ratio(objective: Objective, new: float, old: float) -> float:
     """Return how much better `new` is than `old`, relative to `old`: 0.1 is 10 % more throughput, or 10 % less cost.
 
@@ -122,11 +111,6 @@ def _candidates(study: Study, pool: Pool, trials: Iterable[Trial]) -> tuple[_Can
 def _preference(candidate: _Candidate) -> tuple[int, float, int, int]:
     cell = candidate.trial.configuration
     return (cell.gpu_count, candidate.loss, cell.batch_size, candidate.trial.index)
-
-
-def _front_order(trial: Trial, result: Measured) -> tuple[int, float, int, int]:
-    cell = trial.configuration
-    return (cell.gpu_count, -result.throughput_tokens_per_second, cell.batch_size, trial.index)
 
 
 def _is_maximised(objective: Objective) -> bool:
