@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from infpop_operator.core import fingerprint
 from infpop_operator.core.fingerprint import measurement_identity, run_name
 from infpop_operator.core.model import Algorithm, Budget, Objective, PlannedTrial, SearchSpace, Study
 from infpop_runner.contract import EngineSpec, FileSource, MeasurementSpec, ModelSpec, SimulationSpec, WorkloadSpec
@@ -44,11 +45,19 @@ def test_what_does_not_change_a_number_keeps_what_was_measured(changed: Study) -
         make_study(algorithm=Algorithm(trials_per_run=4)),
         make_study(algorithm=Algorithm(seed=1)),
         make_study(pools=(make_pool(fingerprint="f2"),)),
+        make_study(pools=(make_pool(software="vllm 0.33.0, torch 2.13.0"),)),
     ],
 )
 def test_what_changes_a_number_changes_the_identity(changed: Study) -> None:
     """Numbers that may differ for a reason other than the configuration are never put side by side."""
     assert measurement_identity(changed, changed.pools[0]) != measurement_identity(STUDY, STUDY.pools[0])
+
+
+def test_another_method_of_measuring_changes_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers of a runner that measures in another way are never put beside older ones."""
+    before = measurement_identity(STUDY, STUDY.pools[0])
+    monkeypatch.setattr(fingerprint, "MEASUREMENT_VERSION", fingerprint.MEASUREMENT_VERSION + 1)
+    assert measurement_identity(STUDY, STUDY.pools[0]) != before
 
 
 def _name(study: Study = STUDY, **changes: object) -> str:

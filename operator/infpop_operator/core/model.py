@@ -110,13 +110,15 @@ class Budget:
 class Pool:
     """A set of like nodes (or this machine) and what was seen of its hardware.
 
-    `fingerprint` identifies the hardware that measurements belong to. `device_count` is the most devices that one run
-    can have, None while unknown.
+    `fingerprint` identifies the hardware that measurements belong to, `software` names the engine that runs there with
+    its versions ("vllm 0.32.0, torch 2.13.0", or a container image); empty where numbers are replayed. `device_count`
+    is the most devices that one run can have, None while unknown.
     """
 
     name: str
     device: Literal["cuda", "cpu"]
     fingerprint: str
+    software: str = ""
     gpu_model: str | None = None
     device_count: int | None = None
     price_per_gpu_hour: float | None = None
