@@ -3,8 +3,10 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import pytest
+
 from infpop_operator.core.decide import decide
-from infpop_operator.core.history import known_model_facts
+from infpop_operator.core.history import failures, known_model_facts, trials_of
 from infpop_operator.core.model import (
     Algorithm,
     Budget,
@@ -16,9 +18,20 @@ from infpop_operator.core.model import (
     Run,
     StartedRun,
     Study,
+    TrialState,
     Verdict,
 )
-from infpop_runner.contract import Broken, BrokenReason, Invalid, ModelFacts, Provenance, RunResult, TrialResult
+from infpop_runner.contract import (
+    Broken,
+    BrokenReason,
+    Infeasible,
+    InfeasibleReason,
+    Invalid,
+    ModelFacts,
+    Provenance,
+    RunResult,
+    TrialResult,
+)
 from simulation.factories import START, make_cell, make_measured, make_pool, make_study
 
 MINUTE = timedelta(minutes=1)
@@ -108,6 +121,31 @@ def test_the_trial_that_an_engine_died_on_is_tried_again_alone() -> None:
     assert [trial.configuration.batch_size for trial in second.start[0].trials] == batches[1:2]
     third = tell(study, second, finished(second.start[0], START + 2 * MINUTE), START + 2 * MINUTE)
     assert sorted(trial.configuration.batch_size for trial in third.start[0].trials) == batches[2:]
+
+
+def test_a_trial_that_a_result_lacks_without_a_reason_is_broken() -> None:
+    """A runner that leaves trials out ends the study by the failure budget, not after engine loads without end."""
+    study = make_study(algorithm=Algorithm(trials_per_run=4), budget=Budget(max_failed_trials=0))
+    first = begin(study)
+    (live,) = first.history.active
+    second = tell(study, first, finished(live.run, START + MINUTE, reached=1), START + MINUTE)
+    assert (second.verdict, second.reason) == (Verdict.STALLED, "TooManyFailures")
+    assert "RunnerError: the result lacks trials" in second.message
+    states = [trial.state for trial in trials_of(second.history, "a100", 1)]
+    assert sorted(states) == [TrialState.BROKEN] * 3 + [TrialState.MEASURED]
+
+
+@pytest.mark.parametrize("reason", ["GpuOutOfMemory", "HeadsNotDivisible"])
+def test_only_a_smaller_batch_out_of_memory_explains_a_missing_trial(reason: InfeasibleReason) -> None:
+    """What is larger than a batch that did not fit is certain; after any other result the runner owes every trial."""
+    study = make_study(algorithm=Algorithm(trials_per_run=4))
+    first = begin(study)
+    (live,) = first.history.active
+    smallest = min(live.run.trials, key=lambda trial: trial.configuration.batch_size)
+    refused = Infeasible(index=smallest.index, batch_size=smallest.configuration.batch_size, reason=reason)
+    result = finished(live.run, START + MINUTE).result.model_copy(update={"trials": (refused,)})
+    second = tell(study, first, Finished(result=result, ended_at=START + MINUTE), START + MINUTE)
+    assert len(failures(second.history)) == (0 if reason == "GpuOutOfMemory" else 1)
 
 
 def test_an_interrupted_run_keeps_its_company_and_costs_nothing() -> None:

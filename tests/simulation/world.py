@@ -104,8 +104,9 @@ class World:
             yield self._measure(trial, chance)
 
     def _incompatible(self, run: Run) -> Iterator[TrialResult]:
-        first = min(run.trials, key=lambda trial: trial.configuration.batch_size)
-        yield Infeasible(index=first.index, batch_size=first.configuration.batch_size, reason="IncompatibleGPU")
+        for trial in run.trials:
+            batch_size = trial.configuration.batch_size
+            yield Infeasible(index=trial.index, batch_size=batch_size, reason="IncompatibleGPU")
 
     def _measure(self, trial: PlannedTrial, chance: Random) -> TrialResult:
         cell = trial.configuration

@@ -94,7 +94,7 @@ def play_landscape(throughput: Throughput, *, seconds: float = 1.0) -> Play:
         trials: list[TrialResult] = []
         for trial in spec.trials:
             trials.append(_result(trial.index, trial.batch_size, throughput(spec.gpu_count, trial.batch_size)))
-            if isinstance(trials[-1], Infeasible):
+            if isinstance(trials[-1], Infeasible) and trials[-1].reason == "GpuOutOfMemory":
                 break
         result = RunResult(
             run=run.name,

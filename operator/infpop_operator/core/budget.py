@@ -7,8 +7,8 @@ pool and round belongs to the search and is in `core.plan`.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from infpop_operator.core.history import active_gpus, broken_runs_in_a_row, failures, gpu_seconds
-from infpop_operator.core.model import EndedRun, History, Lost, Run, StartedRun, Study
+from infpop_operator.core.history import active_gpus, broken_reason, broken_runs_in_a_row, failures, gpu_seconds
+from infpop_operator.core.model import EndedRun, History, Run, StartedRun, Study
 from infpop_operator.core.run_spec import pool_named
 
 RETRIES_PER_TRIAL = 2  # one flaky node costs a retry; a configuration that kills three engines costs no fourth
@@ -86,10 +86,5 @@ def wake_at(study: Study, history: History, starts: tuple[Run, ...], now: dateti
 
 
 def _why(broken: EndedRun) -> str:
-    match broken.observation:
-        case Lost(reason=reason, detail=detail):
-            pass
-        case finished:
-            reason = finished.result.broken.reason if finished.result.broken else ""
-            detail = finished.result.broken.detail if finished.result.broken else ""
+    reason, detail = broken_reason(broken) or ("", "")
     return f"{reason}: {detail}" if detail else reason

@@ -27,7 +27,8 @@ def trials_of(history: History, pool: str, round_number: int) -> tuple[Trial, ..
     """Return the trials of one round in index order, each with its last result.
 
     A trial that its run did not reach because a smaller batch ran out of memory is no trial: it used nothing, and the
-    out-of-memory result already rules it out. That holds as well when an earlier run of it broke.
+    out-of-memory result already rules it out. That holds as well when an earlier run of it broke. Any other trial that
+    a result lacks without a reason makes its run a broken one.
     """
     trials: dict[int, Trial] = {}
     for ended in history.ended:
@@ -54,7 +55,7 @@ def next_index(history: History, pool: str, round_number: int) -> int:
 
 def failures(history: History) -> tuple[EndedRun, ...]:
     """Return the broken runs that use the failure budget, in the order in which they ended."""
-    return tuple(ended for ended in history.ended if _broken_reason(ended) is not None and _counts(ended))
+    return tuple(ended for ended in history.ended if broken_reason(ended) is not None and _counts(ended))
 
 
 def gpu_seconds(history: History, now: datetime) -> float:
@@ -73,7 +74,7 @@ def known_model_facts(history: History) -> ModelFacts | None:
 
 def missing_trials(ended: EndedRun) -> tuple[PlannedTrial, ...]:
     """Return the trials of a broken run that have no result; none for a run that ended as it should."""
-    if _broken_reason(ended) is None:
+    if broken_reason(ended) is None:
         return ()
     done = {result.index for result in _results(ended)}
     return tuple(trial for trial in ended.run.trials if trial.index not in done)
@@ -94,7 +95,7 @@ def _after_run(before: Trial | None, ended: EndedRun, planned: PlannedTrial) -> 
     result = next((result for result in _results(ended) if result.index == planned.index), None)
     if result is not None:
         return _with_result(before, ended.run, planned, result)
-    reason = _broken_reason(ended)
+    reason = broken_reason(ended)
     if reason is None:
         return None
     return Trial(
@@ -154,16 +155,34 @@ def _while_running(before: Trial | None, run: Run, planned: PlannedTrial) -> Tri
     )
 
 
+def _vanished(ended: EndedRun) -> tuple[PlannedTrial, ...]:
+    """Return the trials that a result lacks although no smaller batch ran out of memory: the runner owes them."""
+    results = _results(ended)
+    too_large = [entry.batch_size for entry in results if isinstance(entry, Infeasible) and _is_memory(entry)]
+    limit = min(too_large, default=None)
+    done = {entry.index for entry in results}
+    lacking = (planned for planned in ended.run.trials if planned.index not in done)
+    return tuple(planned for planned in lacking if limit is None or planned.configuration.batch_size <= limit)
+
+
+def _is_memory(result: Infeasible) -> bool:
+    return result.reason == "GpuOutOfMemory"
+
+
 def _results(ended: EndedRun) -> tuple[TrialResult, ...]:
     return ended.observation.result.trials if isinstance(ended.observation, Finished) else ()
 
 
-def _broken_reason(ended: EndedRun) -> tuple[str, str] | None:
+def broken_reason(ended: EndedRun) -> tuple[str, str] | None:
+    """Return the reason and the detail of a run that broke, None for one that ended as it should."""
     match ended.observation:
         case Lost(reason=reason, detail=detail):
             return (reason, detail)
         case Finished(result=result) if result.broken is not None:
             return (result.broken.reason, result.broken.detail)
+        case Finished() if vanished := _vanished(ended):
+            indexes = ", ".join(str(planned.index) for planned in vanished)
+            return ("RunnerError", f"the result lacks trials {indexes} and does not say why")
         case Finished():
             return None
 
@@ -179,7 +198,8 @@ def _counts(ended: EndedRun) -> bool:
         case Lost(counts=counts):
             return counts
         case Finished(result=result):
-            return result.broken is not None and result.broken.reason != "Stopped"
+            broken = result.broken.reason if result.broken is not None else None
+            return broken != "Stopped" and broken_reason(ended) is not None
 
 
 def active_gpus(active: tuple[StartedRun, ...]) -> int:
@@ -192,6 +212,6 @@ def broken_runs_in_a_row(history: History, pool: str) -> Iterator[EndedRun]:
     for ended in reversed(history.ended):
         if ended.run.pool != pool:
             continue
-        if _broken_reason(ended) is None or not _counts(ended):
+        if broken_reason(ended) is None or not _counts(ended):
             return
         yield ended
