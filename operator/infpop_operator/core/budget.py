@@ -42,7 +42,8 @@ def exhausted(study: Study, history: History, now: datetime) -> Exhausted | None
     broken = failures(history)
     if len(broken) > budget.max_failed_trials:
         message = (
-            f"{len(broken)} runs broke, more than maxFailedTrials {budget.max_failed_trials}; last: {_why(broken[-1])}"
+            f"{len(broken)} runs broke, more than spec.budget.maxFailedTrials {budget.max_failed_trials};"
+            f" last: {_why(broken[-1])}. Mend the cause and raise spec.budget.maxFailedTrials to go on"
         )
         return Exhausted(reason="TooManyFailures", message=message, stops_runs=False, stalls=True)
     return None

@@ -54,8 +54,13 @@ def next_index(history: History, pool: str, round_number: int) -> int:
 
 
 def failures(history: History) -> tuple[EndedRun, ...]:
-    """Return the broken runs that use the failure budget, in the order in which they ended."""
-    return tuple(ended for ended in history.ended if broken_reason(ended) is not None and _counts(ended))
+    """Return the broken runs that use the failure budget, in the order in which they ended.
+
+    Each round has a budget of its own: whoever mended the study or the machine is not charged for the time before.
+    """
+    newest = {entry.pool: entry.number for entry in history.rounds}
+    current = (ended for ended in history.ended if ended.run.round >= newest.get(ended.run.pool, 0))
+    return tuple(ended for ended in current if broken_reason(ended) is not None and _counts(ended))
 
 
 def gpu_seconds(history: History, now: datetime) -> float:
