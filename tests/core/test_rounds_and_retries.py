@@ -15,6 +15,7 @@ from infpop_operator.core.model import (
     History,
     Lost,
     Observation,
+    Plateau,
     Run,
     StartedRun,
     Study,
@@ -148,6 +149,32 @@ def test_only_a_smaller_batch_out_of_memory_explains_a_missing_trial(reason: Inf
     assert len(failures(second.history)) == (0 if reason == "GpuOutOfMemory" else 1)
 
 
+def test_another_workload_within_a_round_is_no_measurement() -> None:
+    """Numbers of other prompts than the round began with are never compared with its own: they count as a failure."""
+    study = make_study()
+    first = begin(study)
+    second = tell(study, first, with_hash(finished(first.start[0], START + MINUTE), "a" * 8), START + MINUTE)
+    other = with_hash(finished(second.start[0], START + 2 * MINUTE), "b" * 8)
+    third = tell(study, second, other, START + 2 * MINUTE)
+    (failure,) = failures(third.history)
+    assert isinstance(failure.observation, Lost)
+    assert failure.observation.reason == "WorkloadChanged"
+    assert "aaaaaaaa" in failure.observation.detail
+    assert "bbbbbbbb" in failure.observation.detail
+    changed = begin(replace(study, workload_fingerprint="other"), second.history, START + MINUTE)
+    (live,) = changed.history.active
+    fresh = tell(
+        replace(study, workload_fingerprint="other"), changed, with_hash(finished(live.run, START), "b"), START
+    )
+    assert failures(fresh.history) == ()
+
+
+def with_hash(end: Finished, workload_hash: str) -> Finished:
+    """Return the end of a run that had the prompts with this hash."""
+    provenance = end.result.provenance.model_copy(update={"workload_hash": workload_hash})
+    return replace(end, result=end.result.model_copy(update={"provenance": provenance}))
+
+
 def test_an_interrupted_run_keeps_its_company_and_costs_nothing() -> None:
     """After Ctrl-C the trials that were left go on together."""
     study = make_study(algorithm=Algorithm(trials_per_run=4), budget=Budget(max_failed_trials=0))
@@ -187,6 +214,29 @@ def test_pauses_between_broken_runs_grow_and_the_budget_ends_them() -> None:
     assert pauses == [10, 20, 40, 80]
     assert (decision.verdict, decision.reason) == (Verdict.STALLED, "TooManyFailures")
     assert "NodeLost: gone" in decision.message
+
+
+def test_a_new_round_has_a_fresh_failure_budget() -> None:
+    """What broke before the model was mended is no reason to stop now; the message of the stop says what to raise."""
+    study = make_study(budget=Budget(max_failed_trials=0))
+    stalled = tell(study, begin(study), Lost(reason="NodeLost", ended_at=START), START)
+    assert stalled.reason == "TooManyFailures"
+    assert "raise spec.budget.maxFailedTrials" in stalled.message
+    assert begin(replace(study, model_fingerprint="mended"), stalled.history, START + MINUTE).start
+
+
+def test_broken_machines_are_no_plateau() -> None:
+    """Only what the search learned from can say that there is no more to gain."""
+    budget = Budget(max_failed_trials=100, plateau=Plateau(trials=2, improvement_ratio=0.01))
+    study, now = make_study(budget=budget), START
+    decision = begin(study)
+    decision = tell(study, decision, finished(decision.start[0], now), now)
+    for _ in range(6):
+        decision = tell(study, decision, Lost(reason="EngineCrash", ended_at=now), now)
+        now += 10 * MINUTE
+        decision = begin(study, decision.history, now) if decision.verdict is Verdict.WAITING else decision
+    assert [trial.state for trial in trials_of(decision.history, "a100", 1)][1:3] == [TrialState.BROKEN] * 2
+    assert decision.verdict is Verdict.WORKING
 
 
 def test_one_configuration_that_always_breaks_does_not_end_the_study() -> None:

@@ -16,8 +16,9 @@ from infpop_operator.api.status_model import (
 from infpop_operator.core import objective
 from infpop_operator.core.engine_args import engine_args
 from infpop_operator.core.history import current_round, gpu_seconds, trials_of
-from infpop_operator.core.model import Decision, History, Pool, Round, Study, Trial, TrialState, Verdict
-from infpop_operator.core.recommend import best_of_study, measurement, trial_value
+from infpop_operator.core.model import Configuration, Decision, History, Pool, Study, Trial, TrialState, Verdict
+from infpop_operator.core.recommend import best_of_pool, best_of_study, measurement, trial_value
+from infpop_operator.core.scope import baseline_of
 from infpop_runner.contract import Measured
 
 MAX_TRIAL_ROWS = 500  # a row is about 260 bytes and an etcd object may have 1.5 MiB; older rounds go first
@@ -100,8 +101,9 @@ def _pool_status(study: Study, pool: Pool, decision: Decision) -> PoolStatus | N
     if newest is None:
         return None
     trials = trials_of(decision.history, pool.name, newest.number)
-    best = objective.best(study, pool, trials)
-    baseline = _baseline_trial(newest, trials)
+    best = best_of_pool(study, pool, decision.history)
+    in_use = baseline_of(study, newest)
+    baseline = _baseline_trial(in_use, trials)
     ended = [entry for entry in decision.history.ended if entry.run.pool == pool.name]
     return PoolStatus(
         name=pool.name,
@@ -110,7 +112,7 @@ def _pool_status(study: Study, pool: Pool, decision: Decision) -> PoolStatus | N
         round=newest.number,
         identity=newest.identity,
         best=_best(study, pool, best) if best is not None else None,
-        baseline=_baseline(newest, baseline),
+        baseline=_baseline(in_use, baseline),
         improvement_percent=_improvement(study, pool, best, baseline),
         trials=_counts(trials),
         gpu_hours=decimal_string(sum(entry.gpu_seconds for entry in ended) / 3600),
@@ -118,17 +120,17 @@ def _pool_status(study: Study, pool: Pool, decision: Decision) -> PoolStatus | N
     )
 
 
-def _baseline_trial(newest: Round, trials: Sequence[Trial]) -> Trial | None:
-    matching = (trial for trial in trials if trial.configuration == newest.baseline)
+def _baseline_trial(in_use: Configuration | None, trials: Sequence[Trial]) -> Trial | None:
+    matching = (trial for trial in trials if trial.configuration == in_use)
     return next((trial for trial in matching if isinstance(trial.result, Measured)), None)
 
 
-def _baseline(newest: Round, trial: Trial | None) -> Baseline | None:
-    if newest.baseline is None:
+def _baseline(in_use: Configuration | None, trial: Trial | None) -> Baseline | None:
+    if in_use is None:
         return None
     return Baseline(
-        gpu_count=newest.baseline.gpu_count,
-        batch_size=newest.baseline.batch_size,
+        gpu_count=in_use.gpu_count,
+        batch_size=in_use.batch_size,
         throughput=decimal_string(measurement(trial).throughput_tokens_per_second) if trial is not None else None,
     )
 

@@ -5,7 +5,7 @@ the local driver and the operator call it with what they saw and carry out what 
 replayed from its history alone, and a restart at any instant goes on as if nothing had happened.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -32,6 +32,7 @@ from infpop_operator.core.model import (
 from infpop_operator.core.plan import PoolPlan, plan_pool
 from infpop_operator.core.recommend import best_of_pool, best_of_study
 from infpop_operator.core.run_spec import pool_named
+from infpop_operator.core.scope import earlier_best
 
 
 def decide(study: Study, history: History, observations: Mapping[str, Observation], now: datetime) -> Decision:
@@ -69,10 +70,29 @@ def _absorb(history: History, observations: Mapping[str, Observation]) -> Histor
     for started in history.active:
         match observations.get(started.run.name):
             case Finished() | Lost() as observation:
-                ended.append(EndedRun(run=started.run, started_at=started.started_at, observation=observation))
+                seen = _comparable(started.run, observation, ended)
+                ended.append(EndedRun(run=started.run, started_at=started.started_at, observation=seen))
             case Waiting() | Running() | None:
                 active.append(started)
     return replace(history, ended=tuple(ended), active=tuple(active))
+
+
+def _comparable(run: Run, observation: Finished | Lost, ended: Sequence[EndedRun]) -> Finished | Lost:
+    """Return the observation, or a loss where the run had other prompts than the first one of its round."""
+    first = next((known for entry in ended if (known := _workload_hash(entry, run)) is not None), None)
+    if first is None or not isinstance(observation, Finished):
+        return observation
+    own = observation.result.provenance.workload_hash
+    if own in (None, first):
+        return observation
+    detail = f"the prompts are others than before: workload {own}, the round began with {first}"
+    return Lost(reason="WorkloadChanged", detail=detail, ended_at=observation.ended_at)
+
+
+def _workload_hash(entry: EndedRun, run: Run) -> str | None:
+    if (entry.run.pool, entry.run.round) != (run.pool, run.round) or not isinstance(entry.observation, Finished):
+        return None
+    return entry.observation.result.provenance.workload_hash
 
 
 def _open_rounds(study: Study, history: History) -> History:
@@ -90,7 +110,7 @@ def _open_rounds(study: Study, history: History) -> History:
 def _next_round(study: Study, history: History, pool: Pool, last: Round, identity: str) -> Round:
     """Open the round after `last`; its baseline is the configuration in use until now."""
     best = best_of_pool(study, pool, history)
-    baseline = best.configuration if best is not None else last.baseline
+    baseline = best.configuration if best is not None else earlier_best(last)
     return Round(pool=pool.name, number=last.number + 1, identity=identity, baseline=baseline)
 
 

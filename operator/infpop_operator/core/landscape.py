@@ -11,6 +11,7 @@ from itertools import product
 
 from infpop_operator.core import objective
 from infpop_operator.core.model import Configuration, Pool, Scalar, Study, Trial
+from infpop_operator.core.scope import in_scope
 from infpop_operator.core.space import RuledOut, cells, ruled_out
 from infpop_runner.contract import Measured, ModelFacts
 
@@ -64,7 +65,14 @@ class Landscape:
         return next((cell for row in self.rows for cell in row if cell.is_best), None)
 
 
-def landscape(study: Study, pool: Pool, trials: tuple[Trial, ...], facts: ModelFacts | None) -> Landscape:
+def landscape(
+    study: Study,
+    pool: Pool,
+    trials: tuple[Trial, ...],
+    facts: ModelFacts | None,
+    *,
+    baseline: Configuration | None = None,
+) -> Landscape:
     """Return the picture of one round on `pool`.
 
     Args:
@@ -72,12 +80,13 @@ def landscape(study: Study, pool: Pool, trials: tuple[Trial, ...], facts: ModelF
         pool: where the trials ran.
         trials: of the round, any order; one outside the space (a baseline) adds its row and column.
         facts: what runs reported about the model.
+        baseline: the round's; outside the space it is the only configuration that can be the best.
     """
     view = _View(
         study=study,
         trials={trial.configuration: trial for trial in trials},
         excluded=ruled_out(study, pool, trials, facts),
-        best=objective.best(study, pool, trials),
+        best=objective.best(study, pool, in_scope(study, trials, baseline)),
     )
     known = _known(study, trials)
     gpu_counts = tuple(sorted({cell.gpu_count for cell in known}))

@@ -257,7 +257,10 @@ class EndedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """One search on one pool for one measurement identity."""
+    """One search on one pool for one measurement identity.
+
+    `baseline` is the configuration in use when it began. `core.scope` says what counts as the baseline now.
+    """
 
     pool: str
     number: int

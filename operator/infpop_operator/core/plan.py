@@ -26,6 +26,7 @@ from infpop_operator.core.model import (
     TrialState,
 )
 from infpop_operator.core.recommend import measurement, trial_loss, trial_value
+from infpop_operator.core.scope import baseline_of, in_scope
 from infpop_operator.core.search import Question, Record, propose
 from infpop_operator.core.space import cells, ruled_out
 
@@ -46,7 +47,9 @@ class _View:
     pool: Pool
     round: Round
     history: History
-    trials: tuple[Trial, ...]
+    baseline: Configuration | None
+    known: tuple[Trial, ...]  # all of the round
+    trials: tuple[Trial, ...]  # those of them that count now
     hopeless: frozenset[Configuration]  # ruled out by now, perhaps only after their trial broke
     open_cells: tuple[Configuration, ...]
 
@@ -73,35 +76,38 @@ def _view(study: Study, pool: Pool, history: History) -> _View:
     newest = current_round(history, pool.name)
     if newest is None:
         raise ValueError(f"pool {pool.name} has no round")
-    trials = trials_of(history, pool.name, newest.number)
-    candidates = _baseline_first(newest, cells(study.space))
-    tried = tuple(trial.configuration for trial in trials)
+    known = trials_of(history, pool.name, newest.number)
+    baseline = baseline_of(study, newest)
+    candidates = _baseline_first(baseline, cells(study.space))
+    tried = tuple(trial.configuration for trial in known)
     most = study.budget.max_concurrent_gpus
     too_large = {cell for cell in (*candidates, *tried) if cell.gpu_count > most}
-    hopeless = too_large | ruled_out(study, pool, trials, known_model_facts(history), also=candidates).keys()
+    hopeless = too_large | ruled_out(study, pool, known, known_model_facts(history), also=candidates).keys()
     excluded = hopeless.union(tried)
     return _View(
         study=study,
         pool=pool,
         round=newest,
         history=history,
-        trials=trials,
+        baseline=baseline,
+        known=known,
+        trials=in_scope(study, known, baseline),
         hopeless=frozenset(hopeless),
         open_cells=tuple(cell for cell in candidates if cell not in excluded),
     )
 
 
-def _baseline_first(newest: Round, space: tuple[Configuration, ...]) -> tuple[Configuration, ...]:
+def _baseline_first(baseline: Configuration | None, space: tuple[Configuration, ...]) -> tuple[Configuration, ...]:
     """A baseline may lie outside the search space: it is measured all the same, to compare with."""
-    if newest.baseline is None or newest.baseline in space:
+    if baseline is None or baseline in space:
         return space
-    return (newest.baseline, *space)
+    return (baseline, *space)
 
 
 def _why_ended(view: _View) -> str | None:
     if len(view.trials) >= view.study.budget.max_trials:
         return "MaxTrialsReached"
-    if any(trial.reason == "IncompatibleGPU" for trial in view.trials):
+    if any(trial.reason == "IncompatibleGPU" for trial in view.known):
         return "IncompatibleGPU"
     if not view.open_cells:
         return "SpaceExhausted"
@@ -111,13 +117,13 @@ def _why_ended(view: _View) -> str | None:
 
 
 def _on_plateau(view: _View) -> bool:
-    """Say whether the newest ended trials left the best where it was."""
+    """Say whether the newest trials that the search learned from left the best where it was."""
     plateau = view.study.budget.plateau
-    ended = tuple(trial for trial in view.trials if trial.state is not TrialState.RUNNING)
-    if plateau is None or len(ended) <= plateau.trials:
+    learned = tuple(trial for trial in view.trials if trial.state in (TrialState.MEASURED, TrialState.INFEASIBLE))
+    if plateau is None or len(learned) <= plateau.trials:
         return False
-    before = objective.best(view.study, view.pool, ended[: -plateau.trials])
-    after = objective.best(view.study, view.pool, ended)
+    before = objective.best(view.study, view.pool, learned[: -plateau.trials])
+    after = objective.best(view.study, view.pool, learned)
     if before is None or after is None:
         return False
     return _improvement(view, before, after) < plateau.improvement_ratio
@@ -145,9 +151,8 @@ def _proposal(view: _View) -> Run:
 def _next_cell(
     view: _View, chosen: tuple[PlannedTrial, ...], candidates: tuple[Configuration, ...], index: int
 ) -> Configuration:
-    baseline = view.round.baseline
-    if not view.trials and not chosen and baseline in candidates:
-        return baseline
+    if not chosen and view.baseline is not None and view.baseline in candidates:
+        return view.baseline
     question = Question(
         space=view.study.space,
         records=_records(view, chosen),

@@ -3,18 +3,19 @@
 from infpop_operator.core import objective
 from infpop_operator.core.history import current_round, trials_of
 from infpop_operator.core.model import History, Pool, Study, Trial
+from infpop_operator.core.scope import current_trials
 from infpop_runner.contract import Measured
 
 
 def newest_trials(history: History, pool: Pool) -> tuple[Trial, ...]:
-    """Return the trials of the newest round of `pool`; none before its first round."""
+    """Return all trials of the newest round of `pool`, also those outside the search space; none before a round."""
     newest = current_round(history, pool.name)
     return () if newest is None else trials_of(history, pool.name, newest.number)
 
 
 def best_of_pool(study: Study, pool: Pool, history: History) -> Trial | None:
     """Return the best trial of the newest round of `pool`, None when none is eligible."""
-    return objective.best(study, pool, newest_trials(history, pool))
+    return objective.best(study, pool, current_trials(study, pool, history))
 
 
 def best_of_study(study: Study, history: History) -> tuple[Pool, Trial] | None:

@@ -13,6 +13,7 @@ from infpop_operator.core import objective
 from infpop_operator.core.history import current_round, gpu_seconds
 from infpop_operator.core.model import Pool, Study, Trial, TrialState, Verdict
 from infpop_operator.core.recommend import best_of_study, measurement, newest_trials, trial_loss, trial_value
+from infpop_operator.core.scope import baseline_of, current_trials
 from infpop_operator.report.landscape_table import pool_landscape, render_landscape, render_legend
 from infpop_operator.report.serving import render_serving
 from infpop_operator.report.snapshot import Snapshot
@@ -84,9 +85,9 @@ def _best_facts(snapshot: Snapshot, best: tuple[Pool, Trial] | None) -> Iterator
 
 
 def _comparisons(snapshot: Snapshot, pool: Pool, best: Trial) -> Iterator[tuple[str, str]]:
-    study, trials = snapshot.study, newest_trials(snapshot.decision.history, pool)
+    study, trials = snapshot.study, current_trials(snapshot.study, pool, snapshot.decision.history)
     newest = current_round(snapshot.decision.history, pool.name)
-    baseline = next((trial for trial in trials if newest and trial.configuration == newest.baseline), None)
+    baseline = next((trial for trial in trials if newest and trial.configuration == baseline_of(study, newest)), None)
     if baseline is not None:
         yield ("Baseline", _against_baseline(study, pool, best, baseline))
     measured = [trial for trial in trials if isinstance(trial.result, Measured)]

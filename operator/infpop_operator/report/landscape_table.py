@@ -11,6 +11,7 @@ from rich.text import Text
 from infpop_operator.core.history import current_round, known_model_facts, trials_of
 from infpop_operator.core.landscape import CellState, Landscape, LandscapeCell, landscape
 from infpop_operator.core.model import History, Pool, Study
+from infpop_operator.core.scope import baseline_of
 from infpop_operator.report.words import device_word, number, short_reason
 
 _BEST, _VIOLATES = "★", "†"
@@ -34,7 +35,8 @@ def pool_landscape(study: Study, pool: Pool, history: History) -> Landscape | No
     if newest is None:
         return None
     facts = known_model_facts(history) or study.model_facts
-    return landscape(study, pool, trials_of(history, pool.name, newest.number), facts)
+    trials, baseline = trials_of(history, pool.name, newest.number), baseline_of(study, newest)
+    return landscape(study, pool, trials, facts, baseline=baseline)
 
 
 def render_landscape(study: Study, pool: Pool, picture: Landscape) -> RenderableType:
