@@ -11,7 +11,7 @@ import pytest
 
 from conformance.entries import make_run
 from infpop_operator.adapters.devices import Devices
-from infpop_operator.adapters.local_executor import DEADLINE_GRACE, EXIT_GRACE, LocalExecutor
+from infpop_operator.adapters.local_executor import DEADLINE_GRACE_S, EXIT_GRACE_S, LocalExecutor
 from infpop_operator.core.errors import ExecutorError
 from infpop_operator.core.model import Finished, Lost, Observation, Run, StartedRun
 from infpop_operator.core.run_spec import build_run_spec
@@ -29,7 +29,13 @@ def make(tmp_path: Path) -> Iterator[Make]:
     """Yield what makes executors over one directory whose runners misbehave in the way asked for."""
     made: list[LocalExecutor] = []
 
-    def executor(way: str, *, devices: Devices | None = None, stop_grace_s: float = 1.0) -> LocalExecutor:
+    def executor(
+        way: str,
+        *,
+        devices: Devices | None = None,
+        stop_grace_s: float = 1.0,
+        clock: Callable[[], float] = lambda: 0.0,
+    ) -> LocalExecutor:
         command = (sys.executable, str(STAND_IN), way)
         environment = {**own_environment(), "SHARED_SECRET": "passed on"}
         made.append(
@@ -39,6 +45,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
                 devices=devices,
                 command=command,
                 stop_grace_s=stop_grace_s,
+                clock=clock,
             )
         )
         return made[-1]
@@ -46,6 +53,17 @@ def make(tmp_path: Path) -> Iterator[Make]:
     yield executor
     for each in made:
         each.close()
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        """Return the seconds."""
+        return self.now_s
 
 
 def spec_of(run: Run, device: str = "cpu") -> RunSpec:
@@ -122,13 +140,15 @@ def test_dying_after_the_last_trial_breaks_nothing(make: Make) -> None:
 
 
 def test_a_run_past_all_time_outs_is_ended(make: Make) -> None:
-    """A runner whose own time-outs fail cannot hold a study: it and its children are killed."""
-    executor = make("stubborn")
-    entry = started(executor, make_run())
+    """A runner whose own time-outs fail cannot hold a study; after running out of memory it may load again."""
+    clock = Clock()
+    executor = make("stubborn", clock=clock)
+    entry = started(executor, make_run(batch_sizes=(8, 16)))
     await_result(executor, entry)
-    limit = timedelta(seconds=60 + 2 * 60) + DEADLINE_GRACE
-    assert not isinstance(seen(executor, entry, entry.started_at + limit), Finished | Lost)
-    end = seen(executor, entry, entry.started_at + limit + timedelta(seconds=1))
+    clock.now_s = 2 * (60 + 60) + DEADLINE_GRACE_S
+    assert not isinstance(seen(executor, entry), Finished | Lost)
+    clock.now_s += 1
+    end = seen(executor, entry)
     assert isinstance(end, Finished)
     assert end.result.broken is not None
     assert end.result.broken.reason == "MeasureTimeout"
@@ -137,14 +157,39 @@ def test_a_run_past_all_time_outs_is_ended(make: Make) -> None:
 
 def test_a_runner_that_never_exits_after_its_result_is_ended(make: Make) -> None:
     """The result is complete, so it counts; the process is given a while and then killed."""
-    executor = make("lingering")
+    clock = Clock()
+    executor = make("lingering", clock=clock)
     entry = started(executor, make_run(batch_sizes=(8,)))
     await_result(executor, entry)
     assert not isinstance(seen(executor, entry), Finished | Lost)
-    end = seen(executor, entry, clock_time() + EXIT_GRACE)
+    clock.now_s = EXIT_GRACE_S + 1
+    end = seen(executor, entry)
     assert isinstance(end, Finished)
     assert end.result.broken is None
     assert processes_of(executor.runs) == []
+
+
+@pytest.mark.parametrize("days", [-3, 3])
+def test_a_clock_that_is_set_ends_no_run(make: Make, days: int) -> None:
+    """A suspended laptop or a corrected clock says nothing about a run's age."""
+    executor = make("stubborn")
+    entry = started(executor, make_run())
+    assert not isinstance(seen(executor, entry, clock_time() + timedelta(days=days)), Finished | Lost)
+
+
+def test_a_process_that_does_not_die_is_told_and_keeps_its_devices(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A process stuck in the driver blocks nothing but the devices that it holds."""
+    executor = make("lingering", devices=Devices((0,)))
+    first, second = make_run("study-1"), make_run("study-2")
+    entry = started(executor, first, "cuda")
+    monkeypatch.setattr("infpop_operator.adapters.local_executor.end_marked", lambda _mark: (4711,))
+    executor.stop(first.name)
+    assert isinstance(seen(executor, entry), Finished | Lost)
+    assert "process 4711 did not end after SIGKILL" in caplog.text
+    with pytest.raises(ExecutorError, match="0 of 1 are free"):
+        executor.start(second, spec_of(second, "cuda"))
 
 
 def test_a_stubborn_run_is_stopped_with_all_its_processes(make: Make) -> None:

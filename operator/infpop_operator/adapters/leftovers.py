@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 MARK = "INFPOP_RUN"
-_DEATH_TIMEOUT_S = 10.0  # a SIGKILL is carried out at once, save for a process inside the GPU driver
+DEATH_TIMEOUT_S = 10.0  # a SIGKILL is carried out at once, save for a process inside the GPU driver
 
 
 def run_mark(directory: Path, run: str) -> str:
@@ -19,15 +19,17 @@ def run_mark(directory: Path, run: str) -> str:
     return f"{hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:16]}:{run}"
 
 
-def end_marked(mark: str) -> int:
-    """Kill every process that carries `mark`, wait until they are gone, and return how many there were."""
-    found: dict[int, psutil.Process] = {}
+def end_marked(mark: str) -> tuple[int, ...]:
+    """Kill every process that carries `mark`, wait a while for their ends, and return the ids of those still there."""
+    found: set[int] = set()
+    left: list[int] = []
     while new := [process for process in find_marked(mark) if process.pid not in found]:
         for process in new:
-            found[process.pid] = process
+            found.add(process.pid)
             _kill(process)
-        psutil.wait_procs(new, timeout=_DEATH_TIMEOUT_S)
-    return len(found)
+        _, alive = psutil.wait_procs(new, timeout=DEATH_TIMEOUT_S)
+        left += [process.pid for process in alive if not _is_over(process)]
+    return tuple(left)
 
 
 def find_marked(mark: str) -> list[psutil.Process]:
@@ -42,6 +44,14 @@ def _mark_of(process: psutil.Process) -> str | None:
         return process.environ().get(MARK)
     except (psutil.Error, OSError):
         return None
+
+
+def _is_over(process: psutil.Process) -> bool:
+    """Say whether nothing is left of a process but, where nobody collects it, its exit code."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _kill(process: psutil.Process) -> None:

@@ -5,19 +5,21 @@ in its environment and ended: when the run ends, when it is stopped, and when th
 never more than one process tree for a run, and none after it.
 """
 
+import logging
 import os
 import select
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from infpop_operator.adapters.devices import Devices, to_environment
-from infpop_operator.adapters.leftovers import MARK, end_marked, run_mark
+from infpop_operator.adapters.leftovers import DEATH_TIMEOUT_S, MARK, end_marked, run_mark
 from infpop_operator.adapters.run_files import INTERRUPTED, Cause, RunFiles
 from infpop_operator.adapters.run_state import RunStates
 from infpop_operator.core.errors import ExecutorError
@@ -26,19 +28,22 @@ from infpop_runner.contract import RunSpec
 
 RUNNER = (sys.executable, "-m", "infpop_runner.main")
 STOP_GRACE_S = 15.0  # vLLM gives back its GPUs in a few seconds when it is asked to
-EXIT_GRACE = timedelta(seconds=60)  # between the complete result and the end of the process
-DEADLINE_GRACE = timedelta(seconds=120)  # the runner's own time-outs come first; this is for a runner that hangs
+EXIT_GRACE_S = 60.0  # between the complete result and the end of the process
+DEADLINE_GRACE_S = 120.0  # the runner's own time-outs come first; this is for a runner that hangs
 _POLL_S = 0.1
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
 class _Child:
     process: subprocess.Popen[bytes]
     lifeline: int
-    limit: timedelta
+    started_s: float
+    limit_s: float
     state: Running = field(default_factory=lambda: Running(phase=Phase.STARTING))
-    complete_since: datetime | None = None
+    complete_since_s: float | None = None
     stopped: bool = False
+    ended: bool = False
 
 
 class LocalExecutor:
@@ -51,6 +56,7 @@ class LocalExecutor:
         states: how to ask runners where they are.
         command: the runner's program and first arguments.
         stop_grace_s: how long a runner may take to end when it is asked to.
+        clock: seconds that neither a suspended machine nor a corrected clock adds to; a run's age is told by it.
     """
 
     def __init__(
@@ -62,6 +68,7 @@ class LocalExecutor:
         states: RunStates | None = None,
         command: Sequence[str] = RUNNER,
         stop_grace_s: float = STOP_GRACE_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.runs = directory.absolute()
         self._environment = environment
@@ -69,6 +76,7 @@ class LocalExecutor:
         self._states = states or RunStates()
         self._command = tuple(command)
         self._stop_grace_s = stop_grace_s
+        self._clock = clock
         self._children: dict[str, _Child] = {}
 
     def files(self, run: str) -> RunFiles:
@@ -147,7 +155,7 @@ class LocalExecutor:
             raise
         finally:
             os.close(watched)
-        return _Child(process=process, lifeline=lifeline, limit=_limit(spec))
+        return _Child(process=process, lifeline=lifeline, started_s=self._clock(), limit_s=_limit_s(spec))
 
     def _argv(self, files: RunFiles, lifeline: int) -> list[str]:
         paths = ("--spec", str(files.spec), "--result", str(files.result), "--port-file", str(files.port))
@@ -165,7 +173,7 @@ class LocalExecutor:
         child = self._children.get(started.run.name)
         if child is None:
             return self._pick_up(started)
-        cause = self._cause_of_end(started, child, now)
+        cause = self._cause_of_end(started.run.name, child)
         if cause is None:
             child.state = self._states.ask(self.files(started.run.name).port) or child.state
             return child.state
@@ -180,23 +188,24 @@ class LocalExecutor:
         last = files.last_sign_of_life()
         return files.conclude(started.run, INTERRUPTED, max(started.started_at, last or started.started_at))
 
-    def _cause_of_end(self, started: StartedRun, child: _Child, now: datetime) -> Cause | None:
+    def _cause_of_end(self, name: str, child: _Child) -> Cause | None:
         """Return None for a run that may go on; a run that has overstayed is ended by the caller."""
         code = child.process.poll()
+        if child.stopped:
+            return INTERRUPTED
         if code is not None:
-            return self._cause_of_exit(started.run.name, child, code)
-        if now - started.started_at > child.limit:
-            detail = f"no end after {child.limit.total_seconds():.0f} s, all time-outs included"
+            return self._cause_of_exit(name, code)
+        now_s = self._clock()
+        if now_s - child.started_s > child.limit_s:
+            detail = f"no end after {child.limit_s:.0f} s, all time-outs included"
             return Cause(lost="DeadlineExceeded", broken="MeasureTimeout", detail=detail)
-        if self.files(started.run.name).is_complete(started.run.name):
-            child.complete_since = child.complete_since or now
-            if now - child.complete_since > EXIT_GRACE:
+        if self.files(name).is_complete(name):
+            child.complete_since_s = child.complete_since_s if child.complete_since_s is not None else now_s
+            if now_s - child.complete_since_s > EXIT_GRACE_S:
                 return Cause(lost="RunnerError", broken="RunnerError", detail="did not exit after its result")
         return None
 
-    def _cause_of_exit(self, name: str, child: _Child, code: int) -> Cause:
-        if child.stopped:
-            return INTERRUPTED
+    def _cause_of_exit(self, name: str, code: int) -> Cause:
         if code == -signal.SIGKILL:
             return Cause(lost="Killed", broken="EngineCrash", detail="the runner was killed (SIGKILL)")
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
@@ -215,19 +224,31 @@ class LocalExecutor:
                 return
 
     def _end(self, name: str, child: _Child) -> None:
-        """Leave no process of the run behind, and free its devices. Safe to repeat."""
+        """Leave no process of the run behind, and free its devices. Safe to repeat.
+
+        A process inside the GPU driver may outlast SIGKILL. It is not waited for without end, and keeps its devices.
+        """
+        if child.ended:
+            return
+        child.ended = True
         if child.process.poll() is None:
             with suppress(ProcessLookupError):
                 os.killpg(child.process.pid, signal.SIGKILL)
-            child.process.wait()
-        end_marked(self._mark(name))
-        if child.lifeline >= 0:
-            os.close(child.lifeline)
-            child.lifeline = -1
-        self._devices.give_back(name)
+            with suppress(subprocess.TimeoutExpired):
+                child.process.wait(timeout=DEATH_TIMEOUT_S)
+        left = set(end_marked(self._mark(name)))
+        if child.process.poll() is None:
+            left.add(child.process.pid)
+        os.close(child.lifeline)
+        if left:
+            shown = ", ".join(map(str, sorted(left)))
+            _log.warning("run %s: process %s did not end after SIGKILL; its devices are not used again", name, shown)
+        else:
+            self._devices.give_back(name)
 
 
-def _limit(spec: RunSpec) -> timedelta:
+def _limit_s(spec: RunSpec) -> float:
+    """Return what all time-outs of the runner add up to: it may load again for each trial, after an out-of-memory."""
     timeouts = spec.measurement
-    seconds = timeouts.load_timeout_seconds + len(spec.trials) * timeouts.measure_timeout_seconds
-    return timedelta(seconds=seconds) + DEADLINE_GRACE
+    for_each = timeouts.load_timeout_seconds + timeouts.measure_timeout_seconds
+    return len(spec.trials) * for_each + DEADLINE_GRACE_S
