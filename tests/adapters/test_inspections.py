@@ -16,7 +16,7 @@ from infpop_operator.adapters.machine import (
     to_gpu_pool,
     visible_gpus,
 )
-from infpop_operator.adapters.model_config import directory_facts, hub_facts
+from infpop_operator.adapters.model_config import directory_facts, directory_fingerprint, hub_facts
 from infpop_operator.adapters.run_state import RunStates
 from infpop_operator.adapters.workload_file import workload_fingerprint
 from infpop_operator.core.errors import StudyError
@@ -68,6 +68,7 @@ def test_other_sources_are_identified_by_what_they_are() -> None:
         (b'{"prompt": ""}\n', "prompt", 1, ("source.file.field: prompt", "no text")),
         (LINES + b"oops\n", "prompt", 3, ("source.file.path", "line 4 is not JSON")),
         (b"[1]\n", "prompt", 1, ("source.file.path", "line 1 is not a JSON object")),
+        (b"[" * 100_000 + b"\n", "prompt", 1, ("source.file.path", "line 1 is nested too deeply")),
         (LINES, "prompt", 3, ("spec.workload.samples: 3", "only 2 prompts", "Use 2 or less")),
         (b"", "prompt", 1, ("spec.workload.samples: 1", "only 0 prompts", "Name a file with prompts")),
         (b"\x1f\x8bnonsense", "prompt", 1, ("source.file.path", "neither UTF-8 text nor gzip")),
@@ -104,6 +105,14 @@ def test_the_heads_of_a_model_are_found_under_their_various_names(
     """What rules out tensor-parallel sizes without a run; what is not known stays unknown."""
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"], **config}))
     assert directory_facts(tmp_path) == expected
+
+
+def test_a_link_to_weights_that_are_gone_is_named(tmp_path: Path) -> None:
+    """A half-downloaded model is refused before an engine is loaded."""
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").symlink_to("../blobs/gone")
+    with pytest.raises(StudyError, match=r"spec\.model\.name: .*model\.safetensors cannot be read"):
+        directory_fingerprint(tmp_path)
 
 
 def test_a_hub_that_cannot_be_asked_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,17 @@ def changed(path: str, value: object) -> dict[str, Any]:
             ("spec.workload.source.file.path", "none.jsonl", "does not exist", "relative to the study file"),
         ),
         (
+            "spec.workload.source",
+            {"file": {"path": "~/none.jsonl"}},
+            ("spec.workload.source.file.path", "does not exist"),
+        ),
+        (
+            "spec.workload.source",
+            {"file": {"path": "~no-such-user/none.jsonl"}},
+            ("spec.workload.source.file.path", "~no-such-user/none.jsonl", "does not exist"),
+        ),
+        ("spec.workload.source", {"file": {"path": "a\0b"}}, ("spec.workload.source.file.path", "null byte")),
+        (
             "spec.engine.simulation",
             {"recorded": {"path": "none.csv", "gpuModel": "A", "engine": "vllm", "model": "m"}},
             ("spec.engine.simulation.recorded.path", "none.csv", "does not exist"),
@@ -149,11 +160,37 @@ def test_a_model_that_is_not_a_causal_language_model_is_refused(
     assert all(part in message for part in parts), message
 
 
-@pytest.mark.parametrize("name", ["./none", "/none", "~/none"])
+@pytest.mark.parametrize("name", ["./none", "/none", "~/none", "~no-such-user/x", "./" + "long" * 75])
 def test_a_model_directory_that_is_not_there_is_refused(in_an_empty_home: Path, name: str) -> None:
     """What looks like a path is not asked of the hub."""
     message = refused("tune", write_study(in_an_empty_home, engine=VLLM, model={"name": name}))
     assert f"spec.model.name: {name}: this directory does not exist" in message
+
+
+def test_files_in_the_home_directory_are_found(in_an_empty_home: Path) -> None:
+    """`~` means the same in the path of a file as in the name of a model."""
+    home, elsewhere = in_an_empty_home, in_an_empty_home / "elsewhere"
+    elsewhere.mkdir()
+    (home / "prompts.jsonl").write_text('{"prompt": "a"}\n')
+    (home / "landscape.csv").write_text(
+        "gpu_model,engine,model,gpu_count,batch_size,outcome,throughput_tokens_per_second\nA,vllm,m,1,4,ok,5\n"
+    )
+    recorded = {"path": "~/landscape.csv", "gpuModel": "A", "engine": "vllm", "model": "m"}
+    study = write_study(
+        elsewhere,
+        workload={"source": {"file": {"path": "~/prompts.jsonl"}}, "samples": 1},
+        engine={"name": "simulated", "simulation": {"recorded": recorded}},
+    )
+    result = invoke("validate", study)
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("name", ["long" * 75, "organisation/" + "long" * 75])
+def test_a_name_too_long_for_a_directory_is_no_traceback(in_an_empty_home: Path, name: str) -> None:
+    """What can be neither a directory nor a hub id is refused as such."""
+    pytest.importorskip("huggingface_hub")
+    message = refused("validate", write_study(in_an_empty_home, engine=VLLM, model={"name": name}))
+    assert "spec.model.name" in message
 
 
 def test_a_study_for_other_hardware_is_refused(in_an_empty_home: Path) -> None:

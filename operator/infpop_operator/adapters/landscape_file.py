@@ -22,7 +22,7 @@ def check_landscape(recorded: RecordedLandscape) -> None:
             reader = csv.DictReader(stream)
             missing = _COLUMNS - set(reader.fieldnames or ())
             rows = [] if missing else list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:  # ValueError: no UTF-8, or a NUL in the path
         what = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
         remedy = "Check the path; a relative one is relative to the study file"
         raise _error("path", recorded.path, what, remedy) from error

@@ -38,9 +38,17 @@ def directory_fingerprint(directory: Path) -> str:
     """Return what identifies a local model wherever it lies: its config.json, and names and sizes of its weight files.
 
     The weights themselves are not read: they may be hundreds of gigabytes, and values do not change a throughput.
+
+    Raises:
+        StudyError: the directory or one of these files cannot be read.
     """
-    weights = sorted((path.name, path.stat().st_size) for path in directory.iterdir() if path.suffix in _WEIGHTS)
-    config = (directory / "config.json").read_bytes()
+    try:
+        weights = sorted((path.name, path.stat().st_size) for path in directory.iterdir() if path.suffix in _WEIGHTS)
+        config = (directory / "config.json").read_bytes()
+    except OSError as error:
+        message = f"{error.filename} cannot be read ({error.strerror})"
+        remedy = "Write or download the model again; a link that leads nowhere is no file"
+        raise _error("name", str(directory), message, remedy) from error
     return hashlib.sha256(config + json.dumps(weights).encode()).hexdigest()[:16]
 
 
@@ -65,7 +73,7 @@ def hub_facts(name: str, revision: str | None) -> ModelFacts | None:
 def _facts(path: Path, name: str) -> ModelFacts:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _error("name", name, f"its config.json cannot be read ({error})", "Write or download it again") from error
     if not isinstance(config, dict):
         raise _error("name", name, "its config.json is not a JSON object", "Write or download it again")

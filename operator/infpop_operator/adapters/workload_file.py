@@ -36,10 +36,14 @@ def workload_fingerprint(source: WorkloadSource, *, samples: int) -> str:
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError as error:
-        what = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        what = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({_reason(error)})"
         remedy = "Check the path; a relative one is relative to the study file"
         raise _error("path", str(path), what, remedy) from error
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _check(content: bytes, source: FileSource, samples: int) -> None:
@@ -75,6 +79,11 @@ def _check_line(line: str, number: int, source: FileSource) -> None:
     except json.JSONDecodeError as error:
         remedy = 'Write one JSON object a line, for example {"prompt": "..."}'
         raise _error("path", source.path, f"line {number} is not JSON ({error.msg})", remedy) from error
+    except RecursionError as error:
+        remedy = 'Write one flat JSON object a line, for example {"prompt": "..."}'
+        raise _error("path", source.path, f"line {number} is nested too deeply", remedy) from error
+    except ValueError as error:  # a whole number of thousands of digits
+        raise _error("path", source.path, f"line {number} cannot be read ({error})", "Shorten its numbers") from error
     if not isinstance(record, dict):
         remedy = 'Write one JSON object a line, for example {"prompt": "..."}'
         raise _error("path", source.path, f"line {number} is not a JSON object", remedy)

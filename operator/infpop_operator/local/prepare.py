@@ -51,7 +51,7 @@ def prepare(path: Path, machine: Machine, *, tiny_model: Path) -> Prepared:
         StudyError: the study is wrong, or cannot be carried out here; every problem names field, value and remedy.
     """
     text = _read(path)
-    document = parse_document(text, source=str(path))
+    document = _with_expanded_paths(parse_document(text, source=str(path)))
     base = path.absolute().parent
     problems = _Problems()
     pool = problems.collect(lambda: fit_pools(document.spec, machine))
@@ -100,6 +100,36 @@ def _read(path: Path) -> str:
         raise StudyError([problem]) from error
 
 
+def _with_expanded_paths(document: ThroughputStudy) -> ThroughputStudy:
+    """Read `~` in the paths of files as it is read in a model's name."""
+    spec = document.spec
+    source, simulation = spec.workload.source, spec.engine.simulation
+    if source.file is not None:
+        file = source.file.model_copy(update={"path": _expanded(source.file.path)})
+        source = source.model_copy(update={"file": file})
+    if simulation is not None and simulation.recorded is not None:
+        recorded = simulation.recorded.model_copy(update={"path": _expanded(simulation.recorded.path)})
+        simulation = simulation.model_copy(update={"recorded": recorded})
+    workload = spec.workload.model_copy(update={"source": source})
+    engine = spec.engine.model_copy(update={"simulation": simulation})
+    return document.model_copy(update={"spec": spec.model_copy(update={"workload": workload, "engine": engine})})
+
+
+def _expanded(path: str) -> str:
+    """Return `path` with `~` replaced by the home directory; that of an unknown user is left, and is not found."""
+    try:
+        return str(Path(path).expanduser()) if path.startswith("~") else path
+    except RuntimeError:
+        return path
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name that no directory can have
+        return False
+
+
 def _to_study(document: ThroughputStudy, base: Path, pool: LocalPool, model: _Model, fingerprint: str) -> Study:
     study = to_study(
         document,
@@ -124,8 +154,8 @@ def _find_model(document: ThroughputStudy, base: Path, tiny_model: Path) -> _Mod
     if name == TINY_MODEL:
         facts = directory_facts(tiny_model) if has_model(tiny_model) else None
         return _Model(name=str(tiny_model), fingerprint=name, facts=facts)
-    directory = base / Path(name).expanduser()
-    if directory.is_dir():
+    directory = base / _expanded(name)
+    if _is_directory(directory):
         facts = directory_facts(directory)
         return _Model(name=str(directory), fingerprint=directory_fingerprint(directory), facts=facts)
     if name.startswith((".", "/", "~")):
