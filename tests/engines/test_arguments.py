@@ -3,11 +3,11 @@
 import pytest
 
 from engines.specs import make_run_spec
-from infpop_runner.contract import RunSpec
+from infpop_runner.contract import PINNED_ARGUMENTS, RunSpec
 from infpop_runner.engines.environment import build_environment
 from infpop_runner.engines.errors import EngineRefusedError
 from infpop_runner.engines.hf_args import build_generation_args, build_pipeline_args
-from infpop_runner.engines.vllm_args import PINNED, build_engine_args
+from infpop_runner.engines.vllm_args import build_engine_args
 
 CUDA = make_run_spec(
     device="cuda",
@@ -56,20 +56,21 @@ def test_vllm_on_a_cpu_takes_a_fixed_cache_and_no_share_of_a_gpu() -> None:
     assert build_engine_args(changed, batch_sizes=(4,), longest_prompt=1)["kv_cache_memory_bytes"] == 5
 
 
-@pytest.mark.parametrize("name", sorted(PINNED))
+@pytest.mark.parametrize("name", sorted(PINNED_ARGUMENTS))
 def test_arguments_that_define_the_measurement_cannot_be_overridden(name: str) -> None:
     """An argument that InfPop sets is refused by name, whatever its value."""
     spec = make_run_spec(engine={"args": {name: 1}})
     with pytest.raises(EngineRefusedError, match=name) as refused:
         build_engine_args(spec, batch_sizes=(4,), longest_prompt=1)
     assert refused.value.reason == "RejectedArguments"
+    with pytest.raises(EngineRefusedError, match=name):
+        build_pipeline_args(spec)
 
 
-def test_a_batch_above_the_step_limit_is_refused_alone() -> None:
-    """More sequences than tokens in a step is refused with both numbers, and smaller batches stay possible."""
-    with pytest.raises(EngineRefusedError, match="4096 > max_num_batched_tokens 2048") as refused:
-        build_engine_args(make_run_spec(), batch_sizes=(8, 4096), longest_prompt=1)
-    assert refused.value.largest_only
+def test_a_batch_above_the_step_limit_raises_the_limit() -> None:
+    """Every sequence of a batch gets a token in each step; what was passed is what is recorded."""
+    args = build_engine_args(make_run_spec(), batch_sizes=(8, 4096), longest_prompt=1)
+    assert (args["max_num_seqs"], args["max_num_batched_tokens"]) == (4096, 4096)
 
 
 def test_pipeline_arguments() -> None:

@@ -1,9 +1,11 @@
 """Turn a planned run into the `RunSpec` that its runner reads."""
 
-from infpop_operator.core.model import Pool, Run, Study
-from infpop_runner.contract import RunSpec, TrialSpec
+from infpop_operator.core.model import Pool, Run, Scalar, Study
+from infpop_runner.contract import LONGEST_REPEAT_SECONDS, EngineSpec, MeasurementSpec, RunSpec, TrialSpec
 
 LONGER_FACTOR = 3.0  # a second measurement after unstable repeats: noise of a mean falls with the root, so 1.7x less
+
+SEARCHED_FIELD = "max_num_batched_tokens"  # a pinned argument that may be searched over all the same
 
 
 def build_run_spec(study: Study, run: Run) -> RunSpec:
@@ -13,14 +15,6 @@ def build_run_spec(study: Study, run: Run) -> RunSpec:
         KeyError: the run's pool is not one of the study's.
     """
     pool = pool_named(study, run.pool)
-    measurement = study.measurement
-    if run.longer:
-        longer = {
-            "min_repeat_seconds": measurement.min_repeat_seconds * LONGER_FACTOR,
-            "measure_timeout_seconds": measurement.measure_timeout_seconds * LONGER_FACTOR,
-        }
-        measurement = measurement.model_copy(update=longer)
-    args = {**study.engine.args, **dict(run.trials[0].configuration.extra)}
     return RunSpec(
         namespace=study.namespace,
         study=study.name,
@@ -28,7 +22,7 @@ def build_run_spec(study: Study, run: Run) -> RunSpec:
         round=run.round,
         run=run.name,
         model=study.model,
-        engine=study.engine.model_copy(update={"args": args}),
+        engine=_engine(study.engine, run.trials[0].configuration.extra),
         workload=study.workload,
         device=pool.device,
         gpu_count=run.gpu_count,
@@ -36,9 +30,25 @@ def build_run_spec(study: Study, run: Run) -> RunSpec:
             TrialSpec(index=trial.index, batch_size=trial.configuration.batch_size)
             for trial in sorted(run.trials, key=lambda trial: trial.configuration.batch_size)
         ),
-        measurement=measurement,
+        measurement=_longer(study.measurement) if run.longer else study.measurement,
         seed=study.algorithm.seed,
     )
+
+
+def _engine(engine: EngineSpec, extra: tuple[tuple[str, Scalar], ...]) -> EngineSpec:
+    """Return the engine with the searched arguments; one that is a field of its own goes there, never into `args`."""
+    chosen = dict(extra)
+    tokens = chosen.pop(SEARCHED_FIELD, engine.max_num_batched_tokens)
+    changes = {"args": {**engine.args, **chosen}, SEARCHED_FIELD: tokens}
+    return EngineSpec.model_validate(engine.model_dump() | changes)
+
+
+def _longer(measurement: MeasurementSpec) -> MeasurementSpec:
+    changes = {
+        "min_repeat_seconds": min(measurement.min_repeat_seconds * LONGER_FACTOR, LONGEST_REPEAT_SECONDS),
+        "measure_timeout_seconds": measurement.measure_timeout_seconds * LONGER_FACTOR,
+    }
+    return MeasurementSpec.model_validate(measurement.model_dump() | changes)
 
 
 def pool_named(study: Study, name: str) -> Pool:

@@ -8,6 +8,7 @@ so that an older operator reads a newer runner's result and the reverse (golden 
 """
 
 from infpop_runner.contract.message import MESSAGE_LIMIT_BYTES, decode_result, encode_message
+from infpop_runner.contract.pinned import PINNED_ARGUMENTS
 from infpop_runner.contract.result import (
     Broken,
     BrokenReason,
@@ -22,6 +23,8 @@ from infpop_runner.contract.result import (
     TrialResult,
 )
 from infpop_runner.contract.spec import (
+    LONGEST_REPEAT_SECONDS,
+    MOST_ENGINE_ARGUMENTS,
     BuiltinSource,
     EngineSpec,
     FileSource,
@@ -39,7 +42,10 @@ from infpop_runner.contract.spec import (
 )
 
 __all__ = [
+    "LONGEST_REPEAT_SECONDS",
     "MESSAGE_LIMIT_BYTES",
+    "MOST_ENGINE_ARGUMENTS",
+    "PINNED_ARGUMENTS",
     "Broken",
     "BrokenReason",
     "BuiltinSource",

@@ -7,6 +7,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
+LONGEST_REPEAT_SECONDS = 3600.0
+MOST_ENGINE_ARGUMENTS = 32
+
 
 class SpecModel(BaseModel):
     """Base of everything that goes in: unknown keys are errors, values do not change."""
@@ -17,7 +20,7 @@ class SpecModel(BaseModel):
 class ModelSpec(SpecModel):
     """The model to load. `load_format="dummy"` gives random weights of the right shape and needs no weight download."""
 
-    name: str = Field(min_length=1, max_length=512, description="hub id or local directory")
+    name: str = Field(min_length=1, max_length=4096, description="hub id or local directory")
     revision: str | None = Field(default=None, max_length=128)
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     load_format: Literal["auto", "dummy"] = "auto"
@@ -68,7 +71,7 @@ class EngineSpec(SpecModel):
     gpu_memory_utilization: float = Field(default=0.85, gt=0, le=1)
     max_num_batched_tokens: PositiveInt = 8192
     enforce_eager: bool = False
-    args: dict[str, str | int | float | bool] = Field(default_factory=dict, max_length=32)
+    args: dict[str, str | int | float | bool] = Field(default_factory=dict, max_length=MOST_ENGINE_ARGUMENTS)
     simulation: SimulationSpec | None = None
 
     @model_validator(mode="after")
@@ -136,7 +139,7 @@ class MeasurementSpec(SpecModel):
 
     warmup_batches: int = Field(default=1, ge=1, le=100)
     repeats: int = Field(default=3, ge=3, le=100)
-    min_repeat_seconds: float = Field(default=10.0, ge=0, le=3600)
+    min_repeat_seconds: float = Field(default=10.0, ge=0, le=LONGEST_REPEAT_SECONDS)
     max_spread_ratio: float = Field(default=0.25, gt=0)
     load_timeout_seconds: PositiveFloat = 1800.0
     measure_timeout_seconds: PositiveFloat = 1800.0

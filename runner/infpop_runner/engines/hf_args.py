@@ -1,13 +1,8 @@
 """Arguments of transformers' `pipeline`, built from a run and nothing else."""
 
-from infpop_runner.contract import RunSpec
+from infpop_runner.contract import PINNED_ARGUMENTS, RunSpec
 from infpop_runner.engines.errors import EngineRefusedError
 from infpop_runner.engines.protocol import Scalar
-
-# Those define what is measured, or are set through their own fields of the spec.
-PINNED = frozenset(
-    {"device", "device_map", "dtype", "model", "revision", "task", "tokenizer", "torch_dtype", "tp_plan"}
-)
 
 
 def build_pipeline_args(spec: RunSpec) -> dict[str, Scalar]:
@@ -23,7 +18,7 @@ def build_pipeline_args(spec: RunSpec) -> dict[str, Scalar]:
         raise EngineRefusedError(
             "UnsupportedGpuCount", f"a transformers pipeline on the CPU is one device, gpu_count is {spec.gpu_count}"
         )
-    if pinned := sorted(PINNED & spec.engine.args.keys()):
+    if pinned := sorted(PINNED_ARGUMENTS & spec.engine.args.keys()):
         raise EngineRefusedError("RejectedArguments", f"engine.args: {', '.join(pinned)} is set by InfPop; remove it")
     args: dict[str, Scalar] = {"task": "text-generation", "dtype": spec.model.dtype}
     args |= {"device_map": "auto"} if spec.device == "cuda" else {"device": "cpu"}

@@ -6,33 +6,10 @@ entry point. What is built is recorded with the result as it is.
 
 from collections.abc import Sequence
 
-from infpop_runner.contract import RunSpec
+from infpop_runner.contract import PINNED_ARGUMENTS, RunSpec
 from infpop_runner.engines.errors import EngineRefusedError
 from infpop_runner.engines.protocol import Scalar
 
-# A user may add arguments, but not those that define what is measured: the number would be called by a wrong name.
-PINNED = frozenset(
-    {
-        "disable_log_stats",
-        "dtype",
-        "enable_prefix_caching",
-        "enforce_eager",
-        "gpu_memory_utilization",
-        "load_format",
-        "max_model_len",
-        "max_num_active_seqs",
-        "max_num_batched_tokens",
-        "max_num_seqs",
-        "model",
-        "revision",
-        "scheduler_cls",
-        "seed",
-        "skip_tokenizer_init",
-        "tensor_parallel_size",
-        "tokenizer",
-        "tokenizer_revision",
-    }
-)
 BATCH_LIMIT_SCHEDULER = "infpop_runner.engines.batch_limit.batch_limited_scheduler"
 # The CPU build reserves half of the machine's memory for its KV cache unless told; 1 GiB holds any batch of a small
 # model, and a larger model says so in its `args`.
@@ -48,17 +25,18 @@ def build_engine_args(spec: RunSpec, *, batch_sizes: Sequence[int], longest_prom
         longest_prompt: tokens.
 
     Raises:
-        EngineRefusedError: an argument of the user is one that InfPop pins, or the largest batch is larger than the
-            number of tokens that the engine may compute in one step.
+        EngineRefusedError: an argument of the user is one that InfPop pins.
     """
-    _check(spec, largest=batch_sizes[-1])
+    if pinned := sorted(PINNED_ARGUMENTS & spec.engine.args.keys()):
+        raise EngineRefusedError("RejectedArguments", f"engine.args: {', '.join(pinned)} is set by InfPop; remove it")
     args: dict[str, Scalar] = {
         "model": spec.model.name,
         "dtype": spec.model.dtype,
         "load_format": spec.model.load_format,
         "tensor_parallel_size": spec.gpu_count,
         "max_num_seqs": batch_sizes[-1],
-        "max_num_batched_tokens": spec.engine.max_num_batched_tokens,
+        # vLLM refuses fewer tokens in a step than sequences at once, each of which needs one.
+        "max_num_batched_tokens": max(spec.engine.max_num_batched_tokens, batch_sizes[-1]),
         "max_model_len": longest_prompt + spec.workload.max_new_tokens,
         "enforce_eager": spec.engine.enforce_eager,
         "enable_prefix_caching": False,
@@ -68,17 +46,6 @@ def build_engine_args(spec: RunSpec, *, batch_sizes: Sequence[int], longest_prom
     if spec.model.revision is not None:
         args |= {"revision": spec.model.revision, "tokenizer_revision": spec.model.revision}
     return {**args, **_device_args(spec), **_scheduler_args(batch_sizes), **spec.engine.args}
-
-
-def _check(spec: RunSpec, *, largest: int) -> None:
-    if pinned := sorted(PINNED & spec.engine.args.keys()):
-        raise EngineRefusedError("RejectedArguments", f"engine.args: {', '.join(pinned)} is set by InfPop; remove it")
-    if largest > spec.engine.max_num_batched_tokens:
-        raise EngineRefusedError(
-            "RejectedArguments",
-            f"batch size {largest} > max_num_batched_tokens {spec.engine.max_num_batched_tokens}: raise the latter",
-            largest_only=True,
-        )
 
 
 def _device_args(spec: RunSpec) -> dict[str, Scalar]:

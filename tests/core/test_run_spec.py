@@ -1,0 +1,57 @@
+"""From a study to what its engine is given, and to what its owner is told to give it."""
+
+import ast
+
+import pytest
+
+from infpop_operator.core.engine_args import engine_args
+from infpop_operator.core.model import Configuration, PlannedTrial, Run, Study
+from infpop_operator.core.run_spec import LONGER_FACTOR, build_run_spec
+from infpop_runner.contract import EngineSpec, MeasurementSpec, RunSpec
+from infpop_runner.engines.vllm_args import build_engine_args
+from simulation.factories import make_cell, make_study
+
+VLLM = EngineSpec(name="vllm", args={"block_size": 32})
+
+
+def spec_of(study: Study, cell: Configuration, *, longer: bool = False) -> RunSpec:
+    """Return what the runner of one trial reads, as it reads it."""
+    trials = (PlannedTrial(index=0, configuration=cell),)
+    run = Run(name="run", pool="a100", round=1, attempt=1, trials=trials, longer=longer)
+    return RunSpec.model_validate_json(build_run_spec(study, run).model_dump_json())
+
+
+@pytest.mark.parametrize(("tokens", "expected"), [(2048, 2048), (128, 256)])
+def test_a_searched_step_limit_reaches_the_engine(tokens: int, expected: int) -> None:
+    """What is searched over is what vLLM is given and what the owner is told to serve with, raised to the batch."""
+    study, cell = make_study(engine=VLLM), make_cell(2, 256, max_num_batched_tokens=tokens, swap_space=1)
+    spec = spec_of(study, cell)
+    assert spec.engine.max_num_batched_tokens == tokens
+    assert spec.engine.args == {"block_size": 32, "swap_space": 1}
+    args = build_engine_args(spec, batch_sizes=(256,), longest_prompt=8)
+    assert args["max_num_batched_tokens"] == expected
+    assert f"--max-num-batched-tokens={expected}" in engine_args(study, cell)
+
+
+def test_without_a_searched_limit_the_study_decides() -> None:
+    """The limit of the study holds for every configuration that does not name its own."""
+    study = make_study(engine=VLLM)
+    assert spec_of(study, make_cell(1, 8)).engine == study.engine
+
+
+def test_a_pipeline_is_told_its_arguments_as_they_were_measured() -> None:
+    """Engine arguments of a pipeline are the model's own, in the runner and in what the owner copies."""
+    engine = EngineSpec(name="hf-pipeline", args={"attn_implementation": "sdpa"})
+    given = dict(part.split("=", 1) for part in engine_args(make_study(engine=engine), make_cell(1, 8, low_cpu=True)))
+    assert ast.literal_eval(given["model_kwargs"]) == {"attn_implementation": "sdpa", "low_cpu": True}
+    assert "attn_implementation" not in given
+    assert not any(part.startswith("model_kwargs") for part in engine_args(make_study(), make_cell(1, 8)))
+
+
+@pytest.mark.parametrize("seconds", [10.0, 1200.0, 3600.0])
+def test_a_longer_measurement_is_one_that_the_runner_accepts(seconds: float) -> None:
+    """The second attempt is three times as long, within what the contract allows."""
+    study = make_study(measurement=MeasurementSpec(min_repeat_seconds=seconds))
+    longer = spec_of(study, make_cell(1, 8), longer=True).measurement
+    assert longer.min_repeat_seconds == min(seconds * LONGER_FACTOR, 3600.0)
+    assert longer.measure_timeout_seconds == study.measurement.measure_timeout_seconds * LONGER_FACTOR
