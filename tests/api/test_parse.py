@@ -9,8 +9,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infpop_operator.api.convert import to_study
 from infpop_operator.api.parse import parse_document
+from infpop_operator.api.spec import ThroughputStudy
 from infpop_operator.core.errors import StudyError
+from infpop_operator.core.model import PlannedTrial, Run
+from infpop_operator.core.run_spec import build_run_spec
+from infpop_operator.core.space import cells
+from infpop_runner.contract import PINNED_ARGUMENTS, RunSpec
+from simulation.factories import make_pool
 
 Document = dict[str, Any]
 
@@ -78,6 +85,15 @@ def test_a_small_valid_document_gets_the_documented_defaults() -> None:
         ("spec.budget.deadline", "soon", ("spec.budget.deadline", '"soon"', "1h30m")),
         ("spec.measurement.repeats", 1, ("spec.measurement.repeats", "1", "3 or more")),
         ("spec.measurement.minDuration", "20m", ("spec.measurement.timeouts.measure", "30m", "3600s")),
+        ("spec.measurement.minDuration", "21m", ("spec.measurement.minDuration", "21m", '"20m" or less')),
+        ("spec.engine.simulation", {"formula": {}, "loadTime": "2h"}, ("simulation.loadTime", "2h", '"60m" or less')),
+        ("spec.engine.simulation", {"formula": {}, "repeatTime": "61m"}, ("simulation.repeatTime", "61m", "less")),
+        ("spec.model.revision", "r" * 129, ("spec.model.revision", "rrr", "at most 128")),
+        (
+            "spec.workload.source",
+            {"huggingFace": {"dataset": "d", "field": "f" * 129}},
+            ("spec.workload.source.huggingFace.field", "fff", "at most 128"),
+        ),
         ("spec.workload.source", {}, ("spec.workload.source", "0 sources", "exactly one")),
         ("spec.workload.samples", True, ("spec.workload.samples", "true", "whole number")),
         ("spec.nodePools", [], ("spec.nodePools", "[]", "Add an entry")),
@@ -90,6 +106,16 @@ def test_a_small_valid_document_gets_the_documented_defaults() -> None:
             [{"name": "block_size", "values": ["1", "true"]}],
             ("spec.searchSpace.extra[0].values", "true", "once"),
         ),
+        (
+            "spec.searchSpace.extra",
+            [{"name": "max_num_batched_tokens", "values": ["8192", "many"]}],
+            ("spec.searchSpace.extra[0].values", '"many"', "8192"),
+        ),
+        (
+            "spec.searchSpace.extra",
+            [{"name": name, "values": [str(value) for value in range(16)]} for name in ("a", "b", "c")],
+            ("spec.searchSpace", "16,384", "more than 2,000", "fewer"),
+        ),
         ("kind", "Deployment", ("kind", '"Deployment"', "ThroughputStudy")),
         ("apiVersion", "v1", ("apiVersion", '"v1"', "infpop.io/v1alpha1")),
         ("spec.model", "llama", ("spec.model", '"llama"', "key: value")),
@@ -100,6 +126,52 @@ def test_a_mistake_is_named_with_field_value_and_remedy(path: str, value: object
     message = problems(changed(path, value))
     for part in expected:
         assert part in message
+
+
+@pytest.mark.parametrize("name", sorted(PINNED_ARGUMENTS))
+def test_whatever_the_runner_refuses_is_refused_here_first(name: str) -> None:
+    """No argument passes the check of a study and fails once GPUs are taken, in `args` or as something to search."""
+    message = problems(changed("spec.engine.args", {name: "1"}))
+    assert f"spec.engine.args.{name}" in message
+    assert "Remove it" in message
+    if name != "max_num_batched_tokens":
+        extra = [{"name": name, "values": ["1"]}]
+        assert "spec.searchSpace.extra[0].name" in problems(changed("spec.searchSpace.extra", extra))
+
+
+def test_the_step_limit_may_be_searched_over_with_vllm_alone() -> None:
+    """It is a sensible dimension for vLLM and unknown to pipelines."""
+    document = copy.deepcopy(VALID)
+    document["spec"]["searchSpace"]["extra"] = [{"name": "max_num_batched_tokens", "values": ["2048", "8192"]}]
+    assert parse_document(yaml.safe_dump(document), source="study.yaml").spec.search_space.extra
+    document["spec"]["engine"]["name"] = "hf-pipeline"
+    assert "spec.searchSpace.extra[0].name: max_num_batched_tokens" in problems(yaml.safe_dump(document))
+
+
+def test_an_argument_is_either_fixed_or_searched_over() -> None:
+    """The same argument in two places is a contradiction, and together they are no more than the runner takes."""
+    document = copy.deepcopy(VALID)
+    document["spec"]["engine"]["args"] = {f"a{number}": "1" for number in range(32)}
+    document["spec"]["searchSpace"]["extra"] = [{"name": "a1", "values": ["1"]}]
+    message = problems(yaml.safe_dump(document))
+    assert "spec.searchSpace.extra[0].name: a1: stands in spec.engine.args as well" in message
+    assert "spec.engine.args: 33: are more than 32" in message
+
+
+@pytest.mark.parametrize("metric", ["batchSecondsP50", "batchSecondsP95", "gpuMemoryPeakBytes"])
+def test_a_bound_that_can_never_be_known_is_refused(metric: str) -> None:
+    """A study whose every result would break a bound ends before it begins."""
+    document = copy.deepcopy(VALID)
+    document["spec"]["objective"] = {"constraints": [{"metric": metric, "max": "10"}]}
+    assert parse_document(yaml.safe_dump(document), source="study.yaml")
+    document["spec"]["nodePools"].append({"name": "here", "gpuResource": "cpu"})
+    if metric == "gpuMemoryPeakBytes":
+        message = problems(yaml.safe_dump(document))
+        assert f"spec.objective.constraints[0].metric: {metric}: is never known on the pool here" in message
+    else:
+        assert parse_document(yaml.safe_dump(document), source="study.yaml")
+    document["spec"]["engine"] = {"name": "simulated", "simulation": {"formula": {}}}
+    assert "is never known of simulated runs" in problems(yaml.safe_dump(document))
 
 
 @pytest.mark.parametrize(
@@ -156,17 +228,63 @@ JSON_VALUES = st.recursive(
 )
 
 
-@given(mutation=st.sampled_from(_mutations(VALID)), value=JSON_VALUES)
-def test_whatever_stands_in_a_document_is_either_accepted_or_explained(
-    mutation: Callable[[Document, object], None], value: object
-) -> None:
-    """No value anywhere makes the parser fail in another way than by explaining a problem."""
-    document = copy.deepcopy(VALID)
-    mutation(document, value)
+# Every optional part of a document, so that each of its values is tried with something else.
+WHOLE: Document = {
+    **VALID,
+    "spec": {
+        **VALID["spec"],
+        "model": {"name": "org/model", "revision": "main", "dtype": "float16", "loadFormat": "dummy"},
+        "engine": {"name": "vllm", "gpuMemoryUtilization": "0.9", "args": {"block_size": "16"}},
+        "workload": {"source": {"huggingFace": {"dataset": "d", "config": "c", "revision": "r"}}, "samples": 8},
+        "searchSpace": {
+            "gpuCount": [1, 2],
+            "batchSize": [1, 8],
+            "extra": [{"name": "max_num_batched_tokens", "values": ["8192"]}],
+        },
+        "objective": {"constraints": [{"metric": "spread", "max": "0.1"}]},
+        "budget": {"maxGPUHours": "1", "deadline": "1h", "plateau": {"trials": 3}},
+        "measurement": {"minDuration": "10s", "maxSpread": "0.2", "timeouts": {"load": "5m", "measure": "5m"}},
+        "baseline": {"gpuCount": 1, "batchSize": 4},
+    },
+}
+FORMULA = {"peakThroughput": "10", "bestGpuCount": 1, "bestBatchSize": 1, "falloff": "0.5", "largestBatchPerGPU": 8}
+SIMULATED: Document = {
+    **WHOLE,
+    "spec": {
+        **WHOLE["spec"],
+        "engine": {
+            "name": "simulated",
+            "simulation": {"formula": FORMULA, "noise": "0.1", "loadTime": "1s", "repeatTime": "1s"},
+        },
+    },
+}
+LONG_TEXTS = st.sampled_from(["x" * 100, "x" * 200, "x" * 400, "0", "0.0", "1", "2h", "59m", "999999h", "0.999999999"])
+
+
+@given(st.data())
+def test_whatever_stands_in_a_document_is_either_a_study_or_explained(data: st.DataObject) -> None:
+    """No value anywhere fails in another way than by explaining a problem, all the way to what a runner is given."""
+    document = copy.deepcopy(data.draw(st.sampled_from([VALID, WHOLE, SIMULATED])))
+    mutation = data.draw(st.sampled_from(_mutations(document)))
+    mutation(document, data.draw(JSON_VALUES | LONG_TEXTS | LONG_TEXTS))
     try:
-        parse_document(yaml.safe_dump(document), source="study.yaml")
+        parsed = parse_document(yaml.safe_dump(document), source="study.yaml")
     except StudyError as error:
         explained = all(problem.field and problem.remedy for problem in error.problems)
     else:
-        explained = True
+        explained = _as_the_runner_reads_it(parsed).run == "run"
     assert explained
+
+
+def _as_the_runner_reads_it(document: ThroughputStudy) -> RunSpec:
+    """Return the longest run of the study's largest cell."""
+    study = to_study(document, pools=(make_pool(),), model_fingerprint="m", workload_fingerprint="w", model_facts=None)
+    trials = (PlannedTrial(index=0, configuration=cells(study.space)[-1]),)
+    run = Run(name="run", pool="a100", round=1, attempt=1, trials=trials, longer=True)
+    return RunSpec.model_validate_json(build_run_spec(study, run).model_dump_json())
+
+
+@pytest.mark.parametrize("document", [VALID, WHOLE, SIMULATED])
+def test_the_documents_that_are_mutated_are_studies(document: Document) -> None:
+    """Otherwise the test above would only ever see refusals."""
+    assert _as_the_runner_reads_it(parse_document(yaml.safe_dump(document), source="study.yaml"))

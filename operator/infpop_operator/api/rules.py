@@ -2,28 +2,39 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from math import prod
 
 from infpop_operator.api.quantities import parse_scalar, seconds
-from infpop_operator.api.spec import StudySpec
+from infpop_operator.api.spec import MOST_BATCHED_TOKENS, Extra, StudySpec
 from infpop_operator.core.errors import Problem
-from infpop_operator.core.model import Scalar
+from infpop_operator.core.model import ConstraintMetric, Scalar
+from infpop_operator.core.run_spec import LONGER_FACTOR, SEARCHED_FIELD
+from infpop_runner.contract import LONGEST_REPEAT_SECONDS, MOST_ENGINE_ARGUMENTS, PINNED_ARGUMENTS
 
 _SHORTEST_TIMEOUT_SECONDS = 1.0
-_MEASURED_ARGUMENTS = {  # engine arguments that the measurement itself sets -> the field that governs them
+_LONGEST_REPEAT_SECONDS = LONGEST_REPEAT_SECONDS / LONGER_FACTOR  # so that a second, longer measurement fits as well
+_LONGEST_PRETENCE_SECONDS = 3600.0
+_MOST_CELLS = 2000  # every decision looks at all of them
+_GOVERNING_FIELDS = {  # pinned engine arguments -> the field that sets them
     "model": "spec.model.name",
+    "tokenizer": "spec.model.name",
     "revision": "spec.model.revision",
+    "tokenizer_revision": "spec.model.revision",
     "dtype": "spec.model.dtype",
+    "torch_dtype": "spec.model.dtype",
     "load_format": "spec.model.loadFormat",
     "tensor_parallel_size": "spec.searchSpace.gpuCount",
     "device_map": "spec.searchSpace.gpuCount",
+    "device": "spec.nodePools[].gpuResource",
     "max_num_seqs": "spec.searchSpace.batchSize",
     "batch_size": "spec.searchSpace.batchSize",
     "max_num_batched_tokens": "spec.engine.maxNumBatchedTokens",
+    "max_model_len": "spec.workload.maxNewTokens",
     "gpu_memory_utilization": "spec.engine.gpuMemoryUtilization",
     "enforce_eager": "spec.engine.enforceEager",
     "seed": "spec.algorithm.seed",
 }
-_SEARCHABLE = {"max_num_batched_tokens"}  # pinned by default, yet a sensible dimension of a search
+_NOT_SIMULATED: tuple[ConstraintMetric, ...] = ("batchSecondsP50", "batchSecondsP95", "gpuMemoryPeakBytes")
 
 
 def broken_rules(spec: StudySpec) -> list[Problem]:
@@ -48,6 +59,14 @@ def _engine_and_simulation(spec: StudySpec) -> Iterator[Problem]:
     if (engine.simulation.recorded is None) == (engine.simulation.formula is None):
         remedy = "Give exactly one of recorded and formula"
         yield Problem(field="spec.engine.simulation", value="", message="has no single landscape", remedy=remedy)
+    yield from _short("spec.engine.simulation.loadTime", engine.simulation.load_time, _LONGEST_PRETENCE_SECONDS)
+    yield from _short("spec.engine.simulation.repeatTime", engine.simulation.repeat_time, _LONGEST_PRETENCE_SECONDS)
+
+
+def _short(field: str, text: str, longest_seconds: float) -> Iterator[Problem]:
+    if seconds(text) > longest_seconds:
+        longest = f"{longest_seconds / 60:g}m"
+        yield Problem(field=field, value=text, message=f"is longer than {longest}", remedy=f'Use "{longest}" or less')
 
 
 def _decimals(spec: StudySpec) -> Iterator[Problem]:
@@ -81,12 +100,26 @@ def _at_most(field: str, text: str, high: float) -> Iterator[Problem]:
 
 def _arguments(spec: StudySpec) -> Iterator[Problem]:
     for name in spec.engine.args:
-        if name in _MEASURED_ARGUMENTS:
+        if name in PINNED_ARGUMENTS:
             yield _pinned(f"spec.engine.args.{name}", name)
+    extras = [extra.name for extra in spec.search_space.extra]
+    arguments = len(spec.engine.args) + len(extras)
+    if arguments > MOST_ENGINE_ARGUMENTS:
+        yield Problem(
+            field="spec.engine.args",
+            value=str(arguments),
+            message=f"are more than {MOST_ENGINE_ARGUMENTS} arguments with those of spec.searchSpace.extra",
+            remedy="Remove some",
+        )
     for position, extra in enumerate(spec.search_space.extra):
         field = f"spec.searchSpace.extra[{position}]"
-        if extra.name in _MEASURED_ARGUMENTS and extra.name not in _SEARCHABLE:
+        if extra.name == SEARCHED_FIELD and spec.engine.name != "hf-pipeline":
+            yield from _token_limits(field, extra)
+        elif extra.name in PINNED_ARGUMENTS:
             yield _pinned(f"{field}.name", extra.name)
+        if extra.name in spec.engine.args:
+            message, remedy = "stands in spec.engine.args as well", "Remove one of the two"
+            yield Problem(field=f"{field}.name", value=extra.name, message=message, remedy=remedy)
         # What Python calls equal ("1", "1.0" and "true") would be one cell of the space twice.
         equal = [
             number for number, text in enumerate(extra.values) if parse_scalar(text) in _parsed(extra.values[:number])
@@ -95,7 +128,15 @@ def _arguments(spec: StudySpec) -> Iterator[Problem]:
             value = extra.values[equal[0]]
             remedy = "List each value once"
             yield Problem(field=f"{field}.values", value=value, message="stands there more than once", remedy=remedy)
-    yield from _unique("spec.searchSpace.extra", [extra.name for extra in spec.search_space.extra])
+    yield from _unique("spec.searchSpace.extra", extras)
+
+
+def _token_limits(field: str, extra: Extra) -> Iterator[Problem]:
+    for text in extra.values:
+        tokens = parse_scalar(text)
+        if isinstance(tokens, bool) or not isinstance(tokens, int) or not 1 <= tokens <= MOST_BATCHED_TOKENS:
+            message = f"is no whole number from 1 to {MOST_BATCHED_TOKENS:,}"
+            yield Problem(field=f"{field}.values", value=f'"{text}"', message=message, remedy='Use for example "8192"')
 
 
 def _parsed(texts: Sequence[str]) -> list[Scalar]:
@@ -103,7 +144,8 @@ def _parsed(texts: Sequence[str]) -> list[Scalar]:
 
 
 def _pinned(field: str, name: str) -> Problem:
-    remedy = f"Remove it and set {_MEASURED_ARGUMENTS[name]}"
+    governing = _GOVERNING_FIELDS.get(name)
+    remedy = "Remove it" if governing is None else f"Remove it and set {governing}"
     return Problem(field=field, value=name, message="is set by the measurement itself", remedy=remedy)
 
 
@@ -123,6 +165,12 @@ def _source(spec: StudySpec) -> Iterator[Problem]:
 def _search_space(spec: StudySpec) -> Iterator[Problem]:
     yield from _unique("spec.searchSpace.gpuCount", spec.search_space.gpu_count)
     yield from _unique("spec.searchSpace.batchSize", spec.search_space.batch_size)
+    space = spec.search_space
+    sizes = (len(space.gpu_count), len(space.batch_size), *(len(extra.values) for extra in space.extra))
+    if prod(sizes) > _MOST_CELLS:
+        message = f"has more than {_MOST_CELLS:,} configurations"
+        remedy = "Use fewer values; doubling ones (1, 2, 4, ...) lose little"
+        yield Problem(field="spec.searchSpace", value=f"{prod(sizes):,}", message=message, remedy=remedy)
 
 
 def _unique(field: str, values: Sequence[object]) -> Iterator[Problem]:
@@ -171,6 +219,19 @@ def _constraints(spec: StudySpec) -> Iterator[Problem]:
         ):
             value = f"{constraint.min} > {constraint.max}"
             yield Problem(field=field, value=value, message="min is above max", remedy="Swap them")
+        why = _never_known(spec, constraint.metric)
+        if why is not None:
+            message = f"is never known {why}, so that nothing could be recommended"
+            yield Problem(field=f"{field}.metric", value=constraint.metric, message=message, remedy="Remove it")
+
+
+def _never_known(spec: StudySpec, metric: ConstraintMetric) -> str | None:
+    if spec.engine.name == "simulated":
+        return "of simulated runs" if metric in _NOT_SIMULATED else None
+    without_gpus = [pool.name for pool in spec.node_pools if pool.gpu_resource == "cpu"]
+    if metric == "gpuMemoryPeakBytes" and without_gpus:
+        return f"on the pool {without_gpus[0]}, which has no GPUs"
+    return None
 
 
 def _timeouts(spec: StudySpec) -> Iterator[Problem]:
@@ -179,6 +240,7 @@ def _timeouts(spec: StudySpec) -> Iterator[Problem]:
         if seconds(text) < _SHORTEST_TIMEOUT_SECONDS:
             field = f"spec.measurement.timeouts.{name}"
             yield Problem(field=field, value=text, message="is under a second", remedy='Use "1s" or more')
+    yield from _short("spec.measurement.minDuration", spec.measurement.min_duration, _LONGEST_REPEAT_SECONDS)
     needed = spec.measurement.repeats * seconds(spec.measurement.min_duration)
     if needed >= seconds(timeouts.measure):
         yield Problem(

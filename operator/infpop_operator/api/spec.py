@@ -11,9 +11,13 @@ from pydantic.alias_generators import to_camel
 
 from infpop_operator.api.quantities import DecimalString, Duration
 from infpop_operator.core.model import AlgorithmName, ConstraintMetric, Metric
+from infpop_runner.contract import MOST_ENGINE_ARGUMENTS
+
+MOST_BATCHED_TOKENS = 1_048_576
 
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 Text = Annotated[str, Field(min_length=1, max_length=512)]
+Label = Annotated[str, Field(min_length=1, max_length=128)]  # as long as the contract lets it be
 ArgumentName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_]*$")]
 ArgumentValue = Annotated[str, Field(max_length=512)]
 
@@ -28,7 +32,7 @@ class Model(ApiModel):
     """The model to serve."""
 
     name: Text = Field(description="hub id, or a local directory (relative to the study file)")
-    revision: Text | None = Field(default=None, description="branch, tag or commit of a hub model")
+    revision: Label | None = Field(default=None, description="branch, tag or commit of a hub model")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     load_format: Literal["auto", "dummy"] = Field(default="auto", description="dummy: random weights, no download")
 
@@ -37,9 +41,9 @@ class RecordedLandscape(ApiModel):
     """Measured cells from a CSV file, replayed."""
 
     path: Text
-    gpu_model: Text
-    engine: Text
-    model: Text
+    gpu_model: Label
+    engine: Label
+    model: Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class FormulaLandscape(ApiModel):
@@ -70,9 +74,9 @@ class Engine(ApiModel):
     max_num_seqs: Literal["MatchBatch"] = Field(
         default="MatchBatch", description="the engine's limit of sequences at once is the trial's batch size"
     )
-    max_num_batched_tokens: int = Field(default=8192, ge=1, le=1_048_576)
+    max_num_batched_tokens: int = Field(default=8192, ge=1, le=MOST_BATCHED_TOKENS)
     enforce_eager: bool = False
-    args: dict[ArgumentName, ArgumentValue] = Field(default_factory=dict, max_length=32)
+    args: dict[ArgumentName, ArgumentValue] = Field(default_factory=dict, max_length=MOST_ENGINE_ARGUMENTS)
     simulation: Simulation | None = None
 
 
@@ -80,7 +84,7 @@ class FileSource(ApiModel):
     """A JSONL or JSONL.gz file."""
 
     path: Text
-    field: Text = "prompt"
+    field: Label = "prompt"
 
 
 class HuggingFaceSource(ApiModel):
@@ -88,10 +92,10 @@ class HuggingFaceSource(ApiModel):
 
     preset: Literal["humaneval-infilling-single-line"] | None = None
     dataset: Text | None = None
-    config: Text | None = None
-    split: Text = "test"
-    field: Text = "prompt"
-    revision: Text | None = None
+    config: Label | None = None
+    split: Label = "test"
+    field: Label = "prompt"
+    revision: Label | None = None
 
 
 class SyntheticSource(ApiModel):
