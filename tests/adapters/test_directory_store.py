@@ -1,5 +1,6 @@
 """The directory of a study survives crashes, and refuses what it must not touch."""
 
+import errno
 import json
 import os
 import subprocess
@@ -113,6 +114,21 @@ def _a_file(path: Path) -> Path:
 def test_a_path_that_cannot_be_a_directory_is_refused(tmp_path: Path, place: Callable[[Path], Path]) -> None:
     """A file where the directory should be is an error with a remedy, not a traceback."""
     assert "--output" in refusal(place(tmp_path / "file"))
+
+
+@pytest.mark.parametrize("function", ["fcntl.flock", "os.truncate", "os.write", "pathlib.Path.iterdir"])
+def test_a_full_or_broken_disk_is_told_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    """Whatever the system refuses while the directory is taken is an error for a person, not a traceback."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(function, refuse)
+    message = refusal(tmp_path)
+    assert "No space left on device" in message
+    assert "--output" in message
 
 
 def test_two_at_once_is_refused_and_names_the_holder(tmp_path: Path) -> None:

@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 from infpop_operator import __version__
-from local.kit import DEADLINE_S, home_environment, run_infpop, slow_engine, write_study
+from local.kit import (
+    DEADLINE_S,
+    await_state,
+    history_of,
+    home_environment,
+    processes_of,
+    run_infpop,
+    slow_engine,
+    start_infpop,
+    write_study,
+)
 
 pytestmark = pytest.mark.process
 
@@ -46,6 +56,32 @@ def test_a_study_without_a_recommendation_exits_with_3(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert "No recommendation" in done.stdout
     assert "GpuOutOfMemory" in done.stdout
+
+
+def test_a_directory_that_breaks_off_on_the_way_exits_with_1(tmp_path: Path) -> None:
+    """The journal cannot be written any more: not bad input, and no process is left behind."""
+    study = write_study(tmp_path, engine=slow_engine(repeat="200ms"))
+    process = start_infpop("tune", study, "--output", "out", cwd=tmp_path)
+    journal = tmp_path / "out" / "journal.jsonl"
+    await_state(process, lambda: bool(history_of(tmp_path / "out").active))
+    journal.rename(tmp_path / "moved.jsonl")
+    journal.mkdir()
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 1
+    assert "broken off" in err
+    assert "Traceback" not in err
+    assert f"{journal.relative_to(tmp_path)}: cannot be written" in err
+    assert processes_of(tmp_path / "out" / "runs") == []
+
+
+def test_conditions_keep_their_times_over_a_resume(tmp_path: Path) -> None:
+    """A finished study that is looked at again did not finish just now; a damaged status is no obstacle."""
+    study = write_study(tmp_path)
+    first, again = (run_infpop("tune", study, "--output", "out", "--json", cwd=tmp_path) for _ in range(2))
+    since = [condition["lastTransitionTime"] for condition in json.loads(first.stdout)["conditions"]]
+    assert [condition["lastTransitionTime"] for condition in json.loads(again.stdout)["conditions"]] == since
+    (tmp_path / "out" / "status.json").write_text('{"conditions": "none"}')
+    assert run_infpop("tune", study, "--output", "out", "--json", cwd=tmp_path).returncode == 0
 
 
 def test_a_terminal_gets_a_live_view_that_leaves_only_the_report(tmp_path: Path) -> None:
@@ -102,7 +138,7 @@ def test_version_and_help_say_what_they_should(tmp_path: Path) -> None:
     assert run_infpop("--version", cwd=tmp_path).stdout == f"infpop {__version__}\n"
     for arguments in (["--help"], ["tune", "--help"]):
         shown = " ".join(run_infpop(*arguments, cwd=tmp_path).stdout.split())
-        assert "3 the study ended without a configuration to recommend" in shown
+        assert "3 the study ended early, or without a configuration to recommend" in shown
 
 
 @pytest.mark.engine

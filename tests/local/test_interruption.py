@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from infpop_operator.adapters.run_state import RunStates
 from infpop_operator.core.history import failures
 from infpop_operator.core.model import Phase
+from infpop_operator.local import tiny_model
 from infpop_operator.local.interruption import Interruption
 from local.kit import (
     DEADLINE_S,
@@ -23,6 +25,7 @@ from local.kit import (
     write_study,
 )
 
+ONE_CELL = {"gpuCount": [1], "batchSize": [4]}
 pytestmark = pytest.mark.process
 
 
@@ -53,6 +56,55 @@ def test_a_signal_ends_the_study_cleanly(tmp_path: Path, number: signal.Signals)
     history = history_of(tmp_path / "my results")
     assert (history.active, failures(history)) == ((), ())
     assert processes_of(tmp_path / "my results" / "runs") == []
+
+
+def test_the_command_to_go_on_with_has_every_option(tmp_path: Path) -> None:
+    """The picture and the format that were asked for are asked for again."""
+    pytest.importorskip("matplotlib")
+    study = write_study(tmp_path, engine=slow_engine(load="1h"))
+    states = RunStates()
+    process = start_infpop("tune", study, "--heatmap", "a.png", "--json", cwd=tmp_path)
+    await_state(process, is_in(Phase.LOADING, tmp_path / "infpop-results" / "study", states))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=DEADLINE_S)
+    states.close()
+    assert f"Go on with: infpop tune {study} --heatmap a.png --json\n" in err
+
+
+WRITERS = {"hears it": "", "ignores it": "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN);"}
+
+
+@pytest.mark.parametrize("ears", WRITERS.values(), ids=WRITERS.keys())
+def test_an_interrupt_while_the_tiny_model_is_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ears: str
+) -> None:
+    """The writer is ended with its draft, whatever it thinks of Ctrl-C, and does not complain on the terminal."""
+    pytest.importorskip("transformers")
+    writer = f"import pathlib, sys, time; {ears} pathlib.Path(sys.argv[1]).mkdir(); time.sleep(3600)"
+    monkeypatch.setattr(tiny_model, "WRITER", (sys.executable, "-c", writer))
+
+    def writes() -> bool:
+        return any(tmp_path.glob("models/.tiny-llama-*/model"))
+
+    with pytest.raises(KeyboardInterrupt):
+        tiny_model.write_tiny_model(tmp_path / "models" / "tiny-llama", is_interrupted=writes)
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+@pytest.mark.engine
+def test_an_interrupt_before_the_first_run_is_an_interrupt_like_any(tmp_path: Path) -> None:
+    """Ctrl-C while the tiny model is written: exit code 130 and the command to go on with, no traceback."""
+    pytest.importorskip("transformers")
+    study = write_study(
+        tmp_path, engine={"name": "hf-pipeline"}, model={"name": "infpop/tiny-llama"}, searchSpace=ONE_CELL
+    )
+    process = start_infpop("tune", study, "--output", "out", cwd=tmp_path)
+    await_state(process, lambda: any(tmp_path.glob(".cache/infpop/models/.tiny-llama-*")))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert f"Go on with: infpop tune {study} --output out" in err
 
 
 def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path: Path) -> None:

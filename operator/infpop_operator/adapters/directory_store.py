@@ -1,7 +1,8 @@
 """A study's memory in a directory: `journal.jsonl`, `status.json`, `study.yaml`, `runs/`, `lock`.
 
-The journal is the memory; the status is written for people and programs to read and never read back. One process at a
-time may use a directory: the lock is the kernel's, so it is gone when its holder is, however it died.
+The journal is the memory; the status is written for people and programs to read, and of an earlier one nothing is
+taken over but the times of its conditions. One process at a time may use a directory: the lock is the kernel's, so it
+is gone when its holder is, however it died.
 """
 
 import fcntl
@@ -18,6 +19,7 @@ from infpop_operator.core.model import History
 
 JOURNAL = "journal.jsonl"
 _LOCK = "lock"
+_STATUS = "status.json"
 _ELSEWHERE = "Name another directory with --output"
 
 
@@ -74,7 +76,14 @@ class DirectoryStore:
 
     def save_status(self, status: object) -> None:
         """Replace `status.json`; `status` is plain JSON values."""
-        self._replace("status.json", json.dumps(status, indent=2) + "\n")
+        self._replace(_STATUS, json.dumps(status, indent=2) + "\n")
+
+    def read_status(self) -> object:
+        """Return what `save_status` wrote last, None where it cannot be read."""
+        try:
+            return json.loads((self.directory / _STATUS).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return None
 
     def _replace(self, name: str, content: str) -> None:
         try:
@@ -92,7 +101,10 @@ class DirectoryStore:
 
     def _refuse_foreign_content(self) -> None:
         """Keep out of a directory that somebody uses for something else; a journal or our lock alone makes it ours."""
-        names = {entry.name for entry in self.directory.iterdir()}
+        try:
+            names = {entry.name for entry in self.directory.iterdir()}
+        except OSError as error:
+            raise StoreError(f"{self.directory}: cannot be read ({error.strerror}). {_ELSEWHERE}.") from error
         if names and JOURNAL not in names and names != {_LOCK}:
             shown = ", ".join(sorted(names)[:3])
             raise StoreError(
@@ -105,18 +117,25 @@ class DirectoryStore:
         except OSError as error:
             raise self._unwritable(error) from error
         try:
+            self._lock_for_me(lock)
+        except BaseException:
+            lock.close()
+            raise
+        self._lock = lock
+
+    def _lock_for_me(self, lock: TextIO) -> None:
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.truncate(lock.fileno(), 0)
+            os.write(lock.fileno(), str(os.getpid()).encode())
         except BlockingIOError as error:
             lock.seek(0)
             holder = lock.read().strip()
-            lock.close()
             by = f" by process {holder}" if holder else ""
             message = f"{self.directory}: in use{by}. Wait until that `infpop tune` ends, or stop it. {_ELSEWHERE}."
             raise StoreError(message) from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        self._lock = lock
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def _refuse_other_study(self) -> None:
         known = self._journal.read()

@@ -69,7 +69,10 @@ class Journal:
         """Write the first line of a new journal."""
         header = Header(namespace=namespace, study=study, started_at=started_at)
         self._append(header)
-        _sync_directory(self.path.parent)
+        try:
+            _sync_directory(self.path.parent)
+        except OSError as error:
+            raise self._unwritable(error) from error
         return header
 
     def append(self, entry: Entry) -> None:
@@ -86,7 +89,10 @@ class Journal:
         """Cut a torn last line off the file, so that the next line starts where it should."""
         whole, torn = self._content()
         if torn:
-            os.truncate(self.path, len(whole))
+            try:
+                os.truncate(self.path, len(whole))
+            except OSError as error:
+                raise self._unwritable(error) from error
 
     def read(self) -> tuple[Header, tuple[Entry, ...]] | None:
         """Return the header and all whole steps, None for a journal that was never begun. Changes nothing.
@@ -156,8 +162,10 @@ class Journal:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            message = f"{self.path}: cannot be written ({error.strerror}). Free space or name another --output."
-            raise StoreError(message) from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        return StoreError(f"{self.path}: cannot be written ({error.strerror}). Free space or name another --output.")
 
 
 def fold(header: Header, entries: tuple[Entry, ...]) -> History:

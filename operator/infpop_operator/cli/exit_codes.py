@@ -18,11 +18,11 @@ DOCUMENTATION = """Exit codes:
 
   0  done; for tune: the best configuration was found
 
-  1  InfPop itself failed
+  1  InfPop itself failed, or its directory could not be written any more
 
   2  bad input, nothing was started
 
-  3  the study ended without a configuration to recommend
+  3  the study ended early, or without a configuration to recommend
 
 130  interrupted; the same command goes on
 """

@@ -18,7 +18,7 @@ from infpop_operator.core.model import Verdict
 from infpop_operator.local.interruption import Interruption
 from infpop_operator.local.prepare import Prepared, prepare
 from infpop_operator.local.tiny_model import tiny_model_directory
-from infpop_operator.local.tune import Tuned, tune
+from infpop_operator.local.tune import BrokenOffError, Tuned, tune
 from infpop_operator.report.final import render_report
 from infpop_operator.report.live import LiveView
 from infpop_operator.report.plain import PlainView
@@ -28,6 +28,7 @@ DEFAULT_OUTPUT = Path("infpop-results")
 
 def run(study: Path, output: Path | None, *, heatmap: Path | None, as_json: bool) -> ExitCode:
     """Tune the study in the file `study`; print its report, or with `as_json` its status; draw it to `heatmap`."""
+    again = _command(study, output, heatmap=heatmap, as_json=as_json)
     environment = dict(os.environ)  # noqa: TID251 - the edge: from here on the environment is an argument
     try:
         if heatmap is not None:
@@ -39,9 +40,15 @@ def run(study: Path, output: Path | None, *, heatmap: Path | None, as_json: bool
         return complain(f"{study}: nothing was started.", error)
     except StoreError as error:
         return complain(f"{study}: the output directory cannot be used.", error)
+    except BrokenOffError as error:
+        complain(f"{study}: broken off. Everything that was recorded is kept; the same command goes on.", error)
+        return ExitCode.INTERNAL_ERROR
     except InfPopError as error:
         complain(f"{study}: cannot be tuned.", error)
         return ExitCode.INTERNAL_ERROR
+    except KeyboardInterrupt:  # before the first run
+        _say_how_to_go_on(again)
+        return ExitCode.INTERRUPTED
     if as_json:
         sys.stdout.write(json.dumps(tuned.status, indent=2) + "\n")
     else:
@@ -49,9 +56,22 @@ def run(study: Path, output: Path | None, *, heatmap: Path | None, as_json: bool
     if heatmap is not None:
         draw_heatmaps(tuned.snapshot, heatmap)
     if tuned.interrupted:
-        again = ["infpop", "tune", str(study), *(["--output", str(output)] if output is not None else [])]
-        sys.stderr.write(f"\nStopped. Go on with: {shlex.join(again)}\n")
+        _say_how_to_go_on(again)
     return _exit_code(tuned)
+
+
+def _command(study: Path, output: Path | None, *, heatmap: Path | None, as_json: bool) -> str:
+    """Return the command line that was given, to be given again."""
+    options = [
+        *(["--output", str(output)] if output is not None else []),
+        *(["--heatmap", str(heatmap)] if heatmap is not None else []),
+        *(["--json"] if as_json else []),
+    ]
+    return shlex.join(["infpop", "tune", str(study), *options])
+
+
+def _say_how_to_go_on(command: str) -> None:
+    sys.stderr.write(f"\nStopped. Go on with: {command}\n")
 
 
 def _tune(prepared: Prepared, directory: Path, environment: dict[str, str], *, as_json: bool) -> Tuned:

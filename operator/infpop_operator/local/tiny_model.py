@@ -4,10 +4,13 @@
 is called as a program, because nothing here may load an engine.
 """
 
+import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from infpop_operator.core.errors import ExecutorError
 NAME = "infpop/tiny-llama"
 WRITER = (sys.executable, "-m", "infpop_runner.engines.tiny_model")
 _TIMEOUT_S = 300.0
+_POLL_S = 0.1
 _SHOWN_LINES = 3
 
 
@@ -30,11 +34,12 @@ def has_model(directory: Path) -> bool:
     return (directory / "config.json").is_file()
 
 
-def write_tiny_model(directory: Path) -> None:
+def write_tiny_model(directory: Path, *, is_interrupted: Callable[[], bool] = lambda: False) -> None:
     """Write the model into `directory`, which appears only when the model is whole; a model that is there is kept.
 
     Raises:
         ExecutorError: the directory holds something else, or the model cannot be written.
+        KeyboardInterrupt: `is_interrupted` said so; nothing was written.
     """
     if has_model(directory):
         return
@@ -46,20 +51,38 @@ def write_tiny_model(directory: Path) -> None:
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".tiny-llama-") as draft:
-            _write(Path(draft) / "model")
+            _write(Path(draft) / "model", is_interrupted)
             _publish(Path(draft) / "model", directory)
     except OSError as error:
         raise ExecutorError(f"{directory}: the tiny model cannot be written there ({error.strerror})") from error
 
 
-def _write(directory: Path) -> None:
-    try:
-        done = subprocess.run([*WRITER, str(directory)], capture_output=True, timeout=_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise ExecutorError(f"the tiny model was not written within {_TIMEOUT_S:.0f} s") from error
-    if done.returncode != 0:
-        lines = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+def _write(directory: Path, is_interrupted: Callable[[], bool]) -> None:
+    """Call the writer in a session of its own: Ctrl-C is this process's to handle, not the writer's to complain of."""
+    with subprocess.Popen(
+        [*WRITER, str(directory)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as process:
+        try:
+            words = _last_words(process, is_interrupted)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode != 0:
+        lines = words.decode(errors="replace").strip().splitlines()
         raise ExecutorError("the tiny model cannot be written: " + " | ".join(lines[-_SHOWN_LINES:]))
+
+
+def _last_words(process: subprocess.Popen[bytes], is_interrupted: Callable[[], bool]) -> bytes:
+    for _ in range(int(_TIMEOUT_S / _POLL_S)):
+        with suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=_POLL_S)[0]
+        if is_interrupted():
+            raise KeyboardInterrupt
+    raise ExecutorError(f"the tiny model was not written within {_TIMEOUT_S:.0f} s")
 
 
 def _publish(draft: Path, directory: Path) -> None:

@@ -6,18 +6,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from pydantic import ValidationError
+
 from infpop_operator.adapters.devices import Devices
 from infpop_operator.adapters.directory_store import DirectoryStore
 from infpop_operator.adapters.local_executor import LocalExecutor
 from infpop_operator.adapters.model_config import directory_facts
 from infpop_operator.api.status import to_status
-from infpop_operator.api.status_model import Condition
+from infpop_operator.api.status_model import Condition, StudyStatus
+from infpop_operator.core.errors import InfPopError, StoreError
 from infpop_operator.core.model import Study
 from infpop_operator.local.driver import drive
 from infpop_operator.local.interruption import Interruption
 from infpop_operator.local.prepare import Prepared
 from infpop_operator.local.tiny_model import has_model, write_tiny_model
 from infpop_operator.report.snapshot import Snapshot
+
+
+class BrokenOffError(InfPopError):
+    """The study's state could not be kept any more while it was tuned; no process is left."""
 
 
 class View(Protocol):
@@ -49,16 +56,20 @@ def tune(
     Raises:
         StoreError: the directory cannot be used; nothing was started.
         ExecutorError: the tiny model cannot be written; nothing was started.
+        BrokenOffError: the directory cannot be used any more.
+        KeyboardInterrupt: interrupted before anything was started.
     """
     with DirectoryStore(directory, namespace=prepared.study.namespace, study=prepared.study.name) as store:
         store.load(_now())  # a damaged journal is found before anything is written
-        study = _with_tiny_model(prepared, view)
+        study = _with_tiny_model(prepared, view, interruption)
         store.save_study(prepared.text)
         executor = LocalExecutor(store.runs, environment=environment, devices=Devices(prepared.gpus))
         interruption.on_hurry(executor.hurry)
         here = _Here(store, executor, interruption, view)
         try:
             outcome = drive(study, store, executor, here)
+        except StoreError as error:
+            raise BrokenOffError(str(error)) from error
         finally:
             executor.close()
     return Tuned(snapshot=outcome.snapshot, status=here.status, interrupted=outcome.interrupted)
@@ -75,7 +86,7 @@ class _Here:
         self._view = view
         self._told_to_stop = False
         self._written: tuple[object, ...] | None = None
-        self._conditions: Sequence[Condition] = ()
+        self._conditions: Sequence[Condition] = _conditions_of(store.read_status())
 
     def now(self) -> datetime:
         return _now()
@@ -105,15 +116,23 @@ class _Here:
         self._store.save_status(self.status)
 
 
+def _conditions_of(status: object) -> Sequence[Condition]:
+    """Return the conditions of an earlier status; what cannot be read has none."""
+    try:
+        return StudyStatus.model_validate(status).conditions
+    except ValidationError:
+        return ()
+
+
 def _now() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 - the edge of local mode: from here on the time is an argument
 
 
-def _with_tiny_model(prepared: Prepared, view: View) -> Study:
+def _with_tiny_model(prepared: Prepared, view: View, interruption: Interruption) -> Study:
     if not prepared.needs_tiny_model:
         return prepared.study
     directory = Path(prepared.study.model.name)
     if not has_model(directory):
         view.announce(f"Writing a small model with random weights to {directory}.")
-        write_tiny_model(directory)
+        write_tiny_model(directory, is_interrupted=interruption.is_requested)
     return replace(prepared.study, model_facts=directory_facts(directory))
