@@ -26,11 +26,11 @@ from infpop_operator.core.recommend import best_of_study
 from infpop_operator.local.driver import drive
 from infpop_operator.report.final import render_report
 from infpop_operator.report.live import render_live
-from infpop_operator.report.plain import PlainView
+from infpop_operator.report.plain import PlainView, changes
 from infpop_operator.report.serving import render_serving
 from infpop_operator.report.snapshot import Snapshot
 from infpop_operator.report.words import duration, number
-from infpop_runner.contract import Broken, EngineSpec, InfeasibleReason, ModelSpec, RunSpec
+from infpop_runner.contract import Broken, EngineSpec, InfeasibleReason, ModelSpec, Provenance, RunSpec
 from simulation.factories import START, make_cell, make_pool, make_study
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1028)
@@ -229,6 +229,35 @@ def test_nothing_to_recommend_is_said_without_numbers() -> None:
     assert "★" not in text
 
 
+def test_a_study_that_broke_off_shows_its_best_so_far_as_such() -> None:
+    """Too many failures end the study, but what was measured before them is not called nothing."""
+
+    def soon_breaking(run: Run, spec: RunSpec, now: datetime) -> Played:
+        if run.trials[0].index > 3:
+            return Played(seconds=1, outcome="Killed")
+        return play_landscape(lambda gpus, batch: float(gpus * batch))(run, spec, now)
+
+    text = report(play=soon_breaking, budget=Budget(max_failed_trials=1))
+    assert "Stopped early: best so far" in text
+    assert "TooManyFailures" in text
+    assert "Configuration" in text
+    assert "No recommendation" not in text
+
+
+def test_the_context_length_that_was_measured_is_told() -> None:
+    """Whoever serves longer prompts than were measured learns that the batch size may not hold for them."""
+
+    def recorded(run: Run, spec: RunSpec, now: datetime) -> Played:
+        played = play_landscape(lambda gpus, batch: float(gpus * batch))(run, spec, now)
+        assert not isinstance(played.outcome, str)
+        provenance = Provenance(engine="vllm", engine_args={"max_model_len": 612})
+        return Played(seconds=1, outcome=played.outcome.model_copy(update={"provenance": provenance}))
+
+    told = "Measured with --max-model-len=612; longer contexts leave less room for the batch."
+    assert told in report(120, play=recorded)
+    assert "--max-model-len" not in report()
+
+
 def test_the_command_to_copy_is_one_shell_command() -> None:
     """The lines of the report, pasted into a shell, are the model and its arguments, whatever the model is called."""
     study = make_study(engine=VLLM, model=ModelSpec(name="/models/my model; rm -rf"))
@@ -265,6 +294,16 @@ def test_plain_lines_tell_each_change_once() -> None:
     assert text.count(": started") == text.count("tokens/s") + text.count("cannot work") + text.count("Killed")
     assert "(attempt 2)" in text
     assert lines[-1].endswith("SpaceExhausted")
+
+
+def test_what_ended_while_nobody_looked_is_told_first() -> None:
+    """After a resume the runs that an earlier process left are told, and those that it had told are only counted."""
+    shown = snapshots(space=SearchSpace(gpu_counts=(1,), batch_sizes=(1, 8)))
+    last = shown[-1]
+    assert len(last.decision.history.ended) == 2
+    lines = list(changes(None, replace(last, earlier=1)))
+    assert "going on after 1 earlier runs" in lines
+    assert sum("tokens/s" in line for line in lines) == 1
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -5,7 +5,7 @@ before it is started, so a process that nobody remembers cannot exist; a run tha
 as interrupted and tried again. Nothing is decided here: `core.decide` does.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -18,6 +18,7 @@ from infpop_operator.core.model import (
     Finished,
     History,
     Lost,
+    Observation,
     Round,
     Run,
     StartedRun,
@@ -75,9 +76,11 @@ class _Drive:
         self._store = store
         self._executor = executor
         self._around = surroundings
+        self._earlier = 0
 
     def run(self) -> Outcome:
         history = self._store.load(self._around.now())
+        self._earlier = len(history.ended)
         while True:
             snapshot = self._step(history)
             history = snapshot.decision.history
@@ -97,9 +100,10 @@ class _Drive:
         history = replace(decision.history, ended=ended + failed, active=decision.history.active + started)
         decision = replace(decision, history=history)
         live = {name: seen for name, seen in observations.items() if not isinstance(seen, Finished | Lost)}
-        return self._show(Snapshot(study=self._study, decision=decision, observations=live, now=now))
+        return self._show(decision, live, now)
 
-    def _show(self, snapshot: Snapshot) -> Snapshot:
+    def _show(self, decision: Decision, live: Mapping[str, Observation], now: datetime) -> Snapshot:
+        snapshot = Snapshot(study=self._study, decision=decision, observations=live, now=now, earlier=self._earlier)
         self._around.show(snapshot)
         return snapshot
 
@@ -167,7 +171,7 @@ class _Drive:
             message="stopped by the user; the same command goes on from here",
             wake_at=None,
         )
-        return self._show(Snapshot(study=self._study, decision=decision, observations={}, now=self._around.now()))
+        return self._show(decision, {}, self._around.now())
 
     def _wait(self, decision: Decision) -> None:
         pause = _LONGEST_PAUSE

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from infpop_operator.core import objective
 from infpop_operator.core.history import current_round, gpu_seconds
-from infpop_operator.core.model import Pool, Study, Trial, TrialState, Verdict
+from infpop_operator.core.model import Finished, Pool, Scalar, Study, Trial, TrialState, Verdict
 from infpop_operator.core.recommend import best_of_study, measurement, newest_trials, trial_loss, trial_value
 from infpop_operator.core.scope import baseline_of, current_trials
 from infpop_operator.report.landscape_table import pool_landscape, render_landscape, render_legend
@@ -29,6 +29,7 @@ _TITLES = {
     Verdict.WAITING: ("Stopped before the end", "bold yellow"),
     Verdict.WORKING: ("Still working", "bold cyan"),
 }
+_STOPPED_EARLY = ("Stopped early: best so far", "bold yellow")
 
 
 def render_report(snapshot: Snapshot, directory: Path) -> RenderableType:
@@ -54,8 +55,9 @@ def _pool(snapshot: Snapshot, pool: Pool, *, several: bool) -> Iterator[Renderab
 
 
 def _conclusion(snapshot: Snapshot, directory: Path) -> Iterator[RenderableType]:
-    title, style = _TITLES[snapshot.decision.verdict]
     best = best_of_study(snapshot.study, snapshot.decision.history)
+    stopped_early = best is not None and snapshot.decision.verdict is Verdict.STALLED
+    title, style = _STOPPED_EARLY if stopped_early else _TITLES[snapshot.decision.verdict]
     yield Text(title, style=style)
     facts = Table.grid(padding=(0, 2, 0, 0))
     facts.add_column(no_wrap=True, style="bold")
@@ -64,7 +66,7 @@ def _conclusion(snapshot: Snapshot, directory: Path) -> Iterator[RenderableType]
         facts.add_row(name, Text(text))
     yield Padding(facts, (0, 0, 0, 2))
     if best is not None:
-        yield from _serving(snapshot.study, best[1])
+        yield from _serving(snapshot, best[1])
 
 
 def _best_facts(snapshot: Snapshot, best: tuple[Pool, Trial] | None) -> Iterator[tuple[str, str]]:
@@ -79,7 +81,7 @@ def _best_facts(snapshot: Snapshot, best: tuple[Pool, Trial] | None) -> Iterator
     yield ("Throughput", f"{number(tokens)} tokens/s ({spread})")
     yield (f"Per {word}", f"{number(tokens / gpus)} tokens/s")
     if pool.price_per_gpu_hour is not None:
-        cost = pool.price_per_gpu_hour * gpus / 3600 / tokens * 1e6
+        cost = objective.cost_per_million_tokens(measured, gpus, pool.price_per_gpu_hour)
         yield ("Cost", f"{number(cost)} per million tokens, at {pool.price_per_gpu_hour:g} per {word} and hour")
     yield from _comparisons(snapshot, pool, trial)
 
@@ -146,9 +148,24 @@ def _broken(snapshot: Snapshot, directory: Path) -> Iterator[RenderableType]:
     yield Text("")
 
 
-def _serving(study: Study, trial: Trial) -> Iterator[RenderableType]:
+def _serving(snapshot: Snapshot, trial: Trial) -> Iterator[RenderableType]:
     """Unframed and unwrapped, so that what is copied is what was meant."""
-    text = render_serving(study, trial.configuration)
-    if text is not None:
-        yield Text("\nReady to copy", style="bold")
-        yield Text(text, no_wrap=True, overflow="ignore")
+    text = render_serving(snapshot.study, trial.configuration)
+    if text is None:
+        return
+    yield Text("\nReady to copy", style="bold")
+    yield Text(text, no_wrap=True, overflow="ignore")
+    length = _context_length(snapshot, trial)
+    if length is not None and "--max-model-len" not in text:
+        room = "longer contexts leave less room for the batch"
+        yield Text(f"\nMeasured with --max-model-len={length}; {room}.", style="dim")
+
+
+def _context_length(snapshot: Snapshot, trial: Trial) -> Scalar | None:
+    """Return the context length that vLLM was loaded for when it measured `trial`, None where the run did not say."""
+    if snapshot.study.engine.name != "vllm":
+        return None
+    for ended in snapshot.decision.history.ended:
+        if ended.run.name == trial.run and isinstance(ended.observation, Finished):
+            return ended.observation.result.provenance.engine_args.get("max_model_len")
+    return None

@@ -52,12 +52,13 @@ class PlainView:
 
 
 def changes(before: Snapshot | None, after: Snapshot) -> Iterator[str]:
-    """Yield a line for each change of state from one snapshot to the next; all of `after` when there is no `before`."""
+    """Yield a line for each change of state from one snapshot to the next.
+
+    Without a `before`: all that happened since this process took the study up.
+    """
     if before is None:
         yield from _opening(after)
-        ended_before = len(after.decision.history.ended)
-    else:
-        ended_before = len(before.decision.history.ended)
+    ended_before = after.earlier if before is None else len(before.decision.history.ended)
     for ended in after.decision.history.ended[ended_before:]:
         yield from _ended(after, ended)
     known = {entry.run.name for entry in before.decision.history.active} if before else set()
@@ -71,7 +72,7 @@ def changes(before: Snapshot | None, after: Snapshot) -> Iterator[str]:
 
 
 def _opening(snapshot: Snapshot) -> Iterator[str]:
-    study, ended = snapshot.study, len(snapshot.decision.history.ended)
+    study, ended = snapshot.study, snapshot.earlier
     yield f"study {study.name}: {study.engine.name}, model {study.model.name}"
     for pool in study.pools:
         yield f"pool {pool.name}: {pool.gpu_model or 'simulated'}"
