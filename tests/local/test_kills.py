@@ -15,7 +15,7 @@ import pytest
 
 from infpop_operator.adapters.run_state import RunStates
 from infpop_operator.core.history import failures
-from infpop_operator.core.model import Phase
+from infpop_operator.core.model import Finished, Phase
 from local.kit import (
     DEADLINE_S,
     await_state,
@@ -124,6 +124,31 @@ def test_the_runner_killed_in_a_phase(
     assert result_of(tmp_path / "out", json.loads(out)) == undisturbed
     assert len(failures(history_of(tmp_path / "out"))) == 1
     assert processes_of(tmp_path / "out" / "runs") == []
+
+
+def test_the_runner_of_a_shared_load_killed_after_its_first_trial(
+    tmp_path: Path, undisturbed: dict[str, object]
+) -> None:
+    """What a shared load had measured is kept and not measured again; the trials that were left are."""
+    shared = {"name": "grid", "trialsPerRun": 2}
+    study = write_study(tmp_path, engine=slow_engine(repeat="300ms"), algorithm=shared)
+    process = start_infpop("tune", study, "--output", "out", "--json", cwd=tmp_path)
+    await_state(process, lambda: any(trials_in(path) == 1 for path in tmp_path.glob("out/runs/*/result.json")))
+    for runner in processes_of(tmp_path / "out" / "runs"):
+        runner.kill()
+    out, _ = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0
+    assert result_of(tmp_path / "out", json.loads(out)) == undisturbed
+    history = history_of(tmp_path / "out")
+    assert len(failures(history)) == 1
+    killed = failures(history)[0]
+    assert isinstance(killed.observation, Finished)
+    assert (len(killed.run.trials), len(killed.observation.result.trials)) == (2, 1)
+
+
+def trials_in(result: Path) -> int:
+    """Return how many trials a result file has just now."""
+    return len(json.loads(result.read_text())["trials"])
 
 
 def test_a_runner_does_not_outlive_infpop(tmp_path: Path, seen_phases: Callable[[Path], set[Phase]]) -> None:
