@@ -1,6 +1,7 @@
 """Comparing measurements: values, constraints, the best."""
 
 from random import Random
+from statistics import mean, median, stdev
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from infpop_operator.core.objective import (
     eligible,
     improvement_ratio,
     loss,
+    standard_error_ratio,
     value,
     violations,
 )
@@ -113,6 +115,45 @@ def test_the_best_is_the_top_and_ties_within_one_percent_go_to_fewer_gpus(
     chosen = best(make_study(objective=Objective(metric=metric)), make_pool(), trials)
     assert chosen is not None
     assert chosen.configuration == make_cell(*expected)
+
+
+def _noisy(throughput: float, spread: float, repeats: int = 3) -> Measured:
+    return make_measured(throughput, spread_ratio=spread, repeats=repeats)
+
+
+@pytest.mark.parametrize(
+    ("few", "many", "expected"),
+    [
+        ((989.0, 0.0, 3), (1000.0, 0.0, 3), 8),  # no noise: the 1 % rule and nothing else
+        ((991.0, 0.0, 3), (1000.0, 0.0, 3), 1),
+        ((950.0, 0.1, 3), (1000.0, 0.1, 3), 1),  # standard errors of 4.3 % each, 5.9 % of their difference
+        ((940.0, 0.1, 3), (1000.0, 0.1, 3), 8),
+        ((950.0, 0.1, 10), (1000.0, 0.1, 10), 8),  # 1.3 % each with ten repeats
+        ((985.0, 0.1, 10), (1000.0, 0.1, 10), 1),
+        ((960.0, 0.1, 3), (1000.0, 0.0, 3), 1),  # one noisy number is enough to leave it open
+    ],
+)
+def test_what_the_noise_of_the_repeats_explains_is_a_tie(
+    few: tuple[float, float, int], many: tuple[float, float, int], expected: int
+) -> None:
+    """Eight GPUs must beat one by more than one standard error of the difference to be worth their price."""
+    trials = make_trials([(make_cell(1, 64), _noisy(*few)), (make_cell(8, 64), _noisy(*many))])
+    chosen = best(make_study(), make_pool(), trials)
+    assert chosen is not None
+    assert chosen.configuration.gpu_count == expected
+
+
+@pytest.mark.parametrize("repeats", [3, 5, 10, 40])
+def test_the_standard_error_is_that_of_repeated_measuring(repeats: int) -> None:
+    """Medians of simulated repeats scatter as the spread of one measurement says, and never more beyond ten."""
+    random = Random(1)
+    samples = [[random.gauss(1000.0, 10.0) for _ in range(repeats)] for _ in range(2000)]
+    scatter = stdev(median(repeat) for repeat in samples)
+    told = mean(
+        standard_error_ratio(_noisy(median(repeat), (max(repeat) - min(repeat)) / median(repeat), repeats)) * 1000
+        for repeat in samples
+    )
+    assert scatter * 0.9 < told < scatter * (1.2 if repeats <= 10 else 2.0)
 
 
 def test_the_best_keeps_to_the_constraints() -> None:

@@ -5,6 +5,7 @@ Nothing here looks at trials without a measurement. Constraints are data: a metr
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import hypot, sqrt
 from typing import assert_never
 
 from infpop_operator.core.model import Constraint, ConstraintMetric, Objective, Pool, Study, Trial
@@ -13,6 +14,10 @@ from infpop_runner.contract import Measured
 # Closer than this is a tie: real measurements of one configuration differ from run to run. 1 % is an assumption about
 # that noise, chosen well below the gains that are worth a GPU (9-14 % in arXiv 2408.01050).
 TIE_RATIO = 0.01
+# Expected range of n normal samples in standard deviations, n = 2 to 10 (the constant d2 of control charts). More
+# repeats are taken as ten, which makes their noise too large rather than too small.
+_RANGE_IN_SIGMAS = (1.128, 1.693, 2.059, 2.326, 2.534, 2.704, 2.847, 2.970, 3.078)
+_MEDIAN_TO_MEAN = 1.2533  # standard error of a median over that of a mean: sqrt(pi / 2)
 _SECONDS_PER_HOUR = 3600.0
 _TOKENS_PER_UNIT_OF_COST = 1e6
 
@@ -68,15 +73,26 @@ def eligible(study: Study, pool: Pool, trials: Iterable[Trial]) -> tuple[Trial, 
 def best(study: Study, pool: Pool, trials: Iterable[Trial]) -> Trial | None:
     """Return the trial to recommend, None when no measured trial keeps to the constraints.
 
-    Trials within `TIE_RATIO` of the top are a tie, which goes to fewer GPUs, then to the better value, then to the
-    smaller batch, then to the earlier trial. So the result need not be the trial with the highest number.
+    A trial ties with the top when it is worse by no more than `TIE_RATIO` or one standard error of their difference,
+    whichever is larger (the one-standard-error rule of Breiman et al. 1984, Classification and Regression Trees,
+    section 3.4.3). A tie goes to fewer GPUs, then to the better value, then to the smaller batch, then to the earlier
+    trial. So the result need not be the trial with the highest number.
     """
     candidates = _candidates(study, pool, trials)
     if not candidates:
         return None
-    top = min(candidate.loss for candidate in candidates)
-    tied = [candidate for candidate in candidates if candidate.loss <= top + TIE_RATIO * abs(top)]
-    return min(tied, key=_preference).trial
+    top = min(candidates, key=lambda candidate: (candidate.loss, candidate.error, *_preference(candidate)))
+    return min((candidate for candidate in candidates if _ties(candidate, top)), key=_preference).trial
+
+
+def standard_error_ratio(measured: Measured) -> float:
+    """Return the standard error of the throughput, relative to it, from the spread of the repeats; 0 without one.
+
+    The range of a few repeats estimates their standard deviation, which a median of n has 1.2533 / sqrt(n) times.
+    """
+    most = len(_RANGE_IN_SIGMAS) + 1
+    sigma_ratio = measured.spread_ratio / _RANGE_IN_SIGMAS[min(max(measured.repeats, 2), most) - 2]
+    return _MEDIAN_TO_MEAN * sigma_ratio / sqrt(measured.repeats)
 
 
 def improvement_ratio(objective: Objective, new: float, old: float) -> float:
@@ -96,6 +112,7 @@ def improvement_ratio(objective: Objective, new: float, old: float) -> float:
 class _Candidate:
     trial: Trial
     loss: float
+    error: float  # standard error of the loss
 
 
 def _candidates(study: Study, pool: Pool, trials: Iterable[Trial]) -> tuple[_Candidate, ...]:
@@ -104,8 +121,15 @@ def _candidates(study: Study, pool: Pool, trials: Iterable[Trial]) -> tuple[_Can
     for trial in trials:
         gpus, result = trial.configuration.gpu_count, trial.result
         if isinstance(result, Measured) and not violations(objective.constraints, result, gpus):
-            found.append(_Candidate(trial=trial, loss=loss(objective, result, gpus, pool.price_per_gpu_hour)))
+            number = loss(objective, result, gpus, pool.price_per_gpu_hour)
+            # Every objective is proportional to the throughput or to its inverse: the relative error is the same.
+            error = abs(number) * standard_error_ratio(result)
+            found.append(_Candidate(trial=trial, loss=number, error=error))
     return tuple(found)
+
+
+def _ties(candidate: _Candidate, top: _Candidate) -> bool:
+    return candidate.loss <= top.loss + max(TIE_RATIO * abs(top.loss), hypot(candidate.error, top.error))
 
 
 def _preference(candidate: _Candidate) -> tuple[int, float, int, int]:
