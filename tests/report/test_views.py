@@ -18,6 +18,7 @@ from infpop_operator.core.model import (
     Algorithm,
     Budget,
     Constraint,
+    Finished,
     Objective,
     Run,
     SearchSpace,
@@ -314,6 +315,26 @@ def test_every_instant_of_the_live_view_fits(width: int) -> None:
         text = printed(render_live(snapshot), width)
         assert all(len(line) <= width for line in text.splitlines())
         assert snapshot.decision.message in text
+
+
+def test_the_live_view_shows_a_shared_load_trial_by_trial() -> None:
+    """The first number of a load that serves several trials is shown while the others are measured."""
+    shown = snapshots(
+        play_landscape(lambda gpus, batch: float(1000 * gpus * batch)),
+        space=SearchSpace(gpu_counts=(1,), batch_sizes=(1, 8)),
+        algorithm=Algorithm(name="grid", trials_per_run=2),
+    )
+    (end,) = shown[-1].decision.history.ended
+    assert isinstance(end.observation, Finished)
+    live = next(snapshot for snapshot in shown if snapshot.decision.history.active)
+    assert "best so far" not in printed(render_live(live))
+    first = end.observation.result.model_copy(update={"trials": end.observation.result.trials[:1], "ended_at": None})
+    text = printed(render_live(replace(live, partial={end.run.name: first})))
+    assert "best so far: 1 GPU, batch size 1: 1,000 tokens/s" in text
+    assert "1 of up to 2 trials" in text
+    assert "1 GPU, batch size 8" in text
+    whole = printed(render_live(replace(live, partial={end.run.name: end.observation.result})))
+    assert "2 of up to 2 trials" in whole
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from infpop_operator.adapters.run_files import INTERRUPTED, Cause, RunFiles
 from infpop_operator.adapters.run_state import RunStates
 from infpop_operator.core.errors import ExecutorError
 from infpop_operator.core.model import Finished, Lost, Observation, Phase, Run, Running, StartedRun
-from infpop_runner.contract import RunSpec
+from infpop_runner.contract import RunResult, RunSpec
 
 RUNNER = (sys.executable, "-m", "infpop_runner.main")
 STOP_GRACE_S = 15.0  # vLLM gives back its GPUs in a few seconds when it is asked to
@@ -116,6 +116,11 @@ class LocalExecutor:
     def observe(self, runs: tuple[StartedRun, ...], now: datetime) -> Mapping[str, Observation]:
         """Return what is known of each run, by name. A run that vanished is `Lost`, never missing."""
         return {started.run.name: self._observe(started, now) for started in runs}
+
+    def found_so_far(self, run: Run) -> RunResult | None:
+        """Return what a live run has written, None where there is nothing to read."""
+        result = self.files(run.name).read_result(run.name)
+        return result if isinstance(result, RunResult) else None
 
     def wait(self, timeout_s: float) -> None:
         """Return as soon as a live run ends, after `timeout_s` at the latest."""

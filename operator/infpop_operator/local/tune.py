@@ -21,6 +21,7 @@ from infpop_operator.local.interruption import Interruption
 from infpop_operator.local.prepare import Prepared
 from infpop_operator.local.tiny_model import has_model, write_tiny_model
 from infpop_operator.report.snapshot import Snapshot
+from infpop_runner.contract import RunResult
 
 
 class BrokenOffError(InfPopError):
@@ -106,7 +107,13 @@ class _Here:
         if new != self._written:
             self._written = new
             self._save_status(snapshot)
-        self._view.show(snapshot)
+        self._view.show(replace(snapshot, partial=self._partial(snapshot)))
+
+    def _partial(self, snapshot: Snapshot) -> Mapping[str, RunResult]:
+        """Look into the results of shared loads, so that the first number is shown before a load ends."""
+        shared = (entry.run for entry in snapshot.decision.history.active if len(entry.run.trials) > 1)
+        found = {run.name: self._executor.found_so_far(run) for run in shared}
+        return {name: result for name, result in found.items() if result is not None}
 
     def _save_status(self, snapshot: Snapshot) -> None:
         """Write the status in the custom resource's shape; conditions that did not change keep their time."""

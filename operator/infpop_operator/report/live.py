@@ -1,6 +1,7 @@
 """A study's progress on a terminal: a bar, the live runs, and the landscape as far as it is known."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -9,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from infpop_operator.core.history import current_round, trials_of
-from infpop_operator.core.model import Pool, Running, StartedRun, TrialState
+from infpop_operator.core.model import EndedRun, Finished, Pool, Running, StartedRun, TrialState
 from infpop_operator.core.recommend import best_of_study
 from infpop_operator.core.run_spec import pool_named
 from infpop_operator.core.space import cells
@@ -45,7 +46,27 @@ class LiveView:
 
 def render_live(snapshot: Snapshot) -> RenderableType:
     """Return the picture of one instant."""
+    snapshot = _with_partial_results(snapshot)
     return Group(*_header(snapshot), *_runs(snapshot), *_landscapes(snapshot), Text(snapshot.decision.message, "dim"))
+
+
+def _with_partial_results(snapshot: Snapshot) -> Snapshot:
+    """Show the trials that a shared load has behind it as if they had been a run of their own."""
+    history = snapshot.decision.history
+    ended, active = list(history.ended), []
+    for entry in history.active:
+        result = snapshot.partial.get(entry.run.name)
+        found = {trial.index for trial in result.trials} if result is not None else set()
+        done = tuple(trial for trial in entry.run.trials if trial.index in found)
+        left = tuple(trial for trial in entry.run.trials if trial.index not in found)
+        if result is not None and done:
+            observation = Finished(result=result.model_copy(update={"broken": None}), ended_at=snapshot.now)
+            run = replace(entry.run, trials=done)
+            ended.append(EndedRun(run=run, started_at=entry.started_at, observation=observation))
+        if left:
+            active.append(replace(entry, run=replace(entry.run, trials=left)))
+    shown = replace(history, ended=tuple(ended), active=tuple(active))
+    return replace(snapshot, decision=replace(snapshot.decision, history=shown))
 
 
 def _header(snapshot: Snapshot) -> Iterator[RenderableType]:
