@@ -1,6 +1,6 @@
 """Run every benchmark that needs nothing but this machine; figures go to `results/`, one JSON file each.
 
-    python benchmarks/run.py [--pairs 5]
+    python benchmarks/run.py [--pairs 10]
 
 The search benchmark needs published landscapes and is run by itself:
 
@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 def main() -> None:
     """Run the benchmarks one after the other; the first failure ends the run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", default="5", help="pairs of each fidelity comparison")
+    parser.add_argument("--pairs", default="10", help="pairs of each fidelity comparison")
     arguments = parser.parse_args()
     subprocess.run([sys.executable, str(HERE / "bench_startup.py")], check=True)
     subprocess.run([sys.executable, str(HERE / "bench_overhead.py")], check=True)
