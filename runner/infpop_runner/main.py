@@ -1,7 +1,8 @@
 """The runner's command: read a `RunSpec`, carry it out, leave a `RunResult`.
 
 The edge of the process: command line, environment, clocks and signals are read here and nowhere else. It exits with 0
-whenever it has left a result, also one that says what broke, and with 2 when it did not understand what to do.
+whenever it has left a result, also one that says what broke, with 1 when it could not leave one, and with 2 when it
+did not understand what to do.
 """
 
 import argparse
@@ -20,11 +21,13 @@ from infpop_runner.engines.environment import build_environment
 from infpop_runner.engines.errors import EngineBrokenError
 from infpop_runner.metrics import RunMetrics, serve
 from infpop_runner.process import Guard, OutputTail, ResultFile, adopt_orphans, end_children
-from infpop_runner.trial import Journal, Surroundings, carry_out
+from infpop_runner.trial import Journal, JournalError, Surroundings, carry_out
 
 SPEC_VARIABLE = "INFPOP_RUN_SPEC"
 TERMINATION_LOG = Path("/dev/termination-log")
+EXIT_NO_RESULT = 1
 EXIT_MISUNDERSTOOD = 2
+GRACE_SECONDS = 1.0  # what children get to end by themselves
 
 
 class UsageError(Exception):
@@ -41,13 +44,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         sys.stderr.write(f"infpop-runner: {error}\n")
         return EXIT_MISUNDERSTOOD
+    status = 0
     with OutputTail() as output:
-        _run(spec, options, output, environment)
+        try:
+            _run(spec, options, output, environment)
+        except (JournalError, OSError) as error:
+            sys.stderr.write(f"infpop-runner: {error}\n")
+            status = EXIT_NO_RESULT
+        finally:
+            end_children(grace_seconds=GRACE_SECONDS)
     if spec.engine.name != "simulated":
-        # The result is complete and every child is gone. Tearing down an interpreter full of engine libraries takes
+        # Nothing is left to do and every child is gone. Tearing down an interpreter full of engine libraries takes
         # seconds and can start processes again.
-        os._exit(0)
-    return 0
+        os._exit(status)
+    return status
 
 
 def _run(spec: RunSpec, options: argparse.Namespace, output: OutputTail, environment: "os._Environ[str]") -> None:
@@ -131,12 +141,24 @@ def _publish_port(port: int, options: argparse.Namespace) -> None:
 
 
 def _ender(journal: Journal) -> Callable[[str, str], None]:
-    """Return what ends the process when its time is over, whatever the main thread is doing."""
+    """Return what ends the process when its time is over, whatever the main thread is doing.
+
+    The process ends and its children with it even if the result cannot be written any more.
+    """
 
     def end(reason: str, detail: str) -> None:
-        journal.close(Broken.model_validate({"reason": reason, "detail": detail}))
-        end_children(grace_seconds=1.0)
-        os._exit(0)
+        status = EXIT_NO_RESULT
+        try:
+            journal.close(Broken.model_validate({"reason": reason, "detail": detail}))
+            status = 0
+        except JournalError as error:
+            sys.stderr.write(f"infpop-runner: {error}\n")
+            sys.stderr.flush()
+        finally:
+            try:
+                end_children(grace_seconds=GRACE_SECONDS)
+            finally:
+                os._exit(status)
 
     return end
 
@@ -162,7 +184,14 @@ def _memory_reader(devices: tuple[str, ...]) -> Callable[[], int | None]:
     if not devices:
         return lambda: None
     nvml = importlib.import_module("infpop_runner.engines.devices")
-    return lambda: int(nvml.memory_used_bytes(devices))
+
+    def read() -> int | None:
+        try:
+            return int(nvml.memory_used_bytes(devices))
+        except EngineBrokenError:  # a number less; no reason to lose a trial
+            return None
+
+    return read
 
 
 def _cores() -> int:

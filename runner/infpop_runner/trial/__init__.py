@@ -4,8 +4,8 @@ Ties the parts together and decides what each failure means for the rest of the 
 wall clock: `Surroundings` brings them.
 """
 
-from infpop_runner.trial.journal import Journal
+from infpop_runner.trial.journal import Journal, JournalError
 from infpop_runner.trial.run import carry_out
 from infpop_runner.trial.surroundings import Surroundings
 
-__all__ = ["Journal", "Surroundings", "carry_out"]
+__all__ = ["Journal", "JournalError", "Surroundings", "carry_out"]

@@ -8,10 +8,15 @@ from typing import Any
 from infpop_runner.contract import Broken, Provenance, RunResult, RunSpec, TrialResult, encode_message
 
 
+class JournalError(Exception):
+    """The result cannot be written: the run has nowhere to leave what it finds."""
+
+
 class Journal:
     """Holds one `RunResult`; both the main thread and the guard's may call it.
 
-    Once closed it never changes again: whichever thread ends the run first has the last word.
+    Once closed it never changes again: whichever thread ends the run first has the last word. Every change raises
+    `JournalError` if it cannot be written.
     """
 
     def __init__(self, spec: RunSpec, *, write: Callable[[str], None], now: Callable[[], datetime]) -> None:
@@ -50,10 +55,15 @@ class Journal:
     def close(self, broken: Broken | None = None) -> None:
         """Complete the result; later calls of any method change nothing."""
         with self._lock:
-            self._replace(broken=broken, ended_at=self._now())
-            self._closed = True
+            try:
+                self._replace(broken=broken, ended_at=self._now())
+            finally:
+                self._closed = True
 
     def _replace(self, **changes: Any) -> None:  # noqa: ANN401 - fields of the result
         if not self._closed:
             self._result = RunResult.model_validate(self._result.model_copy(update=changes).model_dump())
-            self._write(encode_message(self._result))
+            try:
+                self._write(encode_message(self._result))
+            except OSError as error:
+                raise JournalError(f"the result cannot be written: {error}") from error
