@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
-from infpop_runner.process import ResultFile
+from infpop_runner.process import Guard, ResultFile
 
 pytestmark = pytest.mark.process
 
@@ -85,6 +87,74 @@ def test_shared_memory_of_killed_children_is_cleaned_up() -> None:
         "memory.close()\n"
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_two_threads_may_end_the_children() -> None:
+    """The guard and the main thread may want an end at the same time; each succeeds, and nothing lives on."""
+    done = run_python(
+        "import subprocess, psutil\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from multiprocessing.shared_memory import SharedMemory\n"
+        "from infpop_runner.process import end_children\n"
+        "memory = SharedMemory(create=True, size=1024)\n"
+        "children = [subprocess.Popen(['sleep', '1000']) for _ in range(3)]\n"
+        "with ThreadPoolExecutor(4) as pool:\n"
+        "    counts = list(pool.map(lambda _: end_children(grace_seconds=0.3), range(4)))\n"
+        "assert sum(counts) == 3, counts\n"
+        "memory.close()\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("failure", ["JournalError('full')", "ValueError('a defect')"])
+def test_a_run_ends_even_if_its_result_cannot_be_written(failure: str) -> None:
+    """When the last write fails the guard still ends the children and the process, with status 1."""
+    done = run_python(
+        "import subprocess\n"
+        "from infpop_runner.main import _ender\n"
+        "from infpop_runner.trial import JournalError\n"
+        "class Full:\n"
+        "    def close(self, broken):\n"
+        f"        raise {failure}\n"
+        "print(subprocess.Popen(['sleep', '1000'], stdout=subprocess.DEVNULL).pid, flush=True)\n"
+        "_ender(Full())('Stopped', 'received SIGTERM')\n"
+    )
+    assert done.returncode == 1, done.stderr
+    assert not psutil.pid_exists(int(done.stdout))
+
+
+def make_guard(now: list[float]) -> Guard:
+    """Return a guard that does not watch by itself, with a clock that stands still."""
+    return Guard(clock=lambda: now[0], lifeline=None, on_end=lambda _reason, _detail: None)
+
+
+def test_a_phase_that_has_ended_is_not_late() -> None:
+    """Once a phase has ended it is not called a time-out, however late the guard looks."""
+    now = [0.0]
+    guard = make_guard(now)
+    with guard.phase("MeasureTimeout", 1.0):
+        now[0] = 5.0
+    assert guard._why([]) is None
+
+
+def test_a_phase_that_was_called_late_never_ends() -> None:
+    """Once the guard has decided, the main thread cannot add to a result that says otherwise."""
+    now = [0.0]
+    guard = make_guard(now)
+    begun, late, over = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        with guard.phase("MeasureTimeout", 1.0):
+            begun.set()
+            late.wait()
+        over.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    begun.wait()
+    now[0] = 1.0
+    assert guard._why([]) == ("MeasureTimeout", "longer than 1 s")
+    late.set()
+    assert not over.wait(0.2)
 
 
 def test_a_result_file_is_replaced_as_a_whole(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+import threading
 from contextlib import suppress
 from multiprocessing import resource_tracker
 
@@ -10,6 +11,7 @@ import psutil
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 TRACKER_SECONDS = 2.0
+_ending = threading.Lock()  # the main thread and the guard's may both want an end
 
 
 def adopt_orphans() -> None:
@@ -26,7 +28,13 @@ def end_children(*, grace_seconds: float) -> int:
 
     Safe to repeat. Descendants that start others meanwhile are ended too. The process that multiprocessing keeps to
     clean up shared memory comes last, since it cleans up after the others; no shared memory can be made afterwards.
+    One thread at a time: another waits for it and then looks for what is left.
     """
+    with _ending:
+        return _end_children(grace_seconds)
+
+
+def _end_children(grace_seconds: float) -> int:
     ended: set[int] = set()
     while children := _descendants(without=ended):
         for child in children:

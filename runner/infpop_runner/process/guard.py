@@ -34,6 +34,7 @@ class Guard:
         self._on_end = on_end
         self._lock = threading.Lock()
         self._phase: tuple[TimeoutReason, float, float] | None = None  # reason, deadline, allowed seconds
+        self._ended = False  # decided once, under the lock; then no phase may end any more
         self._poked, self._poke = os.pipe()
         self._signalled, self._signal = os.pipe()
 
@@ -52,7 +53,11 @@ class Guard:
 
     @contextmanager
     def phase(self, reason: TimeoutReason, seconds: float) -> Iterator[None]:
-        """End the run with `reason` if the block takes longer than `seconds`."""
+        """End the run with `reason` if the block takes longer than `seconds`.
+
+        A block that ends first is never called late; one that the guard has called late, or whose run it ends for
+        another reason, never returns: `on_end` ends the process.
+        """
         self._set((reason, self._clock() + seconds, seconds))
         try:
             yield
@@ -61,7 +66,10 @@ class Guard:
 
     def _set(self, phase: tuple[TimeoutReason, float, float] | None) -> None:
         with self._lock:
+            ended = self._ended
             self._phase = phase
+        if ended:
+            threading.Event().wait()
         with suppress(BlockingIOError):  # full of pokes that are not yet read: it will wake anyway
             os.write(self._poke, b"\0")
 
@@ -80,13 +88,19 @@ class Guard:
     def _why(self, ready: list[int]) -> tuple[EndReason, str] | None:
         if self._poked in ready:
             os.read(self._poked, 4096)
-        if self._signalled in ready and (name := _first_stop_signal(os.read(self._signalled, 4096))):
-            return "Stopped", f"received {name}"
-        if self._lifeline is not None and self._lifeline in ready and not os.read(self._lifeline, 4096):
-            return "Stopped", "whoever started this run is gone"
+        stopped = self._why_stopped(ready)
         with self._lock:
-            if self._phase is not None and self._clock() >= self._phase[1]:
+            late = self._phase is not None and self._clock() >= self._phase[1]
+            self._ended = late or stopped is not None
+            if stopped is None and self._phase is not None and late:
                 return self._phase[0], f"longer than {self._phase[2]:g} s"
+        return None if stopped is None else ("Stopped", stopped)
+
+    def _why_stopped(self, ready: list[int]) -> str | None:
+        if self._signalled in ready and (name := _first_stop_signal(os.read(self._signalled, 4096))):
+            return f"received {name}"
+        if self._lifeline is not None and self._lifeline in ready and not os.read(self._lifeline, 4096):
+            return "whoever started this run is gone"
         return None
 
 
