@@ -32,6 +32,7 @@ def test_the_golden_result_means_what_it_did() -> None:
     assert isinstance(infeasible, Infeasible)
     assert measured.throughput_tokens_per_second == 1834.21
     assert measured.missing == {"gpu_memory_peak_bytes": "NoGpu", "pad_ratio": "NoPadding"}
+    assert measured.concurrency_peak is None
     assert (invalid.reason, infeasible.reason) == ("UnstableRepeats", "GpuOutOfMemory")
 
 

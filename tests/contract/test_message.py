@@ -19,7 +19,7 @@ from infpop_runner.contract import (
 )
 
 NOW = datetime(2026, 11, 21, 23, 59, 59, 999_999, tzinfo=UTC)
-OPTIONAL = ("batch_seconds_p50", "batch_seconds_p95", "gpu_memory_peak_bytes", "pad_ratio")
+OPTIONAL = ("batch_seconds_p50", "batch_seconds_p95", "gpu_memory_peak_bytes", "pad_ratio", "concurrency_peak")
 
 
 def make_result(trials: tuple[Any, ...] = (), **changes: object) -> RunResult:
@@ -31,7 +31,9 @@ def make_result(trials: tuple[Any, ...] = (), **changes: object) -> RunResult:
 def largest_measured(index: int, *, missing: bool) -> Measured:
     """Return a measured trial whose numbers have as many digits as the runner ever writes."""
     numbers = (
-        dict.fromkeys(OPTIONAL) if missing else dict.fromkeys(OPTIONAL, 1.23456e-05) | {"gpu_memory_peak_bytes": 10**12}
+        dict.fromkeys(OPTIONAL)
+        if missing
+        else dict.fromkeys(OPTIONAL, 1.23456e-05) | {"gpu_memory_peak_bytes": 10**12, "concurrency_peak": 65_536}
     )
     return Measured(
         index=index,
@@ -41,7 +43,7 @@ def largest_measured(index: int, *, missing: bool) -> Measured:
         repeats=100,
         generated_tokens=10**12,
         measured_seconds=1.23456e-05,
-        missing=dict.fromkeys(OPTIONAL, "NoRequestTimes") if missing else {},
+        missing=dict.fromkeys(OPTIONAL, "NoRequestTimes") | {"concurrency_peak": "NoTimes"} if missing else {},
         **numbers,
     )
 
@@ -114,6 +116,18 @@ def test_details_are_shortened_before_they_are_dropped() -> None:
     )
     back = decode_result(encode_message(make_result(trials)))
     assert {len(trial.detail) for trial in back.trials} == {300}  # type: ignore[union-attr]
+
+
+def test_arguments_go_before_a_cause_is_unreadable() -> None:
+    """Engine arguments are left out, and said to be, before a detail falls below 120 characters."""
+    trials = tuple(
+        Infeasible(index=index, batch_size=index + 1, reason="RejectedArguments", detail="d" * 1000)
+        for index in range(8)
+    )
+    back = decode_result(encode_message(make_result(trials, provenance=longest_provenance())))
+    assert {len(trial.detail) for trial in back.trials} == {120}  # type: ignore[union-attr]
+    assert back.provenance.engine_args == {"omitted": True}
+    assert back.provenance.gpu_uuids == longest_provenance().gpu_uuids
 
 
 def test_numbers_are_never_cut_to_fit() -> None:

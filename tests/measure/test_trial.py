@@ -15,6 +15,7 @@ RULES = MeasurementSpec(min_repeat_seconds=0.0, max_spread_ratio=0.25)
 REASONS = {
     "batch_seconds_p50": "NoRequestTimes",
     "batch_seconds_p95": "NoRequestTimes",
+    "concurrency_peak": "NoRequestTimes",
     "gpu_memory_peak_bytes": "NoGpu",
     "pad_ratio": "NoPadding",
 }
@@ -131,6 +132,14 @@ def test_optional_numbers_are_there_or_have_a_reason() -> None:
     assert full.gpu_memory_peak_bytes == 1 << 30
     assert full.batch_seconds_p50 == pytest.approx(0.57)
     assert full.batch_seconds_p95 == pytest.approx(0.65)
+
+
+def test_the_concurrency_is_what_was_reached_in_any_pass() -> None:
+    """The number of sequences that really ran at once is recorded, the most of all timed passes."""
+    two, three = (tuple((0.0, 1.0) for _ in range(count)) for count in (2, 3))
+    result = run(iter([make_pass(intervals=two), make_pass(intervals=three), make_pass(intervals=two)]))
+    assert isinstance(result, Measured)
+    assert (result.batch_size, result.concurrency_peak) == (4, 3)
 
 
 @given(st.lists(st.floats(0.01, 100), min_size=6, max_size=6))

@@ -38,7 +38,9 @@ def finished_run() -> RunMetrics:
             generated_tokens=30,
             measured_seconds=3.0,
             gpu_memory_peak_bytes=1024,
-            missing=dict.fromkeys(("batch_seconds_p50", "batch_seconds_p95", "pad_ratio"), "Unknown"),
+            missing=dict.fromkeys(
+                ("batch_seconds_p50", "batch_seconds_p95", "pad_ratio", "concurrency_peak"), "Unknown"
+            ),
         )
     )
     metrics.trial_ended(Infeasible(index=1, batch_size=8, reason="GpuOutOfMemory"))

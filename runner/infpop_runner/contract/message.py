@@ -36,15 +36,19 @@ def encode_message(result: RunResult, *, limit_bytes: int = MESSAGE_LIMIT_BYTES)
 
 def _ever_shorter(result: RunResult) -> Iterator[RunResult]:
     yield result
-    for length in (300, 120, 40, 0):
+    for length in (300, 120):
         yield _with_details(result, length)
-    bare = _with_details(result, 0)
-    provenance = bare.provenance.model_copy(update={"engine_args": {}})
-    yield bare.model_copy(update={"provenance": provenance})
-    provenance = provenance.model_copy(update={"gpu_uuids": ()})
-    yield bare.model_copy(update={"provenance": provenance})
-    provenance = provenance.model_copy(update={"node": None, "driver_version": None})
-    yield bare.model_copy(update={"provenance": provenance})
+    # A cause is worth more than arguments, which whoever wrote the spec can build again.
+    result = _with_provenance(result, engine_args={"omitted": True} if result.provenance.engine_args else {})
+    for length in (120, 40, 0):
+        yield _with_details(result, length)
+    bare = _with_provenance(_with_details(result, 0), gpu_uuids=())
+    yield bare
+    yield _with_provenance(bare, node=None, driver_version=None)
+
+
+def _with_provenance(result: RunResult, **changes: object) -> RunResult:
+    return result.model_copy(update={"provenance": result.provenance.model_copy(update=changes)})
 
 
 def _with_details(result: RunResult, length: int) -> RunResult:

@@ -1,7 +1,8 @@
 """What a run found out: `RunResult`, written by the runner after every trial, read by whoever started it.
 
 Each trial ends in exactly one of three outcomes: `Measured`, `Infeasible` or `Invalid`. A trial that is missing from a
-result was not reached; `RunResult.broken` then says why. Absence is `None` with a reason in `missing`: never 0.0, -1
+complete result lies above one that ran out of memory; of any other, `RunResult.broken` says why it was not reached.
+Absence is `None` with a reason in `missing`: never 0.0, -1
 or NaN.
 """
 
@@ -35,6 +36,7 @@ BrokenReason = Literal[
     "EngineCrash",  # the engine or one of its processes died
     "LoadTimeout",
     "MeasureTimeout",
+    "GpuMissing",  # fewer devices are visible than the run needs
     "GpuNotClean",  # another process holds GPU memory
     "HostOutOfMemory",
     "WorkloadUnavailable",
@@ -65,13 +67,18 @@ class Measured(ResultModel):
     batch_seconds_p95: PositiveFinite | None = None
     gpu_memory_peak_bytes: PositiveInt | None = Field(default=None, description="largest device, at any time so far")
     pad_ratio: Ratio | None = Field(default=None, description="padding / all input positions; hf-pipeline only")
+    concurrency_peak: PositiveInt | None = Field(
+        default=None, description="most sequences that ran at once, all repeats"
+    )
     missing: dict[str, ShortReason] = Field(default_factory=dict, description="None field -> reason, for each of them")
 
     @model_validator(mode="after")
     def _absence_has_a_reason(self) -> Self:
         optional = ("batch_seconds_p50", "batch_seconds_p95", "gpu_memory_peak_bytes", "pad_ratio")
         absent = {name for name in optional if getattr(self, name) is None}
-        if absent != set(self.missing):
+        # Older runners knew nothing of the concurrency, and had no reason to give.
+        explained = set(self.missing) - ({"concurrency_peak"} if self.concurrency_peak is None else set())
+        if absent != explained:
             raise ValueError(f"missing must give a reason for exactly the absent fields {sorted(absent)}")
         return self
 

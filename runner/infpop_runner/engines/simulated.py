@@ -16,6 +16,7 @@ SLOWEST = 0.05  # noise never makes a repeat slower than this share of its lands
 MISSING = {
     "batch_seconds_p50": "Simulated",
     "batch_seconds_p95": "Simulated",
+    "concurrency_peak": "Simulated",
     "gpu_memory_peak_bytes": "Simulated",
     "pad_ratio": "Simulated",
 }

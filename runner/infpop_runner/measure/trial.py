@@ -112,6 +112,7 @@ def _measured(trial: TrialSpec, report: TrialReport, repeats: tuple[Repeat, ...]
     optional = _batch_seconds(repeats) | {
         "gpu_memory_peak_bytes": report.memory_peak_bytes(),
         "pad_ratio": _pad_ratio(repeats),
+        "concurrency_peak": _concurrency_peak(repeats),
     }
     return Measured(
         index=trial.index,
@@ -134,6 +135,12 @@ def _batch_seconds(repeats: tuple[Repeat, ...]) -> dict[str, float | None]:
         "batch_seconds_p50": round_significant(percentile(seconds, 0.50)),
         "batch_seconds_p95": round_significant(percentile(seconds, 0.95)),
     }
+
+
+def _concurrency_peak(repeats: tuple[Repeat, ...]) -> int | None:
+    """Return how many sequences really ran at once: short outputs can finish before a large batch has filled."""
+    known = [outcome.intervals for repeat in repeats for outcome in repeat.passes if outcome.intervals]
+    return max(map(peak_concurrency, known)) if known else None
 
 
 def _pad_ratio(repeats: tuple[Repeat, ...]) -> float | None:
