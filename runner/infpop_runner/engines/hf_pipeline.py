@@ -6,13 +6,14 @@ the clock runs. Prompts of a pass are sorted by length, longest first: padding i
 """
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import transformers
 from accelerate import dispatch_model, infer_auto_device_map
+from accelerate.utils import get_balanced_memory
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, TextGenerationPipeline, pipeline
 
 from infpop_runner.engines.errors import EngineRefusedError
@@ -25,6 +26,7 @@ from infpop_runner.measure import PassOutcome
 MISSING = {
     "batch_seconds_p50": "NoRequestTimes",
     "batch_seconds_p95": "NoRequestTimes",
+    "concurrency_peak": "NoTimes",
     "gpu_memory_peak_bytes": "NoGpu",
     "pad_ratio": "NoInput",
 }
@@ -132,7 +134,7 @@ def load(request: LoadRequest) -> HfPipelineEngine:
 
     Raises:
         EngineRefusedError: the device count or the arguments cannot be used, the model has no token to pad with, or
-            the prompts are too long for it.
+            the prompts are too long for it, or it does not fit on the devices.
     """
     spec = request.spec
     args = build_pipeline_args(spec)
@@ -140,6 +142,7 @@ def load(request: LoadRequest) -> HfPipelineEngine:
     prompts = tokenise(request.prompts, tokenizer, seed=spec.seed)
     args |= {"model": _dummy_model(request) if spec.model.load_format == "dummy" else spec.model.name}
     pipe = pipeline(**args, tokenizer=tokenizer, pipeline_class=IdPipeline, model_kwargs=dict(spec.engine.args))
+    refuse_offload(getattr(pipe.model, "hf_device_map", {}))
     # Lengths are given with each call; a second opinion in the model's own settings would be warned about each time.
     pipe.generation_config.max_length = pipe.generation_config.min_length = None
     _check(pipe, longest=prompts.longest + spec.workload.max_new_tokens)
@@ -170,11 +173,38 @@ def _tokenizer(name: str, revision: str | None) -> Any:  # noqa: ANN401 - transf
 def _dummy_model(request: LoadRequest) -> Any:  # noqa: ANN401 - transformers has no types
     """Return the model with random weights: of the right shape and cost, without a weight file."""
     model = request.spec.model
-    config = AutoConfig.from_pretrained(model.name, revision=model.revision)
+    config, args = AutoConfig.from_pretrained(
+        model.name, revision=model.revision, return_unused_kwargs=True, **request.spec.engine.args
+    )
     dtype = config.dtype or torch.float32 if model.dtype == "auto" else getattr(torch, model.dtype)
     torch.manual_seed(request.spec.seed)
-    dummy = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    return dispatch_model(dummy, infer_auto_device_map(dummy)) if request.spec.device == "cuda" else dummy
+    dummy = AutoModelForCausalLM.from_config(config, dtype=dtype, **args)
+    return _spread(dummy) if request.spec.device == "cuda" else dummy
+
+
+def _spread(model: Any) -> Any:  # noqa: ANN401 - transformers has no types
+    """Place the layers as `device_map="auto"` does for a model with weights."""
+    whole = list(model._no_split_modules or ())  # noqa: SLF001 - transformers' own "auto" reads it
+    memory = get_balanced_memory(model, no_split_module_classes=whole)
+    placed = infer_auto_device_map(model, max_memory=memory, no_split_module_classes=whole)
+    refuse_offload(placed)
+    return dispatch_model(model, placed)
+
+
+def refuse_offload(placed: Mapping[str, Any]) -> None:
+    """Refuse a model of which parts were left off the devices: it would run, many times slower and without a word.
+
+    Args:
+        placed: transformers' device map: name of a part -> device; on a CPU there is none.
+
+    Raises:
+        EngineRefusedError: a part is kept in the machine's memory or on its disk.
+    """
+    left = [name for name, device in placed.items() if str(device) in {"cpu", "disk"}]
+    if left:
+        raise EngineRefusedError(
+            "GpuOutOfMemory", f"{len(left)} of {len(placed)} parts of the model do not fit on the devices: {left[0]}, …"
+        )
 
 
 def _check(pipe: IdPipeline, *, longest: int) -> None:
