@@ -12,6 +12,8 @@ LOADERS = {
     "hf-pipeline": "infpop_runner.engines.hf_pipeline:load",
     "simulated": "infpop_runner.engines.simulated:load",
 }
+# Sized for the largest batch of a run when loaded. The others take memory for a batch only when they run it.
+SIZED_BY_BATCH = frozenset({"vllm"})
 
 
 def find_loader(name: str) -> EngineLoader:
@@ -26,4 +28,4 @@ def find_loader(name: str) -> EngineLoader:
     return loader
 
 
-__all__ = ["LOADERS", "AboutEngine", "Engine", "EngineLoader", "LoadRequest", "find_loader"]
+__all__ = ["LOADERS", "SIZED_BY_BATCH", "AboutEngine", "Engine", "EngineLoader", "LoadRequest", "find_loader"]

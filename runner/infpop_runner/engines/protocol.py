@@ -19,7 +19,8 @@ class LoadRequest:
     """What an engine needs to load, and what it may use of the outside.
 
     `batch_sizes` is ascending and not empty; the engine is dimensioned for the last one. `clock` is monotonic, in
-    seconds. `memory_used_bytes` gives the memory in use on the fullest device, None without one.
+    seconds. `memory_used_bytes` gives the memory in use on the fullest device, None without one or when
+    NVML fails.
     """
 
     spec: RunSpec
@@ -64,7 +65,7 @@ class Engine(Protocol):
         ...
 
     def memory_peak_bytes(self) -> int | None:
-        """Return the most memory that any of its devices held so far; None without such a device."""
+        """Return the most memory that any of its devices held so far; None where that is not known."""
         ...
 
     def close(self) -> None:

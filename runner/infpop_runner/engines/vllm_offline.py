@@ -31,6 +31,7 @@ CLOSE_SECONDS = (
 MISSING = {
     "batch_seconds_p50": "NoRequestTimes",
     "batch_seconds_p95": "NoRequestTimes",
+    "concurrency_peak": "NoTimes",
     "gpu_memory_peak_bytes": "NoGpu",
     "pad_ratio": "NoPadding",
 }
@@ -52,7 +53,9 @@ class VllmEngine:
             device_mode="tensor-parallel" if request.spec.gpu_count > 1 else "single-device",
             model=model_facts(config.hf_config, dtype=config.dtype),
             prompt_tokens_mean=prompts.mean_tokens,
-            missing_reasons=MISSING,
+            missing_reasons=MISSING
+            if request.spec.device == "cpu"
+            else MISSING | {"gpu_memory_peak_bytes": "NvmlFailed"},
         )
 
     def warm_up(self, batch_size: int) -> None:

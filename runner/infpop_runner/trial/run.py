@@ -1,11 +1,14 @@
 """Carry out one run: load once, measure in ascending batch order, note each outcome as it comes.
 
 A load that does not fit into memory costs only its largest batch and is tried again with the rest. Measuring stops
-climbing at the first batch that does not fit. Everything else that fails ends the run with its class.
+climbing at the first batch that does not fit. Any other refusal holds for all batches that are left; only a replayed
+landscape has holes of one batch. Everything else that fails ends the run with its class. So a trial is missing only
+above an out-of-memory one, or `broken` says why.
 """
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Literal
 
 from infpop_runner.contract import (
@@ -18,8 +21,8 @@ from infpop_runner.contract import (
     RunSpec,
     TrialSpec,
 )
-from infpop_runner.engines import Engine, LoadRequest, find_loader
-from infpop_runner.engines.errors import EngineBrokenError, EngineRefusedError
+from infpop_runner.engines import SIZED_BY_BATCH, Engine, LoadRequest, find_loader
+from infpop_runner.engines.errors import EngineBrokenError
 from infpop_runner.engines.failures import Failed, Phase, Refused, classify_exception
 from infpop_runner.measure import PassOutcome, Prompts, TrialActions, TrialReport, measure_trial, round_significant
 from infpop_runner.process import end_children
@@ -27,6 +30,9 @@ from infpop_runner.trial.surroundings import Surroundings
 from infpop_runner.workload import WorkloadError, load_prompts
 
 GRACE_SECONDS = 0.5  # what an engine's processes get to end by themselves; nothing of theirs is worth waiting for
+FOREIGN_BYTES = 2 << 30  # more in use before a load is somebody else's; an idle driver or a display takes less
+CLEAN_SECONDS = 10.0  # what the driver gets to free the memory of processes that have just ended
+LOOK_SECONDS = 0.25
 CLOSE_SECONDS = 30.0  # beyond it the guard ends the process; the result is complete by then
 
 
@@ -63,16 +69,25 @@ def _load(spec: RunSpec, trials: Sequence[TrialSpec], around: Surroundings) -> E
     except (Exception, SystemExit) as error:  # noqa: BLE001 - libraries raise anything; the table of failures sorts it
         outcome = _classify(error, spec, around, mark, "load")
         end_children(grace_seconds=GRACE_SECONDS)
+        if isinstance(outcome, Refused) and spec.engine.name not in SIZED_BY_BATCH:
+            return replace(outcome, largest_only=False)
         return outcome
     _note_load(engine, round_significant(around.clock() - start), around)
     return engine
 
 
 def _check_devices(spec: RunSpec, around: Surroundings) -> None:
-    if spec.device == "cuda" and len(around.devices) < spec.gpu_count:
-        raise EngineRefusedError(
-            "UnsupportedGpuCount", f"gpu_count is {spec.gpu_count}, but {len(around.devices)} devices are visible"
+    if spec.device == "cpu":
+        return
+    if len(around.devices) < spec.gpu_count:
+        raise EngineBrokenError(
+            "GpuMissing", f"gpu_count is {spec.gpu_count}, but {len(around.devices)} devices are visible"
         )
+    deadline = around.clock() + CLEAN_SECONDS
+    while (used := around.memory_used_bytes() or 0) > FOREIGN_BYTES:
+        if around.clock() >= deadline:
+            raise EngineBrokenError("GpuNotClean", f"{used} bytes of a device are in use before anything is loaded")
+        around.wait(LOOK_SECONDS)
 
 
 def _prompts(spec: RunSpec, around: Surroundings) -> Prompts:
@@ -139,14 +154,19 @@ def _note(result: Measured | Invalid | Infeasible, around: Surroundings) -> None
 
 
 def _measure_all(spec: RunSpec, trials: Sequence[TrialSpec], engine: Engine, around: Surroundings) -> Failed | None:
-    for trial in trials:
+    for position, trial in enumerate(trials):
         match _measure(spec, trial, engine, around):
             case Failed() as failed:
                 return failed
-            case Refused() as refused:
+            case Refused(reason="NotRecorded") as refused:
                 _note_infeasible(trial, refused, around)
-                if refused.reason == "GpuOutOfMemory":
-                    return None
+            case Refused(reason="GpuOutOfMemory") as refused:
+                _note_infeasible(trial, refused, around)
+                return None
+            case Refused() as refused:
+                for hopeless in trials[position:]:
+                    _note_infeasible(hopeless, refused, around)
+                return None
             case result:
                 _note(result, around)
     return None

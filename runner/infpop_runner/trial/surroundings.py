@@ -13,7 +13,7 @@ class Surroundings:
     """Made once, at the process's edge.
 
     `clock` is monotonic, in seconds. `devices` are the names of the GPUs that the run may use, empty on a CPU.
-    `memory_used_bytes` gives the memory in use on the fullest of them, None on a CPU.
+    `memory_used_bytes` gives the memory in use on the fullest of them, None on a CPU or when NVML fails.
     """
 
     clock: Callable[[], float]

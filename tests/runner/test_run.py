@@ -1,0 +1,199 @@
+"""What each failure means for the rest of a run, with an engine that fails as told."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import cast
+
+import pytest
+
+from engines.specs import make_run_spec
+from infpop_runner.contract import RunResult, RunSpec
+from infpop_runner.engines import AboutEngine, LoadRequest
+from infpop_runner.engines.errors import EngineRefusedError
+from infpop_runner.measure import PassOutcome, pass_length
+from infpop_runner.metrics import RunMetrics
+from infpop_runner.process import Guard, OutputTail
+from infpop_runner.trial import Journal, Surroundings, carry_out
+from infpop_runner.trial import run as module
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+OUT_OF_MEMORY = RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+MISSING = dict.fromkeys(
+    ("batch_seconds_p50", "batch_seconds_p95", "gpu_memory_peak_bytes", "pad_ratio", "concurrency_peak"), "Unknown"
+)
+
+
+class FailingEngine:
+    """Measures every batch but those with a failure."""
+
+    def __init__(self, request: LoadRequest, failures: dict[int, Exception]) -> None:
+        self._workload = request.spec.workload
+        self._failures = failures
+        self.about = AboutEngine(
+            version=None,
+            torch_version=None,
+            engine_args={},
+            device_mode="",
+            model=None,
+            prompt_tokens_mean=None,
+            missing_reasons=MISSING,
+        )
+
+    def warm_up(self, batch_size: int) -> None:
+        """Fail as told."""
+        if batch_size in self._failures:
+            raise self._failures[batch_size]
+
+    def run_pass(self, batch_size: int) -> PassOutcome:
+        """Take a second."""
+        count = pass_length(samples=self._workload.samples, batch_size=batch_size)
+        return PassOutcome(seconds=1.0, generated=(self._workload.max_new_tokens,) * count)
+
+    def memory_peak_bytes(self) -> int | None:
+        """Return None."""
+        return None
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class World:
+    """A clock that only waiting moves, devices, and memory that is in use on them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds = 0.0
+        self.devices: tuple[str, ...] = ("0",)
+        self.memory: Callable[[], int | None] = lambda: 0
+        self.failures: dict[int, Exception] = {}
+        self.load_failure: Exception | None = None
+        self.loads: list[tuple[int, ...]] = []
+        monkeypatch.setattr(module, "find_loader", lambda _name: self.load)
+        monkeypatch.setattr(module, "end_children", lambda **_: 0)
+
+    def load(self, request: LoadRequest) -> FailingEngine:
+        """Load, or fail as told."""
+        self.loads.append(request.batch_sizes)
+        if self.load_failure is not None:
+            raise self.load_failure
+        return FailingEngine(request, self.failures)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.seconds += seconds
+
+    def carry_out(self, spec: RunSpec) -> RunResult:
+        """Do the run and return its complete result."""
+        journal = Journal(spec, write=lambda _: None, now=lambda: NOW)
+        around = Surroundings(
+            clock=lambda: self.seconds,
+            wait=self.wait,
+            devices=self.devices,
+            memory_used_bytes=self.memory,
+            output=cast("OutputTail", SilentOutput()),
+            guard=Guard(clock=lambda: self.seconds, lifeline=None, on_end=lambda _reason, _detail: None),
+            metrics=RunMetrics(spec),
+            journal=journal,
+        )
+        carry_out(spec, around)
+        assert journal.result.ended_at is not None
+        return journal.result
+
+
+class SilentOutput:
+    """Output of an engine that says nothing."""
+
+    def mark(self) -> int:
+        """Return the beginning."""
+        return 0
+
+    def text_since(self, mark: int) -> str:
+        """Return nothing."""
+        return "" if mark == 0 else "?"
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    """A world where nothing fails."""
+    return World(monkeypatch)
+
+
+def make_spec(name: str = "vllm", **changes: object) -> RunSpec:
+    """Return a run of three batches on one GPU."""
+    return make_run_spec(batches=(2, 4, 8), device="cuda", engine={"name": name}, **changes)
+
+
+def outcomes(result: RunResult) -> list[tuple[int, str, str | None]]:
+    """Return batch size, outcome and reason of each trial."""
+    return [(trial.batch_size, trial.outcome, getattr(trial, "reason", None)) for trial in result.trials]
+
+
+def test_measuring_stops_at_a_batch_that_does_not_fit(world: World) -> None:
+    """After an out-of-memory nothing larger is tried and nothing is broken."""
+    world.failures = {4: OUT_OF_MEMORY}
+    result = world.carry_out(make_spec())
+    assert outcomes(result) == [(2, "measured", None), (4, "infeasible", "GpuOutOfMemory")]
+    assert result.broken is None
+
+
+def test_a_refusal_that_holds_for_every_batch_is_told_for_every_batch(world: World) -> None:
+    """What does not depend on the batch is reported for all trials that are left, so that none is unexplained."""
+    world.failures = {4: RuntimeError("CUDA error: no kernel image is available for execution on the device")}
+    assert outcomes(world.carry_out(make_spec())) == [
+        (2, "measured", None),
+        (4, "infeasible", "IncompatibleGPU"),
+        (8, "infeasible", "IncompatibleGPU"),
+    ]
+
+
+def test_a_hole_in_a_landscape_is_a_hole_of_one_batch(world: World) -> None:
+    """A cell that was not recorded says nothing about the next."""
+    world.failures = {4: EngineRefusedError("NotRecorded", "no such cell")}
+    assert [outcome for _, outcome, _ in outcomes(world.carry_out(make_spec()))] == [
+        "measured",
+        "infeasible",
+        "measured",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "loads"), [("vllm", [(2, 4, 8), (2, 4), (2,)]), ("hf-pipeline", [(2, 4, 8)])], ids=["vllm", "hf-pipeline"]
+)
+def test_a_load_is_tried_for_smaller_batches_only_where_they_count(
+    world: World, name: str, loads: list[tuple[int, ...]]
+) -> None:
+    """Where a load takes the same memory for every batch, one that does not fit decides for all of them."""
+    world.load_failure = OUT_OF_MEMORY
+    result = world.carry_out(make_spec(name))
+    assert world.loads == loads
+    assert outcomes(result) == [(batch, "infeasible", "GpuOutOfMemory") for batch in (2, 4, 8)]
+    assert result.broken is None
+
+
+def test_a_missing_device_is_broken(world: World) -> None:
+    """Fewer devices than asked for are the machine's failure and say nothing about the configuration."""
+    result = world.carry_out(make_spec(gpu_count=2))
+    assert (result.trials, world.loads) == ((), [])
+    assert result.broken is not None
+    assert result.broken.reason == "GpuMissing"
+
+
+def test_memory_that_is_still_being_freed_is_waited_for(world: World) -> None:
+    """What an ended process held may take some seconds to be free."""
+    world.memory = lambda: 40 << 30 if world.seconds < 3.0 else 1 << 30
+    assert len(world.carry_out(make_spec()).trials) == 3
+
+
+def test_memory_of_others_is_never_an_out_of_memory(world: World) -> None:
+    """A device that somebody else uses is not clean: nothing is loaded, and no configuration is blamed."""
+    world.memory = lambda: 40 << 30
+    result = world.carry_out(make_spec())
+    assert (result.trials, world.loads) == ((), [])
+    assert result.broken is not None
+    assert result.broken.reason == "GpuNotClean"
+    assert 10.0 <= world.seconds < 11.0
+
+
+def test_memory_that_cannot_be_read_costs_a_number_only(world: World) -> None:
+    """When NVML fails the trials are measured all the same."""
+    world.memory = lambda: None
+    assert [outcome for _, outcome, _ in outcomes(world.carry_out(make_spec()))] == ["measured"] * 3
