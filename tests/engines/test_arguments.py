@@ -118,6 +118,12 @@ def test_cores_are_shared_among_ranks() -> None:
     assert one["OMP_NUM_THREADS"] == "1"
 
 
+def test_a_run_on_a_cpu_sees_no_gpu() -> None:
+    """A GPU of the machine is hidden from a run that is on the CPU."""
+    environment = build_environment(make_run_spec(), current={"CUDA_VISIBLE_DEVICES": "0"}, devices=(), cores=8)
+    assert environment["CUDA_VISIBLE_DEVICES"] == ""
+
+
 def test_what_the_user_has_set_stays_except_the_devices() -> None:
     """A variable of the user is not touched; the devices are always the run's own."""
     environment = build_environment(

@@ -65,6 +65,8 @@ HF_ARGUMENT = (
     "builtins.ValueError: The following `model_kwargs` are not used by the model: ['nonsense'] (note: typos in the "
     "generate arguments will also show up in this list)"
 )
+BAD_BACKEND = "ValueError: Invalid attention backend for NVIDIA H200: FLASH"
+CUBLAS = "builtins.RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
 NO_REPOSITORY = (
     "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name' or 'namespace/repo_name'"
 )
@@ -96,6 +98,10 @@ HOST_MEMORY = (
         (BAD_VALUE, "", "cpu", "load", "RejectedArguments"),
         (TOO_LONG, "", "cpu", "load", "RejectedArguments"),
         (HF_ARGUMENT, "", "cpu", "load", "RejectedArguments"),
+        (CORE_FAILED, f"(EngineCore pid=7) ERROR {BAD_VALUE}", "cpu", "load", "RejectedArguments"),
+        (CORE_FAILED, f"(EngineCore pid=7) ERROR {BAD_BACKEND}", "cuda", "load", "RejectedArguments"),
+        (CUBLAS, "", "cuda", "measure", "GpuOutOfMemory"),
+        (CORE_FAILED, f"ERROR {HOST_MEMORY}\nERROR {CUDA_OOM}", "cuda", "load", "GpuOutOfMemory"),
     ],
 )
 def test_what_cannot_work_is_told_to_the_search(
@@ -120,6 +126,9 @@ def test_what_cannot_work_is_told_to_the_search(
         (NO_CONFIG, "", "cpu", "load", "ModelUnavailable"),
         (CORE_FAILED, "", "cpu", "load", "EngineCrash"),
         (ENGINE_DEAD, "", "cpu", "measure", "EngineCrash"),
+        (CORE_FAILED, f"ERROR {CUDA_OOM}\nERROR {NOT_CLEAN}", "cuda", "load", "GpuNotClean"),
+        (CORE_FAILED, f"\033[1;36m(EngineCore pid=7)\033[0;0m WARNING 11-21 {CUDA_OOM}", "cuda", "load", "EngineCrash"),
+        (ENGINE_DEAD, f"(EngineCore pid=7) ERROR {BAD_VALUE}", "cpu", "measure", "EngineCrash"),
         (ENGINE_DEAD, "INFO nothing of interest", "cuda", "measure", "EngineCrash"),
         ("builtins.ModuleNotFoundError: No module named 'vllm'", "", "cpu", "load", "RunnerError"),
         ("builtins.ZeroDivisionError: division by zero", "", "cpu", "measure", "RunnerError"),

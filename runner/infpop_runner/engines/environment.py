@@ -28,7 +28,7 @@ def build_environment(
     if spec.device == "cpu":
         wanted |= _cpu_threads(ranks=spec.gpu_count, cores=cores)
     missing = {name: value for name, value in wanted.items() if name not in current}
-    return missing | ({"CUDA_VISIBLE_DEVICES": ",".join(devices)} if spec.device == "cuda" else {})
+    return missing | {"CUDA_VISIBLE_DEVICES": ",".join(devices)}
 
 
 def _cpu_threads(*, ranks: int, cores: int) -> dict[str, str]:

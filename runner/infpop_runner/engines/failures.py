@@ -1,7 +1,8 @@
 """Tell from what an engine raised and logged whether a configuration cannot work or something broke.
 
 The rules are data, tried in order against the exception (type names and messages of its whole chain) and, only where
-the exception is a mere wrapper whose cause happened in another process, against the end of the log. Texts are those of
+the exception is a mere wrapper whose cause happened in another process, against the end of the log: there the last
+match decides, and what a process merely remarked (INFO, WARNING, DEBUG) does not count. Texts are those of
 vLLM 0.8 to 0.33, transformers 4.51 to 5.23 and torch 2.6 to 2.13; a text that no rule knows is broken, never
 infeasible: a wrong "broken" costs a retry, a wrong "infeasible" hides a good configuration.
 """
@@ -61,6 +62,7 @@ WRAPPERS = _rule(
 
 REFUSALS: tuple[tuple[re.Pattern[str], InfeasibleReason], ...] = (
     (_rule(r"OutOfMemoryError|CUDA out of memory|HIP out of memory|CUDA error: out of memory"), "GpuOutOfMemory"),
+    (_rule(r"CUBLAS_STATUS_ALLOC_FAILED"), "GpuOutOfMemory"),
     (_rule(r"No available memory for the cache blocks"), "GpuOutOfMemory"),
     (_rule(r"To serve at least one request with the model.s max seq len"), "GpuOutOfMemory"),
     (_rule(r"attention heads .{0,40}must be divisible by tensor parallel size"), "HeadsNotDivisible"),
@@ -85,6 +87,16 @@ SURROUNDINGS: tuple[tuple[re.Pattern[str], BrokenReason], ...] = (
 )
 # What an engine says of its own arguments while it loads; the same types raised later are defects.
 REJECTIONS = _rule(r"pydantic_core\S*ValidationError: |unexpected keyword argument|model_kwargs.{0,20} are not used")
+# What an engine's process says in its log when it refuses a value that the parent could not judge.
+LOAD_WRAPPER = _rule(r"Engine core initialization failed")
+LOGGED_REJECTIONS = _rule(
+    r"pydantic_core\S*ValidationError: |ValueError: User-specified max_model_len"
+    r"|ValueError: (Invalid|Unknown|Unsupported) "
+    r"(attention backend|block.?size|prefix_match_unit|quantization|kv.cache)"
+    r"|ValueError: Selected backend .{0,200}is not valid for this configuration"
+)
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+LEVEL = re.compile(r".{0,60}?\b(DEBUG|INFO|WARNING|ERROR|CRITICAL)\b")
 CRASHES: tuple[tuple[re.Pattern[str], BrokenReason], ...] = (
     (WRAPPERS, "EngineCrash"),
     (_rule(r"^(builtins\.)?(ModuleNotFound|Import)Error"), "RunnerError"),
@@ -109,26 +121,53 @@ def classify_exception(error: BaseException, *, log_tail: str, device: Device, p
 def classify(evidence: Evidence) -> Refused | Failed:
     """Return what the evidence means; `RunnerError` if no rule knows it."""
     wrapped = WRAPPERS.search(evidence.exception) is not None
-    texts = (evidence.exception, evidence.log_tail) if wrapped else (evidence.exception,)
-    for text in texts:
-        if refused := _refusal(text, evidence.device):
-            return refused
-    for pattern, reason in SURROUNDINGS:
-        for text in texts:
-            if found := pattern.search(text):
-                return Failed(reason=reason, detail=_excerpt(text, found))
-    if evidence.phase == "load" and (found := REJECTIONS.search(evidence.exception)):
-        return Refused(reason="RejectedArguments", detail=_excerpt(evidence.exception, found))
+    log = _without_remarks(evidence.log_tail) if wrapped else ""
+    known = _known(evidence.exception, evidence.device) or _last_known(log, evidence.device)
+    if known is not None:
+        return known
+    if evidence.phase == "load":
+        if found := REJECTIONS.search(evidence.exception):
+            return Refused(reason="RejectedArguments", detail=_excerpt(evidence.exception, found))
+        if LOAD_WRAPPER.search(evidence.exception) and (found := _last(LOGGED_REJECTIONS, log)):
+            return Refused(reason="RejectedArguments", detail=_excerpt(log, found))
     return _crash(evidence)
 
 
-def _refusal(text: str, device: Device) -> Refused | None:
-    for pattern, reason in REFUSALS:
-        if found := pattern.search(text):
-            return Refused(reason=reason, detail=_excerpt(text, found), largest_only=reason == "GpuOutOfMemory")
-    if device == "cpu" and (found := CPU_MEMORY.search(text)):
-        return Refused(reason="GpuOutOfMemory", detail=_excerpt(text, found), largest_only=True)
-    return None
+def _without_remarks(log: str) -> str:
+    """Return the lines that tell of a failure or have no level, without colours."""
+    lines = COLOUR.sub("", log).splitlines()
+    levels = [LEVEL.match(line) for line in lines]
+    return "\n".join(
+        line
+        for line, level in zip(lines, levels, strict=True)
+        if level is None or level[1] not in {"DEBUG", "INFO", "WARNING"}
+    )
+
+
+def _verdicts(text: str, device: Device) -> Iterator[tuple[re.Match[str], Refused | Failed]]:
+    """Yield the last match of each rule, in the order of the rules, with what it means."""
+    refusals = (*REFUSALS, (CPU_MEMORY, "GpuOutOfMemory")) if device == "cpu" else REFUSALS
+    for pattern, reason in refusals:
+        if found := _last(pattern, text):
+            detail = _excerpt(text, found)
+            yield found, Refused(reason=reason, detail=detail, largest_only=reason == "GpuOutOfMemory")
+    for pattern, cause in SURROUNDINGS:
+        if found := _last(pattern, text):
+            yield found, Failed(reason=cause, detail=_excerpt(text, found))
+
+
+def _known(text: str, device: Device) -> Refused | Failed | None:
+    return next((verdict for _, verdict in _verdicts(text, device)), None)
+
+
+def _last_known(log: str, device: Device) -> Refused | Failed | None:
+    verdicts = list(_verdicts(log, device))
+    return max(verdicts, key=lambda each: each[0].start())[1] if verdicts else None
+
+
+def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    matches = list(pattern.finditer(text))
+    return matches[-1] if matches else None
 
 
 def _crash(evidence: Evidence) -> Failed:
