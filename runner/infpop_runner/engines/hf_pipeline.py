@@ -142,7 +142,7 @@ def load(request: LoadRequest) -> HfPipelineEngine:
     prompts = tokenise(request.prompts, tokenizer, seed=spec.seed)
     args |= {"model": _dummy_model(request) if spec.model.load_format == "dummy" else spec.model.name}
     pipe = pipeline(**args, tokenizer=tokenizer, pipeline_class=IdPipeline, model_kwargs=dict(spec.engine.args))
-    refuse_offload(getattr(pipe.model, "hf_device_map", {}))
+    refuse_offload(getattr(pipe.model, "hf_device_map", None) or {})
     # Lengths are given with each call; a second opinion in the model's own settings would be warned about each time.
     pipe.generation_config.max_length = pipe.generation_config.min_length = None
     _check(pipe, longest=prompts.longest + spec.workload.max_new_tokens)
@@ -203,7 +203,8 @@ def refuse_offload(placed: Mapping[str, Any]) -> None:
     left = [name for name, device in placed.items() if str(device) in {"cpu", "disk"}]
     if left:
         raise EngineRefusedError(
-            "GpuOutOfMemory", f"{len(left)} of {len(placed)} parts of the model do not fit on the devices: {left[0]}, …"
+            "GpuOutOfMemory",
+            f"{len(left)} of {len(placed)} parts of the model do not fit on the devices: {left[0] or 'all'}",
         )
 
 
