@@ -3,6 +3,7 @@
 A suite class gives the fixture `outcome`: one run of the batch sizes `BATCHES` through the real runner.
 """
 
+import re
 from dataclasses import dataclass
 
 from infpop_runner.contract import Measured, RunResult, RunSpec
@@ -28,6 +29,12 @@ class Outcome:
         return [trial for trial in self.result.trials if isinstance(trial, Measured)]
 
 
+def ids_of_a_pass(batch_size: int) -> int:
+    """Return how many ids one pass of a trial generates."""
+    length = max(SAMPLES, 4 * batch_size)
+    return -(-length // batch_size) * batch_size * NEW_TOKENS
+
+
 class EngineConformance:
     """The promises. Subclasses give `outcome`."""
 
@@ -39,8 +46,7 @@ class EngineConformance:
     def test_ids_are_counted_exactly(self, outcome: Outcome) -> None:
         """Each repeat generated whole passes, each sequence with exactly the ids asked for."""
         for trial in outcome.measured:
-            length = max(SAMPLES, 4 * trial.batch_size)
-            a_pass = -(-length // trial.batch_size) * trial.batch_size * NEW_TOKENS
+            a_pass = ids_of_a_pass(trial.batch_size)
             assert trial.generated_tokens % a_pass == 0
             assert trial.generated_tokens >= trial.repeats * a_pass
             assert trial.repeats == 3
@@ -65,9 +71,13 @@ class EngineConformance:
         assert outcome.result.simulated == (provenance.engine == "simulated")
 
     def test_metrics_were_served_while_it_measured(self, outcome: Outcome) -> None:
-        """While a run measures, its state and what it has so far can be scraped."""
-        assert 'state="measuring",study="study"} 1.0' in outcome.metrics
-        assert "infpop_generated_tokens_total{" in outcome.metrics
+        """While a run measures, what it has so far can be scraped: whole passes, no more than in the end."""
+        ended = {trial.batch_size: trial.generated_tokens for trial in outcome.measured}
+        counted = re.findall(r'infpop_generated_tokens_total{batch_size="(\d+)".*} (\S+)', outcome.metrics)
+        assert counted
+        for batch_size, tokens in counted:
+            assert 0 < float(tokens) <= ended[int(batch_size)]
+            assert float(tokens) % ids_of_a_pass(int(batch_size)) == 0
         assert "infpop_model_load_seconds{" in outcome.metrics
         assert f'infpop_run_info{{engine="{outcome.spec.engine.name}"' in outcome.metrics
 

@@ -1,5 +1,6 @@
 """The conformance suite on every engine, and what is particular to each."""
 
+import re
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -9,32 +10,35 @@ import pytest
 from engines.conformance import BATCHES, NEW_TOKENS, SAMPLES, EngineConformance, Outcome
 from engines.specs import make_run_spec
 from infpop_runner.contract import Infeasible, Measured, RunSpec
-from runner.launch import launch
+from infpop_runner.engines.errors import EngineRefusedError
+from runner.launch import Launched, launch
 
 TINY_MODEL = "infpop_runner.engines.tiny_model"  # loads torch, so not at the top
 SHARED_MEMORY = Path("/dev/shm")
 WORKLOAD = {"source": {"kind": "builtin"}, "samples": SAMPLES, "max_new_tokens": NEW_TOKENS}
-LONG = {"min_repeat_seconds": 0.4}  # long enough to be scraped in between
+LONG = {"min_repeat_seconds": 1.5}  # three batches of three repeats: more than ten seconds to be scraped in
 
 
-def unused_shared_memory() -> set[str]:
-    """Return the names of shared memory that no living process maps."""
-    mapped = ""
-    for maps in Path("/proc").glob("[0-9]*/maps"):
+def shared_memory_of(run: Launched) -> set[str]:
+    """Return the names of shared memory that the runner or one of its descendants maps now."""
+    names: set[str] = set()
+    for pid in [run.process.pid, *(process.pid for process in run.living())]:
         with suppress(OSError):
-            mapped += maps.read_text(errors="replace")
-    return {path.name for path in SHARED_MEMORY.iterdir() if str(path) not in mapped}
+            maps = Path(f"/proc/{pid}/maps").read_text(errors="replace")
+            names |= set(re.findall(rf"{SHARED_MEMORY}/(\S+)$", maps, re.MULTILINE))
+    return names
 
 
 def carry_out(spec: RunSpec, directory: Path) -> Outcome:
-    """Run the spec to its end, scraping once while it measures."""
-    before = unused_shared_memory()
+    """Run the spec to its end, scraping it and looking at its shared memory while it measures."""
     metrics = ""
+    mapped: set[str] = set()
 
     def seen() -> bool:
-        nonlocal metrics
+        nonlocal metrics, mapped
         if not metrics and run.port() is not None and 'state="measuring",study="study"} 1.0' in (text := run.metrics()):
             metrics = text if "infpop_generated_tokens_total{" in text else ""
+            mapped |= shared_memory_of(run)
         return bool(metrics)
 
     with launch(spec, directory) as run:
@@ -46,7 +50,7 @@ def carry_out(spec: RunSpec, directory: Path) -> Outcome:
         result=result,
         metrics=metrics,
         survivors=survivors,
-        shared_memory=unused_shared_memory() - before,
+        shared_memory={name for name in mapped if (SHARED_MEMORY / name).exists()},
     )
 
 
@@ -65,7 +69,7 @@ class TestSimulated(EngineConformance):
     @classmethod
     def outcome(cls, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
         """One run."""
-        engine = {"name": "simulated", "simulation": {"noise_ratio": 0.05, "repeat_seconds": 0.05}}
+        engine = {"name": "simulated", "simulation": {"noise_ratio": 0.05, "repeat_seconds": 0.5}}
         spec = make_run_spec(batches=BATCHES, engine=engine, workload=WORKLOAD)
         return carry_out(spec, tmp_path_factory.mktemp("simulated"))
 
@@ -101,6 +105,10 @@ class TestVllm(EngineConformance):
             assert trial.batch_seconds_p95 is not None
             assert 0 < trial.batch_seconds_p50 <= trial.batch_seconds_p95
             assert trial.missing == {"gpu_memory_peak_bytes": "NoGpu", "pad_ratio": "NoPadding"}
+
+    def test_the_batch_was_filled(self, outcome: Outcome) -> None:
+        """With enough prompts and tokens the concurrency that was reached is the batch size."""
+        assert [trial.concurrency_peak for trial in outcome.measured] == list(BATCHES)
 
 
 @pytest.mark.engine
@@ -162,8 +170,12 @@ def test_an_engine_killed_while_it_measures_keeps_what_was_measured(tmp_path: Pa
 @pytest.mark.engine
 def test_a_load_past_its_limit_leaves_no_process(tmp_path: Path, model: str) -> None:
     """A load that takes too long is a LoadTimeout with exit status 0, and the engine's processes are gone."""
-    spec = make_run_spec(model={"name": model}, workload=WORKLOAD, measurement={"load_timeout_seconds": 14.0})
+    spec = make_run_spec(model={"name": model}, workload=WORKLOAD, measurement={"load_timeout_seconds": 40.0})
     with launch(spec, tmp_path) as run:
+        # A stopped process never finishes its load, however fast the machine is; a slow one may never get so far.
+        run.wait_until(lambda: bool(run.living("VLLM::EngineCore") or ((found := run.result()) and found.ended_at)))
+        for core in run.living("VLLM::EngineCore"):
+            core.suspend()
         result = run.finish()
         assert run.living() == []
     assert result.broken is not None
@@ -219,6 +231,36 @@ def test_what_a_pipeline_refuses_is_infeasible_for_all_batches(
         result = run.finish()
     assert [(trial.outcome, trial.batch_size) for trial in result.trials] == [("infeasible", 2), ("infeasible", 4)]
     assert {trial.reason for trial in result.trials if isinstance(trial, Infeasible)} == {reason}
+
+
+@pytest.mark.engine
+def test_random_weights_take_the_same_arguments(tmp_path: Path, model: str) -> None:
+    """A pipeline with random weights passes the user's arguments on, and refuses one that does not exist."""
+    outcomes = {}
+    for args in ({"attn_implementation": "eager"}, {"nonsense": 1}):
+        name = next(iter(args))
+        (tmp_path / name).mkdir()
+        spec = make_run_spec(
+            model={"name": model, "load_format": "dummy"}, engine={"name": "hf-pipeline", "args": args}
+        )
+        with launch(spec, tmp_path / name) as run:
+            (trial,) = run.finish().trials
+        outcomes[name] = (trial.outcome, getattr(trial, "reason", None))
+    assert outcomes == {"attn_implementation": ("measured", None), "nonsense": ("infeasible", "RejectedArguments")}
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(("place", "refused"), [("cpu", True), ("disk", True), (0, False), ("cuda:1", False)])
+def test_a_model_that_is_partly_off_the_devices_is_out_of_memory(*, place: object, refused: bool) -> None:
+    """Layers that transformers silently left to the machine's memory or disk are no measurement of a GPU."""
+    pipelines = import_module("infpop_runner.engines.hf_pipeline")
+    placed = {"model.embed_tokens": 0, "model.layers.0": place}
+    if not refused:
+        pipelines.refuse_offload(placed)
+        return
+    with pytest.raises(EngineRefusedError, match="1 of 2 parts") as found:
+        pipelines.refuse_offload(placed)
+    assert found.value.reason == "GpuOutOfMemory"
 
 
 @pytest.mark.engine

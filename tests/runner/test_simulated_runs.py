@@ -123,7 +123,7 @@ def test_a_phase_that_takes_too_long_ends_the_run(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_signal_keeps_what_was_measured(tmp_path: Path, number: signal.Signals) -> None:
     """A runner that is asked to stop leaves the trials that it finished, says Stopped, and exits with 0."""
-    spec = make_simulated_spec(batches=(1, 2), simulation={"repeat_seconds": 0.2, "noise_ratio": 0.0})
+    spec = make_simulated_spec(batches=(1, 2), simulation={"repeat_seconds": 1.5, "noise_ratio": 0.0})
     with launch(spec, tmp_path) as run:
         run.wait_until(lambda: bool((result := run.result()) and result.trials))
         run.process.send_signal(number)
@@ -131,6 +131,21 @@ def test_a_stop_signal_keeps_what_was_measured(tmp_path: Path, number: signal.Si
     assert [trial.batch_size for trial in result.trials] == [1]
     assert result.broken is not None
     assert (result.broken.reason, result.broken.detail) == ("Stopped", f"received {number.name}")
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_result_that_cannot_be_written_is_a_message_and_status_1(tmp_path: Path, *, stopped: bool) -> None:
+    """A runner that loses the place for its result ends, by signal or by itself, and says why."""
+    with launch(make_simulated_spec(simulation={"repeat_seconds": 600.0 if stopped else 1.0}), tmp_path) as run:
+        run.wait_until(lambda: bool((result := run.result()) and result.load_seconds is not None))
+        (tmp_path / "result.json").unlink()
+        (tmp_path / "result.json").mkdir()
+        if stopped:
+            run.process.send_signal(signal.SIGTERM)
+        assert run.process.wait(timeout=60) == 1
+        assert run.living() == []
+        assert "infpop-runner: the result cannot be written" in run.log()
+        assert "Traceback" not in run.log()
 
 
 def test_a_runner_whose_parent_died_ends_itself(tmp_path: Path) -> None:
