@@ -1,6 +1,7 @@
 """Studies, processes and directories for tests of local mode."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -69,11 +70,15 @@ def home_environment(home: Path) -> dict[str, str]:
 
 
 def start_infpop(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
-    """Start `infpop` with `arguments`."""
+    """Start `infpop` with `arguments`, listening to every signal even where the tests themselves run under nohup."""
     argv = [sys.executable, "-m", "infpop_operator.cli.main", *map(str, arguments)]
-    return subprocess.Popen(
-        argv, cwd=cwd, env=home_environment(cwd), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        return subprocess.Popen(
+            argv, cwd=cwd, env=home_environment(cwd), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def run_infpop(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
