@@ -9,8 +9,8 @@ noiseless, so this says how a search uses its trials and nothing about noisy mea
 Besides our algorithms two references: Hyperopt as published (arXiv 2408.01050: `hp.choice`, 20 random trials first,
 cells repeated at will), and random order without repeats.
 
-Not a held-out score: some settings of `tpe` (axis ends, start-up trials, retries) were chosen on published landscapes of
-this kind. Expect less on others.
+Not a held-out score: some settings of `tpe` (axis ends, start-up trials, retries) were chosen on published landscapes
+of this kind. Expect less on others.
 """
 
 import argparse
