@@ -1,0 +1,24 @@
+"""Fixtures that more than one folder of tests needs."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from controlplane.cluster import ControlPlane, start_control_plane
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """One real control plane for all tests that ask for it, with an audit log."""
+    with start_control_plane(tmp_path_factory.mktemp("controlplane"), audit=True) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def namespace(control_plane: ControlPlane) -> Iterator[str]:
+    """A namespace of this test alone; its removal goes on after the test."""
+    name = f"test-{uuid.uuid4().hex[:10]}"
+    control_plane.kubectl("create", "namespace", name)
+    yield name
+    control_plane.kubectl("delete", "namespace", name, "--wait=false")

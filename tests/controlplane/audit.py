@@ -1,0 +1,64 @@
+"""Read what the API server noted of each request: who asked for what, with which answer."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+# Metadata of everything. A request is noted when it ends; a watch also when it begins, since it may not end for long.
+POLICY = json.dumps(
+    {
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [{"level": "Metadata"}],
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """One request. A watch that still lasts is one as well."""
+
+    verb: str
+    resource: str  # with the subresource: "pods/status"; empty for /readyz and the like
+    namespace: str
+    name: str
+    uri: str
+    user: str
+    user_agent: str
+    code: int
+    received_at: datetime
+
+
+def read_audit_log(path: Path) -> list[AuditEntry]:
+    """Return one entry for each request, in the order in which they came to an end or began to stream."""
+    entries: dict[str, AuditEntry] = {}
+    for document in _documents(path):
+        if document["auditID"] not in entries:
+            entries[document["auditID"]] = _parse(document)
+    return list(entries.values())
+
+
+def _documents(path: Path) -> Iterator[dict]:
+    with path.open(encoding="utf-8") as stream:
+        for line in stream:
+            if line.endswith("\n"):  # the last one may be half written
+                yield json.loads(line)
+
+
+def _parse(document: dict) -> AuditEntry:
+    target = document.get("objectRef", {})
+    resource = target.get("resource", "")
+    return AuditEntry(
+        verb=document["verb"],
+        resource=f"{resource}/{target['subresource']}" if "subresource" in target else resource,
+        namespace=target.get("namespace", ""),
+        name=target.get("name", ""),
+        uri=document["requestURI"],
+        user=document.get("user", {}).get("username", ""),
+        user_agent=document.get("userAgent", ""),
+        code=document.get("responseStatus", {}).get("code", 0),
+        received_at=datetime.fromisoformat(document["requestReceivedTimestamp"]),
+    )
