@@ -79,7 +79,7 @@ def test_live_runs_fit_the_budget_and_the_pool(story: Story) -> None:
         assert active_gpus(active) <= budget.max_concurrent_gpus
         for pool in story.study.pools:
             held = active_gpus(tuple(started for started in active if started.run.pool == pool.name))
-            assert pool.device_count is None or held <= pool.device_count
+            assert pool.total_device_count is None or held <= pool.total_device_count
 
 
 @properties

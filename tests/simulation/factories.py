@@ -35,9 +35,10 @@ SIMULATED = EngineSpec(name="simulated", simulation=SimulationSpec())
 
 
 def make_pool(**changes: object) -> Pool:
-    """Return a pool of up to 8 GPUs of one kind."""
+    """Return a pool of up to 8 GPUs of one kind, all of them on one machine."""
     pool = Pool(name="a100", device="cuda", fingerprint="f1", gpu_model="A100", device_count=8, price_per_gpu_hour=3.6)
-    return replace(pool, **changes)
+    pool = replace(pool, **changes)
+    return pool if "total_device_count" in changes else replace(pool, total_device_count=pool.device_count)
 
 
 def make_study(**changes: object) -> Study:

@@ -54,9 +54,41 @@ class EndedLine(_Line):
 
 
 Entry = Round | StartedRun | EndedRun
-_Lines: TypeAdapter[Header | RoundLine | StartedLine | EndedLine] = TypeAdapter(
-    Annotated[Header | RoundLine | StartedLine | EndedLine, Field(discriminator="kind")]
-)
+Line = Header | RoundLine | StartedLine | EndedLine
+_Lines: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="kind")])
+
+
+def encode_entry(entry: Entry) -> str:
+    """Return one step as a line of JSON, without what is absent."""
+    match entry:
+        case Round():
+            return encode_line(RoundLine(round=entry))
+        case StartedRun():
+            return encode_line(StartedLine(started=entry))
+        case EndedRun():
+            return encode_line(EndedLine(ended=entry))
+
+
+def encode_line(line: Line) -> str:
+    """Return a line's JSON, without what is absent."""
+    return line.model_dump_json(exclude_none=True)
+
+
+def decode_line(text: str | bytes) -> Header | Entry:
+    """Return what a line holds.
+
+    Raises:
+        pydantic.ValidationError: it is not JSON, or no line of a journal.
+    """
+    match _Lines.validate_json(text):
+        case Header() as header:
+            return header
+        case RoundLine(round=entry):
+            return entry
+        case StartedLine(started=entry):
+            return entry
+        case EndedLine(ended=entry):
+            return entry
 
 
 class Journal:
@@ -68,7 +100,7 @@ class Journal:
     def begin(self, *, namespace: str, study: str, started_at: datetime) -> Header:
         """Write the first line of a new journal."""
         header = Header(namespace=namespace, study=study, started_at=started_at)
-        self._append(header)
+        self._append(encode_line(header))
         try:
             _sync_directory(self.path.parent)
         except OSError as error:
@@ -77,13 +109,7 @@ class Journal:
 
     def append(self, entry: Entry) -> None:
         """Add one step and wait until it is on the disk."""
-        match entry:
-            case Round():
-                self._append(RoundLine(round=entry))
-            case StartedRun():
-                self._append(StartedLine(started=entry))
-            case EndedRun():
-                self._append(EndedLine(ended=entry))
+        self._append(encode_entry(entry))
 
     def cut_torn_line(self) -> None:
         """Cut a torn last line off the file, so that the next line starts where it should."""
@@ -129,19 +155,14 @@ class Journal:
         return header
 
     def _entry(self, number: int, line: bytes) -> Entry:
-        match self._parse(number, line):
-            case RoundLine(round=entry):
-                return entry
-            case StartedLine(started=entry):
-                return entry
-            case EndedLine(ended=entry):
-                return entry
-            case _:
-                raise self._damaged(number, "a second header")
+        entry = self._parse(number, line)
+        if isinstance(entry, Header):
+            raise self._damaged(number, "a second header")
+        return entry
 
-    def _parse(self, number: int, line: bytes) -> Header | RoundLine | StartedLine | EndedLine:
+    def _parse(self, number: int, line: bytes) -> Header | Entry:
         try:
-            return _Lines.validate_json(line)
+            return decode_line(line)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
@@ -153,11 +174,11 @@ class Journal:
             " the step it recorded, or name another directory with --output."
         )
 
-    def _append(self, line: _Line) -> None:
+    def _append(self, line: str) -> None:
         try:
             descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             try:
-                _write_all(descriptor, line.model_dump_json().encode() + b"\n")
+                _write_all(descriptor, line.encode() + b"\n")
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)

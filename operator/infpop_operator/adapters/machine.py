@@ -93,6 +93,7 @@ def to_cpu_pool(machine: Machine, *, name: str, price_per_gpu_hour: float | None
         fingerprint=digest(facts)[:16],
         gpu_model=machine.cpu_model,
         device_count=machine.cpu_cores,
+        total_device_count=machine.cpu_cores,
         price_per_gpu_hour=price_per_gpu_hour,
     )
 
@@ -109,6 +110,7 @@ def to_gpu_pool(
         fingerprint=digest(facts)[:16],
         gpu_model=" + ".join(sorted({gpu.name for gpu in gpus})),
         device_count=len(gpus),
+        total_device_count=len(gpus),
         price_per_gpu_hour=price_per_gpu_hour,
     )
 

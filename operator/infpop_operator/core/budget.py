@@ -12,6 +12,7 @@ from infpop_operator.core.model import EndedRun, History, Run, StartedRun, Study
 from infpop_operator.core.run_spec import pool_named
 
 RETRIES_PER_TRIAL = 2  # one flaky node costs a retry; a configuration that kills three engines costs no fourth
+RETRIES_AFTER_DELETION = 1  # who deletes a run twice means it
 _FIRST_PAUSE = timedelta(seconds=10)  # the Job controller's own first back-off
 _LONGEST_PAUSE = timedelta(minutes=6)  # and its cap
 
@@ -56,7 +57,7 @@ def has_room(study: Study, history: History, run: Run) -> bool:
         return False
     if active_gpus(history.active) + run.gpu_count > limit.max_concurrent_gpus:
         return False
-    devices = pool_named(study, run.pool).device_count
+    devices = pool_named(study, run.pool).total_device_count
     on_pool = tuple(started for started in history.active if started.run.pool == run.pool)
     return devices is None or active_gpus(on_pool) + run.gpu_count <= devices
 
@@ -64,7 +65,8 @@ def has_room(study: Study, history: History, run: Run) -> bool:
 def retry_at(history: History, pool: str) -> datetime | None:
     """Return when the pause after broken runs of `pool` is over, None without a pause.
 
-    The first retry comes at once; from the second broken run in a row on, each pause is twice the one before.
+    The first retry comes at once; from the second broken run in a row on, each pause is twice the one before. A loss
+    that uses no budget (a preemption) pauses as well: nothing else would keep it from being tried without end.
     """
     broken = tuple(broken_runs_in_a_row(history, pool))
     if len(broken) < 2:  # noqa: PLR2004 - the first retry needs no pause

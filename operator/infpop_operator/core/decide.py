@@ -34,6 +34,8 @@ from infpop_operator.core.recommend import best_of_pool, best_of_study
 from infpop_operator.core.run_spec import pool_named
 from infpop_operator.core.scope import earlier_best
 
+SUSPENDED = "Suspended"
+
 
 def decide(study: Study, history: History, observations: Mapping[str, Observation], now: datetime) -> Decision:
     """Return what to do next, and the history with everything that was observed.
@@ -49,7 +51,7 @@ def decide(study: Study, history: History, observations: Mapping[str, Observatio
     stops = _stops(study, history, exhausted)
     history = _end(history, stops, now)
     plans = {pool.name: plan_pool(study, pool, history) for pool in study.pools}
-    starts = () if exhausted else _starts(study, history, plans, now)
+    starts = () if exhausted or study.suspended else _starts(study, history, plans, now)
     verdict, reason, message = _verdict(study, history, starts, plans, exhausted)
     goes_on = verdict in (Verdict.WORKING, Verdict.WAITING)
     return Decision(
@@ -115,13 +117,15 @@ def _next_round(study: Study, history: History, pool: Pool, last: Round, identit
 
 
 def _stops(study: Study, history: History, exhausted: budget.Exhausted | None) -> tuple[Stop, ...]:
-    """Runs of an older round or a removed pool measure what nobody wants; a spent budget frees every GPU."""
+    """Runs of an older round or a removed pool measure what nobody wants; a pause or a spent budget frees every GPU."""
     pools = {pool.name for pool in study.pools}
     stops = []
     for started in history.active:
         current = current_round(history, started.run.pool)
         if started.run.pool not in pools or current is None or current.number != started.run.round:
             stops.append(Stop(run=started.run.name, reason="Superseded"))
+        elif study.suspended:
+            stops.append(Stop(run=started.run.name, reason=SUSPENDED))
         elif exhausted is not None and exhausted.stops_runs:
             stops.append(Stop(run=started.run.name, reason=exhausted.reason))
     return tuple(stops)
@@ -173,7 +177,10 @@ def _verdict(
     live = len(history.active) + len(starts)
     if live:
         return (Verdict.WORKING, "Measuring", f"{live} run{'s' if live > 1 else ''} in progress")
-    if exhausted is None and any(plan.next_run is not None for plan in plans.values()):
+    goes_on = exhausted is None and any(plan.next_run is not None for plan in plans.values())
+    if goes_on and study.suspended:
+        return (Verdict.WAITING, SUSPENDED, "spec.suspend is true: nothing is started until it is false")
+    if goes_on:
         return (Verdict.WAITING, "RetryBackOff", "a broken run is tried again after a pause")
     if exhausted is not None and exhausted.stalls:
         return (Verdict.STALLED, exhausted.reason, exhausted.message)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from infpop_operator.core.model import (
+    INTERRUPTED,
     EndedRun,
     Finished,
     History,
@@ -213,10 +214,18 @@ def active_gpus(active: tuple[StartedRun, ...]) -> int:
 
 
 def broken_runs_in_a_row(history: History, pool: str) -> Iterator[EndedRun]:
-    """Yield the newest ended runs of `pool`, newest first, as long as they are broken ones that count."""
+    """Yield the newest ended runs of `pool`, newest first, as long as they broke by themselves."""
     for ended in reversed(history.ended):
         if ended.run.pool != pool:
             continue
-        if broken_reason(ended) is None or not _counts(ended):
+        if broken_reason(ended) is None or _was_asked_to_stop(ended):
             return
         yield ended
+
+
+def _was_asked_to_stop(ended: EndedRun) -> bool:
+    match ended.observation:
+        case Lost(reason=reason):
+            return ended.stopped is not None or reason == INTERRUPTED
+        case Finished(result=result):
+            return ended.stopped is not None or (result.broken is not None and result.broken.reason == "Stopped")

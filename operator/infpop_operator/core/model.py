@@ -121,6 +121,7 @@ class Pool:
     software: str = ""
     gpu_model: str | None = None
     device_count: int | None = None
+    total_device_count: int | None = None
     price_per_gpu_hour: float | None = None
 
 
@@ -128,7 +129,8 @@ class Pool:
 class Study:
     """A whole study, parsed, checked and joined with what is known of its pools.
 
-    The fingerprints identify what is in the model and in the prompts, wherever they are read from.
+    The fingerprints identify what is in the model and in the prompts, wherever they are read from. While `suspended`,
+    nothing is started and what runs is ended.
     """
 
     key: str
@@ -147,6 +149,7 @@ class Study:
     workload_fingerprint: str
     baseline: Configuration | None = None
     model_facts: ModelFacts | None = None  # from the model's config.json, before anything ran
+    suspended: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +215,10 @@ class Finished:
     ended_at: datetime
 
 
+INTERRUPTED = "Interrupted"  # the reason of a run that its user ended
+DELETED = "Deleted"  # the reason of a run that somebody removed from the cluster
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
     """The run ended, or vanished, without a result: broken infrastructure, nobody's data point.
@@ -231,7 +238,7 @@ Observation = Waiting | Running | Finished | Lost
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartedRun:
-    """A run that was started and has not ended as far as history knows."""
+    """A run that was started and has not ended as far as history knows; from `started_at` on it holds its devices."""
 
     run: Run
     started_at: datetime

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from infpop_operator.core import objective
-from infpop_operator.core.budget import RETRIES_PER_TRIAL
+from infpop_operator.core.budget import RETRIES_AFTER_DELETION, RETRIES_PER_TRIAL
 from infpop_operator.core.fingerprint import run_name
 from infpop_operator.core.history import (
     current_round,
@@ -14,6 +14,7 @@ from infpop_operator.core.history import (
     trials_of,
 )
 from infpop_operator.core.model import (
+    DELETED,
     Configuration,
     EndedRun,
     History,
@@ -201,7 +202,7 @@ def _retry(view: _View) -> Run | None:
     by_index = {trial.index: trial for trial in view.trials if trial.configuration not in view.hopeless}
     ended = {entry.run.name: entry for entry in view.history.ended}
     for trial in by_index.values():
-        if trial.state is TrialState.BROKEN and trial.failures <= RETRIES_PER_TRIAL:
+        if trial.state is TrialState.BROKEN and trial.failures <= _retries(trial):
             group = _group(ended[trial.run], trial, by_index)
             attempt = 1 + max(by_index[planned.index].attempts for planned in group)
             return _run(view, group, attempt=attempt, longer=ended[trial.run].run.longer)
@@ -222,8 +223,12 @@ def _group(last: EndedRun, trial: Trial, by_index: dict[int, Trial]) -> tuple[Pl
         if planned != died_on
         and planned.index in by_index
         and by_index[planned.index].run == last.run.name
-        and by_index[planned.index].failures <= RETRIES_PER_TRIAL
+        and by_index[planned.index].failures <= _retries(by_index[planned.index])
     )
+
+
+def _retries(trial: Trial) -> int:
+    return RETRIES_AFTER_DELETION if trial.reason == DELETED else RETRIES_PER_TRIAL
 
 
 def _run(view: _View, trials: tuple[PlannedTrial, ...], *, attempt: int, longer: bool = False) -> Run:

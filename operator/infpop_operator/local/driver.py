@@ -13,6 +13,7 @@ from typing import Protocol
 from infpop_operator.core.decide import decide
 from infpop_operator.core.errors import ExecutorError
 from infpop_operator.core.model import (
+    INTERRUPTED,
     Decision,
     EndedRun,
     Finished,
@@ -31,7 +32,6 @@ from infpop_operator.report.snapshot import Snapshot
 
 _LONGEST_PAUSE = timedelta(seconds=0.25)  # how soon a change of phase or an interrupt is noticed
 _SHORTEST_PAUSE = timedelta(milliseconds=10)
-INTERRUPTED = "Interrupted"
 
 
 class Surroundings(Protocol):
