@@ -1,8 +1,9 @@
 """The one way from the API's document to the core's `Study`."""
 
-from pathlib import PurePath
+from pathlib import PurePath, PurePosixPath
 
 from infpop_operator.api import spec as api
+from infpop_operator.api import spec_engine, spec_workload
 from infpop_operator.api.quantities import interval, parse_scalar, seconds
 from infpop_operator.core.model import (
     Algorithm,
@@ -32,6 +33,8 @@ from infpop_runner.contract import (
     WorkloadSpec,
 )
 
+WORKLOAD_DIRECTORY = PurePosixPath("/etc/infpop/workload")  # where a run in a Pod finds a ConfigMap's keys as files
+
 # The data set of Bavarian et al., arXiv 2207.14255, as the hub has it: 1,033 single-line tasks in `test`.
 _PRESETS = {
     "humaneval-infilling-single-line": HuggingFaceSource(
@@ -49,6 +52,8 @@ def to_study(
     model_facts: ModelFacts | None,
     model_name: str | None = None,
     base: PurePath | None = None,
+    config_maps: PurePath = WORKLOAD_DIRECTORY,
+    key: str | None = None,
 ) -> Study:
     """Return the core's view of a parsed document.
 
@@ -60,10 +65,15 @@ def to_study(
         model_facts: what the model's config.json says, None when it cannot be read before the first run.
         model_name: the directory that stands for `spec.model.name` here, None to use the name as it is.
         base: the directory that relative paths are relative to, None to leave them as they are.
+        config_maps: the directory in which a run finds a ConfigMap's keys as files.
+        key: tells the study from every other one, None for its namespace and name.
+
+    Raises:
+        ValueError: it names no workload source; `api.rules` reports that before.
     """
     spec, namespace = document.spec, document.metadata.namespace or ""
     return Study(
-        key=f"{namespace}/{document.metadata.name}",
+        key=key or f"{namespace}/{document.metadata.name}",
         namespace=namespace,
         name=document.metadata.name,
         model=ModelSpec(
@@ -74,7 +84,7 @@ def to_study(
         ),
         engine=_engine(spec.engine, base),
         workload=WorkloadSpec(
-            source=to_source(spec.workload.source, base),
+            source=to_source(spec.workload.source, base, config_maps=config_maps),
             samples=spec.workload.samples,
             max_new_tokens=spec.workload.max_new_tokens,
         ),
@@ -93,7 +103,9 @@ def to_study(
     )
 
 
-def to_source(source: api.Source, base: PurePath | None) -> WorkloadSource:
+def to_source(
+    source: spec_workload.Source, base: PurePath | None, *, config_maps: PurePath = WORKLOAD_DIRECTORY
+) -> WorkloadSource:
     """Return the contract's form of a workload source, presets and relative paths resolved.
 
     Raises:
@@ -103,6 +115,8 @@ def to_source(source: api.Source, base: PurePath | None) -> WorkloadSource:
         return BuiltinSource(name=source.builtin)
     if source.file is not None:
         return FileSource(path=_resolved(source.file.path, base), field=source.file.field)
+    if source.config_map is not None:
+        return FileSource(path=str(config_maps / source.config_map.key), field=source.config_map.field)
     if source.synthetic is not None:
         return SyntheticSource(prompt_tokens=source.synthetic.prompt_tokens)
     if source.hugging_face is not None:
@@ -110,7 +124,7 @@ def to_source(source: api.Source, base: PurePath | None) -> WorkloadSource:
     raise ValueError("a workload source has exactly one key")
 
 
-def _hub_source(source: api.HuggingFaceSource) -> HuggingFaceSource:
+def _hub_source(source: spec_workload.HuggingFaceSource) -> HuggingFaceSource:
     if source.preset is not None:
         return _PRESETS[source.preset].model_copy(update={"revision": source.revision})
     return HuggingFaceSource(
@@ -126,7 +140,7 @@ def _resolved(path: str, base: PurePath | None) -> str:
     return str(base / path) if base is not None else path
 
 
-def _engine(engine: api.Engine, base: PurePath | None) -> EngineSpec:
+def _engine(engine: spec_engine.Engine, base: PurePath | None) -> EngineSpec:
     return EngineSpec(
         name=engine.name,
         gpu_memory_utilization=float(engine.gpu_memory_utilization),
@@ -137,7 +151,7 @@ def _engine(engine: api.Engine, base: PurePath | None) -> EngineSpec:
     )
 
 
-def _simulation(simulation: api.Simulation, base: PurePath | None) -> SimulationSpec:
+def _simulation(simulation: spec_engine.Simulation, base: PurePath | None) -> SimulationSpec:
     return SimulationSpec(
         landscape=_landscape(simulation, base),
         noise_ratio=float(simulation.noise),
@@ -146,7 +160,7 @@ def _simulation(simulation: api.Simulation, base: PurePath | None) -> Simulation
     )
 
 
-def _landscape(simulation: api.Simulation, base: PurePath | None) -> RecordedLandscape | FormulaLandscape:
+def _landscape(simulation: spec_engine.Simulation, base: PurePath | None) -> RecordedLandscape | FormulaLandscape:
     if simulation.recorded is not None:
         recorded = simulation.recorded
         return RecordedLandscape(
@@ -155,7 +169,7 @@ def _landscape(simulation: api.Simulation, base: PurePath | None) -> RecordedLan
             engine=recorded.engine,
             model=recorded.model,
         )
-    formula = simulation.formula or api.FormulaLandscape()
+    formula = simulation.formula or spec_engine.FormulaLandscape()
     return FormulaLandscape(
         peak_tokens_per_second=float(formula.peak_throughput),
         best_gpu_count=formula.best_gpu_count,

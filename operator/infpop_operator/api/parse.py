@@ -47,11 +47,27 @@ def parse_document(text: str, *, source: str) -> ThroughputStudy:
     Raises:
         StudyError: it is not YAML, not a `ThroughputStudy`, or breaks a rule; all problems at once.
     """
-    tree = _load_yaml(text, source)
+    return _validated(_load_yaml(text, source), hint="")
+
+
+def parse_object(body: Mapping[str, Any]) -> ThroughputStudy:
+    """Return the study that an object of the API server describes; its status and metadata beside the name pass.
+
+    The API server drops the fields that its CRD lacks, so a field that is unknown here comes with a newer CRD. It may
+    change what the others mean: such a study is refused, not half understood.
+
+    Raises:
+        StudyError: it breaks a rule, or has a field of a newer version; all problems at once.
+    """
+    tree = {key: body[key] for key in ("apiVersion", "kind", "metadata", "spec") if key in body}
+    return _validated(tree, hint=". If the field is of a newer version, upgrade the operator")
+
+
+def _validated(tree: Mapping[str, Any], *, hint: str) -> ThroughputStudy:
     try:
         document = ThroughputStudy.model_validate(tree)
     except ValidationError as error:
-        raise StudyError([_problem(details) for details in error.errors(include_url=False)]) from None
+        raise StudyError([_problem(details, hint) for details in error.errors(include_url=False)]) from None
     problems = broken_rules(document.spec)
     if problems:
         raise StudyError(problems)
@@ -91,11 +107,11 @@ def _whole(source: str, message: str, remedy: str) -> Problem:
     return Problem(field=source, value="", message=message, remedy=remedy)
 
 
-def _problem(details: ErrorDetails) -> Problem:
+def _problem(details: ErrorDetails, hint: str) -> Problem:
     location, kind, context = details["loc"], details["type"], details.get("ctx", {})
     field = _path(location)
     if kind == "extra_forbidden":
-        return Problem(field=field, value="", message="unknown field", remedy=_unknown_key_remedy(location))
+        return Problem(field=field, value="", message="unknown field", remedy=_unknown_key_remedy(location, hint))
     if kind == "literal_error":
         return Problem(
             field=field,
@@ -140,10 +156,11 @@ def _choice_remedy(value: object, expected: str) -> str:
     return f"Did you mean {close[0]!r}?" if close else "Choose one of these"
 
 
-def _unknown_key_remedy(location: Sequence[int | str]) -> str:
+def _unknown_key_remedy(location: Sequence[int | str], hint: str) -> str:
     known = _known_keys(location[:-1])
     close = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-    return f"Did you mean {close[0]}?" if close else f"Known here: {', '.join(known)}"
+    known_here = f"Did you mean {close[0]}?" if close else f"Known here: {', '.join(known)}"
+    return known_here + hint.replace(". ", " " if close else ". ", 1)
 
 
 def _known_keys(location: Sequence[int | str]) -> list[str]:

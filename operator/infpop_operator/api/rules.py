@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from math import prod
 
 from infpop_operator.api.quantities import parse_scalar, seconds
-from infpop_operator.api.spec import MOST_BATCHED_TOKENS, Extra, StudySpec
+from infpop_operator.api.spec import Extra, StudySpec
+from infpop_operator.api.spec_engine import MOST_BATCHED_TOKENS
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.model import ConstraintMetric, Scalar
 from infpop_operator.core.run_spec import LONGER_FACTOR, SEARCHED_FIELD
@@ -151,10 +152,14 @@ def _pinned(field: str, name: str) -> Problem:
 
 def _source(spec: StudySpec) -> Iterator[Problem]:
     source = spec.workload.source
-    given = [key for key in ("builtin", "file", "hugging_face", "synthetic") if getattr(source, key) is not None]
+    given = [
+        key
+        for key in ("builtin", "file", "config_map", "hugging_face", "synthetic")
+        if getattr(source, key) is not None
+    ]
     field = "spec.workload.source"
     if len(given) != 1:
-        remedy = "Give exactly one of builtin, file, huggingFace, synthetic"
+        remedy = "Give exactly one of builtin, file, configMap, huggingFace, synthetic"
         yield Problem(field=field, value="", message=f"names {len(given)} sources", remedy=remedy)
     hub = source.hugging_face
     if hub is not None and (hub.preset is None) == (hub.dataset is None):
@@ -236,7 +241,8 @@ def _never_known(spec: StudySpec, metric: ConstraintMetric) -> str | None:
 
 def _timeouts(spec: StudySpec) -> Iterator[Problem]:
     timeouts = spec.measurement.timeouts
-    for name, text in (("load", timeouts.load), ("measure", timeouts.measure)):
+    for name in ("schedule", "pull", "load", "measure"):
+        text = getattr(timeouts, name)
         if seconds(text) < _SHORTEST_TIMEOUT_SECONDS:
             field = f"spec.measurement.timeouts.{name}"
             yield Problem(field=field, value=text, message="is under a second", remedy='Use "1s" or more')

@@ -1,7 +1,7 @@
 """The shape of `status`: what the operator and the local driver write and everybody reads.
 
-Read back with unknown keys ignored, so that an upgrade is no outage. Decimals are strings: Kubernetes APIs carry no
-floats.
+Read back with unknown keys ignored, and without bounds, so that an upgrade is no outage. Decimals are strings:
+Kubernetes APIs carry no floats.
 """
 
 from typing import Literal
@@ -19,88 +19,118 @@ class StatusModel(BaseModel):
 class Condition(StatusModel):
     """A `metav1.Condition`."""
 
-    type: str
-    status: Literal["True", "False", "Unknown"]
-    reason: str
-    message: str
-    last_transition_time: AwareDatetime
+    type: str = Field(description="Accepted, Ready, Reconciling, Stalled, Succeeded, ResultStale or Suspended")
+    status: Literal["True", "False", "Unknown"] = Field(description="whether the condition holds")
+    observed_generation: int | None = Field(default=None, description="metadata.generation that the condition tells of")
+    reason: str = Field(description="why, as one word in CamelCase")
+    message: str = Field(description="why, for a person")
+    last_transition_time: AwareDatetime = Field(description="when status changed last")
 
 
 class Best(StatusModel):
     """A recommended configuration with what was measured for it."""
 
-    pool: str
-    gpu_count: int
-    batch_size: int
-    extra: dict[str, str] | None = None
+    pool: str = Field(description="pool whose nodes it was measured on")
+    round: int = Field(default=1, description="round of that pool in which it was measured")
+    gpu_count: int = Field(description="GPUs (tensor-parallel size)")
+    batch_size: int = Field(description="sequences at once")
+    extra: dict[str, str] | None = Field(default=None, description="further engine arguments that were searched over")
     throughput: str = Field(description="generated tokens per second, median of the repeats")
-    throughput_per_gpu: str = Field(alias="throughputPerGPU")
+    throughput_per_gpu: str = Field(alias="throughputPerGPU", description="throughput / gpuCount")
     spread: str = Field(description="(max - min) / median of the repeats")
-    cost_per_million_tokens: str | None = None
-    engine_args: list[str]
-    run: str
+    cost_per_million_tokens: str | None = Field(
+        default=None, description="in the currency of the pool's pricePerGPUHour"
+    )
+    engine_args: list[str] = Field(
+        default_factory=list, description="command-line arguments that serve with this configuration"
+    )
+    run: str = Field(description="run that measured it")
 
 
 class Baseline(StatusModel):
     """The configuration in use before this round, with its measured throughput where there is one."""
 
-    gpu_count: int
-    batch_size: int
-    throughput: str | None = None
+    gpu_count: int = Field(description="GPUs (tensor-parallel size)")
+    batch_size: int = Field(description="sequences at once")
+    throughput: str | None = Field(default=None, description="generated tokens per second, as measured in this round")
 
 
 class TrialCounts(StatusModel):
     """How many trials of a round stand where."""
 
-    total: int
-    measured: int
-    infeasible: int
-    invalid: int
-    broken: int
-    running: int
+    total: int = Field(description="all trials of the round")
+    measured: int = Field(description="trials with a number")
+    infeasible: int = Field(description="trials of configurations that cannot work")
+    invalid: int = Field(description="trials whose number must not be compared")
+    broken: int = Field(description="trials whose run failed")
+    running: int = Field(description="trials of live runs")
 
 
 class PoolStatus(StatusModel):
-    """One pool's newest round."""
+    """One pool's newest round; of a pool that was never tuned, why not."""
 
-    name: str
-    gpu: str | None = None
-    fingerprint: str
-    round: int
-    identity: str
-    best: Best | None = None
-    baseline: Baseline | None = None
-    improvement_percent: str | None = None
-    trials: TrialCounts
-    gpu_hours: str
+    name: str = Field(description="name of the pool in spec.nodePools")
+    gpu: str | None = Field(default=None, description="GPU model of the pool's nodes")
+    nodes: int | None = Field(default=None, description="nodes that belong to the pool")
+    gpus_per_node: int | None = Field(default=None, description="GPUs of the largest node")
+    image: str | None = Field(default=None, description="container image, or software with versions, that measures")
+    fingerprint: str | None = Field(default=None, description="identifies the hardware that the numbers belong to")
+    reason: str | None = Field(default=None, description="why the pool waits or cannot be tuned, as one word")
+    message: str | None = Field(default=None, description="why the pool waits or cannot be tuned, for a person")
+    round: int | None = Field(default=None, description="number of the newest round")
+    identity: str | None = Field(default=None, description="identifies what is measured; a change opens a round")
+    best: Best | None = Field(default=None, description="best configuration of the newest round")
+    baseline: Baseline | None = Field(default=None, description="configuration that the best is compared with")
+    improvement_percent: str | None = Field(default=None, description="gain of the best over the baseline")
+    trials: TrialCounts | None = Field(default=None, description="trials of the newest round by state")
+    gpu_hours: str = Field(default="0", description="GPU-hours of the pool's ended runs, all rounds")
     ended: str | None = Field(default=None, description="why this round's search ended")
+
+
+class LiveRun(StatusModel):
+    """A run that lives now."""
+
+    name: str = Field(description="name of the run and of its Job")
+    pool: str = Field(description="pool that the run is on")
+    gpu_count: int = Field(description="GPUs that the run holds or waits for")
+    batch_sizes: list[int] = Field(description="batch sizes that the run measures")
+    state: str = Field(description="phase of the run, or why it waits")
+    message: str | None = Field(default=None, description="why it waits, for a person")
+    since: AwareDatetime = Field(description="since when it is in that state")
 
 
 class TrialRow(StatusModel):
     """One trial."""
 
-    pool: str
-    round: int
-    index: int
-    gpu_count: int
-    batch_size: int
-    extra: dict[str, str] | None = None
-    state: str
-    reason: str | None = None
-    throughput: str | None = None
-    spread: str | None = None
-    attempts: int
-    run: str
+    pool: str = Field(description="pool of the trial")
+    round: int = Field(description="round of that pool")
+    index: int = Field(description="number of the trial in its round, from 0")
+    gpu_count: int = Field(description="GPUs (tensor-parallel size)")
+    batch_size: int = Field(description="sequences at once")
+    extra: dict[str, str] | None = Field(default=None, description="further engine arguments that are searched over")
+    state: str = Field(description="Running, Measured, Infeasible, Invalid or Broken")
+    reason: str | None = Field(default=None, description="why there is no number, as one word")
+    message: str | None = Field(default=None, description="why there is no number, cut short")
+    throughput: str | None = Field(default=None, description="generated tokens per second, median of the repeats")
+    spread: str | None = Field(default=None, description="(max - min) / median of the repeats")
+    attempts: int = Field(description="how often the trial was tried")
+    run: str = Field(description="newest run of the trial")
     source: str | None = Field(default=None, description="where the number came from")
 
 
 class StudyStatus(StatusModel):
     """The whole status of a study."""
 
-    observed_generation: int | None = None
+    observed_generation: int | None = Field(
+        default=None, description="metadata.generation of the spec that this status tells of"
+    )
     simulated: bool = Field(default=False, description="true: the numbers are replayed, not measured")
-    conditions: list[Condition] = Field(default_factory=list)
-    best: Best | None = None
-    pools: list[PoolStatus] = Field(default_factory=list)
-    trials: list[TrialRow] = Field(default_factory=list)
-    gpu_hours: str = "0"
+    conditions: list[Condition] = Field(default_factory=list, description="where the study stands, and why")
+    progress: str | None = Field(default=None, description="trials done / trials at most, over all pools")
+    best: Best | None = Field(default=None, description="the recommended configuration")
+    pools: list[PoolStatus] = Field(default_factory=list, description="the newest round of each pool")
+    runs: list[LiveRun] = Field(default_factory=list, description="runs that live now, 64 at most")
+    trials: list[TrialRow] = Field(
+        default_factory=list, description="trials of all rounds, 500 at most; the oldest rounds are left out first"
+    )
+    gpu_hours: str = Field(default="0", description="GPU-hours of all runs that ended")

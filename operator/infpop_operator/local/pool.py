@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from infpop_operator.adapters.machine import Gpu, Machine, to_cpu_pool, to_gpu_pool, to_simulated_pool
-from infpop_operator.api.spec import NodePool, StudySpec
+from infpop_operator.api.spec import StudySpec
+from infpop_operator.api.spec_pool import NodePool
 from infpop_operator.core.errors import Problem, StudyError
 from infpop_operator.core.model import Pool
 from infpop_operator.local.installed import installed_software

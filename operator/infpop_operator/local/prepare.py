@@ -52,6 +52,7 @@ def prepare(path: Path, machine: Machine, *, tiny_model: Path) -> Prepared:
     """
     text = _read(path)
     document = _with_expanded_paths(parse_document(text, source=str(path)))
+    _refuse_config_map(document)
     base = path.absolute().parent
     problems = _Problems()
     pool = problems.collect(lambda: fit_pools(document.spec, machine))
@@ -121,6 +122,18 @@ def _expanded(path: str) -> str:
         return str(Path(path).expanduser()) if path.startswith("~") else path
     except RuntimeError:
         return path
+
+
+def _refuse_config_map(document: ThroughputStudy) -> None:
+    config_map = document.spec.workload.source.config_map
+    if config_map is not None:
+        problem = Problem(
+            field="spec.workload.source.configMap",
+            value=config_map.name,
+            message="there are no ConfigMaps outside a cluster",
+            remedy="Save its prompts to a file and use file: {path: prompts.jsonl}",
+        )
+        raise StudyError([problem])
 
 
 def _is_directory(path: Path) -> bool:

@@ -1,6 +1,6 @@
 """Tune a prepared study on this machine: put store, executor, clock and views together and drive."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +12,9 @@ from infpop_operator.adapters.devices import Devices
 from infpop_operator.adapters.directory_store import DirectoryStore
 from infpop_operator.adapters.local_executor import LocalExecutor
 from infpop_operator.adapters.model_config import directory_facts
+from infpop_operator.api.standing import Standing
 from infpop_operator.api.status import to_status
-from infpop_operator.api.status_model import Condition, StudyStatus
+from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.core.errors import InfPopError, StoreError
 from infpop_operator.core.model import Study
 from infpop_operator.local.driver import drive
@@ -87,7 +88,7 @@ class _Here:
         self._view = view
         self._told_to_stop = False
         self._written: tuple[object, ...] | None = None
-        self._conditions: Sequence[Condition] = _conditions_of(store.read_status())
+        self._previous = _read_status(store.read_status())
 
     def now(self) -> datetime:
         return _now()
@@ -103,7 +104,7 @@ class _Here:
 
     def show(self, snapshot: Snapshot) -> None:
         decision = snapshot.decision
-        new = (decision.history, decision.verdict, decision.reason)
+        new = (decision.history, decision.verdict, decision.reason, dict(snapshot.observations))
         if new != self._written:
             self._written = new
             self._save_status(snapshot)
@@ -117,18 +118,19 @@ class _Here:
 
     def _save_status(self, snapshot: Snapshot) -> None:
         """Write the status in the custom resource's shape; conditions that did not change keep their time."""
-        status = to_status(snapshot.study, snapshot.decision, snapshot.now, previous=self._conditions)
-        self._conditions = status.conditions
+        standing = Standing(observations=snapshot.observations)
+        status = to_status(snapshot.study, snapshot.decision, snapshot.now, previous=self._previous, standing=standing)
+        self._previous = status
         self.status = status.model_dump(mode="json", by_alias=True, exclude_none=True)
         self._store.save_status(self.status)
 
 
-def _conditions_of(status: object) -> Sequence[Condition]:
-    """Return the conditions of an earlier status; what cannot be read has none."""
+def _read_status(status: object) -> StudyStatus | None:
+    """Return an earlier status; one that cannot be read is none."""
     try:
-        return StudyStatus.model_validate(status).conditions
+        return StudyStatus.model_validate(status)
     except ValidationError:
-        return ()
+        return None
 
 
 def _now() -> datetime:

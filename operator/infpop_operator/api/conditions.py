@@ -1,0 +1,170 @@
+"""The conditions of a study, as kstatus reads them: Reconciling and Stalled are abnormal when true, Ready sums up.
+
+All seven are written every time. The time of a condition moves when its `status` changes and at nothing else.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from infpop_operator.api.clip import clip
+from infpop_operator.api.standing import PoolProblem, Standing
+from infpop_operator.api.status_model import Best, Condition
+from infpop_operator.core.errors import Problem
+from infpop_operator.core.model import Decision, Phase, Running, StartedRun, Verdict, Waiting
+
+MESSAGE_BYTES = 1024
+_REASON_CHARACTERS = 64
+_AT_WORK = (Phase.WARMING_UP, Phase.MEASURING, Phase.DONE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truth:
+    """Whether a condition holds (None: unknown), and why."""
+
+    holds: bool | None
+    reason: str
+    message: str
+
+
+def as_reason(text: str) -> str:
+    """Return `text` as a condition's reason may look: letters and digits, never empty."""
+    return re.sub(r"[^A-Za-z0-9]", "", text)[:_REASON_CHARACTERS] or "Unknown"
+
+
+def write_conditions(
+    truths: Mapping[str, Truth], now: datetime, *, generation: int | None, previous: Sequence[Condition]
+) -> list[Condition]:
+    """Return the conditions that say `truths`; those whose status did not change keep their time."""
+    before = {condition.type: condition for condition in previous}
+    return [_condition(kind, truth, now, generation, before.get(kind)) for kind, truth in truths.items()]
+
+
+def decided_truths(
+    decision: Decision, standing: Standing, open_problems: Mapping[str, PoolProblem], result_stale: Truth
+) -> dict[str, Truth]:
+    """Return what a decision says.
+
+    Args:
+        decision: the newest decision.
+        standing: what else is known.
+        open_problems: pools that the study waits for.
+        result_stale: whether the best that is shown belongs to an older round than its pool's newest.
+    """
+    waits_for_pool = bool(open_problems) and (
+        decision.verdict is Verdict.SUCCEEDED or decision.reason == "NothingEligible"
+    )
+    succeeded = decision.verdict is Verdict.SUCCEEDED and not waits_for_pool
+    stalled = decision.verdict is Verdict.STALLED and not waits_for_pool
+    if standing.suspended:
+        reason, message = "Suspended", "spec.suspend is true: no runs until it is false"
+    elif waits_for_pool:
+        reason, message = _first_problem(open_problems)
+    else:
+        reason, message = _progress(decision, standing)
+    return {
+        "Accepted": Truth(holds=True, reason="Valid", message="the study is valid"),
+        "Ready": Truth(holds=succeeded and not standing.suspended, reason=reason, message=message),
+        "Reconciling": Truth(holds=not (succeeded or stalled or standing.suspended), reason=reason, message=message),
+        "Stalled": Truth(holds=stalled, reason=decision.reason if stalled else reason, message=message),
+        "Succeeded": Truth(holds=succeeded, reason=decision.reason if succeeded else reason, message=message),
+        "ResultStale": result_stale,
+        "Suspended": suspended_truth(suspended=standing.suspended),
+    }
+
+
+def refused_truths(problems: Sequence[Problem], kept: Truth, suspended: Truth) -> dict[str, Truth]:
+    """Return what is true of a study that says something impossible; `kept` is what was known of its result."""
+    text = "; ".join(str(problem) for problem in problems)
+    refusal = {"reason": "InvalidSpec", "message": text}
+    return {
+        "Accepted": Truth(holds=False, **refusal),
+        "Ready": Truth(holds=False, **refusal),
+        "Reconciling": Truth(holds=False, **refusal),
+        "Stalled": Truth(holds=True, **refusal),
+        "Succeeded": Truth(holds=False, **refusal),
+        "ResultStale": kept,
+        "Suspended": suspended,
+    }
+
+
+def waiting_truths(reason: str, message: str, kept: Truth) -> dict[str, Truth]:
+    """Return what is true of a valid study for which nothing can be decided yet."""
+    why = {"reason": reason, "message": message}
+    return {
+        "Accepted": Truth(holds=True, reason="Valid", message="the study is valid"),
+        "Ready": Truth(holds=False, **why),
+        "Reconciling": Truth(holds=True, **why),
+        "Stalled": Truth(holds=False, **why),
+        "Succeeded": Truth(holds=False, **why),
+        "ResultStale": kept,
+        "Suspended": suspended_truth(suspended=False),
+    }
+
+
+def stale_truth(best: Best | None, newest_round: int | None) -> Truth:
+    """Return whether `best` belongs to an older round than its pool's newest one, None where that is not known."""
+    if best is None:
+        return Truth(holds=False, reason="NoResult", message="there is no result yet")
+    if newest_round is None or best.round >= newest_round:
+        return Truth(holds=False, reason="Current", message="the best belongs to its pool's newest round")
+    message = f"the best is of round {best.round} of pool {best.pool}; round {newest_round} has none yet"
+    return Truth(holds=True, reason="NewerRound", message=message)
+
+
+def suspended_truth(*, suspended: bool) -> Truth:
+    """Return whether the owner wants no runs now."""
+    if suspended:
+        return Truth(holds=True, reason="Suspended", message="spec.suspend is true")
+    return Truth(holds=False, reason="NotSuspended", message="spec.suspend is false")
+
+
+def kept_truth(kind: str, previous: Sequence[Condition], default: Truth) -> Truth:
+    """Return what the last status said of one condition, `default` where it said nothing."""
+    found = next((condition for condition in previous if condition.type == kind), None)
+    if found is None:
+        return default
+    holds = None if found.status == "Unknown" else found.status == "True"
+    return Truth(holds=holds, reason=found.reason, message=found.message)
+
+
+def _condition(kind: str, truth: Truth, now: datetime, generation: int | None, before: Condition | None) -> Condition:
+    status = "Unknown" if truth.holds is None else "True" if truth.holds else "False"
+    unchanged = before is not None and before.status == status
+    return Condition(
+        type=kind,
+        status=status,
+        observed_generation=generation,
+        reason=as_reason(truth.reason),
+        message=clip(truth.message, MESSAGE_BYTES),
+        last_transition_time=before.last_transition_time if before is not None and unchanged else now,
+    )
+
+
+def _first_problem(problems: Mapping[str, PoolProblem]) -> tuple[str, str]:
+    text = "; ".join(f"pool {name}: {problem.message}" for name, problem in problems.items())
+    return next(iter(problems.values())).reason, text
+
+
+def _progress(decision: Decision, standing: Standing) -> tuple[str, str]:
+    """Return why the study stands where it stands: the furthest of its live runs tells, where there are any."""
+    if decision.verdict is not Verdict.WORKING:
+        return decision.reason, decision.message
+    live = [(entry, standing.observations.get(entry.run.name)) for entry in decision.history.active]
+    running = [(entry, seen) for entry, seen in live if isinstance(seen, Running)]
+    waiting = [(entry, seen) for entry, seen in live if isinstance(seen, Waiting)]
+    if running and not any(seen.phase in _AT_WORK for _, seen in running):
+        entry, phase = running[0][0], running[0][1].phase
+        return phase.value, f"run {entry.run.name} on pool {entry.run.pool}: {_PHASE_WORDS[phase]}"
+    if waiting and not running:
+        return waiting[0][1].reason, _waiting_message(*waiting[0])
+    return decision.reason, decision.message
+
+
+_PHASE_WORDS = {Phase.STARTING: "is starting", Phase.LOADING: "loads the model"}
+
+
+def _waiting_message(entry: StartedRun, seen: Waiting) -> str:
+    detail = seen.detail or seen.reason
+    return f"run {entry.run.name} on pool {entry.run.pool}: {detail}"

@@ -1,0 +1,33 @@
+"""The kinds of values that a study's fields hold, and the base of all its parts.
+
+Every string, list and map has an upper bound: the API server refuses a rule on a value that could be of any length.
+"""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+OBJECT_PATTERN = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
+ARGUMENT_PATTERN = r"^[a-z][a-z0-9_]*$"
+LABEL_KEY_PATTERN = r"^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+LABEL_VALUE_PATTERN = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
+IMAGE_PATTERN = r"^[!-~]*$"
+
+Name = Annotated[str, Field(min_length=1, max_length=63, pattern=NAME_PATTERN)]
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=OBJECT_PATTERN)]
+DataKey = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]*[-_a-zA-Z0-9]$")]
+Text = Annotated[str, Field(min_length=1, max_length=512)]
+Label = Annotated[str, Field(min_length=1, max_length=128)]  # as long as the contract lets it be
+LabelKey = Annotated[str, Field(min_length=1, max_length=317, pattern=LABEL_KEY_PATTERN)]
+LabelValue = Annotated[str, Field(max_length=63, pattern=LABEL_VALUE_PATTERN)]
+Image = Annotated[str, Field(max_length=512, pattern=IMAGE_PATTERN)]
+ArgumentName = Annotated[str, Field(min_length=1, max_length=64, pattern=ARGUMENT_PATTERN)]
+ArgumentValue = Annotated[str, Field(max_length=512)]
+
+
+class ApiModel(BaseModel):
+    """Base of the API: camelCase keys, unknown keys are errors, no silent conversion of types, values do not change."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True, populate_by_name=True)

@@ -1,0 +1,210 @@
+"""The rows of a status: trials, live runs, pools, and a recommended configuration."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from infpop_operator.api.clip import clip
+from infpop_operator.api.quantities import decimal_string
+from infpop_operator.api.standing import Standing
+from infpop_operator.api.status_model import Baseline, Best, LiveRun, PoolStatus, TrialCounts, TrialRow
+from infpop_operator.core import objective
+from infpop_operator.core.engine_args import engine_args
+from infpop_operator.core.history import current_round, trials_of
+from infpop_operator.core.model import (
+    Configuration,
+    Decision,
+    History,
+    Observation,
+    Pool,
+    Round,
+    Running,
+    StartedRun,
+    Study,
+    Trial,
+    TrialState,
+    Waiting,
+)
+from infpop_operator.core.recommend import best_of_pool, measurement, trial_value
+from infpop_operator.core.scope import baseline_of
+from infpop_runner.contract import Measured
+
+MAX_TRIAL_ROWS = 500  # a row is about 260 bytes and an etcd object may have 1.5 MiB; older rounds go first
+MAX_LIVE_RUNS = 64
+_ROW_MESSAGE_BYTES = 120
+_MESSAGE_BYTES = 256
+
+
+def best_row(study: Study, pool: Pool, trial: Trial) -> Best:
+    """Return a measured trial as a recommendation."""
+    measured, configuration = measurement(trial), trial.configuration
+    gpus, tokens = configuration.gpu_count, measured.throughput_tokens_per_second
+    cost = None
+    if pool.price_per_gpu_hour is not None:
+        cost = decimal_string(objective.cost_per_million_tokens(measured, gpus, pool.price_per_gpu_hour))
+    return Best(
+        pool=pool.name,
+        round=trial.round,
+        gpu_count=gpus,
+        batch_size=configuration.batch_size,
+        extra=_extra(trial),
+        throughput=decimal_string(tokens),
+        throughput_per_gpu=decimal_string(tokens / gpus),
+        spread=decimal_string(measured.spread_ratio, significant=3),
+        cost_per_million_tokens=cost,
+        engine_args=list(engine_args(study, configuration)),
+        run=trial.run,
+    )
+
+
+def pool_row(study: Study, pool: Pool, decision: Decision, standing: Standing) -> PoolStatus:
+    """Return what is known of a pool and of its newest round."""
+    row = PoolStatus(name=pool.name, gpu=pool.gpu_model, fingerprint=pool.fingerprint)
+    newest = current_round(decision.history, pool.name)
+    row = row.model_copy(update=_surroundings(pool, standing))
+    return row if newest is None else row.model_copy(update=_round(study, pool, decision, newest))
+
+
+def problem_row(name: str, before: PoolStatus | None, standing: Standing, *, still_ended: bool) -> PoolStatus:
+    """Return what was known of a pool that cannot be tuned now, and why it cannot."""
+    row = before if before is not None else PoolStatus(name=name)
+    nodes = standing.pool_nodes.get(name)
+    return row.model_copy(
+        update={
+            "nodes": nodes.nodes if nodes is not None else None,
+            "gpus_per_node": nodes.gpus_per_node if nodes is not None else row.gpus_per_node,
+            "ended": row.ended if still_ended else None,
+            **_problem(name, standing),
+        }
+    )
+
+
+def trial_rows(study: Study, history: History) -> list[TrialRow]:
+    """Return the newest rounds' trials, at most `MAX_TRIAL_ROWS` in all."""
+    rows = [_row(study, trial) for entry in history.rounds for trial in trials_of(history, entry.pool, entry.number)]
+    return rows[-MAX_TRIAL_ROWS:]
+
+
+def live_rows(history: History, standing: Standing, now: datetime, previous: Sequence[LiveRun]) -> list[LiveRun]:
+    """Return the runs that live; one that is in the same state as before keeps the time since when it is."""
+    before = {row.name: row for row in previous}
+    return [
+        _live_row(entry, standing.observations.get(entry.run.name), now, before.get(entry.run.name))
+        for entry in history.active[:MAX_LIVE_RUNS]
+    ]
+
+
+def _surroundings(pool: Pool, standing: Standing) -> dict[str, object]:
+    nodes = standing.pool_nodes.get(pool.name)
+    return {
+        "nodes": nodes.nodes if nodes is not None else None,
+        "gpus_per_node": nodes.gpus_per_node if nodes is not None else pool.device_count,
+        "image": clip(pool.software, _MESSAGE_BYTES) or None,
+        **_problem(pool.name, standing),
+    }
+
+
+def _problem(name: str, standing: Standing) -> dict[str, object]:
+    problem = standing.pool_problems.get(name)
+    if problem is None:
+        return {"reason": None, "message": None}
+    return {"reason": problem.reason, "message": clip(problem.message, _MESSAGE_BYTES)}
+
+
+def _round(study: Study, pool: Pool, decision: Decision, newest: Round) -> dict[str, object]:
+    trials = trials_of(decision.history, pool.name, newest.number)
+    best = best_of_pool(study, pool, decision.history)
+    in_use = baseline_of(study, newest)
+    baseline = _baseline_trial(in_use, trials)
+    ended = [entry for entry in decision.history.ended if entry.run.pool == pool.name]
+    return {
+        "round": newest.number,
+        "identity": newest.identity,
+        "best": best_row(study, pool, best) if best is not None else None,
+        "baseline": _baseline(in_use, baseline),
+        "improvement_percent": _improvement(study, pool, best, baseline),
+        "trials": _counts(trials),
+        "gpu_hours": decimal_string(sum(entry.gpu_seconds for entry in ended) / 3600),
+        "ended": decision.reasons_by_pool.get(pool.name),
+    }
+
+
+def _baseline_trial(in_use: Configuration | None, trials: Sequence[Trial]) -> Trial | None:
+    matching = (trial for trial in trials if trial.configuration == in_use)
+    return next((trial for trial in matching if isinstance(trial.result, Measured)), None)
+
+
+def _baseline(in_use: Configuration | None, trial: Trial | None) -> Baseline | None:
+    if in_use is None:
+        return None
+    return Baseline(
+        gpu_count=in_use.gpu_count,
+        batch_size=in_use.batch_size,
+        throughput=decimal_string(measurement(trial).throughput_tokens_per_second) if trial is not None else None,
+    )
+
+
+def _improvement(study: Study, pool: Pool, best: Trial | None, baseline: Trial | None) -> str | None:
+    if best is None or baseline is None:
+        return None
+    new, old = trial_value(study, pool, best), trial_value(study, pool, baseline)
+    ratio = objective.improvement_ratio(study.objective, new=new, old=old)
+    return f"{ratio * 100:.1f}"
+
+
+def _counts(trials: Sequence[Trial]) -> TrialCounts:
+    states = [trial.state for trial in trials]
+    return TrialCounts(
+        total=len(states),
+        measured=states.count(TrialState.MEASURED),
+        infeasible=states.count(TrialState.INFEASIBLE),
+        invalid=states.count(TrialState.INVALID),
+        broken=states.count(TrialState.BROKEN),
+        running=states.count(TrialState.RUNNING),
+    )
+
+
+def _row(study: Study, trial: Trial) -> TrialRow:
+    measured = trial.result if isinstance(trial.result, Measured) else None
+    return TrialRow(
+        pool=trial.pool,
+        round=trial.round,
+        index=trial.index,
+        gpu_count=trial.configuration.gpu_count,
+        batch_size=trial.configuration.batch_size,
+        extra=_extra(trial),
+        state=trial.state.value,
+        reason=trial.reason,
+        message=clip(trial.detail, _ROW_MESSAGE_BYTES) or None,
+        throughput=decimal_string(measured.throughput_tokens_per_second) if measured else None,
+        spread=decimal_string(measured.spread_ratio, significant=3) if measured else None,
+        attempts=trial.attempts,
+        run=trial.run,
+        source=("Simulated" if study.engine.name == "simulated" else "RunResult") if measured else None,
+    )
+
+
+def _extra(trial: Trial) -> dict[str, str] | None:
+    return {name: str(value) for name, value in trial.configuration.extra} or None
+
+
+def _live_row(entry: StartedRun, seen: Observation | None, now: datetime, before: LiveRun | None) -> LiveRun:
+    state, detail = _state(seen)
+    return LiveRun(
+        name=entry.run.name,
+        pool=entry.run.pool,
+        gpu_count=entry.run.gpu_count,
+        batch_sizes=[trial.configuration.batch_size for trial in entry.run.trials],
+        state=state,
+        message=clip(detail, _MESSAGE_BYTES) or None,
+        since=before.since if before is not None and before.state == state else now,
+    )
+
+
+def _state(seen: Observation | None) -> tuple[str, str]:
+    match seen:
+        case Waiting(reason=reason, detail=detail):
+            return reason, detail
+        case Running(phase=phase):
+            return phase.value, ""
+        case _:
+            return "Starting", ""

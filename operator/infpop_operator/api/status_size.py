@@ -1,0 +1,40 @@
+"""Keep a status below the size that an API server and its watchers like, whatever strings it holds."""
+
+from infpop_operator.api.clip import stored_bytes
+from infpop_operator.api.status_model import Best, PoolStatus, StudyStatus, TrialRow
+
+LIMIT_BYTES = 240_000  # of 256 KiB; the rest is for metadata that others write
+
+
+def fit(status: StudyStatus) -> StudyStatus:
+    """Return `status`, shortened if too large: first messages of rows, then arguments of pools, then old rows."""
+    if size_bytes(status) <= LIMIT_BYTES:
+        return status
+    status = status.model_copy(update={"trials": [row.model_copy(update={"message": None}) for row in status.trials]})
+    if size_bytes(status) <= LIMIT_BYTES:
+        return status
+    status = status.model_copy(update={"pools": [_without_arguments(row) for row in status.pools]})
+    rest = LIMIT_BYTES - size_bytes(status.model_copy(update={"trials": []}))
+    return status.model_copy(update={"trials": _newest(status.trials, rest)})
+
+
+def size_bytes(status: StudyStatus | TrialRow) -> int:
+    """Return how many bytes a part of a status takes as the API server stores it."""
+    text = status.model_dump_json(by_alias=True, exclude_none=True)
+    return len(text.encode()) + sum(text.count(character) * (stored_bytes(character) - 1) for character in "<>&")
+
+
+def _without_arguments(row: PoolStatus) -> PoolStatus:
+    best: Best | None = row.best
+    return row if best is None else row.model_copy(update={"best": best.model_copy(update={"engine_args": []})})
+
+
+def _newest(rows: list[TrialRow], limit: int) -> list[TrialRow]:
+    """Return the last rows that fit into `limit` bytes together."""
+    fitting = 0
+    for row in reversed(rows):
+        limit -= size_bytes(row) + 1  # and a comma
+        if limit < 0:
+            break
+        fitting += 1
+    return rows[len(rows) - fitting :]
