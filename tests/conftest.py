@@ -8,6 +8,11 @@ import pytest
 from controlplane.cluster import ControlPlane, start_control_plane
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the mark of tests that need a control plane."""
+    config.addinivalue_line("markers", "cluster: on a real control plane, which the first run builds for minutes")
+
+
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """One real control plane for all tests that ask for it, with an audit log."""
@@ -22,3 +27,5 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
     control_plane.kubectl("create", "namespace", name)
     yield name
     control_plane.kubectl("delete", "namespace", name, "--wait=false")
+    # Where no kubelet is left to end them, pods would hold their GPUs for ever.
+    control_plane.kubectl("delete", "pods", "--all", "--namespace", name, "--force", "--grace-period=0", "--wait=false")

@@ -2,8 +2,8 @@
 
 `KUBEBUILDER_ASSETS` names a folder that has them, as elsewhere in the Kubernetes world; what it lacks is built.
 Everything else comes from the one Go module beside this file, through the ordinary Go proxy, into a cache folder whose
-name is the hash of `go.mod` and `go.sum`. Two processes never build the same program twice, and a build that is interrupted leaves
-nothing that looks like a program.
+name is the hash of `go.mod` and `go.sum`. Two processes never build the same program twice, and a build that is
+interrupted leaves nothing that looks like a program.
 
 `PYTHONPATH=tests python -m controlplane.binaries` builds in advance: about five minutes on two cores.
 """

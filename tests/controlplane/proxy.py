@@ -48,7 +48,7 @@ class Proxy:
         """Abort every connection, as a load balancer that restarts does, and return how many there were."""
         return self._call(self._drop())
 
-    def blackhole(self, active: bool) -> None:  # noqa: FBT001 - reads well: blackhole(True)
+    def blackhole(self, *, active: bool) -> None:
         """Swallow whatever is sent, either way, or let it flow again; connections are accepted all the while."""
 
         async def switch() -> None:

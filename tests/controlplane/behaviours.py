@@ -1,0 +1,210 @@
+"""What a simulated run does: values, and the results that follow from them.
+
+A play says for each run what it does. It must be a function of the spec and the attempt alone, so that a test that is
+run again comes out the same.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, get_args
+
+from infpop_runner.contract import (
+    Broken,
+    BrokenReason,
+    Infeasible,
+    InfeasibleReason,
+    Invalid,
+    InvalidReason,
+    Measured,
+    Provenance,
+    RunResult,
+    RunSpec,
+    TrialResult,
+    TrialSpec,
+)
+
+Throughput = Callable[[int, int], float | InfeasibleReason | InvalidReason]
+_REPEATS = 3
+
+DisruptionReason = Literal[
+    "EvictionByEvictionAPI",  # kubectl drain
+    "DeletionByTaintManager",
+    "PreemptionByScheduler",
+    "DeletionByPodGC",
+    "TerminationByKubelet",  # node pressure: the pod fails and stays
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Succeeds:
+    """Every trial finds what `throughput` says of its GPU count and batch size; exit 0 with the whole result.
+
+    Tokens/s, or the reason why there is no such number; after an out-of-memory larger batches are not reached.
+    """
+
+    throughput: Throughput
+    pull_seconds: float = 0.0
+    load_seconds: float = 0.0
+    trial_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breaks:
+    """Measures some trials, then leaves a result that says what broke; exit 0, as the runner does."""
+
+    reason: BrokenReason
+    detail: str = ""
+    throughput: Throughput = lambda _gpus, batch: float(batch)
+    after_trials: int = 0
+    pull_seconds: float = 0.0
+    load_seconds: float = 0.0
+    trial_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullFails:
+    """The image never comes; the pod waits until someone deletes it."""
+
+    reason: Literal["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"] = "ImagePullBackOff"
+    message: str = 'Back-off pulling image "runner": manifest unknown'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigError:
+    """The container cannot be made, for example for a secret that is missing; the pod waits until it is deleted."""
+
+    message: str = 'secret "x" not found'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostOom:
+    """The kernel kills the container for its memory limit: reason OOMKilled, exit 137, no result."""
+
+    after_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crashes:
+    """The container ends by itself with a message that is no result."""
+
+    exit_code: int = 1
+    message: str = ""
+    after_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evicted:
+    """The pod gets the condition DisruptionTarget and is deleted, or failed if its own kubelet evicts it.
+
+    `graceful` says whether the runner had time to leave a result (broken: Stopped, exit 0); else it is killed with 137.
+    """
+
+    reason: DisruptionReason = "EvictionByEvictionAPI"
+    after_seconds: float = 0.0
+    graceful: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HangsLoading:
+    """Runs and says `loading` for ever."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vanishes:
+    """The pod is removed from the API server without ever ending, as by `kubectl delete --force`."""
+
+    after_seconds: float = 0.0
+
+
+Behaviour = Succeeds | Breaks | PullFails | ConfigError | HostOom | Crashes | Evicted | HangsLoading | Vanishes
+Play = Callable[[RunSpec, int], Behaviour]
+
+
+def replay(
+    throughput: Throughput, *, pull_seconds: float = 0.0, load_seconds: float = 0.0, trial_seconds: float = 0.0
+) -> Play:
+    """Return a play in which every run succeeds, in the time given.
+
+    Args:
+        throughput: of a GPU count and a batch size: tokens/s, or the reason why there is none.
+        pull_seconds: until the container runs.
+        load_seconds: until the engine is loaded.
+        trial_seconds: for each trial.
+    """
+    behaviour = Succeeds(
+        throughput=throughput, pull_seconds=pull_seconds, load_seconds=load_seconds, trial_seconds=trial_seconds
+    )
+    return lambda _spec, _attempt: behaviour
+
+
+def replay_cells(
+    cells: dict[tuple[int, int], float | None], *, load_seconds: float = 0.0, trial_seconds: float = 0.0
+) -> Play:
+    """Return a play over recorded cells, (GPU count, batch size) to tokens/s, as `engines.landscape.load_cells` reads.
+
+    A cell without a number, or one that is not there, is infeasible: NotRecorded.
+    """
+
+    def throughput(gpu_count: int, batch_size: int) -> float | InfeasibleReason:
+        number = cells.get((gpu_count, batch_size))
+        return "NotRecorded" if number is None else number
+
+    return replay(throughput, load_seconds=load_seconds, trial_seconds=trial_seconds)
+
+
+def trial_result(spec: RunSpec, trial: TrialSpec, throughput: Throughput) -> TrialResult:
+    """Return what a trial finds."""
+    outcome = throughput(spec.gpu_count, trial.batch_size)
+    place = {"index": trial.index, "batch_size": trial.batch_size}
+    if outcome in get_args(InvalidReason):
+        return Invalid.model_validate({**place, "reason": outcome})
+    if isinstance(outcome, str):
+        return Infeasible.model_validate({**place, "reason": outcome})
+    generated = _REPEATS * trial.batch_size * spec.workload.max_new_tokens
+    return Measured(
+        index=trial.index,
+        batch_size=trial.batch_size,
+        throughput_tokens_per_second=outcome,
+        spread_ratio=0.0,
+        repeats=_REPEATS,
+        generated_tokens=generated,
+        measured_seconds=generated / outcome,
+        missing=dict.fromkeys(
+            ("batch_seconds_p50", "batch_seconds_p95", "gpu_memory_peak_bytes", "pad_ratio"), "Simulated"
+        ),
+    )
+
+
+def stops_after(result: TrialResult) -> bool:
+    """Say whether the run's larger batches are not tried after this result."""
+    return isinstance(result, Infeasible) and result.reason == "GpuOutOfMemory"
+
+
+def run_result(
+    spec: RunSpec,
+    trials: tuple[TrialResult, ...],
+    *,
+    node: str,
+    load_seconds: float | None,
+    broken: Broken | None,
+    started_at: datetime,
+    ended_at: datetime | None,
+) -> RunResult:
+    """Return the result of a run, marked as simulated."""
+    return RunResult(
+        run=spec.run,
+        simulated=True,
+        trials=trials,
+        load_seconds=load_seconds,
+        provenance=Provenance(
+            engine=spec.engine.name,
+            node=node,
+            workload_hash=hashlib.sha256(spec.workload.model_dump_json().encode()).hexdigest(),
+            seed=spec.seed,
+        ),
+        broken=broken,
+        started_at=started_at,
+        ended_at=ended_at,
+    )

@@ -1,0 +1,73 @@
+"""Serve the `/metrics` of many runs, each on an address of its own, on one loop and no thread."""
+
+import asyncio
+import itertools
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+
+class PodAddresses:
+    """Loopback addresses, one for each pod: Linux answers on all of 127.0.0.0/8 without being asked to.
+
+    Which part of it is ours is drawn by chance: other tests of this machine may do the same.
+    """
+
+    def __init__(self) -> None:
+        second = random.SystemRandom().randrange(64, 255)
+        self._addresses = (
+            f"127.{second}.{third}.{fourth}" for third, fourth in itertools.product(range(256), range(1, 255))
+        )
+
+    def __next__(self) -> str:
+        """Return an address that was not given yet."""
+        return next(self._addresses)
+
+
+@asynccontextmanager
+async def serve_metrics(registry: CollectorRegistry, addresses: PodAddresses, *, port: int) -> AsyncIterator[str]:
+    """Serve `registry` on `port` of an address of its own, and give that address."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(_answer(registry, reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    server, address = await _listen(accept, addresses, port)
+    try:
+        yield address
+    finally:
+        server.close()
+        for task in tuple(tasks):
+            task.cancel()
+
+
+async def _listen(accept: object, addresses: PodAddresses, port: int) -> tuple[asyncio.Server, str]:
+    while True:
+        address = next(addresses)
+        try:
+            return await asyncio.start_server(accept, address, port), address
+        except OSError:  # somebody else's
+            continue
+
+
+async def _answer(registry: CollectorRegistry, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer one request and close the connection."""
+    try:
+        request = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        headers = dict(line.lower().split(": ", 1) for line in request.split("\r\n")[1:] if ": " in line)
+        encode, content_type = choose_encoder(headers.get("accept", ""))
+        known = request.split(" ")[1].partition("?")[0] == "/metrics"
+        body = encode(registry) if known else b""
+        status = "200 OK" if known else "404 Not Found"
+        head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\nConnection: close"
+        writer.write(f"{head}\r\n\r\n".encode() + body)
+        await writer.drain()
+    except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        pass  # whoever asked has gone
+    finally:
+        writer.close()

@@ -1,0 +1,252 @@
+"""One pod that is played: from bound to gone."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, assert_never
+
+import aiohttp
+from prometheus_client import CollectorRegistry
+from pydantic import ValidationError
+
+from controlplane import pod_status
+from controlplane.behaviours import (
+    Behaviour,
+    Breaks,
+    ConfigError,
+    Crashes,
+    Evicted,
+    HangsLoading,
+    HostOom,
+    PullFails,
+    Succeeds,
+    Vanishes,
+    run_result,
+    stops_after,
+    trial_result,
+)
+from controlplane.metrics_server import PodAddresses, serve_metrics
+from controlplane.pod_status import Ending, Times
+from controlplane.rest import ApiError, Rest
+from infpop_runner.contract import Broken, RunSpec, TrialResult, encode_message
+from infpop_runner.metrics import RunMetrics
+
+Document = dict[str, Any]
+SPEC_VARIABLE = "INFPOP_RUN_SPEC"
+METRICS_PORT_NAME = "metrics"
+KILLED = Ending(exit_code=137, reason="Error")
+OUT_OF_MEMORY = Ending(exit_code=137, reason="OOMKilled")
+NEVER_RAN = Ending(exit_code=137, reason="ContainerStatusUnknown", message="The container could not be located")
+
+
+class PodApi:
+    """What a kubelet asks of the API server for one pod, asked again until it is answered."""
+
+    def __init__(self, rest: Rest, manifest: Document, *, retry_seconds: float) -> None:
+        metadata = manifest["metadata"]
+        self._rest = rest
+        self._uid = metadata["uid"]
+        self._path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
+        self._retry_seconds = retry_seconds
+
+    async def write(self, status: Document) -> None:
+        """Write the status; of a pod that is gone there is none."""
+        body = {"metadata": {"uid": self._uid}, "status": status}
+        await self._insist(lambda: self._rest.patch(f"{self._path}/status", body))
+
+    async def delete(self, *, grace_seconds: int | None = None) -> None:
+        """Delete the pod, by default with the grace that it asks for."""
+        options: Document = {"preconditions": {"uid": self._uid}}
+        if grace_seconds is not None:
+            options["gracePeriodSeconds"] = grace_seconds
+        await self._insist(lambda: self._rest.delete(self._path, options))
+
+    async def _insist(self, request: Callable[[], Awaitable[Document]]) -> None:
+        while True:
+            try:
+                await request()
+            except ApiError as error:
+                if error.status in (404, 409):  # gone, or another pod of that name
+                    return
+                if not error.passing:
+                    raise
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                pass
+            else:
+                return
+            await asyncio.sleep(self._retry_seconds)
+
+
+class PlayedPod:
+    """A pod, what it has found so far and what was told of it. `deleted` is set by whoever sees the deletion."""
+
+    def __init__(
+        self, manifest: Document, *, api: PodApi, addresses: PodAddresses, now: Callable[[], datetime]
+    ) -> None:
+        self.namespace: str = manifest["metadata"]["namespace"]
+        self.name: str = manifest["metadata"]["name"]
+        self.node: str = manifest["spec"]["nodeName"]
+        self.spec = _read_spec(manifest)
+        self.deleted = asyncio.Event()
+        self._manifest = manifest
+        self._api = api
+        self._addresses = addresses
+        self._now = now
+        self._times = Times(seen_at=now())
+        self._trials: tuple[TrialResult, ...] = ()
+        self._load_seconds: float | None = None
+        self._ending: Ending | None = None
+        self._written = False
+        self._metrics = None if self.spec is None else RunMetrics(self.spec)
+
+    async def live(self, behaviour: Behaviour | None) -> None:
+        """Do what the behaviour says, and end when the pod is deleted. Without a spec the runner does not start."""
+        behaviour = behaviour or Crashes(exit_code=2, message=f"infpop-runner: give --spec FILE or set {SPEC_VARIABLE}")
+        acting = asyncio.ensure_future(self._act(behaviour))
+        deleting = asyncio.ensure_future(self.deleted.wait())
+        try:
+            await asyncio.wait((acting, deleting), return_when=asyncio.FIRST_COMPLETED)
+            if acting.done():
+                acting.result()
+                await deleting
+        finally:
+            for task in (acting, deleting):
+                task.cancel()
+            await asyncio.gather(acting, deleting, return_exceptions=True)
+        await self._end_deleted(behaviour)
+
+    async def _end_deleted(self, behaviour: Behaviour) -> None:
+        """End the containers and give the name free, as a kubelet does with a pod that was deleted."""
+        if isinstance(behaviour, Vanishes):
+            return
+        if not self._written:
+            await self._end(self._ending or self._on_sigterm(behaviour))
+        await self._api.delete(grace_seconds=0)
+
+    def _on_sigterm(self, behaviour: Behaviour) -> Ending:
+        """The runner answers to SIGTERM with a result that says so, and exit status 0, if it has the time."""
+        if self._times.started_at is None:
+            return NEVER_RAN
+        if self.spec is None or (isinstance(behaviour, Evicted) and not behaviour.graceful):
+            return KILLED
+        return self._completed(Broken(reason="Stopped", detail="asked to stop by signal 15"))
+
+    async def _act(self, behaviour: Behaviour) -> None:
+        match behaviour:
+            case PullFails():
+                await self._wait_for_image(reason=behaviour.reason, message=behaviour.message)
+            case ConfigError():
+                await self._wait_for_image(reason="CreateContainerConfigError", message=behaviour.message)
+            case HangsLoading():
+                async with self._container(pull_seconds=0.0):
+                    await asyncio.Event().wait()
+            case HostOom():
+                await self._die(OUT_OF_MEMORY, after_seconds=behaviour.after_seconds)
+            case Crashes():
+                ending = Ending(exit_code=behaviour.exit_code, reason="Error", message=behaviour.message)
+                await self._die(ending, after_seconds=behaviour.after_seconds)
+            case Evicted():
+                await self._be_evicted(behaviour)
+            case Vanishes():
+                async with self._container(pull_seconds=0.0):
+                    await asyncio.sleep(behaviour.after_seconds)
+                    await self._api.delete(grace_seconds=0)
+            case Succeeds() | Breaks():
+                await self._measure(behaviour)
+            case _:
+                assert_never(behaviour)
+
+    async def _wait_for_image(self, *, reason: str, message: str | None = None) -> None:
+        await self._api.write(pod_status.waiting_status(self._manifest, self._times, reason=reason, message=message))
+
+    async def _die(self, ending: Ending, *, after_seconds: float) -> None:
+        async with self._container(pull_seconds=0.0):
+            await asyncio.sleep(after_seconds)
+        await self._end(ending)
+
+    async def _be_evicted(self, behaviour: Evicted) -> None:
+        async with self._container(pull_seconds=0.0):
+            await asyncio.sleep(behaviour.after_seconds)
+            await self._api.write(pod_status.disruption(behaviour.reason, "simulated disruption", self._now()))
+            if behaviour.reason != "TerminationByKubelet":
+                await self._api.delete()
+                await asyncio.Event().wait()  # the deletion comes back as an event
+        await self._end(replace(KILLED, pod_reason="Evicted", pod_message="The node was low on resource: memory."))
+
+    async def _measure(self, behaviour: Succeeds | Breaks) -> None:
+        assert self.spec is not None
+        assert self._metrics is not None
+        metrics = self._metrics
+        breaks = isinstance(behaviour, Breaks)
+        reached = self.spec.trials[: behaviour.after_trials] if isinstance(behaviour, Breaks) else self.spec.trials
+        async with self._container(pull_seconds=behaviour.pull_seconds):
+            await asyncio.sleep(behaviour.load_seconds)
+            if reached or not breaks:
+                self._load_seconds = behaviour.load_seconds
+                metrics.loaded(behaviour.load_seconds, {"engine": self.spec.engine.name, "model": self.spec.model.name})
+                metrics.enter("measuring")
+            for trial in reached:
+                metrics.enter_trial(trial, "measuring")
+                await asyncio.sleep(behaviour.trial_seconds)
+                result = trial_result(self.spec, trial, behaviour.throughput)
+                self._trials = (*self._trials, result)
+                metrics.trial_ended(result)
+                if stops_after(result):
+                    break
+            metrics.enter("done")
+        broken = Broken(reason=behaviour.reason, detail=behaviour.detail) if isinstance(behaviour, Breaks) else None
+        await self._end(self._completed(broken))
+
+    @asynccontextmanager
+    async def _container(self, *, pull_seconds: float) -> AsyncIterator[None]:
+        """Pull, then run while the block lasts, with the metrics of the runner."""
+        await self._wait_for_image(reason="ContainerCreating")
+        await asyncio.sleep(pull_seconds)
+        registry = CollectorRegistry() if self._metrics is None else self._metrics.registry
+        async with serve_metrics(registry, self._addresses, port=_metrics_port(self._manifest)) as address:
+            self._times = replace(self._times, started_at=self._now())
+            await self._api.write(pod_status.running_status(self._manifest, self._times, pod_ip=address))
+            yield
+
+    def _completed(self, broken: Broken | None) -> Ending:
+        assert self.spec is not None
+        result = run_result(
+            self.spec,
+            self._trials,
+            node=self.node,
+            load_seconds=self._load_seconds,
+            broken=broken,
+            started_at=self._times.started_at or self._times.seen_at,
+            ended_at=self._now(),
+        )
+        return Ending(exit_code=0, reason="Completed", message=encode_message(result))
+
+    async def _end(self, ending: Ending) -> None:
+        if self._ending is None:
+            self._ending = ending
+            self._times = replace(self._times, ended_at=self._now())
+        await self._api.write(pod_status.ended_status(self._manifest, self._times, ending))
+        self._written = True
+
+
+def _read_spec(manifest: Document) -> RunSpec | None:
+    """Return the run spec of the first container that has a valid one."""
+    for container in manifest["spec"]["containers"]:
+        for variable in container.get("env", ()):
+            if variable["name"] == SPEC_VARIABLE:
+                try:
+                    return RunSpec.model_validate_json(variable.get("value", ""))
+                except ValidationError:
+                    return None
+    return None
+
+
+def _metrics_port(manifest: Document) -> int:
+    """Return the container port named `metrics`, or any free one where there is none."""
+    for container in manifest["spec"]["containers"]:
+        for port in container.get("ports", ()):
+            if port.get("name") == METRICS_PORT_NAME:
+                return int(port["containerPort"])
+    return 0

@@ -1,0 +1,104 @@
+"""The few requests that the simulated kubelet makes, as plain dictionaries.
+
+The official client makes an object of every pod of every event; with two hundred pods on two cores that alone would
+keep a test waiting.
+"""
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import yaml
+
+Document = dict[str, Any]
+_CALL_TIMEOUT = aiohttp.ClientTimeout(total=10)
+WATCH_SECONDS = 30  # a watch is asked for no longer than this, so a connection that died unseen is found out soon
+_WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=WATCH_SECONDS + 10)
+
+
+class ApiError(Exception):
+    """The API server refused a request."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same request may be granted later."""
+        return self.status == 429 or self.status >= 500
+
+
+class Rest:
+    """Requests with the rights of a kubeconfig; to be entered on the loop that uses it."""
+
+    def __init__(self, kubeconfig: Path, *, user_agent: str) -> None:
+        document = yaml.safe_load(kubeconfig.read_text())
+        cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
+        self._server = cluster["server"]
+        self._context = ssl.create_default_context(cafile=cluster["certificate-authority"])
+        if "client-certificate" in user:
+            self._context.load_cert_chain(user["client-certificate"], user["client-key"])
+        self._headers = {"User-Agent": user_agent, "Accept": "application/json"}
+        if "token" in user:
+            self._headers["Authorization"] = f"Bearer {user['token']}"
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the session."""
+        connector = aiohttp.TCPConnector(ssl=self._context, limit=32)
+        self._session = aiohttp.ClientSession(self._server, connector=connector, headers=self._headers)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the session."""
+        if self._session is not None:
+            await self._session.close()
+            # It does not wait for TLS connections to close; docs.aiohttp.org, "Graceful shutdown", advises this.
+            await asyncio.sleep(0.25)
+
+    async def get(self, path: str, parameters: Mapping[str, str]) -> Document:
+        """Return the document at `path`."""
+        return await self._request("GET", path, params=dict(parameters))
+
+    async def patch(self, path: str, body: Document) -> Document:
+        """Apply a strategic merge patch."""
+        headers = {"Content-Type": "application/strategic-merge-patch+json"}
+        return await self._request("PATCH", path, data=json.dumps(body), headers=headers)
+
+    async def delete(self, path: str, options: Document) -> Document:
+        """Delete the object at `path`."""
+        return await self._request("DELETE", path, json={"apiVersion": "v1", "kind": "DeleteOptions", **options})
+
+    async def watch(self, path: str, parameters: Mapping[str, str]) -> AsyncIterator[Document]:
+        """Give the events at `path` until the server or the network ends it."""
+        query = {**parameters, "watch": "true", "timeoutSeconds": str(WATCH_SECONDS)}
+        async with self._opened().get(path, params=query, timeout=_WATCH_TIMEOUT) as answer:
+            await _check(answer)
+            rest = b""
+            async for chunk in answer.content.iter_any():  # not by lines: aiohttp refuses long ones
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    yield json.loads(line)
+
+    async def _request(self, method: str, path: str, **keywords: Any) -> Document:  # noqa: ANN401 - passed on
+        async with self._opened().request(method, path, timeout=_CALL_TIMEOUT, **keywords) as answer:
+            await _check(answer)
+            document: Document = await answer.json()
+            return document
+
+    def _opened(self) -> aiohttp.ClientSession:
+        assert self._session is not None, "enter it first"
+        return self._session
+
+
+async def _check(answer: aiohttp.ClientResponse) -> None:
+    if answer.status >= 400:
+        raise ApiError(answer.status, (await answer.text())[:500])
