@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from infpop_operator.adapters.conclude import INTERRUPTED, Cause, cause_of_exit
 from infpop_operator.adapters.devices import Devices, to_environment
 from infpop_operator.adapters.leftovers import DEATH_TIMEOUT_S, MARK, end_marked, run_mark
-from infpop_operator.adapters.run_files import INTERRUPTED, Cause, RunFiles
+from infpop_operator.adapters.run_files import RunFiles
 from infpop_operator.adapters.run_state import RunStates
 from infpop_operator.core.errors import ExecutorError
 from infpop_operator.core.model import Finished, Lost, Observation, Phase, Run, Running, StartedRun
@@ -214,9 +215,7 @@ class LocalExecutor:
         if code == -signal.SIGKILL:
             return Cause(lost="Killed", broken="EngineCrash", detail="the runner was killed (SIGKILL)")
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        tail = self.files(name).log_tail()
-        detail = f"the runner ended with {how}" + (f"; its last words: {tail}" if tail else "")
-        return Cause(lost="RunnerError", broken="RunnerError", detail=detail)
+        return cause_of_exit(how, self.files(name).log_tail())
 
     def _await_end(self, child: _Child) -> None:
         waited_s = 0.0

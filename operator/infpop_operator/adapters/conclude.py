@@ -1,0 +1,94 @@
+"""How a run that lives no more ended: what it left, or why it left nothing.
+
+Pure, and the same for a process on this machine and for a Pod: a result is read whether or not the runner lived to
+finish it, and what was measured is kept, whatever happened afterwards.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from infpop_operator.core.model import INTERRUPTED as REASON_INTERRUPTED
+from infpop_operator.core.model import Finished, Lost, Run
+from infpop_runner.contract import Broken, BrokenReason, RunResult, decode_result
+
+NO_RESULT = "no result was written"
+DETAIL_LENGTH = 1000
+_LAST_LINES = 5
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\x20-\x7e\u00a0-\uffff]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Why a run ended before it had a complete result.
+
+    `lost` is the reason of a run without any trial, `broken` the contract's word for the trials that a partial result
+    lacks. `counts`: the failure budget pays.
+    """
+
+    lost: str
+    broken: BrokenReason
+    detail: str = ""
+    counts: bool = True
+
+
+INTERRUPTED = Cause(lost=REASON_INTERRUPTED, broken="Stopped", detail="infpop was stopped meanwhile", counts=False)
+
+
+def parse_result(text: str, *, run: str, source: str) -> RunResult | str:
+    """Return the result of `run` that `text` holds, or a sentence that says why it is none.
+
+    Args:
+        text: what the runner wrote; empty where it wrote nothing.
+        run: the name of the run that it must be of.
+        source: how the sentence names the text.
+    """
+    if not text.strip():
+        return NO_RESULT
+    try:
+        result = decode_result(text)
+    except ValidationError as error:
+        return f"{source} is not a result: {error.errors(include_url=False)[0]['msg']}"
+    return result if result.run == run else f"{source} belongs to the run {result.run!r}"
+
+
+def conclude(run: Run, result: RunResult | str, cause: Cause, ended_at: datetime) -> Finished | Lost:
+    """Return how `run` ended: its result where it has one, `cause` where it has none.
+
+    Args:
+        run: the run.
+        result: what it left, or a sentence that says why there is nothing.
+        cause: why it ended, should the result not be complete.
+        ended_at: when it ended.
+    """
+    if isinstance(result, str):
+        detail = "; ".join(part for part in (cause.detail, result) if part)
+        return Lost(reason=cause.lost, detail=detail[:DETAIL_LENGTH], ended_at=ended_at, counts=cause.counts)
+    if result.ended_at is not None:
+        return Finished(result=result, ended_at=ended_at)
+    nothing_to_keep = not result.trials and (result.load_seconds is None or not cause.counts)
+    if nothing_to_keep:
+        return Lost(reason=cause.lost, detail=cause.detail, ended_at=ended_at, counts=cause.counts)
+    reached_all = {trial.index for trial in run.trials} <= {trial.index for trial in result.trials}
+    broken = None if reached_all else Broken(reason=cause.broken, detail=cause.detail)
+    return Finished(result=result.model_copy(update={"broken": broken, "ended_at": ended_at}), ended_at=ended_at)
+
+
+def last_words(text: str) -> str:
+    """Return the last lines of `text` on one line, without control characters."""
+    lines = [line for raw in text.splitlines() if (line := _CONTROL.sub("", raw).strip())]
+    return " | ".join(lines[-_LAST_LINES:])[-DETAIL_LENGTH:]
+
+
+def cause_of_exit(how: str, text: str) -> Cause:
+    """Return the cause of a runner that ended by itself without a complete result.
+
+    Args:
+        how: "exit code 3" or "signal 11".
+        text: what it wrote last, as it wrote it.
+    """
+    tail = last_words(text)
+    detail = f"the runner ended with {how}" + (f"; its last words: {tail}" if tail else "")
+    return Cause(lost="RunnerError", broken="RunnerError", detail=detail)

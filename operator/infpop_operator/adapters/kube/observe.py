@@ -1,0 +1,264 @@
+"""Say how a run on the cluster is, from its Job, its Pods and the time.
+
+Pure. Every state in which nothing moves has a reason (`Waiting`) and an end: schedule, pull and run have a limit each,
+counted apart, and time in a queue counts for none. A Pod that was taken away costs the study nothing: the Job makes
+another one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from infpop_operator.adapters.conclude import (
+    NO_RESULT,
+    Cause,
+    cause_of_exit,
+    conclude,
+    last_words,
+    parse_result,
+)
+from infpop_operator.adapters.kube.records import ContainerRecord, JobEnd, JobRecord, PodRecord
+from infpop_operator.core.model import DELETED, Finished, Lost, Observation, Phase, Run, Running, Waiting
+from infpop_runner.contract import RunResult
+
+_PULL_REASONS = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "ImageInspectError",
+        "RegistryUnavailable",
+        "SignatureValidationFailed",
+    }
+)
+_CREATING = frozenset({None, "", "ContainerCreating", "PodInitializing"})
+_NODE_LOST = frozenset({"ContainerStatusUnknown", "Unknown"})  # the kubelet's and containerd's word after a reboot
+_OVER = ("Failed", "Succeeded")
+_EXIT_MISUNDERSTOOD = 2
+_EXIT_KILLED = 137
+_SOURCE = "the termination message"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunHints:
+    """What objects do not say: the Job controller's newest complaint, and the runner's own phase."""
+
+    failed_create: str | None = None
+    phase: Running | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseLimits:
+    """How long a run may take to get a node, to get its container started, and for everything after that."""
+
+    schedule_seconds: float
+    pull_seconds: float
+    run_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenRun:
+    """What was seen. `held_since` is when the run got its devices, None while it has none."""
+
+    observation: Observation
+    held_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wait:
+    """Why a run does not move; at `until` (None: never) it is lost, and `phrase` says what has not happened."""
+
+    reason: str
+    detail: str
+    until: datetime | None
+    phrase: str = ""
+    counts: bool = True
+
+
+def observe_run(  # noqa: PLR0917 - the run and all that is known of it
+    run: Run, job: JobRecord, pods: Sequence[PodRecord], hints: RunHints, limits: PhaseLimits, now: datetime
+) -> SeenRun:
+    """Return how `run` is. `Finished` or `Lost` of a Job that lives means: the caller deletes the Job.
+
+    Args:
+        run: the run.
+        job: its Job; what a missing one means only the caller knows.
+        pods: any Pods; those of this Job count, the newest of them.
+        hints: what else is known.
+        limits: how long each phase may take.
+        now: the time of the observation.
+    """
+    own = [pod for pod in pods if pod.job_uid == job.uid]
+    pod = max(own, key=lambda pod: (pod.created_at, pod.disrupted is None, pod.name), default=None)
+    held_since = None if pod is None else pod.scheduled_at
+    end = _ended(run, job, pod, now)
+    return SeenRun(observation=end or _alive(job, pod, hints, limits, now), held_since=held_since)
+
+
+def _ended(run: Run, job: JobRecord, pod: PodRecord | None, now: datetime) -> Finished | Lost | None:
+    """Return how the run ended, None while it, or a Pod that replaces this one, may go on."""
+    if pod is not None and pod.container is not None and pod.container.exit_code is not None:
+        return _after_exit(run, job, pod, pod.container, now)
+    if pod is not None and pod.phase in _OVER:
+        return None if _is_replaced(job, pod) else conclude(run, NO_RESULT, _cause_of_pod(job, pod), now)
+    if job.end is None or (pod is not None and pod.deleting):  # its last words may still come
+        return None
+    return conclude(run, NO_RESULT, _outside_cause(job, pod) or _cause_of_job(job.end), job.end.at)
+
+
+def _after_exit(
+    run: Run, job: JobRecord, pod: PodRecord, container: ContainerRecord, now: datetime
+) -> Finished | Lost | None:
+    message = container.terminated_message or ""
+    result = parse_result(message, run=run.name, source=_SOURCE)
+    cause = _outside_cause(job, pod)
+    if cause is not None:
+        result = _cut_off(result, cause)
+    else:
+        cause = _cause_of_container(container, message if isinstance(result, str) else "")
+    if isinstance(result, str) and container.exit_code != 0:
+        result = NO_RESULT  # Kubernetes took the end of the log for a message; the cause has it
+    end = conclude(run, result, cause, container.finished_at or now)
+    return None if isinstance(end, Lost) and _is_replaced(job, pod) else end
+
+
+def _is_replaced(job: JobRecord, pod: PodRecord) -> bool:
+    """Say whether the Job makes another Pod for one that is over. One that succeeded counts for it, whatever it did."""
+    return (pod.disrupted is not None or job.suspended) and job.end is None and pod.phase != "Succeeded"
+
+
+def _outside_cause(job: JobRecord, pod: PodRecord | None) -> Cause | None:
+    """Return why somebody else ended the run: its deadline, its node, its queue or a person; None if nobody did."""
+    if job.end is not None and job.end.reason == "DeadlineExceeded":
+        return Cause(lost="DeadlineExceeded", broken="MeasureTimeout", detail=last_words(job.end.message))
+    if pod is not None and pod.disrupted is not None:
+        return Cause(lost="Preempted", broken="Stopped", detail=last_words(pod.disrupted), counts=False)
+    if job.suspended:
+        return Cause(lost="Preempted", broken="Stopped", detail="its queue took back the devices", counts=False)
+    if pod is not None and pod.deleting:
+        return Cause(lost=DELETED, broken="Stopped", detail="somebody deleted the Pod of this run")
+    return None
+
+
+def _cut_off(result: RunResult | str, cause: Cause) -> RunResult | str:
+    """Return the result of a runner that was told to stop as one that is not complete: `cause` says why it stopped."""
+    if isinstance(result, str) or (result.broken is not None and result.broken.reason != "Stopped"):
+        return result
+    if result.ended_at is not None and result.broken is None:
+        return result
+    if cause.broken == "Stopped" and not result.trials:
+        return "nothing was measured"
+    return result.model_copy(update={"broken": None, "ended_at": None})
+
+
+def _cause_of_container(container: ContainerRecord, words: str) -> Cause:
+    """Return why a container ended, should its result not be complete; `words` is the end of its log."""
+    if container.terminated_reason == "OOMKilled":
+        detail = "the container was killed at its memory limit (OOMKilled)"
+        return Cause(lost="HostOutOfMemory", broken="HostOutOfMemory", detail=detail)
+    if container.terminated_reason in _NODE_LOST:
+        detail = f"the node lost the container: {last_words(words)}"
+        return Cause(lost="NodeLost", broken="Stopped", detail=detail, counts=False)
+    if container.exit_code == _EXIT_KILLED:
+        return Cause(lost="Killed", broken="EngineCrash", detail="the runner was killed (SIGKILL)")
+    if container.exit_code == _EXIT_MISUNDERSTOOD:
+        detail = f"the runner did not understand what to do: {last_words(words)}"
+        return Cause(lost="RunnerError", broken="RunnerError", detail=detail)
+    return cause_of_exit(f"exit code {container.exit_code}", words)
+
+
+def _cause_of_pod(job: JobRecord, pod: PodRecord) -> Cause:
+    """Return why a Pod is over whose container says nothing: its node refused it, or it was never started."""
+    detail = last_words(pod.failure or "") or f"the Pod is {pod.phase} and says nothing of its container"
+    return _outside_cause(job, pod) or Cause(lost="PodFailed", broken="RunnerError", detail=detail)
+
+
+def _cause_of_job(end: JobEnd) -> Cause:
+    """Return why a run is over whose Pod is gone."""
+    how = "completed" if end.complete else "failed"
+    detail = f"the Job {how} and its Pod is gone; {last_words(f'{end.reason}: {end.message}')}"
+    return Cause(lost="ResultMissing", broken="RunnerError", detail=detail)
+
+
+def _alive(
+    job: JobRecord, pod: PodRecord | None, hints: RunHints, limits: PhaseLimits, now: datetime
+) -> Waiting | Running | Lost:
+    wait = _wait(job, pod, hints, limits)
+    if isinstance(wait, datetime):
+        if now < wait + timedelta(seconds=limits.run_seconds):
+            return hints.phase or Running(phase=Phase.STARTING)
+        detail = f"no end after {_length(limits.run_seconds)}, all time-outs included"
+        return Lost(reason="DeadlineExceeded", detail=detail, ended_at=now)
+    if wait.until is None or now < wait.until:
+        return Waiting(reason=wait.reason, detail=wait.detail)
+    detail = ": ".join(part for part in (wait.phrase, wait.detail) if part)
+    return Lost(reason=wait.reason, detail=detail, ended_at=now, counts=wait.counts)
+
+
+def _wait(job: JobRecord, pod: PodRecord | None, hints: RunHints, limits: PhaseLimits) -> _Wait | datetime:
+    """Return what the run waits for, or since when its container runs."""
+    if job.suspended:
+        return _Wait(reason="Queued", detail="the Job is suspended until its queue has room for it", until=None)
+    if pod is not None and pod.disrupted is not None:
+        return _until_scheduled("Preempted", last_words(pod.disrupted), pod.disrupted_at or pod.created_at, limits)
+    since = job.started_at or job.created_at
+    if pod is None:
+        return _until_scheduled(*_without_pod(hints.failed_create), since, limits)
+    if pod.scheduled_at is None:
+        return _until_scheduled(*_without_node(pod.unschedulable), max(since, pod.created_at), limits)
+    return _on_node(pod, pod.scheduled_at, limits)
+
+
+def _without_pod(complaint: str | None) -> tuple[str, str]:
+    if complaint is None:
+        return ("Starting", "the Job has no Pod yet")
+    return ("QuotaExceeded" if "exceeded quota" in complaint else "PodRefused", last_words(complaint))
+
+
+def _without_node(message: str | None) -> tuple[str, str]:
+    if message is None:
+        return ("Starting", "the Pod waits for the scheduler")
+    return ("Unschedulable", last_words(message))
+
+
+def _until_scheduled(reason: str, detail: str, since: datetime, limits: PhaseLimits) -> _Wait:
+    """Return a wait without a device: it costs nothing, unless it is for something that does not mend itself."""
+    return _Wait(
+        reason=reason,
+        detail=detail,
+        until=since + timedelta(seconds=limits.schedule_seconds),
+        phrase=f"not scheduled within {_length(limits.schedule_seconds)}",
+        counts=reason == "PodRefused",
+    )
+
+
+def _on_node(pod: PodRecord, scheduled_at: datetime, limits: PhaseLimits) -> _Wait | datetime:
+    container = pod.container or ContainerRecord()
+    if container.started_at is not None and not pod.deleting:
+        return container.started_at
+    reason, detail = ("PodDeleted", "somebody deletes the Pod") if pod.deleting else _why_not_started(container)
+    limit_s = limits.pull_seconds if container.started_at is None else limits.run_seconds
+    return _Wait(
+        reason=reason,
+        detail=detail,
+        until=(container.started_at or scheduled_at) + timedelta(seconds=limit_s),
+        phrase=f"container not {'started' if container.started_at is None else 'ended'} within {_length(limit_s)}",
+    )
+
+
+def _why_not_started(container: ContainerRecord) -> tuple[str, str]:
+    reason, message = container.waiting_reason, container.waiting_message or ""
+    said = last_words(message)
+    if reason in _CREATING:
+        return ("ContainerCreating", said)
+    if reason in _PULL_REASONS:
+        return ("ImagePull", f"{reason}: {said}")
+    if reason == "CreateContainerConfigError" and "secret" in message.lower():
+        return ("MissingSecret", said)
+    return ("InvalidContainerConfig", f"{reason}: {said}")
+
+
+def _length(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{minutes:g} min" if seconds >= 60 else f"{seconds:g} s"  # noqa: PLR2004 - a minute

@@ -1,0 +1,301 @@
+"""What is read of Jobs, Pods and Nodes: small values, parsed once from what the API server says.
+
+Raw dictionaries stop here. Whatever may be missing in a stored object is `None` or a default; metadata that every
+stored object has is required.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from math import floor
+from typing import Any
+
+from infpop_operator.adapters.kube import labels
+
+Body = Mapping[str, Any]
+_SUFFIXES = {"": 1.0, "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6}  # of counts and cores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobEnd:
+    """How a Job ended: `complete` or failed, with the Job controller's reason."""
+
+    complete: bool
+    reason: str
+    message: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord:
+    """A Job. `study_uid` is the uid of the object that controls it; `started_at` is None while it is suspended."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    study: str | None
+    study_uid: str | None
+    run: str | None
+    created_at: datetime
+    started_at: datetime | None = None
+    suspended: bool = False
+    active: int = 0
+    deleting: bool = False
+    end: JobEnd | None = None
+    ttl_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerRecord:
+    """The runner's container: waiting, running (`started_at` alone) or terminated (`exit_code`)."""
+
+    waiting_reason: str | None = None
+    waiting_message: str | None = None
+    started_at: datetime | None = None
+    exit_code: int | None = None
+    terminated_reason: str | None = None
+    terminated_message: str | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodRecord:
+    """A Pod of a run.
+
+    `unschedulable` is the scheduler's message, `disrupted` says who takes the Pod away from us ("reason: message") and
+    `disrupted_at` when, `failure` why the kubelet failed the Pod as a whole. `scheduled_at` is None without a node.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    job_uid: str | None
+    study: str | None
+    run: str | None
+    created_at: datetime
+    phase: str = "Pending"
+    deleting: bool = False
+    node: str | None = None
+    ip: str | None = None
+    metrics_port: int | None = None
+    scheduled_at: datetime | None = None
+    unschedulable: str | None = None
+    disrupted: str | None = None
+    disrupted_at: datetime | None = None
+    failure: str | None = None
+    container: ContainerRecord | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taint:
+    """A taint of a Node."""
+
+    key: str
+    value: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRecord:
+    """A Node. `schedulable` is False while it is cordoned.
+
+    Devices are counted by resource name: `capacity_gpus` are those that the node has, `allocatable_gpus` those of them
+    that are healthy now. Nothing that changes every few seconds is in here.
+    """
+
+    name: str
+    uid: str
+    resource_version: str
+    labels: Mapping[str, str]
+    taints: tuple[Taint, ...] = ()
+    ready: bool = False
+    schedulable: bool = True
+    capacity_gpus: Mapping[str, int]
+    allocatable_gpus: Mapping[str, int]
+    cpus: int = 0
+    arch: str = ""
+
+
+def parse_job(body: Body) -> JobRecord:
+    """Return what `body`, a Job as the API server writes it, says.
+
+    Raises:
+        KeyError: it lacks the metadata of a stored object.
+    """
+    metadata, spec, status = body["metadata"], _part(body, "spec"), _part(body, "status")
+    known = _part(metadata, "labels")
+    return JobRecord(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata.get("resourceVersion", ""),
+        study=known.get(labels.STUDY),
+        study_uid=_controller(metadata),
+        run=known.get(labels.RUN),
+        created_at=_required_time(metadata["creationTimestamp"]),
+        started_at=_time(status.get("startTime")),
+        suspended=bool(spec.get("suspend")),
+        active=int(status.get("active") or 0),
+        deleting=metadata.get("deletionTimestamp") is not None,
+        end=_job_end(_list(status, "conditions")),
+        ttl_seconds=spec.get("ttlSecondsAfterFinished"),
+    )
+
+
+def parse_pod(body: Body) -> PodRecord:
+    """Return what `body`, a Pod as the API server writes it, says.
+
+    Raises:
+        KeyError: it lacks the metadata of a stored object.
+    """
+    metadata, spec, status = body["metadata"], _part(body, "spec"), _part(body, "status")
+    known, conditions = _part(metadata, "labels"), _list(status, "conditions")
+    disruption = _condition(conditions, labels.DISRUPTED, "True")
+    created_at = _required_time(metadata["creationTimestamp"])
+    return PodRecord(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata.get("resourceVersion", ""),
+        job_uid=_controller(metadata),
+        study=known.get(labels.STUDY),
+        run=known.get(labels.RUN),
+        created_at=created_at,
+        phase=status.get("phase") or "Pending",
+        deleting=metadata.get("deletionTimestamp") is not None,
+        node=spec.get("nodeName"),
+        ip=status.get("podIP"),
+        metrics_port=_metrics_port(spec),
+        scheduled_at=_scheduled_at(spec, conditions, created_at),
+        unschedulable=_said(_condition(conditions, "PodScheduled", "False")),
+        disrupted=_said(disruption, "reason", "message"),
+        disrupted_at=None if disruption is None else _time(disruption.get("lastTransitionTime")),
+        failure=_said(status, "reason", "message") if status.get("phase") == "Failed" else None,
+        container=_container(_list(status, "containerStatuses")),
+    )
+
+
+def parse_node(body: Body) -> NodeRecord:
+    """Return what `body`, a Node as the API server writes it, says.
+
+    Raises:
+        KeyError: it lacks the metadata of a stored object.
+    """
+    metadata, spec, status = body["metadata"], _part(body, "spec"), _part(body, "status")
+    known, allocatable = _part(metadata, "labels"), _part(status, "allocatable")
+    return NodeRecord(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata.get("resourceVersion", ""),
+        labels=dict(known),
+        taints=tuple(
+            Taint(key=taint["key"], value=taint.get("value") or "", effect=taint["effect"])
+            for taint in _list(spec, "taints")
+        ),
+        ready=_condition(_list(status, "conditions"), "Ready", "True") is not None,
+        schedulable=not spec.get("unschedulable"),
+        capacity_gpus=_devices(_part(status, "capacity")),
+        allocatable_gpus=_devices(allocatable),
+        cpus=parse_count(allocatable.get("cpu", "0")),
+        arch=_part(status, "nodeInfo").get("architecture") or known.get(labels.ARCH, ""),
+    )
+
+
+def parse_count(quantity: object) -> int:
+    """Return a Kubernetes quantity of cores or devices as a whole number, rounded down; 0 for anything else."""
+    text = str(quantity).strip()
+    number, suffix = (text[:-1], text[-1:]) if text[-1:] in _SUFFIXES else (text, "")
+    try:
+        return max(0, floor(round(float(number) * _SUFFIXES[suffix], 9)))
+    except (ValueError, OverflowError):
+        return 0
+
+
+def _part(body: Body, key: str) -> Body:
+    """Return a nested object; a missing one is empty, and so is one that is null."""
+    return body.get(key) or {}
+
+
+def _list(body: Body, key: str) -> Sequence[Body]:
+    return body.get(key) or ()
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else _required_time(text)
+
+
+def _required_time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _controller(metadata: Body) -> str | None:
+    owners = _list(metadata, "ownerReferences")
+    return next((owner.get("uid") for owner in owners if owner.get("controller")), None)
+
+
+def _condition(conditions: Sequence[Body], kind: str, status: str) -> Body | None:
+    found = (each for each in conditions if each.get("type") == kind and each.get("status") == status)
+    return next(found, None)
+
+
+def _said(part: Body | None, *keys: str) -> str | None:
+    """Return the texts under `keys` (its message, without any) joined by colons, None where there is no such part."""
+    if part is None:
+        return None
+    return ": ".join(part[key] for key in keys or ("message",) if part.get(key))
+
+
+def _job_end(conditions: Sequence[Body]) -> JobEnd | None:
+    for kind in ("Complete", "Failed", "FailureTarget"):  # the last one while its Pods are still being ended
+        condition = _condition(conditions, kind, "True")
+        if condition is not None:
+            return JobEnd(
+                complete=kind == "Complete",
+                reason=condition.get("reason") or kind,
+                message=condition.get("message") or "",
+                at=_required_time(condition["lastTransitionTime"]),
+            )
+    return None
+
+
+def _scheduled_at(spec: Body, conditions: Sequence[Body], created_at: datetime) -> datetime | None:
+    if not spec.get("nodeName"):
+        return None
+    condition = _condition(conditions, "PodScheduled", "True") or {}
+    return _time(condition.get("lastTransitionTime")) or created_at
+
+
+def _metrics_port(spec: Body) -> int | None:
+    for container in _list(spec, "containers"):
+        if container.get("name") == labels.RUNNER_CONTAINER:
+            ports = (port for port in _list(container, "ports") if port.get("name") == labels.METRICS_PORT_NAME)
+            return next((port.get("containerPort") for port in ports), None)
+    return None
+
+
+def _container(statuses: Sequence[Body]) -> ContainerRecord | None:
+    for status in statuses:
+        if status.get("name") == labels.RUNNER_CONTAINER:
+            return _container_state(_part(status, "state"))
+    return None
+
+
+def _container_state(state: Body) -> ContainerRecord:
+    waiting, ended = _part(state, "waiting"), _part(state, "terminated")
+    started = ended.get("startedAt") or _part(state, "running").get("startedAt")
+    return ContainerRecord(
+        waiting_reason=waiting.get("reason"),
+        waiting_message=waiting.get("message"),
+        started_at=_time(started),
+        exit_code=ended.get("exitCode"),
+        terminated_reason=ended.get("reason"),
+        terminated_message=ended.get("message"),
+        finished_at=_time(ended.get("finishedAt")),
+    )
+
+
+def _devices(resources: Body) -> dict[str, int]:
+    """Return the extended resources: those whose name has a domain, as devices do."""
+    return {name: parse_count(amount) for name, amount in resources.items() if "/" in name}
