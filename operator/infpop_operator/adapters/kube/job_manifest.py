@@ -229,7 +229,8 @@ def _environment(spec: RunSpec, settings: PodSettings) -> list[Json]:
     if settings.hub_endpoint is not None:
         texts["HF_ENDPOINT"] = settings.hub_endpoint
     node: Json = {"name": "INFPOP_NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
-    variables = [{"name": name, "value": escape_expansion(text)} for name, text in texts.items()] + [node]
+    variables: list[Json] = [{"name": name, "value": escape_expansion(text)} for name, text in texts.items()]
+    variables.append(node)
     if settings.token_secret is not None:
         name, key = settings.token_secret
         reference = {"name": name, "key": key, "optional": False}

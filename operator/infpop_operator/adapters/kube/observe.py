@@ -102,7 +102,7 @@ def _ended(run: Run, job: JobRecord, pod: PodRecord | None, now: datetime) -> Fi
         return _after_exit(run, job, pod, pod.container, now)
     if pod is not None and pod.phase in _OVER:
         return None if _is_replaced(job, pod) else conclude(run, NO_RESULT, _cause_of_pod(job, pod), now)
-    if job.end is None or (pod is not None and pod.deleting):  # its last words may still come
+    if job.end is None:
         return None
     return conclude(run, NO_RESULT, _outside_cause(job, pod) or _cause_of_job(job.end), job.end.at)
 
@@ -125,13 +125,14 @@ def _after_exit(
 
 def _is_replaced(job: JobRecord, pod: PodRecord) -> bool:
     """Say whether the Job makes another Pod for one that is over. One that succeeded counts for it, whatever it did."""
-    return (pod.disrupted is not None or job.suspended) and job.end is None and pod.phase != "Succeeded"
+    return (pod.disrupted is not None or job.suspended) and (job.end or job.ending) is None and pod.phase != "Succeeded"
 
 
 def _outside_cause(job: JobRecord, pod: PodRecord | None) -> Cause | None:
     """Return why somebody else ended the run: its deadline, its node, its queue or a person; None if nobody did."""
-    if job.end is not None and job.end.reason == "DeadlineExceeded":
-        return Cause(lost="DeadlineExceeded", broken="MeasureTimeout", detail=last_words(job.end.message))
+    end = job.end or job.ending
+    if end is not None and end.reason == "DeadlineExceeded":
+        return Cause(lost="DeadlineExceeded", broken="MeasureTimeout", detail=last_words(end.message))
     if pod is not None and pod.disrupted is not None:
         return Cause(lost="Preempted", broken="Stopped", detail=last_words(pod.disrupted), counts=False)
     if job.suspended:

@@ -28,7 +28,10 @@ class JobEnd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecord:
-    """A Job. `study_uid` is the uid of the object that controls it; `started_at` is None while it is suspended."""
+    """A Job. `study_uid` is the uid of the object that controls it; `started_at` is None while it is suspended.
+
+    `ending` is how it is going to end once its Pods are gone, `end` how it has ended: then it has no live Pod.
+    """
 
     namespace: str
     name: str
@@ -42,6 +45,7 @@ class JobRecord:
     suspended: bool = False
     active: int = 0
     deleting: bool = False
+    ending: JobEnd | None = None
     end: JobEnd | None = None
     ttl_seconds: int | None = None
 
@@ -125,7 +129,7 @@ def parse_job(body: Body) -> JobRecord:
         KeyError: it lacks the metadata of a stored object.
     """
     metadata, spec, status = body["metadata"], _part(body, "spec"), _part(body, "status")
-    known = _part(metadata, "labels")
+    known, conditions = _part(metadata, "labels"), _list(status, "conditions")
     return JobRecord(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -139,7 +143,8 @@ def parse_job(body: Body) -> JobRecord:
         suspended=bool(spec.get("suspend")),
         active=int(status.get("active") or 0),
         deleting=metadata.get("deletionTimestamp") is not None,
-        end=_job_end(_list(status, "conditions")),
+        ending=_job_end(conditions, "FailureTarget"),
+        end=_job_end(conditions, "Complete") or _job_end(conditions, "Failed"),
         ttl_seconds=spec.get("ttlSecondsAfterFinished"),
     )
 
@@ -247,17 +252,16 @@ def _said(part: Body | None, *keys: str) -> str | None:
     return ": ".join(part[key] for key in keys or ("message",) if part.get(key))
 
 
-def _job_end(conditions: Sequence[Body]) -> JobEnd | None:
-    for kind in ("Complete", "Failed", "FailureTarget"):  # the last one while its Pods are still being ended
-        condition = _condition(conditions, kind, "True")
-        if condition is not None:
-            return JobEnd(
-                complete=kind == "Complete",
-                reason=condition.get("reason") or kind,
-                message=condition.get("message") or "",
-                at=_required_time(condition["lastTransitionTime"]),
-            )
-    return None
+def _job_end(conditions: Sequence[Body], kind: str) -> JobEnd | None:
+    condition = _condition(conditions, kind, "True")
+    if condition is None:
+        return None
+    return JobEnd(
+        complete=kind == "Complete",
+        reason=condition.get("reason") or kind,
+        message=condition.get("message") or "",
+        at=_required_time(condition["lastTransitionTime"]),
+    )
 
 
 def _scheduled_at(spec: Body, conditions: Sequence[Body], created_at: datetime) -> datetime | None:
