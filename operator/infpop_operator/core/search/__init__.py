@@ -12,7 +12,7 @@ from typing import cast
 from infpop_operator.core.model import AlgorithmName, Configuration
 from infpop_operator.core.search.question import Question, Record, RecordState
 
-__all__ = ["ALGORITHMS", "Question", "Record", "RecordState", "propose"]
+__all__ = ["ALGORITHMS", "Question", "Record", "RecordState", "propose", "warm_up"]
 
 ALGORITHMS: Mapping[AlgorithmName, tuple[str, str]] = {
     "tpe": ("infpop_operator.core.search.hyperopt_ask", "propose_tpe"),
@@ -33,3 +33,13 @@ def propose(question: Question) -> Configuration | None:
     module, function = ALGORITHMS[question.algorithm]
     algorithm = cast("Callable[[Question], Configuration | None]", getattr(import_module(module), function))
     return algorithm(question)
+
+
+def warm_up() -> None:
+    """Load every algorithm's libraries now (seconds), so that the first question of a program that lives long is fast.
+
+    Raises:
+        ImportError: a library is not installed.
+    """
+    for module, _ in ALGORITHMS.values():
+        import_module(module)

@@ -1,0 +1,236 @@
+"""The requests that InfPop makes to an API server, over the official client.
+
+Plain JSON goes in and comes out: the client's model classes are left aside, because whatever is read here is parsed
+into our own records at once. Every request has a time-out, names its user agent, and fails with one of our errors.
+Nothing is repeated here: the work queue owns retries.
+"""
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Self
+from urllib.parse import quote
+
+import aiohttp
+from kubernetes.aio.client import ApiClient
+
+from infpop_operator import __version__
+from infpop_operator.adapters.kube.connection import Connection
+from infpop_operator.adapters.kube.errors import (
+    KubeConflictError,
+    KubeError,
+    KubeExistsError,
+    KubeMissingError,
+    KubeRefusedError,
+    KubeUnavailableError,
+)
+
+GROUP, VERSION, PLURAL = "infpop.io", "v1alpha1", "throughputstudies"
+USER_AGENT = f"infpop/{__version__}"
+REQUEST_TIMEOUT_S = 30.0
+_PAGE = 500
+_JSON, _MERGE = "application/json", "application/merge-patch+json"
+_STUDIES = f"apis/{GROUP}/{VERSION}"
+_SUCCESS = range(200, 300)
+_CONFLICT, _MISSING = 409, 404
+_REFUSED = (400, 401, 403, 405, 413, 422)
+_LONGEST_MESSAGE = 600
+
+Body = Mapping[str, Any]
+
+
+class KubeClient:
+    """One connection pool to one API server; an async context manager.
+
+    `namespace` limits everything that is listed; None lists all namespaces. `errors_by_code` counts failed requests
+    (code 0: no answer), for metrics.
+    """
+
+    def __init__(self, connection: Connection, *, namespace: str | None = None) -> None:
+        self._namespace = namespace
+        self._api = ApiClient(connection.configuration)
+        self._api.user_agent = USER_AGENT
+        self.errors_by_code: Counter[int] = Counter()
+
+    async def __aenter__(self) -> Self:
+        """Open the connections when they are needed."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connections."""
+        await self._api.close()
+
+    async def list_studies(self) -> tuple[list[Body], str]:
+        """Return the studies and the resource version that they were listed at."""
+        return await self._list(_STUDIES, PLURAL)
+
+    async def get_study(self, namespace: str, name: str) -> Body:
+        """Return one study as the API server has it now."""
+        return await self._request("GET", _path(_STUDIES, namespace, PLURAL, name))
+
+    async def list_jobs(self, selector: str) -> tuple[list[Body], str]:
+        """Return the Jobs with these labels."""
+        return await self._list("apis/batch/v1", "jobs", labelSelector=selector)
+
+    async def list_pods(self, selector: str) -> tuple[list[Body], str]:
+        """Return the Pods with these labels."""
+        return await self._list("api/v1", "pods", labelSelector=selector)
+
+    async def list_config_maps(self, namespace: str, selector: str) -> list[Body]:
+        """Return the ConfigMaps of a namespace with these labels."""
+        return (await self._list("api/v1", "configmaps", within=namespace, labelSelector=selector))[0]
+
+    async def list_nodes(self, selector: str | None) -> tuple[list[Body], str]:
+        """Return the Nodes with these labels, all of them without a selector."""
+        query = {} if selector is None else {"labelSelector": selector}
+        return await self._list("api/v1", "nodes", namespaced=False, **query)
+
+    async def list_events_about(self, namespace: str, uid: str) -> list[Body]:
+        """Return the Events about the object with this uid."""
+        return (await self._list("api/v1", "events", within=namespace, fieldSelector=f"involvedObject.uid={uid}"))[0]
+
+    async def create_job(self, job: Body) -> Body:
+        """Create a Job.
+
+        Raises:
+            KubeExistsError: a Job of that name is there.
+        """
+        return await self._create("apis/batch/v1", "jobs", job)
+
+    async def get_job(self, namespace: str, name: str) -> Body:
+        """Return one Job as the API server has it now."""
+        return await self._request("GET", _path("apis/batch/v1", namespace, "jobs", name))
+
+    async def delete_job(self, namespace: str, name: str, *, uid: str) -> None:
+        """Delete this very Job; it stays until its pods are gone. One that is gone already is fine.
+
+        In the foreground, so that the last word of its pod is seen before the Job vanishes.
+        """
+        body = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
+        try:
+            await self._request("DELETE", _path("apis/batch/v1", namespace, "jobs", name), body=body)
+        except (KubeMissingError, KubeConflictError):  # gone, or already another one
+            return
+
+    async def set_job_ttl(self, namespace: str, name: str, seconds: int) -> None:
+        """Have the cluster remove a finished Job `seconds` after its end. One that is gone already is fine."""
+        body = {"spec": {"ttlSecondsAfterFinished": seconds}}
+        try:
+            await self._request("PATCH", _path("apis/batch/v1", namespace, "jobs", name), body=body, kind=_MERGE)
+        except KubeMissingError:
+            return
+
+    async def create_config_map(self, config_map: Body) -> Body:
+        """Create a ConfigMap.
+
+        Raises:
+            KubeExistsError: a ConfigMap of that name is there.
+        """
+        return await self._create("api/v1", "configmaps", config_map)
+
+    async def get_config_map(self, namespace: str, name: str) -> Body:
+        """Return one ConfigMap."""
+        return await self._request("GET", _path("api/v1", namespace, "configmaps", name))
+
+    async def patch_config_map(self, namespace: str, name: str, changes: Body) -> Body:
+        """Merge `changes` into a ConfigMap; with metadata.resourceVersion in them, into that version only.
+
+        Raises:
+            KubeConflictError: it has another version by now.
+        """
+        path = _path("api/v1", namespace, "configmaps", name)
+        return await self._request("PATCH", path, body=changes, kind=_MERGE)
+
+    async def replace_study_status(self, study: Body, status: Body) -> Body:
+        """Write the whole status of the study as it was read.
+
+        Raises:
+            KubeConflictError: the study changed since.
+        """
+        metadata = {key: study["metadata"][key] for key in ("name", "namespace", "resourceVersion", "uid")}
+        body = {"apiVersion": f"{GROUP}/{VERSION}", "kind": "ThroughputStudy", "metadata": metadata, "status": status}
+        path = _path(_STUDIES, metadata["namespace"], PLURAL, metadata["name"])
+        return await self._request("PUT", f"{path}/status", body=body)
+
+    async def create_event(self, event: Body) -> None:
+        """Create an Event; one of that name says the same already."""
+        try:
+            await self._create("api/v1", "events", event)
+        except KubeExistsError:
+            return
+
+    async def _create(self, prefix: str, plural: str, body: Body) -> Body:
+        return await self._request("POST", _path(prefix, body["metadata"]["namespace"], plural), body=body)
+
+    async def _list(
+        self, prefix: str, plural: str, *, within: str | None = None, namespaced: bool = True, **query: str
+    ) -> tuple[list[Body], str]:
+        items: list[Body] = []
+        version = ""
+        namespace = (within or self._namespace) if namespaced else None
+        async for page in self._pages(_path(prefix, namespace, plural), query):
+            items.extend(page.get("items") or ())
+            version = page["metadata"].get("resourceVersion", "")
+        return items, version
+
+    async def _pages(self, path: str, query: Mapping[str, str]) -> AsyncIterator[Body]:
+        page = await self._request("GET", path, query={**query, "limit": str(_PAGE)})
+        yield page
+        while following := page["metadata"].get("continue"):
+            page = await self._request("GET", path, query={**query, "limit": str(_PAGE), "continue": following})
+            yield page
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        kind: str = _JSON,
+    ) -> Body:
+        """Make one request and return the JSON of its answer."""
+        request = await self._api.param_serialize(
+            method=method,
+            resource_path=path,
+            query_params=list((query or {}).items()),
+            header_params={"Accept": _JSON, "Content-Type": kind},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            response = await self._api.call_api(*request, _request_timeout=REQUEST_TIMEOUT_S)
+            answer = await response.read()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            self.errors_by_code[0] += 1
+            raise KubeUnavailableError(f"{method} {path}: no answer ({type(error).__name__}: {error})") from error
+        if response.status not in _SUCCESS:
+            self.errors_by_code[response.status] += 1
+            raise _error(f"{method} {path}", response.status, answer)
+        parsed: Body = json.loads(answer)
+        return parsed
+
+
+def _path(prefix: str, namespace: str | None, *parts: str) -> str:
+    middle: Sequence[str] = () if namespace is None else ("namespaces", namespace)
+    return "/" + "/".join((prefix, *(quote(part, safe="") for part in (*middle, *parts))))
+
+
+def _error(request: str, code: int, answer: bytes) -> KubeError:
+    reason, message = _explanation(answer)
+    text = f"{request}: {code} {reason}: {message}"[:_LONGEST_MESSAGE]
+    if code == _CONFLICT:
+        return KubeExistsError(text) if reason == "AlreadyExists" else KubeConflictError(text)
+    if code == _MISSING:
+        return KubeMissingError(text)
+    if code in _REFUSED:
+        return KubeRefusedError(text)
+    return KubeUnavailableError(text)
+
+
+def _explanation(answer: bytes) -> tuple[str, str]:
+    try:
+        status = json.loads(answer)
+        return (str(status.get("reason", "")), str(status.get("message", "")))
+    except (ValueError, AttributeError):
+        return ("", answer.decode(errors="replace"))

@@ -1,0 +1,35 @@
+"""What the API server's refusals mean to us. The client library may change, so its exceptions stay in `client`.
+
+KubeError
+├── KubeConflictError     somebody else changed the object meanwhile: look again
+├── KubeExistsError       an object of that name is there already
+├── KubeMissingError      there is no such object
+├── KubeRefusedError      forbidden, invalid or against a policy: trying again changes nothing
+└── KubeUnavailableError  no answer, an overload or a defect of the server: try again later
+"""
+
+from infpop_operator.core.errors import InfPopError
+
+
+class KubeError(InfPopError):
+    """Base of what can go wrong between us and the API server."""
+
+
+class KubeConflictError(KubeError):
+    """The object changed since we read it (409)."""
+
+
+class KubeExistsError(KubeError):
+    """An object of that name exists (409, AlreadyExists)."""
+
+
+class KubeMissingError(KubeError):
+    """The object does not exist (404)."""
+
+
+class KubeRefusedError(KubeError):
+    """The server understood and refused (400, 401, 403, 422): the message says why."""
+
+
+class KubeUnavailableError(KubeError):
+    """No answer, 429 or 5xx. The request may have been carried out all the same."""

@@ -1,0 +1,22 @@
+"""`infpop operator`."""
+
+import logging
+
+import kopf
+
+from infpop_operator.cli.complaint import complain
+from infpop_operator.cli.exit_codes import ExitCode
+from infpop_operator.core.errors import InfPopError
+from infpop_operator.handlers.operator import Options, run_operator
+
+
+def run(*, context: str | None, kubeconfig: str | None, namespace: str | None, liveness: str | None) -> ExitCode:
+    """Run the operator until it is told to end."""
+    kopf.configure(verbose=False, log_format=kopf.LogFormat.FULL)
+    logging.getLogger("kopf").setLevel(logging.WARNING)  # its handlers only pass on: a line for each event says nothing
+    options = Options(context=context, kubeconfig=kubeconfig, namespace=namespace, liveness=liveness)
+    try:
+        run_operator(options)
+    except InfPopError as error:
+        return complain("The operator cannot start.", error)
+    return ExitCode.FOUND

@@ -1,0 +1,218 @@
+"""What is known of the cluster: studies, and small records of Jobs, Pods and Nodes.
+
+Fed by watch events, by our own writes, and by a full listing now and then. It is ours and not kopf's index for three
+reasons: a Job that we created is in it before its event comes back (or a second decision would not know of it), a
+listing repairs it (after a broken watch kopf lists again but never says what went away), and it is tested without a
+cluster. Of two versions of an object the newer one wins, whichever way it came.
+
+A Job or Pod that went away is kept as a tombstone until its run's end was remembered: only so can a deleted Job be
+told from one that was never created, and the last word of a pod be heard.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
+
+from infpop_operator.adapters.kube.records import JobRecord, NodeRecord, PodRecord
+from infpop_operator.cluster.keys import StudyKey
+
+R = TypeVar("R", JobRecord, PodRecord)
+Body = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class _Held(Generic[R]):
+    """A record, and whether its object is gone by now."""
+
+    record: R
+    gone: bool = False
+
+
+@dataclass(slots=True)
+class _Children:
+    """Jobs and Pods of one study, by uid."""
+
+    jobs: dict[str, _Held[JobRecord]] = field(default_factory=dict)
+    pods: dict[str, _Held[PodRecord]] = field(default_factory=dict)
+
+
+class Cache:
+    """Everything that is known; each `see_*` returns the studies that have to be looked at."""
+
+    def __init__(self) -> None:
+        self._studies: dict[StudyKey, Body] = {}
+        self._children: defaultdict[StudyKey, _Children] = defaultdict(_Children)
+        self._nodes: dict[str, NodeRecord] = {}
+
+    def studies(self) -> tuple[StudyKey, ...]:
+        """Return the studies that exist."""
+        return tuple(self._studies)
+
+    def study(self, key: StudyKey) -> Body | None:
+        """Return the newest known version of a study, None if there is none."""
+        return self._studies.get(key)
+
+    def nodes(self) -> tuple[NodeRecord, ...]:
+        """Return the nodes that exist."""
+        return tuple(self._nodes.values())
+
+    def job(self, key: StudyKey, run: str, *, study_uid: str) -> JobRecord | None:
+        """Return the Job of a run that this very study owns, None while none is known."""
+        held = (each for each in self._children[key].jobs.values() if not each.gone)
+        return next((each.record for each in held if _is_of(each.record, run, study_uid)), None)
+
+    def jobs(self, key: StudyKey, *, study_uid: str) -> tuple[JobRecord, ...]:
+        """Return the Jobs that exist and that this very study owns."""
+        held = self._children[key].jobs.values()
+        return tuple(each.record for each in held if not each.gone and each.record.study_uid == study_uid)
+
+    def living_jobs(self, key: StudyKey) -> tuple[JobRecord, ...]:
+        """Return the Jobs of a study that exist and have not ended."""
+        held = self._children[key].jobs.values()
+        return tuple(each.record for each in held if not each.gone and each.record.end is None)
+
+    def deleted_job(self, key: StudyKey, run: str, *, study_uid: str) -> JobRecord | None:
+        """Return the Job that a run had before it went away, None if it never had one that is known."""
+        held = (each for each in self._children[key].jobs.values() if each.gone)
+        return next((each.record for each in held if _is_of(each.record, run, study_uid)), None)
+
+    def pods(self, key: StudyKey, job_uid: str) -> tuple[PodRecord, ...]:
+        """Return the Pods of a Job, also those that are gone, oldest first."""
+        pods = (each.record for each in self._children[key].pods.values() if each.record.job_uid == job_uid)
+        return tuple(sorted(pods, key=lambda pod: (pod.created_at, pod.name)))
+
+    def see_study(self, body: Body, *, deleted: bool = False) -> tuple[StudyKey, ...]:
+        """Take in a version of a study."""
+        key = StudyKey(body["metadata"]["namespace"], body["metadata"]["name"])
+        known = self._studies.get(key)
+        if deleted:
+            self._studies.pop(key, None)
+        elif known is None or _is_newer(_version(body), _version(known)) or _uid(body) != _uid(known):
+            self._studies[key] = body
+        return (key,)
+
+    def see_job(self, job: JobRecord, *, deleted: bool = False) -> tuple[StudyKey, ...]:
+        """Take in a version of a Job."""
+        if job.study is None:
+            return ()  # labelled as ours by somebody else
+        key = StudyKey(job.namespace, job.study)
+        _see(self._children[key].jobs, job, deleted=deleted)
+        return (key,)
+
+    def see_pod(self, pod: PodRecord, *, deleted: bool = False) -> tuple[StudyKey, ...]:
+        """Take in a version of a Pod."""
+        if pod.study is None:
+            return ()  # labelled as ours by somebody else
+        key = StudyKey(pod.namespace, pod.study)
+        _see(self._children[key].pods, pod, deleted=deleted)
+        return (key,)
+
+    def see_node(self, node: NodeRecord, *, deleted: bool = False) -> tuple[StudyKey, ...]:
+        """Take in a version of a Node; heartbeats and other changes that mean nothing to us wake nobody."""
+        before = self._nodes.get(node.name)
+        if deleted:
+            self._nodes.pop(node.name, None)
+            return self.studies() if before is not None else ()
+        self._nodes[node.name] = node
+        return () if before is not None and _same_hardware(before, node) else self.studies()
+
+    def replace_studies(self, bodies: Iterable[Body], listed_at: str) -> tuple[StudyKey, ...]:
+        """Take in a listing of all studies: what it lacks is gone."""
+        listed = {self.see_study(body)[0] for body in bodies}
+        gone = [
+            key for key, body in self._studies.items() if key not in listed and _is_newer(listed_at, _version(body))
+        ]
+        for key in gone:
+            del self._studies[key]
+        return (*listed, *gone)
+
+    def replace_jobs(self, jobs: Iterable[JobRecord], listed_at: str) -> tuple[StudyKey, ...]:
+        """Take in a listing of all our Jobs: what it lacks is gone."""
+        return self._replace(list(jobs), listed_at, lambda children: children.jobs, self.see_job)
+
+    def replace_pods(self, pods: Iterable[PodRecord], listed_at: str) -> tuple[StudyKey, ...]:
+        """Take in a listing of all our Pods: what it lacks is gone."""
+        return self._replace(list(pods), listed_at, lambda children: children.pods, self.see_pod)
+
+    def replace_nodes(self, nodes: Iterable[NodeRecord]) -> tuple[StudyKey, ...]:
+        """Take in a listing of all nodes: what it lacks is gone."""
+        listed = {node.name: node for node in nodes}
+        gone = [node for name, node in self._nodes.items() if name not in listed]
+        moved = [*(self.see_node(node) for node in listed.values()), *(self.see_node(n, deleted=True) for n in gone)]
+        return self.studies() if any(moved) else ()
+
+    def forget_run(self, key: StudyKey, run: str) -> None:
+        """Drop what went away of a run whose end was remembered."""
+        children = self._children[key]
+        for held in (children.jobs, children.pods):
+            for uid in [uid for uid, each in held.items() if each.gone and each.record.run == run]:
+                del held[uid]
+
+    def forget_study(self, key: StudyKey) -> None:
+        """Drop what went away of a study that is gone itself."""
+        children = self._children.pop(key, None)
+        if children is None:
+            return
+        left = _Children(
+            jobs={uid: each for uid, each in children.jobs.items() if not each.gone},
+            pods={uid: each for uid, each in children.pods.items() if not each.gone},
+        )
+        if left.jobs or left.pods:
+            self._children[key] = left
+
+    def _replace(
+        self,
+        listed: list[R],
+        listed_at: str,
+        choose: Callable[[_Children], dict[str, _Held[R]]],
+        see: Callable[[R], tuple[StudyKey, ...]],
+    ) -> tuple[StudyKey, ...]:
+        touched = [key for record in listed for key in see(record)]
+        uids = {record.uid for record in listed}
+        for key, children in list(self._children.items()):
+            for held in _unlisted(choose(children), uids, listed_at):
+                held.gone = True
+                touched.append(key)
+        return tuple(dict.fromkeys(touched))
+
+
+def _unlisted(held: Mapping[str, _Held[R]], uids: set[str], listed_at: str) -> Iterator[_Held[R]]:
+    for uid, each in held.items():
+        if uid not in uids and not each.gone and _is_newer(listed_at, each.record.resource_version):
+            yield each
+
+
+def _see(held: dict[str, _Held[R]], record: R, *, deleted: bool) -> None:
+    known = held.get(record.uid)
+    if known is None or _is_newer(record.resource_version, known.record.resource_version):
+        held[record.uid] = _Held(record, gone=deleted or (known is not None and known.gone))
+    elif deleted:
+        known.gone = True
+
+
+def _is_of(job: JobRecord, run: str, study_uid: str) -> bool:
+    return job.run == run and job.study_uid == study_uid
+
+
+def _same_hardware(before: NodeRecord, after: NodeRecord) -> bool:
+    """Compare what pools are made of; feature discovery writes a new timestamp every minute."""
+
+    def of(node: NodeRecord) -> NodeRecord:
+        labels = {key: value for key, value in node.labels.items() if not key.endswith(".timestamp")}
+        return replace(node, labels=labels, resource_version="", ready=True)
+
+    return of(before) == of(after)
+
+
+def _is_newer(version: str, than: str) -> bool:
+    """Compare resource versions, which are numbers of one sequence (Kubernetes 1.35 says so, etcd always did)."""
+    return int(version) > int(than) if version.isdigit() and than.isdigit() else version != than
+
+
+def _version(body: Body) -> str:
+    return str(body["metadata"].get("resourceVersion", ""))
+
+
+def _uid(body: Body) -> str:
+    return str(body["metadata"].get("uid", ""))

@@ -1,0 +1,146 @@
+"""Events: one for each transition that a person would want to be told of, and none for anything else.
+
+What to tell is a pure comparison of two statuses. An Event's name is made from what it says, so that telling it twice,
+after a crash for example, leaves one Event.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from infpop_operator.adapters.kube.client import KubeClient
+from infpop_operator.adapters.kube.errors import KubeError
+from infpop_operator.adapters.kube.job_manifest import API_VERSION, KIND
+from infpop_operator.api.status_model import Condition, StudyStatus, TrialRow
+from infpop_operator.core.fingerprint import digest
+
+_log = logging.getLogger(__name__)
+
+_LONGEST_MESSAGE = 1000  # of the 1,024 characters that the API allows
+_NORMAL_WHEN_TRUE = {"Accepted", "Ready", "Succeeded", "Suspended"}
+_TOLD = ("Accepted", "Ready", "Stalled", "Suspended", "ResultStale")
+_ENDED = {
+    "Measured": "TrialMeasured",
+    "Infeasible": "TrialInfeasible",
+    "Invalid": "TrialInvalid",
+    "Broken": "RunBroken",
+}
+_COMPONENT = "infpop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """Something that happened to a study."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+def transitions(before: StudyStatus | None, after: StudyStatus) -> tuple[Told, ...]:
+    """Return what happened between two statuses: conditions that turned, trials that ended, rounds that began."""
+    return (*_rounds(before, after), *_trials(before, after), *_conditions(before, after))
+
+
+def _conditions(before: StudyStatus | None, after: StudyStatus) -> Iterator[Told]:
+    known = {condition.type: condition for condition in before.conditions} if before is not None else {}
+    for condition in after.conditions:
+        if condition.type in _TOLD and _turned(known.get(condition.type), condition):
+            good = condition.type in _NORMAL_WHEN_TRUE and condition.status == "True"
+            kind: Literal["Normal", "Warning"] = "Normal" if good or _is_progress(condition) else "Warning"
+            yield Told(type=kind, reason=condition.reason, message=condition.message)
+
+
+def _turned(before: Condition | None, after: Condition) -> bool:
+    """A condition that was never true is no news; Ready also tells when what it waits for changes."""
+    if before is None:
+        return after.status == "True" or (after.type == "Accepted" and after.status == "False")
+    if after.type == "Ready":
+        return (before.status, before.reason) != (after.status, after.reason)
+    return after.status not in {before.status, "Unknown"}
+
+
+def _is_progress(condition: Condition) -> bool:
+    return condition.reason in {"Measuring", "Suspended", "ModelLoading", "WarmingUp", "Starting", "Resumed"}
+
+
+def _trials(before: StudyStatus | None, after: StudyStatus) -> Iterator[Told]:
+    known = {_identity(row): row for row in before.trials} if before is not None else {}
+    for row in after.trials:
+        old = known.get(_identity(row))
+        if row.state in _ENDED and (old is None or (old.state, old.run) != (row.state, row.run)):
+            kind: Literal["Normal", "Warning"] = "Warning" if row.state == "Broken" else "Normal"
+            yield Told(type=kind, reason=_ENDED[row.state], message=_trial_text(row))
+
+
+def _identity(row: TrialRow) -> tuple[str, int, int]:
+    return (row.pool, row.round, row.index)
+
+
+def _trial_text(row: TrialRow) -> str:
+    what = f"trial {row.index} of pool {row.pool}: {row.gpu_count} GPUs, batch size {row.batch_size}"
+    outcome = (
+        f"{row.throughput} tokens/s"
+        if row.throughput is not None
+        else ": ".join(part for part in (row.reason, row.message) if part)
+    )
+    return f"{what}: {outcome} (run {row.run})"
+
+
+def _rounds(before: StudyStatus | None, after: StudyStatus) -> Iterator[Told]:
+    known = {(pool.name, pool.round) for pool in before.pools} if before is not None else set()
+    for pool in after.pools:
+        if pool.round is not None and (pool.name, pool.round) not in known:
+            message = f"pool {pool.name}: round {pool.round} on {pool.gpu or 'its nodes'} ({pool.image or 'no image'})"
+            yield Told(type="Normal", reason="RoundStarted", message=message)
+
+
+class Recorder:
+    """Writes Events about studies. One that cannot be written is logged: nothing depends on it."""
+
+    def __init__(self, client: KubeClient, clock: Callable[[], datetime]) -> None:
+        self._client = client
+        self._clock = clock
+
+    async def tell(self, study: Mapping[str, Any], told: Sequence[Told]) -> None:
+        """Write one Event for each of `told`."""
+        for each in told:
+            _log.info("study %s/%s: %s: %s", *_name(study), each.reason, each.message)
+            try:
+                await self._client.create_event(_event(study, each, self._clock()))
+            except KubeError as error:
+                _log.warning("study %s/%s: Event %s not written: %s", *_name(study), each.reason, error)
+
+
+def _name(study: Mapping[str, Any]) -> tuple[str, str]:
+    return (study["metadata"]["namespace"], study["metadata"]["name"])
+
+
+def _event(study: Mapping[str, Any], told: Told, now: datetime) -> Mapping[str, Any]:
+    metadata = study["metadata"]
+    at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    unique = digest([metadata["uid"], metadata.get("generation"), told.reason, told.message])[:16]
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": f"{metadata['name']}.{unique}", "namespace": metadata["namespace"]},
+        "involvedObject": {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "name": metadata["name"],
+            "namespace": metadata["namespace"],
+            "uid": metadata["uid"],
+            "resourceVersion": metadata.get("resourceVersion"),
+        },
+        "type": told.type,
+        "reason": told.reason,
+        "message": told.message[:_LONGEST_MESSAGE],
+        "source": {"component": _COMPONENT},
+        "reportingComponent": f"infpop.io/{_COMPONENT}",
+        "reportingInstance": _COMPONENT,
+        "firstTimestamp": at,
+        "lastTimestamp": at,
+        "count": 1,
+    }

@@ -1,0 +1,178 @@
+"""Join a study object with what is known of the nodes: everything that a step decides on, parsed and checked."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from infpop_operator.adapters.kube.job_manifest import Owner
+from infpop_operator.adapters.kube.node_pools import MatchedPool, PoolQuery, UnmatchedPool, match_pool
+from infpop_operator.adapters.kube.records import NodeRecord
+from infpop_operator.api.convert import to_source, to_study
+from infpop_operator.api.parse import parse_object
+from infpop_operator.api.spec import StudySpec, ThroughputStudy
+from infpop_operator.api.spec_pool import NodePool
+from infpop_operator.api.status import PoolNodes, PoolProblem
+from infpop_operator.api.status_model import PoolStatus, StudyStatus
+from infpop_operator.core.errors import Problem, StudyError
+from infpop_operator.core.fingerprint import digest
+from infpop_operator.core.model import Pool, Study
+from infpop_operator.settings import RUNNER_IMAGE_VARIABLE, Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A study that can be decided on.
+
+    `matched` are the pools that have nodes now, `problems` says of every other pool why it cannot be tuned. A pool
+    that was tuned before and has no nodes just now is in `study.pools` all the same, with room for no run.
+    """
+
+    document: ThroughputStudy
+    owner: Owner
+    study: Study
+    matched: Mapping[str, MatchedPool]
+    problems: Mapping[str, PoolProblem]
+
+    @property
+    def pool_nodes(self) -> Mapping[str, PoolNodes]:
+        """Return how many nodes each pool has, and how many devices the largest."""
+        return {
+            name: PoolNodes(nodes=pool.nodes, gpus_per_node=pool.device_count) for name, pool in self.matched.items()
+        }
+
+
+def owner_of(body: Mapping[str, Any]) -> Owner:
+    """Return what children of this study refer to."""
+    metadata = body["metadata"]
+    return Owner(name=metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"])
+
+
+def prepare_study(
+    body: Mapping[str, Any], nodes: Sequence[NodeRecord], previous: StudyStatus | None, settings: Settings
+) -> Prepared:
+    """Return the study that `body` describes, on the nodes that there are.
+
+    Args:
+        body: the object as the API server has it.
+        nodes: all nodes that are known.
+        previous: its status as it was read; what is remembered there of pools whose nodes are away.
+        settings: of the operator.
+
+    Raises:
+        StudyError: the study cannot be carried out on any cluster as it is.
+    """
+    document = parse_object(body)
+    problems = list(_cluster_problems(document.spec, settings))
+    if problems:
+        raise StudyError(problems)
+    matches = {pool.name: match_pool(_query(pool), nodes) for pool in document.spec.node_pools}
+    remembered = {pool.name: pool for pool in previous.pools} if previous is not None else {}
+    pools = (_pool(node, matches[node.name], remembered.get(node.name), document.spec, settings)
+             for node in document.spec.node_pools)  # fmt: skip
+    owner = owner_of(body)
+    return Prepared(
+        document=document,
+        owner=owner,
+        study=_study(document, owner, tuple(pool for pool in pools if pool is not None)),
+        matched={name: match for name, match in matches.items() if isinstance(match, MatchedPool)},
+        problems={
+            name: PoolProblem(reason=match.reason, message=match.message)
+            for name, match in matches.items()
+            if isinstance(match, UnmatchedPool)
+        },
+    )
+
+
+def image_of(spec: StudySpec, pool: NodePool, settings: Settings) -> str | None:
+    """Return the runner's image for a pool: its own, the engine's, the operator's default."""
+    return pool.image or spec.engine.image or settings.runner_image
+
+
+def _study(document: ThroughputStudy, owner: Owner, pools: tuple[Pool, ...]) -> Study:
+    source = to_source(document.spec.workload.source, None)
+    study = to_study(
+        document,
+        pools=pools,
+        model_fingerprint=document.spec.model.name,
+        workload_fingerprint=digest(source.model_dump(mode="json"))[:16],
+        model_facts=None,
+    )
+    # With the uid, so that a study which is deleted and created again never meets the Jobs of the one before.
+    key = f"{owner.namespace}/{owner.name}/{owner.uid}"
+    return replace(study, key=key, suspended=document.spec.suspend)
+
+
+def _query(pool: NodePool) -> PoolQuery:
+    return PoolQuery(
+        name=pool.name,
+        device="cpu" if pool.gpu_resource == "cpu" else "cuda",
+        gpu_product=pool.gpu_product,
+        node_selector=pool.node_selector,
+        gpu_resource=pool.gpu_resource,
+    )
+
+
+def _pool(
+    node: NodePool,
+    match: MatchedPool | UnmatchedPool,
+    remembered: PoolStatus | None,
+    spec: StudySpec,
+    settings: Settings,
+) -> Pool | None:
+    known = _matched(match) if isinstance(match, MatchedPool) else _remembered(remembered)
+    if known is None:
+        return None
+    return Pool(
+        name=node.name,
+        device="cpu" if node.gpu_resource == "cpu" else "cuda",
+        software=image_of(spec, node, settings) or "",
+        price_per_gpu_hour=None if node.price_per_gpu_hour is None else float(node.price_per_gpu_hour),
+        **known,
+    )
+
+
+def _matched(match: MatchedPool) -> dict[str, Any]:
+    return {
+        "fingerprint": match.fingerprint,
+        "gpu_model": match.gpu_model,
+        "device_count": match.device_count,
+        "total_device_count": match.total_device_count,
+    }
+
+
+def _remembered(pool: PoolStatus | None) -> dict[str, Any] | None:
+    """Nodes that are away may come back as they were: the round stays open, with room for no run."""
+    if pool is None or pool.fingerprint is None:
+        return None
+    return {
+        "fingerprint": pool.fingerprint,
+        "gpu_model": pool.gpu,
+        "device_count": pool.gpus_per_node,
+        "total_device_count": 0,
+    }
+
+
+def _cluster_problems(spec: StudySpec, settings: Settings) -> Iterator[Problem]:
+    """Yield what is fine on one machine, and cannot work in a pod."""
+    for position, pool in enumerate(spec.node_pools):
+        if image_of(spec, pool, settings) is None:
+            yield Problem(
+                field=f"spec.nodePools[{position}].image",
+                value="",
+                message="names no image, nor does spec.engine.image, and the operator has no default",
+                remedy=f"Set one of the two, or start the operator with {RUNNER_IMAGE_VARIABLE}",
+            )
+    for field, path in _paths(spec):
+        if not path.startswith("/"):
+            remedy = "Give an absolute path inside the runner's image or on model.cacheClaim"
+            yield Problem(field=field, value=path, message="is relative to a file that no pod has", remedy=remedy)
+
+
+def _paths(spec: StudySpec) -> Iterable[tuple[str, str]]:
+    if spec.model.name.startswith((".", "~")):
+        yield ("spec.model.name", spec.model.name)
+    if spec.workload.source.file is not None:
+        yield ("spec.workload.source.file.path", spec.workload.source.file.path)
+    simulation = spec.engine.simulation
+    if simulation is not None and simulation.recorded is not None:
+        yield ("spec.engine.simulation.recorded.path", simulation.recorded.path)

@@ -1,0 +1,86 @@
+"""The ConfigMap that `spec.publish` names: the best configuration, for Deployments to use.
+
+It is written when a search has ended with a best, so that nobody serves with a result that is still moving. It is not
+owned by the study and outlives it: what serves with it must not break because a study was tidied away. A ConfigMap of
+that name that this study did not write is left alone.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from infpop_operator.adapters.kube.client import KubeClient
+from infpop_operator.adapters.kube.errors import KubeExistsError, KubeMissingError
+from infpop_operator.adapters.kube.labels import CONTENT, MANAGED_BY, MANAGER, STUDY
+from infpop_operator.api.render import render_study
+from infpop_operator.api.status_model import Best
+from infpop_operator.cluster.events import Told
+from infpop_operator.cluster.prepare import Prepared
+
+BEST = "best"
+ARGS, ARGS_TEXT, BEST_JSON, STUDY_YAML = "args", "args.txt", "best.json", "study.yaml"
+
+
+async def publish(client: KubeClient, prepared: Prepared, best: Best) -> Told | None:
+    """Write `best` to the ConfigMap that the study names, where it differs; return what is to be told of it.
+
+    Raises:
+        KubeError: the API server could not be asked.
+    """
+    target = prepared.document.spec.publish
+    if target is None:
+        return None
+    wanted = build_config_map(prepared, target.config_map, best)
+    namespace = prepared.owner.namespace
+    try:
+        existing = await client.get_config_map(namespace, target.config_map)
+    except KubeMissingError:
+        return await _create(client, wanted)
+    if not _is_ours(existing, prepared):
+        message = f"ConfigMap {target.config_map} exists and is not this study's: delete it or name another"
+        return Told(type="Warning", reason="PublishRefused", message=message)
+    if existing.get("data") == wanted["data"]:
+        return None
+    # Keys that are no longer written stay: a merge patch adds, and ours are always the same.
+    changes = {"metadata": {"resourceVersion": existing["metadata"]["resourceVersion"]}, "data": wanted["data"]}
+    await client.patch_config_map(namespace, target.config_map, changes)
+    return _published(target.config_map, best)
+
+
+async def _create(client: KubeClient, wanted: Mapping[str, Any]) -> Told | None:
+    try:
+        await client.create_config_map(wanted)
+    except KubeExistsError:  # somebody was faster: looked at the next time
+        return None
+    name = wanted["metadata"]["name"]
+    return Told(type="Normal", reason="Published", message=f"the best configuration is in ConfigMap {name}")
+
+
+def _published(name: str, best: Best) -> Told:
+    what = f"{best.gpu_count} GPUs, batch size {best.batch_size} on pool {best.pool}"
+    return Told(type="Normal", reason="Published", message=f"ConfigMap {name} has a new best configuration: {what}")
+
+
+def build_config_map(prepared: Prepared, name: str, best: Best) -> Mapping[str, Any]:
+    """Return the ConfigMap: `args` as a JSON list, `args.txt` with one argument a line, the result, and the study."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": name,
+            "namespace": prepared.owner.namespace,
+            "labels": {MANAGED_BY: MANAGER, STUDY: prepared.owner.name, CONTENT: BEST},
+        },
+        "data": {
+            ARGS: json.dumps(best.engine_args),
+            ARGS_TEXT: "".join(f"{argument}\n" for argument in best.engine_args),
+            BEST_JSON: best.model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n",
+            STUDY_YAML: render_study(prepared.document),
+        },
+    }
+
+
+def _is_ours(config_map: Mapping[str, Any], prepared: Prepared) -> bool:
+    known = config_map["metadata"].get("labels") or {}
+    wanted = {MANAGED_BY: MANAGER, STUDY: prepared.owner.name, CONTENT: BEST}
+    return all(known.get(key) == value for key, value in wanted.items())

@@ -1,0 +1,148 @@
+"""The operator as one object: what starts, what runs beside the watches, and whether it is alive.
+
+Watches tell what changed (`seen`), the queue works, the tick looks at what time may have changed, and now and then
+everything is listed anew. When one of these ends, the operator has failed and has to end: a dead task behind a green
+probe is the worst that can happen.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from random import Random
+from typing import Any, Literal
+
+import httpx
+
+from infpop_operator.adapters.kube.client import KubeClient
+from infpop_operator.adapters.kube.errors import KubeError
+from infpop_operator.adapters.kube.labels import MANAGED_BY, MANAGER
+from infpop_operator.adapters.kube.records import parse_job, parse_node, parse_pod
+from infpop_operator.cluster.cache import Cache
+from infpop_operator.cluster.events import Recorder
+from infpop_operator.cluster.keys import StudyKey
+from infpop_operator.cluster.reconcile import Reconciler
+from infpop_operator.cluster.signs import Signs
+from infpop_operator.cluster.work_queue import WorkQueue
+from infpop_operator.core.search import warm_up
+from infpop_operator.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+SELECTOR = f"{MANAGED_BY}={MANAGER}"
+Kind = Literal["study", "job", "pod", "node"]
+_TICKS_UNTIL_DEAD = 8  # the tick of 15 s is dead after two minutes
+
+
+class Service:
+    """Looks after every study of a cluster, or of one namespace.
+
+    Args:
+        client: to the API server.
+        http: for the metrics of pods.
+        settings: of the operator.
+        clock: the time, aware.
+        monotonic: seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        client: KubeClient,
+        http: httpx.AsyncClient,
+        settings: Settings,
+        *,
+        clock: Callable[[], datetime],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._client = client
+        self._settings = settings
+        self._clock = clock
+        self._monotonic = monotonic
+        self.cache = Cache()
+        self._signs = Signs(client, http, self.cache)
+        self._reconciler = Reconciler(
+            client=client,
+            cache=self.cache,
+            signs=self._signs,
+            recorder=Recorder(client, clock),
+            settings=settings,
+            clock=clock,
+        )
+        self.queue = WorkQueue(self._reconciler.reconcile, workers=settings.workers, clock=monotonic, random=Random())
+        self._last_tick_s = monotonic()
+
+    def seen(self, kind: Kind, body: Mapping[str, Any], *, deleted: bool) -> None:
+        """Take in what a watch told, and have the studies looked at that it is about."""
+        match kind:
+            case "study":
+                keys = self.cache.see_study(body, deleted=deleted)
+            case "job":
+                keys = self.cache.see_job(parse_job(body), deleted=deleted)
+            case "pod":
+                keys = self.cache.see_pod(parse_pod(body), deleted=deleted)
+            case "node":
+                keys = self.cache.see_node(parse_node(body), deleted=deleted)
+        self._mark(keys)
+
+    def seconds_since_tick(self) -> float:
+        """Return how long ago the tick was last alive."""
+        return self._monotonic() - self._last_tick_s
+
+    def is_alive(self) -> bool:
+        """Say whether the tick still ticks; it shares its loop and its client with everything else."""
+        return self.seconds_since_tick() < _TICKS_UNTIL_DEAD * self._settings.tick_seconds
+
+    async def run(self) -> None:
+        """Work until cancelled, or until something fails that should never fail."""
+        await asyncio.to_thread(warm_up)
+        await self._list_until_it_works()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.queue.run(), name="queue")
+            tasks.create_task(self._tick(), name="tick")
+            tasks.create_task(self._resync(), name="resync")
+
+    async def list_all(self) -> None:
+        """List everything and look at every study.
+
+        Raises:
+            KubeError: the API server could not be asked.
+        """
+        nodes, _ = await self._client.list_nodes(self._settings.node_selector)
+        jobs, jobs_at = await self._client.list_jobs(SELECTOR)
+        pods, pods_at = await self._client.list_pods(SELECTOR)
+        studies, studies_at = await self._client.list_studies()
+        self.cache.replace_nodes(map(parse_node, nodes))
+        self.cache.replace_jobs(map(parse_job, jobs), jobs_at)
+        self.cache.replace_pods(map(parse_pod, pods), pods_at)
+        self._mark(self.cache.replace_studies(studies, studies_at))
+
+    async def _list_until_it_works(self) -> None:
+        while True:
+            try:
+                await self.list_all()
+            except KubeError as error:
+                _log.warning("the cluster cannot be listed, again in %.0f s: %s", self._settings.tick_seconds, error)
+                self._last_tick_s = self._monotonic()
+                await asyncio.sleep(self._settings.tick_seconds)
+            else:
+                return
+
+    async def _tick(self) -> None:
+        while True:
+            self._last_tick_s = self._monotonic()
+            keys = self._reconciler.unfinished()
+            await self._signs.look(keys, self._clock())
+            self._mark(keys)
+            await asyncio.sleep(self._settings.tick_seconds)
+
+    async def _resync(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.resync_seconds)
+            try:
+                await self.list_all()
+            except KubeError as error:
+                _log.warning("resync: %s", error)
+
+    def _mark(self, keys: Iterable[StudyKey]) -> None:
+        for key in keys:
+            self.queue.mark(key)

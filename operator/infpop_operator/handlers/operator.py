@@ -1,0 +1,67 @@
+"""The operator's process: clocks, environment and connections are made here and passed on."""
+
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+import httpx
+import kopf
+
+from infpop_operator.adapters.kube.client import KubeClient
+from infpop_operator.adapters.kube.connection import find_connection
+from infpop_operator.cluster.service import Service
+from infpop_operator.handlers.login import FindConnection, register_login
+from infpop_operator.handlers.registration import register
+from infpop_operator.settings import Settings, settings_from
+
+_SCRAPE_CONNECTIONS = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line says: whose API server, which namespace, where to answer probes."""
+
+    context: str | None = None
+    kubeconfig: str | None = None
+    namespace: str | None = None
+    liveness: str | None = None
+
+
+def run_operator(options: Options) -> None:
+    """Run the operator until it is told to end."""
+    settings = settings_from(os.environ, namespace=options.namespace)  # noqa: TID251 - the edge
+    registry = kopf.OperatorRegistry()
+    wire(registry, settings, partial(find_connection, context=options.context, kubeconfig=options.kubeconfig))
+    kopf.run(
+        registry=registry,
+        standalone=True,
+        clusterwide=settings.namespace is None,
+        namespaces=() if settings.namespace is None else (settings.namespace,),
+        liveness_endpoint=options.liveness,
+    )
+
+
+def wire(registry: kopf.OperatorRegistry, settings: Settings, find: FindConnection) -> None:
+    """Add everything of the operator to `registry`."""
+    register_login(registry, find)
+    register(registry, partial(open_service, settings, find), node_selector=settings.node_selector)
+
+
+@contextlib.asynccontextmanager
+async def open_service(settings: Settings, find: FindConnection) -> AsyncIterator[Service]:
+    """Open the service with its connections."""
+    connection = await find()
+    limits = httpx.Limits(max_connections=_SCRAPE_CONNECTIONS)
+    async with (
+        KubeClient(connection, namespace=settings.namespace) as client,
+        httpx.AsyncClient(trust_env=False, limits=limits) as http,
+    ):
+        yield Service(client, http, settings, clock=_now, monotonic=time.monotonic)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251 - the edge

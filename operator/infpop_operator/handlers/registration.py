@@ -1,0 +1,117 @@
+"""Wire the operator's service to kopf: watches, start, end and probe.
+
+On objects there are only `on.event` handlers. Timers, daemons and deletion handlers put a finalizer on the object, and
+handlers of changes keep annotations on it (kopf 1.45): neither is ever written here, so an uninstall never hangs. What
+an `on.event` handler returns would be patched into the object, so they return nothing; what they raise is logged and
+forgotten, so they do nothing that can fail.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any
+
+import kopf
+
+from infpop_operator.cluster.service import SELECTOR, Kind, Service
+
+_log = logging.getLogger(__name__)
+
+# What kopf watches -> what the service calls it. `batch/jobs` as one word would match nothing, in silence.
+WATCHED: tuple[tuple[tuple[str, ...], Kind], ...] = (
+    (("infpop.io", "v1alpha1", "throughputstudies"), "study"),
+    (("batch", "v1", "jobs"), "job"),
+    (("", "v1", "pods"), "pod"),
+    (("", "v1", "nodes"), "node"),
+)
+OpenService = Callable[[], AbstractAsyncContextManager[Service]]
+
+
+def register(registry: kopf.OperatorRegistry, open_service: OpenService, *, node_selector: str | None) -> None:
+    """Add our handlers to `registry`; the service lives from kopf's start to its end.
+
+    Args:
+        registry: of the kopf operator that is about to run.
+        open_service: opens the service with its connections.
+        node_selector: labels of the nodes to watch, None for all.
+    """
+    _Handlers(open_service, node_selector).register(registry)
+
+
+class _Handlers:
+    def __init__(self, open_service: OpenService, node_selector: str | None) -> None:
+        self._open_service = open_service
+        self._node_selector = node_selector
+        self._stack = AsyncExitStack()
+        self._service: Service | None = None
+
+    def register(self, registry: kopf.OperatorRegistry) -> None:
+        kopf.on.startup(registry=registry)(self._start)
+        kopf.on.cleanup(registry=registry)(self._end)
+        kopf.on.probe(id="tick", registry=registry)(self._probe)
+        for resource, kind in WATCHED:
+            kopf.on.event(*resource, id=kind, registry=registry)(self._passing_on(kind))
+
+    async def _start(self, settings: kopf.OperatorSettings, **_: object) -> None:
+        configure(settings, node_selector=self._node_selector)
+        self._service = await self._stack.enter_async_context(self._open_service())
+        await self._stack.enter_async_context(_running(self._service))
+
+    async def _end(self, **_: object) -> None:
+        await self._stack.aclose()
+
+    async def _probe(self, **_: object) -> str:
+        """Kopf answers 200 whatever a probe returns, and 500 only when it raises what is not tried again."""
+        if self._service is None or not self._service.is_alive():
+            raise kopf.PermanentError("the tick is not alive")
+        return f"{self._service.seconds_since_tick():.1f} s ago"
+
+    def _passing_on(self, kind: Kind) -> Any:  # noqa: ANN401 - kopf's callback protocols are private
+        async def pass_on(event: kopf.RawEvent, **_: object) -> None:
+            if self._service is not None:
+                self._service.seen(kind, event["object"], deleted=event["type"] == "DELETED")
+
+        return pass_on
+
+
+def configure(settings: kopf.OperatorSettings, *, node_selector: str | None) -> None:
+    """Set what kopf leaves open: silent watches end, nothing is written, one replica."""
+    settings.persistence.finalizer = "infpop.io/unused"  # named, should a mistake ever have it written
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix="infpop.io")
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix="infpop.io")
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 310
+    settings.watching.connect_timeout = settings.networking.connect_timeout = 10
+    settings.watching.inactivity_timeout = 70
+    settings.watching.chunk_size = 500
+    settings.networking.request_timeout = 30
+    settings.watching.label_selectors["jobs.batch"] = SELECTOR
+    settings.watching.label_selectors["pods"] = SELECTOR
+    if node_selector is not None:
+        settings.watching.label_selectors["nodes"] = node_selector
+    settings.queueing.worker_limit = None  # a limit below the number of objects is a deadlock (kopf#1243)
+    settings.posting.enabled = False  # our own Events, on transitions only
+    settings.peering.standalone = True  # one replica: chart and strategy see to it
+    settings.process.ultimate_exiting_timeout = 25  # inside the 30 s that a pod has to end
+
+
+@contextlib.asynccontextmanager
+async def _running(service: Service) -> AsyncIterator[None]:
+    """Run the service's tasks; should they end by themselves, end the process."""
+    task = asyncio.create_task(service.run(), name="infpop service")
+    task.add_done_callback(_end_process)
+    try:
+        yield
+    finally:
+        task.remove_done_callback(_end_process)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _end_process(task: "asyncio.Task[None]") -> None:
+    _log.critical("the operator's own tasks have ended, so the operator ends", exc_info=task.exception())
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,42 @@
+"""How the operator is set up: read once from the command line and the environment, then passed around."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+RUNNER_IMAGE_VARIABLE = "INFPOP_RUNNER_IMAGE"
+NODE_SELECTOR_VARIABLE = "INFPOP_NODE_SELECTOR"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every setting of the operator.
+
+    Attributes:
+        runner_image: the image of pools and engines that name none; None: a study has to name one.
+        namespace: the only namespace that is looked at; None: all of them.
+        node_selector: labels of the nodes that are looked at; None: all nodes, so that pools without a GPU work too.
+        workers: studies looked at at the same time. A look takes milliseconds; the API server is what is spared.
+        tick_seconds: how often unfinished studies are looked at although nothing happened: time-outs, phases and
+            reasons are at most this old.
+        resync_seconds: how often everything is listed anew, to repair what a watch lost.
+        status_pause_seconds: a change of a run's phase alone is written at most this often.
+        stop_seconds: how long the end of a stopped run is waited for, with the pod's own 30 s of grace inside.
+    """
+
+    runner_image: str | None = None
+    namespace: str | None = None
+    node_selector: str | None = None
+    workers: int = 8
+    tick_seconds: float = 15.0
+    resync_seconds: float = 300.0
+    status_pause_seconds: float = 5.0
+    stop_seconds: float = 120.0
+
+
+def settings_from(environment: Mapping[str, str], *, namespace: str | None) -> Settings:
+    """Return the settings that the environment names; an empty variable is as good as none."""
+    return Settings(
+        runner_image=environment.get(RUNNER_IMAGE_VARIABLE) or None,
+        node_selector=environment.get(NODE_SELECTOR_VARIABLE) or None,
+        namespace=namespace,
+    )
