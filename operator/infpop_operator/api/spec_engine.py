@@ -90,7 +90,7 @@ class Engine(ApiModel):
         description="container image of the runner with this engine; empty: the operator's default; cluster only",
     )
     image_pull_secrets: list[PullSecret] = Field(
-        default_factory=list, max_length=8, description="Secrets with which the image is pulled; cluster only"
+        default=[], max_length=8, description="Secrets with which the image is pulled; cluster only"
     )
     gpu_memory_utilization: DecimalString = Field(
         default="0.85", description="share of GPU memory that vLLM takes, above 0 and at most 1"
@@ -106,7 +106,7 @@ class Engine(ApiModel):
     )
     enforce_eager: bool = Field(default=False, description="true: no CUDA graphs and no compilation")
     args: dict[ArgumentName, ArgumentValue] = Field(
-        default_factory=dict,
+        default={},
         max_length=MOST_ENGINE_ARGUMENTS,
         description="further engine arguments by their Python name; the texts true, 8 and 0.5 mean what they say",
     )

@@ -34,10 +34,10 @@ class NodePool(ApiModel):
         "product labels of the nodes, which write a dash where the product has a space",
     )
     node_selector: dict[LabelKey, LabelValue] = Field(
-        default_factory=dict, max_length=16, description="labels that the nodes of the pool have; cluster only"
+        default={}, max_length=16, description="labels that the nodes of the pool have; cluster only"
     )
     tolerations: list[Toleration] = Field(
-        default_factory=list, max_length=16, description="taints that runs of the pool tolerate; cluster only"
+        default=[], max_length=16, description="taints that runs of the pool tolerate; cluster only"
     )
     gpu_resource: Literal["nvidia.com/gpu", "cpu"] = Field(
         default="nvidia.com/gpu",

@@ -18,6 +18,7 @@ _COMMANDS = {
     "tune": "infpop_operator.cli.tune",
     "validate": "infpop_operator.cli.validate",
     "tiny-model": "infpop_operator.cli.tiny_model",
+    "crds": "infpop_operator.cli.crds",
 }
 
 app = typer.Typer(
@@ -91,6 +92,12 @@ def tiny_model(
 ) -> None:
     """Write a small random-weight Llama with its tokenizer to DIR, for trials without a download."""
     _run("tiny-model", directory)
+
+
+@app.command(epilog=DOCUMENTATION)
+def crds() -> None:
+    """Print the CustomResourceDefinition: infpop crds | kubectl apply --server-side -f -."""
+    _run("crds")
 
 
 def _run(command: str, *args: object, **options: object) -> None:

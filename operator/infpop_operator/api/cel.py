@@ -1,0 +1,347 @@
+"""The rules of `api.rules` that the API server can check by itself, in the Common Expression Language.
+
+They spare a user the round trip over the operator: `kubectl apply` says at once what is wrong. The operator checks the
+same rules in Python all the same, because a cluster may have an older CRD. Defaults are there before a rule is looked
+at; a field without one needs `has()`. The cost of a rule follows the bounds in the schema; messages are fixed texts,
+because one that names the value costs more than the API server allows.
+
+A message ends in a remedy, as every message of InfPop's does. What Python alone can say: whether `gpuProduct` is a
+regular expression, and whether two texts of `extra[].values` mean the same number.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from infpop_operator.api.fields import ARGUMENT_PATTERN, LABEL_KEY_PATTERN
+from infpop_operator.api.spec_engine import MOST_BATCHED_TOKENS
+from infpop_operator.core.run_spec import SEARCHED_FIELD
+from infpop_runner.contract import MOST_ENGINE_ARGUMENTS, PINNED_ARGUMENTS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A rule on the value at `path`; a list's elements are written `[]`, the whole object is the empty path.
+
+    Args:
+        name: tells the rule from others; the tests have an example for each.
+        path: where it holds.
+        rule: the expression; `self` is the value at `path`.
+        message: what is wrong, and the remedy.
+        field: the field below `path` that is complained of.
+    """
+
+    name: str
+    path: str
+    rule: str
+    message: str
+    field: str | None = None
+
+
+def rules_by_path() -> dict[str, list[Rule]]:
+    """Return all rules by the path at which they hold."""
+    found: dict[str, list[Rule]] = {}
+    for rule in RULES:
+        found.setdefault(rule.path, []).append(rule)
+    return found
+
+
+def _listed(names: frozenset[str]) -> str:
+    return "[" + ", ".join(f"'{name}'" for name in sorted(names)) + "]"
+
+
+def _unique(name: str, path: str, *, key: str = "") -> Rule:
+    return Rule(
+        name=name,
+        path=path,
+        rule=f"self.all(x, self.exists_one(y, x{key} == y{key}))",
+        message="has the same entry more than once. List each one once",
+    )
+
+
+def _above_zero(name: str, path: str) -> Rule:
+    return Rule(name=name, path=path, rule="double(self) > 0.0", message='must be above 0. Use for example "1"')
+
+
+def _at_most(name: str, path: str, longest: str) -> Rule:
+    return Rule(
+        name=name,
+        path=path,
+        rule=f"duration(self) <= duration('{longest}')",
+        message=f'is too long. Use "{longest}" or less',
+    )
+
+
+def _timeouts() -> Iterator[Rule]:
+    for phase in ("schedule", "pull", "load", "measure"):
+        yield Rule(
+            name=f"timeout-{phase}",
+            path=f"spec.measurement.timeouts.{phase}",
+            rule="duration(self) >= duration('1s')",
+            message='is under a second. Use "1s" or more',
+        )
+
+
+_OBJECT = (
+    Rule(
+        name="name-length",
+        path="",
+        rule="size(self.metadata.name) <= 52",
+        message="metadata.name is too long to name runs after it. Use at most 52 characters",
+    ),
+    Rule(
+        name="name-without-dots",
+        path="",
+        rule="!self.metadata.name.contains('.')",
+        message="metadata.name has a dot. Use lower-case letters, digits and dashes",
+    ),
+)
+_ENGINE = (
+    Rule(
+        name="simulated-needs-simulation",
+        path="spec.engine",
+        rule="self.name != 'simulated' || has(self.simulation)",
+        message="the simulated engine needs simulation. Add simulation: {formula: {}} or simulation: {recorded: {...}}",
+    ),
+    Rule(
+        name="simulation-is-for-simulated",
+        path="spec.engine",
+        rule="self.name == 'simulated' || !has(self.simulation)",
+        message="belongs to the engine simulated and to no other. Remove it",
+        field="simulation",
+    ),
+    Rule(
+        name="one-landscape",
+        path="spec.engine.simulation",
+        rule="has(self.recorded) != has(self.formula)",
+        message="has no single landscape. Give exactly one of recorded and formula",
+    ),
+    _at_most("load-time", "spec.engine.simulation.loadTime", "60m"),
+    _at_most("repeat-time", "spec.engine.simulation.repeatTime", "60m"),
+    Rule(
+        name="noise",
+        path="spec.engine.simulation.noise",
+        rule="double(self) <= 0.5",
+        message='must be at most 0.5. Use for example "0.02"',
+    ),
+    _above_zero("peak-throughput", "spec.engine.simulation.formula.peakThroughput"),
+    Rule(
+        name="falloff",
+        path="spec.engine.simulation.formula.falloff",
+        rule="double(self) > 0.0 && double(self) < 1.0",
+        message='must be above 0 and below 1. Use for example "0.25"',
+    ),
+    Rule(
+        name="gpu-memory-utilization",
+        path="spec.engine.gpuMemoryUtilization",
+        rule="double(self) > 0.0 && double(self) <= 1.0",
+        message='must be above 0 and at most 1. Use for example "0.85"',
+    ),
+    Rule(
+        name="argument-names",
+        path="spec.engine.args",
+        rule=f"self.all(key, size(key) <= 64 && key.matches('{ARGUMENT_PATTERN}'))",
+        message="has a key that is no argument name. Use the engine's Python names, for example block_size",
+    ),
+    Rule(
+        name="pinned-arguments",
+        path="spec.engine.args",
+        rule=f"self.all(key, !(key in {_listed(PINNED_ARGUMENTS)}))",
+        message="has an argument that the measurement itself sets. Remove it and use the study's own field for it",
+    ),
+)
+_WORKLOAD = (
+    Rule(
+        name="one-source",
+        path="spec.workload.source",
+        rule="[has(self.builtin), has(self.file), has(self.configMap), has(self.huggingFace), has(self.synthetic)]"
+        ".filter(given, given).size() == 1",
+        message="names no single source. Give exactly one of builtin, file, configMap, huggingFace, synthetic",
+    ),
+    Rule(
+        name="one-data-set",
+        path="spec.workload.source.huggingFace",
+        rule="has(self.preset) != has(self.dataset)",
+        message="names no single data set. Give exactly one of preset and dataset",
+    ),
+)
+_VALUES = " * ".join(
+    ["size(self.gpuCount) * size(self.batchSize)"]
+    + [f"(size(self.extra) > {place} ? size(self.extra[{place}].values) : 1)" for place in range(4)]
+)
+_SPACE = (
+    _unique("unique-gpu-counts", "spec.searchSpace.gpuCount"),
+    _unique("unique-batch-sizes", "spec.searchSpace.batchSize"),
+    _unique("unique-extra-names", "spec.searchSpace.extra", key=".name"),
+    _unique("unique-extra-values", "spec.searchSpace.extra[].values"),
+    Rule(
+        name="space-size",
+        path="spec.searchSpace",
+        rule=f"{_VALUES} <= 2000",
+        message="has more than 2,000 configurations. Use fewer values; doubling ones (1, 2, 4, ...) lose little",
+    ),
+    Rule(
+        name="pinned-extra",
+        path="spec.searchSpace.extra[].name",
+        rule=f"!(self in {_listed(PINNED_ARGUMENTS - {SEARCHED_FIELD})})",
+        message="is set by the measurement itself. Remove it and use the field of the study for it",
+    ),
+    Rule(
+        name="token-limits",
+        path="spec.searchSpace.extra[]",
+        rule=f"self.name != '{SEARCHED_FIELD}' || self.values.all(text, text.matches('^[0-9]{{1,7}}$') && "
+        f"int(text) >= 1 && int(text) <= {MOST_BATCHED_TOKENS})",
+        message=f'{SEARCHED_FIELD} takes whole numbers from 1 to {MOST_BATCHED_TOKENS:,}. Use for example "8192"',
+        field="values",
+    ),
+    Rule(
+        name="step-limit-is-for-vllm",
+        path="spec",
+        rule=f"self.engine.name != 'hf-pipeline' || self.searchSpace.extra.all(x, x.name != '{SEARCHED_FIELD}')",
+        message=f"hf-pipeline knows no {SEARCHED_FIELD}. Remove it",
+        field="searchSpace.extra",
+    ),
+    Rule(
+        name="extra-or-argument",
+        path="spec",
+        rule="self.searchSpace.extra.all(x, !(x.name in self.engine.args))",
+        message="has an argument that stands in spec.engine.args as well. Remove one of the two",
+        field="searchSpace.extra",
+    ),
+    Rule(
+        name="number-of-arguments",
+        path="spec",
+        rule=f"size(self.engine.args) + size(self.searchSpace.extra) <= {MOST_ENGINE_ARGUMENTS}",
+        message=f"are more than {MOST_ENGINE_ARGUMENTS} arguments with those of spec.searchSpace.extra. Remove some",
+        field="engine.args",
+    ),
+)
+_BUDGET = (
+    Rule(
+        name="gpu-counts-within-budget",
+        path="spec",
+        rule="self.searchSpace.gpuCount.all(count, count <= self.budget.maxConcurrentGPUs)",
+        message="has a GPU count above spec.budget.maxConcurrentGPUs. Remove it or raise the budget",
+        field="searchSpace.gpuCount",
+    ),
+    Rule(
+        name="baseline-within-budget",
+        path="spec",
+        rule="!has(self.baseline) || self.baseline.gpuCount <= self.budget.maxConcurrentGPUs",
+        message="is more than spec.budget.maxConcurrentGPUs ever allows. Remove the baseline or raise the budget",
+        field="baseline.gpuCount",
+    ),
+    Rule(
+        name="parallel-trials",
+        path="spec.budget",
+        rule="self.parallelTrials <= self.maxTrials",
+        message="is more than maxTrials. Use maxTrials or less",
+        field="parallelTrials",
+    ),
+    _above_zero("gpu-hours", "spec.budget.maxGPUHours"),
+    Rule(
+        name="deadline",
+        path="spec.budget.deadline",
+        rule="duration(self) > duration('0s')",
+        message="is no time. Remove it",
+    ),
+)
+_OBJECTIVE = (
+    Rule(
+        name="constraint-has-bound",
+        path="spec.objective.constraints[]",
+        rule="has(self.max) || has(self.min)",
+        message="has no bound. Give max, min or both",
+    ),
+    Rule(
+        name="min-below-max",
+        path="spec.objective.constraints[]",
+        rule="!has(self.max) || !has(self.min) || double(self.min) <= double(self.max)",
+        message="min is above max. Swap them",
+    ),
+    Rule(
+        name="known-when-simulated",
+        path="spec",
+        rule="self.engine.name != 'simulated' || self.objective.constraints.all("
+        "x, !(x.metric in ['batchSecondsP50', 'batchSecondsP95', 'gpuMemoryPeakBytes']))",
+        message="has a metric that is never known of simulated runs, so that nothing could be recommended. Remove it",
+        field="objective.constraints",
+    ),
+    Rule(
+        name="memory-needs-gpus",
+        path="spec",
+        rule="self.objective.constraints.all(x, x.metric != 'gpuMemoryPeakBytes') "
+        "|| self.nodePools.all(pool, pool.gpuResource != 'cpu')",
+        message="gpuMemoryPeakBytes is never known on a pool without GPUs, so that nothing could be recommended. "
+        "Remove it",
+        field="objective.constraints",
+    ),
+    Rule(
+        name="cost-needs-prices",
+        path="spec",
+        rule="self.objective.metric != 'costPerMillionTokens' || self.nodePools.all(pool, has(pool.pricePerGPUHour))",
+        message="the objective costPerMillionTokens needs pricePerGPUHour of every pool. "
+        'Add what one GPU costs an hour, for example "3.67"',
+        field="nodePools",
+    ),
+)
+_MEASUREMENT = (
+    _above_zero("max-spread", "spec.measurement.maxSpread"),
+    _at_most("min-duration", "spec.measurement.minDuration", "20m"),
+    *_timeouts(),
+    Rule(
+        name="repeats-fit-timeout",
+        path="spec.measurement",
+        rule="self.repeats * duration(self.minDuration).getMilliseconds() < "
+        "duration(self.timeouts.measure).getMilliseconds()",
+        message="is over before all repeats of minDuration can be. Use a longer timeout, or fewer or shorter repeats",
+        field="timeouts.measure",
+    ),
+)
+_POOLS = (
+    _unique("unique-pool-names", "spec.nodePools", key=".name"),
+    _above_zero("price", "spec.nodePools[].pricePerGPUHour"),
+    Rule(
+        name="simple-gpu-product",
+        path="spec.nodePools[].gpuProduct",
+        rule="!self.matches('[)][*+?{]') && self.findAll('[*+?{]').size() <= 4",
+        message='is too complex a pattern. Write for example "A100" or "A100.*80GB": '
+        "at most 4 of * + ? {, and none behind a group",
+    ),
+    Rule(
+        name="label-keys",
+        path="spec.nodePools[].nodeSelector",
+        rule=f"self.all(key, size(key) <= 317 && key.matches('{LABEL_KEY_PATTERN}'))",
+        message="has a key that is no label key. Use the key of a node's label, for example nvidia.com/gpu.product",
+    ),
+    Rule(
+        name="equal-needs-key",
+        path="spec.nodePools[].tolerations[]",
+        rule="self.operator != 'Equal' || has(self.key)",
+        message="needs a key with the operator Equal. Add the taint's key, or use operator: Exists",
+        field="key",
+    ),
+    Rule(
+        name="exists-has-no-value",
+        path="spec.nodePools[].tolerations[]",
+        rule="self.operator != 'Exists' || !has(self.value) || self.value == ''",
+        message="has no place with the operator Exists. Remove it, or use operator: Equal",
+        field="value",
+    ),
+    Rule(
+        name="seconds-need-no-execute",
+        path="spec.nodePools[].tolerations[]",
+        rule="!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+        message="is for the effect NoExecute alone. Remove it, or set effect: NoExecute",
+        field="tolerationSeconds",
+    ),
+)
+RULES: tuple[Rule, ...] = (
+    *_OBJECT,
+    *_ENGINE,
+    *_WORKLOAD,
+    *_SPACE,
+    *_BUDGET,
+    *_OBJECTIVE,
+    *_MEASUREMENT,
+    *_POOLS,
+)

@@ -1,0 +1,206 @@
+"""The CustomResourceDefinition, made from the models of `spec` and `status_model`.
+
+pydantic's JSON schema is no structural schema: references are inlined, `anyOf[T, null]` becomes an optional T, `const`
+a one-value `enum`, exclusive bounds are split, titles, null defaults and `additionalProperties: false` are dropped, and
+the pattern of a map's keys is left to a rule. Whatever is not known here is an error, not a guess.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
+
+from infpop_operator.api.cel import Rule, rules_by_path
+from infpop_operator.api.spec import StudySpec
+from infpop_operator.api.status_model import StudyStatus
+
+GROUP, VERSION, PLURAL = "infpop.io", "v1alpha1", "throughputstudies"
+NAME = f"{PLURAL}.{GROUP}"
+
+Schema = dict[str, Any]
+
+_KEPT = frozenset(
+    {
+        "default", "description", "enum", "maximum", "maxItems", "maxLength", "maxProperties", "minimum", "minItems",
+        "minLength", "minProperties", "pattern", "required",
+    }
+)  # fmt: skip
+_DROPPED = frozenset({"title", "propertyNames"})  # keys of maps have a rule
+_NOTHING = (("default", None), ("additionalProperties", False))
+_TYPES = frozenset({"array", "boolean", "integer", "object", "string"})  # no number: Kubernetes APIs carry no floats
+_READY = '.status.conditions[?(@.type=="Ready")].reason'
+_COLUMNS = (
+    ("Model", "string", ".spec.model.name"),
+    ("Engine", "string", ".spec.engine.name"),
+    ("State", "string", _READY),
+    ("Best tok/s", "string", ".status.best.throughput"),
+    ("GPUs", "integer", ".status.best.gpuCount"),
+    ("Batch", "integer", ".status.best.batchSize"),
+    ("Trials", "string", ".status.progress"),
+    ("Age", "date", ".metadata.creationTimestamp"),
+)
+_API_VERSION = "version of this form of the object; https://kubernetes.io/docs/reference/using-api"
+_KIND = "kind of the object; https://kubernetes.io/docs/reference/using-api"
+_STUDY = "A search for the configuration with which a model is served fastest, by measuring."
+
+
+def render_crd() -> str:
+    """Return the CustomResourceDefinition as YAML, the same text every time."""
+    head = "# Made from the models in operator/infpop_operator/api by `make crds`.\n"
+    return head + yaml.dump(build_crd(), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+
+
+def build_crd() -> Schema:
+    """Return the CustomResourceDefinition."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": NAME},
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": "ThroughputStudy",
+                "listKind": "ThroughputStudyList",
+                "plural": PLURAL,
+                "singular": "throughputstudy",
+                "shortNames": ["tstudy"],
+                "categories": ["infpop"],
+            },
+            "versions": [_version()],
+        },
+    }
+
+
+def structural(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Schema:
+    """Return a JSON schema of pydantic's as a structural schema.
+
+    Raises:
+        ValueError: it says something that has no known form there.
+    """
+    schema = _single(schema, definitions)
+    result: Schema = {}
+    for keyword, value in schema.items():
+        result |= _convert(keyword, value, definitions)
+    return result
+
+
+def _version() -> Schema:
+    return {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": [{"name": name, "type": kind, "jsonPath": path} for name, kind, path in _COLUMNS],
+        "schema": {"openAPIV3Schema": _object_schema()},
+    }
+
+
+def _object_schema() -> Schema:
+    spec = _schema_of(StudySpec) | {"description": "What the owner of the study wants."}
+    status = _without_defaults(_schema_of(StudyStatus)) | {"description": "What is known, and why it stands there."}
+    conditions = status["properties"]["conditions"]
+    conditions |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+    schema: Schema = {
+        "type": "object",
+        "description": _STUDY,
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string", "description": _API_VERSION},
+            "kind": {"type": "string", "description": _KIND},
+            "metadata": {"type": "object"},
+            "spec": spec,
+            "status": status,
+        },
+    }
+    for path, rules in rules_by_path().items():
+        _node_at(schema, path)["x-kubernetes-validations"] = [_validation(rule) for rule in rules]
+    return schema
+
+
+def _schema_of(model: type[BaseModel]) -> Schema:
+    tree = model.model_json_schema(schema_generator=_WholeDefaults)
+    return structural({key: value for key, value in tree.items() if key != "$defs"}, tree.get("$defs", {}))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what stands in two places twice: a reference to the first would be no plain YAML."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - as the base class has it
+        return True
+
+
+class _WholeDefaults(GenerateJsonSchema):
+    """Writes the default of a nested object with the defaults inside it: rules are checked on it as it stands."""
+
+    def encode_default(self, dft: Any) -> Any:  # noqa: ANN401 - as the base class has it
+        if isinstance(dft, BaseModel):
+            return dft.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return super().encode_default(dft)
+
+
+def _single(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return `schema` with its reference and its union with null resolved; what stands beside them wins."""
+    while "$ref" in schema or "anyOf" in schema:
+        beside = {key: value for key, value in schema.items() if key not in ("$ref", "anyOf")}
+        if "$ref" in schema:
+            inner = definitions[schema["$ref"].removeprefix("#/$defs/")]
+        else:
+            choices = [choice for choice in schema["anyOf"] if choice != {"type": "null"}]
+            if len(choices) != 1 or len(choices) == len(schema["anyOf"]):
+                raise ValueError(f"a union that is not 'T or null': {schema}")
+            inner = choices[0]
+        schema = {**inner, **beside}
+    return schema
+
+
+def _convert(keyword: str, value: Any, definitions: Mapping[str, Any]) -> Schema:  # noqa: ANN401 - any JSON
+    if keyword in _DROPPED or (keyword, value) in _NOTHING:
+        return {}
+    if keyword in _KEPT or (keyword == "type" and value in _TYPES) or (keyword, value) == ("format", "date-time"):
+        return {keyword: value}
+    if keyword == "const":
+        return {"enum": [value]}
+    if keyword in ("exclusiveMinimum", "exclusiveMaximum"):
+        return {keyword.removeprefix("exclusive").lower(): value, keyword: True}
+    return _convert_inner(keyword, value, definitions)
+
+
+def _convert_inner(keyword: str, value: Any, definitions: Mapping[str, Any]) -> Schema:  # noqa: ANN401 - any JSON
+    match keyword, value:
+        case "items" | "additionalProperties", {}:
+            return {keyword: structural(value, definitions)}
+        case "properties", {}:
+            return {keyword: {name: structural(inner, definitions) for name, inner in value.items()}}
+        case "patternProperties", {} if len(value) == 1:
+            return {"additionalProperties": structural(next(iter(value.values())), definitions)}
+    raise ValueError(f"no structural form is known for {keyword}: {value!r}")
+
+
+def _without_defaults(schema: Schema) -> Schema:
+    """A status says what was seen: nothing in it is filled in."""
+    result = {key: value for key, value in schema.items() if key != "default"}
+    for keyword in ("items", "additionalProperties"):
+        if keyword in result:
+            result[keyword] = _without_defaults(result[keyword])
+    if "properties" in result:
+        result["properties"] = {name: _without_defaults(inner) for name, inner in result["properties"].items()}
+    return result
+
+
+def _node_at(schema: Schema, path: str) -> Schema:
+    """Return the part of `schema` that `path` names."""
+    for part in path.split(".") if path else []:
+        name = part.removesuffix("[]")
+        schema = schema["properties"][name]
+        schema = schema["items"] if part != name else schema
+    return schema
+
+
+def _validation(rule: Rule) -> Schema:
+    validation: Schema = {"rule": rule.rule, "message": rule.message}
+    if rule.field is not None:
+        validation["fieldPath"] = f".{rule.field}"
+    return validation
