@@ -208,7 +208,7 @@ def _wait(job: JobRecord, pod: PodRecord | None, hints: RunHints, limits: PhaseL
         return _until_scheduled(*_without_pod(hints.failed_create), since, limits)
     if pod.scheduled_at is None:
         return _until_scheduled(*_without_node(pod.unschedulable), max(since, pod.created_at), limits)
-    return _on_node(pod, pod.scheduled_at, limits)
+    return _on_node(job, pod, pod.scheduled_at, limits)
 
 
 def _without_pod(complaint: str | None) -> tuple[str, str]:
@@ -234,11 +234,11 @@ def _until_scheduled(reason: str, detail: str, since: datetime, limits: PhaseLim
     )
 
 
-def _on_node(pod: PodRecord, scheduled_at: datetime, limits: PhaseLimits) -> _Wait | datetime:
-    container = pod.container or ContainerRecord()
-    if container.started_at is not None and not pod.deleting:
+def _on_node(job: JobRecord, pod: PodRecord, scheduled_at: datetime, limits: PhaseLimits) -> _Wait | datetime:
+    container, ending = pod.container or ContainerRecord(), _outside_cause(job, pod)
+    if container.started_at is not None and ending is None:
         return container.started_at
-    reason, detail = ("PodDeleted", "somebody deletes the Pod") if pod.deleting else _why_not_started(container)
+    reason, detail = _why_not_started(container) if ending is None else (ending.lost, ending.detail)
     limit_s = limits.pull_seconds if container.started_at is None else limits.run_seconds
     return _Wait(
         reason=reason,

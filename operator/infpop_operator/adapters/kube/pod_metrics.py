@@ -1,0 +1,114 @@
+"""Ask the Pod of a run where it is and what it has measured so far, through the runner's own `/metrics`.
+
+A number is believed only when it is one and belongs to this very run: an address may have passed on to another Pod.
+Everything else is `Missing` with a reason. Nothing raises, nothing takes longer than two seconds, and no answer is read
+beyond its first part: who chose the image chose the answer too.
+"""
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import httpx
+
+from infpop_operator.adapters.kube.records import PodRecord
+from infpop_operator.adapters.runner_metrics import MetricSample, parse_samples, to_index, to_running
+from infpop_operator.core.model import Running
+
+TIMEOUT_S = 2.0
+_MOST_BYTES = 256 * 1024  # eight trials with their histograms are about 40 kB
+_THROUGHPUT = "infpop_trial_throughput_tokens_per_second"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Value:
+    """A throughput that a runner shows."""
+
+    tokens_per_second: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """There is no number, and why."""
+
+    reason: str
+
+
+Sample = Value | Missing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodSample:
+    """What one look at a Pod gave: its phase, and throughput by trial index. `missing` says why it gave nothing."""
+
+    phase: Running | None = None
+    throughput: Mapping[int, Sample] = field(default_factory=dict)
+    missing: str | None = None
+
+    def of(self, index: int) -> Sample:
+        """Return the throughput of a trial, or why there is none."""
+        return self.throughput.get(index, Missing(reason=self.missing or "NotMeasured"))
+
+
+def build_client() -> httpx.AsyncClient:
+    """Return a client for `scrape_pod`: no proxy, no redirect, no patience. Close it."""
+    return httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False, follow_redirects=False)
+
+
+async def scrape_pod(client: httpx.AsyncClient, pod: PodRecord, run: str) -> PodSample:
+    """Return what the Pod of `run` shows now."""
+    if pod.ip is None or pod.metrics_port is None:
+        return PodSample(missing="NoAddress")
+    host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            text = await _read(client, f"http://{host}:{pod.metrics_port}/metrics")
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError):
+        return PodSample(missing="Unreachable")
+    if text is None:
+        return PodSample(missing="NotMetrics")
+    return to_pod_sample(text, namespace=pod.namespace, study=pod.study, run=run)
+
+
+def to_pod_sample(text: str, *, namespace: str, study: str | None, run: str) -> PodSample:
+    """Return what the metrics in `text` say of this run."""
+    owner = {"namespace": namespace, "study": study, "run": run}
+    samples = tuple(parse_samples(text))
+    own = tuple(sample for sample in samples if owner.items() <= sample.labels.items())
+    foreign = tuple(sample for sample in samples if not owner.items() <= sample.labels.items())
+    throughput: dict[int, Sample] = dict.fromkeys(_by_trial(foreign), Missing(reason="OtherRun"))
+    throughput |= {index: _to_sample(values) for index, values in _by_trial(own).items()}
+    missing = None if own else ("OtherRun" if foreign else "NotMetrics")
+    return PodSample(phase=to_running(own), throughput=throughput, missing=missing)
+
+
+async def _read(client: httpx.AsyncClient, url: str) -> str | None:
+    """Return the text at `url`, None where the answer is none, is packed, or is longer than any runner's."""
+    content = bytearray()
+    async with client.stream("GET", url, headers={"Accept-Encoding": "identity"}, timeout=TIMEOUT_S) as response:
+        if not response.is_success or "Content-Encoding" in response.headers:
+            return None
+        async for chunk in response.aiter_raw():
+            content += chunk
+            if len(content) > _MOST_BYTES:
+                return None
+    return content.decode("utf-8", errors="replace")
+
+
+def _by_trial(samples: Sequence[MetricSample]) -> dict[int, set[float]]:
+    found: dict[int, set[float]] = {}
+    for sample in samples:
+        index = to_index(sample.labels.get("trial")) if sample.name == _THROUGHPUT else None
+        if index is not None:
+            found.setdefault(index, set()).add(sample.value)
+    return found
+
+
+def _to_sample(values: set[float]) -> Sample:
+    if len(values) > 1:
+        return Missing(reason="Ambiguous")
+    (value,) = values
+    if not math.isfinite(value):
+        return Missing(reason="NotANumber")
+    return Value(tokens_per_second=value) if value > 0 else Missing(reason="NotPositive")
