@@ -18,6 +18,7 @@ _COMMANDS = {
     "tune": "infpop_operator.cli.tune",
     "validate": "infpop_operator.cli.validate",
     "tiny-model": "infpop_operator.cli.tiny_model",
+    "operator": "infpop_operator.cli.operator",
     "crds": "infpop_operator.cli.crds",
 }
 
@@ -98,6 +99,29 @@ def tiny_model(
 def crds() -> None:
     """Print the CustomResourceDefinition: infpop crds | kubectl apply --server-side -f -."""
     _run("crds")
+
+
+_Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig.", show_default=False)]
+_Kubeconfig = Annotated[
+    str | None, typer.Option(help="Path of a kubeconfig. (default: as kubectl)", show_default=False)
+]
+
+
+@app.command(epilog=DOCUMENTATION)
+def operator(
+    *,
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", help="Watch this namespace alone.", show_default=False)
+    ] = None,
+    context: _Context = None,
+    kubeconfig: _Kubeconfig = None,
+    liveness: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Answer probes, e.g. http://0.0.0.0:8080/healthz.", show_default=False),
+    ] = None,
+) -> None:
+    """Carry out the ThroughputStudies of a cluster until stopped. One operator at a time."""
+    _run("operator", namespace=namespace, context=context, kubeconfig=kubeconfig, liveness=liveness)
 
 
 def _run(command: str, *args: object, **options: object) -> None:

@@ -28,6 +28,8 @@ _ENDED = {
     "Broken": "RunBroken",
 }
 _COMPONENT = "infpop"
+# What every run goes through: seen in status.runs, and no news.
+_PROGRESS = {"Starting", "ContainerCreating", "ModelLoading", "WarmingUp", "Measuring", "Done", "Resumed"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +43,7 @@ class Told:
 
 def transitions(before: StudyStatus | None, after: StudyStatus) -> tuple[Told, ...]:
     """Return what happened between two statuses: conditions that turned, trials that ended, rounds that began."""
-    return (*_rounds(before, after), *_trials(before, after), *_conditions(before, after))
+    return (*_conditions(before, after), *_rounds(before, after), *_trials(before, after))
 
 
 def _conditions(before: StudyStatus | None, after: StudyStatus) -> Iterator[Told]:
@@ -49,21 +51,17 @@ def _conditions(before: StudyStatus | None, after: StudyStatus) -> Iterator[Told
     for condition in after.conditions:
         if condition.type in _TOLD and _turned(known.get(condition.type), condition):
             good = condition.type in _NORMAL_WHEN_TRUE and condition.status == "True"
-            kind: Literal["Normal", "Warning"] = "Normal" if good or _is_progress(condition) else "Warning"
+            kind: Literal["Normal", "Warning"] = "Normal" if good or condition.reason == "Suspended" else "Warning"
             yield Told(type=kind, reason=condition.reason, message=condition.message)
 
 
 def _turned(before: Condition | None, after: Condition) -> bool:
-    """A condition that was never true is no news; Ready also tells when what it waits for changes."""
+    """A condition that was never true is no news; Ready also tells when it begins to wait for something."""
+    if after.type == "Ready" and after.status != "True":
+        return after.reason not in _PROGRESS and (before is None or before.reason != after.reason)
     if before is None:
         return after.status == "True" or (after.type == "Accepted" and after.status == "False")
-    if after.type == "Ready":
-        return (before.status, before.reason) != (after.status, after.reason)
     return after.status not in {before.status, "Unknown"}
-
-
-def _is_progress(condition: Condition) -> bool:
-    return condition.reason in {"Measuring", "Suspended", "ModelLoading", "WarmingUp", "Starting", "Resumed"}
 
 
 def _trials(before: StudyStatus | None, after: StudyStatus) -> Iterator[Told]:

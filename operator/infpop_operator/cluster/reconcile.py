@@ -6,7 +6,7 @@ exists already is the one that was wanted; a finished Job gets a time to live on
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.errors import KubeExistsError, KubeRefusedError
 from infpop_operator.adapters.kube.journal_store import JournalStore
 from infpop_operator.adapters.kube.observe import SeenRun, observe_run
-from infpop_operator.adapters.kube.records import JobRecord, parse_job
+from infpop_operator.adapters.kube.records import JobRecord, PodRecord, parse_job
 from infpop_operator.api.status import Standing, refused_status, to_status, waiting_status
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.cache import Cache
@@ -249,7 +249,9 @@ class Reconciler:
 
     async def _clean_up(self, key: StudyKey, prepared: Prepared, history: History) -> None:
         """End what nobody waits for, and let the cluster remove Jobs whose results are safe in the status."""
-        living, ended = leftovers(self._cache.jobs(key, study_uid=prepared.owner.uid), history)
+        jobs = self._cache.jobs(key, study_uid=prepared.owner.uid)
+        exited = frozenset(job.uid for job in jobs if has_exited(self._cache.pods(key, job.uid)))
+        living, ended = leftovers(jobs, history, exited)
         for job in living:
             await self._client.delete_job(job.namespace, job.name, uid=job.uid)
         for job in ended:
@@ -270,6 +272,12 @@ class Reconciler:
         self._told_at.pop(key, None)
         self._cache.forget_study(key)
         self._store.forget_study(key.namespace, key.name)
+
+
+def has_exited(pods: Sequence[PodRecord]) -> bool:
+    """Say whether the newest pod has come to its end."""
+    container = pods[-1].container if pods else None
+    return container is not None and container.exit_code is not None
 
 
 def _previous(body: Body) -> StudyStatus | None:

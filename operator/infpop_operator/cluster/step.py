@@ -63,10 +63,18 @@ def _asked(seen: Finished | Lost, reason: str) -> Finished | Lost:
     return Lost(reason=reason, ended_at=seen.ended_at, counts=False)
 
 
-def leftovers(jobs: Sequence[JobRecord], history: History) -> tuple[tuple[JobRecord, ...], tuple[JobRecord, ...]]:
-    """Return the Jobs that nobody waits for: those that still live, and those that ended and have no time to live."""
+def leftovers(
+    jobs: Sequence[JobRecord], history: History, exited: frozenset[str]
+) -> tuple[tuple[JobRecord, ...], tuple[JobRecord, ...]]:
+    """Return the Jobs that nobody waits for: those that still hold something, and those that ended without a TTL.
+
+    Args:
+        jobs: the Jobs of the study that exist.
+        history: with everything that is remembered.
+        exited: uids of Jobs whose container has exited: the Job controller is about to end them by itself.
+    """
     active = {entry.run.name for entry in history.active}
     idle = tuple(job for job in jobs if job.run not in active and not job.deleting)
-    living = tuple(job for job in idle if job.end is None)
+    living = tuple(job for job in idle if job.end is None and job.uid not in exited)
     ended = tuple(job for job in idle if job.end is not None and job.ttl_seconds is None)
     return (living, ended)

@@ -1,0 +1,163 @@
+"""What cluster tests share: the operator as a process, studies, and looking at them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from controlplane.cluster import ControlPlane
+from controlplane.waiting import wait_for
+
+ROOT = Path(__file__).parents[2]
+CRD = ROOT / "crds" / "infpop.io_throughputstudies.yaml"
+RBAC = ROOT / "examples" / "cluster" / "rbac.yaml"
+IMAGE = "example.org/runner:1"
+OPERATOR = (sys.executable, "-m", "infpop_operator.cli.main", "operator")
+# Nothing of this may ever stand in the operator's log.
+FORBIDDEN_WORDS = ("inconsistencies", "forbidden", "Traceback")
+
+
+def install(cluster: ControlPlane) -> None:
+    """Install the CRD and the operator's rights as the README says."""
+    cluster.kubectl("apply", "--server-side", "-f", str(CRD), "-f", str(RBAC))
+    cluster.kubectl("wait", "--for=condition=Established", "crd/throughputstudies.infpop.io", "--timeout=30s")
+
+
+class OperatorProcess:
+    """The operator under its own service account's rights; its log is a file."""
+
+    def __init__(
+        self,
+        cluster: ControlPlane,
+        directory: Path,
+        *,
+        namespace: str,
+        program: Sequence[str] = OPERATOR,
+        environment: Mapping[str, str] | None = None,
+        proxied: bool = False,
+    ) -> None:
+        self.log = directory / "operator.log"
+        self._program = program
+        self._arguments = ("--kubeconfig", str(cluster.kubeconfig_for("infpop", "infpop-operator", proxied=proxied)))
+        self._namespace = namespace
+        inherited = dict(os.environ)  # noqa: TID251 - a child starts with it
+        self._environment = {**inherited, "INFPOP_RUNNER_IMAGE": IMAGE, **(environment or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *arguments: str) -> None:
+        """Start it; the log goes on where an earlier one ended."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*self._program, *self._arguments, "--namespace", self._namespace, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+            )
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The process that was started last."""
+        assert self._process is not None, "not started"
+        return self._process
+
+    def is_running(self) -> bool:
+        """Say whether it has not ended."""
+        return self.process.poll() is None
+
+    def stop(self) -> int:
+        """End it as Kubernetes does, and return its exit code."""
+        if self.is_running():
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    def kill(self) -> None:
+        """End it as a lost node does."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def text(self) -> str:
+        """Return the whole log."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def complaints(self) -> list[str]:
+        """Return the lines of the log that must not be there."""
+        return [line for line in self.text().splitlines() if any(word in line for word in FORBIDDEN_WORDS)]
+
+
+@contextmanager
+def operator(
+    cluster: ControlPlane,
+    directory: Path,
+    *,
+    namespace: str,
+    environment: Mapping[str, str] | None = None,
+    proxied: bool = False,
+) -> Iterator[OperatorProcess]:
+    """Run the operator; afterwards its log must be clean."""
+    process = OperatorProcess(cluster, directory, namespace=namespace, environment=environment, proxied=proxied)
+    process.start()
+    try:
+        yield process
+    finally:
+        if process.is_running():
+            process.stop()
+    assert process.complaints() == []
+
+
+def study(name: str, namespace: str, **spec: object) -> dict[str, Any]:
+    """Return a valid study on simulated GPUs; keywords replace parts of the spec."""
+    return {
+        "apiVersion": "infpop.io/v1alpha1",
+        "kind": "ThroughputStudy",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "model": {"name": "example/model"},
+            "engine": {"name": "vllm"},
+            "searchSpace": {"gpuCount": [1, 2, 4, 8], "batchSize": [1, 8, 64, 256]},
+            "budget": {"maxTrials": 6},
+            "nodePools": [{"name": "a100", "gpuProduct": "A100"}],
+            **spec,
+        },
+    }
+
+
+def apply(cluster: ControlPlane, *documents: Mapping[str, Any]) -> None:
+    """`kubectl apply` them."""
+    cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(documents))
+
+
+def get(cluster: ControlPlane, namespace: str, kind: str, *names: str) -> Any:  # noqa: ANN401 - JSON
+    """Return an object, or without names the objects of a kind."""
+    answer = json.loads(cluster.kubectl("get", kind, *names, "--namespace", namespace, "--output=json"))
+    return answer if names else answer["items"]
+
+
+def status_of(cluster: ControlPlane, namespace: str, name: str) -> dict[str, Any]:
+    """Return the status of a study, empty while there is none."""
+    found: dict[str, Any] = get(cluster, namespace, "tstudy", name).get("status", {})
+    return found
+
+
+def condition(status: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """Return a condition of a status, empty while there is none."""
+    return next((each for each in status.get("conditions", []) if each["type"] == kind), {})
+
+
+def wait_for_condition(
+    cluster: ControlPlane, namespace: str, name: str, kind: str, value: str = "True", *, seconds: float = 60
+) -> dict[str, Any]:
+    """Return the status as soon as the condition has the value."""
+
+    def reached() -> dict[str, Any] | None:
+        status = status_of(cluster, namespace, name)
+        return status if condition(status, kind).get("status") == value else None
+
+    return wait_for(reached, seconds=seconds, what=f"{kind}={value} of {name}")
