@@ -11,7 +11,18 @@ from urllib.request import urlopen
 
 import pytest
 
-from controlplane.behaviours import Crashes, Evicted, HangsLoading, Play, PullFails, Succeeds, Vanishes, replay
+from controlplane.behaviours import (
+    Crashes,
+    DisruptionReason,
+    Evicted,
+    HangsLoading,
+    Play,
+    PullFails,
+    Succeeds,
+    Vanishes,
+    replay,
+)
+from controlplane.binaries import find_binaries
 from controlplane.cluster import ControlPlane
 from controlplane.kubelet import SimulatedKubelet
 from controlplane.nodes import added_nodes, gpu_node
@@ -32,6 +43,7 @@ from infpop_runner.contract import (
 
 pytestmark = pytest.mark.cluster
 SECONDS = 30.0
+IGNORE_DISRUPTION = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
 
 
 @pytest.fixture
@@ -75,7 +87,11 @@ def make_job(spec: RunSpec, pool: str) -> dict[str, Any]:
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {"name": spec.run, "labels": labels},
-        "spec": {"backoffLimit": 0, "template": {"metadata": {"labels": labels}, "spec": pod}},
+        "spec": {
+            "backoffLimit": 0,
+            "podFailurePolicy": {"rules": [IGNORE_DISRUPTION]},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        },
     }
 
 
@@ -200,17 +216,16 @@ def test_deleting_a_job_removes_its_pod(control_plane: ControlPlane, pool: str, 
 
 
 def test_failures_look_as_they_do_on_a_cluster(control_plane: ControlPlane, pool: str, jobs: Jobs) -> None:
-    """A crash, an eviction, a missing image and a vanished pod show in pod and Job as on a real node."""
+    """A crash, a missing image and a vanished pod show in pod and Job as on a real node."""
     behaviours = {
         "crash": Crashes(exit_code=3, message="no result"),
-        "evicted": Evicted(reason="DeletionByTaintManager"),
         "image": PullFails(),
         "vanishes": Vanishes(),
     }
     with _plays(control_plane, pool, lambda spec, _attempt: behaviours[spec.run]):
         for name in behaviours:
             jobs.create(make_spec(name))
-        for name in ("crash", "evicted", "vanishes"):
+        for name in ("crash", "vanishes"):
             jobs.wait_for_condition(name, "Failed")
         terminated = _terminated(jobs.pods("crash")[0])
         assert (terminated["exitCode"], terminated["message"]) == (3, "no result")
@@ -222,6 +237,23 @@ def test_failures_look_as_they_do_on_a_cluster(control_plane: ControlPlane, pool
             return [state.get("waiting", {}).get("reason") for state in states] == ["ImagePullBackOff"]
 
         wait_for(waits, seconds=SECONDS, what="ImagePullBackOff")
+
+
+def test_an_eviction_is_a_disruption(control_plane: ControlPlane, pool: str, jobs: Jobs) -> None:
+    """The Job controller takes an evicted pod for disrupted, not for failed, and starts another after ten seconds."""
+    reasons: dict[str, DisruptionReason] = {"api": "EvictionByEvictionAPI", "node": "TerminationByKubelet"}
+
+    def play(spec: RunSpec, attempt: int) -> Behaviour:
+        return Evicted(reason=reasons[spec.run]) if attempt == 1 else Succeeds(throughput=_linear)
+
+    with _plays(control_plane, pool, play) as kubelet:
+        for batch, name in enumerate(reasons, start=1):
+            jobs.create(make_spec(name, batches=(batch,)))
+        for name in reasons:
+            jobs.wait_for_condition(name, "Complete")
+    assert sorted((run.spec.run, run.attempt) for run in kubelet.runs) == [
+        (name, attempt) for name in reasons for attempt in (1, 2)
+    ]
 
 
 def test_a_second_pod_of_the_same_configuration_is_another_attempt(
@@ -263,6 +295,16 @@ def test_watches_can_be_cut_and_swallowed(control_plane: ControlPlane) -> None:
     assert "system:serviceaccount" in control_plane.kubectl(*command)
 
 
+def test_programs_that_are_given_are_used(tmp_path: Path) -> None:
+    """Where KUBEBUILDER_ASSETS has the programs, nothing is built."""
+    names = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+    for name in names:
+        (tmp_path / name).touch()
+    found = find_binaries(environment={"KUBEBUILDER_ASSETS": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")})
+    assert (found.etcd, found.kubectl) == (tmp_path / "etcd", tmp_path / "kubectl")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
 def test_requests_can_be_counted(control_plane: ControlPlane, namespace: str) -> None:
     """Every request is noted with who made it, by what program, and how it ended."""
     control_plane.kubectl("get", "pods", "--namespace", namespace)
@@ -279,6 +321,7 @@ def test_nothing_lives_on(ending: str, tmp_path: Path) -> None:
     end = "" if ending == "leaves the block" else "os.kill(os.getpid(), 9)"
     script = f"""
 import os, pathlib
+from controlplane.binaries import find_binaries
 from controlplane.cluster import start_control_plane
 with start_control_plane(pathlib.Path({str(tmp_path)!r})) as cluster:
     print(*(process.pid for process in cluster.processes), flush=True)

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
+
+Document = dict[str, Any]
 
 # Metadata of everything. A request is noted when it ends; a watch also when it begins, since it may not end for long.
 POLICY = json.dumps(
@@ -41,14 +44,14 @@ def read_audit_log(path: Path) -> list[AuditEntry]:
     return list(entries.values())
 
 
-def _documents(path: Path) -> Iterator[dict]:
+def _documents(path: Path) -> Iterator[Document]:
     with path.open(encoding="utf-8") as stream:
         for line in stream:
             if line.endswith("\n"):  # the last one may be half written
                 yield json.loads(line)
 
 
-def _parse(document: dict) -> AuditEntry:
+def _parse(document: Document) -> AuditEntry:
     target = document.get("objectRef", {})
     resource = target.get("resource", "")
     return AuditEntry(

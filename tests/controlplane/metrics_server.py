@@ -3,11 +3,13 @@
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+
+Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
 
 
 class PodAddresses:
@@ -46,7 +48,7 @@ async def serve_metrics(registry: CollectorRegistry, addresses: PodAddresses, *,
             task.cancel()
 
 
-async def _listen(accept: object, addresses: PodAddresses, port: int) -> tuple[asyncio.Server, str]:
+async def _listen(accept: Accept, addresses: PodAddresses, port: int) -> tuple[asyncio.Server, str]:
     while True:
         address = next(addresses)
         try:

@@ -119,8 +119,6 @@ class PlayedPod:
 
     async def _end_deleted(self, behaviour: Behaviour) -> None:
         """End the containers and give the name free, as a kubelet does with a pod that was deleted."""
-        if isinstance(behaviour, Vanishes):
-            return
         if not self._written:
             await self._end(self._ending or self._on_sigterm(behaviour))
         await self._api.delete(grace_seconds=0)
@@ -129,7 +127,8 @@ class PlayedPod:
         """The runner answers to SIGTERM with a result that says so, and exit status 0, if it has the time."""
         if self._times.started_at is None:
             return NEVER_RAN
-        if self.spec is None or (isinstance(behaviour, Evicted) and not behaviour.graceful):
+        hasty = isinstance(behaviour, Vanishes) or (isinstance(behaviour, Evicted) and not behaviour.graceful)
+        if self.spec is None or hasty:
             return KILLED
         return self._completed(Broken(reason="Stopped", detail="asked to stop by signal 15"))
 

@@ -119,13 +119,19 @@ def _container(container: Document, *, state: Document, started: bool, ready: bo
     return {
         "name": container["name"],
         "image": image,
-        "imageID": f"{image.split('@')[0].rsplit(':', 1)[0]}@sha256:{digest}" if ran else "",
+        "imageID": f"{_repository(image)}@sha256:{digest}" if ran else "",
         "ready": ready,
         "started": started,
         "restartCount": 0,
         "state": state,
         "lastState": {},
     }
+
+
+def _repository(image: str) -> str:
+    """Return the image without tag and digest; a colon before the last slash is a port."""
+    host, slash, name = image.partition("@")[0].rpartition("/")
+    return f"{host}{slash}{name.partition(':')[0]}"
 
 
 def _containers(pod: Document) -> Sequence[Document]:
