@@ -127,7 +127,7 @@ _ENGINE = (
     Rule(
         name="falloff",
         path="spec.engine.simulation.formula.falloff",
-        rule="double(self) > 0.0 && double(self) < 1.0",
+        rule="double(self) > 0.0 && double(self) <= 0.999999",
         message='must be above 0 and below 1. Use for example "0.25"',
     ),
     Rule(

@@ -2,18 +2,32 @@
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from infpop_operator.api.fields import (
+    ARGUMENT_PATTERN,
+    DATA_KEY_PATTERN,
+    IMAGE_PATTERN,
+    LABEL_KEY_PATTERN,
+    LABEL_VALUE_PATTERN,
+    NAME_PATTERN,
+    OBJECT_PATTERN,
+    PRODUCT_PATTERN,
+)
+from infpop_operator.api.quantities import DECIMAL_PATTERN, DURATION_PATTERN
 from infpop_operator.api.rules import broken_rules
 from infpop_operator.api.spec import ThroughputStudy
 from infpop_operator.core.errors import Problem, StudyError
 
 _SHOWN_CHARACTERS = 60  # enough to recognise a value, short enough for one terminal line
+_KEY_ITSELF = "[key]"  # how pydantic says that not the value under a key is wrong, but the key
+_MOST_NODES = 100_000  # values in a document once its aliases are followed; a large study has some thousands
 _LARGEST_DOCUMENT = 1_000_000  # characters; a Kubernetes object may have about 1.5 MiB
 
 # pydantic's error type -> (what is wrong, what to do); the keys of `ctx` fill the braces.
@@ -33,12 +47,24 @@ _MESSAGES: Mapping[str, tuple[str, str]] = {
     "model_type": ("must be a mapping", "Write it as key: value"),
     "model_attributes_type": ("must be a mapping", "Write it as key: value"),
 }
-_PATTERNS = (
-    ("ms)?$", "is not a duration", 'Write for example "30s", "10m" or "1h30m"'),
-    ("(\\.[0-9]", "is not a decimal", 'Write a plain decimal in quotes, for example "0.85"'),
-    ("[-a-z0-9]*", "is not a valid name", "Use lower-case letters, digits and dashes, a letter or digit at both ends"),
-    ("[a-z0-9_]*", "is not an argument name", "Use the engine's Python name, for example max_num_batched_tokens"),
-)
+_PATTERNS = {
+    DURATION_PATTERN: ("is not a duration", 'Write for example "30s", "10m" or "1h30m"'),
+    DECIMAL_PATTERN: ("is not a decimal", 'Write a plain decimal in quotes, for example "0.85"'),
+    NAME_PATTERN: (
+        "is not a valid name",
+        "Use lower-case letters, digits and dashes, a letter or digit at both ends",
+    ),
+    OBJECT_PATTERN: (
+        "is not the name of an object",
+        "Use lower-case letters, digits, dashes and dots, a letter or digit at both ends",
+    ),
+    ARGUMENT_PATTERN: ("is not an argument name", "Use the engine's Python name, for example max_num_batched_tokens"),
+    DATA_KEY_PATTERN: ("is not a key of a Secret or ConfigMap", "Use letters, digits, dashes, underscores and dots"),
+    LABEL_KEY_PATTERN: ("is not the key of a label", "Write for example nvidia.com/gpu.product"),
+    LABEL_VALUE_PATTERN: ("is not the value of a label", "Use letters, digits, dashes, underscores and dots"),
+    IMAGE_PATTERN: ("is not an image", "Write it without blanks, for example registry.example.com/runner:1.0"),
+    PRODUCT_PATTERN: ("is not a pattern of a product name", 'Write for example "A100"'),
+}
 
 
 def parse_document(text: str, *, source: str) -> ThroughputStudy:
@@ -78,11 +104,14 @@ class _StrictLoader(yaml.SafeLoader):
     """A safe loader that refuses a key given twice instead of keeping the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
-        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=deep)
+            if isinstance(key, Hashable) and key in seen:
                 line = node.start_mark.line + 1
                 raise yaml.YAMLError(f"the key {key!r} stands twice in the mapping that starts on line {line}")
+            if isinstance(key, Hashable):
+                seen.add(key)
         return super().construct_mapping(node, deep=deep)
 
 
@@ -100,7 +129,23 @@ def _load_yaml(text: str, source: str) -> Mapping[str, Any]:
     if not isinstance(tree, dict) or "kind" not in tree:
         remedy = "Start it with `apiVersion: infpop.io/v1alpha1` and `kind: ThroughputStudy`"
         raise StudyError([_whole(source, "is YAML, but not a ThroughputStudy", remedy)])
+    if _has_too_many_nodes(tree):
+        remedy = "Use fewer aliases (*name): each stands for all that its anchor holds"
+        raise StudyError([_whole(source, f"holds more than {_MOST_NODES:,} values", remedy)])
     return tree
+
+
+def _has_too_many_nodes(tree: object) -> bool:
+    """Count what aliases stand for, and stop early: a few lines of them can stand for more than any memory holds."""
+    waiting, count = [tree], 0
+    while waiting and count <= _MOST_NODES:
+        node = waiting.pop()
+        count += 1
+        if isinstance(node, dict):
+            waiting.extend(node.values())
+        elif isinstance(node, list):
+            waiting.extend(node)
+    return count > _MOST_NODES
 
 
 def _whole(source: str, message: str, remedy: str) -> Problem:
@@ -119,19 +164,32 @@ def _problem(details: ErrorDetails, hint: str) -> Problem:
             message=f"must be {context['expected']}",
             remedy=_choice_remedy(details["input"], str(context["expected"])),
         )
-    if kind == "string_pattern_mismatch":
-        message, remedy = _pattern_message(str(context["pattern"]))
-    else:
-        message, remedy = _MESSAGES.get(kind, (details["msg"], "Correct it"))
-        message, remedy = message.format_map(context), remedy.format_map(context)
+    message, remedy = _words(kind, context, details["msg"])
     value = "" if kind == "missing" else _shown(details["input"])
     return Problem(field=field, value=value, message=message, remedy=remedy)
 
 
+def _words(kind: str, context: Mapping[str, Any], otherwise: str) -> tuple[str, str]:
+    """Return what is wrong and what to do. Only texts of this module are templates, and only numbers go into them."""
+    if kind == "string_pattern_mismatch":
+        pattern = str(context["pattern"])
+        return _PATTERNS.get(pattern, (f"does not match {pattern}", "Correct it"))
+    if kind not in _MESSAGES:
+        return otherwise, "Correct it"
+    message, remedy = _MESSAGES[kind]
+    return message.format_map(context), remedy.format_map(context)
+
+
 def _path(location: Sequence[int | str]) -> str:
+    """Return where a value stands; a key that is no plain word is quoted, and so are all its odd characters."""
     path = ""
     for part in location:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif re.fullmatch(r"[A-Za-z0-9_-]{1,64}", part):
+            path += f".{part}"
+        elif part != _KEY_ITSELF:
+            path += f"[{_cut(json.dumps(part))}]"
     return path.removeprefix(".") or "study"
 
 
@@ -140,14 +198,11 @@ def _shown(value: object) -> str:
         text = json.dumps(value, ensure_ascii=False, default=str)
     except (TypeError, ValueError):
         text = type(value).__name__
+    return _cut("".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
-
-
-def _pattern_message(pattern: str) -> tuple[str, str]:
-    for part, message, remedy in _PATTERNS:
-        if part in pattern:
-            return message, remedy
-    return f"does not match {pattern}", "Correct it"
 
 
 def _choice_remedy(value: object, expected: str) -> str:

@@ -1,10 +1,11 @@
 """Rules between the fields of a study that its schema cannot say; each names field, value and remedy."""
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from math import prod
 
+from infpop_operator.api.checks import at_most, positive, short, unique
 from infpop_operator.api.quantities import parse_scalar, seconds
+from infpop_operator.api.rules_pools import pool_rules
 from infpop_operator.api.spec import Extra, StudySpec
 from infpop_operator.api.spec_engine import MOST_BATCHED_TOKENS
 from infpop_operator.core.errors import Problem
@@ -60,14 +61,8 @@ def _engine_and_simulation(spec: StudySpec) -> Iterator[Problem]:
     if (engine.simulation.recorded is None) == (engine.simulation.formula is None):
         remedy = "Give exactly one of recorded and formula"
         yield Problem(field="spec.engine.simulation", value="", message="has no single landscape", remedy=remedy)
-    yield from _short("spec.engine.simulation.loadTime", engine.simulation.load_time, _LONGEST_PRETENCE_SECONDS)
-    yield from _short("spec.engine.simulation.repeatTime", engine.simulation.repeat_time, _LONGEST_PRETENCE_SECONDS)
-
-
-def _short(field: str, text: str, longest_seconds: float) -> Iterator[Problem]:
-    if seconds(text) > longest_seconds:
-        longest = f"{longest_seconds / 60:g}m"
-        yield Problem(field=field, value=text, message=f"is longer than {longest}", remedy=f'Use "{longest}" or less')
+    yield from short("spec.engine.simulation.loadTime", engine.simulation.load_time, _LONGEST_PRETENCE_SECONDS)
+    yield from short("spec.engine.simulation.repeatTime", engine.simulation.repeat_time, _LONGEST_PRETENCE_SECONDS)
 
 
 def _decimals(spec: StudySpec) -> Iterator[Problem]:
@@ -76,27 +71,17 @@ def _decimals(spec: StudySpec) -> Iterator[Problem]:
     ]
     simulation = spec.engine.simulation
     if simulation is not None:
-        yield from _at_most("spec.engine.simulation.noise", simulation.noise, 0.5)
+        yield from at_most("spec.engine.simulation.noise", simulation.noise, 0.5)
         if simulation.formula is not None:
             bounded.append(("spec.engine.simulation.formula.falloff", simulation.formula.falloff, 0.0, 0.999999))
-            yield from _positive("spec.engine.simulation.formula.peakThroughput", simulation.formula.peak_throughput)
+            yield from positive("spec.engine.simulation.formula.peakThroughput", simulation.formula.peak_throughput)
     for field, text, low, high in bounded:
         if not low < float(text) <= high:
             message = f"must be above {low:g} and at most {high:g}"
             yield Problem(field=field, value=f'"{text}"', message=message, remedy="Correct it")
-    yield from _positive("spec.measurement.maxSpread", spec.measurement.max_spread)
+    yield from positive("spec.measurement.maxSpread", spec.measurement.max_spread)
     if spec.budget.max_gpu_hours is not None:
-        yield from _positive("spec.budget.maxGPUHours", spec.budget.max_gpu_hours)
-
-
-def _positive(field: str, text: str) -> Iterator[Problem]:
-    if float(text) <= 0:
-        yield Problem(field=field, value=f'"{text}"', message="must be above 0", remedy="Correct it")
-
-
-def _at_most(field: str, text: str, high: float) -> Iterator[Problem]:
-    if float(text) > high:
-        yield Problem(field=field, value=f'"{text}"', message=f"must be at most {high:g}", remedy="Correct it")
+        yield from positive("spec.budget.maxGPUHours", spec.budget.max_gpu_hours)
 
 
 def _arguments(spec: StudySpec) -> Iterator[Problem]:
@@ -129,7 +114,7 @@ def _arguments(spec: StudySpec) -> Iterator[Problem]:
             value = extra.values[equal[0]]
             remedy = "List each value once"
             yield Problem(field=f"{field}.values", value=value, message="stands there more than once", remedy=remedy)
-    yield from _unique("spec.searchSpace.extra", extras)
+    yield from unique("spec.searchSpace.extra", extras)
 
 
 def _token_limits(field: str, extra: Extra) -> Iterator[Problem]:
@@ -168,21 +153,14 @@ def _source(spec: StudySpec) -> Iterator[Problem]:
 
 
 def _search_space(spec: StudySpec) -> Iterator[Problem]:
-    yield from _unique("spec.searchSpace.gpuCount", spec.search_space.gpu_count)
-    yield from _unique("spec.searchSpace.batchSize", spec.search_space.batch_size)
+    yield from unique("spec.searchSpace.gpuCount", spec.search_space.gpu_count)
+    yield from unique("spec.searchSpace.batchSize", spec.search_space.batch_size)
     space = spec.search_space
     sizes = (len(space.gpu_count), len(space.batch_size), *(len(extra.values) for extra in space.extra))
     if prod(sizes) > _MOST_CELLS:
         message = f"has more than {_MOST_CELLS:,} configurations"
         remedy = "Use fewer values; doubling ones (1, 2, 4, ...) lose little"
         yield Problem(field="spec.searchSpace", value=f"{prod(sizes):,}", message=message, remedy=remedy)
-
-
-def _unique(field: str, values: Sequence[object]) -> Iterator[Problem]:
-    repeated = sorted({str(value) for value in values if values.count(value) > 1})
-    if repeated:
-        remedy = "List each value once"
-        yield Problem(field=field, value=", ".join(repeated), message="stands there more than once", remedy=remedy)
 
 
 def _budget(spec: StudySpec) -> Iterator[Problem]:
@@ -246,7 +224,7 @@ def _timeouts(spec: StudySpec) -> Iterator[Problem]:
         if seconds(text) < _SHORTEST_TIMEOUT_SECONDS:
             field = f"spec.measurement.timeouts.{name}"
             yield Problem(field=field, value=text, message="is under a second", remedy='Use "1s" or more')
-    yield from _short("spec.measurement.minDuration", spec.measurement.min_duration, _LONGEST_REPEAT_SECONDS)
+    yield from short("spec.measurement.minDuration", spec.measurement.min_duration, _LONGEST_REPEAT_SECONDS)
     needed = spec.measurement.repeats * seconds(spec.measurement.min_duration)
     if needed >= seconds(timeouts.measure):
         yield Problem(
@@ -255,31 +233,6 @@ def _timeouts(spec: StudySpec) -> Iterator[Problem]:
             message=f"is over before {spec.measurement.repeats} repeats of {spec.measurement.min_duration} can be",
             remedy=f'Use more than "{needed:g}s"',
         )
-
-
-def _pools(spec: StudySpec) -> Iterator[Problem]:
-    yield from _unique("spec.nodePools", [pool.name for pool in spec.node_pools])
-    for position, pool in enumerate(spec.node_pools):
-        field = f"spec.nodePools[{position}]"
-        if pool.gpu_product is not None and not _compiles(pool.gpu_product):
-            remedy = 'Write for example "A100"'
-            yield Problem(
-                field=f"{field}.gpuProduct", value=pool.gpu_product, message="is no regular expression", remedy=remedy
-            )
-        if pool.price_per_gpu_hour is None and spec.objective.metric == "costPerMillionTokens":
-            remedy = 'Add what one GPU costs an hour, for example "3.67"'
-            message = "the objective costPerMillionTokens needs it"
-            yield Problem(field=f"{field}.pricePerGPUHour", value="", message=message, remedy=remedy)
-        if pool.price_per_gpu_hour is not None:
-            yield from _positive(f"{field}.pricePerGPUHour", pool.price_per_gpu_hour)
-
-
-def _compiles(pattern: str) -> bool:
-    try:
-        re.compile(pattern)
-    except re.error:
-        return False
-    return True
 
 
 _RULES: tuple[Callable[[StudySpec], Iterator[Problem]], ...] = (
@@ -291,5 +244,5 @@ _RULES: tuple[Callable[[StudySpec], Iterator[Problem]], ...] = (
     _budget,
     _constraints,
     _timeouts,
-    _pools,
+    pool_rules,
 )

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from infpop_operator.api.fields import ApiModel, Image, Label, LabelKey, LabelValue, Name, ObjectName
+from infpop_operator.api.fields import ApiModel, Image, LabelKey, LabelValue, Name, ObjectName, ProductPattern
 from infpop_operator.api.quantities import DecimalString
 
 DEFAULT_TTL_SECONDS = 86_400
@@ -28,10 +28,11 @@ class NodePool(ApiModel):
     """A set of like nodes, or this machine."""
 
     name: Name = Field(description="name of the pool, in this study")
-    gpu_product: Label | None = Field(
+    gpu_product: ProductPattern | None = Field(
         default=None,
         description="regular expression on the GPU's product name, such as A100; on a cluster it is looked for in the "
-        "product labels of the nodes, which write a dash where the product has a space",
+        "product labels of the nodes, which write a dash where the product has a space; at most 4 of * + ? {, and none "
+        "behind a group, so that no pattern takes for ever",
     )
     node_selector: dict[LabelKey, LabelValue] = Field(
         default={}, max_length=16, description="labels that the nodes of the pool have; cluster only"

@@ -1,0 +1,58 @@
+"""Rules for node pools that their schema cannot say; each names field, value and remedy."""
+
+import re
+from collections.abc import Iterator
+
+from infpop_operator.api.checks import positive, unique
+from infpop_operator.api.spec import StudySpec
+from infpop_operator.api.spec_pool import Toleration
+from infpop_operator.core.errors import Problem
+
+_MOST_REPETITIONS = 4  # with more of them, or nested ones, a pattern can take for ever on a name of 63 characters
+
+
+def pool_rules(spec: StudySpec) -> Iterator[Problem]:
+    """Return what is wrong with the node pools of `spec`."""
+    yield from unique("spec.nodePools", [pool.name for pool in spec.node_pools])
+    for position, pool in enumerate(spec.node_pools):
+        field = f"spec.nodePools[{position}]"
+        if pool.gpu_product is not None:
+            yield from _product(f"{field}.gpuProduct", pool.gpu_product)
+        for number, toleration in enumerate(pool.tolerations):
+            yield from _toleration(f"{field}.tolerations[{number}]", toleration)
+        if pool.price_per_gpu_hour is None and spec.objective.metric == "costPerMillionTokens":
+            remedy = 'Add what one GPU costs an hour, for example "3.67"'
+            message = "the objective costPerMillionTokens needs it"
+            yield Problem(field=f"{field}.pricePerGPUHour", value="", message=message, remedy=remedy)
+        if pool.price_per_gpu_hour is not None:
+            yield from positive(f"{field}.pricePerGPUHour", pool.price_per_gpu_hour)
+
+
+def _compiles(pattern: str) -> bool:
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError):
+        return False
+    return True
+
+
+def _product(field: str, pattern: str) -> Iterator[Problem]:
+    remedy = 'Write for example "A100" or "A100.*80GB"'
+    if not _compiles(pattern):
+        yield Problem(field=field, value=pattern, message="is no regular expression", remedy=remedy)
+    elif re.search(r"[)][*+?{]", pattern) or len(re.findall(r"[*+?{]", pattern)) > _MOST_REPETITIONS:
+        message = f"has more than {_MOST_REPETITIONS} of * + ? {{, or one behind a group"
+        yield Problem(field=field, value=pattern, message=message, remedy=remedy)
+
+
+def _toleration(field: str, toleration: Toleration) -> Iterator[Problem]:
+    if toleration.operator == "Equal" and toleration.key is None:
+        remedy = "Add the taint's key, or use operator: Exists"
+        yield Problem(field=f"{field}.key", value="", message="the operator Equal needs it", remedy=remedy)
+    if toleration.operator == "Exists" and toleration.value:
+        message, remedy = "has no place with the operator Exists", "Remove it, or use operator: Equal"
+        yield Problem(field=f"{field}.value", value=toleration.value, message=message, remedy=remedy)
+    if toleration.toleration_seconds is not None and toleration.effect != "NoExecute":
+        message, remedy = "is for the effect NoExecute alone", "Remove it, or set effect: NoExecute"
+        value = str(toleration.toleration_seconds)
+        yield Problem(field=f"{field}.tolerationSeconds", value=value, message=message, remedy=remedy)

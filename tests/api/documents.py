@@ -1,0 +1,31 @@
+"""A valid document, and documents that differ from it in single values."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+Document = dict[str, Any]
+
+VALID: Document = {
+    "apiVersion": "infpop.io/v1alpha1",
+    "kind": "ThroughputStudy",
+    "metadata": {"name": "study", "namespace": "serving", "labels": {"team": "a"}},
+    "spec": {
+        "model": {"name": "org/model"},
+        "engine": {"name": "vllm"},
+        "searchSpace": {"gpuCount": [1, 2], "batchSize": [1, 8]},
+        "nodePools": [{"name": "a100", "gpuProduct": "A100"}],
+    },
+}
+
+
+def changed(changes: Mapping[str, object]) -> Document:
+    """Return the valid document with values replaced; the key "a.b.0.c" walks mappings and lists."""
+    document = copy.deepcopy(VALID)
+    for path, value in changes.items():
+        *parents, last = path.split(".")
+        node: Any = document
+        for key in parents:
+            node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
+        node[int(last) if isinstance(node, list) else last] = copy.deepcopy(value)
+    return document

@@ -1,0 +1,157 @@
+"""For each rule that the API server checks: changes of a valid document that keep to it, and ones that break it.
+
+The same examples are used twice: in `api/` for the rules in Python, in `cluster/` for the real API server.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Changes = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """What to change in the valid document of `api.documents`."""
+
+    valid: Changes
+    invalid: Changes
+
+
+def _value(path: str, valid: object, invalid: object) -> Example:
+    return Example(valid={path: valid}, invalid={path: invalid})
+
+
+def _simulated(**simulation: object) -> Changes:
+    return {"spec.engine": {"name": "simulated", "simulation": {"formula": {}} | simulation}}
+
+
+def _formula(**formula: object) -> Changes:
+    return _simulated(formula=formula)
+
+
+_RECORDED = {"path": "/a.csv", "gpuModel": "g", "engine": "e", "model": "m"}
+_PRICED = {"name": "a100", "gpuProduct": "A100", "pricePerGPUHour": "3.67"}
+_MANY = [str(value) for value in range(16)]
+_EXTRA = [{"name": "block_size", "values": ["16", "32"]}]
+_LIMIT = "max_num_batched_tokens"
+
+EXAMPLES: Mapping[str, Example] = {
+    "name-length": _value("metadata.name", "x" * 52, "x" * 53),
+    "name-without-dots": _value("metadata.name", "a-b", "a.b"),
+    "simulated-needs-simulation": Example(valid=_simulated(), invalid={"spec.engine": {"name": "simulated"}}),
+    "simulation-is-for-simulated": Example(valid=_simulated(), invalid={"spec.engine.simulation": {"formula": {}}}),
+    "one-landscape": Example(valid=_simulated(), invalid=_simulated(recorded=_RECORDED)),
+    "load-time": Example(valid=_simulated(loadTime="60m"), invalid=_simulated(loadTime="1h1s")),
+    "repeat-time": Example(valid=_simulated(repeatTime="1h"), invalid=_simulated(repeatTime="3601s")),
+    "noise": Example(valid=_simulated(noise="0.5"), invalid=_simulated(noise="0.51")),
+    "peak-throughput": Example(valid=_formula(peakThroughput="0.1"), invalid=_formula(peakThroughput="0.0")),
+    "falloff": Example(valid=_formula(falloff="0.999999"), invalid=_formula(falloff="1")),
+    "gpu-memory-utilization": _value("spec.engine.gpuMemoryUtilization", "1.0", "1.01"),
+    "argument-names": _value("spec.engine.args", {"block_size": "16"}, {"--foo; rm -rf": "16"}),
+    "pinned-arguments": _value("spec.engine.args", {"block_size": "16"}, {"max_num_seqs": "16"}),
+    "one-source": _value(
+        "spec.workload.source",
+        {"configMap": {"name": "prompts"}},
+        {"configMap": {"name": "prompts"}, "builtin": "code-infilling-v1"},
+    ),
+    "one-data-set": _value(
+        "spec.workload.source",
+        {"huggingFace": {"dataset": "org/data"}},
+        {"huggingFace": {"dataset": "org/data", "preset": "humaneval-infilling-single-line"}},
+    ),
+    "unique-gpu-counts": _value("spec.searchSpace.gpuCount", [1, 4], [1, 1]),
+    "unique-batch-sizes": _value("spec.searchSpace.batchSize", [1, 8, 16], [1, 8, 8]),
+    "unique-extra-names": _value(
+        "spec.searchSpace.extra", [*_EXTRA, {"name": "swap", "values": ["1"]}], [*_EXTRA, *_EXTRA]
+    ),
+    "unique-extra-values": _value("spec.searchSpace.extra", _EXTRA, [{"name": "block_size", "values": ["16", "16"]}]),
+    "space-size": _value(
+        "spec.searchSpace.extra",
+        [{"name": name, "values": _MANY} for name in ("a", "b")],
+        [{"name": name, "values": _MANY} for name in ("a", "b", "c")],
+    ),
+    "pinned-extra": _value("spec.searchSpace.extra", _EXTRA, [{"name": "seed", "values": ["1"]}]),
+    "token-limits": _value(
+        "spec.searchSpace.extra",
+        [{"name": _LIMIT, "values": ["1", "1048576"]}],
+        [{"name": _LIMIT, "values": ["8192", "1048577"]}],
+    ),
+    "step-limit-is-for-vllm": Example(
+        valid={"spec.engine.name": "hf-pipeline", "spec.searchSpace.extra": _EXTRA},
+        invalid={"spec.engine.name": "hf-pipeline", "spec.searchSpace.extra": [{"name": _LIMIT, "values": ["1"]}]},
+    ),
+    "extra-or-argument": Example(
+        valid={"spec.searchSpace.extra": _EXTRA, "spec.engine.args": {"swap": "1"}},
+        invalid={"spec.searchSpace.extra": _EXTRA, "spec.engine.args": {"block_size": "1"}},
+    ),
+    "number-of-arguments": Example(
+        valid={"spec.searchSpace.extra": _EXTRA, "spec.engine.args": {f"a{place}": "1" for place in range(31)}},
+        invalid={"spec.searchSpace.extra": _EXTRA, "spec.engine.args": {f"a{place}": "1" for place in range(32)}},
+    ),
+    "gpu-counts-within-budget": _value("spec.searchSpace.gpuCount", [1, 8], [1, 9]),
+    "baseline-within-budget": _value("spec.baseline", {"gpuCount": 8, "batchSize": 1}, {"gpuCount": 9, "batchSize": 1}),
+    "parallel-trials": Example(
+        valid={"spec.budget": {"parallelTrials": 20}}, invalid={"spec.budget": {"parallelTrials": 21}}
+    ),
+    "gpu-hours": _value("spec.budget.maxGPUHours", "0.5", "0"),
+    "deadline": _value("spec.budget.deadline", "1ms", "0s"),
+    "constraint-has-bound": _value(
+        "spec.objective.constraints", [{"metric": "spread", "max": "0.1"}], [{"metric": "spread"}]
+    ),
+    "min-below-max": _value(
+        "spec.objective.constraints",
+        [{"metric": "spread", "min": "9", "max": "10"}],
+        [{"metric": "spread", "min": "10", "max": "9"}],
+    ),
+    "known-when-simulated": Example(
+        valid=_simulated() | {"spec.objective.constraints": [{"metric": "spread", "max": "1"}]},
+        invalid=_simulated() | {"spec.objective.constraints": [{"metric": "batchSecondsP95", "max": "1"}]},
+    ),
+    "memory-needs-gpus": Example(
+        valid={"spec.objective.constraints": [{"metric": "gpuMemoryPeakBytes", "max": "1"}]},
+        invalid={
+            "spec.objective.constraints": [{"metric": "gpuMemoryPeakBytes", "max": "1"}],
+            "spec.nodePools": [{"name": "here", "gpuResource": "cpu"}],
+        },
+    ),
+    "cost-needs-prices": Example(
+        valid={"spec.objective.metric": "costPerMillionTokens", "spec.nodePools": [_PRICED]},
+        invalid={
+            "spec.objective.metric": "costPerMillionTokens",
+            "spec.nodePools": [_PRICED, {"name": "v100", "gpuProduct": "V100"}],
+        },
+    ),
+    "max-spread": _value("spec.measurement.maxSpread", "0.000000001", "0.0"),
+    "min-duration": Example(
+        valid={"spec.measurement": {"minDuration": "20m", "timeouts": {"measure": "61m"}}},
+        invalid={"spec.measurement": {"minDuration": "20m1ms", "timeouts": {"measure": "61m"}}},
+    ),
+    "timeout-schedule": _value("spec.measurement.timeouts.schedule", "1s", "999ms"),
+    "timeout-pull": _value("spec.measurement.timeouts.pull", "1s", "999ms"),
+    "timeout-load": _value("spec.measurement.timeouts.load", "1s", "999ms"),
+    "timeout-measure": Example(
+        valid={"spec.measurement": {"minDuration": "0s", "timeouts": {"measure": "1s"}}},
+        invalid={"spec.measurement": {"minDuration": "0s", "timeouts": {"measure": "999ms"}}},
+    ),
+    "repeats-fit-timeout": Example(
+        valid={"spec.measurement": {"minDuration": "10s", "timeouts": {"measure": "30001ms"}}},
+        invalid={"spec.measurement": {"minDuration": "10s", "timeouts": {"measure": "30s"}}},
+    ),
+    "unique-pool-names": _value(
+        "spec.nodePools", [_PRICED, _PRICED | {"name": "v100"}], [_PRICED, _PRICED | {"gpuProduct": "V100"}]
+    ),
+    "price": _value("spec.nodePools.0.pricePerGPUHour", "0.01", "0.00"),
+    "simple-gpu-product": _value("spec.nodePools.0.gpuProduct", "^(?:NVIDIA-)A100.*(40|80)GB$", "(A+)+B"),
+    "label-keys": _value(
+        "spec.nodePools.0.nodeSelector", {"nvidia.com/gpu.product": "A100-SXM4-40GB"}, {"a/b/c; rm -rf /": "x"}
+    ),
+    "equal-needs-key": _value("spec.nodePools.0.tolerations", [{"operator": "Exists"}], [{"value": "a"}]),
+    "exists-has-no-value": _value(
+        "spec.nodePools.0.tolerations", [{"key": "k", "value": "v"}], [{"operator": "Exists", "value": "v"}]
+    ),
+    "seconds-need-no-execute": _value(
+        "spec.nodePools.0.tolerations",
+        [{"key": "k", "effect": "NoExecute", "tolerationSeconds": 1}],
+        [{"key": "k", "effect": "NoSchedule", "tolerationSeconds": 1}],
+    ),
+}
