@@ -1,0 +1,224 @@
+"""What the API server writes is read once; what may be missing may be missing."""
+
+from typing import Any
+
+import pytest
+
+from adapters.kube.objects import JOB_UID, OWNER, at, job_body, make_planned_run, pod_body, stamp
+from infpop_operator.adapters.kube.job_manifest import PodSettings
+from infpop_operator.adapters.kube.records import (
+    ContainerRecord,
+    JobEnd,
+    JobRecord,
+    NodeRecord,
+    PodRecord,
+    Taint,
+    parse_count,
+    parse_job,
+    parse_node,
+    parse_pod,
+)
+
+NAME = make_planned_run().name
+NEW_JOB = JobRecord(
+    namespace="serving",
+    name=NAME,
+    uid=JOB_UID,
+    resource_version="7",
+    study="study",
+    study_uid=OWNER.uid,
+    run=NAME,
+    created_at=at(0),
+)
+NEW_POD = PodRecord(
+    namespace="serving",
+    name=f"{NAME}-abcde",
+    uid="pod-uid",
+    resource_version="9",
+    job_uid=JOB_UID,
+    study="study",
+    run=NAME,
+    created_at=at(1),
+    metrics_port=9400,
+)
+
+
+def condition(kind: str, status: str = "True", **more: str) -> dict[str, str]:
+    """Return a condition of an object's status."""
+    return {"type": kind, "status": status, "lastTransitionTime": stamp(5), **more}
+
+
+def test_a_job_that_we_made_is_read_back() -> None:
+    """Labels, owner and times; what the Job controller has not written yet is absent."""
+    assert parse_job(job_body()) == NEW_JOB
+
+
+def test_everything_of_a_job_is_read() -> None:
+    """Start, suspension, deletion, life span, number of Pods."""
+    body = job_body(settings=PodSettings(image="i", queue_name="gpus"), active=1, startTime=stamp(3))
+    body["metadata"]["deletionTimestamp"] = stamp(9)
+    body["spec"]["ttlSecondsAfterFinished"] = 60
+    job = parse_job(body)
+    assert (job.suspended, job.active, job.started_at, job.deleting, job.ttl_seconds) == (True, 1, at(3), True, 60)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "ending", "end"),
+    [
+        ([condition("Suspended")], None, None),
+        ([condition("Complete", "False")], None, None),
+        ([condition("Complete")], None, JobEnd(complete=True, reason="Complete", message="", at=at(5))),
+        (
+            [condition("FailureTarget", reason="DeadlineExceeded", message="too long")],
+            JobEnd(complete=False, reason="DeadlineExceeded", message="too long", at=at(5)),
+            None,
+        ),
+        (
+            [condition("Failed", reason="BackoffLimitExceeded", message="m")],
+            None,
+            JobEnd(complete=False, reason="BackoffLimitExceeded", message="m", at=at(5)),
+        ),
+    ],
+)
+def test_a_job_that_ends_is_told_from_one_that_has_ended(
+    conditions: list[dict[str, str]], ending: JobEnd | None, end: JobEnd | None
+) -> None:
+    """While Pods of a failed Job are still being ended, their last words may come."""
+    job = parse_job(job_body(conditions=conditions))
+    assert (job.ending, job.end) == (ending, end)
+
+
+def test_a_new_pod_is_read_back() -> None:
+    """Its Job, its study, its metrics port; no node, no container."""
+    assert parse_pod(pod_body(job_body())) == NEW_POD
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ({"conditions": [condition("PodScheduled", "False", message="0/3 nodes")]}, {"unschedulable": "0/3 nodes"}),
+        ({"conditions": [condition("PodScheduled", "False")]}, {"unschedulable": ""}),
+        (
+            {"conditions": [condition("DisruptionTarget", reason="PreemptionByScheduler", message="by x")]},
+            {"disrupted": "PreemptionByScheduler: by x", "disrupted_at": at(5)},
+        ),
+        ({"conditions": None, "containerStatuses": None}, {}),
+        ({"phase": "Pending", "reason": "NodeLost", "message": "gone"}, {}),
+        (
+            {"phase": "Failed", "reason": "OutOfcpu", "message": "no"},
+            {"phase": "Failed", "failure": "OutOfcpu: no"},
+        ),
+        ({"phase": "Running", "podIP": "10.0.0.1"}, {"phase": "Running", "ip": "10.0.0.1"}),
+        ({"containerStatuses": [{"name": "istio-proxy", "state": {"running": {}}}]}, {}),
+        ({"containerStatuses": [{"name": "runner"}]}, {"container": ContainerRecord()}),
+        (
+            {
+                "containerStatuses": [
+                    {"name": "runner", "state": {"waiting": {"reason": "ErrImagePull", "message": "m"}}}
+                ]
+            },
+            {"container": ContainerRecord(waiting_reason="ErrImagePull", waiting_message="m")},
+        ),
+        (
+            {"containerStatuses": [{"name": "runner", "state": {"running": {"startedAt": stamp(8)}}}]},
+            {"container": ContainerRecord(started_at=at(8))},
+        ),
+        (
+            {
+                "containerStatuses": [
+                    {
+                        "name": "runner",
+                        "state": {
+                            "terminated": {
+                                "exitCode": 0,
+                                "reason": "Completed",
+                                "message": "{}",
+                                "startedAt": stamp(8),
+                                "finishedAt": stamp(9),
+                            }
+                        },
+                    }
+                ]
+            },
+            {
+                "container": ContainerRecord(
+                    started_at=at(8),
+                    exit_code=0,
+                    terminated_reason="Completed",
+                    terminated_message="{}",
+                    finished_at=at(9),
+                )
+            },
+        ),
+    ],
+)
+def test_every_state_of_a_pod_is_read(status: dict[str, Any], expected: dict[str, Any]) -> None:
+    """One field for each thing that a kubelet, a scheduler or an evicting controller says."""
+    unknown = object()
+    pod = parse_pod(pod_body(job_body(), **status))
+    assert {name: getattr(pod, name, unknown) for name in expected} == expected
+    untouched = {"unschedulable", "disrupted", "disrupted_at", "failure", "container", "ip"} - expected.keys()
+    assert {getattr(pod, name) for name in untouched} <= {None}
+
+
+@pytest.mark.parametrize(
+    ("conditions", "scheduled_at"), [([condition("PodScheduled")], at(5)), ([], at(1))], ids=["said", "not said"]
+)
+def test_a_pod_on_a_node_has_been_scheduled(conditions: list[dict[str, str]], scheduled_at: object) -> None:
+    """From then on it holds its devices; at the latest from its creation, where nothing says when."""
+    body = pod_body(job_body(), conditions=conditions)
+    body["spec"]["nodeName"] = "n1"
+    body["metadata"]["deletionTimestamp"] = stamp(9)
+    pod = parse_pod(body)
+    assert (pod.node, pod.scheduled_at, pod.deleting) == ("n1", scheduled_at, True)
+
+
+def test_a_pod_of_somebody_else_has_no_job_and_no_port() -> None:
+    """Our label on a foreign Pod makes it neither ours nor an error."""
+    bare = {"metadata": {"name": "p", "namespace": "n", "uid": "u", "creationTimestamp": stamp(0)}}
+    pod = parse_pod(bare | {"spec": {"containers": [{"name": "web"}]}})
+    assert (pod.job_uid, pod.run, pod.metrics_port, pod.phase, pod.resource_version) == (None, None, None, "Pending", "")
+    assert parse_pod(bare | {"spec": {"containers": [{"name": "runner"}]}}).metrics_port is None
+
+
+def test_a_node_is_read_with_its_devices() -> None:
+    """Devices are resources with a domain; a dead one is in the capacity alone."""
+    body = {
+        "metadata": {"name": "n1", "uid": "u", "resourceVersion": "5", "labels": {"a": "b"}},
+        "spec": {"taints": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}], "unschedulable": True},
+        "status": {
+            "capacity": {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "8"},
+            "allocatable": {"cpu": "7910m", "memory": "60Gi", "nvidia.com/gpu": "7"},
+            "conditions": [condition("Ready")],
+            "nodeInfo": {"architecture": "arm64"},
+        },
+    }
+    assert parse_node(body) == NodeRecord(
+        name="n1",
+        uid="u",
+        resource_version="5",
+        labels={"a": "b"},
+        taints=(Taint(key="nvidia.com/gpu", value="", effect="NoSchedule"),),
+        ready=True,
+        schedulable=False,
+        capacity_gpus={"nvidia.com/gpu": 8},
+        allocatable_gpus={"nvidia.com/gpu": 7},
+        cpus=7,
+        arch="arm64",
+    )
+
+
+def test_a_node_without_anything_has_nothing() -> None:
+    """A node that has just joined is no error; its label may name what its kubelet has not said."""
+    node = parse_node({"metadata": {"name": "n", "uid": "u", "labels": {"kubernetes.io/arch": "amd64"}}})
+    assert (node.ready, node.schedulable, node.cpus, node.arch) == (False, True, 0, "amd64")
+    assert (node.capacity_gpus, node.allocatable_gpus, node.taints) == ({}, {}, ())
+
+
+@pytest.mark.parametrize(
+    ("quantity", "count"),
+    [("8", 8), (8, 8), ("7910m", 7), ("1000m", 1), ("1k", 1000), ("0", 0), ("-3", 0), ("", 0), ("x", 0), ("inf", 0)],
+)
+def test_quantities_are_whole_devices(quantity: object, count: int) -> None:
+    """A part of a core or a device is none."""
+    assert parse_count(quantity) == count
