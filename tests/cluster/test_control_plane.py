@@ -12,6 +12,7 @@ from urllib.request import urlopen
 import pytest
 
 from controlplane.behaviours import (
+    Behaviour,
     Crashes,
     DisruptionReason,
     Evicted,
