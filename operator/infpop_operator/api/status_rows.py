@@ -31,6 +31,7 @@ from infpop_runner.contract import Measured
 MAX_TRIAL_ROWS = 500  # a row is about 260 bytes and an etcd object may have 1.5 MiB; older rounds go first
 MAX_LIVE_RUNS = 64
 _ROW_MESSAGE_BYTES = 120
+_ROW_VALUE_BYTES = 64  # of a further argument; the best configuration has them whole
 _MESSAGE_BYTES = 256
 
 
@@ -171,7 +172,7 @@ def _row(study: Study, trial: Trial) -> TrialRow:
         index=trial.index,
         gpu_count=trial.configuration.gpu_count,
         batch_size=trial.configuration.batch_size,
-        extra=_extra(trial),
+        extra={name: clip(text, _ROW_VALUE_BYTES) for name, text in (_extra(trial) or {}).items()} or None,
         state=trial.state.value,
         reason=trial.reason,
         message=clip(trial.detail, _ROW_MESSAGE_BYTES) or None,
@@ -179,7 +180,7 @@ def _row(study: Study, trial: Trial) -> TrialRow:
         spread=decimal_string(measured.spread_ratio, significant=3) if measured else None,
         attempts=trial.attempts,
         run=trial.run,
-        source=("Simulated" if study.engine.name == "simulated" else "RunResult") if measured else None,
+        source=("Simulated" if study.engine.name == "simulated" else trial.source or "RunResult") if measured else None,
     )
 
 

@@ -1,0 +1,374 @@
+"""A status says what is known and why, changes when something changes and at nothing else, and stays small."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.status_samples import decision_of, ended_run, large_status, run_of
+from infpop_operator.api.clip import clip, stored_bytes
+from infpop_operator.api.status import (
+    PoolNodes,
+    PoolProblem,
+    Standing,
+    refused_status,
+    to_status,
+    waiting_status,
+)
+from infpop_operator.api.status_model import Best, Condition, StudyStatus
+from infpop_operator.api.status_size import size_bytes
+from infpop_operator.core.errors import Problem
+from infpop_operator.core.model import (
+    History,
+    Observation,
+    Phase,
+    Round,
+    Running,
+    StartedRun,
+    Study,
+    Verdict,
+    Waiting,
+)
+from infpop_runner.contract import Infeasible
+from simulation.factories import START, make_measured, make_pool, make_study
+from simulation.world import World, drive, observe
+
+TYPES = ["Accepted", "Ready", "Reconciling", "Stalled", "Succeeded", "ResultStale", "Suspended"]
+NO_NODES = PoolProblem(reason="NoMatchingNodes", message="no node has the label pool=v100")
+TWO_POOLS = (make_pool(), make_pool(name="v100", fingerprint="f2", gpu_model="V100"))
+MISTAKE = Problem(field="spec.budget.deadline", value="0s", message="is no time", remedy="Remove it")
+
+
+def truth(status: StudyStatus, kind: str) -> str:
+    """Return "True" or "False" and the reason of one condition."""
+    (condition,) = (condition for condition in status.conditions if condition.type == kind)
+    return f"{condition.status} {condition.reason}"
+
+
+def message(status: StudyStatus, kind: str) -> str:
+    """Return the message of one condition."""
+    return next(condition.message for condition in status.conditions if condition.type == kind)
+
+
+def measured_round(number: int, throughput: float, *, pool: str = "a100") -> History:
+    """Return a history with rounds 1 to `number` of a pool, of which the last has one measured trial."""
+    rounds = tuple(Round(pool=pool, number=index, identity=f"i{index}") for index in range(1, number + 1))
+    run = run_of(0, number, pool=pool)
+    return History(started_at=START, rounds=rounds, ended=(ended_run(run, make_measured(throughput)),))
+
+
+def live_history(*states: Observation) -> tuple[History, Mapping[str, Observation]]:
+    """Return a history in which as many runs live, and what is seen of them."""
+    runs = [run_of(index, 1) for index in range(len(states))]
+    history = History(
+        started_at=START,
+        rounds=(Round(pool="a100", number=1, identity="i1"),),
+        active=tuple(StartedRun(run=run, started_at=START) for run in runs),
+    )
+    return history, {run.name: state for run, state in zip(runs, states, strict=True)}
+
+
+SUCCEEDED = decision_of(measured_round(1, 1000.0), verdict=Verdict.SUCCEEDED, reason="SpaceExhausted", message="done")
+
+
+def test_every_condition_is_written_every_time() -> None:
+    """Whoever waits for a condition finds it from the first status on, of this generation."""
+    statuses = [
+        to_status(make_study(), decision_of(History(started_at=START)), START, standing=Standing(generation=3)),
+        refused_status([MISTAKE], START, generation=3),
+        waiting_status("NoMatchingNodes", "no pool has a node", START, generation=3),
+    ]
+    for status in statuses:
+        assert [condition.type for condition in status.conditions] == TYPES
+        assert {condition.observed_generation for condition in status.conditions} == {3}
+        assert status.observed_generation == 3
+        assert truth(status, "Ready").startswith("False ")
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ([], "Measuring"),
+        ([Waiting(reason="Unschedulable", detail="0/3 nodes")], "Unschedulable"),
+        ([Waiting(reason="ImagePull"), Waiting(reason="Unschedulable")], "ImagePull"),
+        ([Waiting(reason="Unschedulable"), Running(phase=Phase.LOADING)], "ModelLoading"),
+        ([Running(phase=Phase.STARTING)], "Starting"),
+        ([Running(phase=Phase.LOADING), Running(phase=Phase.MEASURING)], "Measuring"),
+        ([Waiting(reason="Unschedulable"), Running(phase=Phase.WARMING_UP)], "Measuring"),
+        ([Waiting(reason="exceeded quota: gpus")], "exceededquotagpus"),
+        ([Waiting(reason="")], "Unknown"),
+    ],
+)
+def test_the_state_tells_why_a_study_does_not_measure(states: list[Observation], expected: str) -> None:
+    """The run that is furthest speaks for the study; only where none has begun, the one that waits."""
+    history, observations = live_history(*states)
+    status = to_status(make_study(), decision_of(history), START, standing=Standing(observations=observations))
+    assert truth(status, "Ready") == f"False {expected}"
+    assert truth(status, "Reconciling") == f"True {expected}"
+    if states and isinstance(states[0], Waiting) and states[0].detail:
+        assert "run study-a100-1-0 on pool a100: 0/3 nodes" in message(status, "Ready")
+
+
+def test_a_live_run_is_shown_with_its_state_and_since_when() -> None:
+    """A run that waits says why; the time is that of the last change of its state."""
+    history, observations = live_history(Waiting(reason="ImagePull", detail="pulling"))
+    later, third = START + timedelta(minutes=5), START + timedelta(minutes=9)
+    first = to_status(make_study(), decision_of(history), START, standing=Standing(observations=observations))
+    (run,) = first.runs
+    assert (run.pool, run.gpu_count, run.batch_sizes) == ("a100", 8, [1])
+    assert (run.state, run.message, run.since) == ("ImagePull", "pulling", START)
+    same = to_status(
+        make_study(), decision_of(history), later, previous=first, standing=Standing(observations=observations)
+    )
+    assert same == first
+    running = Standing(observations={run.name: Running(phase=Phase.LOADING)})
+    (run,) = to_status(make_study(), decision_of(history), third, previous=same, standing=running).runs
+    assert (run.state, run.message, run.since) == ("ModelLoading", None, third)
+
+
+def test_a_finished_study_with_a_pool_that_cannot_be_tuned_is_not_ready() -> None:
+    """The best so far is shown, but a pool that the owner asked for is still to come."""
+    standing = Standing(pool_problems={"v100": NO_NODES})
+    status = to_status(make_study(), SUCCEEDED, START, standing=standing)
+    assert (truth(status, "Ready"), truth(status, "Succeeded")) == ("False NoMatchingNodes", "False NoMatchingNodes")
+    assert (truth(status, "Reconciling"), truth(status, "Stalled")) == ("True NoMatchingNodes", "False NoMatchingNodes")
+    assert status.best is not None
+    assert (status.best.pool, status.best.throughput) == ("a100", "1000")
+    assert [(row.name, row.reason, row.message) for row in status.pools] == [
+        ("a100", None, None),
+        ("v100", "NoMatchingNodes", NO_NODES.message),
+    ]
+    nothing = replace(SUCCEEDED, verdict=Verdict.STALLED, reason="NothingEligible")
+    assert truth(to_status(make_study(), nothing, START, standing=standing), "Stalled") == "False NoMatchingNodes"
+
+
+def test_nodes_that_go_away_after_the_end_change_no_result() -> None:
+    """An autoscaler that takes idle nodes away makes no finished study unfinished; a change of the spec does."""
+    done = replace(SUCCEEDED, reasons_by_pool={"a100": "SpaceExhausted"})
+    here = Standing(generation=1, pool_nodes={"a100": PoolNodes(nodes=2, gpus_per_node=8)})
+    first = to_status(make_study(), done, START, standing=here)
+    assert (first.pools[0].nodes, first.pools[0].gpus_per_node) == (2, 8)
+    away = Standing(generation=1, pool_problems={"a100": NO_NODES})
+    for pools in ((make_pool(),), ()):
+        status = to_status(make_study(pools=pools), done, START, previous=first, standing=away)
+        assert (truth(status, "Ready"), status.best) == ("True SpaceExhausted", first.best)
+        assert (status.pools[0].reason, status.pools[0].gpus_per_node) == ("NoMatchingNodes", 8)
+    edited = replace(away, generation=2)
+    status = to_status(make_study(pools=()), done, START, previous=first, standing=edited)
+    assert (truth(status, "Ready"), status.best) == ("False NoMatchingNodes", first.best)
+
+
+def test_a_suspended_study_is_held_and_says_so() -> None:
+    """Nothing goes on, nothing is wrong, and what was found stays."""
+    status = to_status(make_study(), SUCCEEDED, START, standing=Standing(suspended=True))
+    assert truth(status, "Suspended") == "True Suspended"
+    assert (truth(status, "Ready"), truth(status, "Reconciling")) == ("False Suspended", "False Suspended")
+    assert status.best is not None
+
+
+def test_the_best_of_an_older_round_is_shown_as_such_until_there_is_a_newer_one() -> None:
+    """A new round takes nothing away from who serves with the old result, and does not pass it off as new."""
+    study = make_study()
+    first = to_status(study, SUCCEEDED, START)
+    assert truth(first, "ResultStale") == "False Current"
+    opened = replace(SUCCEEDED.history, rounds=measured_round(2, 1.0).rounds)
+    waiting = to_status(study, decision_of(opened), START, previous=first)
+    assert waiting.best == first.best
+    assert truth(waiting, "ResultStale") == "True NewerRound"
+    stalled = decision_of(opened, verdict=Verdict.STALLED, reason="NothingEligible")
+    assert to_status(study, stalled, START, previous=waiting).best == first.best
+    ended = (*opened.ended, *measured_round(2, 500.0).ended)
+    newer = to_status(study, decision_of(replace(opened, ended=ended)), START, previous=waiting)
+    assert newer.best is not None
+    assert (newer.best.round, newer.best.throughput) == (2, "500")
+    assert truth(newer, "ResultStale") == "False Current"
+
+
+def test_an_old_best_gives_way_once_its_pool_is_gone_or_ended_without_one() -> None:
+    """What is recommended can be had: not on a pool that nobody lists, nor by a round that found nothing."""
+    study = make_study(pools=TWO_POOLS)
+    old = to_status(make_study(pools=TWO_POOLS[1:]), decision_of(measured_round(1, 9000.0, pool="v100")), START)
+    assert old.best is not None
+    history = replace(measured_round(1, 1000.0), rounds=(*measured_round(1, 1.0).rounds, *_rounds("v100", 2)))
+    assert to_status(study, decision_of(history), START, previous=old).best == old.best
+    done = decision_of(history, verdict=Verdict.SUCCEEDED)
+    assert _pool_of(to_status(study, done, START, previous=old)) == "a100"
+    assert _pool_of(to_status(make_study(), decision_of(history), START, previous=old)) == "a100"
+    assert to_status(make_study(), decision_of(History(started_at=START)), START, previous=old).best is None
+
+
+@pytest.mark.parametrize(("throughput", "pool"), [(500.0, "a100"), (2000.0, "v100")])
+def test_of_a_pool_without_nodes_the_best_competes_with_the_others(throughput: float, pool: str) -> None:
+    """A pool whose nodes are away for now keeps what it achieved."""
+    elsewhere = decision_of(measured_round(1, throughput, pool="v100"), verdict=Verdict.SUCCEEDED)
+    old = to_status(make_study(pools=TWO_POOLS[1:]), elsewhere, START)
+    standing = Standing(pool_problems={"v100": NO_NODES})
+    assert _pool_of(to_status(make_study(), SUCCEEDED, START, previous=old, standing=standing)) == pool
+
+
+def _rounds(pool: str, number: int) -> tuple[Round, ...]:
+    return tuple(Round(pool=pool, number=index, identity=f"i{index}") for index in range(1, number + 1))
+
+
+def _pool_of(status: StudyStatus) -> str | None:
+    return status.best.pool if status.best is not None else None
+
+
+def test_a_refused_study_says_everything_that_is_wrong_and_keeps_what_was_found() -> None:
+    """A typing error in an edit costs no result; it stands in the status with field, value and remedy."""
+    before = to_status(make_study(), SUCCEEDED, START)
+    other = replace(MISTAKE, field="spec.engine.args", message="x" * 3000)
+    status = refused_status([MISTAKE, other], START, generation=2, previous=before)
+    assert truth(status, "Accepted") == "False InvalidSpec"
+    assert truth(status, "Stalled") == "True InvalidSpec"
+    assert (truth(status, "Ready"), truth(status, "ResultStale")) == ("False InvalidSpec", "False Current")
+    assert message(status, "Accepted").startswith("spec.budget.deadline: 0s: is no time. Remove it.; spec.engine.args:")
+    assert len(message(status, "Accepted").encode()) <= 1024
+    assert (status.best, status.pools, status.trials) == (before.best, before.pools, before.trials)
+    mended = to_status(make_study(), SUCCEEDED, START + timedelta(hours=1), previous=status)
+    assert truth(mended, "Ready") == "True SpaceExhausted"
+
+
+def test_a_study_without_any_node_says_what_each_pool_waits_for() -> None:
+    """Nothing can be decided, but everything is told."""
+    standing = Standing(pool_problems={"v100": NO_NODES})
+    status = waiting_status("NoMatchingNodes", "no pool has a node", START, generation=1, standing=standing)
+    assert [(row.name, row.reason) for row in status.pools] == [("v100", "NoMatchingNodes")]
+    assert (truth(status, "Accepted"), truth(status, "Reconciling")) == ("True Valid", "True NoMatchingNodes")
+    again = waiting_status("NoMatchingNodes", "no pool has a node", START, generation=1, previous=status)
+    assert again.model_dump() == status.model_dump()
+
+
+def test_gpu_hours_are_those_of_runs_that_ended() -> None:
+    """A live run would change the status at every look, and every change of ours is a reason to look again."""
+    history, _ = live_history(Running(phase=Phase.MEASURING))
+    history = replace(history, ended=measured_round(1, 1.0).ended)
+    for hours in (1, 2):
+        assert to_status(make_study(), decision_of(history), START + timedelta(hours=hours)).gpu_hours == "0.133333"
+
+
+def test_progress_counts_done_trials_of_all_pools() -> None:
+    """The table says how far it is: done of at most, over every pool that the owner asked for."""
+    history, _ = live_history(Running(phase=Phase.MEASURING))
+    history = replace(history, ended=(ended_run(run_of(9, 1), make_measured(1.0, index=9)),))
+    study = make_study(space=replace(make_study().space, batch_sizes=tuple(range(1, 12)), gpu_counts=(8,)))
+    assert to_status(study, decision_of(history), START).progress == "1/11"
+    standing = Standing(pool_problems={"v100": NO_NODES})
+    assert to_status(study, decision_of(history), START, standing=standing).progress == "1/22"
+
+
+def test_a_trial_without_a_number_says_why() -> None:
+    """The row has the reason and the first words of the detail, on one line."""
+    result = Infeasible(index=0, batch_size=1, reason="GpuOutOfMemory", detail="CUDA out of memory\n" + "x" * 500)
+    history = replace(measured_round(1, 1.0), ended=(ended_run(run_of(0, 1), result),))
+    (row,) = to_status(make_study(), decision_of(history), START).trials
+    assert (row.state, row.reason) == ("Infeasible", "GpuOutOfMemory")
+    assert row.message is not None
+    assert row.message.startswith("CUDA out of memory x")
+    assert len(row.message) <= 120
+
+
+@pytest.mark.parametrize("worst", [False, True])
+def test_a_status_stays_small_whatever_it_holds(worst: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """With 700 trials and the oddest texts an object stays far below what etcd takes; the newest rows are there."""
+    status = large_status(worst=worst)
+    assert size_bytes(status) < 256 * 1024
+    assert len(status.trials) == 500 if not worst else 50 < len(status.trials) < 500
+    # The runs that live are the newest trials; 64 of them with the worst texts, else two.
+    assert (status.trials[-1].round, status.trials[-1].index) == (7, 763 if worst else 701)
+    assert status.best is not None
+    assert len(status.best.engine_args) == (36 if worst else 4)
+    text = status.model_dump_json(by_alias=True, exclude_none=True)
+    assert StudyStatus.model_validate_json(text) == status
+
+
+@given(st.text(), st.integers(min_value=3, max_value=50))
+def test_a_clipped_text_is_printable_and_fits(text: str, limit: int) -> None:
+    """No text of an engine or a node can break a status, whatever it consists of."""
+    clipped = clip(text, limit)
+    assert clipped.isprintable()
+    assert sum(stored_bytes(character) for character in clipped) <= limit
+    plain = "".join(character if character.isprintable() else " " for character in text).strip()
+    assert clipped == plain or plain.startswith(clipped.removesuffix("…"))
+
+
+def _steps() -> st.SearchStrategy[Callable[[StudyStatus | None, datetime], StudyStatus]]:
+    """Return ways in which a status may come next."""
+    study = make_study()
+
+    def decided(
+        verdict: Verdict, observation: Observation | None, *, suspended: bool, problem: bool, rounds: int
+    ) -> Callable[[StudyStatus | None, datetime], StudyStatus]:
+        history, observations = live_history(*([observation] if observation is not None else []))
+        history = replace(history, rounds=_rounds("a100", rounds), ended=measured_round(1, 1000.0).ended)
+        standing = Standing(
+            generation=rounds,
+            observations=observations,
+            suspended=suspended,
+            pool_problems={"v100": NO_NODES} if problem else {},
+        )
+        decision = decision_of(history, verdict=verdict, reason=verdict.value)
+        return lambda previous, now: to_status(study, decision, now, previous=previous, standing=standing)
+
+    return st.one_of(
+        st.just(lambda previous, now: refused_status([MISTAKE], now, generation=1, previous=previous)),
+        st.just(lambda previous, now: waiting_status("NoMatchingNodes", "none", now, generation=1, previous=previous)),
+        st.builds(
+            decided,
+            st.sampled_from(Verdict),
+            st.sampled_from([None, Waiting(reason="Unschedulable"), Running(phase=Phase.MEASURING)]),
+            suspended=st.booleans(),
+            problem=st.booleans(),
+            rounds=st.integers(min_value=1, max_value=3),
+        ),
+    )
+
+
+@given(st.lists(_steps(), min_size=1, max_size=6))
+def test_a_transition_time_moves_when_the_status_changes_and_only_then(
+    steps: list[Callable[[StudyStatus | None, datetime], StudyStatus]],
+) -> None:
+    """Whoever reads since when a condition holds is told the truth."""
+    before: StudyStatus | None = None
+    for minute, step in enumerate(steps):
+        now = START + timedelta(minutes=minute)
+        status = step(before, now)
+        for old, new in zip(before.conditions if before else [], status.conditions, strict=False):
+            assert new.last_transition_time == (old.last_transition_time if old.status == new.status else now)
+        assert step(status, now + timedelta(days=1)) == status
+        before = status
+
+
+@pytest.mark.parametrize("pools", [TWO_POOLS[:1], TWO_POOLS])
+def test_the_same_look_twice_changes_nothing(pools: tuple[object, ...]) -> None:
+    """Along a whole study: a status that was written and read again is no reason for another write."""
+    study: Study = make_study(pools=pools)
+    world = World(seed=3, lost=0.2, invalid=0.1, noise=0.02)
+    status: StudyStatus | None = None
+    for step in drive(study, world).steps:
+        decision = replace(step.decision, history=step.after)
+        standing = Standing(generation=1, observations=observe(world, step.after, step.now))
+        status = to_status(study, decision, step.now, previous=status, standing=standing)
+        read = StudyStatus.model_validate_json(status.model_dump_json(by_alias=True, exclude_none=True))
+        assert read == status
+        later = step.now + timedelta(seconds=7, microseconds=3)
+        again = to_status(study, decision, later, previous=read, standing=standing)
+        assert again.model_dump_json() == status.model_dump_json()
+    assert status is not None
+    assert truth(status, "Ready").startswith("True ")
+
+
+def test_a_status_of_an_older_or_newer_version_can_be_read() -> None:
+    """An upgrade is no outage: fields that are new are empty, fields that are unknown are passed over."""
+    best = {
+        "pool": "a100", "gpuCount": 1, "batchSize": 1, "throughput": "1", "throughputPerGPU": "1", "spread": "0",
+        "engineArgs": [], "run": "study-1", "novelty": True,
+    }  # fmt: skip
+    condition = {"type": "Ready", "status": "True", "reason": "R", "message": "", "lastTransitionTime": START}
+    read = StudyStatus.model_validate({"best": best, "conditions": [condition], "novelty": 1})
+    assert isinstance(read.best, Best)
+    assert (read.best.round, read.runs, read.progress) == (1, [], None)
+    assert isinstance(read.conditions[0], Condition)

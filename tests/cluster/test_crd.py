@@ -1,0 +1,192 @@
+"""The real API server accepts the CRD, fills defaults, and refuses what the rules refuse, in our words."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from api.documents import Document, changed
+from api.rule_examples import EXAMPLES
+from api.status_samples import large_status
+from controlplane.cluster import ControlPlane
+from infpop_operator.api.cel import RULES, Rule
+from infpop_operator.api.crd import NAME
+from infpop_operator.api.parse import parse_object
+from infpop_operator.api.status_model import StudyStatus
+
+pytestmark = pytest.mark.cluster
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE_FILES = sorted((ROOT / "examples").rglob("*.yaml"))
+
+
+class Api:
+    """The API server with the CRD, and one namespace in it."""
+
+    def __init__(self, control_plane: ControlPlane, namespace: str) -> None:
+        self.kubectl = control_plane.kubectl
+        self._namespace = namespace
+
+    def create(self, document: Document, *options: str) -> Document:
+        """Create a study in the namespace and return what the API server made of it."""
+        document = {**document, "metadata": {**document["metadata"], "namespace": self._namespace}}
+        text = self.kubectl("create", "--output=json", "--filename=-", *options, input=json.dumps(document))
+        return json.loads(text)
+
+    def refusal(self, document: Document, *options: str) -> str:
+        """Return what the API server says against a study."""
+        with pytest.raises(AssertionError) as caught:
+            self.create(document, *options)
+        return str(caught.value)
+
+    def patch(self, patch: Document, *options: str) -> Document:
+        """Merge `patch` into the study `study` and return it."""
+        arguments = ("--type=merge", "--output=json", f"--namespace={self._namespace}", *options)
+        return json.loads(self.kubectl("patch", "throughputstudy", "study", f"--patch={json.dumps(patch)}", *arguments))
+
+    def table(self) -> str:
+        """Return what `kubectl get tstudy` shows."""
+        return self.kubectl("get", "tstudy", f"--namespace={self._namespace}")
+
+
+@pytest.fixture(scope="module")
+def crd(control_plane: ControlPlane) -> ControlPlane:
+    """The control plane with the CRD as `crds/` has it, served."""
+    control_plane.kubectl("apply", "--server-side", f"--filename={ROOT / 'crds'}")
+    control_plane.kubectl("wait", "--for=condition=Established", f"crd/{NAME}", "--timeout=30s")
+    return control_plane
+
+
+@pytest.fixture
+def api(crd: ControlPlane, namespace: str) -> Api:
+    """The API server and a namespace of this test."""
+    return Api(crd, namespace)
+
+
+def test_defaults_are_filled_in_by_the_api_server(api: Api) -> None:
+    """`kubectl get -o yaml` shows the whole study, the same as InfPop reads on one machine."""
+    spec = api.create(changed({}))["spec"]
+    assert spec == parse_object(changed({})).model_dump(mode="json", by_alias=True, exclude_none=True)["spec"]
+
+
+def test_explain_describes_every_field(crd: ControlPlane) -> None:
+    """`kubectl explain` has an answer at every depth."""
+    (schema,) = (
+        schema
+        for name, schema in json.loads(crd.kubectl("get", "--raw", "/openapi/v3/apis/infpop.io/v1alpha1"))[
+            "components"
+        ]["schemas"].items()
+        if name.endswith("v1alpha1.ThroughputStudy")
+    )
+    undescribed = [path for path, part in _fields(schema) if len(part.get("description", "")) <= 5]
+    assert undescribed == []
+    assert "tolerationSeconds" in crd.kubectl("explain", "throughputstudy.spec", "--recursive")
+    assert "costs an hour" in crd.kubectl("explain", "tstudy.spec.nodePools.pricePerGPUHour")
+
+
+def _fields(schema: Document, path: str = "") -> Iterator[tuple[str, Document]]:
+    for name, inner in schema.get("properties", {}).items():
+        yield f"{path}.{name}", inner
+        yield from _fields(inner.get("items", inner), f"{path}.{name}")
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_what_breaks_a_rule_is_refused_in_our_words(api: Api, rule: Rule) -> None:
+    """Each rule passes one study and refuses another, and says which field and what to do."""
+    assert api.create(changed(EXAMPLES[rule.name].valid), "--dry-run=server")
+    refusal = api.refusal(changed(EXAMPLES[rule.name].invalid), "--dry-run=server")
+    assert rule.message in refusal
+    path = ".".join(part for part in (rule.path, rule.field) if part)
+    assert re.sub(r"\[\d+\]", "[]", refusal).count(path)
+    assert "evaluating rule" not in refusal
+
+
+@pytest.mark.parametrize("path", EXAMPLE_FILES, ids=lambda path: path.name)
+def test_every_example_is_accepted(api: Api, path: Path) -> None:
+    """A file from `examples/` can be applied as it is."""
+    studies = [tree for tree in yaml.safe_load_all(path.read_text()) if tree["kind"] == "ThroughputStudy"]
+    assert [api.create(study, "--dry-run=server") for study in studies]
+
+
+def test_spec_and_status_have_their_own_ways(api: Api) -> None:
+    """Whoever writes the spec cannot write results, and the operator cannot write the spec through the status."""
+    api.create(changed({}))
+    patched = api.patch({"spec": {"suspend": True}, "status": {"progress": "9/9"}})
+    assert (patched["spec"]["suspend"], "status" in patched) == (True, False)
+    patched = api.patch({"spec": {"suspend": False}, "status": {"progress": "9/9"}}, "--subresource=status")
+    assert (patched["spec"]["suspend"], patched["status"]) == (True, {"progress": "9/9"})
+    assert patched["metadata"]["generation"] == 2
+
+
+def test_an_unknown_field_is_refused_or_dropped(api: Api) -> None:
+    """A typing error is told of; where nobody wants to be told, the field is not kept either."""
+    document = changed({"spec.engine.gpuMemoryUtilisation": "0.9"})
+    assert 'unknown field "spec.engine.gpuMemoryUtilisation"' in api.refusal(document)
+    assert "gpuMemoryUtilisation" not in api.create(document, "--validate=ignore")["spec"]["engine"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"spec.searchSpace.batchSize": list(range(1, 10_001))}, "must have at most 64 items"),
+        ({"spec.nodePools": [{"name": f"p{number}"} for number in range(10_000)]}, "must have at most 16 items"),
+        ({"spec.engine.args": {f"a{number}": "1" for number in range(10_000)}}, "must have at most 32 items"),
+        ({"spec.engine.args": {"block_size": "x" * 1_000_000}}, "may not be more than 512"),
+        ({"spec.model.name": "x" * 1_000_000}, "may not be more than 512"),
+        ({"spec.nodePools.0.gpuProduct": "(" * 1_000_000}, "may not be more than 128"),
+        ({"spec.searchSpace.extra": [{"name": "a", "values": ["{0.__class__}"] * 10_000}]}, "at most 16 items"),
+    ],
+    ids=["batches", "pools", "arguments", "argument", "model", "pattern", "values"],
+)
+def test_what_is_far_too_large_is_refused(api: Api, changes: dict[str, object], expected: str) -> None:
+    """A list of 10,000 elements or a text of a megabyte gets one plain answer."""
+    assert expected in api.refusal(changed(changes))
+
+
+@pytest.mark.parametrize("text", ["--foo; rm -rf /", "{0.__class__}", "$(cmd)", "`cmd`", "%s%n", "../../etc", "<&>"])
+def test_hostile_text_is_data(api: Api, text: str) -> None:
+    """As a value it is kept as it is; as a name it is refused."""
+    kept = api.create(changed({"spec.engine.args": {"block_size": text}, "spec.model.name": text}))["spec"]
+    assert (kept["engine"]["args"], kept["model"]["name"]) == ({"block_size": text}, text)
+    for path in ("metadata.name", "spec.nodePools.0.name", "spec.scheduling.queueName", "spec.publish.configMap"):
+        assert path in api.refusal(changed({path: text}))
+    assert "argument name" in api.refusal(changed({"spec.engine.args": {text: "1"}}))
+    assert "label" in api.refusal(changed({"spec.nodePools.0.nodeSelector": {text: "1"}}))
+
+
+def test_no_field_reaches_the_host(api: Api) -> None:
+    """Nothing that a study says can mount a path of the node or make a container privileged."""
+    for field in ("volumes", "hostPath", "securityContext", "hostNetwork", "env", "command"):
+        assert "unknown field" in api.refusal(changed({f"spec.nodePools.0.{field}": {}}))
+
+
+def test_the_largest_status_is_kept_as_it_was_written(api: Api) -> None:
+    """500 rows of the worst strings are accepted, and come back as they were."""
+    api.create(changed({}))
+    status = large_status()
+    stored = api.patch({"status": status.model_dump(mode="json", by_alias=True, exclude_none=True)}, _STATUS)
+    assert StudyStatus.model_validate(stored["status"]) == status
+
+
+_STATUS = "--subresource=status"
+
+
+def test_the_table_shows_where_a_study_stands(api: Api) -> None:
+    """`kubectl get tstudy` tells model, engine, state, best and progress at a glance."""
+    api.create(changed({}))
+    condition: dict[str, Any] = {
+        "type": "Ready",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": "m",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+    best = {"pool": "a100", "gpuCount": 8, "batchSize": 256, "throughput": "4312.5", "run": "study-1", "spread": "0"}
+    best |= {"throughputPerGPU": "539.1", "round": 1, "engineArgs": []}
+    api.patch({"status": {"conditions": [condition], "best": best, "progress": "15/20"}}, _STATUS)
+    for word in ("org/model", "vllm", "Unschedulable", "4312.5", "8", "256", "15/20"):
+        assert word in api.table().splitlines()[1].split()
