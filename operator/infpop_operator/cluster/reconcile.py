@@ -49,6 +49,8 @@ from infpop_operator.core.model import (
     Verdict,
     Waiting,
 )
+from infpop_operator.core.ports import MetricsSource
+from infpop_operator.core.sources import gather
 from infpop_operator.settings import Settings
 
 Body = Mapping[str, Any]
@@ -86,6 +88,7 @@ class Reconciler:
         self._client = client
         self._cache = cache
         self._signs = signs
+        self._sources: tuple[MetricsSource, ...] = (signs,)
         self._settings = settings
         self._clock = clock
         self._store = JournalStore(client)
@@ -129,7 +132,7 @@ class Reconciler:
         owner, study = prepared.owner, prepared.study
         remembered = await self._store.load(owner, now)
         jobs = {job.run: job for job in self._cache.jobs(key, study_uid=owner.uid) if job.run is not None}
-        before, observations = self._observe(key, prepared, remembered, jobs, now)
+        before, observations = await self._observe(key, prepared, remembered, jobs, now)
         decision = await asyncio.to_thread(decide, study, before, observations, now)
         step = plan_step(before, decision, jobs, self._given_up(now))
         await self._stop(step, decision, now)
@@ -148,20 +151,20 @@ class Reconciler:
             self._forget_run(key, entry.run.name)
         return 0.0 if refused else _seconds_until(decision.wake_at, now)
 
-    def _observe(
+    async def _observe(
         self, key: StudyKey, prepared: Prepared, history: History, jobs: Mapping[str, JobRecord], now: datetime
     ) -> tuple[History, dict[str, Observation]]:
         """Return what is seen of the live runs, and the history with the time since when they hold their devices."""
         observations: dict[str, Observation] = {}
         held: dict[str, StartedRun] = {}
         for entry in history.active:
-            seen = self._observe_run(key, prepared, entry.run, jobs, now)
+            seen = await self._observe_run(key, prepared, entry.run, jobs, now)
             observations[entry.run.name] = seen.observation
             held[entry.run.name] = replace(entry, started_at=min(now, seen.held_since or now))
         reasons = {run: reason for run, (reason, _) in self._stopping.items()}
         return with_devices_held(history, held), ends_of_stopped(observations, reasons)
 
-    def _observe_run(
+    async def _observe_run(
         self, key: StudyKey, prepared: Prepared, run: Run, jobs: Mapping[str, JobRecord], now: datetime
     ) -> SeenRun:
         existing = jobs.get(run.name)
@@ -174,7 +177,18 @@ class Reconciler:
         if existing is None and not isinstance(seen.observation, Finished | Lost):
             gone = Lost(reason=DELETED, detail="somebody deleted the Job of this run", ended_at=now)
             return replace(seen, observation=gone)
+        if isinstance(seen.observation, Finished):
+            return replace(seen, observation=await self._gather(key, seen.observation))
         return seen
+
+    async def _gather(self, key: StudyKey, finished: Finished) -> Finished:
+        """Compare the run's own numbers with those of every metrics source."""
+        run = finished.result.run
+        found = [
+            (source.name, await source.samples(namespace=key.namespace, study=key.name, run=run))
+            for source in self._sources
+        ]
+        return gather(finished, found)
 
     async def _stop(self, step: Step, decision: Decision, now: datetime) -> None:
         """Tell the Jobs of runs that nobody wants any more to go; each is told once."""

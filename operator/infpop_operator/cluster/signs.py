@@ -18,13 +18,14 @@ from infpop_operator.adapters.kube.pod_metrics import PodSample, scrape_pod
 from infpop_operator.adapters.kube.records import JobRecord, PodRecord
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.keys import StudyKey
+from infpop_operator.core.sources import Samples
 
 _PATIENCE = timedelta(seconds=5)  # the Job controller makes a Pod within a second
 _AT_ONCE = 32
 
 
 class Signs:
-    """The newest signs of each live run."""
+    """The newest signs of each live run; a `MetricsSource` from the Pods' own endpoints."""
 
     def __init__(self, client: KubeClient, http: httpx.AsyncClient, cache: Cache) -> None:
         self._client = client
@@ -39,9 +40,15 @@ class Signs:
         sample = self._samples.get(run)
         return RunHints(failed_create=self._complaints.get(run), phase=None if sample is None else sample.phase)
 
-    def sample(self, run: str) -> PodSample | None:
-        """Return the newest metrics of a run's Pod, None where there are none."""
-        return self._samples.get(run)
+    @property
+    def name(self) -> str:
+        """Return the name that trial rows give as the source of their number."""
+        return "PodMetrics"
+
+    async def samples(self, *, namespace: str, study: str, run: str) -> Samples:  # noqa: ARG002 - names of runs are unique
+        """Return what the last look at the run's Pod gave; a Pod that has ended can no longer be asked."""
+        sample = self._samples.get(run)
+        return {} if sample is None else sample.throughput
 
     def forget(self, run: str) -> None:
         """Drop what is known of a run that ended."""

@@ -100,7 +100,7 @@ def suspect(ended: EndedRun) -> PlannedTrial | None:
 def _after_run(before: Trial | None, ended: EndedRun, planned: PlannedTrial) -> Trial | None:
     result = next((result for result in _results(ended) if result.index == planned.index), None)
     if result is not None:
-        return _with_result(before, ended.run, planned, result)
+        return _with_result(before, ended, planned, result)
     reason = broken_reason(ended)
     if reason is None:
         return None
@@ -119,8 +119,9 @@ def _after_run(before: Trial | None, ended: EndedRun, planned: PlannedTrial) -> 
     )
 
 
-def _with_result(before: Trial | None, run: Run, planned: PlannedTrial, result: TrialResult) -> Trial:
+def _with_result(before: Trial | None, ended: EndedRun, planned: PlannedTrial, result: TrialResult) -> Trial:
     state, reason, detail = _state_of(result)
+    run = ended.run
     return Trial(
         pool=run.pool,
         round=run.round,
@@ -132,6 +133,7 @@ def _with_result(before: Trial | None, run: Run, planned: PlannedTrial, result: 
         failures=before.failures if before else 0,
         invalid_results=(before.invalid_results if before else 0) + (state is TrialState.INVALID),
         result=result,
+        source=ended.observation.sources.get(planned.index) if isinstance(ended.observation, Finished) else None,
         reason=reason,
         detail=detail,
     )

@@ -208,11 +208,33 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Value:
+    """A throughput that a metrics source has of a trial."""
+
+    tokens_per_second: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """A metrics source has no throughput of a trial, and why. Never a number."""
+
+    reason: str
+
+
+Sample = Value | Missing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """The run ended and said what it found; trials missing from the result are broken for `result.broken`'s reason."""
+    """The run ended and said what it found; trials missing from the result are broken for `result.broken`'s reason.
+
+    `sources` says of a trial, by its index, which metrics source gave its number; one that is not in it has it from the
+    result alone.
+    """
 
     result: RunResult
     ended_at: datetime
+    sources: Mapping[int, str] = field(default_factory=dict)
 
 
 INTERRUPTED = "Interrupted"  # the reason of a run that its user ended
@@ -300,7 +322,8 @@ class Trial:
     """A trial as history tells it: its last result, and how often it was tried.
 
     `result` is None while it is running or broken; `reason` and `detail` say why a trial has no number. `failures`
-    counts broken attempts that use the budget, `attempts` all of them.
+    counts broken attempts that use the budget, `attempts` all of them. `source` names the metrics source of its number,
+    None where that is the result itself.
     """
 
     pool: str
@@ -313,6 +336,7 @@ class Trial:
     failures: int
     invalid_results: int = 0
     result: Measured | Infeasible | Invalid | None = None
+    source: str | None = None
     reason: str | None = None
     detail: str = ""
 

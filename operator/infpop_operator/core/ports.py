@@ -1,4 +1,4 @@
-"""What the core's driver needs from the outside: a store that remembers and an executor that runs.
+"""What the core's drivers need from the outside: a store that remembers, an executor that runs, sources of metrics.
 
 Implementations live in `adapters`; each passes the conformance suite of its port.
 """
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Protocol
 
-from infpop_operator.core.model import EndedRun, History, Observation, Round, Run, StartedRun
+from infpop_operator.core.model import EndedRun, History, Observation, Round, Run, Sample, StartedRun
 from infpop_runner.contract import RunSpec
 
 
@@ -40,4 +40,20 @@ class StudyStore(Protocol):
 
     def record(self, entry: Round | StartedRun | EndedRun) -> None:
         """Remember one step, durably, before returning."""
+        ...
+
+
+class MetricsSource(Protocol):
+    """Knows throughputs of trials from watching runs, beside what the runs themselves leave as their result.
+
+    An outage is `Missing` with a reason for every trial, never an exception and never a number.
+    """
+
+    @property
+    def name(self) -> str:
+        """Return the name that trial rows give as the source of their number."""
+        ...
+
+    async def samples(self, *, namespace: str, study: str, run: str) -> Mapping[int, Sample]:
+        """Return what is known of the trials of a run, by trial index; a trial that is not in it was not seen."""
         ...

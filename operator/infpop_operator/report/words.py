@@ -17,6 +17,7 @@ _SHORT_REASONS = {
     "Preempted": "preempt",
     "RejectedArguments": "args",
     "ShortOutput": "short",
+    "SourcesDisagree": "disagree",
     "Stopped": "stopped",
     "UnstableRepeats": "unstable",
     "UnsupportedGpuCount": "count",

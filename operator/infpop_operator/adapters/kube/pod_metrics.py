@@ -14,28 +14,11 @@ import httpx
 
 from infpop_operator.adapters.kube.records import PodRecord
 from infpop_operator.adapters.runner_metrics import MetricSample, parse_samples, to_index, to_running
-from infpop_operator.core.model import Running
+from infpop_operator.core.model import Missing, Running, Sample, Value
 
 TIMEOUT_S = 2.0
 _MOST_BYTES = 256 * 1024  # eight trials with their histograms are about 40 kB
 _THROUGHPUT = "infpop_trial_throughput_tokens_per_second"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Value:
-    """A throughput that a runner shows."""
-
-    tokens_per_second: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Missing:
-    """There is no number, and why."""
-
-    reason: str
-
-
-Sample = Value | Missing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,57 @@
+"""What several metrics sources say of a run, put together."""
+
+from datetime import timedelta
+
+import pytest
+
+from infpop_operator.core.model import Finished, Missing, Sample, Value
+from infpop_operator.core.sources import gather
+from infpop_runner.contract import Infeasible, Invalid, Measured, Provenance, RunResult, TrialResult
+from simulation.factories import START, make_measured
+
+OOM = Infeasible(index=1, batch_size=2, reason="GpuOutOfMemory")
+
+
+def make_finished(*trials: TrialResult) -> Finished:
+    """Return a run with these results."""
+    end = START + timedelta(minutes=5)
+    provenance = Provenance(engine="vllm")
+    result = RunResult(run="study-1", trials=trials, provenance=provenance, started_at=START, ended_at=end)
+    return Finished(result=result, ended_at=end)
+
+
+def test_a_number_that_a_source_confirms_names_the_source() -> None:
+    """A trial row says which source gave its number."""
+    gathered = gather(make_finished(make_measured(100.0)), [("PodMetrics", {0: Value(tokens_per_second=100.5)})])
+    (trial,) = gathered.result.trials
+    assert isinstance(trial, Measured)
+    assert (trial.throughput_tokens_per_second, gathered.sources) == (100.5, {0: "PodMetrics"})
+
+
+@pytest.mark.parametrize("sample", [None, Missing(reason="Unreachable")])
+def test_what_no_source_knows_keeps_the_number_of_the_result(sample: Sample | None) -> None:
+    """A missing measurement is never a number, and never takes one away."""
+    found = {} if sample is None else {0: sample}
+    finished = make_finished(make_measured(100.0))
+    assert gather(finished, [("PodMetrics", found)]) == finished
+
+
+def test_the_first_source_that_has_a_number_gives_it() -> None:
+    """Sources are asked in order, and one without a number is passed over."""
+    sources = [("A", {0: Missing(reason="Down")}), ("B", {0: Value(tokens_per_second=99.5)}), ("C", {})]
+    assert gather(make_finished(make_measured(100.0)), sources).sources == {0: "B"}
+
+
+def test_sources_that_disagree_leave_no_number() -> None:
+    """A disagreement above 1 % is never silent: the trial is invalid and both numbers are said."""
+    sources = [("A", {0: Value(tokens_per_second=100.0)}), ("B", {0: Value(tokens_per_second=102.0)})]
+    (trial,) = gather(make_finished(make_measured(100.0)), sources).result.trials
+    assert isinstance(trial, Invalid)
+    assert trial.reason == "SourcesDisagree"
+    assert "A 100, B 102, result 100" in trial.detail
+
+
+def test_a_trial_without_a_number_gets_none() -> None:
+    """What a source shows of a trial that is not measured is not believed."""
+    finished = make_finished(OOM)
+    assert gather(finished, [("PodMetrics", {1: Value(tokens_per_second=5.0)})]).result.trials == (OOM,)
