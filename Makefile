@@ -8,7 +8,7 @@ export UV_LINK_MODE ?= copy
 .PHONY: help setup quickstart control-plane test check format crds bench clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.installed ## Create .venv with every engine (CPU builds) and the development tools
 

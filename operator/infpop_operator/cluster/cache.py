@@ -10,7 +10,7 @@ told from one that was never created, and the last word of a pod be heard.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
@@ -142,11 +142,11 @@ class Cache:
         moved = [*(self.see_node(node) for node in listed.values()), *(self.see_node(n, deleted=True) for n in gone)]
         return self.studies() if any(moved) else ()
 
-    def forget_run(self, key: StudyKey, run: str) -> None:
-        """Drop what went away of a run whose end was remembered."""
+    def forget_ended(self, key: StudyKey, live: Container[str | None]) -> None:
+        """Drop what went away of every run but the live ones: their end is remembered."""
         children = self._children[key]
         for held in (children.jobs, children.pods):
-            for uid in [uid for uid, each in held.items() if each.gone and each.record.run == run]:
+            for uid in [uid for uid, each in held.items() if each.gone and each.record.run not in live]:
                 del held[uid]
 
     def forget_study(self, key: StudyKey) -> None:

@@ -147,8 +147,10 @@ class Reconciler:
         await self._tell(look, status)
         await self._publish(look, prepared, decision, status)
         await self._clean_up(key, prepared, history)
+        self._cache.forget_ended(key, {entry.run.name for entry in history.active})
         for entry in (*ended, *refused):
-            self._forget_run(key, entry.run.name)
+            self._stopping.pop(entry.run.name, None)
+            self._signs.forget(entry.run.name)
         return 0.0 if refused else _seconds_until(decision.wake_at, now)
 
     async def _observe(
@@ -275,11 +277,6 @@ class Reconciler:
     def _note_activity(self, key: StudyKey, prepared: Prepared, decision: Decision) -> None:
         goes_on = decision.verdict in (Verdict.WORKING, Verdict.WAITING) or prepared.problems
         (self._unfinished.add if goes_on else self._unfinished.discard)(key)
-
-    def _forget_run(self, key: StudyKey, run: str) -> None:
-        self._cache.forget_run(key, run)
-        self._stopping.pop(run, None)
-        self._signs.forget(run)
 
     def _forget(self, key: StudyKey) -> None:
         self._unfinished.discard(key)
