@@ -8,6 +8,8 @@ import pytest
 SLOW = {
     "httpx",
     "hyperopt",
+    "kopf",
+    "kubernetes",
     "matplotlib",
     "numpy",
     "prometheus_client",
@@ -28,7 +30,7 @@ def loaded_by(program: str) -> set[str]:
     return set(done.stderr.split())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["tune", "--help"], ["--version"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["tune", "--help"], ["operator", "--help"], ["--version"]])
 def test_help_loads_no_slow_module(arguments: list[str]) -> None:
     """`infpop --help` answers before any library of the work itself is imported."""
     program = f"from infpop_operator.cli.main import app; app({arguments!r}, standalone_mode=False)"
@@ -38,3 +40,14 @@ def test_help_loads_no_slow_module(arguments: list[str]) -> None:
 def test_starting_a_study_loads_no_engine() -> None:
     """The deciding side measures nothing itself: it needs no engine in its process."""
     assert loaded_by("import infpop_operator.cli.tune") & {"torch", "vllm", "transformers", "hyperopt"} == set()
+
+
+def test_the_operator_loads_no_engine() -> None:
+    """The operator's image needs no torch: nothing of the engines is imported, on the first question either."""
+    program = "import infpop_operator.handlers.operator; from infpop_operator.core.search import warm_up; warm_up()"
+    assert loaded_by(program) & {"torch", "vllm", "transformers"} == set()
+
+
+def test_the_runner_loads_no_cluster_library() -> None:
+    """The runner's image needs neither kopf nor a Kubernetes client."""
+    assert loaded_by("import infpop_runner.main") & {"kopf", "kubernetes", "hyperopt"} == set()
