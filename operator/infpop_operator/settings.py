@@ -1,10 +1,16 @@
 """How the operator is set up: read once from the command line and the environment, then passed around."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from infpop_operator.core.errors import SettingError
+
 RUNNER_IMAGE_VARIABLE = "INFPOP_RUNNER_IMAGE"
 NODE_SELECTOR_VARIABLE = "INFPOP_NODE_SELECTOR"
+TICK_VARIABLE = "INFPOP_TICK_SECONDS"
+RESYNC_VARIABLE = "INFPOP_RESYNC_SECONDS"
+STOP_VARIABLE = "INFPOP_STOP_SECONDS"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +40,30 @@ class Settings:
 
 
 def settings_from(environment: Mapping[str, str], *, namespace: str | None) -> Settings:
-    """Return the settings that the environment names; an empty variable is as good as none."""
+    """Return the settings that the environment names; an empty variable is as good as none.
+
+    Raises:
+        SettingError: a variable that has to be a time is none.
+    """
+    usual = Settings()
     return Settings(
         runner_image=environment.get(RUNNER_IMAGE_VARIABLE) or None,
         node_selector=environment.get(NODE_SELECTOR_VARIABLE) or None,
         namespace=namespace,
+        tick_seconds=_seconds(environment, TICK_VARIABLE, usual.tick_seconds),
+        resync_seconds=_seconds(environment, RESYNC_VARIABLE, usual.resync_seconds),
+        stop_seconds=_seconds(environment, STOP_VARIABLE, usual.stop_seconds),
     )
+
+
+def _seconds(environment: Mapping[str, str], variable: str, default: float) -> float:
+    text = environment.get(variable)
+    if not text:
+        return default
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise SettingError(f"{variable}={text!r}: is no time. Give seconds above 0, for example {default:g}.")
+    return number

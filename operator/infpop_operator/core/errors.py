@@ -3,7 +3,8 @@
 InfPopError
 ├── StudyError        the study says something impossible; field, value and remedy are known
 ├── StoreError        the study's state on disk cannot be used as it is
-└── ExecutorError     a run could not be started or watched
+├── ExecutorError     a run could not be started or watched
+└── SettingError      the operator is set up with something impossible
 
 Failures of runs are not exceptions: they are values (`core.model.Lost`, `infpop_runner.contract.Broken`).
 """
@@ -46,3 +47,7 @@ class StoreError(InfPopError):
 
 class ExecutorError(InfPopError):
     """A run could not be started."""
+
+
+class SettingError(InfPopError):
+    """A setting of the operator is impossible; the message names the variable, its value and the remedy."""
