@@ -2,9 +2,11 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from infpop_operator.api.crd import build_crd
 from infpop_operator.api.parse import parse_document
 
 ROOT = Path(__file__).parents[2]
@@ -15,7 +17,10 @@ BLOCKS = [
 ]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.name)
+EXAMPLES = [path for path in sorted((ROOT / "examples").rglob("*.yaml")) if "ThroughputStudy" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_is_a_valid_study(path: Path) -> None:
     """A user can start from any file in `examples/`."""
     assert parse_document(path.read_text(), source=path.name).metadata.name
@@ -25,3 +30,18 @@ def test_an_example_is_a_valid_study(path: Path) -> None:
 def test_a_study_in_the_documentation_is_valid(page: str, block: str) -> None:
     """What the README shows can be copied and used."""
     assert parse_document(block, source=page).spec.node_pools
+
+
+def test_the_documentation_names_every_field_of_a_study() -> None:
+    """Whoever reads `docs/study.md` has heard of everything that can be written."""
+    text = (ROOT / "docs" / "study.md").read_text()
+    named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", text))))
+    spec = build_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    assert _fields(spec) - named == set()
+
+
+def _fields(schema: dict[str, Any]) -> set[str]:
+    """Return the names of all fields of a schema, at every depth."""
+    schema = schema.get("items", schema)
+    properties: dict[str, Any] = schema.get("properties", {})
+    return set(properties).union(*(_fields(inner) for inner in properties.values()))

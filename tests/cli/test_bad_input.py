@@ -79,6 +79,11 @@ def changed(path: str, value: object) -> dict[str, Any]:
             {"file": {"path": "~no-such-user/none.jsonl"}},
             ("spec.workload.source.file.path", "~no-such-user/none.jsonl", "does not exist"),
         ),
+        (
+            "spec.workload.source",
+            {"configMap": {"name": "prompts"}},
+            ("spec.workload.source.configMap", "prompts", "outside a cluster", "file: {path: prompts.jsonl}"),
+        ),
         ("spec.workload.source", {"file": {"path": "a\0b"}}, ("spec.workload.source.file.path", "null byte")),
         (
             "spec.engine.simulation",
