@@ -17,6 +17,7 @@ from infpop_runner.contract import Broken, BrokenReason, RunResult, decode_resul
 NO_RESULT = "no result was written"
 DETAIL_LENGTH = 1000
 _LAST_LINES = 5
+_WORDS_LENGTH = 800  # leaves room for what is said before them: their end must not be cut
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\x20-\x7e\u00a0-\uffff]")
 
 
@@ -79,7 +80,7 @@ def conclude(run: Run, result: RunResult | str, cause: Cause, ended_at: datetime
 def last_words(text: str) -> str:
     """Return the last lines of `text` on one line, without control characters."""
     lines = [line for raw in text.splitlines() if (line := _CONTROL.sub("", raw).strip())]
-    return " | ".join(lines[-_LAST_LINES:])[-DETAIL_LENGTH:]
+    return " | ".join(lines[-_LAST_LINES:])[-_WORDS_LENGTH:]
 
 
 def cause_of_exit(how: str, text: str) -> Cause:

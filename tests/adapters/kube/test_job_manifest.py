@@ -112,6 +112,15 @@ def expanded(text: str, variables: dict[str, str]) -> str:
     return result
 
 
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [("$(A)b", "secretb"), ("$(B)", "$(B)"), ("$$(A)", "$(A)"), ("$(A", "$(A"), ("$x", "$x"), ("a$", "a$")],
+)
+def test_kubernetes_would_expand_what_is_not_escaped(text: str, seen: str) -> None:
+    """The stand-in for its expansion does what its documentation says."""
+    assert expanded(text, {"A": "secret"}) == seen
+
+
 @given(st.text(st.sampled_from("$()$Aé{ \\"), max_size=30))
 def test_no_text_is_expanded(text: str) -> None:
     """Whatever stands in a study reaches the runner as it stands there."""

@@ -177,7 +177,13 @@ def test_a_pod_of_somebody_else_has_no_job_and_no_port() -> None:
     """Our label on a foreign Pod makes it neither ours nor an error."""
     bare = {"metadata": {"name": "p", "namespace": "n", "uid": "u", "creationTimestamp": stamp(0)}}
     pod = parse_pod(bare | {"spec": {"containers": [{"name": "web"}]}})
-    assert (pod.job_uid, pod.run, pod.metrics_port, pod.phase, pod.resource_version) == (None, None, None, "Pending", "")
+    assert (pod.job_uid, pod.run, pod.metrics_port, pod.phase, pod.resource_version) == (
+        None,
+        None,
+        None,
+        "Pending",
+        "",
+    )
     assert parse_pod(bare | {"spec": {"containers": [{"name": "runner"}]}}).metrics_port is None
 
 

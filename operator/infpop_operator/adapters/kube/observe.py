@@ -112,13 +112,14 @@ def _after_exit(
 ) -> Finished | Lost | None:
     message = container.terminated_message or ""
     result = parse_result(message, run=run.name, source=_SOURCE)
+    is_log = isinstance(result, str) and container.exit_code != 0  # what Kubernetes takes where no message is
+    if is_log:
+        result = NO_RESULT
     cause = _outside_cause(job, pod)
-    if cause is not None:
-        result = _cut_off(result, cause)
+    if cause is None:
+        cause = _cause_of_container(container, message if is_log else "")
     else:
-        cause = _cause_of_container(container, message if isinstance(result, str) else "")
-    if isinstance(result, str) and container.exit_code != 0:
-        result = NO_RESULT  # Kubernetes took the end of the log for a message; the cause has it
+        result = _cut_off(result, cause)
     end = conclude(run, result, cause, container.finished_at or now)
     return None if isinstance(end, Lost) and _is_replaced(job, pod) else end
 

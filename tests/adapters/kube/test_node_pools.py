@@ -1,0 +1,268 @@
+"""A pool is one kind of hardware, found by what its nodes say of it, or a message says what to change."""
+
+import re
+import time
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.kube.objects import A100, make_node
+from infpop_operator.adapters.kube.labels import GPU_PRODUCT_LABELS
+from infpop_operator.adapters.kube.node_pools import MatchedPool, PoolQuery, UnmatchedPool, match_pool
+from infpop_operator.adapters.kube.records import NodeRecord
+
+V100 = "Tesla-V100-SXM2-32GB"
+GFD = {"nvidia.com/gpu.memory": "40960", "nvidia.com/gpu.compute.major": "8", "nvidia.com/gpu.compute.minor": "0"}
+ANY = PoolQuery(name="gpu", device="cuda")
+CPU = PoolQuery(name="cpu", device="cpu", gpu_resource="cpu")
+GKE = "cloud.google.com/gke-accelerator"
+
+
+def query(pattern: str | None = "A100", **selector: str) -> PoolQuery:
+    """Return what a study says of a GPU pool."""
+    return replace(ANY, gpu_product=pattern, node_selector=selector)
+
+
+def matched(asked: PoolQuery, *nodes: NodeRecord) -> MatchedPool:
+    """Return the pool, which must be matched."""
+    pool = match_pool(asked, nodes)
+    assert isinstance(pool, MatchedPool), pool
+    return pool
+
+
+def refused(asked: PoolQuery, *nodes: NodeRecord) -> UnmatchedPool:
+    """Return why the pool is not matched."""
+    pool = match_pool(asked, nodes)
+    assert isinstance(pool, UnmatchedPool), pool
+    return pool
+
+
+def test_a_pool_is_counted() -> None:
+    """The largest node bounds a run, all of them bound runs at the same time; other kinds do not count."""
+    nodes = (make_node("n1", gpus=8), make_node("n2", gpus=4), make_node("n3", product=V100))
+    pool = matched(query(), *nodes)
+    assert (pool.gpu_model, pool.device_count, pool.total_device_count, pool.nodes) == (A100, 8, 12, 2)
+    assert pool.node_labels == (("nvidia.com/gpu.product", (A100,)),)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["A100", "a100", "^NVIDIA-A100-(SXM4|PCIE)-(40|80)GB$", ".*A100.*", "(?i)a100", r"\-"]
+)
+@pytest.mark.parametrize("label", GPU_PRODUCT_LABELS)
+def test_a_pattern_is_looked_for_anywhere_in_any_case(pattern: str, label: str) -> None:
+    """Clouds write a100 where the driver writes A100; each has a label of its own."""
+    assert matched(query(pattern), make_node(label=label)).node_labels == ((label, (A100,)),)
+
+
+def test_the_most_exact_label_names_the_product() -> None:
+    """A node with the label of its cloud and that of feature discovery is found by the second."""
+    node = make_node(labels={GKE: "nvidia-tesla-a100"})
+    assert matched(query("A100-SXM4"), node).gpu_model == A100
+
+
+def test_a_node_that_has_just_joined_is_not_compared() -> None:
+    """It has its cloud's label at once and the others within a minute: until then the pool is what it was."""
+    new = make_node("n2", label=GKE, product="nvidia-tesla-a100")
+    pool = matched(query(), make_node("n1"), new)
+    assert pool == matched(query(), make_node("n1"))
+    assert matched(query(), new).node_labels == ((GKE, ("nvidia-tesla-a100",)),)
+
+
+def test_without_a_pattern_the_selector_decides() -> None:
+    """Any GPU node that has the labels; what has no product label is found all the same, and has no affinity."""
+    node = make_node(product="", labels={"pool": "gpu"})
+    pool = matched(query(None, pool="gpu"), node, make_node("n2", product=V100))
+    assert (pool.gpu_model, pool.node_labels, pool.nodes) == (None, (), 1)
+    assert matched(query(None), make_node()).node_labels == (("nvidia.com/gpu.product", (A100,)),)
+
+
+def test_a_cordoned_node_does_not_count_and_changes_no_identity() -> None:
+    """A drain for maintenance leaves fewer devices, not another round."""
+    nodes = (make_node("n1", gpus=8), make_node("n2", gpus=4))
+    cordoned = (replace(nodes[0], schedulable=False), nodes[1])
+    before, after = matched(query(), *nodes), matched(query(), *cordoned)
+    assert (after.device_count, after.total_device_count, after.nodes) == (4, 4, 1)
+    assert after.fingerprint == before.fingerprint
+    reason = refused(query(), cordoned[0])
+    assert reason.reason == "NoMatchingNodes"
+    assert "cordoned (1); kubectl uncordon" in reason.message
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        make_node("other"),
+        make_node(labels={**GFD, "nvidia.com/gfd.timestamp": "1"}, resource_version="2", uid="x"),
+        make_node(labels=GFD, ready=False),
+        make_node(labels=GFD, allocatable_gpus={"nvidia.com/gpu": 7}),
+        make_node(labels={**GFD, "kubernetes.io/hostname": "x"}, cpus=1),
+    ],
+    ids=["without details", "another timestamp", "not ready", "an unhealthy GPU", "another name"],
+)
+def test_what_changes_by_itself_changes_no_identity(node: NodeRecord) -> None:
+    """Times, names, health and the number of nodes are no hardware."""
+    bare = not node.labels.keys() & GFD.keys()
+    same = matched(query(), make_node(labels={} if bare else GFD))
+    pool = matched(query(), node, replace(node, name="n9"))
+    assert pool.fingerprint == same.fingerprint
+    assert (pool.device_count, pool.nodes) == (8, 2)
+
+
+def test_other_hardware_is_another_identity() -> None:
+    """Product, memory, compute capability and GPUs per node each make a round of its own."""
+    nodes = [
+        make_node(),
+        make_node(labels=GFD),
+        make_node(labels={**GFD, "nvidia.com/gpu.memory": "81920"}),
+        make_node(labels={**GFD, "nvidia.com/gpu.compute.minor": "6"}),
+        make_node(gpus=4),
+        make_node(product="NVIDIA-A100-PCIE-40GB"),
+    ]
+    fingerprints = {matched(query(), node).fingerprint for node in nodes}
+    assert len(fingerprints) == len(nodes)
+    assert all(re.fullmatch("[0-9a-f]{16}", each) for each in fingerprints)
+
+
+def test_two_kinds_are_no_pool() -> None:
+    """The message lists each kind with its nodes, and says what to narrow."""
+    nodes = (make_node("n1", labels=GFD), make_node("n2", labels=GFD), make_node("n3", product="NVIDIA-A100-PCIE-80GB"))
+    reason = refused(query(), *nodes)
+    assert reason.reason == "MixedGPUs"
+    for part in (
+        "2 kinds",
+        f"{A100} (40960 MB, compute 8.0) on 2 nodes",
+        "NVIDIA-A100-PCIE-80GB on 1 node",
+        "nodePools[].gpuProduct",
+    ):
+        assert part in reason.message
+
+
+def test_a_long_list_of_kinds_is_cut() -> None:
+    """A message is read by a person."""
+    nodes = [make_node(f"n{index}", product=f"NVIDIA-A100-{index:02}") for index in range(20)]
+    message = refused(query(), *nodes).message
+    assert "NVIDIA-A100-07" in message
+    assert "NVIDIA-A100-08" not in message
+    assert "and 12 more" in message
+
+
+@pytest.mark.parametrize(
+    ("asked", "nodes", "parts"),
+    [
+        (query("H100"), [make_node(), make_node(product=V100)], ("'H100'", f"{A100} on 1 node", V100, "gpuProduct")),
+        (query("A100"), [make_node(product="")], ("'A100'", "no product label on 1 node", "nodeSelector")),
+        (query("A100", zone="b"), [make_node()], ("no node with nvidia.com/gpu has the labels zone=b", "nodeSelector")),
+        (query("A100"), [], ("no node with nvidia.com/gpu is there", "device plugin")),
+        (query("A100"), [make_node(gpus=0)], ("no node with nvidia.com/gpu is there",)),
+        (query(None), [make_node(capacity_gpus={"amd.com/gpu": 8})], ("no node with nvidia.com/gpu is there",)),
+        (CPU, [], ("no node that is not cordoned is there",)),
+        (replace(CPU, node_selector={"a": "b"}), [make_node()], ("has the labels a=b", "nodeSelector")),
+        (CPU, [make_node(schedulable=False)], ("no node that is not cordoned",)),
+    ],
+)
+def test_a_pool_without_nodes_says_what_there_is(
+    asked: PoolQuery, nodes: list[NodeRecord], parts: tuple[str, ...]
+) -> None:
+    """What was looked for, what the cluster has, and what to change."""
+    reason = refused(asked, *nodes)
+    assert reason.reason == "NoMatchingNodes"
+    assert all(part in reason.message for part in parts), reason.message
+
+
+MIG = "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb"
+SHARED = "NVIDIA-A100-SXM4-40GB-SHARED"
+SLICED = {"nvidia.com/gpu.sharing-strategy": "time-slicing"}
+GKE_SHARED = {"cloud.google.com/gke-gpu-sharing-strategy": "time-sharing"}
+GKE_PART = {"cloud.google.com/gke-gpu-partition-size": "1g.5gb"}
+
+
+@pytest.mark.parametrize(
+    ("product", "labels"), [(MIG, {}), (SHARED, {}), (SHARED, SLICED), (A100, GKE_SHARED), (A100, GKE_PART)]
+)
+@pytest.mark.parametrize("pattern", ["A100", None])
+def test_shared_gpus_are_refused(pattern: str | None, product: str, labels: dict[str, str]) -> None:
+    """Whoever else computes on the GPU is measured too."""
+    reason = refused(query(pattern), make_node(product=product, labels=labels))
+    assert reason.reason == "SharedGPUs"
+    assert product in reason.message
+    assert "name MIG or SHARED in gpuProduct" in reason.message
+
+
+@pytest.mark.parametrize(
+    ("asked", "node"),
+    [
+        (query("A100.*MIG-1g"), make_node(product=MIG)),
+        (query("a100.*-shared"), make_node(product=SHARED, labels=SLICED)),
+        (query("A100", **GKE_SHARED), make_node(labels=GKE_SHARED)),
+        (query("A100", **GKE_PART), make_node(labels=GKE_PART)),
+        (query("A100"), make_node(labels={"nvidia.com/gpu.sharing-strategy": "none"})),
+    ],
+)
+def test_shared_gpus_may_be_asked_for(asked: PoolQuery, node: NodeRecord) -> None:
+    """By the product's name, or by the label that says how they are shared."""
+    assert matched(asked, node).nodes == 1
+
+
+def test_whole_gpus_are_chosen_beside_shared_ones() -> None:
+    """A cluster that cuts up some of its GPUs still has a pool of the others."""
+    assert matched(query(), make_node("n1"), make_node("n2", product=MIG)).nodes == 1
+
+
+def test_shared_gpus_that_look_like_whole_ones_are_refused() -> None:
+    """A Pod could land on either: only other labels tell them apart."""
+    whole, shared = make_node("n1"), make_node("n2", labels=GKE_SHARED)
+    reason = refused(query(), whole, shared)
+    assert reason.reason == "SharedGPUs"
+    assert f"{A100} on 1 node;" in reason.message
+    nodes = [replace(whole, labels={**whole.labels, "pool": "whole"}), shared]
+    assert matched(query("A100", pool="whole"), *nodes).nodes == 1
+
+
+def test_a_cpu_pool_is_its_cores() -> None:
+    """A run has at most the cores of the largest node; the identity is the architecture and those cores."""
+    small, large = make_node("n1", cpus=4), make_node("n2", cpus=16)
+    pool = matched(CPU, small, large)
+    assert (pool.gpu_model, pool.device_count, pool.total_device_count, pool.nodes) == (None, 16, 20, 2)
+    assert pool.node_labels == ()
+    assert pool.fingerprint == matched(CPU, large).fingerprint != matched(CPU, small).fingerprint
+    assert pool.fingerprint != matched(CPU, replace(large, arch="arm64")).fingerprint
+    assert pool.fingerprint == matched(CPU, small, replace(large, schedulable=False)).fingerprint
+
+
+def test_two_architectures_are_no_cpu_pool() -> None:
+    """Their numbers cannot be compared either."""
+    reason = refused(CPU, make_node("n1"), make_node("n2", arch="arm64"))
+    assert reason.reason == "MixedCPUs"
+    assert "amd64 on 1 node; arm64 on 1 node" in reason.message
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["(a+)+$", "(a|a)*b", "(?:a|b){2}", ".*.*.*x", "a?" * 13, "|".join("a" * 14), "(?=a)", r"(a)\1*?+", "(?x)(a+) +"],
+)
+def test_a_pattern_that_could_take_for_ever_is_refused(pattern: str) -> None:
+    """One study must not stop the operator for all others."""
+    reason = refused(query(pattern), make_node())
+    assert reason.reason == "PatternRefused"
+    assert repr(pattern) in reason.message
+    assert "leave out" in reason.message
+
+
+@pytest.mark.parametrize("pattern", ["(", "[", "*", "a{99999999999}"])
+def test_a_pattern_that_is_none_is_refused(pattern: str) -> None:
+    """The study's own check says so before; this is for one that came past it."""
+    reason = refused(query(pattern), make_node())
+    assert reason.reason == "PatternRefused"
+    assert "is no regular expression" in reason.message
+
+
+@given(st.text("aA.*+?|()[]{},^$\\1:i-", max_size=24))
+def test_matching_is_quick_whatever_the_pattern(pattern: str) -> None:
+    """Refused or matched: a label value of 63 characters takes no time that anybody would notice."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("warnings.warn", lambda *_args, **_kwargs: None)  # of "possible nested set" and the like
+        start = time.process_time()
+        match_pool(query(pattern), [make_node(product="a" * 63)])
+        assert time.process_time() - start < 0.5

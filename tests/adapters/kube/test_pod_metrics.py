@@ -1,0 +1,213 @@
+"""A number is taken from a Pod only when it is one and belongs to this very run."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client import generate_latest, start_http_server
+
+from adapters.kube.objects import make_running
+from engines.specs import make_run_spec
+from infpop_operator.adapters.kube.pod_metrics import (
+    Missing,
+    PodSample,
+    Sample,
+    Value,
+    build_client,
+    scrape_pod,
+    to_pod_sample,
+)
+from infpop_operator.core.model import Phase, Running
+from infpop_runner.contract import Infeasible
+from infpop_runner.metrics import RunMetrics
+from simulation.factories import make_measured
+
+SPEC = make_run_spec(namespace="serving", run="study-1", batches=(4, 8, 16))
+
+
+def shown() -> str:
+    """Return what a runner shows that has measured one trial, found the next infeasible and works on the last."""
+    metrics = RunMetrics(SPEC)
+    metrics.enter("measuring")
+    metrics.trial_ended(make_measured(12.5, index=0, batch_size=4))
+    metrics.trial_ended(Infeasible(index=1, batch_size=8, reason="GpuOutOfMemory"))
+    metrics.enter_trial(SPEC.trials[2], "measuring")
+    return generate_latest(metrics.registry).decode()
+
+
+def line(value: str, *, trial: str = "0", **changes: str) -> str:
+    """Return a line of throughput."""
+    labels = {"batch_size": "4", "namespace": "serving", "run": "study-1", "study": "study", "trial": trial} | changes
+    inner = ",".join(f'{name}="{text}"' for name, text in labels.items())
+    return f"infpop_trial_throughput_tokens_per_second{{{inner}}} {value}\n"
+
+
+def read(text: str) -> PodSample:
+    """Return what `text` says of the run."""
+    return to_pod_sample(text, namespace="serving", study="study", run="study-1")
+
+
+def test_a_real_runner_is_read() -> None:
+    """Phase, trial and throughput; a trial without a number has none."""
+    sample = read(shown())
+    assert sample == PodSample(
+        phase=Running(phase=Phase.MEASURING, trial_index=2), throughput={0: Value(tokens_per_second=12.5)}
+    )
+    assert [sample.of(index) for index in range(3)] == [
+        Value(tokens_per_second=12.5),
+        Missing(reason="NotMeasured"),
+        Missing(reason="NotMeasured"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "sample"),
+    [
+        (line("NaN"), Missing(reason="NotANumber")),
+        (line("+Inf"), Missing(reason="NotANumber")),
+        (line("-Inf"), Missing(reason="NotANumber")),
+        (line("1e999"), Missing(reason="NotANumber")),
+        (line("0.0"), Missing(reason="NotPositive")),
+        (line("-1"), Missing(reason="NotPositive")),
+        (line("5") + line("6", batch_size="8"), Missing(reason="Ambiguous")),
+        (line("5") + line("5", batch_size="8"), Value(tokens_per_second=5.0)),
+        (line("5", run="study-2"), Missing(reason="OtherRun")),
+        (line("5", study="other"), Missing(reason="OtherRun")),
+        (line("5", namespace="other"), Missing(reason="OtherRun")),
+        (line("5", run="study-2") + line("7"), Value(tokens_per_second=7.0)),
+        (line("x") + line("1_0") + line("") + line("1.2.3"), Missing(reason="NotMetrics")),
+        (line("5", trial="-1") + line("5", trial="9" * 5000) + line("5", trial="x"), Missing(reason="NotMeasured")),
+        (line("5").replace("throughput", "speed"), Missing(reason="NotMeasured")),
+        ("", Missing(reason="NotMetrics")),
+        ("<html>", Missing(reason="NotMetrics")),
+        (line("5e1").replace("\n", " 1700000000\n"), Missing(reason="NotMetrics")),
+    ],
+)
+def test_what_is_no_number_of_this_run_is_missing(text: str, sample: Sample) -> None:
+    """Never zero, never infinite, never somebody else's."""
+    assert read(text).of(0) == sample
+
+
+def test_the_phase_of_another_run_is_not_ours() -> None:
+    """An address may have passed on to the next run's Pod."""
+    sample = to_pod_sample(shown(), namespace="serving", study="study", run="study-2")
+    assert (sample.phase, sample.missing) == (None, "OtherRun")
+    assert sample.of(0) == sample.of(7) == Missing(reason="OtherRun")
+
+
+@pytest.mark.parametrize("text", ["{" + "a" * 250_000 + "} 1", "{" + "} 1" * 80_000, "{" + 'a="' * 80_000 + "} 1"])
+def test_a_hostile_text_is_read_in_no_time(text: str) -> None:
+    """The answer comes from an image that somebody else chose; reading it must not stop the operator."""
+    assert read(f"infpop_run_state{text}").phase is None
+
+
+class Body(httpx.AsyncByteStream):
+    """A body that comes in pieces, or never."""
+
+    def __init__(self, pieces: Iterator[bytes], *, stalls: bool = False) -> None:
+        self._pieces = pieces
+        self._stalls = stalls
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the pieces."""
+        for piece in self._pieces:
+            yield piece
+        if self._stalls:
+            await asyncio.Event().wait()
+
+
+def stream(*pieces: bytes, **more: Any) -> httpx.Response:  # noqa: ANN401 - arguments of a response
+    """Return an answer that has not been read yet."""
+    return httpx.Response(200, stream=Body(iter(pieces)), **more)
+
+
+ANSWERS: dict[int, Callable[[], httpx.Response]] = {
+    9400: lambda: stream(shown().encode()),
+    1: lambda: httpx.Response(500, text=shown()),
+    2: lambda: httpx.Response(302, headers={"Location": "http://10.0.0.7:9400/metrics"}),
+    3: lambda: httpx.Response(200, stream=Body(b"x" * 65536 for _ in range(10**9))),
+    4: lambda: stream(shown().encode(), headers={"Content-Encoding": "gzip"}),
+    5: lambda: stream(b"\xff\xfe"),
+    6: lambda: httpx.Response(200, stream=Body(iter([b"x"]), stalls=True)),
+}
+
+
+def answer(request: httpx.Request) -> httpx.Response:
+    """Answer on each port in another way, at the Pod's addresses alone."""
+    if request.url.host not in ("10.0.0.7", "fd00::7") or request.url.port not in ANSWERS:
+        raise httpx.ConnectError("refused", request=request)
+    assert request.url.path == "/metrics"
+    return ANSWERS[request.url.port]()
+
+
+def scraped(**changes: object) -> PodSample:
+    """Return what a scrape of the Pod gives, with these changes."""
+    pod = make_running(**({"ip": "10.0.0.7", "metrics_port": 9400} | changes))
+
+    async def scrape() -> PodSample:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+            return await scrape_pod(client, pod, "study-1")
+
+    return asyncio.run(scrape())
+
+
+def test_a_real_endpoint_is_read() -> None:
+    """The runner's own server, over a real connection."""
+    metrics = RunMetrics(SPEC)
+    metrics.trial_ended(make_measured(12.5, index=0, batch_size=4))
+    server, thread = start_http_server(0, addr="127.0.0.1", registry=metrics.registry)
+
+    async def scrape() -> PodSample:
+        async with build_client() as client:
+            return await scrape_pod(client, make_running(ip="127.0.0.1", metrics_port=server.server_port), "study-1")
+
+    try:
+        sample = asyncio.run(scrape())
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert sample == PodSample(phase=Running(phase=Phase.LOADING), throughput={0: Value(tokens_per_second=12.5)})
+
+
+@pytest.mark.parametrize("ip", ["10.0.0.7", "fd00::7"])
+def test_a_pod_is_asked_at_its_own_address(ip: str) -> None:
+    """In both families of addresses."""
+    assert scraped(ip=ip).of(0) == Value(tokens_per_second=12.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({"ip": None}, "NoAddress"),
+        ({"metrics_port": None}, "NoAddress"),
+        ({"metrics_port": 1}, "NotMetrics"),
+        ({"metrics_port": 2}, "NotMetrics"),
+        ({"metrics_port": 3}, "NotMetrics"),
+        ({"metrics_port": 4}, "NotMetrics"),
+        ({"metrics_port": 5}, "NotMetrics"),
+        ({"metrics_port": 6}, "Unreachable"),
+        ({"metrics_port": 7}, "Unreachable"),
+        ({"ip": "no address"}, "Unreachable"),
+    ],
+)
+def test_an_outage_is_missing_and_never_a_number(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], missing: str
+) -> None:
+    """Refused, redirected, packed, endless or slow: there is a reason, and nothing is raised."""
+    monkeypatch.setattr("infpop_operator.adapters.kube.pod_metrics.TIMEOUT_S", 0.2)
+    sample = scraped(**changes)
+    assert (sample.phase, sample.missing, dict(sample.throughput)) == (None, missing, {})
+    assert sample.of(0) == Missing(reason=missing)
+
+
+def test_the_client_goes_straight_to_the_pod() -> None:
+    """A proxy of the operator's environment knows no Pods, and a redirect leads away from them."""
+    client = build_client()
+    assert (client.trust_env, client.follow_redirects) == (False, False)
+    assert client.timeout.read is not None
+    assert not math.isinf(client.timeout.read)
+    asyncio.run(client.aclose())

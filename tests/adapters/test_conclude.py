@@ -1,0 +1,83 @@
+"""How a run ended is the same question for a process and for a Pod."""
+
+import pytest
+
+from conformance.entries import make_run
+from infpop_operator.adapters.conclude import INTERRUPTED, Cause, cause_of_exit, conclude, last_words, parse_result
+from infpop_operator.core.model import Finished, Lost
+from infpop_runner.contract import Provenance, RunResult
+from simulation.factories import START
+
+RUN = make_run()
+CRASH = Cause(lost="RunnerError", broken="RunnerError", detail="it crashed")
+
+
+def result(**changes: object) -> RunResult:
+    """Return a result that was begun and nothing more."""
+    begun = RunResult(run=RUN.name, provenance=Provenance(engine="simulated"), started_at=START)
+    return begun.model_copy(update=changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "no result was written"),
+        (" \n", "no result was written"),
+        ("{", "result.json is not a result: Invalid JSON: EOF while parsing an object at line 1 column 1"),
+        ('{"run": 1}', "result.json is not a result: Input should be a valid string"),
+        (result(run="study-7").model_dump_json(), "result.json belongs to the run 'study-7'"),
+        (result().model_dump_json(), result()),
+    ],
+)
+def test_only_a_result_of_this_run_is_one(text: str, expected: RunResult | str) -> None:
+    """Everything else is a sentence that says what was found instead."""
+    assert parse_result(text, run=RUN.name, source="result.json") == expected
+
+
+@pytest.mark.parametrize(
+    ("left", "cause", "expected"),
+    [
+        ("nothing", CRASH, Lost(reason="RunnerError", detail="it crashed; nothing", ended_at=START)),
+        (result(), CRASH, Lost(reason="RunnerError", detail="it crashed", ended_at=START)),
+        (
+            result(load_seconds=1.0),
+            INTERRUPTED,
+            Lost(reason="Interrupted", detail="infpop was stopped meanwhile", ended_at=START, counts=False),
+        ),
+        (result(ended_at=START), CRASH, Finished(result=result(ended_at=START), ended_at=START)),
+    ],
+)
+def test_a_run_without_any_trial_is_lost(left: RunResult | str, cause: Cause, expected: Finished | Lost) -> None:
+    """For the cause that ended it; a complete result without trials says itself what broke."""
+    assert conclude(RUN, left, cause, START) == expected
+
+
+def test_a_load_that_ended_the_runner_is_told_to_the_trial() -> None:
+    """After a load the trials are suspects: the result is kept, and says that they broke."""
+    end = conclude(RUN, result(load_seconds=1.0), CRASH, START)
+    assert isinstance(end, Finished)
+    assert end.result.broken is not None
+    assert (end.result.broken.reason, end.result.broken.detail) == ("RunnerError", "it crashed")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ""),
+        ("\n\n", ""),
+        ("one\ntwo\n", "one | two"),
+        ("\x1b[31mred\x1b[0m\x00\x07", "red"),
+        ("\n".join("abcdefg"), "c | d | e | f | g"),
+        ("x" * 5000 + "end", "x" * 797 + "end"),
+        ("grün 日本", "grün 日本"),
+    ],
+)
+def test_last_words_fit_a_line(text: str, words: str) -> None:
+    """The last five lines, without what a terminal would do with them; of a long one its end."""
+    assert last_words(text) == words
+
+
+def test_an_exit_is_told_with_the_last_words() -> None:
+    """Where there are any."""
+    assert cause_of_exit("signal 11", "a\nb").detail == "the runner ended with signal 11; its last words: a | b"
+    assert cause_of_exit("exit code 3", "").detail == "the runner ended with exit code 3"
