@@ -33,6 +33,7 @@ class AuditEntry:
     user_agent: str
     code: int
     received_at: datetime
+    answered_at: datetime  # of a watch that still lasts: when it began to stream
 
 
 def read_audit_log(path: Path) -> list[AuditEntry]:
@@ -64,4 +65,5 @@ def _parse(document: Document) -> AuditEntry:
         user_agent=document.get("userAgent", ""),
         code=document.get("responseStatus", {}).get("code", 0),
         received_at=datetime.fromisoformat(document["requestReceivedTimestamp"]),
+        answered_at=datetime.fromisoformat(document["stageTimestamp"]),
     )
