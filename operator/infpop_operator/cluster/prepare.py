@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from infpop_operator.adapters.kube.job_manifest import Owner
+from infpop_operator.adapters.kube.job_manifest import WORKLOAD_DIRECTORY, Owner
 from infpop_operator.adapters.kube.node_pools import MatchedPool, PoolQuery, UnmatchedPool, match_pool
 from infpop_operator.adapters.kube.records import NodeRecord
 from infpop_operator.api.convert import to_source, to_study
@@ -89,13 +89,14 @@ def image_of(spec: StudySpec, pool: NodePool, settings: Settings) -> str | None:
 
 
 def _study(document: ThroughputStudy, owner: Owner, pools: tuple[Pool, ...]) -> Study:
-    source = to_source(document.spec.workload.source, None)
+    source = to_source(document.spec.workload.source, None, config_maps=WORKLOAD_DIRECTORY)
     study = to_study(
         document,
         pools=pools,
         model_fingerprint=document.spec.model.name,
         workload_fingerprint=digest(source.model_dump(mode="json"))[:16],
         model_facts=None,
+        config_maps=WORKLOAD_DIRECTORY,
     )
     # With the uid, so that a study which is deleted and created again never meets the Jobs of the one before.
     key = f"{owner.namespace}/{owner.name}/{owner.uid}"

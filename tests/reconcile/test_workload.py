@@ -1,0 +1,27 @@
+"""A workload in a ConfigMap is found by the runner where the Pod has it."""
+
+import json
+
+from adapters.kube.objects import OWNER, make_node
+from cluster.kit import study
+from infpop_operator.cluster.jobs import job_of
+from infpop_operator.cluster.prepare import prepare_study
+from infpop_operator.core.decide import decide
+from infpop_operator.core.model import History
+from infpop_operator.settings import Settings
+from simulation.factories import START
+
+
+def test_the_path_of_a_config_maps_prompts_is_in_its_mount() -> None:
+    """The runner is told the file that the ConfigMap's key is mounted as."""
+    source = {"configMap": {"name": "prompts", "key": "mine.jsonl"}}
+    body = study(OWNER.name, OWNER.namespace, workload={"source": source})
+    body["metadata"] |= {"uid": OWNER.uid, "generation": 1}
+    settings = Settings(runner_image="example.org/runner:1")
+    prepared = prepare_study(body, [make_node()], None, settings)
+    (run, *_) = decide(prepared.study, History(started_at=START), {}, START).start
+    pod = job_of(prepared, run, settings)["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    spec = next(json.loads(each["value"]) for each in container["env"] if each["name"] == "INFPOP_RUN_SPEC")
+    (mount,) = (each["mountPath"] for each in container["volumeMounts"] if each["name"] == "workload")
+    assert spec["workload"]["source"]["path"] == f"{mount}/mine.jsonl"
