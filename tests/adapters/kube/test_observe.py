@@ -376,6 +376,22 @@ def test_what_was_measured_is_kept(pod: PodRecord, job: JobRecord, broken: str) 
     assert observation.ended_at == at(100)
 
 
+def test_a_deadline_after_a_load_is_told_to_the_trial() -> None:
+    """The engine was loaded and measured nothing until its time was over: the trial is a suspect."""
+    left = message(broken="Stopped", load_seconds=5.0)
+    observation = seen(make_job(**EXPIRED), make_ended(0, left, deleting=True))
+    assert isinstance(observation, Finished)
+    assert observation.result.broken == Broken(reason="MeasureTimeout", detail="m")
+
+
+def test_an_end_has_the_time_of_the_container() -> None:
+    """Not that of the look at it: devices were held until then and no longer."""
+    for left in (message(0, 1), "crashed"):
+        observation = seen(make_job(), make_ended(1, left, finished=90), now=1000)
+        assert isinstance(observation, Finished | Lost)
+        assert observation.ended_at == at(90)
+
+
 def test_nothing_is_broken_where_all_was_measured() -> None:
     """A node that goes away after the last trial costs nothing."""
     observation = seen(make_job(), make_ended(137, message(0, 1, complete=False)))
@@ -399,6 +415,13 @@ def test_nothing_is_broken_where_all_was_measured() -> None:
         (
             make_ended(143, "loading", **EVICTED),
             make_job(**FAILED),
+            Lost(
+                reason="Preempted", detail=f"EvictionByEvictionAPI: drained; {NOTHING}", ended_at=at(100), counts=False
+            ),
+        ),
+        (
+            make_ended(143, "", **EVICTED),
+            make_job(ending=job_end("BackoffLimitExceeded")),
             Lost(
                 reason="Preempted", detail=f"EvictionByEvictionAPI: drained; {NOTHING}", ended_at=at(100), counts=False
             ),

@@ -187,6 +187,13 @@ def test_a_pod_of_somebody_else_has_no_job_and_no_port() -> None:
     assert parse_pod(bare | {"spec": {"containers": [{"name": "runner"}]}}).metrics_port is None
 
 
+def test_only_the_controller_owns() -> None:
+    """A further owner, which anybody may add, is not the Job."""
+    body = pod_body(job_body())
+    body["metadata"]["ownerReferences"].insert(0, {"kind": "ConfigMap", "name": "x", "uid": "other"})
+    assert parse_pod(body).job_uid == JOB_UID
+
+
 def test_a_node_is_read_with_its_devices() -> None:
     """Devices are resources with a domain; a dead one is in the capacity alone."""
     body = {
