@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from api.documents import VALID, Document, changed
 from api.rule_examples import EXAMPLES
+from infpop_operator.adapters.kube import job_manifest
 from infpop_operator.api.convert import WORKLOAD_DIRECTORY, to_source, to_study
 from infpop_operator.api.parse import parse_document, parse_object
 from infpop_operator.api.render import render_study
@@ -129,6 +130,7 @@ def test_a_pattern_that_could_take_for_ever_is_refused(pattern: str) -> None:
 
 def test_a_config_map_is_a_file_where_the_run_finds_it() -> None:
     """The runner reads files alone; a key of a ConfigMap is one in its Pod."""
+    assert job_manifest.WORKLOAD_DIRECTORY == WORKLOAD_DIRECTORY
     source = parse_object(changed(EXAMPLES["one-source"].valid)).spec.workload.source
     assert to_source(source, None) == FileSource(path=str(WORKLOAD_DIRECTORY / "prompts.jsonl"), field="prompt")
     elsewhere = to_source(source, None, config_maps=PurePosixPath("/data"))

@@ -240,6 +240,8 @@ def test_a_study_without_any_node_says_what_each_pool_waits_for() -> None:
     assert (truth(status, "Accepted"), truth(status, "Reconciling")) == ("True Valid", "True NoMatchingNodes")
     again = waiting_status("NoMatchingNodes", "no pool has a node", START, generation=1, previous=status)
     assert again.model_dump() == status.model_dump()
+    held = waiting_status("NoMatchingNodes", "no pool has a node", START, standing=replace(standing, suspended=True))
+    assert (truth(held, "Suspended"), truth(held, "Reconciling")) == ("True Suspended", "False Suspended")
 
 
 def test_gpu_hours_are_those_of_runs_that_ended() -> None:

@@ -80,6 +80,12 @@ def api(crd: ControlPlane, namespace: str) -> Api:
     return Api(crd, namespace)
 
 
+@pytest.fixture(scope="module")
+def dry_api(crd: ControlPlane) -> Api:
+    """The API server for requests that change nothing."""
+    return Api(crd, "default")
+
+
 def test_defaults_are_filled_in_by_the_api_server(api: Api) -> None:
     """`kubectl get -o yaml` shows the whole study, the same as InfPop reads on one machine."""
     spec = api.create(changed({}))["spec"]
@@ -108,20 +114,20 @@ def _fields(schema: Document, path: str = "") -> Iterator[tuple[str, Document]]:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-def test_what_breaks_a_rule_is_refused_in_our_words(api: Api, rule: Rule) -> None:
+def test_what_breaks_a_rule_is_refused_in_our_words(dry_api: Api, rule: Rule) -> None:
     """Each rule passes one study and refuses another, and says which field and what to do."""
-    assert api.create(changed(EXAMPLES[rule.name].valid), "--dry-run=server")
-    refusal = api.refusal(changed(EXAMPLES[rule.name].invalid), "--dry-run=server")
+    assert dry_api.create(changed(EXAMPLES[rule.name].valid), "--dry-run=server")
+    refusal = dry_api.refusal(changed(EXAMPLES[rule.name].invalid), "--dry-run=server")
     assert rule.message in refusal
     path = ".".join(part for part in (rule.path, rule.field) if part)
-    assert re.sub(r"\[\d+\]", "[]", refusal).count(path)
+    assert path in re.sub(r"\[\d+\]", "[]", refusal)
     assert "evaluating rule" not in refusal
 
 
 @pytest.mark.parametrize(("name", "study"), STUDIES, ids=[name for name, _ in STUDIES])
-def test_every_example_is_accepted(api: Api, name: str, study: Document) -> None:
+def test_every_example_is_accepted(dry_api: Api, name: str, study: Document) -> None:
     """A file from `examples/` can be applied as it is."""
-    assert api.create(study, "--dry-run=server")["kind"] == "ThroughputStudy", name
+    assert dry_api.create(study, "--dry-run=server")["kind"] == "ThroughputStudy", name
 
 
 def test_spec_and_status_have_their_own_ways(api: Api) -> None:
@@ -154,9 +160,9 @@ def test_an_unknown_field_is_refused_or_dropped(api: Api) -> None:
     ],
     ids=["batches", "pools", "arguments", "argument", "model", "pattern", "values"],
 )
-def test_what_is_far_too_large_is_refused(api: Api, changes: dict[str, object], expected: str) -> None:
+def test_what_is_far_too_large_is_refused(dry_api: Api, changes: dict[str, object], expected: str) -> None:
     """A list of 10,000 elements or a text of a megabyte gets one plain answer."""
-    assert expected in api.refusal(changed(changes))
+    assert expected in dry_api.refusal(changed(changes))
 
 
 @pytest.mark.parametrize("text", ["--foo; rm -rf /", "{0.__class__}", "$(cmd)", "`cmd`", "%s%n", "../../etc", "<&>"])

@@ -16,6 +16,7 @@ from infpop_operator.core.model import Decision, Phase, Running, StartedRun, Ver
 
 MESSAGE_BYTES = 1024
 _REASON_CHARACTERS = 64
+_SUSPENDED = ("Suspended", "spec.suspend is true: no runs until it is false")
 _AT_WORK = (Phase.WARMING_UP, Phase.MEASURING, Phase.DONE)
 
 
@@ -58,7 +59,7 @@ def decided_truths(
     succeeded = decision.verdict is Verdict.SUCCEEDED and not waits_for_pool
     stalled = decision.verdict is Verdict.STALLED and not waits_for_pool
     if standing.suspended:
-        reason, message = "Suspended", "spec.suspend is true: no runs until it is false"
+        reason, message = _SUSPENDED
     elif waits_for_pool:
         reason, message = _first_problem(open_problems)
     else:
@@ -89,17 +90,19 @@ def refused_truths(problems: Sequence[Problem], kept: Truth, suspended: Truth) -
     }
 
 
-def waiting_truths(reason: str, message: str, kept: Truth) -> dict[str, Truth]:
+def waiting_truths(reason: str, message: str, kept: Truth, *, suspended: bool) -> dict[str, Truth]:
     """Return what is true of a valid study for which nothing can be decided yet."""
+    if suspended:
+        reason, message = _SUSPENDED
     why = {"reason": reason, "message": message}
     return {
         "Accepted": Truth(holds=True, reason="Valid", message="the study is valid"),
         "Ready": Truth(holds=False, **why),
-        "Reconciling": Truth(holds=True, **why),
+        "Reconciling": Truth(holds=not suspended, **why),
         "Stalled": Truth(holds=False, **why),
         "Succeeded": Truth(holds=False, **why),
         "ResultStale": kept,
-        "Suspended": suspended_truth(suspended=False),
+        "Suspended": suspended_truth(suspended=suspended),
     }
 
 

@@ -33,7 +33,7 @@ from infpop_runner.contract import (
     WorkloadSpec,
 )
 
-WORKLOAD_DIRECTORY = PurePosixPath("/etc/infpop/workload")  # where a run in a Pod finds a ConfigMap's keys as files
+WORKLOAD_DIRECTORY = PurePosixPath("/workload")  # where a run in a Pod finds the keys of a ConfigMap as files
 
 # The data set of Bavarian et al., arXiv 2207.14255, as the hub has it: 1,033 single-line tasks in `test`.
 _PRESETS = {

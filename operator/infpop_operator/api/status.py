@@ -99,7 +99,8 @@ def waiting_status(
     rows = {name: problem_row(name, before.get(name), standing, still_ended=same) for name in standing.pool_problems}
     pools = [rows.pop(row.name, row) for row in previous.pools]
     previous = previous.model_copy(update={"pools": [*pools, *rows.values()]})
-    return _undecided(waiting_truths(reason, message, _kept_staleness(previous)), now, generation, previous)
+    truths = waiting_truths(reason, message, _kept_staleness(previous), suspended=standing.suspended)
+    return _undecided(truths, now, generation, previous)
 
 
 def _undecided(
