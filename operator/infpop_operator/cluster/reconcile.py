@@ -286,8 +286,10 @@ class Reconciler:
 
 
 def has_exited(pods: Sequence[PodRecord]) -> bool:
-    """Say whether the newest pod has come to its end."""
-    container = pods[-1].container if pods else None
+    """Say whether the newest pod has come to its own end; one that was taken away is replaced by the Job."""
+    if not pods or pods[-1].disrupted is not None:
+        return False
+    container = pods[-1].container
     return container is not None and container.exit_code is not None
 
 
