@@ -1,5 +1,7 @@
 """The runner's plumbing, each part in a process of its own."""
 
+import json
+import os
 import subprocess
 import sys
 import threading
@@ -172,3 +174,18 @@ def test_a_result_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         ResultFile(tmp_path / "result.json").write("text")
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_termination_log_is_never_without_the_last_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mounted file is written over in place; who kills the runner in the middle still finds a whole result."""
+    path = Path("/dev/shm") / f"infpop-termination-log-{os.getpid()}"
+    try:
+        result = ResultFile(path)
+        result.write('{"run": "a longer one"}')
+        result.write('{"run": "b"}')
+        assert path.read_text() == '{"run": "b"}'
+        monkeypatch.setattr(os, "ftruncate", lambda *_: None)
+        result.write("{}")
+        assert json.loads(path.read_text()) == {}
+    finally:
+        path.unlink(missing_ok=True)

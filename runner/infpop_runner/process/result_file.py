@@ -22,7 +22,7 @@ class ResultFile:
             OSError: it cannot be written.
         """
         if self._path.is_relative_to("/dev"):
-            self._path.write_text(text, encoding="utf-8")
+            _write_in_place(self._path, text.encode())
             return
         descriptor, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
         try:
@@ -34,3 +34,16 @@ class ResultFile:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+
+
+def _write_in_place(path: Path, content: bytes) -> None:
+    """Write over the old content in one go, padded with spaces to its length, and cut only then.
+
+    Whoever kills the process between the two leaves JSON with spaces behind it, and never an empty file.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+    try:
+        os.pwrite(descriptor, content.ljust(os.fstat(descriptor).st_size), 0)
+        os.ftruncate(descriptor, len(content))
+    finally:
+        os.close(descriptor)
