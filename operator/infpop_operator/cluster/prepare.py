@@ -7,7 +7,7 @@ from typing import Any
 from infpop_operator.adapters.kube.job_manifest import WORKLOAD_DIRECTORY, Owner
 from infpop_operator.adapters.kube.node_pools import MatchedPool, PoolQuery, UnmatchedPool, match_pool
 from infpop_operator.adapters.kube.records import NodeRecord
-from infpop_operator.api.convert import to_source, to_study
+from infpop_operator.api.convert import to_study
 from infpop_operator.api.parse import parse_object
 from infpop_operator.api.spec import StudySpec, ThroughputStudy
 from infpop_operator.api.spec_pool import NodePool
@@ -89,12 +89,12 @@ def image_of(spec: StudySpec, pool: NodePool, settings: Settings) -> str | None:
 
 
 def _study(document: ThroughputStudy, owner: Owner, pools: tuple[Pool, ...]) -> Study:
-    source = to_source(document.spec.workload.source, None, config_maps=WORKLOAD_DIRECTORY)
     study = to_study(
         document,
         pools=pools,
         model_fingerprint=document.spec.model.name,
-        workload_fingerprint=digest(source.model_dump(mode="json"))[:16],
+        # What the source is called. Another text behind the same name is found by the runner's own hash of it.
+        workload_fingerprint=digest(document.spec.workload.source.model_dump(mode="json"))[:16],
         model_facts=None,
         config_maps=WORKLOAD_DIRECTORY,
     )
