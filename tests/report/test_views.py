@@ -1,19 +1,15 @@
 """What a person reads: complete at 80 columns, honest about what it does not know."""
 
 import ast
-import io
 import shlex
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 
 import pytest
-from rich.console import Console, RenderableType
 
-from infpop_operator.adapters.fake_executor import FakeExecutor, Played, play_landscape
-from infpop_operator.adapters.memory_store import MemoryStore
+from infpop_operator.adapters.fake_executor import Played, play_landscape
 from infpop_operator.core.model import (
     Algorithm,
     Budget,
@@ -24,77 +20,15 @@ from infpop_operator.core.model import (
     SearchSpace,
 )
 from infpop_operator.core.recommend import best_of_study
-from infpop_operator.local.driver import drive
 from infpop_operator.report.final import render_report
 from infpop_operator.report.live import render_live
 from infpop_operator.report.plain import PlainView, changes
 from infpop_operator.report.serving import render_serving
 from infpop_operator.report.snapshot import Snapshot
 from infpop_operator.report.words import duration, number
-from infpop_runner.contract import Broken, EngineSpec, InfeasibleReason, ModelSpec, Provenance, RunSpec
-from simulation.factories import START, make_cell, make_pool, make_study
-
-BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1028)
-WIDE = SearchSpace(gpu_counts=(1, 2, 4, 8), batch_sizes=BATCHES)
-VLLM = EngineSpec(name="vllm")
-
-
-def landscape(gpu_count: int, batch_size: int) -> float | InfeasibleReason:
-    """Return a landscape with an out-of-memory edge and numbers of every width."""
-    if gpu_count == 2:
-        return "HeadsNotDivisible"
-    return "GpuOutOfMemory" if batch_size > 64 * gpu_count else 12345.678 * gpu_count * batch_size / 512
-
-
-def breaking(run: Run, spec: RunSpec, now: datetime) -> Played:
-    """Play `landscape`, but lose every run of batch size 2, and let no number of batch size 4 on 8 GPUs come home."""
-    played = play_landscape(landscape)(run, spec, now)
-    if run.trials[0].configuration.batch_size == 2:
-        return Played(seconds=1, outcome="Killed")
-    if not isinstance(played.outcome, str) and (run.gpu_count, spec.trials[0].batch_size) == (8, 4):
-        detail = "a very long detail " * 20
-        broken = played.outcome.model_copy(
-            update={"trials": (), "load_seconds": None, "broken": Broken(reason="EngineCrash", detail=detail)}
-        )
-        return Played(seconds=1, outcome=broken)
-    return played
-
-
-class Surroundings:
-    """Played time, and everything that was shown."""
-
-    def __init__(self, executor: FakeExecutor) -> None:
-        self.now = executor.now
-        self.wait = executor.wait
-        self.shown: list[Snapshot] = []
-        self.show = self.shown.append
-
-    def is_interrupted(self) -> bool:
-        """Say no."""
-        return False
-
-
-def snapshots(play: Callable[[Run, RunSpec, datetime], Played] = breaking, **changes: object) -> list[Snapshot]:
-    """Drive a study to its end and return everything that was shown."""
-    study = make_study(
-        space=WIDE,
-        engine=VLLM,
-        algorithm=Algorithm(name="grid"),
-        budget=Budget(max_trials=44, max_failed_trials=100, max_concurrent_gpus=64),
-    )
-    executor = FakeExecutor(play, now=START)
-    surroundings = Surroundings(executor)
-    drive(replace(study, **changes), MemoryStore(), executor, surroundings)
-    return surroundings.shown
-
-
-def printed(renderable: RenderableType, width: int = 80) -> str:
-    """Return what a terminal of `width` columns without colours shows."""
-    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
-    console.print(renderable, crop=False)
-    stream = console.file
-    assert isinstance(stream, io.StringIO)
-    return stream.getvalue()
+from infpop_runner.contract import EngineSpec, ModelSpec, Provenance, RunSpec
+from report.kit import BATCHES, VLLM, printed, snapshots
+from simulation.factories import make_cell, make_pool, make_study
 
 
 @cache

@@ -43,3 +43,8 @@ def parse_scalar(text: str) -> str | int | float | bool:
     if re.fullmatch(r"-?[0-9]{1,15}\.[0-9]{1,15}", text):
         return float(text)
     return text
+
+
+def scalar_text(value: str | float | bool) -> str:  # noqa: FBT001 - a value like the others
+    """Return a value as the API writes it; `parse_scalar` reads it again."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -109,8 +109,10 @@ class TrialRow(StatusModel):
     batch_size: int = Field(description="sequences at once")
     extra: dict[str, str] | None = Field(default=None, description="further engine arguments that are searched over")
     state: str = Field(description="Running, Measured, Infeasible, Invalid or Broken")
-    reason: str | None = Field(default=None, description="why there is no number, as one word")
-    message: str | None = Field(default=None, description="why there is no number, cut short")
+    reason: str | None = Field(
+        default=None, description="why there is no number, or why it cannot be the best, as one word"
+    )
+    message: str | None = Field(default=None, description="the same for a person, cut short")
     throughput: str | None = Field(default=None, description="generated tokens per second, median of the repeats")
     spread: str | None = Field(default=None, description="(max - min) / median of the repeats")
     attempts: int = Field(description="how often the trial was tried")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from infpop_operator.api.clip import clip
-from infpop_operator.api.quantities import decimal_string
+from infpop_operator.api.quantities import decimal_string, scalar_text
 from infpop_operator.api.standing import Standing
 from infpop_operator.api.status_model import Baseline, Best, LiveRun, PoolStatus, TrialCounts, TrialRow
 from infpop_operator.core import objective
@@ -30,6 +30,7 @@ from infpop_runner.contract import Measured
 
 MAX_TRIAL_ROWS = 500  # a row is about 260 bytes and an etcd object may have 1.5 MiB; older rounds go first
 MAX_LIVE_RUNS = 64
+CONSTRAINT_BROKEN = "ConstraintBroken"  # reason of a row whose number is valid and may all the same not be the best
 _ROW_MESSAGE_BYTES = 120
 _ROW_VALUE_BYTES = 64  # of a further argument; the best configuration has them whole
 _MESSAGE_BYTES = 256
@@ -166,16 +167,17 @@ def _counts(trials: Sequence[Trial]) -> TrialCounts:
 
 def _row(study: Study, trial: Trial) -> TrialRow:
     measured = trial.result if isinstance(trial.result, Measured) else None
+    reason, detail = _explanation(study, trial, measured)
     return TrialRow(
         pool=trial.pool,
         round=trial.round,
         index=trial.index,
         gpu_count=trial.configuration.gpu_count,
         batch_size=trial.configuration.batch_size,
-        extra={name: clip(text, _ROW_VALUE_BYTES) for name, text in (_extra(trial) or {}).items()} or None,
+        extra=shown_extra(trial.configuration) or None,
         state=trial.state.value,
-        reason=trial.reason,
-        message=clip(trial.detail, _ROW_MESSAGE_BYTES) or None,
+        reason=reason,
+        message=clip(detail, _ROW_MESSAGE_BYTES) or None,
         throughput=decimal_string(measured.throughput_tokens_per_second) if measured else None,
         spread=decimal_string(measured.spread_ratio, significant=3) if measured else None,
         attempts=trial.attempts,
@@ -184,8 +186,20 @@ def _row(study: Study, trial: Trial) -> TrialRow:
     )
 
 
+def shown_extra(configuration: Configuration) -> dict[str, str]:
+    """Return the further arguments of a configuration as its row shows them."""
+    return {name: clip(scalar_text(value), _ROW_VALUE_BYTES) for name, value in configuration.extra}
+
+
+def _explanation(study: Study, trial: Trial, measured: Measured | None) -> tuple[str | None, str]:
+    if measured is None:
+        return trial.reason, trial.detail
+    broken = objective.violations(study.objective.constraints, measured, trial.configuration.gpu_count)
+    return (CONSTRAINT_BROKEN, "; ".join(broken)) if broken else (None, "")
+
+
 def _extra(trial: Trial) -> dict[str, str] | None:
-    return {name: str(value) for name, value in trial.configuration.extra} or None
+    return {name: scalar_text(value) for name, value in trial.configuration.extra} or None
 
 
 def _live_row(entry: StartedRun, seen: Observation | None, now: datetime, before: LiveRun | None) -> LiveRun:

@@ -7,10 +7,9 @@ shows the best of them (`Landscape.collapsed_extra` names the parameters, so tha
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import product
 
 from infpop_operator.core import objective
-from infpop_operator.core.model import Configuration, Pool, Scalar, Study, Trial
+from infpop_operator.core.model import Configuration, Pool, Scalar, SearchSpace, Study, Trial
 from infpop_operator.core.scope import in_scope
 from infpop_operator.core.space import RuledOut, cells, ruled_out
 from infpop_runner.contract import Measured, ModelFacts
@@ -88,17 +87,43 @@ def landscape(
         excluded=ruled_out(study, pool, trials, facts),
         best=objective.best(study, pool, in_scope(study, trials, baseline)),
     )
-    known = _known(study, trials)
-    gpu_counts = tuple(sorted({cell.gpu_count for cell in known}))
-    batch_sizes = tuple(sorted({cell.batch_size for cell in known}))
-    at: dict[tuple[int, int], list[Configuration]] = {place: [] for place in product(batch_sizes, gpu_counts)}
+    return arrange(
+        (_cell(view, configuration) for configuration in _known(study, trials)),
+        collapsed_extra=collapsed(study.space),
+    )
+
+
+def arrange(known: Iterable[LandscapeCell], *, collapsed_extra: tuple[str, ...] = ()) -> Landscape:
+    """Return cells in rows and columns; of several in one place the one with the most to say is shown."""
+    at: dict[tuple[int, int], list[LandscapeCell]] = {}
     for cell in known:
-        at[cell.batch_size, cell.gpu_count].append(cell)
+        at.setdefault((cell.batch_size, cell.gpu_count), []).append(cell)
+    batch_sizes = tuple(sorted({batch_size for batch_size, _ in at}))
+    gpu_counts = tuple(sorted({gpu_count for _, gpu_count in at}))
     return Landscape(
         gpu_counts=gpu_counts,
         batch_sizes=batch_sizes,
-        rows=tuple(tuple(_shown(view, gpus, batch, at[batch, gpus]) for gpus in gpu_counts) for batch in batch_sizes),
-        collapsed_extra=tuple(sorted(entry.name for entry in study.space.extra if len(entry.values) > 1)),
+        rows=tuple(
+            tuple(_shown(gpus, batch, at.get((batch, gpus), ())) for gpus in gpu_counts) for batch in batch_sizes
+        ),
+        collapsed_extra=collapsed_extra,
+    )
+
+
+def collapsed(space: SearchSpace) -> tuple[str, ...]:
+    """Return the parameters of which a picture can show one value alone in each place."""
+    return tuple(sorted(entry.name for entry in space.extra if len(entry.values) > 1))
+
+
+def open_cell(configuration: Configuration, excluded: RuledOut | None) -> LandscapeCell:
+    """Return a configuration that was not tried, with the reason why it need not be, where there is one."""
+    return LandscapeCell(
+        gpu_count=configuration.gpu_count,
+        batch_size=configuration.batch_size,
+        state=CellState.UNTRIED if excluded is None else CellState.RULED_OUT,
+        reason=None if excluded is None else excluded.reason,
+        detail="" if excluded is None else excluded.detail,
+        extra=configuration.extra,
     )
 
 
@@ -118,10 +143,9 @@ def _known(study: Study, trials: Iterable[Trial]) -> tuple[Configuration, ...]:
     return tuple(dict.fromkeys((*cells(study.space), *(trial.configuration for trial in trials))))
 
 
-def _shown(view: _View, gpu_count: int, batch_size: int, here: Iterable[Configuration]) -> LandscapeCell:
-    candidates = [_cell(view, configuration) for configuration in here]
+def _shown(gpu_count: int, batch_size: int, here: Iterable[LandscapeCell]) -> LandscapeCell:
     outside = LandscapeCell(gpu_count=gpu_count, batch_size=batch_size, state=CellState.OUTSIDE)
-    return min(candidates, key=_shown_first, default=outside)
+    return min(here, key=_shown_first, default=outside)
 
 
 def _shown_first(cell: LandscapeCell) -> tuple[bool, int, bool, float]:
@@ -132,17 +156,8 @@ def _shown_first(cell: LandscapeCell) -> tuple[bool, int, bool, float]:
 
 
 def _cell(view: _View, configuration: Configuration) -> LandscapeCell:
-    trial, excluded = view.trials.get(configuration), view.excluded.get(configuration)
-    if trial is not None:
-        return _tried(view, trial)
-    return LandscapeCell(
-        gpu_count=configuration.gpu_count,
-        batch_size=configuration.batch_size,
-        state=CellState.UNTRIED if excluded is None else CellState.RULED_OUT,
-        reason=None if excluded is None else excluded.reason,
-        detail="" if excluded is None else excluded.detail,
-        extra=configuration.extra,
-    )
+    trial = view.trials.get(configuration)
+    return _tried(view, trial) if trial is not None else open_cell(configuration, view.excluded.get(configuration))
 
 
 def _tried(view: _View, trial: Trial) -> LandscapeCell:

@@ -1,0 +1,110 @@
+"""The way back from a status to the core's picture of a round: for whoever has the object and no history.
+
+The status is taken at its word: the best is the one that it names, and a number that it says breaks a constraint does.
+What follows from the search space (configurations that were not tried, and those that need not be) is found as the core
+finds it, with what the rows say; facts about the model that only its runs know are missing.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from infpop_operator.api.convert import to_study
+from infpop_operator.api.spec import ThroughputStudy
+from infpop_operator.api.status_model import Best, PoolStatus, StudyStatus, TrialRow
+from infpop_operator.api.status_rows import CONSTRAINT_BROKEN, shown_extra
+from infpop_operator.core.landscape import CellState, Landscape, LandscapeCell, arrange, collapsed, open_cell
+from infpop_operator.core.model import Configuration, Pool, Study, Trial, TrialState
+from infpop_operator.core.run_spec import pool_named
+from infpop_operator.core.space import cells, ruled_out
+
+_Place = tuple[int, int, tuple[tuple[str, str], ...]]  # a configuration as its row shows it
+_CELL_STATES = {state.value: CellState(state.value) for state in TrialState}
+
+
+def described_study(document: ThroughputStudy, status: StudyStatus) -> Study:
+    """Return the study with its pools as the status knows them; what model and prompts contain is left open."""
+    seen = {row.name: row for row in status.pools}
+    pools = tuple(
+        _pool(node.name, "cpu" if node.gpu_resource == "cpu" else "cuda", seen.get(node.name))
+        for node in document.spec.node_pools
+    )
+    return to_study(document, pools=pools, model_fingerprint="", workload_fingerprint="", model_facts=None)
+
+
+def to_landscape(status: StudyStatus, pool: PoolStatus, study: Study | None) -> Landscape | None:
+    """Return the picture of a pool's newest round, None while it has none.
+
+    Args:
+        status: the whole status.
+        pool: the pool's row in it.
+        study: as `described_study` returns it; None where the spec cannot be read: what was not tried is then unknown.
+    """
+    if pool.round is None:
+        return None
+    space = {} if study is None else {_place(cell): cell for cell in cells(study.space)}
+    rows = {_row_place(row): row for row in status.trials if (row.pool, row.round) == (pool.name, pool.round)}
+    tried = [_tried(row, pool.best) for row in rows.values()]
+    if study is None or all(known.name != pool.name for known in study.pools):
+        return arrange(tried)
+    trials = tuple(_trial(row, space.get(place)) for place, row in rows.items())
+    excluded = ruled_out(study, pool_named(study, pool.name), trials, None)
+    untried = [open_cell(cell, excluded.get(cell)) for place, cell in space.items() if place not in rows]
+    return arrange((*untried, *tried), collapsed_extra=collapsed(study.space))
+
+
+def _pool(name: str, device: Literal["cuda", "cpu"], row: PoolStatus | None) -> Pool:
+    row = row if row is not None else PoolStatus(name=name)
+    return Pool(
+        name=name,
+        device=device,
+        fingerprint=row.fingerprint or "",
+        gpu_model=row.gpu,
+        device_count=row.gpus_per_node,
+    )
+
+
+def _place(cell: Configuration) -> _Place:
+    return (cell.gpu_count, cell.batch_size, _sorted(shown_extra(cell)))
+
+
+def _row_place(row: TrialRow) -> _Place:
+    return (row.gpu_count, row.batch_size, _sorted(row.extra))
+
+
+def _sorted(extra: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((extra or {}).items()))
+
+
+def _tried(row: TrialRow, best: Best | None) -> LandscapeCell:
+    number = None if row.throughput is None else float(row.throughput)
+    breaks = number is not None and row.reason == CONSTRAINT_BROKEN
+    return LandscapeCell(
+        gpu_count=row.gpu_count,
+        batch_size=row.batch_size,
+        state=_CELL_STATES.get(row.state, CellState.INVALID),  # a state of a newer version is none to compare
+        throughput_tokens_per_second=number,
+        spread_ratio=None if row.spread is None else float(row.spread),
+        reason=None if breaks else row.reason,
+        detail="" if breaks else row.message or "",
+        violations=(row.message or CONSTRAINT_BROKEN,) if breaks else (),
+        extra=_sorted(row.extra),
+        is_best=best is not None and (best.round, best.run, best.batch_size) == (row.round, row.run, row.batch_size),
+    )
+
+
+def _trial(row: TrialRow, cell: Configuration | None) -> Trial:
+    """Return what a row says for certain of its configuration; its number is not needed for that."""
+    configuration = cell or Configuration(gpu_count=row.gpu_count, batch_size=row.batch_size, extra=_sorted(row.extra))
+    known = row.state in _CELL_STATES
+    return Trial(
+        pool=row.pool,
+        round=row.round,
+        index=row.index,
+        configuration=configuration,
+        state=TrialState(row.state) if known else TrialState.INVALID,
+        run=row.run,
+        attempts=row.attempts,
+        failures=0,
+        reason=row.reason,
+        detail=row.message or "",
+    )
