@@ -5,12 +5,15 @@ The bound is in bytes as an object is stored: Go's JSON writes six bytes for "<"
 
 _ELLIPSIS = "…"
 _ELLIPSIS_BYTES = 3
+_MOST_BYTES = 6  # of one character
 _SIX_BYTES = frozenset("<>&")
 _TWO_BYTES = frozenset('"\\')
 
 
 def clip(text: str, limit: int) -> str:
     """Return `text` with blanks for what is not printable, cut so that it is stored in at most `limit` bytes."""
+    if len(text) * _MOST_BYTES <= limit and text.isprintable():
+        return text.strip()
     text = "".join(character if character.isprintable() else " " for character in text).strip()
     used = 0
     fitting = 0  # characters that leave room for the ellipsis
