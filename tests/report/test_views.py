@@ -23,6 +23,7 @@ from infpop_operator.core.recommend import best_of_study
 from infpop_operator.report.final import render_report
 from infpop_operator.report.live import render_live
 from infpop_operator.report.plain import PlainView, changes
+from infpop_operator.report.progress import picture_of
 from infpop_operator.report.serving import render_serving
 from infpop_operator.report.snapshot import Snapshot
 from infpop_operator.report.words import duration, number
@@ -124,7 +125,7 @@ def test_a_broken_constraint_is_marked() -> None:
 def test_replayed_numbers_are_labelled_in_plain_sight() -> None:
     """Nobody mistakes a replay for a measurement, while it runs or afterwards."""
     shown = snapshots(engine=make_study().engine)
-    for picture in (render_report(shown[-1], Path("out")), render_live(shown[1])):
+    for picture in (render_report(shown[-1], Path("out")), render_live(picture_of(shown[1]))):
         assert "SIMULATED: these numbers are replayed" in printed(picture)
     assert "SIMULATED" not in report()
 
@@ -226,7 +227,8 @@ def test_plain_lines_tell_each_change_once() -> None:
         view.show(snapshot)
     text = "\n".join(lines)
     assert len(lines) == len(set(lines))
-    assert text.count(": started") == text.count("tokens/s") + text.count("cannot work") + text.count("Killed")
+    killed = [line for line in lines if line.endswith(": Killed")]
+    assert text.count(": started") == text.count("tokens/s") + text.count("cannot work") + len(killed)
     assert "(attempt 2)" in text
     assert lines[-1].endswith("SpaceExhausted")
 
@@ -246,7 +248,7 @@ def test_every_instant_of_the_live_view_fits(width: int) -> None:
     """No line of the picture is wider than the terminal, from the first moment of a study to its last."""
     shown = snapshots(model=ModelSpec(name="organisation/" + "long-name-" * 20))
     for snapshot in shown[::5]:
-        text = printed(render_live(snapshot), width)
+        text = printed(render_live(picture_of(snapshot)), width)
         assert all(len(line) <= width for line in text.splitlines())
         assert snapshot.decision.message in text
 
@@ -261,13 +263,13 @@ def test_the_live_view_shows_a_shared_load_trial_by_trial() -> None:
     (end,) = shown[-1].decision.history.ended
     assert isinstance(end.observation, Finished)
     live = next(snapshot for snapshot in shown if snapshot.decision.history.active)
-    assert "best so far" not in printed(render_live(live))
+    assert "best so far" not in printed(render_live(picture_of(live)))
     first = end.observation.result.model_copy(update={"trials": end.observation.result.trials[:1], "ended_at": None})
-    text = printed(render_live(replace(live, partial={end.run.name: first})))
+    text = printed(render_live(picture_of(replace(live, partial={end.run.name: first}))))
     assert "best so far: 1 GPU, batch size 1: 1,000 tokens/s" in text
     assert "1 of up to 2 trials" in text
     assert "1 GPU, batch size 8" in text
-    whole = printed(render_live(replace(live, partial={end.run.name: end.observation.result})))
+    whole = printed(render_live(picture_of(replace(live, partial={end.run.name: end.observation.result}))))
     assert "2 of up to 2 trials" in whole
 
 

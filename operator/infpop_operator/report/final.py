@@ -6,7 +6,6 @@ from textwrap import shorten
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from infpop_operator.core import objective
@@ -14,22 +13,21 @@ from infpop_operator.core.history import current_round, gpu_seconds
 from infpop_operator.core.model import Finished, Pool, Scalar, Study, Trial, TrialState, Verdict
 from infpop_operator.core.recommend import best_of_study, measurement, newest_trials, trial_loss, trial_value
 from infpop_operator.core.scope import baseline_of, current_trials
+from infpop_operator.report.conclusion import FOUND, NOTHING, STOPPED_EARLY, Conclusion, render_conclusion
 from infpop_operator.report.landscape_table import pool_landscape, render_landscape, render_legend
 from infpop_operator.report.serving import render_serving
 from infpop_operator.report.snapshot import Snapshot
-from infpop_operator.report.words import configuration_text, count, device_word, number, percent, why
+from infpop_operator.report.words import SIMULATED, configuration_text, count, device_word, number, percent, why
 from infpop_runner.contract import Measured
 
-SIMULATED = "SIMULATED: these numbers are replayed, nothing was measured."
 _WANTED = {"Interrupted", "Stopped"}  # ends that somebody asked for: nothing to look into
 _DETAIL_LENGTH = 300  # four lines of a terminal; the log has the rest
 _TITLES = {
-    Verdict.SUCCEEDED: ("Best configuration found", "bold green"),
-    Verdict.STALLED: ("No recommendation", "bold red"),
+    Verdict.SUCCEEDED: FOUND,
+    Verdict.STALLED: NOTHING,
     Verdict.WAITING: ("Stopped before the end", "bold yellow"),
     Verdict.WORKING: ("Still working", "bold cyan"),
 }
-_STOPPED_EARLY = ("Stopped early: best so far", "bold yellow")
 
 
 def render_report(snapshot: Snapshot, directory: Path) -> RenderableType:
@@ -40,7 +38,7 @@ def render_report(snapshot: Snapshot, directory: Path) -> RenderableType:
         parts += [Text(SIMULATED, style="bold yellow"), Text("")]
     for pool in pools:
         parts += [*_pool(snapshot, pool, several=len(pools) > 1), Text("")]
-    parts += [*_broken(snapshot, directory), *_conclusion(snapshot, directory)]
+    parts += [*_broken(snapshot, directory), render_conclusion(_conclusion(snapshot, directory))]
     return Group(*parts)
 
 
@@ -50,23 +48,22 @@ def _pool(snapshot: Snapshot, pool: Pool, *, several: bool) -> Iterator[Renderab
         return
     if several:
         yield Text(f"Pool {pool.name}", style="bold underline")
-    yield render_landscape(snapshot.study, pool, picture)
+    yield render_landscape(picture, device_word(snapshot.study, pool))
     yield render_legend(picture)
 
 
-def _conclusion(snapshot: Snapshot, directory: Path) -> Iterator[RenderableType]:
+def _conclusion(snapshot: Snapshot, directory: Path) -> Conclusion:
     best = best_of_study(snapshot.study, snapshot.decision.history)
     stopped_early = best is not None and snapshot.decision.verdict is Verdict.STALLED
-    title, style = _STOPPED_EARLY if stopped_early else _TITLES[snapshot.decision.verdict]
-    yield Text(title, style=style)
-    facts = Table.grid(padding=(0, 2, 0, 0))
-    facts.add_column(no_wrap=True, style="bold")
-    facts.add_column(overflow="fold")
-    for name, text in (*_best_facts(snapshot, best), *_search_facts(snapshot, directory)):
-        facts.add_row(name, Text(text))
-    yield Padding(facts, (0, 0, 0, 2))
-    if best is not None:
-        yield from _serving(snapshot, best[1])
+    title, style = STOPPED_EARLY if stopped_early else _TITLES[snapshot.decision.verdict]
+    serving = None if best is None else render_serving(snapshot.study, best[1].configuration)
+    return Conclusion(
+        title=title,
+        style=style,
+        facts=(*_best_facts(snapshot, best), *_search_facts(snapshot, directory)),
+        serving=serving,
+        note=None if best is None or serving is None else _context_note(snapshot, best[1], serving),
+    )
 
 
 def _best_facts(snapshot: Snapshot, best: tuple[Pool, Trial] | None) -> Iterator[tuple[str, str]]:
@@ -148,17 +145,11 @@ def _broken(snapshot: Snapshot, directory: Path) -> Iterator[RenderableType]:
     yield Text("")
 
 
-def _serving(snapshot: Snapshot, trial: Trial) -> Iterator[RenderableType]:
-    """Unframed and unwrapped, so that what is copied is what was meant."""
-    text = render_serving(snapshot.study, trial.configuration)
-    if text is None:
-        return
-    yield Text("\nReady to copy", style="bold")
-    yield Text(text, no_wrap=True, overflow="ignore")
+def _context_note(snapshot: Snapshot, trial: Trial, serving: str) -> str | None:
     length = _context_length(snapshot, trial)
-    if length is not None and "--max-model-len" not in text:
-        room = "longer contexts leave less room for the batch"
-        yield Text(f"\nMeasured with --max-model-len={length}; {room}.", style="dim")
+    if length is None or "--max-model-len" in serving:
+        return None
+    return f"Measured with --max-model-len={length}; longer contexts leave less room for the batch."
 
 
 def _context_length(snapshot: Snapshot, trial: Trial) -> Scalar | None:

@@ -12,7 +12,7 @@ from infpop_operator.core.history import current_round, known_model_facts, trial
 from infpop_operator.core.landscape import CellState, Landscape, LandscapeCell, landscape
 from infpop_operator.core.model import History, Pool, Study
 from infpop_operator.core.scope import baseline_of
-from infpop_operator.report.words import device_word, number, short_reason
+from infpop_operator.report.words import number, short_reason
 
 _BEST, _VIOLATES = "★", "†"
 _MARKS = {
@@ -39,9 +39,9 @@ def pool_landscape(study: Study, pool: Pool, history: History) -> Landscape | No
     return landscape(study, pool, trials, facts, baseline=baseline)
 
 
-def render_landscape(study: Study, pool: Pool, picture: Landscape) -> RenderableType:
-    """Return the table of one round with its title. Seven GPU counts fit into 80 columns."""
-    title = Text(f"Tokens/s by batch size (down) and number of {device_word(study, pool)}s (across)", style="bold")
+def render_landscape(picture: Landscape, device: str) -> RenderableType:
+    """Return the table of one round with its title; `device` is what is counted. Seven counts fit into 80 columns."""
+    title = Text(f"Tokens/s by batch size (down) and number of {device}s (across)", style="bold")
     return Group(title, _table(picture))
 
 

@@ -1,7 +1,10 @@
 """Numbers, devices and reasons in the words and widths that every view shares."""
 
+from collections.abc import Mapping
+
 from infpop_operator.core.model import Configuration, Decision, Pool, Study
 
+SIMULATED = "SIMULATED: these numbers are replayed, nothing was measured."
 _SECONDS_PER_MINUTE = 60
 _LARGE = 100.0
 _SMALL = 10.0
@@ -60,8 +63,19 @@ def count(amount: int, word: str) -> str:
 
 def configuration_text(study: Study, pool: Pool, configuration: Configuration) -> str:
     """Return a configuration in one phrase."""
-    extra = "".join(f", {name}={value}" for name, value in configuration.extra)
-    return f"{count(configuration.gpu_count, device_word(study, pool))}, batch size {configuration.batch_size}{extra}"
+    extra = {name: str(value) for name, value in configuration.extra}
+    return configuration_phrase(configuration.gpu_count, device_word(study, pool), configuration.batch_size, extra)
+
+
+def configuration_phrase(amount: int, device: str, batch_size: int, extra: Mapping[str, str]) -> str:
+    """Return the parts of a configuration in one phrase."""
+    more = "".join(f", {name}={value}" for name, value in extra.items())
+    return f"{count(amount, device)}, batch size {batch_size}{more}"
+
+
+def on_one_line(text: str) -> str:
+    """Return `text` with blanks for what is not printable: a name must not move the cursor or break a line."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def why(decision: Decision) -> str:
