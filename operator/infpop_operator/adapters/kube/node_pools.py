@@ -113,8 +113,9 @@ def _match_gpus(query: PoolQuery, nodes: Sequence[NodeRecord]) -> MatchedPool | 
         return _nothing(query, nodes)
     key = _best_label(found)
     named = [node for node in found if product_label(node) == key]
-    own = [node for node in named if not _is_shared(node, query)]
-    if not own or _cannot_be_told_apart(own, named):
+    shared = {node.name for node in named if _is_shared(node, query)}
+    own = [node for node in named if node.name not in shared]
+    if not own or _cannot_be_told_apart(own, [node for node in named if node.name in shared]):
         return _shared(query, named)
     kinds = Counter(_kind(node) for node in own)
     if len(kinds) > 1:
@@ -230,10 +231,9 @@ def _is_shared(node: NodeRecord, query: PoolQuery) -> bool:
     return any(key not in query.node_selector for key in shared)
 
 
-def _cannot_be_told_apart(own: Sequence[NodeRecord], named: Sequence[NodeRecord]) -> bool:
+def _cannot_be_told_apart(own: Sequence[NodeRecord], shared: Sequence[NodeRecord]) -> bool:
     """Say whether nodes with shared GPUs have the same product label as others: a Pod could land on either."""
-    shared = {_product(node) for node in named if node not in own}
-    return not shared.isdisjoint(_product(node) for node in own)
+    return not {_product(node) for node in shared}.isdisjoint(_product(node) for node in own)
 
 
 def _selected(query: PoolQuery) -> str:
