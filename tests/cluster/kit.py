@@ -31,14 +31,14 @@ def install(cluster: ControlPlane) -> None:
 
 
 class OperatorProcess:
-    """The operator under its own service account's rights; its log is a file."""
+    """The operator under its own service account's rights; its log is a file. No namespace means all of them."""
 
     def __init__(
         self,
         cluster: ControlPlane,
         directory: Path,
         *,
-        namespace: str,
+        namespace: str | None,
         program: Sequence[str] = OPERATOR,
         environment: Mapping[str, str] | None = None,
         proxied: bool = False,
@@ -46,7 +46,7 @@ class OperatorProcess:
         self.log = directory / "operator.log"
         self._program = program
         self._arguments = ("--kubeconfig", str(cluster.kubeconfig_for("infpop", "infpop-operator", proxied=proxied)))
-        self._namespace = namespace
+        self._scope = () if namespace is None else ("--namespace", namespace)
         inherited = dict(os.environ)  # noqa: TID251 - a child starts with it
         self._environment = {**inherited, "INFPOP_RUNNER_IMAGE": IMAGE, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
@@ -55,7 +55,7 @@ class OperatorProcess:
         """Start it; the log goes on where an earlier one ended."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._program, *self._arguments, "--namespace", self._namespace, *arguments],
+                [*self._program, *self._arguments, *self._scope, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -97,7 +97,7 @@ def operator(
     cluster: ControlPlane,
     directory: Path,
     *,
-    namespace: str,
+    namespace: str | None,
     environment: Mapping[str, str] | None = None,
     proxied: bool = False,
 ) -> Iterator[OperatorProcess]:

@@ -12,6 +12,7 @@ from infpop_operator.api.clip import clip
 from infpop_operator.api.standing import PoolProblem, Standing
 from infpop_operator.api.status_model import Best, Condition
 from infpop_operator.core.errors import Problem
+from infpop_operator.core.history import broken_reason
 from infpop_operator.core.model import Decision, Phase, Running, StartedRun, Verdict, Waiting
 
 MESSAGE_BYTES = 1024
@@ -153,7 +154,7 @@ def _first_problem(problems: Mapping[str, PoolProblem]) -> tuple[str, str]:
 def _progress(decision: Decision, standing: Standing) -> tuple[str, str]:
     """Return why the study stands where it stands: the furthest of its live runs tells, where there are any."""
     if decision.verdict is not Verdict.WORKING:
-        return decision.reason, decision.message
+        return decision.reason, _with_detail(decision)
     live = [(entry, standing.observations.get(entry.run.name)) for entry in decision.history.active]
     running = [(entry, seen) for entry, seen in live if isinstance(seen, Running)]
     waiting = [(entry, seen) for entry, seen in live if isinstance(seen, Waiting)]
@@ -163,6 +164,14 @@ def _progress(decision: Decision, standing: Standing) -> tuple[str, str]:
     if waiting and not running:
         return waiting[0][1].reason, _waiting_message(*waiting[0])
     return decision.reason, decision.message
+
+
+def _with_detail(decision: Decision) -> str:
+    """Return the message of a decision, with all that is known of the broken run that it waits for."""
+    last = decision.history.ended[-1] if decision.history.ended else None
+    if decision.verdict is not Verdict.WAITING or last is None or last.run.name not in decision.message:
+        return decision.message
+    return ": ".join(part for part in (decision.message, (broken_reason(last) or ("", ""))[1]) if part)
 
 
 _PHASE_WORDS = {Phase.STARTING: "is starting", Phase.LOADING: "loads the model"}

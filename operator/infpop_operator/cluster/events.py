@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from infpop_operator.adapters.kube.client import KubeClient
-from infpop_operator.adapters.kube.errors import KubeError
+from infpop_operator.adapters.kube.errors import KubeEndingError, KubeError
 from infpop_operator.adapters.kube.job_manifest import API_VERSION, KIND
 from infpop_operator.api.status_model import Condition, StudyStatus, TrialRow
 from infpop_operator.core.fingerprint import digest
@@ -108,6 +108,8 @@ class Recorder:
             _log.info("study %s/%s: %s: %s", *_name(study), each.reason, each.message)
             try:
                 await self._client.create_event(_event(study, each, self._clock()))
+            except KubeEndingError:
+                return
             except KubeError as error:
                 _log.warning("study %s/%s: Event %s not written: %s", *_name(study), each.reason, error)
 

@@ -6,6 +6,7 @@ exists already is the one that was wanted; a finished Job gets a time to live on
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from infpop_operator.adapters.kube.client import KubeClient
-from infpop_operator.adapters.kube.errors import KubeExistsError, KubeRefusedError
+from infpop_operator.adapters.kube.errors import KubeEndingError, KubeExistsError, KubeRefusedError
 from infpop_operator.adapters.kube.journal_store import JournalStore
 from infpop_operator.adapters.kube.observe import SeenRun, observe_run
 from infpop_operator.adapters.kube.records import JobRecord, PodRecord, parse_job
@@ -52,6 +53,8 @@ from infpop_operator.core.model import (
 from infpop_operator.core.ports import MetricsSource
 from infpop_operator.core.sources import gather
 from infpop_operator.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 Body = Mapping[str, Any]
 Clock = Callable[[], datetime]
@@ -119,12 +122,13 @@ class Reconciler:
             status = refused_status(error.problems, look.now, generation=look.generation, previous=look.previous)
             await self._tell(look, status)
             return None
-        if prepared.study.pools:
-            return await self._step(look, prepared)
-        self._unfinished.add(key)
-        reason, message = _nothing_to_tune(prepared)
-        status = waiting_status(reason, message, look.now, generation=look.generation, previous=look.previous)
-        await self._tell(look, status)
+        try:
+            if prepared.study.pools:
+                return await self._step(look, prepared)
+            self._unfinished.add(key)
+            await self._tell(look, _waiting(look, prepared))
+        except KubeEndingError:
+            _log.info("study %s: its namespace is being deleted", key)
         return None
 
     async def _step(self, look: Look, prepared: Prepared) -> float | None:
@@ -299,6 +303,17 @@ def _previous(body: Body) -> StudyStatus | None:
         return StudyStatus.model_validate(body["status"]) if "status" in body else None
     except ValidationError:
         return None
+
+
+def _waiting(look: Look, prepared: Prepared) -> StudyStatus:
+    """Return the status of a study of which no pool can be tuned, now or ever before."""
+    reason, message = _nothing_to_tune(prepared)
+    standing = Standing(
+        generation=look.generation, pool_problems=prepared.problems, suspended=prepared.document.spec.suspend
+    )
+    return waiting_status(
+        reason, message, look.now, generation=look.generation, previous=look.previous, standing=standing
+    )
 
 
 def _status(look: Look, prepared: Prepared, decision: Decision, observations: Mapping[str, Observation]) -> StudyStatus:

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from infpop_operator.core import budget
 from infpop_operator.core.fingerprint import measurement_identity
-from infpop_operator.core.history import current_round
+from infpop_operator.core.history import broken_reason, broken_runs_in_a_row, current_round
 from infpop_operator.core.model import (
     Decision,
     EndedRun,
@@ -52,7 +52,7 @@ def decide(study: Study, history: History, observations: Mapping[str, Observatio
     history = _end(history, stops, now)
     plans = {pool.name: plan_pool(study, pool, history) for pool in study.pools}
     starts = () if exhausted or study.suspended else _starts(study, history, plans, now)
-    verdict, reason, message = _verdict(study, history, starts, plans, exhausted)
+    verdict, reason, message = _verdict(study, history, starts, plans, exhausted, now=now)
     goes_on = verdict in (Verdict.WORKING, Verdict.WAITING)
     return Decision(
         history=history,
@@ -173,6 +173,8 @@ def _verdict(
     starts: tuple[Run, ...],
     plans: Mapping[str, PoolPlan],
     exhausted: budget.Exhausted | None,
+    *,
+    now: datetime,
 ) -> tuple[Verdict, str, str]:
     live = len(history.active) + len(starts)
     if live:
@@ -181,13 +183,25 @@ def _verdict(
     if goes_on and study.suspended:
         return (Verdict.WAITING, SUSPENDED, "spec.suspend is true: nothing is started until it is false")
     if goes_on:
-        return (Verdict.WAITING, "RetryBackOff", "a broken run is tried again after a pause")
+        return (Verdict.WAITING, *_why_waiting(history, plans, now))
     if exhausted is not None and exhausted.stalls:
         return (Verdict.STALLED, exhausted.reason, exhausted.message)
     reason, message = _end_of_search(plans, exhausted)
     if best_of_study(study, history) is not None:
         return (Verdict.SUCCEEDED, reason, message)
     return (Verdict.STALLED, "NothingEligible", f"no valid result that keeps to the constraints; {message}")
+
+
+def _why_waiting(history: History, plans: Mapping[str, PoolPlan], now: datetime) -> tuple[str, str]:
+    """Return what is waited for while no run lives: the end of a pause, or else room on a pool's nodes."""
+    wanted = {pool: plan.next_run for pool, plan in plans.items() if plan.next_run is not None}
+    for pool in wanted:
+        ends, broken = budget.retry_at(history, pool), next(broken_runs_in_a_row(history, pool), None)
+        if broken is not None and ends is not None and ends > now:
+            reason = (broken_reason(broken) or ("",))[0]
+            return (reason, f"the next try is at {ends:%H:%M:%S %Z}; run {broken.run.name} on pool {pool} broke")
+    pool, run = next(iter(wanted.items()))
+    return ("NoRoom", f"pool {pool} has no nodes for a run of {run.gpu_count} GPUs now")
 
 
 def _end_of_search(plans: Mapping[str, PoolPlan], exhausted: budget.Exhausted | None) -> tuple[str, str]:

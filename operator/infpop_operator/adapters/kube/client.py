@@ -18,6 +18,7 @@ from infpop_operator import __version__
 from infpop_operator.adapters.kube.connection import Connection
 from infpop_operator.adapters.kube.errors import (
     KubeConflictError,
+    KubeEndingError,
     KubeError,
     KubeExistsError,
     KubeMissingError,
@@ -33,6 +34,7 @@ _JSON, _MERGE = "application/json", "application/merge-patch+json"
 _STUDIES = f"apis/{GROUP}/{VERSION}"
 _SUCCESS = range(200, 300)
 _CONFLICT, _MISSING = 409, 404
+_ENDING = "because it is being terminated"  # of a namespace; "forbidden" as any other refusal
 _REFUSED = (400, 401, 403, 405, 413, 422)
 _LONGEST_MESSAGE = 600
 
@@ -224,7 +226,7 @@ def _error(request: str, code: int, answer: bytes) -> KubeError:
     if code == _MISSING:
         return KubeMissingError(text)
     if code in _REFUSED:
-        return KubeRefusedError(text)
+        return KubeEndingError(text) if message.endswith(_ENDING) else KubeRefusedError(text)
     return KubeUnavailableError(text)
 
 

@@ -3,6 +3,7 @@
 KubeError
 ├── KubeConflictError     somebody else changed the object meanwhile: look again
 ├── KubeExistsError       an object of that name is there already
+├── KubeEndingError       the namespace is being deleted: nothing new can be in it
 ├── KubeMissingError      there is no such object
 ├── KubeRefusedError      forbidden, invalid or against a policy: trying again changes nothing
 └── KubeUnavailableError  no answer, an overload or a defect of the server: try again later
@@ -21,6 +22,10 @@ class KubeConflictError(KubeError):
 
 class KubeExistsError(KubeError):
     """An object of that name exists (409, AlreadyExists)."""
+
+
+class KubeEndingError(KubeError):
+    """The namespace is being deleted (403, NamespaceTerminating); what is in it goes by itself."""
 
 
 class KubeMissingError(KubeError):

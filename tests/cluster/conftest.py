@@ -1,0 +1,27 @@
+"""Fixtures of the tests with a real control plane and the operator."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from cluster import kit
+from cluster.place import Place
+from controlplane.cluster import ControlPlane
+
+QUICK = {"INFPOP_TICK_SECONDS": "1"}  # so that phases and reasons are seen soon
+
+
+@pytest.fixture(scope="session")
+def installed(control_plane: ControlPlane) -> ControlPlane:
+    """The control plane with the CRD and the operator's rights."""
+    kit.install(control_plane)
+    return control_plane
+
+
+@pytest.fixture
+def place(installed: ControlPlane, namespace: str) -> Iterator[Place]:
+    """A namespace with one node of eight A100s; no operator looks at it yet."""
+    place = Place(installed, namespace)
+    with place.nodes("NVIDIA-A100-SXM4-40GB"):
+        yield place
+    place.close()

@@ -1,0 +1,204 @@
+"""A place of its own for one test: a namespace, nodes that nobody else uses, and quick looks at what is there.
+
+Looking goes over one kept connection, because a test looks some hundred times, and kubectl would take a core for that.
+"""
+
+import json
+import ssl
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from cluster import kit
+from controlplane.behaviours import Play
+from controlplane.cluster import ControlPlane
+from controlplane.kubelet import SimulatedKubelet
+from controlplane.nodes import added_nodes, gpu_node
+from controlplane.waiting import wait_for
+
+Body = dict[str, Any]
+SECONDS = 90.0  # of patience with two busy cores; nothing waits that long where it works
+_MERGE = {"Content-Type": "application/merge-patch+json"}
+_PATHS = {
+    "study": "/apis/infpop.io/v1alpha1/namespaces/{}/throughputstudies",
+    "job": "/apis/batch/v1/namespaces/{}/jobs",
+    "pod": "/api/v1/namespaces/{}/pods",
+    "configmap": "/api/v1/namespaces/{}/configmaps",
+    "event": "/api/v1/namespaces/{}/events",
+    "resourcequota": "/api/v1/namespaces/{}/resourcequotas",
+    "node": "/api/v1/nodes",
+}
+
+
+class Place:
+    """One namespace, seen by its administrator; `name` is also the label `pool` of its nodes."""
+
+    def __init__(self, cluster: ControlPlane, namespace: str) -> None:
+        self.cluster = cluster
+        self.namespace = namespace
+        self._client = _client(cluster.kubeconfig)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def objects(self, kind: str) -> list[Body]:
+        """Return the objects of a kind."""
+        items: list[Body] = self._answer(self._client.get(_PATHS[kind].format(self.namespace)))["items"]
+        return items
+
+    def find(self, kind: str, name: str) -> Body | None:
+        """Return an object, None where there is none of that name."""
+        answer = self._client.get(self._path(kind, name))
+        return None if answer.status_code == 404 else self._answer(answer)
+
+    def get(self, kind: str, name: str) -> Body:
+        """Return an object that is there."""
+        return self._answer(self._client.get(self._path(kind, name)))
+
+    def create(self, kind: str, body: Mapping[str, Any]) -> Body:
+        """Create an object."""
+        return self._answer(self._client.post(_PATHS[kind].format(self.namespace), json=body))
+
+    def patch(self, kind: str, name: str, changes: Mapping[str, Any]) -> Body:
+        """Merge changes into an object; a dictionary's None removes a key."""
+        return self._answer(self._client.patch(self._path(kind, name), content=json.dumps(changes), headers=_MERGE))
+
+    def delete(
+        self, kind: str, name: str, *, propagation: str = "Background", grace_seconds: int | None = None
+    ) -> None:
+        """Ask for the deletion of an object."""
+        options = {"propagationPolicy": propagation}
+        body = options if grace_seconds is None else {**options, "gracePeriodSeconds": grace_seconds}
+        self._answer(self._client.request("DELETE", self._path(kind, name), json=body))
+
+    def study(self, name: str = "study", **spec: object) -> Body:
+        """Create a study on this place's nodes; keywords replace parts of the spec."""
+        return self.create("study", self.document(name, **spec))
+
+    def document(self, name: str = "study", **spec: object) -> Body:
+        """Return such a study without creating it."""
+        return kit.study(name, self.namespace, **{"nodePools": [self.pool()], **spec})
+
+    def pool(self, name: str = "a100", **fields: object) -> Body:
+        """Return a node pool of this place."""
+        return {"name": name, "gpuProduct": name.upper(), "nodeSelector": {"pool": self.namespace}, **fields}
+
+    def change(self, name: str = "study", **spec: object) -> Body:
+        """Merge changes into the spec of a study."""
+        return self.patch("study", name, {"spec": spec})
+
+    def status(self, name: str = "study") -> Body:
+        """Return the status of a study, empty while there is none."""
+        found: Body = self.get("study", name).get("status", {})
+        return found
+
+    def wait(
+        self, holds: Callable[[Body], object], *, what: str, name: str = "study", seconds: float = SECONDS
+    ) -> Body:
+        """Return the first status of which `holds` is true."""
+
+        def reached() -> Body | None:
+            status = self.status(name)
+            return status if status and holds(status) else None
+
+        try:
+            return wait_for(reached, seconds=seconds, what=what)
+        except TimeoutError as error:
+            shown = json.dumps(self.status(name), indent=1)
+            raise TimeoutError(f"{what}: not within {seconds:g} s; the status is {shown}") from error
+
+    def wait_for(
+        self,
+        kind: str,
+        value: str = "True",
+        *,
+        reason: str | None = None,
+        name: str = "study",
+        seconds: float = SECONDS,
+    ) -> Body:
+        """Return the first status of which a condition has the value and, if given, the reason."""
+
+        def holds(status: Body) -> bool:
+            found = kit.condition(status, kind)
+            return found.get("status") == value and reason in (None, found["reason"])
+
+        return self.wait(holds, what=f"{kind}={value} ({reason or 'for any reason'})", name=name, seconds=seconds)
+
+    def wait_for_run(self, state: str, *, name: str = "study", seconds: float = SECONDS) -> Body:
+        """Return the first live run of the study that is in the state."""
+
+        def found(status: Body) -> bool:
+            return any(run["state"] == state for run in status.get("runs", ()))
+
+        status = self.wait(found, what=f"a run that is {state}", name=name, seconds=seconds)
+        return next(run for run in status["runs"] if run["state"] == state)
+
+    def wait_until(self, holds: Callable[[], object], *, what: str, seconds: float = SECONDS) -> None:
+        """Wait until something is true."""
+        wait_for(holds, seconds=seconds, what=what)
+
+    def running_pods(self) -> list[Body]:
+        """Return the pods that hold devices or wait for them."""
+        return [pod for pod in self.objects("pod") if pod["status"]["phase"] in ("Pending", "Running")]
+
+    def reasons(self, name: str = "study") -> list[str]:
+        """Return the reasons of the Events about the study of this name, oldest first."""
+        about = [event for event in self.objects("event") if event["involvedObject"]["name"] == name]
+        return [event["reason"] for event in sorted(about, key=lambda event: event["metadata"]["creationTimestamp"])]
+
+    def kubelet(self, play: Play) -> SimulatedKubelet:
+        """Return a kubelet for the pods of this namespace."""
+        return SimulatedKubelet(self.cluster.kubeconfig, play, namespace=self.namespace)
+
+    @contextmanager
+    def nodes(self, *products: str, gpus: int = 8) -> Iterator[Sequence[str]]:
+        """Have a node for each product while the block lasts, and give their names."""
+        nodes = (
+            gpu_node(f"{self.namespace}-{index}", product=product, gpus=gpus, extra_labels={"pool": self.namespace})
+            for index, product in enumerate(products)
+        )
+        with added_nodes(self.cluster, *nodes) as names:
+            yield names
+
+    @contextmanager
+    def watched(self, plural: str, file: Path) -> Iterator[Callable[[], list[Body]]]:
+        """Note each version of the objects of a kind; call what is given for those that were seen so far."""
+        command = [str(self.cluster._binaries.kubectl), "--kubeconfig", str(self.cluster.kubeconfig), "get", plural]
+        options = ["--namespace", self.namespace, "--watch", "--output-watch-events", "--output=json"]
+        with file.open("wb") as stream, subprocess.Popen([*command, *options], stdout=stream) as process:
+            try:
+                yield lambda: list(_documents(file.read_text()))
+            finally:
+                process.terminate()
+
+    def _path(self, kind: str, name: str) -> str:
+        return f"{_PATHS[kind].format(self.namespace)}/{name}"
+
+    def _answer(self, response: httpx.Response) -> Body:
+        assert response.is_success, f"{response.request.method} {response.request.url}: {response.text}"
+        body: Body = response.json()
+        return body
+
+
+def _client(kubeconfig: Path) -> httpx.Client:
+    document = json.loads(kubeconfig.read_text())
+    cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
+    context = ssl.create_default_context(cafile=cluster["certificate-authority"])
+    context.load_cert_chain(user["client-certificate"], user["client-key"])
+    return httpx.Client(base_url=cluster["server"], verify=context, trust_env=False, timeout=30.0)
+
+
+def _documents(text: str) -> Iterator[Body]:
+    """Give the JSON documents that stand one after the other; the last one may be half written."""
+    decoder, position = json.JSONDecoder(), 0
+    while (start := text.find("{", position)) >= 0:
+        try:
+            document, position = decoder.raw_decode(text, start)
+        except ValueError:
+            return
+        yield document
