@@ -154,7 +154,7 @@ def test_nodes_that_go_away_after_the_end_change_no_result() -> None:
     away = Standing(generation=1, pool_problems={"a100": NO_NODES})
     for pools in ((make_pool(),), ()):
         status = to_status(make_study(pools=pools), done, START, previous=first, standing=away)
-        assert (truth(status, "Ready"), status.best) == ("True SpaceExhausted", first.best)
+        assert (truth(status, "Ready"), status.best) == ("True Succeeded", first.best)
         assert (status.pools[0].reason, status.pools[0].gpus_per_node) == ("NoMatchingNodes", 8)
     edited = replace(away, generation=2)
     status = to_status(make_study(pools=()), done, START, previous=first, standing=edited)
@@ -229,7 +229,7 @@ def test_a_refused_study_says_everything_that_is_wrong_and_keeps_what_was_found(
     assert len(message(status, "Accepted").encode()) <= 1024
     assert (status.best, status.pools, status.trials) == (before.best, before.pools, before.trials)
     mended = to_status(make_study(), SUCCEEDED, START + timedelta(hours=1), previous=status)
-    assert truth(mended, "Ready") == "True SpaceExhausted"
+    assert truth(mended, "Ready") == "True Succeeded"
 
 
 def test_a_study_without_any_node_says_what_each_pool_waits_for() -> None:

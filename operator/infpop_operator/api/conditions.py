@@ -67,13 +67,18 @@ def decided_truths(
         reason, message = _progress(decision, standing)
     return {
         "Accepted": Truth(holds=True, reason="Valid", message="the study is valid"),
-        "Ready": Truth(holds=succeeded and not standing.suspended, reason=reason, message=message),
+        "Ready": _ready(succeeded and not standing.suspended, reason, message),
         "Reconciling": Truth(holds=not (succeeded or stalled or standing.suspended), reason=reason, message=message),
         "Stalled": Truth(holds=stalled, reason=decision.reason if stalled else reason, message=message),
         "Succeeded": Truth(holds=succeeded, reason=decision.reason if succeeded else reason, message=message),
         "ResultStale": result_stale,
         "Suspended": suspended_truth(suspended=standing.suspended),
     }
+
+
+def _ready(holds: bool, reason: str, message: str) -> Truth:  # noqa: FBT001 - the truth itself
+    """Return whether there is a result. Its reason is the state that `kubectl get` shows, so the end is called so."""
+    return Truth(holds=holds, reason="Succeeded" if holds else reason, message=message)
 
 
 def refused_truths(problems: Sequence[Problem], kept: Truth, suspended: Truth) -> dict[str, Truth]:
