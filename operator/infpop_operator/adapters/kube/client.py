@@ -15,7 +15,7 @@ import aiohttp
 from kubernetes.aio.client import ApiClient
 
 from infpop_operator import __version__
-from infpop_operator.adapters.kube.connection import Connection
+from infpop_operator.adapters.kube.connection import Connection, ConnectionConfigError
 from infpop_operator.adapters.kube.errors import (
     KubeConflictError,
     KubeEndingError,
@@ -50,7 +50,10 @@ class KubeClient:
 
     def __init__(self, connection: Connection, *, namespace: str | None = None) -> None:
         self._namespace = namespace
-        self._api = ApiClient(connection.configuration)
+        try:
+            self._api = ApiClient(connection.configuration)
+        except OSError as error:  # of the TLS library: what the kubeconfig gives as a certificate is none
+            raise ConnectionConfigError(f"the certificates of the connection cannot be read: {error}") from error
         self._api.user_agent = USER_AGENT
         self.errors_by_code: Counter[int] = Counter()
 

@@ -3,15 +3,18 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from kubernetes.aio import config
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import ConfigException
+from yaml import YAMLError
 
 from infpop_operator.core.errors import InfPopError
 
 _CONNECTIONS = 32  # requests at once: workers, the tick and the resync together need fewer
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_DEFAULT_FILE = "~/.kube/config"
 _DEFAULT_NAMESPACE = "default"
 
 
@@ -66,19 +69,49 @@ async def find_connection(*, context: str | None = None, kubeconfig: str | None 
     if _is_inside(context, kubeconfig):
         config.load_incluster_config(client_configuration=configuration)
         return Connection(configuration=configuration, namespace=_own_namespace())
+    files = _files(kubeconfig)
+    namespace = await _load(configuration, files, context)
+    if urlsplit(configuration.host).scheme not in {"http", "https"}:
+        raise ConnectionConfigError(f"{files}: names no server of a cluster ({configuration.host!r}). Correct it.")
+    return Connection(configuration=configuration, namespace=namespace)
+
+
+async def _load(configuration: Configuration, files: str, context: str | None) -> str:
+    """Fill in `configuration` and return the context's namespace."""
     try:
         loader = await config.load_kube_config(
-            config_file=kubeconfig, context=context, client_configuration=configuration, persist_config=False
+            config_file=files, context=context, client_configuration=configuration, persist_config=False
         )
+        return str(loader.current_context["context"].get("namespace") or _DEFAULT_NAMESPACE)
     except (ConfigException, OSError) as error:
-        where = kubeconfig or "KUBECONFIG or ~/.kube/config"
-        raise ConnectionConfigError(f"{where}: {error}. Name a file with --kubeconfig or KUBECONFIG.") from error
-    chosen = loader.current_context["context"] if loader is not None else {}
-    return Connection(configuration=configuration, namespace=chosen.get("namespace") or _DEFAULT_NAMESPACE)
+        raise ConnectionConfigError(f"{files}: {error}{_remedy(files, context)}") from error
+    except (YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:  # how the library stumbles over it
+        message = f"{files}: is no kubeconfig ({' '.join(str(error).split())}). Name another with --kubeconfig."
+        raise ConnectionConfigError(message) from error
+
+
+def _files(kubeconfig: str | None) -> str:
+    """Return the file or, as KUBECONFIG may have it, the files to merge, of which one exists."""
+    files = kubeconfig or os.environ.get("KUBECONFIG") or _DEFAULT_FILE  # noqa: TID251 - the convention of every client
+    files = os.pathsep.join(os.path.expanduser(each) for each in files.split(os.pathsep))  # noqa: PTH111 - never raises
+    if not any(Path(each).exists() for each in files.split(os.pathsep)):
+        raise ConnectionConfigError(f"{files}: there is no such file. Name one with --kubeconfig or KUBECONFIG.")
+    return files
+
+
+def _remedy(files: str, context: str | None) -> str:
+    """Return what to do; a context that is not known is best helped by those that are."""
+    try:
+        known = [each["name"] for each in config.list_kube_config_contexts(files)[0]]
+    except (ConfigException, OSError, YAMLError, AttributeError, KeyError, TypeError):
+        known = []
+    if context is None or context in known or not known:
+        return ". Name a file with --kubeconfig or KUBECONFIG."
+    return f". Known contexts: {', '.join(known)}."
 
 
 def _is_inside(context: str | None, kubeconfig: str | None) -> bool:
-    return context is None and kubeconfig is None and _in_pod() and "KUBECONFIG" not in os.environ  # noqa: TID251 - the convention of every client
+    return context is None and kubeconfig is None and _in_pod() and not os.environ.get("KUBECONFIG")  # noqa: TID251 - the convention of every client
 
 
 def _in_pod() -> bool:
