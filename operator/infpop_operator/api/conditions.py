@@ -13,7 +13,7 @@ from infpop_operator.api.standing import PoolProblem, Standing
 from infpop_operator.api.status_model import Best, Condition
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.history import broken_reason
-from infpop_operator.core.model import Decision, Phase, Running, StartedRun, Verdict, Waiting
+from infpop_operator.core.model import NO_ROOM, Decision, Phase, Running, StartedRun, Verdict, Waiting
 
 MESSAGE_BYTES = 1024
 _REASON_CHARACTERS = 64
@@ -55,7 +55,7 @@ def decided_truths(
         result_stale: whether the best that is shown belongs to an older round than its pool's newest.
     """
     waits_for_pool = bool(open_problems) and (
-        decision.verdict is Verdict.SUCCEEDED or decision.reason == "NothingEligible"
+        decision.verdict is Verdict.SUCCEEDED or decision.reason in ("NothingEligible", NO_ROOM)
     )
     succeeded = decision.verdict is Verdict.SUCCEEDED and not waits_for_pool
     stalled = decision.verdict is Verdict.STALLED and not waits_for_pool

@@ -19,8 +19,8 @@ from infpop_operator.core.fingerprint import digest
 _log = logging.getLogger(__name__)
 
 _LONGEST_MESSAGE = 1000  # of the 1,024 characters that the API allows
-_NORMAL_WHEN_TRUE = {"Accepted", "Ready", "Succeeded", "Suspended"}
-_TOLD = ("Accepted", "Ready", "Stalled", "Suspended", "ResultStale")
+_TOLD = ("Accepted", "Stalled", "Suspended", "ResultStale", "Ready")
+_BAD = {("Accepted", "False"), ("Stalled", "True"), ("ResultStale", "True"), ("Ready", "False")}
 _ENDED = {
     "Measured": "TrialMeasured",
     "Infeasible": "TrialInfeasible",
@@ -48,17 +48,22 @@ def transitions(before: StudyStatus | None, after: StudyStatus) -> tuple[Told, .
 
 def _conditions(before: StudyStatus | None, after: StudyStatus) -> Iterator[Told]:
     known = {condition.type: condition for condition in before.conditions} if before is not None else {}
-    for condition in after.conditions:
+    told: dict[str, Told] = {}
+    # Ready comes last: what it says with a reason that another condition has just told is no news.
+    for condition in sorted(after.conditions, key=lambda condition: condition.type == "Ready"):
         if condition.type in _TOLD and _turned(known.get(condition.type), condition):
-            good = condition.type in _NORMAL_WHEN_TRUE and condition.status == "True"
-            kind: Literal["Normal", "Warning"] = "Normal" if good or condition.reason == "Suspended" else "Warning"
-            yield Told(type=kind, reason=condition.reason, message=condition.message)
+            bad = (condition.type, condition.status) in _BAD
+            kind: Literal["Normal", "Warning"] = "Warning" if bad else "Normal"
+            told.setdefault(condition.reason, Told(type=kind, reason=condition.reason, message=condition.message))
+    yield from told.values()
 
 
 def _turned(before: Condition | None, after: Condition) -> bool:
     """A condition that was never true is no news; Ready also tells when it begins to wait for something."""
     if after.type == "Ready" and after.status != "True":
         return after.reason not in _PROGRESS and (before is None or before.reason != after.reason)
+    if after.type == "Stalled" and after.status != "True":
+        return False  # Ready tells what follows
     if before is None:
         return after.status == "True" or (after.type == "Accepted" and after.status == "False")
     return after.status not in {before.status, "Unknown"}
@@ -78,7 +83,8 @@ def _identity(row: TrialRow) -> tuple[str, int, int]:
 
 
 def _trial_text(row: TrialRow) -> str:
-    what = f"trial {row.index} of pool {row.pool}: {row.gpu_count} GPUs, batch size {row.batch_size}"
+    gpus = f"{row.gpu_count} GPU" + ("" if row.gpu_count == 1 else "s")
+    what = f"trial {row.index} of pool {row.pool}: {gpus}, batch size {row.batch_size}"
     outcome = (
         f"{row.throughput} tokens/s"
         if row.throughput is not None

@@ -6,7 +6,7 @@ from typing import Any
 
 from infpop_operator.adapters.kube.errors import KubeRefusedError
 from infpop_operator.adapters.kube.job_manifest import PodSettings, Toleration, build_job
-from infpop_operator.adapters.kube.observe import PhaseLimits
+from infpop_operator.adapters.kube.observe import PhaseLimits, quota_words
 from infpop_operator.api.quantities import seconds
 from infpop_operator.api.spec import StudySpec
 from infpop_operator.api.spec_pool import NodePool
@@ -17,7 +17,6 @@ from infpop_operator.settings import Settings
 
 _RUN_GRACE_SECONDS = 120.0  # start of the runner, and what it needs to leave its result
 _JOB_GRACE_SECONDS = 300.0  # the Job's own deadline is the last resort: it tells less than ours
-_QUOTA = "exceeded quota"
 
 
 def job_of(prepared: Prepared, run: Run, settings: Settings) -> dict[str, Any]:
@@ -70,9 +69,10 @@ def refusal(error: KubeRefusedError, now: datetime) -> Lost:
 
     A quota is nobody's fault and may have room later; anything else is a policy or a name that somebody has to change.
     """
-    over_quota = _QUOTA in str(error)
-    reason = "QuotaExceeded" if over_quota else "JobRefused"
-    return Lost(reason=reason, detail=str(error), ended_at=now, counts=not over_quota)
+    quota = quota_words(str(error))
+    if quota is not None:
+        return Lost(reason="QuotaExceeded", detail=quota, ended_at=now, counts=False)
+    return Lost(reason="JobRefused", detail=str(error), ended_at=now)
 
 
 def _tolerations(pool: NodePool) -> tuple[Toleration, ...]:

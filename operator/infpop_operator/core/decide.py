@@ -13,6 +13,7 @@ from infpop_operator.core import budget
 from infpop_operator.core.fingerprint import measurement_identity
 from infpop_operator.core.history import broken_reason, broken_runs_in_a_row, current_round
 from infpop_operator.core.model import (
+    NO_ROOM,
     Decision,
     EndedRun,
     Finished,
@@ -201,7 +202,7 @@ def _why_waiting(history: History, plans: Mapping[str, PoolPlan], now: datetime)
             reason = (broken_reason(broken) or ("",))[0]
             return (reason, f"the next try is at {ends:%H:%M:%S %Z}; run {broken.run.name} on pool {pool} broke")
     pool, run = next(iter(wanted.items()))
-    return ("NoRoom", f"pool {pool} has no nodes for a run of {run.gpu_count} GPUs now")
+    return (NO_ROOM, f"pool {pool} has no nodes for a run of {run.gpu_count} GPUs now")
 
 
 def _end_of_search(plans: Mapping[str, PoolPlan], exhausted: budget.Exhausted | None) -> tuple[str, str]:

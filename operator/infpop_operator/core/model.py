@@ -238,6 +238,7 @@ class Finished:
 
 
 INTERRUPTED = "Interrupted"  # the reason of a run that its user ended
+NO_ROOM = "NoRoom"  # the reason of a study whose next run fits on no node just now
 DELETED = "Deleted"  # the reason of a run that somebody removed from the cluster
 
 

@@ -16,7 +16,8 @@ from simulation.factories import START, make_measured
 RUN = make_run()  # two trials, indexes 0 and 1
 LIMITS = PhaseLimits(schedule_seconds=600, pull_seconds=1800, run_seconds=3600)
 PROVENANCE = Provenance(engine="simulated")
-QUOTA = 'pods "study-1-x" is forbidden: exceeded quota: gpus, requested: requests.nvidia.com/gpu=2'
+QUOTA = "exceeded quota: gpus, requested: requests.nvidia.com/gpu=2"
+REFUSED = f'pods "study-1-x" is forbidden: {QUOTA}'
 POLICY = 'pods "study-1-x" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true'
 EVICTED = {"disrupted": "EvictionByEvictionAPI: drained", "disrupted_at": at(90)}
 SUSPENDED = {"suspended": True, "started_at": None}
@@ -64,7 +65,7 @@ def waiting(reason: str, message: str | None = None) -> PodRecord:
     ("pod", "hint", "reason", "detail"),
     [
         (None, None, "Starting", "the Job has no Pod yet"),
-        (None, QUOTA, "QuotaExceeded", QUOTA),
+        (None, REFUSED, "QuotaExceeded", QUOTA),
         (None, POLICY, "PodRefused", POLICY),
         (make_pod(), QUOTA, "Starting", "the Pod waits for the scheduler"),
         (make_pod(unschedulable="0/3\nnodes: \x1b[1mno"), None, "Unschedulable", "0/3 | nodes: no"),

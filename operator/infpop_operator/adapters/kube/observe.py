@@ -212,10 +212,17 @@ def _wait(job: JobRecord, pod: PodRecord | None, hints: RunHints, limits: PhaseL
     return _on_node(job, pod, pod.scheduled_at, limits)
 
 
+def quota_words(refusal: str) -> str | None:
+    """Return what a refusal says of a quota (which one, what is asked for, what is left), None where it is another."""
+    _, found, words = refusal.partition("exceeded quota")
+    return found + words if found else None
+
+
 def _without_pod(complaint: str | None) -> tuple[str, str]:
     if complaint is None:
         return ("Starting", "the Job has no Pod yet")
-    return ("QuotaExceeded" if "exceeded quota" in complaint else "PodRefused", last_words(complaint))
+    quota = quota_words(complaint)
+    return ("PodRefused", last_words(complaint)) if quota is None else ("QuotaExceeded", last_words(quota))
 
 
 def _without_node(message: str | None) -> tuple[str, str]:
