@@ -44,6 +44,7 @@ class Cache:
         self._studies: dict[StudyKey, Body] = {}
         self._children: defaultdict[StudyKey, _Children] = defaultdict(_Children)
         self._nodes: dict[str, NodeRecord] = {}
+        self._node_list: tuple[NodeRecord, ...] | None = None
 
     def studies(self) -> tuple[StudyKey, ...]:
         """Return the studies that exist."""
@@ -54,8 +55,10 @@ class Cache:
         return self._studies.get(key)
 
     def nodes(self) -> tuple[NodeRecord, ...]:
-        """Return the nodes that exist."""
-        return tuple(self._nodes.values())
+        """Return the nodes that exist; the same tuple until one of them changes."""
+        if self._node_list is None:
+            self._node_list = tuple(self._nodes.values())
+        return self._node_list
 
     def job(self, key: StudyKey, run: str, *, study_uid: str) -> JobRecord | None:
         """Return the Job of a run that this very study owns, None while none is known."""
@@ -90,6 +93,8 @@ class Cache:
             self._studies.pop(key, None)
         elif known is None or _is_newer(_version(body), _version(known)) or _uid(body) != _uid(known):
             self._studies[key] = body
+        else:
+            return ()  # what we wrote ourselves
         return (key,)
 
     def see_job(self, job: JobRecord, *, deleted: bool = False) -> tuple[StudyKey, ...]:
@@ -97,20 +102,20 @@ class Cache:
         if job.study is None:
             return ()  # labelled as ours by somebody else
         key = StudyKey(job.namespace, job.study)
-        _see(self._children[key].jobs, job, deleted=deleted)
-        return (key,)
+        return (key,) if _see(self._children[key].jobs, job, deleted=deleted) else ()
 
     def see_pod(self, pod: PodRecord, *, deleted: bool = False) -> tuple[StudyKey, ...]:
         """Take in a version of a Pod."""
         if pod.study is None:
             return ()  # labelled as ours by somebody else
         key = StudyKey(pod.namespace, pod.study)
-        _see(self._children[key].pods, pod, deleted=deleted)
-        return (key,)
+        return (key,) if _see(self._children[key].pods, pod, deleted=deleted) else ()
 
     def see_node(self, node: NodeRecord, *, deleted: bool = False) -> tuple[StudyKey, ...]:
         """Take in a version of a Node; heartbeats and other changes that mean nothing to us wake nobody."""
         before = self._nodes.get(node.name)
+        if before is None or deleted or _differ(before, node):
+            self._node_list = None
         if deleted:
             self._nodes.pop(node.name, None)
             return self.studies() if before is not None else ()
@@ -119,7 +124,10 @@ class Cache:
 
     def replace_studies(self, bodies: Iterable[Body], listed_at: str) -> tuple[StudyKey, ...]:
         """Take in a listing of all studies: what it lacks is gone."""
-        listed = {self.see_study(body)[0] for body in bodies}
+        listed = set()
+        for body in bodies:
+            self.see_study(body)
+            listed.add(StudyKey(body["metadata"]["namespace"], body["metadata"]["name"]))
         gone = [
             key for key, body in self._studies.items() if key not in listed and _is_newer(listed_at, _version(body))
         ]
@@ -183,12 +191,22 @@ def _unlisted(held: Mapping[str, _Held[R]], uids: set[str], listed_at: str) -> I
             yield each
 
 
-def _see(held: dict[str, _Held[R]], record: R, *, deleted: bool) -> None:
+def _see(held: dict[str, _Held[R]], record: R, *, deleted: bool) -> bool:
+    """Take in a record; say whether anything that we look at is different now."""
     known = held.get(record.uid)
-    if known is None or _is_newer(record.resource_version, known.record.resource_version):
-        held[record.uid] = _Held(record, gone=deleted or (known is not None and known.gone))
-    elif deleted:
-        known.gone = True
+    if known is None:
+        held[record.uid] = _Held(record, gone=deleted)
+        return True
+    gone, before = known.gone, known.record
+    known.gone = gone or deleted
+    if _is_newer(record.resource_version, before.resource_version):
+        known.record = record
+    return known.gone != gone or _differ(before, known.record)
+
+
+def _differ(before: Any, after: Any) -> bool:  # noqa: ANN401 - two records of a kind
+    """Say whether two versions of an object differ in more than the version: often in nothing that we read."""
+    return bool(replace(before, resource_version=after.resource_version) != after)
 
 
 def _is_of(job: JobRecord, run: str, study_uid: str) -> bool:

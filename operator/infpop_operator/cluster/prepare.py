@@ -1,6 +1,6 @@
 """Join a study object with what is known of the nodes: everything that a step decides on, parsed and checked."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,8 @@ from infpop_operator.core.errors import Problem, StudyError
 from infpop_operator.core.fingerprint import digest
 from infpop_operator.core.model import Pool, Study
 from infpop_operator.settings import RUNNER_IMAGE_VARIABLE, Settings
+
+MatchPool = Callable[[PoolQuery, Sequence[NodeRecord]], MatchedPool | UnmatchedPool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,12 @@ def owner_of(body: Mapping[str, Any]) -> Owner:
 
 
 def prepare_study(
-    body: Mapping[str, Any], nodes: Sequence[NodeRecord], previous: StudyStatus | None, settings: Settings
+    body: Mapping[str, Any],
+    nodes: Sequence[NodeRecord],
+    previous: StudyStatus | None,
+    settings: Settings,
+    *,
+    match: MatchPool = match_pool,
 ) -> Prepared:
     """Return the study that `body` describes, on the nodes that there are.
 
@@ -57,6 +64,7 @@ def prepare_study(
         nodes: all nodes that are known.
         previous: its status as it was read; what is remembered there of pools whose nodes are away.
         settings: of the operator.
+        match: `match_pool`, or one that remembers.
 
     Raises:
         StudyError: the study cannot be carried out on any cluster as it is.
@@ -65,7 +73,7 @@ def prepare_study(
     problems = list(_cluster_problems(document.spec, settings))
     if problems:
         raise StudyError(problems)
-    matches = {pool.name: match_pool(_query(pool), nodes) for pool in document.spec.node_pools}
+    matches = {pool.name: match(_query(pool), nodes) for pool in document.spec.node_pools}
     remembered = {pool.name: pool for pool in previous.pools} if previous is not None else {}
     pools = (_pool(node, matches[node.name], remembered.get(node.name), document.spec, settings)
              for node in document.spec.node_pools)  # fmt: skip

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.errors import KubeEndingError, KubeExistsError, KubeRefusedError
 from infpop_operator.adapters.kube.journal_store import JournalStore
+from infpop_operator.adapters.kube.node_pools import RememberedMatches
 from infpop_operator.adapters.kube.observe import SeenRun, observe_run
 from infpop_operator.adapters.kube.records import JobRecord, PodRecord, parse_job
 from infpop_operator.api.status import Standing, refused_status, to_status, waiting_status
@@ -96,6 +97,7 @@ class Reconciler:
         self._clock = clock
         self._store = JournalStore(client)
         self._recorder = recorder
+        self._match = RememberedMatches()
         self._stopping: dict[str, tuple[str, datetime]] = {}  # run -> why, and since when its Job is told to go
         self._unfinished: set[StudyKey] = set()
         self._told_at: dict[StudyKey, datetime] = {}
@@ -116,7 +118,7 @@ class Reconciler:
             return None
         look = Look(key=key, body=body, previous=_previous(body), now=self._clock())
         try:
-            prepared = prepare_study(body, self._cache.nodes(), look.previous, self._settings)
+            prepared = prepare_study(body, self._cache.nodes(), look.previous, self._settings, match=self._match)
         except StudyError as error:
             self._unfinished.discard(key)
             status = refused_status(error.problems, look.now, generation=look.generation, previous=look.previous)

@@ -7,7 +7,7 @@ probe is the worst that can happen.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from random import Random
 from typing import Any, Literal
@@ -101,25 +101,25 @@ class Service:
             tasks.create_task(self._tick(), name="tick")
             tasks.create_task(self._resync(), name="resync")
 
-    async def list_all(self) -> None:
-        """List everything and look at every study.
+    async def list_all(self) -> tuple[StudyKey, ...]:
+        """List everything, and return every study: each has to be looked at.
 
         Raises:
             KubeError: the API server could not be asked.
         """
-        nodes, _ = await self._client.list_nodes(self._settings.node_selector)
+        nodes = await self._client.list_nodes(self._settings.node_selector)
         jobs, jobs_at = await self._client.list_jobs(SELECTOR)
         pods, pods_at = await self._client.list_pods(SELECTOR)
         studies, studies_at = await self._client.list_studies()
-        self.cache.replace_nodes(map(parse_node, nodes))
-        self.cache.replace_jobs(map(parse_job, jobs), jobs_at)
-        self.cache.replace_pods(map(parse_pod, pods), pods_at)
-        self._mark(self.cache.replace_studies(studies, studies_at))
+        self.cache.replace_nodes(nodes)
+        self.cache.replace_jobs(jobs, jobs_at)
+        self.cache.replace_pods(pods, pods_at)
+        return self.cache.replace_studies(studies, studies_at)
 
     async def _list_until_it_works(self) -> None:
         while True:
             try:
-                await self.list_all()
+                self._mark(await self.list_all())
             except KubeError as error:
                 _log.warning("the cluster cannot be listed, again in %.0f s: %s", self._settings.tick_seconds, error)
                 self._last_tick_s = self._monotonic()
@@ -128,21 +128,24 @@ class Service:
                 return
 
     async def _tick(self) -> None:
+        """Look at the unfinished studies bit by bit: all at once, hundreds would keep a result waiting for seconds."""
         while True:
-            self._last_tick_s = self._monotonic()
             keys = self._reconciler.unfinished()
-            await self._signs.look(keys, self._clock())
-            self._mark(keys)
-            await asyncio.sleep(self._settings.tick_seconds)
+            parts = max(1, min(len(keys), int(self._settings.tick_seconds)))
+            for part in range(parts):
+                self._last_tick_s = self._monotonic()
+                await self._signs.look(keys[part::parts], self._clock())
+                self._mark(keys[part::parts])
+                await asyncio.sleep(self._settings.tick_seconds / parts)
 
     async def _resync(self) -> None:
         while True:
             await asyncio.sleep(self._settings.resync_seconds)
             try:
-                await self.list_all()
+                self._mark(await self.list_all(), within_s=self._settings.tick_seconds)
             except KubeError as error:
                 _log.warning("resync: %s", error)
 
-    def _mark(self, keys: Iterable[StudyKey]) -> None:
-        for key in keys:
-            self.queue.mark(key)
+    def _mark(self, keys: Sequence[StudyKey], *, within_s: float = 0.0) -> None:
+        for position, key in enumerate(keys):
+            self.queue.mark(key, after_s=within_s * position / len(keys))

@@ -81,7 +81,7 @@ class _Handlers:
 def configure(settings: kopf.OperatorSettings, *, node_selector: str | None) -> None:
     """Set what kopf leaves open: silent watches end, nothing is written, one replica."""
     settings.persistence.finalizer = "infpop.io/unused"  # named, should a mistake ever have it written
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix="infpop.io")
+    settings.persistence.diffbase_storage = _NoDiffs()
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix="infpop.io")
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 310
@@ -94,9 +94,23 @@ def configure(settings: kopf.OperatorSettings, *, node_selector: str | None) -> 
     if node_selector is not None:
         settings.watching.label_selectors["nodes"] = node_selector
     settings.queueing.worker_limit = None  # a limit below the number of objects is a deadlock (kopf#1243)
+    settings.queueing.idle_timeout = 0.5  # an idle worker holds its object's whole JSON, and a start lists thousands
     settings.posting.enabled = False  # our own Events, on transitions only
     settings.peering.standalone = True  # one replica: chart and strategy see to it
     settings.process.ultimate_exiting_timeout = 25  # inside the 30 s that a pod has to end
+
+
+class _NoDiffs(kopf.DiffBaseStorage):
+    """Keeps nothing to compare with. By default kopf copies every object of every event, for handlers of changes."""
+
+    def build(self, **_: object) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: object) -> None:
+        return None
+
+    def store(self, **_: object) -> None:
+        return None
 
 
 @contextlib.asynccontextmanager

@@ -21,6 +21,7 @@ from infpop_operator.core.fingerprint import digest
 _MOST_CHOICE_BITS = 12
 _REPEAT_BITS = 6
 _SHOWN = 8  # products in a message
+_REMEMBERED = 1000  # different pools; then all are forgotten
 _SHARED_PRODUCT = re.compile(r"-MIG-|-SHARED\b", re.IGNORECASE)
 
 
@@ -83,6 +84,24 @@ def match_pool(query: PoolQuery, nodes: Sequence[NodeRecord]) -> MatchedPool | U
     if query.device == "cpu":
         return _match_cpus(query, selected)
     return _match_gpus(query, [node for node in selected if node.capacity_gpus.get(query.gpu_resource, 0) > 0])
+
+
+class RememberedMatches:
+    """`match_pool` for many studies: most ask for the same few pools, and nodes change seldom."""
+
+    def __init__(self) -> None:
+        self._nodes: Sequence[NodeRecord] = ()
+        self._known: dict[tuple[object, ...], MatchedPool | UnmatchedPool] = {}
+
+    def __call__(self, query: PoolQuery, nodes: Sequence[NodeRecord]) -> MatchedPool | UnmatchedPool:
+        """Return what `match_pool` returns; remembered as long as `nodes` is the very same sequence."""
+        if nodes is not self._nodes or len(self._known) >= _REMEMBERED:
+            self._nodes, self._known = nodes, {}
+        selector = tuple(sorted(query.node_selector.items()))
+        key = (query.name, query.device, query.gpu_product, selector, query.gpu_resource)
+        if key not in self._known:
+            self._known[key] = match_pool(query, nodes)
+        return self._known[key]
 
 
 def _match_cpus(query: PoolQuery, nodes: Sequence[NodeRecord]) -> MatchedPool | UnmatchedPool:

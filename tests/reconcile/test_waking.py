@@ -1,0 +1,65 @@
+"""What wakes a study, and what does not: looks are paid for in processor time, by hundreds of studies at once."""
+
+from dataclasses import replace
+
+from adapters.kube.objects import OWNER, make_job, make_node, make_pod
+from cluster.kit import study
+from infpop_operator.adapters.kube import node_pools
+from infpop_operator.adapters.kube.node_pools import PoolQuery, RememberedMatches, match_pool
+from infpop_operator.cluster.cache import Cache
+from infpop_operator.cluster.keys import StudyKey
+
+KEY = StudyKey(OWNER.namespace, OWNER.name)
+
+
+def study_body(version: str) -> dict[str, object]:
+    """Return a version of the study."""
+    body = study(OWNER.name, OWNER.namespace)
+    body["metadata"] |= {"uid": OWNER.uid, "resourceVersion": version}
+    return body
+
+
+def test_the_echo_of_our_own_write_wakes_nobody() -> None:
+    """What was taken in from the answer to a request is known when its event comes."""
+    cache = Cache()
+    assert cache.see_study(study_body("7")) == (KEY,)
+    assert cache.see_study(study_body("7")) == ()
+    assert cache.see_study(study_body("8")) == (KEY,)
+    job = make_job()
+    assert cache.see_job(job) == (KEY,)
+    assert cache.see_job(job) == ()
+
+
+def test_a_version_that_differs_in_nothing_we_read_wakes_nobody() -> None:
+    """The Job controller counts pods in fields of its own; what we read of an object is all that counts."""
+    cache = Cache()
+    job, pod = make_job(), make_pod()
+    cache.see_job(job)
+    cache.see_pod(pod)
+    assert cache.see_job(replace(job, resource_version="800")) == ()
+    assert cache.see_pod(replace(pod, resource_version="801")) == ()
+    assert cache.see_job(replace(job, resource_version="802", active=job.active + 1)) == (KEY,)
+    assert cache.see_pod(replace(pod, resource_version="803", deleting=True)) == (KEY,)
+
+
+def test_a_deletion_wakes_once() -> None:
+    """That an object is gone is news, and no news the second time."""
+    cache = Cache()
+    job = make_job()
+    cache.see_job(job)
+    assert cache.see_job(job, deleted=True) == (KEY,)
+    assert cache.see_job(job, deleted=True) == ()
+
+
+def test_a_pool_is_matched_anew_only_when_a_node_changed() -> None:
+    """Of one version of the nodes a question is answered once; of another one it is asked again."""
+    cache, remembered = Cache(), RememberedMatches()
+    query = PoolQuery(name="a100", device="cuda", gpu_product="A100")
+    node = make_node()
+    cache.see_node(node)
+    first = remembered(query, cache.nodes())
+    assert first == match_pool(query, cache.nodes())
+    cache.see_node(replace(node, resource_version="900"))
+    assert remembered(query, cache.nodes()) is first
+    cache.see_node(replace(node, resource_version="901", schedulable=False))
+    assert isinstance(remembered(query, cache.nodes()), node_pools.UnmatchedPool)
