@@ -16,11 +16,12 @@ from pydantic import ValidationError
 
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.errors import KubeEndingError, KubeExistsError, KubeRefusedError
+from infpop_operator.adapters.kube.job_manifest import Owner
 from infpop_operator.adapters.kube.journal_store import JournalStore
-from infpop_operator.adapters.kube.node_pools import RememberedMatches
+from infpop_operator.adapters.kube.node_pools import MatchedPool, RememberedMatches
 from infpop_operator.adapters.kube.observe import SeenRun, observe_run
 from infpop_operator.adapters.kube.records import JobRecord, PodRecord, parse_job
-from infpop_operator.api.status import Standing, refused_status, to_status, waiting_status
+from infpop_operator.api.status import PoolProblem, Standing, refused_status, to_status, waiting_status
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.events import Recorder, transitions
@@ -76,6 +77,16 @@ class Look:
         return int(self.body["metadata"]["generation"])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """All that a look at a study can depend on once its search has ended: while it is the same, nothing is to do."""
+
+    version: str
+    matched: Mapping[str, MatchedPool]
+    problems: Mapping[str, PoolProblem]
+    open_jobs: tuple[JobRecord, ...]  # not ended, or not yet told when to go
+
+
 class Reconciler:
     """Looks at studies, one at a time each; everything that it keeps in memory can be lost at any time."""
 
@@ -101,6 +112,7 @@ class Reconciler:
         self._stopping: dict[str, tuple[str, datetime]] = {}  # run -> why, and since when its Job is told to go
         self._unfinished: set[StudyKey] = set()
         self._told_at: dict[StudyKey, datetime] = {}
+        self._settled: dict[StudyKey, Sight] = {}
 
     def unfinished(self) -> tuple[StudyKey, ...]:
         """Return the studies that go on by themselves, so that time alone may change something for them."""
@@ -126,18 +138,20 @@ class Reconciler:
             return None
         try:
             if prepared.study.pools:
-                return await self._step(look, prepared)
+                sight = self._sight(look, prepared)
+                return None if self._settled.get(key) == sight else await self._step(look, prepared, sight)
             self._unfinished.add(key)
             await self._tell(look, _waiting(look, prepared))
         except KubeEndingError:
             _log.info("study %s: its namespace is being deleted", key)
         return None
 
-    async def _step(self, look: Look, prepared: Prepared) -> float | None:
+    async def _step(self, look: Look, prepared: Prepared, sight: Sight) -> float | None:
         key, now = look.key, look.now
         owner, study = prepared.owner, prepared.study
-        remembered = await self._store.load(owner, now)
-        jobs = {job.run: job for job in self._cache.jobs(key, study_uid=owner.uid) if job.run is not None}
+        existing = self._cache.jobs(key, study_uid=owner.uid)
+        jobs = {job.run: job for job in existing if job.run is not None}
+        remembered = await self._remembered(owner, jobs, now)
         before, observations = await self._observe(key, prepared, remembered, jobs, now)
         decision = await asyncio.to_thread(decide, study, before, observations, now)
         step = plan_step(before, decision, jobs, self._given_up(now))
@@ -152,12 +166,24 @@ class Reconciler:
         status = _status(look, prepared, decision, observations)
         await self._tell(look, status)
         await self._publish(look, prepared, decision, status)
-        await self._clean_up(key, prepared, history)
+        await self._clean_up(prepared, history, existing)
         self._cache.forget_ended(key, {entry.run.name for entry in history.active})
         for entry in (*ended, *refused):
             self._stopping.pop(entry.run.name, None)
             self._signs.forget(entry.run.name)
+        self._settle(look, status, sight)
         return 0.0 if refused else _seconds_until(decision.wake_at, now)
+
+    async def _remembered(self, owner: Owner, jobs: Mapping[str, JobRecord], now: datetime) -> History:
+        """Return the history. Where it does not know a Job, somebody else went on with the study: it is read anew.
+
+        A start is remembered before its Job is made, so what is read after a Job was seen knows that Job.
+        """
+        history = await self._store.load(owner, now)
+        if jobs.keys() <= {entry.run.name for entry in (*history.active, *history.ended)}:
+            return history
+        self._store.forget(owner.uid)
+        return await self._store.load(owner, now)
 
     async def _observe(
         self, key: StudyKey, prepared: Prepared, history: History, jobs: Mapping[str, JobRecord], now: datetime
@@ -269,9 +295,12 @@ class Reconciler:
             told = await publish(self._client, prepared, status.best)
             await self._recorder.tell(look.body, () if told is None else (told,))
 
-    async def _clean_up(self, key: StudyKey, prepared: Prepared, history: History) -> None:
-        """End what nobody waits for, and let the cluster remove Jobs whose results are safe in the status."""
-        jobs = self._cache.jobs(key, study_uid=prepared.owner.uid)
+    async def _clean_up(self, prepared: Prepared, history: History, jobs: Sequence[JobRecord]) -> None:
+        """End what nobody waits for, and let the cluster remove Jobs whose results are safe in the status.
+
+        Only of the Jobs that were seen before the history was read: a newer one may be of a run that is not in it.
+        """
+        key = StudyKey(prepared.owner.namespace, prepared.owner.name)
         exited = frozenset(job.uid for job in jobs if has_exited(self._cache.pods(key, job.uid)))
         living, ended = leftovers(jobs, history, exited)
         for job in living:
@@ -284,7 +313,28 @@ class Reconciler:
         goes_on = decision.verdict in (Verdict.WORKING, Verdict.WAITING) or prepared.problems
         (self._unfinished.add if goes_on else self._unfinished.discard)(key)
 
+    def _sight(self, look: Look, prepared: Prepared) -> Sight:
+        jobs = self._cache.jobs(look.key, study_uid=prepared.owner.uid)
+        return Sight(
+            version=look.body["metadata"]["resourceVersion"],
+            matched=prepared.matched,
+            problems=prepared.problems,
+            open_jobs=tuple(job for job in jobs if job.end is None or job.ttl_seconds is None),
+        )
+
+    def _settle(self, look: Look, status: StudyStatus, sight: Sight) -> None:
+        """Leave a study alone whose search has ended and whose look changed nothing, and drop its journal from memory.
+
+        Studies that ended stay for months, and every node that comes or goes wakes all of them.
+        """
+        if look.key in self._unfinished or status != look.previous:
+            self._settled.pop(look.key, None)
+            return
+        self._settled[look.key] = sight
+        self._store.forget(look.body["metadata"]["uid"])
+
     def _forget(self, key: StudyKey) -> None:
+        self._settled.pop(key, None)
         self._unfinished.discard(key)
         self._told_at.pop(key, None)
         self._cache.forget_study(key)
