@@ -18,10 +18,10 @@ from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.errors import KubeEndingError, KubeExistsError, KubeRefusedError
 from infpop_operator.adapters.kube.job_manifest import Owner
 from infpop_operator.adapters.kube.journal_store import JournalStore
-from infpop_operator.adapters.kube.node_pools import MatchedPool, RememberedMatches
+from infpop_operator.adapters.kube.node_pools import RememberedMatches
 from infpop_operator.adapters.kube.observe import SeenRun, observe_run
 from infpop_operator.adapters.kube.records import JobRecord, PodRecord, parse_job
-from infpop_operator.api.status import PoolProblem, Standing, refused_status, to_status, waiting_status
+from infpop_operator.api.status import Standing, refused_status, to_status, waiting_status
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.events import Recorder, transitions
@@ -29,6 +29,7 @@ from infpop_operator.cluster.jobs import job_of, phase_limits, refusal
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.prepare import Prepared, prepare_study
 from infpop_operator.cluster.publish import publish
+from infpop_operator.cluster.settled import Sight, sight_of
 from infpop_operator.cluster.signs import Signs
 from infpop_operator.cluster.step import (
     Step,
@@ -75,16 +76,6 @@ class Look:
     def generation(self) -> int:
         """Return the generation of the spec that is looked at."""
         return int(self.body["metadata"]["generation"])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
-    """All that a look at a study can depend on once its search has ended: while it is the same, nothing is to do."""
-
-    version: str
-    matched: Mapping[str, MatchedPool]
-    problems: Mapping[str, PoolProblem]
-    open_jobs: tuple[JobRecord, ...]  # not ended, or not yet told when to go
 
 
 class Reconciler:
@@ -138,7 +129,7 @@ class Reconciler:
             return None
         try:
             if prepared.study.pools:
-                sight = self._sight(look, prepared)
+                sight = sight_of(body, prepared, self._cache.jobs(key, study_uid=prepared.owner.uid))
                 return None if self._settled.get(key) == sight else await self._step(look, prepared, sight)
             self._unfinished.add(key)
             await self._tell(look, _waiting(look, prepared))
@@ -180,7 +171,8 @@ class Reconciler:
         A start is remembered before its Job is made, so what is read after a Job was seen knows that Job.
         """
         history = await self._store.load(owner, now)
-        if jobs.keys() <= {entry.run.name for entry in (*history.active, *history.ended)}:
+        known = {entry.run.name for entry in history.active} | {entry.run.name for entry in history.ended}
+        if jobs.keys() <= known:
             return history
         self._store.forget(owner.uid)
         return await self._store.load(owner, now)
@@ -313,20 +305,8 @@ class Reconciler:
         goes_on = decision.verdict in (Verdict.WORKING, Verdict.WAITING) or prepared.problems
         (self._unfinished.add if goes_on else self._unfinished.discard)(key)
 
-    def _sight(self, look: Look, prepared: Prepared) -> Sight:
-        jobs = self._cache.jobs(look.key, study_uid=prepared.owner.uid)
-        return Sight(
-            version=look.body["metadata"]["resourceVersion"],
-            matched=prepared.matched,
-            problems=prepared.problems,
-            open_jobs=tuple(job for job in jobs if job.end is None or job.ttl_seconds is None),
-        )
-
     def _settle(self, look: Look, status: StudyStatus, sight: Sight) -> None:
-        """Leave a study alone whose search has ended and whose look changed nothing, and drop its journal from memory.
-
-        Studies that ended stay for months, and every node that comes or goes wakes all of them.
-        """
+        """Leave a study alone whose search has ended and whose look changed nothing; its journal leaves memory."""
         if look.key in self._unfinished or status != look.previous:
             self._settled.pop(look.key, None)
             return
