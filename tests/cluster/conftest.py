@@ -8,7 +8,7 @@ from cluster import kit
 from cluster.place import Place
 from controlplane.cluster import ControlPlane
 
-QUICK = {"INFPOP_TICK_SECONDS": "1"}  # so that phases and reasons are seen soon
+QUICK = {"INFPOP_TICK_SECONDS": "1", "INFPOP_RESYNC_SECONDS": "3"}  # so that phases and reasons are seen soon
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +16,14 @@ def installed(control_plane: ControlPlane) -> ControlPlane:
     """The control plane with the CRD and the operator's rights."""
     kit.install(control_plane)
     return control_plane
+
+
+@pytest.fixture(scope="module")
+def quick_operator(installed: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[kit.OperatorProcess]:
+    """One operator for all namespaces and for all tests of a module; at the end its log must be clean."""
+    directory = tmp_path_factory.mktemp("operator")
+    with kit.operator(installed, directory, namespace=None, environment=QUICK) as process:
+        yield process
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 
@@ -22,6 +22,7 @@ from controlplane.waiting import wait_for
 
 Body = dict[str, Any]
 SECONDS = 90.0  # of patience with two busy cores; nothing waits that long where it works
+MEMORY = 64  # the largest batch that fits, by GPU
 _MERGE = {"Content-Type": "application/merge-patch+json"}
 _PATHS = {
     "study": "/apis/infpop.io/v1alpha1/namespaces/{}/throughputstudies",
@@ -32,6 +33,11 @@ _PATHS = {
     "resourcequota": "/api/v1/namespaces/{}/resourcequotas",
     "node": "/api/v1/nodes",
 }
+
+
+def throughput(gpus: int, batch: int) -> float | Literal["GpuOutOfMemory"]:
+    """Return the landscape that most tests replay: more of either is faster, until the memory is full."""
+    return "GpuOutOfMemory" if batch > MEMORY * gpus else 100.0 * gpus**0.7 * batch**0.4
 
 
 class Place:
@@ -97,9 +103,7 @@ class Place:
         found: Body = self.get("study", name).get("status", {})
         return found
 
-    def wait(
-        self, holds: Callable[[Body], object], *, what: str, name: str = "study", seconds: float = SECONDS
-    ) -> Body:
+    def wait(self, holds: Callable[[Body], object], *, what: str, name: str = "study") -> Body:
         """Return the first status of which `holds` is true."""
 
         def reached() -> Body | None:
@@ -107,40 +111,32 @@ class Place:
             return status if status and holds(status) else None
 
         try:
-            return wait_for(reached, seconds=seconds, what=what)
+            return wait_for(reached, seconds=SECONDS, what=what)
         except TimeoutError as error:
             shown = json.dumps(self.status(name), indent=1)
-            raise TimeoutError(f"{what}: not within {seconds:g} s; the status is {shown}") from error
+            raise TimeoutError(f"{what}: not within {SECONDS:g} s; the status is {shown}") from error
 
-    def wait_for(
-        self,
-        kind: str,
-        value: str = "True",
-        *,
-        reason: str | None = None,
-        name: str = "study",
-        seconds: float = SECONDS,
-    ) -> Body:
+    def wait_for(self, kind: str, value: str = "True", *, reason: str | None = None, name: str = "study") -> Body:
         """Return the first status of which a condition has the value and, if given, the reason."""
 
         def holds(status: Body) -> bool:
             found = kit.condition(status, kind)
             return found.get("status") == value and reason in (None, found["reason"])
 
-        return self.wait(holds, what=f"{kind}={value} ({reason or 'for any reason'})", name=name, seconds=seconds)
+        return self.wait(holds, what=f"{kind}={value} ({reason or 'for any reason'})", name=name)
 
-    def wait_for_run(self, state: str, *, name: str = "study", seconds: float = SECONDS) -> Body:
+    def wait_for_run(self, state: str, *, name: str = "study") -> Body:
         """Return the first live run of the study that is in the state."""
 
         def found(status: Body) -> bool:
             return any(run["state"] == state for run in status.get("runs", ()))
 
-        status = self.wait(found, what=f"a run that is {state}", name=name, seconds=seconds)
+        status = self.wait(found, what=f"a run that is {state}", name=name)
         return next(run for run in status["runs"] if run["state"] == state)
 
-    def wait_until(self, holds: Callable[[], object], *, what: str, seconds: float = SECONDS) -> None:
+    def wait_until(self, holds: Callable[[], object], *, what: str) -> None:
         """Wait until something is true."""
-        wait_for(holds, seconds=seconds, what=what)
+        wait_for(holds, seconds=SECONDS, what=what)
 
     def running_pods(self) -> list[Body]:
         """Return the pods that hold devices or wait for them."""

@@ -15,6 +15,8 @@ from infpop_operator.adapters.kube.errors import KubeEndingError, KubeError
 from infpop_operator.adapters.kube.job_manifest import API_VERSION, KIND
 from infpop_operator.api.status_model import Condition, StudyStatus, TrialRow
 from infpop_operator.core.fingerprint import digest
+from infpop_operator.core.history import broken_reason
+from infpop_operator.core.model import EndedRun
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +27,6 @@ _ENDED = {
     "Measured": "TrialMeasured",
     "Infeasible": "TrialInfeasible",
     "Invalid": "TrialInvalid",
-    "Broken": "RunBroken",
 }
 _COMPONENT = "infpop"
 # What every run goes through: seen in status.runs, and no news.
@@ -44,6 +45,18 @@ class Told:
 def transitions(before: StudyStatus | None, after: StudyStatus) -> tuple[Told, ...]:
     """Return what happened between two statuses: conditions that turned, trials that ended, rounds that began."""
     return (*_conditions(before, after), *_rounds(before, after), *_trials(before, after))
+
+
+def broken_runs(ended: Sequence[EndedRun]) -> tuple[Told, ...]:
+    """Return which runs broke by themselves; the rows of a status do not say it of one that is tried again at once."""
+    return tuple(_broken_run(entry) for entry in ended if entry.stopped is None and broken_reason(entry) is not None)
+
+
+def _broken_run(entry: EndedRun) -> Told:
+    run, why = entry.run, ": ".join(part for part in broken_reason(entry) or () if part)
+    batches = ", ".join(str(trial.configuration.batch_size) for trial in run.trials)
+    what = f"run {run.name} on pool {run.pool} ({_gpus(run.gpu_count)}, batch size {batches})"
+    return Told(type="Warning", reason="RunBroken", message=f"{what}: {why}")
 
 
 def _conditions(before: StudyStatus | None, after: StudyStatus) -> Iterator[Told]:
@@ -74,8 +87,7 @@ def _trials(before: StudyStatus | None, after: StudyStatus) -> Iterator[Told]:
     for row in after.trials:
         old = known.get(_identity(row))
         if row.state in _ENDED and (old is None or (old.state, old.run) != (row.state, row.run)):
-            kind: Literal["Normal", "Warning"] = "Warning" if row.state == "Broken" else "Normal"
-            yield Told(type=kind, reason=_ENDED[row.state], message=_trial_text(row))
+            yield Told(type="Normal", reason=_ENDED[row.state], message=_trial_text(row))
 
 
 def _identity(row: TrialRow) -> tuple[str, int, int]:
@@ -83,14 +95,17 @@ def _identity(row: TrialRow) -> tuple[str, int, int]:
 
 
 def _trial_text(row: TrialRow) -> str:
-    gpus = f"{row.gpu_count} GPU" + ("" if row.gpu_count == 1 else "s")
-    what = f"trial {row.index} of pool {row.pool}: {gpus}, batch size {row.batch_size}"
+    what = f"trial {row.index} of pool {row.pool}: {_gpus(row.gpu_count)}, batch size {row.batch_size}"
     outcome = (
         f"{row.throughput} tokens/s"
         if row.throughput is not None
         else ": ".join(part for part in (row.reason, row.message) if part)
     )
     return f"{what}: {outcome} (run {row.run})"
+
+
+def _gpus(count: int) -> str:
+    return f"{count} GPU" if count == 1 else f"{count} GPUs"
 
 
 def _rounds(before: StudyStatus | None, after: StudyStatus) -> Iterator[Told]:

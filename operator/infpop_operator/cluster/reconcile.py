@@ -24,7 +24,7 @@ from infpop_operator.adapters.kube.records import JobRecord, PodRecord, parse_jo
 from infpop_operator.api.status import Standing, refused_status, to_status, waiting_status
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.cache import Cache
-from infpop_operator.cluster.events import Recorder, transitions
+from infpop_operator.cluster.events import Recorder, broken_runs, transitions
 from infpop_operator.cluster.jobs import job_of, phase_limits, refusal
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.prepare import Prepared, prepare_study
@@ -104,10 +104,15 @@ class Reconciler:
         self._unfinished: set[StudyKey] = set()
         self._told_at: dict[StudyKey, datetime] = {}
         self._settled: dict[StudyKey, Sight] = {}
+        self._unchecked: set[StudyKey] = set()
 
     def unfinished(self) -> tuple[StudyKey, ...]:
         """Return the studies that go on by themselves, so that time alone may change something for them."""
         return tuple(self._unfinished)
+
+    def look_after_published(self) -> None:
+        """Have what ended studies published looked after at their next look: no watch tells that it is gone."""
+        self._unchecked = set(self._settled)
 
     async def reconcile(self, key: StudyKey) -> float | None:
         """Look at one study; return when to look again although nothing happened (seconds), None for not at all.
@@ -130,10 +135,14 @@ class Reconciler:
         try:
             if prepared.study.pools:
                 sight = sight_of(body, prepared, self._cache.jobs(key, study_uid=prepared.owner.uid))
-                return None if self._settled.get(key) == sight else await self._step(look, prepared, sight)
+                if self._settled.get(key) != sight:
+                    return await self._step(look, prepared, sight)
+                await self._look_after_published(look, prepared)
+                return None
             self._unfinished.add(key)
             await self._tell(look, _waiting(look, prepared))
         except KubeEndingError:
+            self._unfinished.discard(key)
             _log.info("study %s: its namespace is being deleted", key)
         return None
 
@@ -156,7 +165,9 @@ class Reconciler:
         self._note_activity(key, prepared, decision)
         status = _status(look, prepared, decision, observations)
         await self._tell(look, status)
-        await self._publish(look, prepared, decision, status)
+        await self._recorder.tell(look.body, broken_runs((*ended, *refused)))
+        if decision.verdict is Verdict.SUCCEEDED:
+            await self._publish(look, prepared, status)
         await self._clean_up(prepared, history, existing)
         self._cache.forget_ended(key, {entry.run.name for entry in history.active})
         for entry in (*ended, *refused):
@@ -282,10 +293,16 @@ class Reconciler:
             return False
         return _without_details(status) == _without_details(look.previous)
 
-    async def _publish(self, look: Look, prepared: Prepared, decision: Decision, status: StudyStatus) -> None:
-        if decision.verdict is Verdict.SUCCEEDED and status.best is not None:
+    async def _publish(self, look: Look, prepared: Prepared, status: StudyStatus) -> None:
+        if status.best is not None:
             told = await publish(self._client, prepared, status.best)
             await self._recorder.tell(look.body, () if told is None else (told,))
+
+    async def _look_after_published(self, look: Look, prepared: Prepared) -> None:
+        if look.key in self._unchecked and look.previous is not None:
+            if any(known.type == "Succeeded" and known.status == "True" for known in look.previous.conditions):
+                await self._publish(look, prepared, look.previous)
+            self._unchecked.discard(look.key)
 
     async def _clean_up(self, prepared: Prepared, history: History, jobs: Sequence[JobRecord]) -> None:
         """End what nobody waits for, and let the cluster remove Jobs whose results are safe in the status.

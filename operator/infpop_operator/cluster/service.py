@@ -142,7 +142,9 @@ class Service:
         while True:
             await asyncio.sleep(self._settings.resync_seconds)
             try:
-                self._mark(await self.list_all(), within_s=self._settings.tick_seconds)
+                keys = await self.list_all()
+                self._reconciler.look_after_published()
+                self._mark(keys, within_s=self._settings.tick_seconds)
             except KubeError as error:
                 _log.warning("resync: %s", error)
 
