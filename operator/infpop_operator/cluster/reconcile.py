@@ -324,7 +324,7 @@ class Reconciler:
 
     def _settle(self, look: Look, status: StudyStatus, sight: Sight) -> None:
         """Leave a study alone whose search has ended and whose look changed nothing; its journal leaves memory."""
-        if look.key in self._unfinished or status != look.previous:
+        if look.key in self._unfinished or status != look.previous or sight.open_jobs:
             self._settled.pop(look.key, None)
             return
         self._settled[look.key] = sight
