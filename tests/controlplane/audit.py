@@ -36,19 +36,22 @@ class AuditEntry:
     answered_at: datetime  # of a watch that still lasts: when it began to stream
 
 
-def read_audit_log(path: Path) -> list[AuditEntry]:
-    """Return one entry for each request, in the order in which they came to an end or began to stream."""
+def read_audit_log(path: Path, *, about: str = "") -> list[AuditEntry]:
+    """Return one entry for each request, in the order in which they came to an end or began to stream.
+
+    Only requests in whose text `about` occurs, a namespace for example: the log of a whole session is long.
+    """
     entries: dict[str, AuditEntry] = {}
-    for document in _documents(path):
+    for document in _documents(path, about):
         if document["auditID"] not in entries:
             entries[document["auditID"]] = _parse(document)
     return list(entries.values())
 
 
-def _documents(path: Path) -> Iterator[Document]:
+def _documents(path: Path, about: str) -> Iterator[Document]:
     with path.open(encoding="utf-8") as stream:
         for line in stream:
-            if line.endswith("\n"):  # the last one may be half written
+            if about in line and line.endswith("\n"):  # the last one may be half written
                 yield json.loads(line)
 
 

@@ -5,6 +5,7 @@ run again comes out the same.
 """
 
 import hashlib
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -42,12 +43,14 @@ class Succeeds:
     """Every trial finds what `throughput` says of its GPU count and batch size; exit 0 with the whole result.
 
     Tokens/s, or the reason why there is no such number; after an out-of-memory larger batches are not reached.
+    It goes on loading until `gate`, where there is one, is set.
     """
 
     throughput: Throughput
     pull_seconds: float = 0.0
     load_seconds: float = 0.0
     trial_seconds: float = 0.0
+    gate: threading.Event | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

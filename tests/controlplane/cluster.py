@@ -117,15 +117,15 @@ class ControlPlane:
         """Drop every connection that goes through the proxy, watches among them, and return how many."""
         return self.proxy.drop_connections()
 
-    def audit_entries(self) -> list[AuditEntry]:
-        """Return every request that the API server noted so far.
+    def audit_entries(self, *, about: str = "") -> list[AuditEntry]:
+        """Return every request that the API server noted so far, or those in whose text `about` occurs.
 
         Raises:
             ValueError: it was started without `audit=True`.
         """
         if self._layout.audit_log is None:
             raise ValueError("audit: this control plane keeps no audit log; start it with audit=True")
-        return read_audit_log(self._layout.audit_log)
+        return read_audit_log(self._layout.audit_log, about=about)
 
     def check(self) -> None:
         """Make sure that each program that was started lives.

@@ -36,6 +36,7 @@ from infpop_runner.metrics import RunMetrics
 Document = dict[str, Any]
 SPEC_VARIABLE = "INFPOP_RUN_SPEC"
 METRICS_PORT_NAME = "metrics"
+_GATE_SECONDS = 0.02  # how often a closed gate is looked at
 KILLED = Ending(exit_code=137, reason="Error")
 OUT_OF_MEMORY = Ending(exit_code=137, reason="OOMKilled")
 NEVER_RAN = Ending(exit_code=137, reason="ContainerStatusUnknown", message="The container could not be located")
@@ -182,6 +183,8 @@ class PlayedPod:
         reached = self.spec.trials[: behaviour.after_trials] if isinstance(behaviour, Breaks) else self.spec.trials
         async with self._container(pull_seconds=behaviour.pull_seconds):
             await asyncio.sleep(behaviour.load_seconds)
+            while isinstance(behaviour, Succeeds) and behaviour.gate and not behaviour.gate.is_set():  # noqa: ASYNC110 - another thread sets it
+                await asyncio.sleep(_GATE_SECONDS)
             if reached or not breaks:
                 self._load_seconds = behaviour.load_seconds
                 metrics.loaded(behaviour.load_seconds, {"engine": self.spec.engine.name, "model": self.spec.model.name})
