@@ -11,6 +11,7 @@ NODE_SELECTOR_VARIABLE = "INFPOP_NODE_SELECTOR"
 TICK_VARIABLE = "INFPOP_TICK_SECONDS"
 RESYNC_VARIABLE = "INFPOP_RESYNC_SECONDS"
 STOP_VARIABLE = "INFPOP_STOP_SECONDS"
+STATUS_PAUSE_VARIABLE = "INFPOP_STATUS_PAUSE_SECONDS"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,7 @@ def settings_from(environment: Mapping[str, str], *, namespace: str | None) -> S
         namespace=namespace,
         tick_seconds=_seconds(environment, TICK_VARIABLE, usual.tick_seconds),
         resync_seconds=_seconds(environment, RESYNC_VARIABLE, usual.resync_seconds),
+        status_pause_seconds=_seconds(environment, STATUS_PAUSE_VARIABLE, usual.status_pause_seconds),
         stop_seconds=_seconds(environment, STOP_VARIABLE, usual.stop_seconds),
     )
 

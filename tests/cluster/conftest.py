@@ -8,7 +8,8 @@ from cluster import kit
 from cluster.place import Place
 from controlplane.cluster import ControlPlane
 
-QUICK = {"INFPOP_TICK_SECONDS": "1", "INFPOP_RESYNC_SECONDS": "3"}  # so that phases and reasons are seen soon
+# So that phases and reasons are seen soon, and listings come while a test waits.
+QUICK = {"INFPOP_TICK_SECONDS": "1", "INFPOP_RESYNC_SECONDS": "3", "INFPOP_STATUS_PAUSE_SECONDS": "0.2"}
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,10 @@ FORBIDDEN_WORDS = ("inconsistencies", "forbidden", "Traceback")
 def install(cluster: ControlPlane) -> None:
     """Install the CRD and the operator's rights as the README says."""
     cluster.kubectl("apply", "--server-side", "-f", str(CRD), "-f", str(RBAC))
-    cluster.kubectl("wait", "--for=condition=Established", "crd/throughputstudies.infpop.io", "--timeout=30s")
+    # Not `kubectl wait`: it fails where an object has no conditions yet.
+    established = 'jsonpath={.status.conditions[?(@.type=="Established")].status}'
+    command = ("get", "crd", "throughputstudies.infpop.io", "--output", established)
+    wait_for(lambda: cluster.kubectl(*command) == "True", seconds=60, what="the CRD")
 
 
 class OperatorProcess:

@@ -74,13 +74,10 @@ class Place:
         """Merge changes into an object; a dictionary's None removes a key."""
         return self._answer(self._client.patch(self._path(kind, name), content=json.dumps(changes), headers=_MERGE))
 
-    def delete(
-        self, kind: str, name: str, *, propagation: str = "Background", grace_seconds: int | None = None
-    ) -> None:
-        """Ask for the deletion of an object."""
-        options = {"propagationPolicy": propagation}
-        body = options if grace_seconds is None else {**options, "gracePeriodSeconds": grace_seconds}
-        self._answer(self._client.request("DELETE", self._path(kind, name), json=body))
+    def delete(self, kind: str, name: str, *, force: bool = False) -> None:
+        """Ask for the deletion of an object, as kubectl does it by default, or with --force."""
+        options = {"propagationPolicy": "Background", **({"gracePeriodSeconds": 0} if force else {})}
+        self._answer(self._client.request("DELETE", self._path(kind, name), json=options))
 
     def study(self, name: str = "study", **spec: object) -> Body:
         """Create a study on this place's nodes; keywords replace parts of the spec."""
@@ -152,11 +149,11 @@ class Place:
         return SimulatedKubelet(self.cluster.kubeconfig, play, namespace=self.namespace)
 
     @contextmanager
-    def nodes(self, *products: str, gpus: int = 8) -> Iterator[Sequence[str]]:
-        """Have a node for each product while the block lasts, and give their names."""
+    def nodes(self, *products: str, first: int = 0) -> Iterator[Sequence[str]]:
+        """Have a node of eight GPUs for each product while the block lasts, numbered from `first`; give their names."""
         nodes = (
-            gpu_node(f"{self.namespace}-{index}", product=product, gpus=gpus, extra_labels={"pool": self.namespace})
-            for index, product in enumerate(products)
+            gpu_node(f"{self.namespace}-{number}", product=product, extra_labels={"pool": self.namespace})
+            for number, product in enumerate(products, start=first)
         )
         with added_nodes(self.cluster, *nodes) as names:
             yield names

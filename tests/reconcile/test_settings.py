@@ -21,6 +21,7 @@ def test_the_environment_sets_everything() -> None:
         "INFPOP_TICK_SECONDS": "1.5",
         "INFPOP_RESYNC_SECONDS": "20",
         "INFPOP_STOP_SECONDS": "3",
+        "INFPOP_STATUS_PAUSE_SECONDS": "0.5",
     }
     assert settings_from(environment, namespace="serving") == Settings(
         runner_image="example.org/runner:1",
@@ -28,12 +29,13 @@ def test_the_environment_sets_everything() -> None:
         node_selector="gpu=true",
         tick_seconds=1.5,
         resync_seconds=20.0,
+        status_pause_seconds=0.5,
         stop_seconds=3.0,
     )
 
 
 @pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf"])
-@pytest.mark.parametrize("variable", ["INFPOP_TICK_SECONDS", "INFPOP_RESYNC_SECONDS", "INFPOP_STOP_SECONDS"])
+@pytest.mark.parametrize("variable", [f"INFPOP_{name}_SECONDS" for name in ("TICK", "RESYNC", "STOP", "STATUS_PAUSE")])
 def test_a_time_that_is_none_is_refused(variable: str, text: str) -> None:
     """The complaint names the variable, its value and what to write instead."""
     with pytest.raises(SettingError, match=rf"^{variable}='{text}': is no time\. Give seconds above 0"):

@@ -18,7 +18,7 @@ LIMITS = PhaseLimits(schedule_seconds=600, pull_seconds=1800, run_seconds=3600)
 PROVENANCE = Provenance(engine="simulated")
 QUOTA = "exceeded quota: gpus, requested: requests.nvidia.com/gpu=2"
 REFUSED = f'pods "study-1-x" is forbidden: {QUOTA}'
-POLICY = 'pods "study-1-x" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true'
+POLICY = 'violates PodSecurity "restricted:latest": runAsNonRoot != true'
 EVICTED = {"disrupted": "EvictionByEvictionAPI: drained", "disrupted_at": at(90)}
 SUSPENDED = {"suspended": True, "started_at": None}
 NEXT = {"job_uid": "job-uid", "created_at": at(200), "name": "study-1-next"}
@@ -66,7 +66,7 @@ def waiting(reason: str, message: str | None = None) -> PodRecord:
     [
         (None, None, "Starting", "the Job has no Pod yet"),
         (None, REFUSED, "QuotaExceeded", QUOTA),
-        (None, POLICY, "PodRefused", POLICY),
+        (None, f'pods "study-1-x" is forbidden: {POLICY}', "PodRefused", POLICY),
         (make_pod(), QUOTA, "Starting", "the Pod waits for the scheduler"),
         (make_pod(unschedulable="0/3\nnodes: \x1b[1mno"), None, "Unschedulable", "0/3 | nodes: no"),
         (make_pod(unschedulable=""), None, "Unschedulable", ""),

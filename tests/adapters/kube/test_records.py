@@ -62,6 +62,12 @@ def test_everything_of_a_job_is_read() -> None:
     assert (job.suspended, job.active, job.started_at, job.deleting, job.ttl_seconds) == (True, 1, at(3), True, 60)
 
 
+def test_a_job_counts_as_suspended_until_its_controller_goes_on_with_it() -> None:
+    """When a queue lets a Job go, its spec says so first; only then comes the time since when it may take."""
+    assert parse_job(job_body(conditions=[condition("Suspended")])).suspended
+    assert not parse_job(job_body(conditions=[condition("Suspended", "False")])).suspended
+
+
 @pytest.mark.parametrize(
     ("conditions", "ending", "end"),
     [

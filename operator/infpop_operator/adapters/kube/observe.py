@@ -34,6 +34,7 @@ _PULL_REASONS = frozenset(
 )
 _CREATING = frozenset({None, "", "ContainerCreating", "PodInitializing"})
 _NODE_LOST = frozenset({"ContainerStatusUnknown", "Unknown"})  # the kubelet's and containerd's word after a reboot
+_REFUSED = " is forbidden: "  # after it comes who refused a Pod, and why
 _OVER = ("Failed", "Succeeded")
 _EXIT_MISUNDERSTOOD = 2
 _EXIT_KILLED = 137
@@ -222,7 +223,9 @@ def _without_pod(complaint: str | None) -> tuple[str, str]:
     if complaint is None:
         return ("Starting", "the Job has no Pod yet")
     quota = quota_words(complaint)
-    return ("PodRefused", last_words(complaint)) if quota is None else ("QuotaExceeded", last_words(quota))
+    if quota is not None:
+        return ("QuotaExceeded", last_words(quota))
+    return ("PodRefused", last_words(complaint.rpartition(_REFUSED)[2]))
 
 
 def _without_node(message: str | None) -> tuple[str, str]:

@@ -30,7 +30,8 @@ class JobEnd:
 class JobRecord:
     """A Job. `study_uid` is the uid of the object that controls it; `started_at` is None while it is suspended.
 
-    `ending` is how it is going to end once its Pods are gone, `end` how it has ended: then it has no live Pod.
+    It is `suspended` from the wish to suspend it until the Job controller has gone on with it. `ending` is how it is
+    going to end once its Pods are gone, `end` how it has ended: then it has no live Pod.
     """
 
     namespace: str
@@ -140,7 +141,8 @@ def parse_job(body: Body) -> JobRecord:
         run=known.get(labels.RUN),
         created_at=_required_time(metadata["creationTimestamp"]),
         started_at=_time(status.get("startTime")),
-        suspended=bool(spec.get("suspend")),
+        # When its queue lets a Job go, the controller says so together with the time since when it counts.
+        suspended=bool(spec.get("suspend")) or _condition(conditions, "Suspended", "True") is not None,
         active=int(status.get("active") or 0),
         deleting=metadata.get("deletionTimestamp") is not None,
         ending=_job_end(conditions, "FailureTarget"),
