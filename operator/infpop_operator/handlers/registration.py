@@ -28,6 +28,9 @@ WATCHED: tuple[tuple[tuple[str, ...], Kind], ...] = (
     (("", "v1", "pods"), "pod"),
     (("", "v1", "nodes"), "node"),
 )
+# Of requests that fail: after an outage the watches are back within five seconds, after ten minutes of refusals (a lost
+# right, for example) the process ends and is started anew. kopf's own grow to 21 s and give up within a minute.
+_BACKOFFS_S = (1, 1, 2, 3, *(5,) * 120)
 OpenService = Callable[[], AbstractAsyncContextManager[Service]]
 
 
@@ -89,6 +92,7 @@ def configure(settings: kopf.OperatorSettings, *, node_selector: str | None) -> 
     settings.watching.inactivity_timeout = 70
     settings.watching.chunk_size = 500
     settings.networking.request_timeout = 30
+    settings.networking.error_backoffs = _BACKOFFS_S
     settings.watching.label_selectors["jobs.batch"] = SELECTOR
     settings.watching.label_selectors["pods"] = SELECTOR
     if node_selector is not None:

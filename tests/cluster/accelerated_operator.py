@@ -1,0 +1,56 @@
+"""The real operator, called as `infpop` is, whose studies live by the fast clock that INFPOP_CLOCK names.
+
+Fast are the operator's clock, so all time limits, pauses and back-offs of studies, and the times that it reads of Jobs
+and Pods. The wall's are kopf, HTTP, the work queue's back-off, and the intervals of tick and resync, which the
+environment sets. How long the Job controller may take for a Pod is the wall's too, for it is a real one.
+"""
+
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+
+from cluster.fast_clock import FastClock
+from infpop_operator.adapters.kube import records
+from infpop_operator.cli.main import main
+from infpop_operator.cluster import signs
+from infpop_operator.cluster.keys import StudyKey
+from infpop_operator.cluster.service import Service
+from infpop_operator.handlers import operator
+from infpop_operator.handlers.login import FindConnection
+from infpop_operator.settings import Settings
+
+CLOCK_VARIABLE = "INFPOP_CLOCK"
+_open_service = operator.open_service
+
+
+def accelerate(clock: FastClock) -> None:
+    """Have the operator that is about to run live by `clock`."""
+
+    @asynccontextmanager
+    async def open_service(settings: Settings, find: FindConnection) -> AsyncIterator[Service]:
+        async with _open_service(settings, find) as usual:
+            service = Service(usual._client, usual._signs._http, settings, clock=clock.now, monotonic=time.monotonic)
+            work = service.queue._work
+
+            async def hurried(key: StudyKey) -> float | None:
+                again_s = await work(key)
+                return None if again_s is None else again_s / clock.speed
+
+            service.queue._work = hurried
+            yield service
+
+    def read_time(text: str) -> datetime:
+        return clock.to_simulated(datetime.fromisoformat(text))
+
+    operator.open_service = open_service
+    records._required_time = read_time
+    signs._PATIENCE *= clock.speed
+
+
+if __name__ == "__main__":
+    accelerate(FastClock(Path(os.environ[CLOCK_VARIABLE])))  # noqa: TID251 - the edge
+    sys.exit(main())
