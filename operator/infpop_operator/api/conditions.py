@@ -69,8 +69,8 @@ def decided_truths(
         "Accepted": Truth(holds=True, reason="Valid", message="the study is valid"),
         "Ready": _ready(succeeded and not standing.suspended, reason, message),
         "Reconciling": Truth(holds=not (succeeded or stalled or standing.suspended), reason=reason, message=message),
-        "Stalled": Truth(holds=stalled, reason=decision.reason if stalled else reason, message=message),
-        "Succeeded": Truth(holds=succeeded, reason=decision.reason if succeeded else reason, message=message),
+        "Stalled": _own(stalled, decision, reason, message),
+        "Succeeded": _own(succeeded, decision, reason, message),
         "ResultStale": result_stale,
         "Suspended": suspended_truth(suspended=standing.suspended),
     }
@@ -79,6 +79,13 @@ def decided_truths(
 def _ready(holds: bool, reason: str, message: str) -> Truth:  # noqa: FBT001 - the truth itself
     """Return whether there is a result. Its reason is the state that `kubectl get` shows, so the end is called so."""
     return Truth(holds=holds, reason="Succeeded" if holds else reason, message=message)
+
+
+def _own(holds: bool, decision: Decision, reason: str, message: str) -> Truth:  # noqa: FBT001 - the truth itself
+    """Return an end of the search: where it holds it has the decision's own words, whatever Ready says now."""
+    if holds:
+        return Truth(holds=True, reason=decision.reason, message=decision.message)
+    return Truth(holds=False, reason=reason, message=message)
 
 
 def refused_truths(problems: Sequence[Problem], kept: Truth, suspended: Truth) -> dict[str, Truth]:

@@ -75,12 +75,17 @@ def to_status(
 
 
 def refused_status(
-    problems: Sequence[Problem], now: datetime, *, generation: int | None = None, previous: StudyStatus | None = None
+    problems: Sequence[Problem],
+    now: datetime,
+    *,
+    generation: int | None = None,
+    previous: StudyStatus | None = None,
+    suspended: bool = False,
 ) -> StudyStatus:
     """Return the status of a study that says something impossible; what was found before is kept."""
     previous = previous or StudyStatus()
-    suspended = kept_truth("Suspended", previous.conditions, suspended_truth(suspended=False))
-    return _undecided(refused_truths(problems, _kept_staleness(previous), suspended), now, generation, previous)
+    truth = suspended_truth(suspended=suspended)
+    return _undecided(refused_truths(problems, _kept_staleness(previous), truth), now, generation, previous)
 
 
 def waiting_status(

@@ -85,6 +85,11 @@ class Cache:
         pods = (each.record for each in self._children[key].pods.values() if each.record.job_uid == job_uid)
         return tuple(sorted(pods, key=lambda pod: (pod.created_at, pod.name)))
 
+    def living_pods(self, key: StudyKey, job_uid: str) -> tuple[PodRecord, ...]:
+        """Return the Pods of a Job that exist."""
+        held = self._children[key].pods.values()
+        return tuple(each.record for each in held if each.record.job_uid == job_uid and not each.gone)
+
     def see_study(self, body: Body, *, deleted: bool = False) -> tuple[StudyKey, ...]:
         """Take in a version of a study."""
         key = StudyKey(body["metadata"]["namespace"], body["metadata"]["name"])

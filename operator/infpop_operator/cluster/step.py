@@ -1,47 +1,55 @@
-"""Turn a decision into what has to be done on the cluster. Pure: looking and doing are in `reconcile`."""
+"""Turn a decision into what has to be done on the cluster. Pure: looking and doing are in `reconcile` and `runs`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from infpop_operator.adapters.kube.records import JobRecord
-from infpop_operator.core.model import Decision, EndedRun, Finished, History, Lost, Observation, Round, Run, StartedRun
+from infpop_operator.core.model import Decision, EndedRun, History, Round, Run, StartedRun, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What to remember, then to create. `stopping` are runs whose Job goes away first; they are remembered later."""
+    """What to remember, then to create."""
 
     rounds: tuple[Round, ...]
     ended: tuple[EndedRun, ...]
     start: tuple[Run, ...]
-    stopping: tuple[JobRecord, ...]
 
 
-def plan_step(before: History, decision: Decision, jobs: Mapping[str, JobRecord], given_up: frozenset[str]) -> Step:
+def plan_step(before: History, decision: Decision, ending: Container[str], *, any_ending: bool) -> Step:
     """Return the step that carries out `decision`.
 
-    A run that is to stop keeps its place in history until its Job is gone, so that its last word is heard and its GPUs
-    are free before others are asked for: while one is stopping, nothing is started.
+    A run that is to stop keeps its place in history until its pod is gone, so that its last word is heard and its GPUs
+    are free before others are asked for: while one is ending, nothing is started.
 
     Args:
         before: the history that was decided on.
         decision: what `core.decide` made of it.
-        jobs: the Jobs that exist, by run.
-        given_up: runs whose Job was told to go so long ago that it is not waited for any more.
+        ending: runs that `decision` stops and whose pods hold devices yet.
+        any_ending: whether there are such runs, those of earlier looks included.
     """
-    stops = {stop.run for stop in decision.stop}
-    stopping = tuple(jobs[run] for run in sorted(stops) if run in jobs and run not in given_up)
-    waiting = {job.run for job in stopping}
     known = {entry.run.name for entry in before.ended}
     opened = {(entry.pool, entry.number) for entry in before.rounds}
     return Step(
         rounds=tuple(entry for entry in decision.history.rounds if (entry.pool, entry.number) not in opened),
         ended=tuple(
-            entry for entry in decision.history.ended if entry.run.name not in known and entry.run.name not in waiting
+            entry for entry in decision.history.ended if entry.run.name not in known and entry.run.name not in ending
         ),
-        start=() if stopping else decision.start,
-        stopping=stopping,
+        start=() if any_ending else decision.start,
     )
+
+
+def as_told(decision: Decision, history: History, *, any_ending: bool) -> Decision:
+    """Return the decision as it is told, with what is remembered by now.
+
+    A study whose last runs are still ending has not come to its end: they may have a last word.
+    """
+    decision = replace(decision, history=history)
+    if not any_ending or decision.verdict not in (Verdict.SUCCEEDED, Verdict.STALLED):
+        return decision
+    message = f"{decision.message}; the last runs are ending"
+    return replace(decision, verdict=Verdict.WORKING, reason="Terminating", message=message)
 
 
 def with_devices_held(history: History, held: Mapping[str, StartedRun]) -> History:
@@ -49,24 +57,15 @@ def with_devices_held(history: History, held: Mapping[str, StartedRun]) -> Histo
     return replace(history, active=tuple(held.get(entry.run.name, entry) for entry in history.active))
 
 
-def ends_of_stopped(observations: Mapping[str, Observation], reasons: Mapping[str, str]) -> dict[str, Observation]:
-    """Return the observations, with runs that were told to stop ended for that reason, whatever it looked like."""
-    return {
-        run: _asked(seen, reasons[run]) if run in reasons and isinstance(seen, Finished | Lost) else seen
-        for run, seen in observations.items()
-    }
+class Leftovers(NamedTuple):
+    """Jobs that nobody waits for: `living` ones hold something, `ended` ones have no time to live yet."""
+
+    living: tuple[JobRecord, ...]
+    ended: tuple[JobRecord, ...]
 
 
-def _asked(seen: Finished | Lost, reason: str) -> Finished | Lost:
-    if isinstance(seen, Finished) and seen.result.trials:
-        return seen
-    return Lost(reason=reason, ended_at=seen.ended_at, counts=False)
-
-
-def leftovers(
-    jobs: Sequence[JobRecord], history: History, exited: frozenset[str]
-) -> tuple[tuple[JobRecord, ...], tuple[JobRecord, ...]]:
-    """Return the Jobs that nobody waits for: those that still hold something, and those that ended without a TTL.
+def leftovers(jobs: Sequence[JobRecord], history: History, exited: frozenset[str]) -> Leftovers:
+    """Return the Jobs of runs that have ended.
 
     Args:
         jobs: the Jobs of the study that exist.
@@ -75,6 +74,7 @@ def leftovers(
     """
     active = {entry.run.name for entry in history.active}
     idle = tuple(job for job in jobs if job.run not in active and not job.deleting)
-    living = tuple(job for job in idle if job.end is None and job.uid not in exited)
-    ended = tuple(job for job in idle if job.end is not None and job.ttl_seconds is None)
-    return (living, ended)
+    return Leftovers(
+        living=tuple(job for job in idle if job.end is None and job.uid not in exited),
+        ended=tuple(job for job in idle if job.end is not None and job.ttl_seconds is None),
+    )

@@ -1,0 +1,191 @@
+"""The runs of a study as Jobs: seen, created, ended, and cleaned away. What is wanted is decided elsewhere."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from infpop_operator.adapters.kube.client import KubeClient
+from infpop_operator.adapters.kube.errors import KubeExistsError, KubeRefusedError
+from infpop_operator.adapters.kube.job_manifest import Owner
+from infpop_operator.adapters.kube.observe import SeenRun, observe_run
+from infpop_operator.adapters.kube.records import JobRecord, parse_job
+from infpop_operator.cluster.cache import Cache
+from infpop_operator.cluster.ending import Endings, has_ended, hold_devices, stopped_now
+from infpop_operator.cluster.jobs import job_of, phase_limits, refusal
+from infpop_operator.cluster.keys import StudyKey
+from infpop_operator.cluster.prepare import Prepared
+from infpop_operator.cluster.signs import Signs
+from infpop_operator.cluster.step import leftovers, with_devices_held
+from infpop_operator.core.model import (
+    DELETED,
+    Decision,
+    EndedRun,
+    Finished,
+    History,
+    Lost,
+    Observation,
+    Run,
+    StartedRun,
+    Waiting,
+)
+from infpop_operator.core.ports import MetricsSource
+from infpop_operator.core.sources import gather
+from infpop_operator.settings import Settings
+
+Jobs = Mapping[str, JobRecord]  # by run
+
+
+class Runs:
+    """Looks after Jobs; everything that it keeps in memory can be lost at any time."""
+
+    def __init__(
+        self,
+        *,
+        client: KubeClient,
+        cache: Cache,
+        signs: Signs,
+        settings: Settings,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._client = client
+        self._cache = cache
+        self._signs = signs
+        self._sources: tuple[MetricsSource, ...] = (signs,)
+        self._settings = settings
+        self._clock = clock
+        self._endings = Endings(patience=timedelta(seconds=settings.stop_seconds))
+
+    def existing(self, key: StudyKey, owner: Owner) -> Jobs:
+        """Return the Jobs of the study that exist now."""
+        return {job.run: job for job in self._cache.jobs(key, study_uid=owner.uid) if job.run is not None}
+
+    async def observe(
+        self, key: StudyKey, prepared: Prepared, history: History, jobs: Jobs, now: datetime
+    ) -> tuple[History, dict[str, Observation]]:
+        """Return what is seen of the live runs, and the history with the time since when they hold their devices."""
+        observations: dict[str, Observation] = {}
+        held: dict[str, StartedRun] = {}
+        for entry in history.active:
+            seen = await self._observe_run(key, prepared, entry.run, jobs, now)
+            observations[entry.run.name] = seen.observation
+            held[entry.run.name] = replace(entry, started_at=min(now, seen.held_since or now))
+        return with_devices_held(history, held), observations
+
+    async def end(self, key: StudyKey, decision: Decision, jobs: Jobs, now: datetime) -> frozenset[str]:
+        """Have the Jobs of all runs that are ending deleted; return those of `decision.stop` that hold devices yet."""
+        stops = {stop.run: stop.reason for stop in decision.stop}
+        held = frozenset(run for run in stops if run in jobs and self._holds_devices(key, jobs[run]))
+        for run, ending in stopped_now({run: stops[run] for run in held}, now).items():
+            self._endings.begin(run, ending)
+        for run, job in jobs.items():
+            if run in self._endings.names():
+                await self._delete(job)
+        return held
+
+    async def end_all(self, key: StudyKey, study_uid: str) -> None:
+        """Have every Job of a study deleted that has not ended."""
+        for job in self._cache.jobs(key, study_uid=study_uid):
+            if job.end is None:
+                await self._delete(job)
+
+    async def end_leftovers(self, key: StudyKey, history: History, jobs: Jobs) -> None:
+        """Have the Jobs deleted that live although their run has ended.
+
+        Args:
+            key: the study.
+            history: as it is remembered now.
+            jobs: those that were seen before the history was read: a newer one may be of a run that is not in it.
+        """
+        exited = frozenset(job.uid for job in jobs.values() if self._has_exited(key, job))
+        for job in leftovers(tuple(jobs.values()), history, exited).living:
+            await self._delete(job)
+
+    async def expire(self, prepared: Prepared, history: History, jobs: Jobs) -> None:
+        """Let the cluster remove ended Jobs, whose results are in the status by now."""
+        for job in leftovers(tuple(jobs.values()), history, frozenset()).ended:
+            seconds = prepared.document.spec.ttl_seconds_after_finished
+            await self._client.set_job_ttl(job.namespace, job.name, seconds)
+
+    async def create(self, key: StudyKey, prepared: Prepared, history: History, jobs: Jobs) -> tuple[EndedRun, ...]:
+        """Create the Jobs that live runs lack; return the runs that the API server refused."""
+        refused: list[EndedRun] = []
+        pools = {pool.name for pool in prepared.study.pools}
+        for entry in history.active:
+            name = entry.run.name
+            known = name in jobs or self._cache.deleted_job(key, name, study_uid=prepared.owner.uid) is not None
+            if known or entry.run.pool not in pools:
+                continue
+            loss = await self._create_job(prepared, entry.run)
+            if loss is not None:
+                refused.append(EndedRun(run=entry.run, started_at=loss.ended_at, observation=loss))
+        return tuple(refused)
+
+    def with_reasons(self, ended: Sequence[EndedRun]) -> tuple[EndedRun, ...]:
+        """Return ends of runs with the reasons for which the study ended them."""
+        return tuple(self._endings.with_reason(entry) for entry in ended)
+
+    def forget_ended(self, key: StudyKey, history: History, ended: Sequence[EndedRun]) -> None:
+        """Drop what is known of runs whose end is remembered."""
+        live = {entry.run.name for entry in history.active}
+        self._cache.forget_ended(key, live)
+        for entry in ended:
+            self._signs.forget(entry.run.name)
+            self._endings.forget(entry.run.name)
+
+    def forget_study(self, key: StudyKey) -> None:
+        """Drop what is known of a study that is gone."""
+        self._cache.forget_study(key)
+
+    async def _observe_run(self, key: StudyKey, prepared: Prepared, run: Run, jobs: Jobs, now: datetime) -> SeenRun:
+        existing = jobs.get(run.name)
+        job = existing or self._cache.deleted_job(key, run.name, study_uid=prepared.owner.uid)
+        if job is None:  # remembered, and its Job not yet created
+            waiting = Waiting(reason="Starting", detail="its Job is about to be created")
+            return SeenRun(observation=waiting, held_since=None)
+        limits = phase_limits(prepared.document.spec, run)
+        pods = self._cache.pods(key, job.uid)
+        seen = observe_run(run, job, pods, self._signs.of(run.name), limits, now)
+        observation = seen.observation
+        if existing is None and not isinstance(observation, Finished | Lost):
+            observation = Lost(reason=DELETED, detail="somebody deleted the Job of this run", ended_at=now)
+        if isinstance(observation, Finished):
+            observation = await self._gather(key, observation)
+        living = self._cache.living_pods(key, job.uid)
+        return replace(seen, observation=self._endings.observe(run.name, observation, living, now))
+
+    async def _gather(self, key: StudyKey, finished: Finished) -> Finished:
+        """Compare the run's own numbers with those of every metrics source."""
+        run = finished.result.run
+        found = [
+            (source.name, await source.samples(namespace=key.namespace, study=key.name, run=run))
+            for source in self._sources
+        ]
+        return gather(finished, found)
+
+    async def _create_job(self, prepared: Prepared, run: Run) -> Lost | None:
+        """Create the Job of `run`, or find that it exists; return why it cannot be."""
+        owner = prepared.owner
+        try:
+            created = await self._client.create_job(job_of(prepared, run, self._settings))
+        except KubeExistsError:
+            created = await self._client.get_job(owner.namespace, run.name)
+        except KubeRefusedError as error:
+            return refusal(error, self._clock())
+        job = parse_job(created)
+        self._cache.see_job(job)
+        if job.study_uid != owner.uid:
+            detail = f"a Job named {run.name} exists and belongs to somebody else; delete it"
+            return Lost(reason="JobRefused", detail=detail, ended_at=self._clock())
+        return None
+
+    async def _delete(self, job: JobRecord) -> None:
+        if not job.deleting:
+            await self._client.delete_job(job.namespace, job.name, uid=job.uid)
+
+    def _holds_devices(self, key: StudyKey, job: JobRecord) -> bool:
+        return hold_devices(self._cache.living_pods(key, job.uid))
+
+    def _has_exited(self, key: StudyKey, job: JobRecord) -> bool:
+        """Say whether the newest pod has come to its own end; one that was taken away is replaced by the Job."""
+        pods = self._cache.pods(key, job.uid)
+        return bool(pods) and pods[-1].disrupted is None and has_ended(pods[-1])
