@@ -187,7 +187,7 @@ def await_end(place: Place, *processes: kit.OperatorProcess) -> None:
         names = {each["metadata"]["name"] for each in place.objects("configmap")}
         return all(each["metadata"]["name"] in names for each in place.objects("study"))
 
-    place.wait_until(is_done, what="the end of the studies, and of what follows it", seconds=DEADLINE_S)
+    place.wait_until(is_done, what="the end of the studies, and of what follows it")
 
 
 def outcome(place: Place, name: str) -> Outcome:
