@@ -75,8 +75,8 @@ class WorkQueue:
         """Work until cancelled. What is being worked on is cancelled as well: every step may end anywhere."""
         try:
             while True:
+                await self._slots.acquire()  # before the key: between its choice and its work nobody may mark it
                 key = await self._next()
-                await self._slots.acquire()
                 self._active.add(key)
                 task = asyncio.create_task(self._process(key), name=f"study {key}")
                 self._tasks.add(task)
