@@ -65,7 +65,7 @@ async def find_connection(*, context: str | None = None, kubeconfig: str | None 
         ConnectionConfigError: there is no usable configuration, or it has no such context.
     """
     configuration = Configuration(connection_pool_maxsize=_CONNECTIONS)
-    configuration.retries = 0  # whoever asks knows whether a request may be repeated
+    configuration.retries = None  # whoever asks knows whether a request may be repeated; 0 would mean: without end
     if _is_inside(context, kubeconfig):
         config.load_incluster_config(client_configuration=configuration)
         return Connection(configuration=configuration, namespace=_own_namespace())
