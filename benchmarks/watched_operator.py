@@ -36,21 +36,27 @@ async def open_watched_service(settings: Settings, find: FindConnection) -> Asyn
 
 
 async def _watch(service: Service, path: Path) -> None:
-    looks = 0
-    work = service.queue._work
+    peak = looks = 0
+    work, mark = service.queue._work, service.queue.mark
 
     async def counting(key: StudyKey) -> float | None:
         nonlocal looks
         looks += 1
         return await work(key)
 
+    def marking(key: StudyKey, *, after_s: float = 0.0) -> None:
+        nonlocal peak
+        mark(key, after_s=after_s)
+        peak = max(peak, service.queue.depth)
+
     service.queue._work = counting
+    service.queue.mark = marking  # type: ignore[method-assign]
     while True:
         await asyncio.sleep(1.0)
         now = datetime.now(UTC).isoformat()  # noqa: TID251 - the edge
         unfinished = len(service._reconciler.unfinished())
-        line = {"at": now, "peak": service.queue.peak_depth, "looks": looks, "unfinished": unfinished}
-        service.queue.peak_depth, looks = service.queue.depth, 0
+        line = {"at": now, "peak": peak, "looks": looks, "unfinished": unfinished}
+        peak, looks = service.queue.depth, 0
         with path.open("a") as stream:
             stream.write(f"{json.dumps(line)}\n")
 

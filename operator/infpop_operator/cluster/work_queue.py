@@ -45,18 +45,12 @@ class WorkQueue:
         self._failures: dict[StudyKey, int] = {}
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self.peak_depth = 0
 
     @property
     def depth(self) -> int:
         """Return how many studies are due or worked on now."""
         now_s = self._clock()
         return sum(due_s <= now_s for due_s in self._due.values()) + len(self._active)
-
-    @property
-    def is_idle(self) -> bool:
-        """Say whether nothing is worked on and nothing is due, now or later, because of a failure."""
-        return not self._active and not self._failures and self.depth == 0
 
     def mark(self, key: StudyKey, *, after_s: float = 0.0) -> None:
         """Have `key` looked at in `after_s` seconds at the latest; once more at once if it is worked on now."""
@@ -68,7 +62,6 @@ class WorkQueue:
             return
         self._due[key] = due_s
         heapq.heappush(self._heap, (due_s, next(self._order), key))
-        self.peak_depth = max(self.peak_depth, self.depth)
         self._changed.set()
 
     async def run(self) -> None:

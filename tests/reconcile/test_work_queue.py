@@ -1,0 +1,73 @@
+"""The work queue: every mark is worked on, and no study twice at the same time."""
+
+import asyncio
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infpop_operator.cluster.keys import StudyKey
+from infpop_operator.cluster.work_queue import WorkQueue
+
+KEYS = [StudyKey("serving", name) for name in "abcd"]
+TURNS = 8  # of the event loop: more than the queue needs to react
+
+
+async def _let_others_work() -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+
+
+class Bench:
+    """A queue whose work lasts until it is told to end."""
+
+    def __init__(self, workers: int) -> None:
+        self.queue = WorkQueue(self._work, workers=workers, clock=lambda: 0.0, random=Random(0))
+        self.active: list[StudyKey] = []
+        self.starts: list[StudyKey] = []
+        self._ends: dict[StudyKey, asyncio.Event] = {}
+
+    async def _work(self, key: StudyKey) -> None:
+        self.active.append(key)
+        self.starts.append(key)
+        self._ends[key] = asyncio.Event()
+        await self._ends[key].wait()
+        self.active.remove(key)
+
+    async def end(self, key: StudyKey) -> None:
+        """End the work on `key`, if it is worked on."""
+        if key in self.active:
+            self._ends[key].set()
+        await _let_others_work()
+
+    async def mark(self, key: StudyKey) -> None:
+        """Mark `key` and let the queue react."""
+        self.queue.mark(key)
+        await _let_others_work()
+
+
+@given(
+    st.integers(1, 3),
+    st.lists(st.tuples(st.sampled_from(["mark", "end"]), st.sampled_from(KEYS)), max_size=30),
+)
+def test_no_study_is_worked_on_twice_at_the_same_time(workers: int, steps: list[tuple[str, StudyKey]]) -> None:
+    """Whatever is marked while all workers are busy: each key is active once, and each mark has a start after it."""
+
+    async def scenario() -> None:
+        bench = Bench(workers)
+        running = asyncio.create_task(bench.queue.run())
+        unheard: dict[StudyKey, int] = {}  # key -> starts when it was marked last
+        for what, key in steps:
+            if what == "mark":
+                unheard[key] = len(bench.starts)
+                await bench.mark(key)
+            else:
+                await bench.end(key)
+            assert len(set(bench.active)) == len(bench.active) <= workers
+        for key in KEYS * 2:  # what was marked meanwhile has one more turn
+            await bench.end(key)
+        assert all(key in bench.starts[since:] for key, since in unheard.items())
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(scenario())
