@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 
 from infpop_operator.adapters.fake_executor import FakeExecutor, Played, play_landscape
 from infpop_operator.adapters.memory_store import MemoryStore
-from infpop_operator.core.model import Algorithm, Budget, Run, SearchSpace
+from infpop_operator.core.model import Algorithm, Budget, Run, SearchSpace, Study
 from infpop_operator.local.driver import drive
 from infpop_operator.report.snapshot import Snapshot
 from infpop_runner.contract import Broken, EngineSpec, InfeasibleReason, RunSpec
@@ -63,9 +63,14 @@ def snapshots(play: Callable[[Run, RunSpec, datetime], Played] = breaking, **cha
         algorithm=Algorithm(name="grid"),
         budget=Budget(max_trials=44, max_failed_trials=100, max_concurrent_gpus=64),
     )
+    return driven(replace(study, **changes), play)
+
+
+def driven(study: Study, play: Callable[[Run, RunSpec, datetime], Played]) -> list[Snapshot]:
+    """Drive `study` to its end and return everything that was shown."""
     executor = FakeExecutor(play, now=START)
     surroundings = Surroundings(executor)
-    drive(replace(study, **changes), MemoryStore(), executor, surroundings)
+    drive(study, MemoryStore(), executor, surroundings)
     return surroundings.shown
 
 

@@ -6,10 +6,10 @@ finds it, with what the rows say; facts about the model that only its runs know 
 """
 
 from collections.abc import Mapping
-from typing import Literal
 
 from infpop_operator.api.convert import to_study
 from infpop_operator.api.spec import ThroughputStudy
+from infpop_operator.api.spec_pool import NodePool
 from infpop_operator.api.status_model import Best, PoolStatus, StudyStatus, TrialRow
 from infpop_operator.api.status_rows import CONSTRAINT_BROKEN, shown_extra
 from infpop_operator.core.landscape import CellState, Landscape, LandscapeCell, arrange, collapsed, open_cell
@@ -24,10 +24,7 @@ _CELL_STATES = {state.value: CellState(state.value) for state in TrialState}
 def described_study(document: ThroughputStudy, status: StudyStatus) -> Study:
     """Return the study with its pools as the status knows them; what model and prompts contain is left open."""
     seen = {row.name: row for row in status.pools}
-    pools = tuple(
-        _pool(node.name, "cpu" if node.gpu_resource == "cpu" else "cuda", seen.get(node.name))
-        for node in document.spec.node_pools
-    )
+    pools = tuple(_pool(node, seen.get(node.name)) for node in document.spec.node_pools)
     return to_study(document, pools=pools, model_fingerprint="", workload_fingerprint="", model_facts=None)
 
 
@@ -52,14 +49,15 @@ def to_landscape(status: StudyStatus, pool: PoolStatus, study: Study | None) -> 
     return arrange((*untried, *tried), collapsed_extra=collapsed(study.space))
 
 
-def _pool(name: str, device: Literal["cuda", "cpu"], row: PoolStatus | None) -> Pool:
-    row = row if row is not None else PoolStatus(name=name)
+def _pool(node: NodePool, row: PoolStatus | None) -> Pool:
+    row = row if row is not None else PoolStatus(name=node.name)
     return Pool(
-        name=name,
-        device=device,
+        name=node.name,
+        device="cpu" if node.gpu_resource == "cpu" else "cuda",
         fingerprint=row.fingerprint or "",
         gpu_model=row.gpu,
         device_count=row.gpus_per_node,
+        price_per_gpu_hour=None if node.price_per_gpu_hour is None else float(node.price_per_gpu_hour),
     )
 
 

@@ -16,13 +16,13 @@ class ExitCode(IntEnum):
 # A paragraph for each: the help joins single lines.
 DOCUMENTATION = """Exit codes:
 
-  0  done; for tune: the best configuration was found
+  0  done; for tune: the best configuration was found; for status: the study goes on, or has found it
 
-  1  InfPop itself failed, or its directory could not be written any more
+  1  InfPop itself failed, its directory could not be written any more, or the cluster does not answer
 
   2  bad input, nothing was started
 
-  3  the study ended early, or without a configuration to recommend
+  3  the study ended early, or without a configuration to recommend, or cannot go on by itself
 
 130  interrupted; the same command goes on
 """

@@ -18,9 +18,13 @@ _COMMANDS = {
     "tune": "infpop_operator.cli.tune",
     "validate": "infpop_operator.cli.validate",
     "tiny-model": "infpop_operator.cli.tiny_model",
+    "status": "infpop_operator.cli.status",
     "operator": "infpop_operator.cli.operator",
     "crds": "infpop_operator.cli.crds",
 }
+
+_OF_THE_OPERATOR = {"aiohttp", "kopf", "kubernetes"}
+_INSTALL = "Run: pip install 'infpop[operator]'"
 
 app = typer.Typer(
     name="infpop",
@@ -108,6 +112,25 @@ _Kubeconfig = Annotated[
 
 
 @app.command(epilog=DOCUMENTATION)
+def status(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="name of a ThroughputStudy", show_default=False)],
+    *,
+    namespace: Annotated[
+        str | None,
+        typer.Option("--namespace", "-n", help="Its namespace. (default: the context's)", show_default=False),
+    ] = None,
+    context: _Context = None,
+    kubeconfig: _Kubeconfig = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it until it ends; asks every 2 seconds.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the status as JSON, and what is watched to standard error.")
+    ] = False,
+) -> None:
+    """Show a study of a cluster: where it stands and why, what it found, what to do."""
+    _run("status", name, namespace=namespace, context=context, kubeconfig=kubeconfig, watch=watch, as_json=json)
+
+
+@app.command(epilog=DOCUMENTATION)
 def operator(
     *,
     namespace: Annotated[
@@ -130,6 +153,11 @@ def _run(command: str, *args: object, **options: object) -> None:
         code = importlib.import_module(_COMMANDS[command]).run(*args, **options)
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _OF_THE_OPERATOR:
+            raise
+        sys.stderr.write(f"infpop {command} needs {error.name}, which Python does not find here.\n  {_INSTALL}\n")
+        code = ExitCode.BAD_INPUT
     raise typer.Exit(int(code))
 
 

@@ -39,7 +39,7 @@ def _parts(conclusion: Conclusion) -> Iterator[RenderableType]:
     facts.add_column(overflow="fold")
     for name, text in conclusion.facts:
         facts.add_row(name, Text(text))
-    yield Padding(facts, (0, 0, 0, 2))
+    yield Padding(facts, (0, 0, 0, 2), expand=False)
     if conclusion.serving is not None:
         yield Text("\nReady to copy", style="bold")
         yield Text(conclusion.serving, no_wrap=True, overflow="ignore")

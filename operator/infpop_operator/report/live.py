@@ -56,15 +56,20 @@ def render_header(picture: Picture) -> RenderableType:
 
 def render_notice(notice: Notice, *, indent: int = 0) -> RenderableType:
     """Return what is the case, and under it, indented, why and what to do; long texts are wrapped, not cut."""
-    headline = Padding(Text(notice.text, notice.style), (0, 0, 0, indent))
-    return Group(headline, *_why(notice.detail, notice.remedy, indent + 2))
+    headline = " ".join(part for part in (notice.text, notice.when) if part)
+    headline += f": {notice.reason}" if notice.reason else ""
+    return Group(_indented(Text(headline, notice.style), indent), *_why(notice.detail, notice.remedy, indent + 2))
 
 
 def _why(detail: str, remedy: str, indent: int) -> Iterator[RenderableType]:
     if detail:
-        yield Padding(Text(detail), (0, 0, 0, indent))
+        yield _indented(Text(detail), indent)
     if remedy:
-        yield Padding(Text.assemble(("What to do: ", "bold"), remedy), (0, 0, 0, indent))
+        yield _indented(Text.assemble(("What to do: ", "bold"), remedy), indent)
+
+
+def _indented(text: Text, indent: int) -> RenderableType:
+    return Padding(text, (0, 0, 0, indent), expand=False)
 
 
 def _header(picture: Picture) -> Iterator[RenderableType]:
@@ -72,10 +77,11 @@ def _header(picture: Picture) -> Iterator[RenderableType]:
     if picture.is_simulated:
         yield Text(SIMULATED, style="yellow", no_wrap=True, overflow="ellipsis")
     yield from (render_notice(notice) for notice in picture.notices)
-    line = Table.grid(padding=(0, 1, 0, 0))
-    bar = ProgressBar(total=max(1, picture.trials_most), completed=picture.trials_done, width=_BAR_WIDTH)
-    line.add_row(bar, f"{picture.trials_done} of up to {picture.trials_most} trials")
-    yield line
+    if picture.trials_most:
+        line = Table.grid(padding=(0, 1, 0, 0))
+        bar = ProgressBar(total=picture.trials_most, completed=picture.trials_done, width=_BAR_WIDTH)
+        line.add_row(bar, f"{picture.trials_done} of up to {picture.trials_most} trials")
+        yield line
     if picture.best is not None:
         yield Text(f"best so far: {picture.best}", "green", no_wrap=True, overflow="ellipsis")
 
@@ -93,3 +99,5 @@ def _pool(pool: PoolPicture) -> Iterator[RenderableType]:
         yield render_notice(pool.notice)
     if pool.landscape is not None:
         yield render_landscape(pool.landscape, pool.device)
+    if pool.note:
+        yield Text(pool.note, style="dim")

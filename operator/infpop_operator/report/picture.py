@@ -11,10 +11,15 @@ from infpop_operator.core.landscape import Landscape
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """Something that the reader has to know before anything else: what is the case, why, and what to do about it."""
+    """Something that the reader has to know before anything else: what is the case, why, and what to do about it.
+
+    `when` says since when in words ("for 0:12"), `reason` why in one word.
+    """
 
     text: str
     style: str = "bold"
+    when: str = ""
+    reason: str = ""
     detail: str = ""
     remedy: str = ""
 
@@ -39,7 +44,7 @@ class PoolPicture:
     """One pool's newest round.
 
     `device` is what one of its devices is called, `title` tells it from other pools; empty where there is nothing to
-    tell. `landscape` is None before its first round.
+    tell. `landscape` is None before its first round; `note` says what it does not show.
     """
 
     name: str
@@ -47,6 +52,7 @@ class PoolPicture:
     title: str = ""
     notice: Notice | None = None
     landscape: Landscape | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """A study's progress as plain lines, one for each change of state: for logs, pipes and screen readers."""
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from infpop_operator.core.model import (
     EndedRun,
@@ -17,15 +17,8 @@ from infpop_operator.core.model import (
 )
 from infpop_operator.core.run_spec import pool_named
 from infpop_operator.report.snapshot import Snapshot
-from infpop_operator.report.words import configuration_text, duration, number, percent, why
+from infpop_operator.report.words import clock, configuration_text, number, percent, phase_text, why
 from infpop_runner.contract import Infeasible, Invalid, Measured, TrialResult
-
-_PHASES = {
-    Phase.LOADING: "loading the model",
-    Phase.WARMING_UP: "warming up",
-    Phase.MEASURING: "measuring",
-    Phase.DONE: "done",
-}
 
 
 class PlainView:
@@ -40,7 +33,7 @@ class PlainView:
         """Write a line for each change."""
         self._since = self._since or snapshot.now
         for line in changes(self._before, snapshot):
-            self._write(f"{_clock(snapshot.now - self._since)}  {line}")
+            self._write(f"{clock(snapshot.now - self._since)}  {line}")
         self._before = snapshot
 
     def announce(self, text: str) -> None:
@@ -93,7 +86,7 @@ def seen_text(run: Run, seen: Observation | None) -> str | None:
         case Running(phase=Phase.STARTING):
             return None
         case Running(phase=phase, trial_index=index):
-            return _PHASES[phase] + _which(run, index)
+            return phase_text(phase) + _which(run, index)
         case Waiting(reason=reason):
             return f"waiting: {reason}"
         case _:
@@ -147,7 +140,3 @@ def _trial_text(snapshot: Snapshot, run: Run, trial: PlannedTrial) -> str:
     pool = pool_named(snapshot.study, run.pool)
     prefix = f"{pool.name} " if len(snapshot.study.pools) > 1 else ""
     return f"{prefix}trial {trial.index}: {configuration_text(snapshot.study, pool, trial.configuration)}"
-
-
-def _clock(elapsed: timedelta) -> str:
-    return f"{duration(elapsed.total_seconds()):>7}"

@@ -1,14 +1,22 @@
 """Numbers, devices and reasons in the words and widths that every view shares."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 
-from infpop_operator.core.model import Configuration, Decision, Pool, Study
+from infpop_operator.core.model import Configuration, Decision, Phase, Pool, Study
 
 SIMULATED = "SIMULATED: these numbers are replayed, nothing was measured."
 _SECONDS_PER_MINUTE = 60
 _LARGE = 100.0
 _SMALL = 10.0
 
+_PHASES = {
+    Phase.STARTING: "starting",
+    Phase.LOADING: "loading the model",
+    Phase.WARMING_UP: "warming up",
+    Phase.MEASURING: "measuring",
+    Phase.DONE: "done",
+}
 # Short forms for narrow columns; the legend under a table gives the reason itself.
 _SHORT_REASONS = {
     "BatchExceeded": "exceeded",
@@ -44,6 +52,16 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(max(0, int(seconds)), _SECONDS_PER_MINUTE)
     hours, minutes = divmod(minutes, _SECONDS_PER_MINUTE)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def clock(elapsed: timedelta) -> str:
+    """Return the time since something began, as lines start with it."""
+    return f"{duration(elapsed.total_seconds()):>7}"
+
+
+def phase_text(phase: Phase) -> str:
+    """Return what a live run does."""
+    return _PHASES[phase]
 
 
 def short_reason(reason: str) -> str:

@@ -1,0 +1,125 @@
+"""Read one study from a cluster, for whoever wants to look at it; every way in which that fails has its remedy."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from infpop_operator.adapters.kube.client import PLURAL, KubeClient
+from infpop_operator.adapters.kube.connection import Connection, find_connection
+from infpop_operator.adapters.kube.errors import KubeError, KubeMissingError, KubeRefusedError
+from infpop_operator.api.crd import GROUP
+from infpop_operator.api.fields import NAME_PATTERN
+from infpop_operator.core.errors import InfPopError
+
+Body = Mapping[str, Any]
+_RESOURCE = f"{PLURAL}.{GROUP}"
+_NAMED = 5  # of the studies that are there
+
+
+class ReadError(InfPopError):
+    """The study cannot be shown as things are; the message says why and what to do."""
+
+
+class NoAnswerError(InfPopError):
+    """The API server gives no answer just now."""
+
+
+class StudyReader:
+    """Reads one study; an async context manager.
+
+    A long look may outlive a token: what is refused after it was granted is asked once more with new credentials.
+    """
+
+    def __init__(self, name: str, *, namespace: str | None, context: str | None, kubeconfig: str | None) -> None:
+        for what, value in (("study", name), ("namespace", namespace)):
+            if value is not None and not re.fullmatch(NAME_PATTERN, value):
+                known = "lower-case letters, digits and dashes"
+                raise ReadError(f"{value!r} is no name of a {what}. Names have {known}.")
+        self._name = name
+        self._namespace = namespace
+        self._context = context
+        self._kubeconfig = kubeconfig
+        self._connection: Connection | None = None
+        self._client: KubeClient | None = None
+        self._has_read = False
+
+    async def __aenter__(self) -> Self:
+        """Open nothing: that is done by the first reading."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        await self._close()
+
+    async def read(self) -> Body:
+        """Return the study as the API server has it now: one request.
+
+        Raises:
+            ConnectionConfigError: no way to a cluster is configured.
+            NoAnswerError: there is no answer.
+            ReadError: there is no such study, or it may not be read.
+        """
+        try:
+            body = await self._get()
+        except _RefusedError:
+            if not self._has_read:
+                raise
+            await self._close()
+            body = await self._get()
+        self._has_read = True
+        return body
+
+    async def _get(self) -> Body:
+        client, namespace = await self._open()
+        try:
+            return await client.get_study(namespace, self._name)
+        except KubeMissingError:
+            raise await self._missing(client, namespace) from None
+        except KubeRefusedError as error:
+            right = f"kubectl auth can-i get {_RESOURCE} --namespace {namespace}"
+            remedy = f"Log in again, or ask for the right to read studies ({right})"
+            raise _RefusedError(f"{error}. {remedy}.") from error
+        except KubeError as error:
+            raise NoAnswerError(f"{error}. See whether the cluster is up and can be reached from here.") from error
+
+    async def _open(self) -> tuple[KubeClient, str]:
+        if self._client is None or self._connection is None:
+            self._connection = await find_connection(context=self._context, kubeconfig=self._kubeconfig)
+            self._client = KubeClient(self._connection, namespace=self._namespace or self._connection.namespace)
+        return self._client, self._namespace or self._connection.namespace
+
+    async def _close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.__aexit__()
+
+    async def _missing(self, client: KubeClient, namespace: str) -> ReadError:
+        """Return what is missing: the study, or the whole kind. Names studies that there are, if they may be listed."""
+        nothing = f"namespace {namespace} has no study {self._name}"
+        try:
+            studies, _ = await client.list_studies()
+        except KubeMissingError:
+            remedy = "Install it: infpop crds | kubectl apply --server-side -f -"
+            return ReadError(f"the cluster does not know the kind {_RESOURCE}. {remedy}.")
+        except KubeError:
+            return ReadError(f"{nothing}. Name another with --namespace.")
+        names = sorted(str(study["metadata"]["name"]) for study in studies)
+        return ReadError(f"{nothing}. {_others(self._name, names)}")
+
+
+class _RefusedError(ReadError):
+    """The server understood and refused."""
+
+
+def _others(name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=_NAMED)
+    if close:
+        return f"Did you mean {' or '.join(close)}?"
+    if not names:
+        return "It has none at all; name another with --namespace (kubectl get tstudy --all-namespaces lists them)."
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"It has {', '.join(names[:_NAMED])}{more}; name another namespace with --namespace."

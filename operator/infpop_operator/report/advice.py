@@ -1,0 +1,68 @@
+"""What to do about a reason, for whoever is called at night: one sentence each, nothing where it mends itself.
+
+The keys are the reasons of waiting runs, of trials without a number and of conditions. What a message of the operator
+says itself (a pool without nodes, a field that is wrong) is not said again here.
+"""
+
+_LOG = "look into its log"
+_POD = "kubectl describe pod -l infpop.io/run=RUN tells more"
+
+REMEDIES = {
+    # A run waits.
+    "Queued": "wait for its Kueue queue, or see why that has no room: kubectl describe workload",
+    "Unschedulable": "free GPUs, add nodes, or correct what the message names; once measurement.timeouts.schedule is "
+    "over the run is given up and tried again",
+    "QuotaExceeded": "raise the namespace's ResourceQuota, or wait for others to end: kubectl describe quota",
+    "PodRefused": "correct what the policy of the message complains of, or ask its owner for an exception",
+    "JobRefused": "correct what the message names, or ask the owner of the policy for an exception",
+    "ImagePull": "correct engine.image or nodePools[].image, or name Secrets in engine.imagePullSecrets",
+    "MissingSecret": "create the Secret and key that model.tokenSecretRef names, or correct the field",
+    "InvalidContainerConfig": f"correct what the message names; {_POD}",
+    # A run broke.
+    "DeadlineExceeded": f"raise measurement.timeouts if it was at work, else {_LOG}",
+    "HostOutOfMemory": "give the pool nodes with more memory, or the namespace a higher default limit",
+    "Killed": f"see whether the node ran out of memory; {_LOG}",
+    "PodFailed": f"correct what the message names; {_POD}",
+    "RunnerError": _LOG,
+    "ResultMissing": "find out who deletes Pods here; the run is tried again",
+    "EngineCrash": _LOG,
+    "LoadTimeout": "raise measurement.timeouts.load, or keep downloads on model.cacheClaim",
+    "MeasureTimeout": "raise measurement.timeouts.measure, or lower workload.samples",
+    "GpuMissing": "see whether the device plugin gives out working GPUs: nvidia-smi on the node",
+    "GpuNotClean": "end the process that holds memory of the GPU outside of Kubernetes: nvidia-smi on the node",
+    "WorkloadUnavailable": "see that the source of the prompts can be reached from the Pods, and holds what it should",
+    "WorkloadChanged": "the prompts are others than those that the round began with: give changed prompts a new name",
+    "ModelUnavailable": "see that the hub can be reached from the Pods, and may be read with model.tokenSecretRef",
+    # A trial cannot have a number.
+    "IncompatibleGPU": "name an image in nodePools[].image that has kernels for this GPU and supports model.dtype",
+    "RejectedArguments": "correct engine.args",
+    "NotRecorded": "replay a landscape that has the cell",
+    "UnstableRepeats": "see what else uses the node, or raise measurement.minDuration",
+    "SourcesDisagree": "see whether several runners answer on one address; the number is not used",
+    # The study does not go on.
+    "InvalidSpec": "correct these fields and apply the study again",
+    "NothingEligible": "relax objective.constraints, widen searchSpace, or mend what broke the trials",
+    "Suspended": "set spec.suspend to false to go on",
+    "NoRoom": "uncordon nodes or add some",
+}
+
+_SOON_SECONDS = {"Starting": 60.0, "ContainerCreating": 180.0}  # until then it is what every run goes through
+_LATER = {
+    "Starting": "see whether scheduler and controller manager of the cluster are at work",
+    "ContainerCreating": "large images take minutes; a ConfigMap, Secret or volume that is missing never comes: "
+    "kubectl describe pod -l infpop.io/run=RUN",
+}
+
+
+def remedy_for(reason: str, *, run: str = "", seconds: float = 0.0) -> str:
+    """Return what to do about `reason`, empty where nothing needs to be done.
+
+    Args:
+        reason: of a waiting run, a trial or a condition.
+        run: the name that stands for RUN in commands.
+        seconds: how long it has lasted.
+    """
+    text = REMEDIES.get(reason, "")
+    if reason in _LATER and seconds >= _SOON_SECONDS[reason]:
+        text = _LATER[reason]
+    return text.replace("RUN", run or "RUN")

@@ -1,0 +1,253 @@
+"""`infpop status`: what it prints, where, with which exit code, and what it says when there is nothing to show."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from infpop_operator.cli.main import app
+from infpop_operator.cli.status import follow
+from infpop_operator.cluster.reading import NoAnswerError, ReadError
+from infpop_operator.report.status_page import StatusPage
+from report.objects import NOW, Body, ended, make_document, refused
+
+STUDIES = "/apis/infpop.io/v1alpha1/namespaces/serving/throughputstudies"
+Answers = Mapping[str, tuple[int, Any]]
+DONE = ended()
+FORBIDDEN = {"reason": "Forbidden", "message": 'User "me" cannot get resource "throughputstudies"'}
+NO_KIND = (404, "404 page not found")
+
+
+@contextmanager
+def api_server(answers: Answers, directory: Path) -> Iterator[str]:
+    """Serve fixed answers by path, and yield the kubeconfig whose context means the namespace `serving`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            with (directory / "requests").open("a") as requests:
+                requests.write(f"{self.path}\n")
+            code, body = answers.get(self.path.partition("?")[0], NO_KIND)
+            content = (body if isinstance(body, str) else json.dumps(body)).encode()
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield kubeconfig(directory, f"http://127.0.0.1:{server.server_address[1]}")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def kubeconfig(directory: Path, server: str) -> str:
+    """Write a kubeconfig and return its path."""
+    path = directory / "kubeconfig"
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "one",
+        "contexts": [{"name": "one", "context": {"cluster": "c", "user": "u", "namespace": "serving"}}],
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "u", "user": {"token": "secret"}}],
+    }
+    path.write_text(json.dumps(document))
+    return str(path)
+
+
+def invoke(*arguments: str) -> Result:
+    """Run the command line in this process, on a terminal of 80 columns."""
+    return CliRunner().invoke(app, ["status", *arguments], env={"COLUMNS": "80"})
+
+
+def shown(answers: Answers, directory: Path, *arguments: str) -> Result:
+    """Run the command against a server with these answers."""
+    with api_server(answers, directory) as config:
+        return invoke(*arguments, "--kubeconfig", config)
+
+
+def refusal(answers: Answers, directory: Path, *arguments: str) -> str:
+    """Return what is said of a study that cannot be shown."""
+    result = shown(answers, directory, *(arguments or ("codellama",)))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+def test_a_finished_study_is_shown_with_its_result(tmp_path: Path) -> None:
+    """One request, one page, exit code 0; the namespace is the context's."""
+    result = shown({f"{STUDIES}/codellama": (200, DONE)}, tmp_path, "codellama")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "Configuration  8 GPUs, batch size 256" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+def test_json_is_the_status_as_the_cluster_has_it(tmp_path: Path) -> None:
+    """Nothing of another version is lost on the way to a script."""
+    status = {**DONE["status"], "ofANewerVersion": 1}
+    result = shown({f"{STUDIES}/codellama": (200, {**DONE, "status": status})}, tmp_path, "codellama", "--json")
+    assert json.loads(result.stdout) == status
+    empty = shown({f"{STUDIES}/new": (200, make_document())}, tmp_path, "new", "--json")
+    assert json.loads(empty.stdout) == {}
+
+
+@pytest.mark.parametrize(("body", "code"), [(DONE, 0), (make_document(), 0), (refused(make_document()), 3)])
+def test_the_exit_code_says_whether_somebody_is_needed(tmp_path: Path, body: Body, code: int) -> None:
+    """0 for a study that goes on or has its result, as `kubectl rollout status` has it; 3 where a person is needed."""
+    assert shown({f"{STUDIES}/codellama": (200, body)}, tmp_path, "codellama").exit_code == code
+
+
+def test_a_watch_of_a_finished_study_ends_at_once(tmp_path: Path) -> None:
+    """Lines to a pipe, then the page; with --json the lines are on standard error and the status alone is printed."""
+    answers = {f"{STUDIES}/codellama": (200, DONE)}
+    result = shown(answers, tmp_path, "codellama", "--watch")
+    assert result.exit_code == 0
+    assert "   0:00  16 of up to 16 trials are done" in result.stdout
+    assert "Configuration  8 GPUs, batch size 256" in result.stdout
+    result = shown(answers, tmp_path, "codellama", "--watch", "--json")
+    assert json.loads(result.stdout) == DONE["status"]
+    assert "16 of up to 16 trials are done" in result.stderr
+
+
+def test_a_study_that_is_not_there_is_answered_with_close_ones(tmp_path: Path) -> None:
+    """A typing mistake is told from a wrong namespace."""
+    missing = {"reason": "NotFound", "message": "not found"}
+    names = ("codelama", "llama-70b", "mistral")
+    items = [{"metadata": {"name": name, "namespace": "serving"}} for name in names]
+    answers = {f"{STUDIES}/codellama": (404, missing), STUDIES: (200, {"metadata": {}, "items": items})}
+    assert "namespace serving has no study codellama. Did you mean codelama" in refusal(answers, tmp_path)
+    answers = {f"{STUDIES}/xyz": (404, missing), STUDIES: (200, {"metadata": {}, "items": items})}
+    assert "It has codelama, llama-70b, mistral; name another" in refusal(answers, tmp_path, "xyz")
+    answers = {f"{STUDIES}/xyz": (404, missing), STUDIES: (200, {"metadata": {}, "items": []})}
+    assert "It has none at all; name another with --namespace" in refusal(answers, tmp_path, "xyz")
+    answers = {f"{STUDIES}/xyz": (404, missing), STUDIES: (403, FORBIDDEN)}
+    assert "has no study xyz. Name another with --namespace" in refusal(answers, tmp_path, "xyz")
+
+
+def test_a_cluster_without_the_crd_is_told_how_to_get_it(tmp_path: Path) -> None:
+    """A missing kind is not taken for a missing study."""
+    message = refusal({}, tmp_path)
+    assert "does not know the kind throughputstudies.infpop.io" in message
+    assert "infpop crds | kubectl apply --server-side -f -" in message
+
+
+@pytest.mark.parametrize("code", [401, 403])
+def test_who_may_not_read_is_told_whom_to_ask(tmp_path: Path, code: int) -> None:
+    """The server's own words, and the command that shows the right."""
+    message = refusal({f"{STUDIES}/codellama": (code, FORBIDDEN)}, tmp_path)
+    assert 'User "me" cannot get resource' in message
+    assert "kubectl auth can-i get throughputstudies.infpop.io --namespace serving" in message
+
+
+@pytest.mark.parametrize("code", [429, 500, 503])
+def test_a_server_in_trouble_is_no_bad_input(tmp_path: Path, code: int) -> None:
+    """Exit code 1 after one request: the same command may work in a minute, and nobody is asked again meanwhile."""
+    result = shown({f"{STUDIES}/codellama": (code, {"message": "etcd"})}, tmp_path, "codellama")
+    assert result.exit_code == 1
+    assert (tmp_path / "requests").read_text() == f"{STUDIES}/codellama\n"
+    assert "See whether the cluster is up" in result.stderr
+
+
+def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """The address that was tried is in the message."""
+    result = invoke("codellama", "--kubeconfig", kubeconfig(tmp_path, "http://127.0.0.1:1"))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "127.0.0.1:1" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("name", ["", "../secrets/x", "Name", "a b", "a/b", "$(reboot)"])
+def test_what_is_no_name_is_not_asked_for(tmp_path: Path, name: str) -> None:
+    """Hostile names reach no path of the API; nor do namespaces."""
+    assert f"{name!r} is no name of a study" in refusal({}, tmp_path, name)
+    assert f"{name!r} is no name of a namespace" in refusal({}, tmp_path, "codellama", "--namespace", name)
+
+
+def test_a_status_that_cannot_be_read_names_the_place(tmp_path: Path) -> None:
+    """A status of another form is no traceback."""
+    answers = {f"{STUDIES}/codellama": (200, {**DONE, "status": {"trials": "none"}})}
+    assert "status.trials" in refusal(answers, tmp_path)
+
+
+@pytest.mark.parametrize("library", ["kubernetes", "aiohttp"])
+def test_without_the_cluster_library_the_extra_is_named(tmp_path: Path, library: str) -> None:
+    """Whoever installed InfPop for one machine reads what to install for a cluster."""
+    program = f"import sys; sys.modules[{library!r}] = None; from infpop_operator.cli.main import main; main()"
+    argv = [sys.executable, "-c", program, "status", "codellama"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "pip install 'infpop[operator]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+class Eyes:
+    """A view that remembers what it was shown and told."""
+
+    def __init__(self) -> None:
+        self.pages: list[StatusPage] = []
+        self.told: list[str] = []
+        self.announce = self.told.append
+
+    def show(self, page: StatusPage, _: object) -> None:
+        """Remember the page."""
+        self.pages.append(page)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def watched(*answers: Body | Exception) -> tuple[Eyes, Body, int]:
+    """Follow a study that answers so, and return what was seen, the last version, and how often was waited."""
+    left, waits, eyes = list(answers), [0], Eyes()
+
+    async def read() -> Body:
+        answer = left.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def wait() -> None:
+        waits.append(1)
+
+    body, _ = asyncio.run(follow(read, eyes, clock=lambda: NOW, wait=wait))
+    assert not left
+    return eyes, dict(body), sum(waits)
+
+
+def test_a_watch_goes_on_until_the_study_ends() -> None:
+    """Every version is shown, with a pause before each next one, and the last is returned."""
+    eyes, body, waits = watched(make_document(), make_document(), DONE)
+    assert (len(eyes.pages), waits) == (3, 2)
+    assert body == DONE
+
+
+def test_a_watch_outlives_an_outage() -> None:
+    """A silence is told once; what was known stays in sight, and grows old."""
+    silence = NoAnswerError("GET: no answer")
+    eyes, body, _ = watched(make_document(), silence, silence, make_document(), silence, DONE)
+    assert len(eyes.told) == 2
+    assert len(eyes.pages) == 6
+    assert body == DONE
+
+
+@pytest.mark.parametrize("answers", [(NoAnswerError("no answer"),), (make_document(), ReadError("gone"))])
+def test_a_watch_ends_where_there_is_nothing_to_wait_for(answers: tuple[Body | Exception, ...]) -> None:
+    """A cluster that never answered, and a study that was deleted, are said at once."""
+    with pytest.raises(type(answers[-1])):
+        watched(*answers)

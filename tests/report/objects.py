@@ -1,0 +1,117 @@
+"""Studies as the API server has them, at chosen instants of a played search on two pools."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from cluster.kit import study as document_of
+from infpop_operator.adapters.fake_executor import Played, play_landscape
+from infpop_operator.api.landscapes import described_study
+from infpop_operator.api.parse import parse_object
+from infpop_operator.api.standing import PoolNodes, PoolProblem, Standing
+from infpop_operator.api.status import refused_status, to_status, waiting_status
+from infpop_operator.api.status_model import StudyStatus
+from infpop_operator.core.errors import Problem
+from infpop_operator.core.model import Observation, Run
+from infpop_operator.report.snapshot import Snapshot
+from infpop_runner.contract import InfeasibleReason, RunSpec
+from report.kit import driven
+from simulation.factories import START
+
+Body = dict[str, Any]
+POOLS = [{"name": "a100", "gpuProduct": "A100", "pricePerGPUHour": "3.67"}, {"name": "v100", "gpuProduct": "V100"}]
+SPEC: dict[str, Any] = {
+    "nodePools": POOLS,
+    "budget": {"maxTrials": 8, "parallelTrials": 2, "maxConcurrentGPUs": 16, "maxFailedTrials": 10},
+    "baseline": {"gpuCount": 1, "batchSize": 8},
+    "publish": {"configMap": "codellama-best"},
+}
+NODES = {"a100": PoolNodes(nodes=2, gpus_per_node=8), "v100": PoolNodes(nodes=1, gpus_per_node=8)}
+NOW = START + timedelta(minutes=3)
+
+
+def landscape(gpu_count: int, batch_size: int) -> float | InfeasibleReason:
+    """Return a landscape with an out-of-memory edge."""
+    return "GpuOutOfMemory" if batch_size > 64 * gpu_count else 100.0 * gpu_count**0.7 * batch_size**0.4
+
+
+def half_on_v100(run: Run, spec: RunSpec, now: datetime) -> Played:
+    """Play the landscape, at half the speed on the pool v100; every run of batch size 1 is killed."""
+    if spec.trials[0].batch_size == 1:
+        return Played(seconds=1, outcome="Killed")
+    factor = 0.5 if run.pool == "v100" else 1.0
+
+    def at(gpu_count: int, batch_size: int) -> float | InfeasibleReason:
+        found = landscape(gpu_count, batch_size)
+        return found if isinstance(found, str) else factor * found
+
+    return play_landscape(at)(run, spec, now)
+
+
+def snapshots_of(document: Mapping[str, Any]) -> list[Snapshot]:
+    """Return every instant of the search that a document asks for."""
+    study = described_study(parse_object(document), StudyStatus())
+    models = {"a100": "NVIDIA-A100-SXM4-40GB", "v100": "Tesla-V100-SXM2-32GB"}
+    pools = tuple(
+        replace(pool, fingerprint=pool.name, gpu_model=models.get(pool.name), device_count=8) for pool in study.pools
+    )
+    return driven(replace(study, pools=pools), half_on_v100)
+
+
+def make_document(**spec: object) -> Body:
+    """Return the study, valid and without a status; keywords replace parts of its spec."""
+    document = document_of("codellama", "serving", **{**SPEC, **spec})
+    document["metadata"] |= {"uid": "1", "generation": 1, "creationTimestamp": stamp(START)}
+    return document
+
+
+def with_status(document: Body, status: StudyStatus, *, written: datetime = NOW) -> Body:
+    """Return the object with a status, as it was written."""
+    fields = {"manager": "infpop", "operation": "Update", "subresource": "status", "time": stamp(written)}
+    return {
+        **document,
+        "metadata": {**document["metadata"], "managedFields": [fields]},
+        "status": status.model_dump(mode="json", by_alias=True, exclude_none=True),
+    }
+
+
+def at_instant(
+    document: Body, snapshot: Snapshot, *, observations: Mapping[str, Observation] | None = None, **standing: object
+) -> Body:
+    """Return the object at one instant of its search; keywords say what else the operator knows."""
+    seen = snapshot.observations if observations is None else observations
+    known = Standing(generation=1, observations=seen, pool_nodes=NODES)
+    study = replace(snapshot.study, suspended=bool(standing.get("suspended")))
+    earlier = to_status(study, snapshot.decision, NOW - timedelta(seconds=75), standing=known)
+    status = to_status(study, snapshot.decision, NOW, previous=earlier, standing=replace(known, **standing))
+    return with_status(document, status)
+
+
+def ended(**spec: object) -> Body:
+    """Return the object after the end of its search."""
+    document = make_document(**spec)
+    return at_instant(document, snapshots_of(document)[-1])
+
+
+def refused(document: Body, *problems: Problem) -> Body:
+    """Return the object of a study that the operator refuses."""
+    return with_status(document, refused_status(problems, NOW - timedelta(minutes=1), generation=1))
+
+
+def without_nodes(document: Body, message: str) -> Body:
+    """Return the object of a study whose pools have no nodes."""
+    problems = {pool["name"]: PoolProblem(reason="NoMatchingNodes", message=message) for pool in POOLS}
+    status = waiting_status(
+        "NoMatchingNodes",
+        f"pool a100: {message}",
+        NOW - timedelta(minutes=1),
+        generation=1,
+        standing=Standing(pool_problems=problems),
+    )
+    return with_status(document, status)
+
+
+def stamp(instant: datetime) -> str:
+    """Return a time as the API server writes it."""
+    return instant.strftime("%Y-%m-%dT%H:%M:%SZ")

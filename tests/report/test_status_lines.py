@@ -1,0 +1,64 @@
+"""A watched study as lines: each change once, from wherever the watch began."""
+
+from dataclasses import replace
+from datetime import timedelta
+from itertools import pairwise
+
+from infpop_operator.cluster.shown import to_page
+from infpop_operator.core.model import Phase, Running, Waiting
+from infpop_operator.report.snapshot import Snapshot
+from infpop_operator.report.status_lines import StatusLines, page_changes
+from infpop_operator.report.status_page import StatusPage
+from report.objects import NOW, at_instant, ended, make_document, snapshots_of
+
+DOCUMENT = make_document(
+    searchSpace={"gpuCount": [1, 2, 4], "batchSize": [8, 64]},
+    budget={"maxTrials": 3, "parallelTrials": 2, "maxConcurrentGPUs": 16},
+)
+
+
+def pages() -> list[StatusPage]:
+    """Return every instant of a search as a page."""
+    return [page_of(snapshot) for snapshot in snapshots_of(DOCUMENT)]
+
+
+def page_of(snapshot: Snapshot) -> StatusPage:
+    """Return one instant of a search as a page."""
+    return to_page(at_instant(DOCUMENT, snapshot), NOW)
+
+
+def test_each_change_is_told_once() -> None:
+    """A line for each trial that ended, however often the same page comes."""
+    lines: list[str] = []
+    view = StatusLines(lines.append)
+    for page in pages():
+        for seconds in (0, 2):
+            view.show(page, NOW + timedelta(seconds=seconds))
+    trials = [line for line in lines if "tokens/s (spread" in line]
+    assert len(trials) == 6
+    assert len(set(trials)) == 6
+    assert "v100 trial 0: 1 GPU, batch size 8: 115 tokens/s (spread 0.0 %)" in trials[1]
+    assert lines[-1].endswith("Succeeded: MaxTrialsReached: pool a100: MaxTrialsReached, pool v100: MaxTrialsReached")
+    assert all(before != after for before, after in pairwise(lines))
+
+
+def test_a_watch_that_begins_late_says_where_the_study_is() -> None:
+    """What ended before is counted, not told."""
+    lines = list(page_changes(None, to_page(ended(), NOW)))
+    assert lines[0] == "study serving/codellama: vllm, example/model"
+    assert "16 of up to 16 trials are done" in lines
+    assert not any("tokens/s" in line for line in lines)
+
+
+def test_a_run_that_begins_to_wait_says_why() -> None:
+    """The reason and its message are one line; the time that it lasts is none."""
+    shown = next(shown for shown in snapshots_of(DOCUMENT) if shown.decision.history.active)
+    name = shown.decision.history.active[0].run.name
+    measuring, waiting = (
+        to_page(at_instant(DOCUMENT, shown, observations={name: seen}), NOW)
+        for seen in (Running(phase=Phase.MEASURING), Waiting(reason="QuotaExceeded", detail="exceeded quota: gpus"))
+    )
+    lines = list(page_changes(measuring, waiting))
+    assert any(line.endswith("waiting: QuotaExceeded: exceeded quota: gpus") for line in lines)
+    later = replace(waiting.picture, runs=tuple(replace(run, seconds=99.0) for run in waiting.picture.runs))
+    assert list(page_changes(waiting, replace(waiting, picture=later))) == []

@@ -1,0 +1,202 @@
+"""What `infpop status` shows of a study's object: whole pages as they are reviewed, and what holds for all of them."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infpop_operator.api.status_model import StudyStatus
+from infpop_operator.cluster.shown import UnreadableError, to_page
+from infpop_operator.core.errors import Problem
+from infpop_operator.core.model import Phase, Running, Waiting
+from infpop_operator.report.live import render_live
+from infpop_operator.report.progress import picture_of
+from infpop_operator.report.snapshot import Snapshot
+from infpop_operator.report.status_page import Outcome, render_page
+from report.kit import printed
+from report.objects import (
+    NOW,
+    SPEC,
+    Body,
+    at_instant,
+    ended,
+    make_document,
+    refused,
+    snapshots_of,
+    with_status,
+    without_nodes,
+)
+
+PAGES = Path(__file__).with_name("pages")
+UNSCHEDULABLE = "0/3 nodes are available: 1 node(s) didn't match Pod's node affinity, 2 Insufficient nvidia.com/gpu."
+
+
+@cache
+def search() -> list[Snapshot]:
+    """Return every instant of the usual search."""
+    return snapshots_of(make_document())
+
+
+def in_the_middle() -> Snapshot:
+    """Return an instant with results, and with a run on each pool."""
+    return next(
+        shown
+        for shown in search()
+        if len({entry.run.pool for entry in shown.decision.history.active}) == 2
+        and len(shown.decision.history.ended) > 9
+    )
+
+
+def working() -> Body:
+    """Return a study whose runs are at work."""
+    shown = in_the_middle()
+    phases = (Running(phase=Phase.MEASURING, trial_index=0), Running(phase=Phase.LOADING))
+    names = [entry.run.name for entry in shown.decision.history.active]
+    return at_instant(make_document(), shown, observations=dict(zip(names, phases, strict=True)))
+
+
+def waiting() -> Body:
+    """Return a study whose runs wait, each for something else."""
+    shown = in_the_middle()
+    reasons = (
+        Waiting(reason="Unschedulable", detail=UNSCHEDULABLE),
+        Waiting(reason="ImagePull", detail='ImagePullBackOff: Back-off pulling image "runner:sm70": manifest unknown'),
+    )
+    names = [entry.run.name for entry in shown.decision.history.active]
+    return at_instant(make_document(), shown, observations=dict(zip(names, reasons, strict=True)))
+
+
+def suspended() -> Body:
+    """Return a study that its owner has suspended."""
+    shown = next(shown for shown in search() if not shown.decision.history.active)
+    return at_instant(make_document(suspend=True), shown, suspended=True)
+
+
+def refusal() -> Body:
+    """Return a study that cannot be carried out on a cluster."""
+    problems = (
+        Problem(field="spec.model.name", value="./model", message="is relative to a file that no pod has",
+                remedy="Give an absolute path inside the runner's image or on model.cacheClaim"),
+        Problem(field="spec.nodePools[1].image", value="", message="names no image", remedy="Set one"),
+    )  # fmt: skip
+    return refused(make_document(), *problems)
+
+
+def stalled() -> Body:
+    """Return a study of which too many runs broke."""
+    return ended(budget={**SPEC["budget"], "maxFailedTrials": 1}, searchSpace={"gpuCount": [1, 2], "batchSize": [1, 8]})
+
+
+def changed() -> Body:
+    """Return a finished study whose spec was changed a moment ago."""
+    body = ended()
+    return {**body, "metadata": {**body["metadata"], "generation": 2}}
+
+
+BODIES: dict[str, Callable[[], Body]] = {
+    "new": make_document,
+    "working": working,
+    "waiting": waiting,
+    "suspended": suspended,
+    "refused": refusal,
+    "without-nodes": lambda: without_nodes(make_document(), "no GPU product matches 'A100'; nodes have: none"),
+    "stalled": stalled,
+    "succeeded": ended,
+    "changed": changed,
+}
+OUTCOMES = {"refused": Outcome.STALLED, "stalled": Outcome.STALLED, "succeeded": Outcome.SUCCEEDED}
+
+
+@cache
+def body_of(name: str) -> Body:
+    """Return an object; it takes a search to make one."""
+    return BODIES[name]()
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_page_at_80_columns_is_as_reviewed(name: str) -> None:
+    """Every kind of page, word for word; a changed one is looked at and then kept."""
+    page = to_page(body_of(name), NOW)
+    text = "".join(f"{line.rstrip()}\n" for line in printed(render_page(page)).splitlines())
+    assert text == (PAGES / f"{name}.txt").read_text()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("name", BODIES)
+def test_no_page_and_no_live_picture_is_wider_than_the_terminal(name: str, width: int) -> None:
+    """Nothing runs over the edge, and no number of a table is cut."""
+    page = to_page(body_of(name), NOW)
+    for shown in (render_page(page), render_live(page.picture)):
+        lines = printed(shown, width).splitlines()
+        to_copy = next((number for number, line in enumerate(lines) if line == "Ready to copy"), len(lines))
+        assert all(len(line) <= width for line in lines[:to_copy])
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_study_has_ended_or_goes_on(name: str) -> None:
+    """A watch ends where a person is needed or a result is there; a spec that was not looked at has not ended."""
+    assert to_page(body_of(name), NOW).outcome is OUTCOMES.get(name, Outcome.OPEN)
+
+
+def test_a_waiting_run_says_why_since_when_and_what_to_do() -> None:
+    """What somebody who was woken needs stands above the tables."""
+    text = " ".join(printed(render_live(to_page(body_of("waiting"), NOW).picture)).split())
+    above = text[: text.index("Tokens/s")]
+    for part in ("1:15 a100", "waiting: Unschedulable", UNSCHEDULABLE, "What to do: free GPUs", "ImagePull"):
+        assert part in above, part
+
+
+def test_the_picture_is_the_local_one_and_no_other() -> None:
+    """The same instant, told by a history and by a status, draws the same tables."""
+    local = printed(render_page_of_history())
+    remote = printed(render_live(to_page(body_of("working"), NOW).picture))
+    tables = [line for line in local.splitlines() if line[:5].strip().isdigit()]
+    assert len(tables) == 8
+    assert tables == [line for line in remote.splitlines() if line[:5].strip().isdigit()]
+
+
+def render_page_of_history() -> Any:  # noqa: ANN401 - a renderable
+    """Return what `infpop tune` would draw at the same instant."""
+    return render_live(picture_of(in_the_middle()))
+
+
+def test_a_spec_of_a_newer_version_hides_no_result() -> None:
+    """A field that this version does not know leaves what was found, and what is known of it."""
+    body = body_of("succeeded")
+    newer = {**body, "spec": {**body["spec"], "retune": {"policy": "Never"}}}
+    text = printed(render_page(to_page(newer, NOW)))
+    assert "Configuration  8 GPUs, batch size 256" in text
+    assert "★ 3,940" in text
+    assert "not tried" not in text
+
+
+def test_a_status_of_another_form_is_named() -> None:
+    """What cannot be read says where, and which version can."""
+    body = body_of("succeeded")
+    strange = {**body, "status": {**body["status"], "trials": [{"pool": 7}]}}
+    with pytest.raises(UnreadableError, match=r"status\.trials\.0\.pool.*version"):
+        to_page(strange, NOW)
+
+
+def test_names_cannot_move_the_cursor() -> None:
+    """A model may be called anything; a terminal gets printable characters alone."""
+    document = make_document(model={"name": "org/\x1b[2J\rmodel\u202e"})
+    status = StudyStatus.model_validate(body_of("succeeded")["status"])
+    text = printed(render_page(to_page(with_status(document, status), NOW)))
+    assert all(character.isprintable() or character == "\n" for character in text)
+
+
+def test_more_trials_than_rows_are_told() -> None:
+    """A status keeps 500 rows; whoever looks at a larger round knows that cells are missing."""
+    body = body_of("succeeded")
+    cut = {**body, "status": {**body["status"], "trials": body["status"]["trials"][5:]}}
+    assert "trials of this round are not in the status any more" in printed(render_page(to_page(cut, NOW)))
+
+
+def test_what_was_told_long_ago_is_shown_as_old() -> None:
+    """An operator that is gone leaves a status that grows old, and the page says how old."""
+    later = NOW + timedelta(hours=30)
+    assert "Status last written 30:00:00 ago." in printed(render_page(to_page(body_of("working"), later)))
