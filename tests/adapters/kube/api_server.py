@@ -1,0 +1,83 @@
+"""As much of an API server as clients need to be tested alone: ConfigMaps, their versions, and a bearer token."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+from kubernetes.aio.client import Configuration
+
+from infpop_operator.adapters.kube.connection import Connection
+
+Body = dict[str, Any]
+
+
+class ApiServer:
+    """Keeps ConfigMaps of all namespaces by name. Whoever has another token than `token` is refused."""
+
+    def __init__(self) -> None:
+        self.config_maps: dict[str, Body] = {}
+        self.token = "first"  # noqa: S105 - of a test
+        self.requests: list[str] = []
+        self.url = ""
+        self._version = 100
+
+    def connection(self, token: str | None = None) -> Connection:
+        """Return a connection with a token, with the right one by default."""
+        configuration = Configuration(host=self.url, retries=None)
+        configuration.api_key = {"BearerToken": f"Bearer {token or self.token}"}
+        return Connection(configuration=configuration, namespace="default")
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Answer as an API server does."""
+        self.requests.append(request.method)
+        if request.headers.get("Authorization") != f"Bearer {self.token}":
+            return _refused(401, "Unauthorized")
+        name = request.match_info.get("name")
+        match request.method:
+            case "GET":
+                return web.json_response({"metadata": {"resourceVersion": "1"}, "items": [*self.config_maps.values()]})
+            case "POST":
+                return self._write(await request.json(), is_new=True)
+            case _:
+                assert name is not None
+                return self._patch(self.config_maps[name], await request.json())
+
+    def _patch(self, known: Body, changes: Body) -> web.Response:
+        if changes["metadata"]["resourceVersion"] != known["metadata"]["resourceVersion"]:
+            return _refused(409, "Conflict")
+        return self._write({**known, "data": {**known.get("data", {}), **changes["data"]}}, is_new=False)
+
+    def _write(self, body: Body, *, is_new: bool) -> web.Response:
+        name = body["metadata"]["name"]
+        if is_new and name in self.config_maps:
+            return _refused(409, "AlreadyExists")
+        if sum(len(text.encode()) for text in body["data"].values()) > 1024 * 1024:
+            return _refused(422, "Invalid")
+        self._version += 1
+        written = {**body, "metadata": {**body["metadata"], "resourceVersion": str(self._version)}}
+        self.config_maps[name] = written
+        return web.json_response(written)
+
+
+@asynccontextmanager
+async def api_server() -> AsyncIterator[ApiServer]:
+    """Serve on a free port while the block lasts."""
+    server = ApiServer()
+    application = web.Application(client_max_size=4 * 1024 * 1024)
+    path = "/api/v1/namespaces/{namespace}/configmaps"
+    application.router.add_route("*", path, server.answer)
+    application.router.add_route("*", f"{path}/{{name}}", server.answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield server
+    finally:
+        await runner.cleanup()
+
+
+def _refused(code: int, reason: str) -> web.Response:
+    return web.json_response({"reason": reason, "message": "refused", "code": code}, status=code)
