@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from infpop_operator.api.status_model import StudyStatus
-from infpop_operator.cluster.shown import UnreadableError, to_page
+from infpop_operator.cluster.shown import to_page
+from infpop_operator.cluster.view import UnreadableError
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.model import Phase, Running, Waiting
 from infpop_operator.report.live import render_live

@@ -14,7 +14,8 @@ from infpop_operator.adapters.kube.connection import ConnectionConfigError
 from infpop_operator.cli.complaint import complain
 from infpop_operator.cli.exit_codes import ExitCode
 from infpop_operator.cluster.reading import NoAnswerError, ReadError, StudyReader
-from infpop_operator.cluster.shown import UnreadableError, to_page
+from infpop_operator.cluster.shown import to_page
+from infpop_operator.cluster.view import UnreadableError
 from infpop_operator.report.live import LiveView
 from infpop_operator.report.status_lines import StatusLines
 from infpop_operator.report.status_page import Outcome, StatusPage, render_page

@@ -4,27 +4,18 @@ Only the object is needed. What a newer operator wrote and this version does not
 version cannot read hides what follows from the search space, and nothing that was found.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
 
-from pydantic import ValidationError
-
-from infpop_operator.adapters.kube.job_manifest import CPU
-from infpop_operator.api.landscapes import described_study, to_landscape
-from infpop_operator.api.parse import parse_object
-from infpop_operator.api.spec import ThroughputStudy
+from infpop_operator.api.landscapes import to_landscape
 from infpop_operator.api.status_model import Best, Condition, LiveRun, PoolStatus, StudyStatus, TrialRow
-from infpop_operator.core.errors import InfPopError, StudyError
-from infpop_operator.core.model import Phase, Study
+from infpop_operator.cluster.result import conclusion_of
+from infpop_operator.cluster.view import Body, View, look_at
+from infpop_operator.core.model import Phase
 from infpop_operator.report.advice import remedy_for
-from infpop_operator.report.conclusion import FOUND, NOTHING, STOPPED_EARLY, Conclusion
 from infpop_operator.report.picture import Notice, Picture, PoolPicture, RunPicture
-from infpop_operator.report.serving import serving_text
 from infpop_operator.report.status_page import ConditionLine, Outcome, StatusPage, TrialLine
 from infpop_operator.report.words import (
-    configuration_phrase,
     count,
     duration,
     number,
@@ -33,50 +24,8 @@ from infpop_operator.report.words import (
     phase_text,
 )
 
-Body = Mapping[str, Any]
 _PHASES = {phase.value: phase for phase in Phase}
 _FRESH_SECONDS = 10.0  # an operator that runs has looked at a new study by then
-_STATES = ("Measured", "Infeasible", "Invalid", "Broken", "Running")
-_SUMMED_UP = ("Ready", "Reconciling", "Stalled", "Succeeded")  # they carry one message, which the page has on top
-
-
-class UnreadableError(InfPopError):
-    """The object's status is of a form that this version does not know."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _View:
-    """An object as it is being shown."""
-
-    body: Body
-    now: datetime
-    document: ThroughputStudy | None
-    status: StudyStatus
-    study: Study | None
-
-    @property
-    def name(self) -> str:
-        return str(self.body["metadata"]["name"])
-
-    @property
-    def namespace(self) -> str:
-        return str(self.body["metadata"]["namespace"])
-
-    def condition(self, kind: str) -> Condition | None:
-        return next((each for each in self.status.conditions if each.type == kind), None)
-
-    def holds(self, kind: str) -> bool:
-        found = self.condition(kind)
-        return found is not None and found.status == "True"
-
-    def since(self, instant: datetime) -> float:
-        return max(0.0, (self.now - instant).total_seconds())
-
-    def device(self, pool: str) -> str:
-        """Return what one of a pool's devices is called, as `report.words.device_word` does."""
-        nodes = self.document.spec.node_pools if self.document is not None else []
-        on_cpu = any(node.name == pool and node.gpu_resource == CPU for node in nodes)
-        return "CPU rank" if on_cpu and not self.status.simulated else "GPU"
 
 
 def to_page(body: Body, now: datetime) -> StatusPage:
@@ -89,9 +38,9 @@ def to_page(body: Body, now: datetime) -> StatusPage:
     Raises:
         UnreadableError: its status is of a form that this version does not know.
     """
-    view = _view(body, now)
+    view = look_at(body, now)
     outcome = _outcome(view)
-    conclusion = None if outcome is Outcome.OPEN else _conclusion(view, outcome)
+    conclusion = None if outcome is Outcome.OPEN else conclusion_of(view, outcome)
     return StatusPage(
         picture=_picture(view, with_best=conclusion is None),
         outcome=outcome,
@@ -102,27 +51,7 @@ def to_page(body: Body, now: datetime) -> StatusPage:
     )
 
 
-def _view(body: Body, now: datetime) -> _View:
-    try:
-        status = StudyStatus.model_validate(body.get("status") or {})
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = f"status.{where}: {first['msg']}. Use the version of infpop that the operator has"
-        raise UnreadableError(message) from error
-    document = _document(body)
-    study = None if document is None else described_study(document, status)
-    return _View(body=body, now=now, document=document, status=status, study=study)
-
-
-def _document(body: Body) -> ThroughputStudy | None:
-    try:
-        return parse_object(body)
-    except StudyError:  # the operator says why, in the condition Accepted
-        return None
-
-
-def _outcome(view: _View) -> Outcome:
+def _outcome(view: View) -> Outcome:
     """Return whether the study, as it is wanted now, has ended."""
     if view.status.observed_generation != view.body["metadata"].get("generation"):
         return Outcome.OPEN
@@ -131,7 +60,7 @@ def _outcome(view: _View) -> Outcome:
     return Outcome.SUCCEEDED if view.holds("Succeeded") else Outcome.OPEN
 
 
-def _picture(view: _View, *, with_best: bool) -> Picture:
+def _picture(view: View, *, with_best: bool) -> Picture:
     spec = view.body.get("spec") or {}
     engine, model = ((spec.get(part) or {}).get("name", "?") for part in ("engine", "model"))
     done, most = _progress(view.status)
@@ -152,18 +81,13 @@ def _progress(status: StudyStatus) -> tuple[int, int]:
     return (int(done), int(most)) if done.isdigit() and most.isdigit() else (0, 0)
 
 
-def _best_phrase(view: _View, best: Best) -> str:
+def _best_phrase(view: View, best: Best) -> str:
     where = f" on pool {best.pool}" if len(view.status.pools) > 1 else ""
     stale = f" (of round {best.round})" if view.holds("ResultStale") else ""
-    return f"{_configuration(view, best)}{where}: {number(float(best.throughput))} tokens/s{stale}"
+    return f"{view.configuration(best)}{where}: {number(float(best.throughput))} tokens/s{stale}"
 
 
-def _configuration(view: _View, row: Best | TrialRow) -> str:
-    extra = row.extra or {}
-    return on_one_line(configuration_phrase(row.gpu_count, view.device(row.pool), row.batch_size, extra))
-
-
-def _notices(view: _View) -> Iterator[Notice]:
+def _notices(view: View) -> Iterator[Notice]:
     metadata = view.body["metadata"]
     if metadata.get("deletionTimestamp"):
         yield Notice(text="Being deleted", style="bold red")
@@ -180,14 +104,14 @@ def _notices(view: _View) -> Iterator[Notice]:
 _IS_IT_THERE = "if it stays so, see whether the operator runs and what its log says"
 
 
-def _not_looked_at(view: _View) -> Notice:
+def _not_looked_at(view: View) -> Notice:
     seconds = view.since(datetime.fromisoformat(view.body["metadata"]["creationTimestamp"]))
     remedy = "" if seconds < _FRESH_SECONDS else f"see whether the operator runs and watches namespace {view.namespace}"
     text, when = "No operator has looked at this study", f"for {duration(seconds)}"
     return Notice(text=text, style="bold yellow", when=when, remedy=remedy)
 
 
-def _standing(view: _View) -> Notice:
+def _standing(view: View) -> Notice:
     """Return where the study stands: what the condition that says most about it says."""
     kind, word, style = next(
         ((kind, word, style) for kind, status, word, style in _STANDINGS if _has(view, kind, status)), _UNKNOWN
@@ -205,7 +129,7 @@ def _standing(view: _View) -> Notice:
     )
 
 
-def _is_told_by_a_run(view: _View, reason: str) -> bool:
+def _is_told_by_a_run(view: View, reason: str) -> bool:
     """Say whether the runs below tell more of why the study is where it is, and since when."""
     states = {row.state for row in view.status.runs}
     return reason in states or (bool(states) and reason in _PHASES)
@@ -222,12 +146,12 @@ _STANDINGS = (
 _UNKNOWN = ("Ready", "Unknown", "bold yellow")
 
 
-def _has(view: _View, kind: str, status: str) -> bool:
+def _has(view: View, kind: str, status: str) -> bool:
     found = view.condition(kind)
     return found is not None and found.status == status
 
 
-def _run(view: _View, row: LiveRun) -> RunPicture:
+def _run(view: View, row: LiveRun) -> RunPicture:
     seconds = view.since(row.since)
     batches = ", ".join(str(batch) for batch in row.batch_sizes)
     shared = f"batch sizes {batches}" if len(row.batch_sizes) > 1 else f"batch size {batches}"
@@ -243,7 +167,7 @@ def _run(view: _View, row: LiveRun) -> RunPicture:
     )
 
 
-def _pool(view: _View, row: PoolStatus) -> PoolPicture:
+def _pool(view: View, row: PoolStatus) -> PoolPicture:
     device = view.device(row.name)
     facts = [row.gpu or ""]
     if row.nodes is not None:
@@ -265,14 +189,14 @@ def _pool(view: _View, row: PoolStatus) -> PoolPicture:
     )
 
 
-def _lacking(view: _View, row: PoolStatus) -> str:
+def _lacking(view: View, row: PoolStatus) -> str:
     """Return how many trials the status had no room for."""
     known = sum((trial.pool, trial.round) == (row.name, row.round) for trial in view.status.trials)
     lacking = 0 if row.trials is None else row.trials.total - known
     return f"{count(lacking, 'trial')} of this round are not in the status any more." if lacking > 0 else ""
 
 
-def _pool_problem(view: _View, row: PoolStatus) -> Notice | None:
+def _pool_problem(view: View, row: PoolStatus) -> Notice | None:
     """Return why the pool cannot be tuned now, unless the study says just that already."""
     ready = view.condition("Ready")
     if row.reason is None or (ready is not None and row.message and row.message in ready.message):
@@ -285,14 +209,14 @@ def _newest_rows(status: StudyStatus) -> Iterator[TrialRow]:
     return (row for row in status.trials if (row.pool, row.round) in newest)
 
 
-def _trial(view: _View, row: TrialRow) -> TrialLine:
+def _trial(view: View, row: TrialRow) -> TrialLine:
     where = f"{row.pool} " if len(view.status.pools) > 1 else ""
     broken = row.state == "Broken"
     return TrialLine(
         pool=row.pool,
         round=row.round,
         index=row.index,
-        what=f"{where}trial {row.index}: {_configuration(view, row)}",
+        what=f"{where}trial {row.index}: {view.configuration(row)}",
         run=row.run,
         attempts=row.attempts,
         state=row.state,
@@ -310,88 +234,20 @@ def _trial_outcome(row: TrialRow) -> str:
     return f"{number(float(row.throughput))} tokens/s{spread}" + (f", {why}" if why else "")
 
 
-def _condition(view: _View, condition: Condition) -> ConditionLine:
-    tells = condition.type not in _SUMMED_UP and _says_more(condition)
+def _condition(view: View, condition: Condition) -> ConditionLine:
+    """Return a condition; what most of them say is on top of the page already."""
+    tells_more = condition.type == "ResultStale" and condition.status == "True"
     return ConditionLine(
         type=condition.type,
         status=condition.status,
         reason=condition.reason,
         seconds=view.since(condition.last_transition_time),
-        message=condition.message if tells else "",
+        message=condition.message if tells_more else "",
     )
 
 
-def _says_more(condition: Condition) -> bool:
-    return condition.type == "ResultStale" and condition.status == "True"
-
-
-def _footer(view: _View) -> str:
+def _footer(view: View) -> str:
     """Return how old the status is: an operator that writes nothing for hours may have nothing to say, or be gone."""
     entries = view.body["metadata"].get("managedFields") or ()
     times = [datetime.fromisoformat(each["time"]) for each in entries if each.get("subresource") == "status"]
     return f"Status last written {duration(view.since(max(times)))} ago." if times else ""
-
-
-def _conclusion(view: _View, outcome: Outcome) -> Conclusion | None:
-    best = view.status.best
-    if outcome is Outcome.STALLED and not view.status.trials:
-        return None  # a study that was refused, or never began: the page says it all on top
-    title, style = FOUND if outcome is Outcome.SUCCEEDED else STOPPED_EARLY if best is not None else NOTHING
-    return Conclusion(
-        title=title,
-        style=style,
-        facts=(*_best_facts(view, best), *_search_facts(view), *_published(view, outcome)),
-        serving=None if best is None else _serving(view, best),
-    )
-
-
-def _serving(view: _View, best: Best) -> str | None:
-    """Return what to copy; not a text that shows as another one than it is."""
-    if view.document is None:
-        return None
-    model = view.document.spec.model.name
-    printable = model.isprintable() and all(argument.isprintable() for argument in best.engine_args)
-    return serving_text(view.document.spec.engine.name, model, best.engine_args) if printable else None
-
-
-def _best_facts(view: _View, best: Best | None) -> Iterator[tuple[str, str]]:
-    if best is None:
-        return
-    device = view.device(best.pool)
-    pool = next((row for row in view.status.pools if row.name == best.pool), None)
-    yield ("Configuration", _configuration(view, best))
-    yield ("Pool", f"{best.pool}: {pool.gpu}" if pool is not None and pool.gpu else best.pool)
-    yield ("Throughput", f"{number(float(best.throughput))} tokens/s (spread {percent(float(best.spread))})")
-    yield (f"Per {device}", f"{number(float(best.throughput_per_gpu))} tokens/s")
-    if best.cost_per_million_tokens is not None:
-        yield ("Cost", f"{number(float(best.cost_per_million_tokens))} per million tokens")
-    if pool is not None and pool.baseline is not None:
-        yield ("Baseline", _against_baseline(view, pool))
-
-
-def _against_baseline(view: _View, pool: PoolStatus) -> str:
-    baseline = pool.baseline
-    if baseline is None:
-        return ""
-    shown = configuration_phrase(baseline.gpu_count, view.device(pool.name), baseline.batch_size, {})
-    if baseline.throughput is None or pool.improvement_percent is None:
-        return f"{shown}: not measured in this round"
-    metric = view.document.spec.objective.metric if view.document is not None else "objective"
-    tokens = number(float(baseline.throughput))
-    return f"{shown}: {tokens} tokens/s, improved by {pool.improvement_percent} % ({metric})"
-
-
-def _search_facts(view: _View) -> Iterator[tuple[str, str]]:
-    rows = [row.trials for row in view.status.pools if row.trials is not None]
-    amounts = {state: sum(getattr(row, state.lower()) for row in rows) for state in _STATES}
-    states = ", ".join(f"{amount} {state.lower()}" for state, amount in amounts.items() if amount)
-    total = sum(row.total for row in rows)
-    yield ("Trials", f"{total}: {states}" if total else "none")
-    spent = f"{number(float(view.status.gpu_hours))} GPU-hours"
-    yield ("Spent", f"{spent} of replaying" if view.status.simulated else spent)
-
-
-def _published(view: _View, outcome: Outcome) -> Iterator[tuple[str, str]]:
-    publish = view.document.spec.publish if view.document is not None else None
-    if publish is not None and outcome is Outcome.SUCCEEDED:
-        yield ("Published", f"in ConfigMap {publish.config_map}; an Event says so, or why not")
