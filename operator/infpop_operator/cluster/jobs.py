@@ -4,9 +4,9 @@ from datetime import datetime
 from math import ceil
 from typing import Any
 
-from infpop_operator.adapters.kube.errors import KubeRefusedError
+from infpop_operator.adapters.kube.errors import KubeQuotaError, KubeRefusedError
 from infpop_operator.adapters.kube.job_manifest import PodSettings, Toleration, build_job
-from infpop_operator.adapters.kube.observe import PhaseLimits, quota_words
+from infpop_operator.adapters.kube.observe import PhaseLimits
 from infpop_operator.api.quantities import seconds
 from infpop_operator.api.spec import StudySpec
 from infpop_operator.api.spec_pool import NodePool
@@ -69,9 +69,8 @@ def refusal(error: KubeRefusedError, now: datetime) -> Lost:
 
     A quota is nobody's fault and may have room later; anything else is a policy or a name that somebody has to change.
     """
-    quota = quota_words(str(error))
-    if quota is not None:
-        return Lost(reason="QuotaExceeded", detail=quota, ended_at=now, counts=False)
+    if isinstance(error, KubeQuotaError):
+        return Lost(reason="QuotaExceeded", detail=str(error), ended_at=now, counts=False)
     return Lost(reason="JobRefused", detail=str(error), ended_at=now)
 
 

@@ -22,8 +22,10 @@ from infpop_operator.adapters.kube.errors import (
     KubeError,
     KubeExistsError,
     KubeMissingError,
+    KubeQuotaError,
     KubeRefusedError,
     KubeUnavailableError,
+    quota_words,
 )
 from infpop_operator.adapters.kube.records import JobRecord, NodeRecord, PodRecord, parse_job, parse_node, parse_pod
 
@@ -244,9 +246,14 @@ def _error(request: str, code: int, answer: bytes) -> KubeError:
         return KubeExistsError(text) if reason == "AlreadyExists" else KubeConflictError(text)
     if code == _MISSING:
         return KubeMissingError(text)
-    if code in _REFUSED:
-        return KubeEndingError(text) if message.endswith(_ENDING) else KubeRefusedError(text)
-    return KubeUnavailableError(text)
+    return _refusal(request, text, message) if code in _REFUSED else KubeUnavailableError(text)
+
+
+def _refusal(request: str, text: str, message: str) -> KubeError:
+    if message.endswith(_ENDING):
+        return KubeEndingError(text)
+    quota = quota_words(message)
+    return KubeRefusedError(text) if quota is None else KubeQuotaError(f"{request}: {quota}"[:_LONGEST_MESSAGE])
 
 
 def _explanation(answer: bytes) -> tuple[str, str]:

@@ -6,6 +6,7 @@ KubeError
 ├── KubeEndingError       the namespace is being deleted: nothing new can be in it
 ├── KubeMissingError      there is no such object
 ├── KubeRefusedError      forbidden, invalid or against a policy: trying again changes nothing
+│   └── KubeQuotaError    against a quota: there may be room later
 └── KubeUnavailableError  no answer, an overload or a defect of the server: try again later
 """
 
@@ -36,5 +37,15 @@ class KubeRefusedError(KubeError):
     """The server understood and refused (400, 401, 403, 422): the message says why."""
 
 
+class KubeQuotaError(KubeRefusedError):
+    """A quota of the namespace is used up (403, "exceeded quota"); the message has the quota's own words."""
+
+
 class KubeUnavailableError(KubeError):
     """No answer, 429 or 5xx. The request may have been carried out all the same."""
+
+
+def quota_words(refusal: str) -> str | None:
+    """Return what a refusal says of a quota (which one, what is asked for, what is left), None where it is another."""
+    _, found, words = refusal.partition("exceeded quota")
+    return found + words if found else None

@@ -17,6 +17,7 @@ from infpop_operator.adapters.conclude import (
     last_words,
     parse_result,
 )
+from infpop_operator.adapters.kube.errors import quota_words
 from infpop_operator.adapters.kube.records import ContainerRecord, JobEnd, JobRecord, PodRecord
 from infpop_operator.core.model import DELETED, Finished, Lost, Observation, Phase, Run, Running, Waiting
 from infpop_runner.contract import RunResult
@@ -211,12 +212,6 @@ def _wait(job: JobRecord, pod: PodRecord | None, hints: RunHints, limits: PhaseL
     if pod.scheduled_at is None:
         return _until_scheduled(*_without_node(pod.unschedulable), max(since, pod.created_at), limits)
     return _on_node(job, pod, pod.scheduled_at, limits)
-
-
-def quota_words(refusal: str) -> str | None:
-    """Return what a refusal says of a quota (which one, what is asked for, what is left), None where it is another."""
-    _, found, words = refusal.partition("exceeded quota")
-    return found + words if found else None
 
 
 def _without_pod(complaint: str | None) -> tuple[str, str]:
