@@ -6,7 +6,8 @@ listing repairs it (after a broken watch kopf lists again but never says what we
 cluster. Of two versions of an object the newer one wins, whichever way it came.
 
 A Job or Pod that went away is kept as a tombstone until its run's end was remembered: only so can a deleted Job be
-told from one that was never created, and the last word of a pod be heard.
+told from one that was never created, and the last word of a pod be heard. Of a study or Node that went away it is
+known when, until a newer listing: a listing or an answer that is older must not bring it back.
 """
 
 from collections import defaultdict
@@ -18,6 +19,7 @@ from infpop_operator.adapters.kube.records import JobRecord, NodeRecord, PodReco
 from infpop_operator.cluster.keys import StudyKey
 
 R = TypeVar("R", JobRecord, PodRecord)
+K = TypeVar("K", StudyKey, str)
 Body = Mapping[str, Any]
 
 
@@ -37,13 +39,35 @@ class _Children:
     pods: dict[str, _Held[PodRecord]] = field(default_factory=dict)
 
 
+class _Graves(Generic[K]):
+    """When objects went away: the version at which each was gone."""
+
+    def __init__(self) -> None:
+        self._gone_at: dict[K, str] = {}
+
+    def bury(self, key: K, version: str) -> None:
+        """Remember that what had this key is gone."""
+        self._gone_at[key] = version
+
+    def hold(self, key: K, version: str) -> bool:
+        """Say whether this is a version of what is gone."""
+        gone_at = self._gone_at.get(key)
+        return gone_at is not None and not _is_newer(version, gone_at)
+
+    def forget_before(self, listed_at: str) -> None:
+        """Drop what a listing knew to be gone: whatever comes now is newer."""
+        self._gone_at = {key: version for key, version in self._gone_at.items() if not _is_newer(listed_at, version)}
+
+
 class Cache:
     """Everything that is known; each `see_*` returns the studies that have to be looked at."""
 
     def __init__(self) -> None:
         self._studies: dict[StudyKey, Body] = {}
+        self._gone_studies: _Graves[StudyKey] = _Graves()
         self._children: defaultdict[StudyKey, _Children] = defaultdict(_Children)
         self._nodes: dict[str, NodeRecord] = {}
+        self._gone_nodes: _Graves[str] = _Graves()
         self._node_list: tuple[NodeRecord, ...] | None = None
 
     def studies(self) -> tuple[StudyKey, ...]:
@@ -95,12 +119,23 @@ class Cache:
         key = StudyKey(body["metadata"]["namespace"], body["metadata"]["name"])
         known = self._studies.get(key)
         if deleted:
-            self._studies.pop(key, None)
-        elif known is None or _is_newer(_version(body), _version(known)) or _uid(body) != _uid(known):
-            self._studies[key] = body
-        else:
+            self._gone_studies.bury(key, _version(body))
+            if known is None or _uid(known) != _uid(body):
+                return ()  # known to be gone, or another one has its name by now
+            del self._studies[key]
+        elif self._gone_studies.hold(key, _version(body)):
+            return ()
+        elif known is not None and not _is_newer(_version(body), _version(known)):
             return ()  # what we wrote ourselves
+        else:
+            self._studies[key] = body
         return (key,)
+
+    def see_written(self, body: Body) -> None:
+        """Take in the answer to a write of ours; the study may be gone by now, or another one have its name."""
+        known = self._studies.get(StudyKey(body["metadata"]["namespace"], body["metadata"]["name"]))
+        if known is not None and _uid(known) == _uid(body):
+            self.see_study(body)
 
     def see_job(self, job: JobRecord, *, deleted: bool = False) -> tuple[StudyKey, ...]:
         """Take in a version of a Job."""
@@ -119,26 +154,36 @@ class Cache:
     def see_node(self, node: NodeRecord, *, deleted: bool = False) -> tuple[StudyKey, ...]:
         """Take in a version of a Node; heartbeats and other changes that mean nothing to us wake nobody."""
         before = self._nodes.get(node.name)
-        if before is None or deleted or _differ(before, node):
-            self._node_list = None
         if deleted:
-            self._nodes.pop(node.name, None)
-            return self.studies() if before is not None else ()
+            self._gone_nodes.bury(node.name, node.resource_version)
+            return self._drop_node(before) if before is not None and before.uid == node.uid else ()
+        if self._gone_nodes.hold(node.name, node.resource_version):
+            return ()
+        if before is not None and not _is_newer(node.resource_version, before.resource_version):
+            return ()
+        if before is None or _differ(before, node):
+            self._node_list = None
         self._nodes[node.name] = node
         return () if before is not None and _same_hardware(before, node) else self.studies()
 
+    def _drop_node(self, node: NodeRecord) -> tuple[StudyKey, ...]:
+        del self._nodes[node.name]
+        self._node_list = None
+        return self.studies()
+
     def replace_studies(self, bodies: Iterable[Body], listed_at: str) -> tuple[StudyKey, ...]:
         """Take in a listing of all studies: what it lacks is gone."""
-        listed = set()
-        for body in bodies:
+        self._gone_studies.forget_before(listed_at)
+        listed = {StudyKey(body["metadata"]["namespace"], body["metadata"]["name"]): body for body in bodies}
+        for body in listed.values():
             self.see_study(body)
-            listed.add(StudyKey(body["metadata"]["namespace"], body["metadata"]["name"]))
         gone = [
             key for key, body in self._studies.items() if key not in listed and _is_newer(listed_at, _version(body))
         ]
         for key in gone:
             del self._studies[key]
-        return (*listed, *gone)
+            self._gone_studies.bury(key, listed_at)
+        return (*self._studies, *gone)
 
     def replace_jobs(self, jobs: Iterable[JobRecord], listed_at: str) -> tuple[StudyKey, ...]:
         """Take in a listing of all our Jobs: what it lacks is gone."""
@@ -148,10 +193,15 @@ class Cache:
         """Take in a listing of all our Pods: what it lacks is gone."""
         return self._replace(list(pods), listed_at, lambda children: children.pods, self.see_pod)
 
-    def replace_nodes(self, nodes: Iterable[NodeRecord]) -> tuple[StudyKey, ...]:
+    def replace_nodes(self, nodes: Iterable[NodeRecord], listed_at: str) -> tuple[StudyKey, ...]:
         """Take in a listing of all nodes: what it lacks is gone."""
+        self._gone_nodes.forget_before(listed_at)
         listed = {node.name: node for node in nodes}
-        gone = [node for name, node in self._nodes.items() if name not in listed]
+        gone = [
+            replace(node, resource_version=listed_at)
+            for node in self._nodes.values()
+            if node.name not in listed and _is_newer(listed_at, node.resource_version)
+        ]
         moved = [*(self.see_node(node) for node in listed.values()), *(self.see_node(n, deleted=True) for n in gone)]
         return self.studies() if any(moved) else ()
 

@@ -107,14 +107,11 @@ class Service:
         Raises:
             KubeError: the API server could not be asked.
         """
-        nodes = await self._client.list_nodes(self._settings.node_selector)
-        jobs, jobs_at = await self._client.list_jobs(SELECTOR)
-        pods, pods_at = await self._client.list_pods(SELECTOR)
-        studies, studies_at = await self._client.list_studies()
-        self.cache.replace_nodes(nodes)
-        self.cache.replace_jobs(jobs, jobs_at)
-        self.cache.replace_pods(pods, pods_at)
-        return self.cache.replace_studies(studies, studies_at)
+        # Each is taken in at once: the longer it lies, the more of it the watches know better.
+        self.cache.replace_nodes(*await self._client.list_nodes(self._settings.node_selector))
+        self.cache.replace_jobs(*await self._client.list_jobs(SELECTOR))
+        self.cache.replace_pods(*await self._client.list_pods(SELECTOR))
+        return self.cache.replace_studies(*await self._client.list_studies())
 
     async def _list_until_it_works(self) -> None:
         while True:

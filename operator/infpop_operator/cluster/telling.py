@@ -41,7 +41,7 @@ class Teller:
             return
         written = await self._client.replace_study_status(look.body, dump_status(status))
         self._told_at[look.key] = look.now
-        self._cache.see_study(written)
+        self._cache.see_written(written)
         await self._recorder.tell(look.body, transitions(look.previous, status))
 
     async def tell_broken(self, look: Look, ended: Sequence[EndedRun]) -> None:

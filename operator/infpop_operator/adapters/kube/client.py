@@ -90,10 +90,10 @@ class KubeClient:
         found, _ = await self._list("api/v1", "configmaps", parse=_as_it_is, within=namespace, labelSelector=selector)
         return found
 
-    async def list_nodes(self, selector: str | None) -> list[NodeRecord]:
-        """Return the Nodes with these labels, all of them without a selector."""
+    async def list_nodes(self, selector: str | None) -> tuple[list[NodeRecord], str]:
+        """Return the Nodes with these labels, all without a selector, and the version that they were listed at."""
         query = {} if selector is None else {"labelSelector": selector}
-        return (await self._list("api/v1", "nodes", parse=parse_node, namespaced=False, **query))[0]
+        return await self._list("api/v1", "nodes", parse=parse_node, namespaced=False, **query)
 
     async def list_events_about(self, namespace: str, uid: str) -> list[Body]:
         """Return the Events about the object with this uid."""
