@@ -5,7 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from infpop_operator.adapters.kube.job_manifest import WORKLOAD_DIRECTORY, Owner
-from infpop_operator.adapters.kube.node_pools import MatchedPool, PoolQuery, UnmatchedPool, match_pool
+from infpop_operator.adapters.kube.node_pools import (
+    MatchedPool,
+    PoolQuery,
+    UnmatchedPool,
+    match_pool,
+    without_flapping,
+)
 from infpop_operator.adapters.kube.records import NodeRecord
 from infpop_operator.api.convert import to_study
 from infpop_operator.api.parse import parse_object
@@ -73,8 +79,10 @@ def prepare_study(
     problems = list(_cluster_problems(document.spec, settings))
     if problems:
         raise StudyError(problems)
-    matches = {pool.name: match(_query(pool), nodes) for pool in document.spec.node_pools}
     remembered = {pool.name: pool for pool in previous.pools} if previous is not None else {}
+    matches = {
+        pool.name: _steady(match(_query(pool), nodes), remembered.get(pool.name)) for pool in document.spec.node_pools
+    }
     pools = (_pool(node, matches[node.name], remembered.get(node.name), document.spec, settings)
              for node in document.spec.node_pools)  # fmt: skip
     owner = owner_of(body)
@@ -119,6 +127,12 @@ def _query(pool: NodePool) -> PoolQuery:
         node_selector=pool.node_selector,
         gpu_resource=pool.gpu_resource,
     )
+
+
+def _steady(match: MatchedPool | UnmatchedPool, known: PoolStatus | None) -> MatchedPool | UnmatchedPool:
+    if known is None:
+        return match
+    return without_flapping(match, fingerprint=known.fingerprint, gpu_model=known.gpu)
 
 
 def _pool(

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from adapters.kube.objects import A100, make_node
 from infpop_operator.adapters.kube.labels import GPU_PRODUCT_LABELS
-from infpop_operator.adapters.kube.node_pools import MatchedPool, PoolQuery, UnmatchedPool, match_pool
+from infpop_operator.adapters.kube.node_pools import (
+    MatchedPool,
+    PoolQuery,
+    UnmatchedPool,
+    match_pool,
+    without_flapping,
+)
 from infpop_operator.adapters.kube.records import NodeRecord
 
 V100 = "Tesla-V100-SXM2-32GB"
@@ -83,7 +89,8 @@ def test_a_cordoned_node_does_not_count_and_changes_no_identity() -> None:
     nodes = (make_node("n1", gpus=8), make_node("n2", gpus=4))
     cordoned = (replace(nodes[0], schedulable=False), nodes[1])
     before, after = matched(query(), *nodes), matched(query(), *cordoned)
-    assert (after.device_count, after.total_device_count, after.nodes) == (4, 4, 1)
+    assert (before.device_count, before.total_device_count, before.nodes) == (8, 12, 2)
+    assert (after.device_count, after.total_device_count, after.nodes) == (8, 4, 1)
     assert after.fingerprint == before.fingerprint
     reason = refused(query(), cordoned[0])
     assert reason.reason == "NoMatchingNodes"
@@ -111,18 +118,71 @@ def test_what_changes_by_itself_changes_no_identity(node: NodeRecord) -> None:
 
 
 def test_other_hardware_is_another_identity() -> None:
-    """Product, memory, compute capability and GPUs per node each make a round of its own."""
+    """Product, memory and compute capability each make a round of its own."""
     nodes = [
         make_node(),
         make_node(labels=GFD),
         make_node(labels={**GFD, "nvidia.com/gpu.memory": "81920"}),
         make_node(labels={**GFD, "nvidia.com/gpu.compute.minor": "6"}),
-        make_node(gpus=4),
         make_node(product="NVIDIA-A100-PCIE-40GB"),
     ]
     fingerprints = {matched(query(), node).fingerprint for node in nodes}
     assert len(fingerprints) == len(nodes)
     assert all(re.fullmatch("[0-9a-f]{16}", each) for each in fingerprints)
+
+
+def test_the_largest_node_may_leave() -> None:
+    """The GPUs of those that stay are the same; only fewer of them can be used together."""
+    large, small = make_node("n1", gpus=8), make_node("n2", gpus=4)
+    before, after = matched(query(), large, small), matched(query(), small)
+    assert after.fingerprint == before.fingerprint
+    assert (before.device_count, after.device_count) == (8, 4)
+
+
+NEW = make_node("new", label=GKE, product="nvidia-tesla-a100")
+KNOWN = make_node("known", labels=GFD)
+
+
+def followed(before: NodeRecord, after: NodeRecord) -> MatchedPool | UnmatchedPool:
+    """Return what is made of a node in the place of the only one before."""
+    known = matched(query(), before)
+    return without_flapping(matched(query(), after), fingerprint=known.fingerprint, gpu_model=known.gpu_model)
+
+
+def test_a_pool_keeps_its_identity_until_a_new_node_has_its_labels() -> None:
+    """The only node was replaced: for a minute there is nothing to compare it with."""
+    reason = followed(KNOWN, NEW)
+    assert isinstance(reason, UnmatchedPool)
+    assert reason.reason == "NodesChanging"
+    assert all(part in reason.message for part in (A100, "nvidia.com/gpu.memory", "within a minute", "another name"))
+    unlabelled = matched(query(None), make_node("new", product=""))
+    known = matched(query(), KNOWN)
+    refused = without_flapping(unlabelled, fingerprint=known.fingerprint, gpu_model=known.gpu_model)
+    assert isinstance(refused, UnmatchedPool)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (KNOWN, make_node("same", labels={**GFD, GKE: "nvidia-tesla-a100"})),
+        (KNOWN, make_node("other", labels={**GFD, "nvidia.com/gpu.memory": "81920"})),
+        (NEW, KNOWN),
+        (NEW, NEW),
+        (NEW, make_node("other", label=GKE, product="nvidia-a100-80gb")),
+        (make_node(), make_node(product="NVIDIA-A100-PCIE-40GB")),
+    ],
+    ids=["the same", "other exact labels", "labels that came", "none ever", "another of the cloud's", "names alone"],
+)
+def test_what_is_as_well_known_as_before_counts(before: NodeRecord, after: NodeRecord) -> None:
+    """Other hardware is seen as such at once, with the labels of feature discovery or without any such."""
+    assert followed(before, after) == matched(query(), after)
+
+
+def test_a_pool_that_was_never_known_is_what_its_nodes_say() -> None:
+    """On a cluster without feature discovery the cloud's name is all there is."""
+    match = matched(query(), NEW)
+    assert without_flapping(match, fingerprint=None, gpu_model=None) == match
+    assert not match.is_exact
 
 
 def test_two_kinds_are_no_pool() -> None:

@@ -40,15 +40,20 @@ class PoolQuery:
 class MatchedPool:
     """Nodes of one kind.
 
-    `fingerprint` changes with the hardware alone: not with the number of nodes, their names or their health.
-    `device_count` is what the largest node has that is not cordoned, `total_device_count` what all of those have
-    together; `nodes` counts them. `node_labels` are alternatives that a Pod's affinity has to name, empty where
-    the pool's node selector says it all.
+    `fingerprint` changes with the kind of GPU alone: not with the number of nodes, their names or their health, and not
+    with how many GPUs a node has. Nodes of four and of eight are one pool, and it must not become another one whenever
+    the largest is drained; whoever doubts that two GPUs of four are as well connected as two of eight selects nodes by
+    label. It is `is_exact` where feature discovery said what the GPUs are, not just a cloud's name for them.
+
+    `device_count` is what the largest node has, cordoned or not: what a run could have is not impossible because of a
+    drain. `total_device_count` is what those nodes have together that are not cordoned; `nodes` counts them.
+    `node_labels` are alternatives that a Pod's affinity has to name, empty where the pool's node selector says it all.
     """
 
     name: str
     gpu_model: str | None
     fingerprint: str
+    is_exact: bool = True
     device_count: int
     total_device_count: int
     nodes: int
@@ -118,7 +123,7 @@ def _match_cpus(query: PoolQuery, nodes: Sequence[NodeRecord]) -> MatchedPool | 
         name=query.name,
         gpu_model=None,
         fingerprint=digest(facts)[:16],
-        device_count=max(usable),
+        device_count=max(node.cpus for node in nodes),
         total_device_count=sum(usable),
         nodes=len(usable),
     )
@@ -151,22 +156,50 @@ def _matched(
     if not usable:
         message = f"all nodes with {kind.product} are cordoned ({len(nodes)}); kubectl uncordon one"
         return UnmatchedPool(reason="NoMatchingNodes", message=message)
-    facts = {
-        "device": "cuda",
-        "product": kind.product,
-        "memory": kind.memory,
-        "compute": kind.compute,
-        "gpus_per_node": max(counts),
-    }
     return MatchedPool(
         name=query.name,
         gpu_model=kind.product or None,
-        fingerprint=digest(facts)[:16],
-        device_count=max(usable),
+        fingerprint=_fingerprint(kind),
+        is_exact=_is_exact(kind),
+        device_count=max(counts),
         total_device_count=sum(usable),
         nodes=len(usable),
         node_labels=() if key is None else ((key, (kind.product,)),),
     )
+
+
+def without_flapping(
+    match: MatchedPool | UnmatchedPool, *, fingerprint: str | None, gpu_model: str | None
+) -> MatchedPool | UnmatchedPool:
+    """Return `match`, or that the pool's nodes are changing where its GPUs were known more exactly before.
+
+    A node has its cloud's labels from birth and those of feature discovery up to a minute later. Where it is the only
+    one of its pool, the pool would be another one for that minute, and everything that runs would be measured anew. So
+    an exact identity is never followed by an inexact one, while an inexact one is followed by whatever comes.
+
+    Args:
+        match: what the nodes say now.
+        fingerprint: of the pool as it was known last, None if it never was.
+        gpu_model: of the pool as it was known last.
+    """
+    inexact = _fingerprint(_Kind(product=gpu_model or "", memory="", compute=""))
+    if isinstance(match, UnmatchedPool) or match.is_exact or fingerprint in {None, inexact, match.fingerprint}:
+        return match
+    message = (
+        f"its nodes lack the labels that said more exactly what their GPUs are ({gpu_model}): {labels.GPU_MEMORY} and "
+        f"{labels.GPU_COMPUTE_MAJOR}. A node that has just joined gets them within a minute; without GPU feature "
+        "discovery for good, give the pool another name"
+    )
+    return UnmatchedPool(reason="NodesChanging", message=message)
+
+
+def _fingerprint(kind: _Kind) -> str:
+    facts = {"device": "cuda", "product": kind.product, "memory": kind.memory, "compute": kind.compute}
+    return digest(facts)[:16]
+
+
+def _is_exact(kind: _Kind) -> bool:
+    return bool(kind.memory and kind.compute)
 
 
 def product_label(node: NodeRecord) -> str | None:

@@ -1,0 +1,30 @@
+"""What a study is decided on: its document, the nodes that there are, and what is remembered of those that were."""
+
+from adapters.kube.objects import OWNER, make_node
+from cluster.kit import study
+from infpop_operator.adapters.kube.records import NodeRecord
+from infpop_operator.api.status_model import PoolStatus, StudyStatus
+from infpop_operator.cluster.prepare import Prepared, prepare_study
+from infpop_operator.settings import Settings
+
+GFD = {"nvidia.com/gpu.memory": "40960", "nvidia.com/gpu.compute.major": "8", "nvidia.com/gpu.compute.minor": "0"}
+SETTINGS = Settings(runner_image="example.org/runner:1")
+
+
+def prepared(*nodes: NodeRecord, previous: StudyStatus | None = None) -> Prepared:
+    """Return the study on these nodes."""
+    body = study(OWNER.name, OWNER.namespace)
+    body["metadata"] |= {"uid": OWNER.uid, "generation": 1}
+    return prepare_study(body, nodes, previous, SETTINGS)
+
+
+def test_a_pool_whose_only_node_is_replaced_keeps_its_round_and_waits() -> None:
+    """Until the new node has all its labels nothing is started on it, and nothing is measured anew."""
+    (pool,) = prepared(make_node(labels=GFD)).study.pools
+    row = PoolStatus(name=pool.name, gpu=pool.gpu_model, gpus_per_node=8, fingerprint=pool.fingerprint)
+    new = make_node("new", label="cloud.google.com/gke-accelerator", product="nvidia-tesla-a100")
+    changing = prepared(new, previous=StudyStatus(pools=[row]))
+    (kept,) = changing.study.pools
+    assert (kept.fingerprint, kept.device_count, kept.total_device_count) == (pool.fingerprint, 8, 0)
+    assert changing.problems[pool.name].reason == "NodesChanging"
+    assert changing.matched == {}
