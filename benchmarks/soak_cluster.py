@@ -1,8 +1,9 @@
 """A day of a cluster's ordinary trouble in ten minutes: nothing gets stuck, nothing gets lost.
 
-The operator's studies live by a clock that runs 240 times faster than the wall's (`tests/cluster/accelerated_operator`);
+The operator's studies live by a clock that is 240 times as fast as the wall's (`tests/cluster/accelerated_operator`);
 etcd, API server, scheduler and controller manager are real and live by the wall's, so each second that they take is
-four minutes here. Only while the API server is away, three minutes of the wall's, the fast clock goes as the wall's.
+four minutes here. Only while the API server is away, three minutes of the wall's, and until the controllers are back,
+the fast clock goes as the wall's.
 
     python benchmarks/soak_cluster.py [--hours 24] [--seed 1]
 """

@@ -13,7 +13,8 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
-from cluster.fast_clock import FastClock
+from fast_clock import FastClock
+
 from infpop_operator.adapters.kube import records
 from infpop_operator.cli.main import main
 from infpop_operator.cluster import signs

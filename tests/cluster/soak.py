@@ -34,7 +34,6 @@ RUN_MINUTES = (5.0, 20.0)
 NODE_AWAY_HOURS = 0.5
 PATIENCE_SECONDS = 240.0  # of the wall's, for the studies that are under way when the trouble is over
 _MIB = 2**20
-_TESTS = Path(__file__).parents[1]
 _OPERATOR = Path(__file__).with_name("accelerated_operator.py")
 Trouble = Literal[
     "watches are cut", "a pod is evicted", "a node is drained", "a node is lost", "the operator is killed",
@@ -122,7 +121,6 @@ class Soak:
             namespace=namespace,
             program=(sys.executable, str(_OPERATOR), "operator"),
             environment={
-                "PYTHONPATH": str(_TESTS),
                 "INFPOP_CLOCK": str(folder / "clock.jsonl"),
                 # Of the wall's: minutes of the fast clock, and for the end of a Job, whose controllers are real ones.
                 "INFPOP_TICK_SECONDS": "0.5",
@@ -303,12 +301,33 @@ class Soak:
         self._cluster.proxy.blackhole(active=False)
         self._place = Place(self._cluster, self._namespace)
         self._wait_for_studies()
+        self._wait_for_controllers()
         self.clock.set_speed(self._plan.speed)
 
     def _wait_for_studies(self) -> None:
         """An API server that is ready, or a definition that is established, answers 429 until its cache is filled."""
         path = f"/apis/infpop.io/v1alpha1/namespaces/{self._namespace}/throughputstudies"
         wait_for(lambda: self._place._client.get(path).is_success, seconds=60, what="an answer about studies")
+
+    def _wait_for_controllers(self) -> None:
+        """Controllers and scheduler come back by and by: wait until a Job of somebody else gets a pod on a node."""
+        pod = {
+            "containers": [{"name": "probe", "image": kit.IMAGE}],
+            "tolerations": [{"operator": "Exists"}],
+            "restartPolicy": "Never",
+        }
+        metadata = {"name": "probe", "namespace": self._namespace}
+        job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {"template": {"spec": pod}}}
+        self._place.create("job", job)
+
+        def bound() -> str | None:
+            pods = self._place.objects("pod")
+            names = (each["metadata"]["name"] for each in pods if "nodeName" in each["spec"])
+            return next((name for name in names if name.startswith("probe-")), None)
+
+        name = wait_for(bound, seconds=180, what="a pod for a Job after the outage")
+        at_once = ("--force", "--grace-period=0", "--wait=false", "--namespace", self._namespace)
+        self._cluster.kubectl("delete", "job/probe", f"pod/{name}", *at_once)
 
     def _find(self, hours: float) -> Findings:
         entries = {name: tuple(self._journal(name)) for name in self._applied}
