@@ -1,12 +1,13 @@
 """How the operator is set up: read once from the command line and the environment, then passed around."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from infpop_operator.core.errors import SettingError
 
 RUNNER_IMAGE_VARIABLE = "INFPOP_RUNNER_IMAGE"
+NAMESPACE_VARIABLE = "INFPOP_NAMESPACE"
 NODE_SELECTOR_VARIABLE = "INFPOP_NODE_SELECTOR"
 TICK_VARIABLE = "INFPOP_TICK_SECONDS"
 RESYNC_VARIABLE = "INFPOP_RESYNC_SECONDS"
@@ -43,6 +44,10 @@ class Settings:
 def settings_from(environment: Mapping[str, str], *, namespace: str | None) -> Settings:
     """Return the settings that the environment names; an empty variable is as good as none.
 
+    Args:
+        environment: of the process.
+        namespace: what the command line says, which comes before the environment.
+
     Raises:
         SettingError: a variable that has to be a time is none.
     """
@@ -50,12 +55,29 @@ def settings_from(environment: Mapping[str, str], *, namespace: str | None) -> S
     return Settings(
         runner_image=environment.get(RUNNER_IMAGE_VARIABLE) or None,
         node_selector=environment.get(NODE_SELECTOR_VARIABLE) or None,
-        namespace=namespace,
+        namespace=namespace or environment.get(NAMESPACE_VARIABLE) or None,
         tick_seconds=_seconds(environment, TICK_VARIABLE, usual.tick_seconds),
         resync_seconds=_seconds(environment, RESYNC_VARIABLE, usual.resync_seconds),
         status_pause_seconds=_seconds(environment, STATUS_PAUSE_VARIABLE, usual.status_pause_seconds),
         stop_seconds=_seconds(environment, STOP_VARIABLE, usual.stop_seconds),
     )
+
+
+def check_watched(settings: Settings, watched: Collection[str]) -> None:
+    """Check that a framework that was set up by itself watches what the settings say: else we would act on the rest.
+
+    Args:
+        settings: of the operator.
+        watched: the namespaces that the framework watches, empty for all of them.
+
+    Raises:
+        SettingError: they differ.
+    """
+    if set(watched) == ({settings.namespace} - {None}):
+        return
+    told = f"--namespace {', '.join(sorted(watched))}" if watched else "no --namespace"
+    remedy = f"Set both to one namespace, or neither for all of them: {NAMESPACE_VARIABLE} is what InfPop acts on."
+    raise SettingError(f"kopf was given {told} and {NAMESPACE_VARIABLE} is {settings.namespace or 'unset'}. {remedy}")
 
 
 def _seconds(environment: Mapping[str, str], variable: str, default: float) -> float:

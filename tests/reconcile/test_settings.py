@@ -34,6 +34,13 @@ def test_the_environment_sets_everything() -> None:
     )
 
 
+def test_the_environment_may_name_the_namespace() -> None:
+    """The command line comes first."""
+    environment = {"INFPOP_NAMESPACE": "team-a"}
+    assert settings_from(environment, namespace=None).namespace == "team-a"
+    assert settings_from(environment, namespace="team-b").namespace == "team-b"
+
+
 @pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf"])
 @pytest.mark.parametrize("variable", [f"INFPOP_{name}_SECONDS" for name in ("TICK", "RESYNC", "STOP", "STATUS_PAUSE")])
 def test_a_time_that_is_none_is_refused(variable: str, text: str) -> None:

@@ -28,4 +28,5 @@ def to_connection_info(credentials: Credentials) -> kopf.ConnectionInfo:
         token=credentials.token,
         certificate_path=credentials.certificate_path,
         private_key_path=credentials.private_key_path,
+        proxy_url=credentials.proxy,
     )

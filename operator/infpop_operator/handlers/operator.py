@@ -1,5 +1,6 @@
 """The operator's process: clocks, environment and connections are made here and passed on."""
 
+import asyncio
 import contextlib
 import os
 import time
@@ -32,10 +33,16 @@ class Options:
 
 
 def run_operator(options: Options) -> None:
-    """Run the operator until it is told to end."""
+    """Run the operator until it is told to end.
+
+    Raises:
+        InfPopError: the environment, or the way to the cluster, is not set up as it must be.
+    """
     settings = settings_from(os.environ, namespace=options.namespace)  # noqa: TID251 - the edge
+    find = partial(find_connection, context=options.context, kubeconfig=options.kubeconfig)
+    asyncio.run(_check(find))  # kopf would log a traceback a minute instead
     registry = kopf.OperatorRegistry()
-    wire(registry, settings, partial(find_connection, context=options.context, kubeconfig=options.kubeconfig))
+    wire(registry, settings, find)
     kopf.run(
         registry=registry,
         standalone=True,
@@ -48,7 +55,13 @@ def run_operator(options: Options) -> None:
 def wire(registry: kopf.OperatorRegistry, settings: Settings, find: FindConnection) -> None:
     """Add everything of the operator to `registry`."""
     register_login(registry, find)
-    register(registry, partial(open_service, settings, find), node_selector=settings.node_selector)
+    register(registry, partial(open_service, settings, find), settings)
+
+
+async def _check(find: FindConnection) -> None:
+    """Find out whether a connection is configured, without a request."""
+    async with KubeClient(await find()):
+        pass
 
 
 @contextlib.asynccontextmanager

@@ -18,6 +18,8 @@ from typing import Any
 import kopf
 
 from infpop_operator.cluster.service import SELECTOR, Kind, Service
+from infpop_operator.core.errors import InfPopError
+from infpop_operator.settings import Settings
 
 _log = logging.getLogger(__name__)
 
@@ -34,23 +36,24 @@ _BACKOFFS_S = (1, 1, 2, 3, *(5,) * 120)
 OpenService = Callable[[], AbstractAsyncContextManager[Service]]
 
 
-def register(registry: kopf.OperatorRegistry, open_service: OpenService, *, node_selector: str | None) -> None:
+def register(registry: kopf.OperatorRegistry, open_service: OpenService, settings: Settings) -> None:
     """Add our handlers to `registry`; the service lives from kopf's start to its end.
 
     Args:
         registry: of the kopf operator that is about to run.
         open_service: opens the service with its connections.
-        node_selector: labels of the nodes to watch, None for all.
+        settings: of the operator: what is watched.
     """
-    _Handlers(open_service, node_selector).register(registry)
+    _Handlers(open_service, settings).register(registry)
 
 
 class _Handlers:
-    def __init__(self, open_service: OpenService, node_selector: str | None) -> None:
+    def __init__(self, open_service: OpenService, settings: Settings) -> None:
         self._open_service = open_service
-        self._node_selector = node_selector
+        self._settings = settings
         self._stack = AsyncExitStack()
         self._service: Service | None = None
+        self._has_failed = False
 
     def register(self, registry: kopf.OperatorRegistry) -> None:
         kopf.on.startup(registry=registry)(self._start)
@@ -60,12 +63,23 @@ class _Handlers:
             kopf.on.event(*resource, id=kind, registry=registry)(self._passing_on(kind))
 
     async def _start(self, settings: kopf.OperatorSettings, **_: object) -> None:
-        configure(settings, node_selector=self._node_selector)
-        self._service = await self._stack.enter_async_context(self._open_service())
-        await self._stack.enter_async_context(_running(self._service))
+        configure(settings, self._settings)
+        try:
+            self._service = await self._stack.enter_async_context(self._open_service())
+        except InfPopError as error:
+            raise kopf.PermanentError(str(error)) from error  # or kopf would try it again without end
+        await self._stack.enter_async_context(_running(self._service, self._fail))
 
     async def _end(self, **_: object) -> None:
         await self._stack.aclose()
+        if self._has_failed:
+            raise kopf.PermanentError("the operator's own tasks have failed")  # the exit code tells it
+
+    def _fail(self, error: BaseException | None) -> None:
+        """End the process. kopf ends in peace when it is told to, so that it failed is remembered."""
+        _log.critical("the operator's own tasks have ended, so the operator ends", exc_info=error)
+        self._has_failed = True
+        os.kill(os.getpid(), signal.SIGTERM)
 
     async def _probe(self, **_: object) -> str:
         """Kopf answers 200 whatever a probe returns, and 500 only when it raises what is not tried again."""
@@ -81,7 +95,7 @@ class _Handlers:
         return pass_on
 
 
-def configure(settings: kopf.OperatorSettings, *, node_selector: str | None) -> None:
+def configure(settings: kopf.OperatorSettings, ours: Settings) -> None:
     """Set what kopf leaves open: silent watches end, nothing is written, one replica."""
     settings.persistence.finalizer = "infpop.io/unused"  # named, should a mistake ever have it written
     settings.persistence.diffbase_storage = _NoDiffs()
@@ -95,8 +109,10 @@ def configure(settings: kopf.OperatorSettings, *, node_selector: str | None) -> 
     settings.networking.error_backoffs = _BACKOFFS_S
     settings.watching.label_selectors["jobs.batch"] = SELECTOR
     settings.watching.label_selectors["pods"] = SELECTOR
-    if node_selector is not None:
-        settings.watching.label_selectors["nodes"] = node_selector
+    if ours.node_selector is not None:
+        settings.watching.label_selectors["nodes"] = ours.node_selector
+    # Who looks after one namespace need not be allowed to list namespaces and CRDs.
+    settings.scanning.disabled = ours.namespace is not None
     settings.queueing.worker_limit = None  # a limit below the number of objects is a deadlock (kopf#1243)
     settings.queueing.idle_timeout = 0.5  # an idle worker holds its object's whole JSON, and a start lists thousands
     settings.posting.enabled = False  # our own Events, on transitions only
@@ -118,18 +134,17 @@ class _NoDiffs(kopf.DiffBaseStorage):
 
 
 @contextlib.asynccontextmanager
-async def _running(service: Service) -> AsyncIterator[None]:
-    """Run the service's tasks; should they end by themselves, end the process."""
+async def _running(service: Service, fail: Callable[[BaseException | None], None]) -> AsyncIterator[None]:
+    """Run the service's tasks; should they end by themselves, call `fail`."""
+
+    def ended(task: asyncio.Task[None]) -> None:
+        fail(task.exception())
+
     task = asyncio.create_task(service.run(), name="infpop service")
-    task.add_done_callback(_end_process)
+    task.add_done_callback(ended)
     try:
         yield
     finally:
-        task.remove_done_callback(_end_process)
+        task.remove_done_callback(ended)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-def _end_process(task: "asyncio.Task[None]") -> None:
-    _log.critical("the operator's own tasks have ended, so the operator ends", exc_info=task.exception())
-    os.kill(os.getpid(), signal.SIGTERM)

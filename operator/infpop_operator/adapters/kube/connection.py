@@ -32,6 +32,7 @@ class Credentials:
     private_key_path: str | None
     token: str | None = field(repr=False)
     insecure: bool
+    proxy: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,7 @@ class Connection:
             private_key_path=known.key_file,
             token=None if token is None else token.split(" ", 1)[-1],
             insecure=not known.verify_ssl,
+            proxy=known.proxy,
         )
 
 
