@@ -308,10 +308,10 @@ NOTHING = "no result was written"
             f"the runner ended with exit code 1; its last words: loading | ValueError: x; {NOTHING}",
         ),
         (make_ended(1), "RunnerError", f"the runner ended with exit code 1; {NOTHING}"),
-        (make_ended(0, ""), "RunnerError", f"the runner ended with exit code 0; {NOTHING}"),
+        (make_ended(0, ""), "MetricsMissing", f"the runner ended with exit code 0; {NOTHING}"),
         (
             make_ended(0, "done"),
-            "RunnerError",
+            "MetricsMissing",
             (
                 "the runner ended with exit code 0; the termination message is not a result: "
                 "Invalid JSON: expected value at line 1 column 1"
@@ -549,12 +549,52 @@ def test_pods_of_another_job_never_count() -> None:
         ((make_bound(),), at(10)),
         ((make_running(),), at(10)),
         ((make_ended(0, message(0, 1)),), at(10)),
-        ((make_running(**EVICTED), make_pod(**NEXT)), None),
+        ((make_running(**EVICTED), make_pod(**NEXT)), at(10)),
+        ((make_running(**EVICTED), make_bound(**NEXT | {"scheduled_at": at(210)})), at(10)),
     ],
 )
 def test_devices_are_held_from_the_moment_of_scheduling(pods: tuple[PodRecord, ...], held_since: object) -> None:
-    """A pull holds them, a queue does not."""
+    """A pull holds them, a queue does not; what a Pod held before it was taken away counts."""
     assert observe_run(RUN, make_job(), pods, RunHints(), LIMITS, at(100)).held_since == held_since
+
+
+@pytest.mark.parametrize(
+    ("job", "held_since"),
+    [
+        (make_job(**FAILED), at(0)),
+        (make_job(end=job_end("Completed", complete=True)), at(0)),
+        (make_job(**EXPIRED), None),
+        (make_job(), None),
+    ],
+)
+def test_a_job_without_a_pod_held_devices_where_it_had_one(job: JobRecord, held_since: object) -> None:
+    """A Job that failed or completed had a Pod; one that a quota refused until its deadline had none."""
+    assert observe_run(RUN, job, (), RunHints(), LIMITS, at(200)).held_since == held_since
+
+
+@pytest.mark.parametrize("newest", [make_running(**NEXT, deleting=True, phase="Failed"), make_ended(143, "", **NEXT)])
+def test_a_deadline_that_passed_because_of_a_disruption_uses_no_budget(newest: PodRecord) -> None:
+    """The time that the first Pod had was taken from the run."""
+    lost = seen(make_job(**EXPIRED), make_running(**EVICTED), newest, now=300)
+    assert isinstance(lost, Lost)
+    assert (lost.reason, lost.counts) == ("DeadlineExceeded", False)
+    alone = seen(make_job(**EXPIRED), newest, now=300)
+    assert isinstance(alone, Lost)
+    assert alone.counts
+
+
+def test_a_volume_that_cannot_be_mounted_is_told() -> None:
+    """The Pod itself says ContainerCreating until the run is lost."""
+    hints = RunHints(failed_mount='MountVolume.SetUp failed for volume "workload"\n: configmap "prompts" not found')
+    words = 'MountVolume.SetUp failed for volume "workload" | : configmap "prompts" not found'
+    for pod in (make_bound(), waiting("ContainerCreating")):
+        assert seen(make_job(), pod, hints=hints) == Waiting(reason="MountFailed", detail=words)
+    lost = seen(make_job(), make_bound(), hints=hints, now=2000)
+    assert lost == Lost(reason="MountFailed", detail=f"container not started within 30 min: {words}", ended_at=at(2000))
+    assert seen(make_job(), waiting("ErrImagePull", "x"), hints=hints) == Waiting(
+        reason="ImagePull", detail="ErrImagePull: x"
+    )
+    assert seen(make_job(), make_running(), hints=hints) == Running(phase=Phase.STARTING)
 
 
 def test_time_goes_on_where_an_end_has_no_time() -> None:

@@ -6,7 +6,7 @@ another one.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from infpop_operator.adapters.conclude import (
@@ -33,10 +33,12 @@ _PULL_REASONS = frozenset(
         "SignatureValidationFailed",
     }
 )
-_CREATING = frozenset({None, "", "ContainerCreating", "PodInitializing"})
+CREATING = frozenset({None, "", "ContainerCreating", "PodInitializing"})  # reasons that say no more than this
 _NODE_LOST = frozenset({"ContainerStatusUnknown", "Unknown"})  # the kubelet's and containerd's word after a reboot
 _REFUSED = " is forbidden: "  # after it comes who refused a Pod, and why
 _OVER = ("Failed", "Succeeded")
+_DEADLINE = "DeadlineExceeded"  # the Job controller's word, and ours
+_EXIT_DONE = 0
 _EXIT_MISUNDERSTOOD = 2
 _EXIT_KILLED = 137
 _SOURCE = "the termination message"
@@ -44,9 +46,10 @@ _SOURCE = "the termination message"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunHints:
-    """What objects do not say: the Job controller's newest complaint, and the runner's own phase."""
+    """What objects do not say: the Job controller's newest complaint, the kubelet's, and the runner's own phase."""
 
     failed_create: str | None = None
+    failed_mount: str | None = None
     phase: Running | None = None
 
 
@@ -61,7 +64,7 @@ class PhaseLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenRun:
-    """What was seen. `held_since` is when the run got its devices, None while it has none."""
+    """What was seen. `held_since` is when the run first got devices, None while it never had any."""
 
     observation: Observation
     held_since: datetime | None
@@ -92,14 +95,34 @@ def observe_run(  # noqa: PLR0917 - the run and all that is known of it
         now: the time of the observation.
     """
     own = [pod for pod in pods if pod.job_uid == job.uid]
-    pod = max(own, key=lambda pod: (pod.created_at, pod.disrupted is None, pod.name), default=None)
-    held_since = None if pod is None else pod.scheduled_at
-    end = _ended(run, job, pod, now)
-    return SeenRun(observation=end or _alive(job, pod, hints, limits, now), held_since=held_since)
+    own.sort(key=lambda pod: (pod.created_at, pod.disrupted is None, pod.name))
+    pod = own[-1] if own else None
+    end = _ended(run, job, own, now)
+    return SeenRun(observation=end or _alive(job, pod, hints, limits, now), held_since=_held_since(job, own))
 
 
-def _ended(run: Run, job: JobRecord, pod: PodRecord | None, now: datetime) -> Finished | Lost | None:
-    """Return how the run ended, None while it, or a Pod that replaces this one, may go on."""
+def _held_since(job: JobRecord, pods: Sequence[PodRecord]) -> datetime | None:
+    """Return since when the run has, or had, devices: a Pod that was taken away held them too.
+
+    A Job that ended had a Pod, unless its deadline was all that ended it.
+    """
+    scheduled = [pod.scheduled_at for pod in pods if pod.scheduled_at is not None]
+    if scheduled:
+        return min(scheduled)
+    had_pod = not pods and job.end is not None and job.end.reason != _DEADLINE
+    return job.started_at if had_pod else None
+
+
+def _ended(run: Run, job: JobRecord, pods: Sequence[PodRecord], now: datetime) -> Finished | Lost | None:
+    """Return how the run ended, None while it, or a Pod that replaces the newest one, may go on."""
+    end = _ended_itself(run, job, pods[-1] if pods else None, now)
+    was_disrupted = any(pod.disrupted is not None for pod in pods)
+    if isinstance(end, Lost) and end.reason == _DEADLINE and was_disrupted:
+        return replace(end, counts=False)  # the time that was taken from it would have been enough
+    return end
+
+
+def _ended_itself(run: Run, job: JobRecord, pod: PodRecord | None, now: datetime) -> Finished | Lost | None:
     if pod is not None and pod.container is not None and pod.container.exit_code is not None:
         return _after_exit(run, job, pod, pod.container, now)
     if pod is not None and pod.phase in _OVER:
@@ -134,8 +157,8 @@ def _is_replaced(job: JobRecord, pod: PodRecord) -> bool:
 def _outside_cause(job: JobRecord, pod: PodRecord | None) -> Cause | None:
     """Return why somebody else ended the run: its deadline, its node, its queue or a person; None if nobody did."""
     end = job.end or job.ending
-    if end is not None and end.reason == "DeadlineExceeded":
-        return Cause(lost="DeadlineExceeded", broken="MeasureTimeout", detail=last_words(end.message))
+    if end is not None and end.reason == _DEADLINE:
+        return Cause(lost=_DEADLINE, broken="MeasureTimeout", detail=last_words(end.message))
     if pod is not None and pod.disrupted is not None:
         return Cause(lost="Preempted", broken="Stopped", detail=last_words(pod.disrupted), counts=False)
     if job.suspended:
@@ -169,7 +192,8 @@ def _cause_of_container(container: ContainerRecord, words: str) -> Cause:
     if container.exit_code == _EXIT_MISUNDERSTOOD:
         detail = f"the runner did not understand what to do: {last_words(words)}"
         return Cause(lost="RunnerError", broken="RunnerError", detail=detail)
-    return cause_of_exit(f"exit code {container.exit_code}", words)
+    cause = cause_of_exit(f"exit code {container.exit_code}", words)
+    return replace(cause, lost="MetricsMissing") if container.exit_code == _EXIT_DONE else cause
 
 
 def _cause_of_pod(job: JobRecord, pod: PodRecord) -> Cause:
@@ -193,7 +217,7 @@ def _alive(
         if now < wait + timedelta(seconds=limits.run_seconds):
             return hints.phase or Running(phase=Phase.STARTING)
         detail = f"no end after {_length(limits.run_seconds)}, all time-outs included"
-        return Lost(reason="DeadlineExceeded", detail=detail, ended_at=now)
+        return Lost(reason=_DEADLINE, detail=detail, ended_at=now)
     if wait.until is None or now < wait.until:
         return Waiting(reason=wait.reason, detail=wait.detail)
     detail = ": ".join(part for part in (wait.phrase, wait.detail) if part)
@@ -211,7 +235,7 @@ def _wait(job: JobRecord, pod: PodRecord | None, hints: RunHints, limits: PhaseL
         return _until_scheduled(*_without_pod(hints.failed_create), since, limits)
     if pod.scheduled_at is None:
         return _until_scheduled(*_without_node(pod.unschedulable), max(since, pod.created_at), limits)
-    return _on_node(job, pod, pod.scheduled_at, limits)
+    return _on_node(job, pod, pod.scheduled_at, hints.failed_mount, limits)
 
 
 def _without_pod(complaint: str | None) -> tuple[str, str]:
@@ -240,11 +264,13 @@ def _until_scheduled(reason: str, detail: str, since: datetime, limits: PhaseLim
     )
 
 
-def _on_node(job: JobRecord, pod: PodRecord, scheduled_at: datetime, limits: PhaseLimits) -> _Wait | datetime:
+def _on_node(
+    job: JobRecord, pod: PodRecord, scheduled_at: datetime, failed_mount: str | None, limits: PhaseLimits
+) -> _Wait | datetime:
     container, ending = pod.container or ContainerRecord(), _outside_cause(job, pod)
     if container.started_at is not None and ending is None:
         return container.started_at
-    reason, detail = _why_not_started(container) if ending is None else (ending.lost, ending.detail)
+    reason, detail = _why_not_started(container, failed_mount) if ending is None else (ending.lost, ending.detail)
     limit_s = limits.pull_seconds if container.started_at is None else limits.run_seconds
     return _Wait(
         reason=reason,
@@ -254,11 +280,11 @@ def _on_node(job: JobRecord, pod: PodRecord, scheduled_at: datetime, limits: Pha
     )
 
 
-def _why_not_started(container: ContainerRecord) -> tuple[str, str]:
+def _why_not_started(container: ContainerRecord, failed_mount: str | None) -> tuple[str, str]:
     reason, message = container.waiting_reason, container.waiting_message or ""
     said = last_words(message)
-    if reason in _CREATING:
-        return ("ContainerCreating", said)
+    if reason in CREATING:
+        return ("ContainerCreating", said) if failed_mount is None else ("MountFailed", last_words(failed_mount))
     if reason in _PULL_REASONS:
         return ("ImagePull", f"{reason}: {said}")
     if reason == "CreateContainerConfigError" and "secret" in message.lower():
