@@ -139,6 +139,12 @@ class Place:
         """Return the pods that hold devices or wait for them."""
         return [pod for pod in self.objects("pod") if pod["status"]["phase"] in ("Pending", "Running")]
 
+    def shows_a_number(self) -> bool:
+        """Say whether a running pod has measured a trial."""
+        addresses = (pod["status"].get("podIP") for pod in self.running_pods())
+        pages = (httpx.get(f"http://{address}:9400/metrics", trust_env=False).text for address in addresses if address)
+        return any("infpop_trial_throughput_tokens_per_second{" in page for page in pages)
+
     def reasons(self, name: str = "study") -> list[str]:
         """Return the reasons of the Events about the study of this name, oldest first."""
         about = [event for event in self.objects("event") if event["involvedObject"]["name"] == name]

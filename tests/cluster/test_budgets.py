@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-import httpx
 import pytest
 
 from cluster import kit
@@ -120,7 +119,7 @@ def test_suspend_frees_the_gpus_and_keeps_what_was_measured(place: Place) -> Non
         budget={"maxTrials": 3, "maxFailedTrials": 0},
     )
     with place.kubelet(replay(throughput, trial_seconds=2)) as kubelet:
-        place.wait_until(lambda: _measured(place), what="the number of the first trial")
+        place.wait_until(place.shows_a_number, what="the number of the first trial")
         place.change(suspend=True)
         status = place.wait_for("Suspended")
         place.wait_until(lambda: place.objects("job") == place.objects("pod") == [], what="no Jobs and no pods")
@@ -136,13 +135,6 @@ def test_suspend_frees_the_gpus_and_keeps_what_was_measured(place: Place) -> Non
         later = cells(kubelet.runs[1:])
     assert sorted(later) == [(2, 64), (2, 128)]
     assert kit.condition(status, "Suspended")["status"] == "False"
-
-
-def _measured(place: Place) -> bool:
-    """Say whether a running pod shows a number."""
-    addresses = (pod["status"].get("podIP") for pod in place.running_pods())
-    pages = (httpx.get(f"http://{address}:9400/metrics").text for address in addresses if address)
-    return any("infpop_trial_throughput_tokens_per_second{" in page for page in pages)
 
 
 def test_a_study_that_is_born_suspended_takes_no_gpu(place: Place) -> None:
