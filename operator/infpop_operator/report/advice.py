@@ -17,6 +17,7 @@ REMEDIES = {
     "JobRefused": "correct what the message names, or ask the owner of the policy for an exception",
     "ImagePull": "correct engine.image or nodePools[].image, or name Secrets in engine.imagePullSecrets",
     "MissingSecret": "create the Secret and key that model.tokenSecretRef names, or correct the field",
+    "MountFailed": "create the ConfigMap of workload.source.configMap, or see the claim of model.cacheClaim",
     "InvalidContainerConfig": f"correct what the message names; {_POD}",
     # A run broke.
     "DeadlineExceeded": f"raise measurement.timeouts if it was at work, else {_LOG}",
@@ -24,6 +25,7 @@ REMEDIES = {
     "Killed": f"see whether the node ran out of memory; {_LOG}",
     "PodFailed": f"correct what the message names; {_POD}",
     "RunnerError": _LOG,
+    "MetricsMissing": f"see whether runner and operator are of the same version; {_LOG}",
     "ResultMissing": "find out who deletes Pods here; the run is tried again",
     "EngineCrash": _LOG,
     "LoadTimeout": "raise measurement.timeouts.load, or keep downloads on model.cacheClaim",
@@ -44,13 +46,14 @@ REMEDIES = {
     "NothingEligible": "relax objective.constraints, widen searchSpace, or mend what broke the trials",
     "Suspended": "set spec.suspend to false to go on",
     "NoRoom": "uncordon nodes or add some",
+    "ApiRefused": "compare the operator's rights with examples/cluster/rbac.yaml, or correct what the message names",
+    "ApiUnavailable": "see whether the API server is well; it is asked again",
 }
 
 _SOON_SECONDS = {"Starting": 60.0, "ContainerCreating": 180.0}  # until then it is what every run goes through
 _LATER = {
     "Starting": "see whether scheduler and controller manager of the cluster are at work",
-    "ContainerCreating": "large images take minutes; a ConfigMap, Secret or volume that is missing never comes: "
-    "kubectl describe pod -l infpop.io/run=RUN",
+    "ContainerCreating": f"large images take minutes; {_POD}",
 }
 
 
