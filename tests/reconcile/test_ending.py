@@ -106,7 +106,7 @@ def test_kopf_goes_through_the_same_proxy() -> None:
         ca_path=None,
         certificate_path=None,
         private_key_path=None,
-        token="t",
+        token="t",  # noqa: S106 - of a test
         insecure=False,
         proxy="http://proxy:3128",
     )

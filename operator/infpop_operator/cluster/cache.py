@@ -84,20 +84,16 @@ class Cache:
             self._node_list = tuple(self._nodes.values())
         return self._node_list
 
-    def job(self, key: StudyKey, run: str, *, study_uid: str) -> JobRecord | None:
-        """Return the Job of a run that this very study owns, None while none is known."""
-        held = (each for each in self._children[key].jobs.values() if not each.gone)
-        return next((each.record for each in held if _is_of(each.record, run, study_uid)), None)
-
     def jobs(self, key: StudyKey, *, study_uid: str) -> tuple[JobRecord, ...]:
         """Return the Jobs that exist and that this very study owns."""
         held = self._children[key].jobs.values()
         return tuple(each.record for each in held if not each.gone and each.record.study_uid == study_uid)
 
     def living_jobs(self, key: StudyKey) -> tuple[JobRecord, ...]:
-        """Return the Jobs of a study that exist and have not ended."""
-        held = self._children[key].jobs.values()
-        return tuple(each.record for each in held if not each.gone and each.record.end is None)
+        """Return the Jobs that the study of this name owns, that exist, and that have not ended."""
+        study = self._studies.get(key)
+        owned = () if study is None else self.jobs(key, study_uid=_uid(study))
+        return tuple(job for job in owned if job.end is None)
 
     def deleted_job(self, key: StudyKey, run: str, *, study_uid: str) -> JobRecord | None:
         """Return the Job that a run had before it went away, None if it never had one that is known."""
@@ -108,6 +104,12 @@ class Cache:
         """Return the Pods of a Job, also those that are gone, oldest first."""
         pods = (each.record for each in self._children[key].pods.values() if each.record.job_uid == job_uid)
         return tuple(sorted(pods, key=lambda pod: (pod.created_at, pod.name)))
+
+    def newest_pod_uid(self, key: StudyKey, run: str) -> str | None:
+        """Return which Pod of a run was made last, also where it is gone."""
+        pods = (each.record for each in self._children[key].pods.values() if each.record.run == run)
+        newest = max(pods, key=lambda pod: (pod.created_at, pod.name), default=None)
+        return None if newest is None else newest.uid
 
     def living_pods(self, key: StudyKey, job_uid: str) -> tuple[PodRecord, ...]:
         """Return the Pods of a Job that exist."""

@@ -1,11 +1,12 @@
-"""What objects do not say: the phase that a runner is in, and why the Job controller could make no Pod.
+"""What objects do not say: the phase that a runner is in, and why its Pod is not made or does not start.
 
 Asked for by the tick and remembered here; a study is looked at again when it changed. Nothing depends on it: without
 it a run is merely said to be loading, and a refused Pod to be starting.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,15 +14,29 @@ import httpx
 
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.errors import KubeError
-from infpop_operator.adapters.kube.observe import RunHints
-from infpop_operator.adapters.kube.pod_metrics import PodSample, scrape_pod
+from infpop_operator.adapters.kube.observe import CREATING, RunHints
+from infpop_operator.adapters.kube.pod_metrics import scrape_pod
 from infpop_operator.adapters.kube.records import JobRecord, PodRecord
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.keys import StudyKey
+from infpop_operator.core.model import Running
 from infpop_operator.core.sources import Samples
 
 _PATIENCE = timedelta(seconds=5)  # the Job controller makes a Pod within a second
+_MOUNT_PATIENCE = timedelta(seconds=20)  # the first mount fails now and then, and is tried again at once
+_UNMOUNTED = ("FailedMount", "FailedAttachVolume")
 _AT_ONCE = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sign:
+    """What is known of a run; `phase` and `throughput` were read from the Pod of this uid."""
+
+    failed_create: str | None = None
+    failed_mount: str | None = None
+    pod_uid: str | None = None
+    phase: Running | None = None
+    throughput: Samples = field(default_factory=dict)
 
 
 class Signs:
@@ -31,14 +46,14 @@ class Signs:
         self._client = client
         self._http = http
         self._cache = cache
-        self._samples: dict[str, PodSample] = {}
-        self._complaints: dict[str, str] = {}
+        self._known: dict[StudyKey, dict[str, _Sign]] = {}
+        self._studies: dict[str, StudyKey] = {}  # by run
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     def of(self, run: str) -> RunHints:
         """Return what is known of a run beside its objects."""
-        sample = self._samples.get(run)
-        return RunHints(failed_create=self._complaints.get(run), phase=None if sample is None else sample.phase)
+        sign = self._sign(run)
+        return RunHints(failed_create=sign.failed_create, failed_mount=sign.failed_mount, phase=sign.phase)
 
     @property
     def name(self) -> str:
@@ -47,13 +62,20 @@ class Signs:
 
     async def samples(self, *, namespace: str, study: str, run: str) -> Samples:  # noqa: ARG002 - names of runs are unique
         """Return what the last look at the run's Pod gave; a Pod that has ended can no longer be asked."""
-        sample = self._samples.get(run)
-        return {} if sample is None else sample.throughput
+        return self._sign(run).throughput
 
     def forget(self, run: str) -> None:
         """Drop what is known of a run that ended."""
-        self._samples.pop(run, None)
-        self._complaints.pop(run, None)
+        key = self._studies.pop(run, None)
+        if key is not None:
+            self._known[key].pop(run, None)
+
+    def forget_all_but(self, key: StudyKey, live: Container[str]) -> None:
+        """Drop what is known of a study's runs, except for those that live."""
+        for run in [run for run in self._known.get(key, ()) if run not in live]:
+            self.forget(run)
+        if not self._known.get(key):
+            self._known.pop(key, None)
 
     async def look(self, keys: Iterable[StudyKey], now: datetime) -> tuple[StudyKey, ...]:
         """Ask about the live runs of these studies; return those about which something new is known."""
@@ -62,36 +84,81 @@ class Signs:
         return tuple({key for (key, _), new in zip(jobs, changed, strict=True) if new})
 
     async def _look_at(self, key: StudyKey, job: JobRecord, now: datetime) -> bool:
-        before = self.of(job.name)
+        if job.run is None:
+            return False
+        before = self.of(job.run)
         pods = [pod for pod in self._cache.pods(key, job.uid) if not pod.deleting]
         async with self._slots:
             if pods:
-                await self._scrape(job.name, pods[-1])
+                await self._look_at_pod(key, job.run, pods[-1], now)
             elif not job.suspended and now - job.created_at > _PATIENCE:
-                await self._read_events(job)
-        return self.of(job.name) != before
+                await self._look_for_refusal(key, job.run, job)
+        return self.of(job.run) != before
 
-    async def _scrape(self, run: str, pod: PodRecord) -> None:
-        self._complaints.pop(run, None)
+    async def _look_for_refusal(self, key: StudyKey, run: str, job: JobRecord) -> None:
+        complaint = newest_complaint(await self._events(job.namespace, job.uid) or ())
+        if complaint is not None:
+            self._remember(key, run, replace(self._sign(run), failed_create=complaint))
+
+    async def _look_at_pod(self, key: StudyKey, run: str, pod: PodRecord, now: datetime) -> None:
+        """Ask the Pod itself, or the Events about one that does not start."""
         if pod.phase == "Running" and pod.ip is not None and pod.metrics_port is not None:
             sample = await scrape_pod(self._http, pod, run)
             if sample.phase is not None:
-                self._samples[run] = sample
+                self._remember(key, run, _Sign(pod_uid=pod.uid, phase=sample.phase, throughput=sample.throughput))
+        elif _is_being_created(pod) and pod.scheduled_at is not None and now - pod.scheduled_at > _MOUNT_PATIENCE:
+            events = await self._events(pod.namespace, pod.uid)
+            if events is not None:
+                self._remember(key, run, _Sign(failed_mount=unmounted_volume(events)))
+        elif self._sign(run).pod_uid is None:
+            self._remember(key, run, _Sign())
 
-    async def _read_events(self, job: JobRecord) -> None:
+    def _remember(self, key: StudyKey, run: str, sign: _Sign) -> None:
+        """Keep what was learnt, unless the run went away while its Pod was asked."""
+        if any(job.run == run for job in self._cache.living_jobs(key)):
+            self._known.setdefault(key, {})[run] = sign
+            self._studies[run] = key
+
+    def _sign(self, run: str) -> _Sign:
+        """Return what is known of a run; the numbers of a Pod that was replaced are not those of the next one."""
+        key = self._studies.get(run)
+        sign = _Sign() if key is None else self._known[key].get(run, _Sign())
+        if key is None or sign.pod_uid is None or sign.pod_uid == self._cache.newest_pod_uid(key, run):
+            return sign
+        return _Sign()
+
+    async def _events(self, namespace: str, uid: str) -> Sequence[Mapping[str, Any]] | None:
         try:
-            events = await self._client.list_events_about(job.namespace, job.uid)
+            return await self._client.list_events_about(namespace, uid)
         except KubeError:  # asked again at the next tick
-            return
-        complaint = newest_complaint(events)
-        if complaint is not None:
-            self._complaints[job.name] = complaint
+            return None
 
 
 def newest_complaint(events: Sequence[Mapping[str, Any]]) -> str | None:
     """Return the newest message with which the Job controller said that it could make no Pod."""
-    failed = [event for event in events if event.get("reason") == "FailedCreate"]
-    newest = max(
-        failed, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""), default=None
-    )
-    return None if newest is None else str(newest.get("message", ""))
+    return _message(_newest([event for event in events if event.get("reason") == "FailedCreate"]))
+
+
+def unmounted_volume(events: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return why a volume of a Pod cannot be mounted, None where something else has happened to it since."""
+    newest = _newest(events)
+    return _message(newest) if newest is not None and newest.get("reason") in _UNMOUNTED else None
+
+
+def _is_being_created(pod: PodRecord) -> bool:
+    container = pod.container
+    return container is None or (container.started_at is None and container.waiting_reason in CREATING)
+
+
+def _newest(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    return max(events, key=_time, default=None)
+
+
+def _time(event: Mapping[str, Any]) -> str:
+    """Return when an Event came last; times that are written alike are in the order of their texts."""
+    series = event.get("series") or {}
+    return str(series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or "")
+
+
+def _message(event: Mapping[str, Any] | None) -> str | None:
+    return None if event is None else str(event.get("message", ""))

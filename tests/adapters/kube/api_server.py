@@ -1,4 +1,4 @@
-"""As much of an API server as clients need to be tested alone: ConfigMaps, their versions, and a bearer token."""
+"""As much of an API server as clients need to be tested alone: ConfigMaps, Events, and a bearer token."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,10 +13,11 @@ Body = dict[str, Any]
 
 
 class ApiServer:
-    """Keeps ConfigMaps of all namespaces by name. Whoever has another token than `token` is refused."""
+    """Keeps ConfigMaps of all namespaces by name, and Events. Whoever has another token than `token` is refused."""
 
     def __init__(self) -> None:
         self.config_maps: dict[str, Body] = {}
+        self.events: list[Body] = []
         self.token = "first"  # noqa: S105 - of a test
         self.requests: list[str] = []
         self.url = ""
@@ -33,6 +34,8 @@ class ApiServer:
         self.requests.append(request.method)
         if request.headers.get("Authorization") != f"Bearer {self.token}":
             return _refused(401, "Unauthorized")
+        if request.path.endswith("/events"):
+            return web.json_response({"metadata": {"resourceVersion": "1"}, "items": self._about(request)})
         name = request.match_info.get("name")
         match request.method:
             case "GET":
@@ -42,6 +45,11 @@ class ApiServer:
             case _:
                 assert name is not None
                 return self._patch(self.config_maps[name], await request.json())
+
+    def _about(self, request: web.Request) -> list[Body]:
+        field, _, uid = request.query["fieldSelector"].partition("=")
+        assert field == "involvedObject.uid"
+        return [event for event in self.events if event["involvedObject"]["uid"] == uid]
 
     def _patch(self, known: Body, changes: Body) -> web.Response:
         if changes["metadata"]["resourceVersion"] != known["metadata"]["resourceVersion"]:
@@ -65,6 +73,7 @@ async def api_server() -> AsyncIterator[ApiServer]:
     """Serve on a free port while the block lasts."""
     server = ApiServer()
     application = web.Application(client_max_size=4 * 1024 * 1024)
+    application.router.add_get("/api/v1/namespaces/{namespace}/events", server.answer)
     path = "/api/v1/namespaces/{namespace}/configmaps"
     application.router.add_route("*", path, server.answer)
     application.router.add_route("*", f"{path}/{{name}}", server.answer)

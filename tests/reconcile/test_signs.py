@@ -1,0 +1,229 @@
+"""What is known of runs beside their objects: of the right Pod, of our own Jobs, and of nothing that is gone."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from adapters.kube.api_server import ApiServer, api_server
+from adapters.kube.objects import OWNER, at, make_bound, make_job, make_pod, make_running, stamp
+from cluster.kit import study
+from infpop_operator.adapters.kube.client import KubeClient
+from infpop_operator.adapters.kube.observe import RunHints
+from infpop_operator.adapters.kube.records import ContainerRecord, PodRecord
+from infpop_operator.cluster.cache import Cache
+from infpop_operator.cluster.keys import StudyKey
+from infpop_operator.cluster.signs import Signs
+from infpop_operator.core.model import Phase, Running, Value
+
+KEY = StudyKey(OWNER.namespace, OWNER.name)
+RUN = "study-1"
+OWN = f'namespace="serving",study="study",run="{RUN}"'
+METRICS = f"""
+infpop_run_state{{{OWN},state="measuring"}} 1
+infpop_trial_throughput_tokens_per_second{{{OWN},trial="3"}} 12.5
+"""
+ADDRESS = {"ip": "10.0.0.7", "metrics_port": 9400}
+NEXT = {"uid": "pod-next", "name": "study-1-next", "created_at": at(200), "scheduled_at": at(201)}
+
+
+class Text(httpx.AsyncByteStream):
+    """The metrics, not read yet."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield them at once."""
+        yield METRICS.encode()
+
+
+@dataclass
+class Scene:
+    """A study with one run, as the watches have told, and what Events there are."""
+
+    server: ApiServer
+    cache: Cache
+    signs: Signs
+
+    async def look(self, now: float = 100) -> tuple[StudyKey, ...]:
+        """Look at the study `now` seconds after its Job was created."""
+        return await self.signs.look([KEY], at(now))
+
+    async def throughput(self) -> dict[int, object]:
+        """Return what the source has of the run."""
+        return dict(await self.signs.samples(namespace=KEY.namespace, study=KEY.name, run=RUN))
+
+    def happened(self, uid: str, reason: str, message: str, seconds: float) -> None:
+        """Have the cluster tell an Event."""
+        about: dict[str, Any] = {"uid": uid}
+        event = {"involvedObject": about, "reason": reason, "message": message, "lastTimestamp": stamp(seconds)}
+        self.server.events.append(event)
+
+
+def played(scenario: Callable[[Scene], Awaitable[None]]) -> None:
+    """Run a scenario."""
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, stream=Text())
+
+    async def play() -> None:
+        async with (
+            api_server() as server,
+            KubeClient(server.connection()) as client,
+            httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http,
+        ):
+            cache = Cache()
+            body = study(OWNER.name, OWNER.namespace)
+            body["metadata"] |= {"uid": OWNER.uid, "resourceVersion": "1"}
+            cache.see_study(body)
+            cache.see_job(make_job())
+            await scenario(Scene(server, cache, Signs(client, http, cache)))
+
+    asyncio.run(play())
+
+
+def test_a_running_pod_tells_its_phase_and_its_numbers() -> None:
+    """Its study is looked at when they are new, and only then."""
+
+    async def scenario(scene: Scene) -> None:
+        scene.cache.see_pod(make_running(**ADDRESS))
+        assert await scene.look() == (KEY,)
+        assert await scene.look() == ()
+        phase = scene.signs.of(RUN).phase
+        assert phase is not None
+        assert phase.phase is Phase.MEASURING
+        assert await scene.throughput() == {3: Value(tokens_per_second=12.5)}
+
+    played(scenario)
+
+
+def test_the_numbers_of_a_pod_are_not_those_of_the_next_one() -> None:
+    """A preempted run measures again, and the first number would contradict the second."""
+
+    async def scenario(scene: Scene) -> None:
+        scene.cache.see_pod(make_running(**ADDRESS))
+        await scene.look()
+        scene.cache.see_pod(make_bound(**NEXT))
+        assert await scene.throughput() == {}
+        assert scene.signs.of(RUN) == RunHints()
+
+    played(scenario)
+
+
+def test_the_numbers_of_a_pod_that_has_ended_stay() -> None:
+    """They are compared with its result, which comes last."""
+
+    async def scenario(scene: Scene) -> None:
+        scene.cache.see_pod(make_running(**ADDRESS))
+        await scene.look()
+        scene.cache.see_pod(make_running(**ADDRESS, phase="Succeeded", deleting=True, resource_version="2"))
+        await scene.look()
+        assert await scene.throughput() == {3: Value(tokens_per_second=12.5)}
+
+    played(scenario)
+
+
+def test_jobs_of_somebody_else_are_not_asked_about() -> None:
+    """They may have our labels, and a study may have had the same name before."""
+
+    async def scenario(scene: Scene) -> None:
+        scene.cache.see_job(make_job(uid="foreign", run="study-2", name="study-2", study_uid="another"))
+        scene.cache.see_pod(make_running(**ADDRESS, uid="foreign-pod", job_uid="foreign", run="study-2"))
+        assert await scene.look() == ()
+        assert scene.signs.of("study-2") == RunHints()
+
+    played(scenario)
+
+
+def test_why_no_pod_is_made_is_asked() -> None:
+    """The Job controller tells it in an Event of the Job; it stays told while the API server is silent."""
+
+    async def scenario(scene: Scene) -> None:
+        scene.happened("job-uid", "FailedCreate", "older", 5)
+        scene.happened("job-uid", "FailedCreate", "exceeded quota", 10)
+        scene.happened("job-uid", "SuccessfulCreate", "Created pod", 20)
+        assert await scene.look() == (KEY,)
+        assert scene.signs.of(RUN).failed_create == "exceeded quota"
+        scene.server.token = "other"  # noqa: S105 - of a test
+        assert await scene.look() == ()
+
+    played(scenario)
+
+
+CREATING = ContainerRecord(waiting_reason="ContainerCreating")
+
+
+@pytest.mark.parametrize("container", [None, CREATING])
+@pytest.mark.parametrize("reason", ["FailedMount", "FailedAttachVolume"])
+def test_why_a_container_is_not_created_is_asked(container: ContainerRecord | None, reason: str) -> None:
+    """The kubelet tells it in an Event of the Pod alone; the first failure is given time to mend."""
+
+    async def scenario(scene: Scene) -> None:
+        scene.cache.see_pod(make_bound(container=container))
+        scene.happened("pod-uid", "Scheduled", "to n1", 10)
+        scene.happened("pod-uid", reason, 'configmap "prompts" not found', 12)
+        assert await scene.look(29) == ()
+        assert await scene.look(31) == (KEY,)
+        assert scene.signs.of(RUN) == RunHints(failed_mount='configmap "prompts" not found')
+        scene.server.token = "other"  # noqa: S105 - of a test
+        assert await scene.look(40) == ()
+
+    played(scenario)
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        make_bound(container=CREATING, resource_version="2"),
+        make_bound(container=ContainerRecord(waiting_reason="ErrImagePull"), resource_version="2"),
+        make_running(**ADDRESS, resource_version="2"),
+    ],
+)
+def test_a_volume_that_was_mounted_after_all_is_no_news(pod: PodRecord) -> None:
+    """What happened to the Pod since is what counts."""
+
+    async def scenario(scene: Scene) -> None:
+        scene.cache.see_pod(make_bound())
+        scene.happened("pod-uid", "FailedMount", "not yet", 12)
+        await scene.look(31)
+        scene.happened("pod-uid", "Pulling", "image", 35)
+        scene.cache.see_pod(pod)
+        await scene.look(45)
+        assert scene.signs.of(RUN).failed_mount is None
+
+    played(scenario)
+
+
+def test_what_is_gone_is_forgotten() -> None:
+    """Runs that ended however it came, and all of a study that was deleted, also while they are asked."""
+
+    async def scenario(scene: Scene) -> None:
+        scene.cache.see_pod(make_running(**ADDRESS))
+        await scene.look()
+        scene.signs.forget_all_but(KEY, {RUN})
+        assert scene.signs.of(RUN).phase == Running(phase=Phase.MEASURING)
+        scene.signs.forget_all_but(StudyKey("other", "study"), ())
+        assert scene.signs.of(RUN).phase is not None
+        scene.signs.forget_all_but(KEY, ())
+        assert scene.signs.of(RUN) == RunHints()
+        looking = asyncio.create_task(scene.look())
+        await asyncio.sleep(0)
+        body = scene.cache.study(KEY)
+        assert body is not None
+        scene.cache.see_study(body, deleted=True)
+        await looking
+        assert scene.signs.of(RUN) == RunHints()
+
+    played(scenario)
+
+
+def test_a_pod_without_a_node_is_not_asked_about() -> None:
+    """The scheduler's word is in the Pod."""
+
+    async def scenario(scene: Scene) -> None:
+        scene.cache.see_pod(make_pod(unschedulable="0/3 nodes"))
+        assert await scene.look(1000) == ()
+        assert scene.server.requests == []
+
+    played(scenario)
