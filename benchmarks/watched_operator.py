@@ -13,11 +13,11 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from infpop_operator.adapters.kube.connection import FindConnection
 from infpop_operator.cli.main import main
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.service import Service
 from infpop_operator.handlers import operator
-from infpop_operator.handlers.login import FindConnection
 from infpop_operator.settings import Settings
 
 QUEUE_LOG = "INFPOP_QUEUE_LOG"

@@ -16,12 +16,12 @@ from pathlib import Path
 from fast_clock import FastClock
 
 from infpop_operator.adapters.kube import records
+from infpop_operator.adapters.kube.connection import FindConnection
 from infpop_operator.cli.main import main
 from infpop_operator.cluster import signs
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.service import Service
 from infpop_operator.handlers import operator
-from infpop_operator.handlers.login import FindConnection
 from infpop_operator.settings import Settings
 
 CLOCK_VARIABLE = "INFPOP_CLOCK"

@@ -1,12 +1,8 @@
 """Give kopf the credentials that our own client found, so that both talk to the same API server as the same user."""
 
-from collections.abc import Awaitable, Callable
-
 import kopf
 
-from infpop_operator.adapters.kube.connection import Connection, Credentials
-
-FindConnection = Callable[[], Awaitable[Connection]]
+from infpop_operator.adapters.kube.connection import Credentials, FindConnection
 
 
 def register_login(registry: kopf.OperatorRegistry, find: FindConnection) -> None:

@@ -13,9 +13,9 @@ import httpx
 import kopf
 
 from infpop_operator.adapters.kube.client import KubeClient
-from infpop_operator.adapters.kube.connection import find_connection
+from infpop_operator.adapters.kube.connection import FindConnection, find_connection
 from infpop_operator.cluster.service import Service
-from infpop_operator.handlers.login import FindConnection, register_login
+from infpop_operator.handlers.login import register_login
 from infpop_operator.handlers.registration import register
 from infpop_operator.settings import Settings, settings_from
 
@@ -70,7 +70,7 @@ async def open_service(settings: Settings, find: FindConnection) -> AsyncIterato
     connection = await find()
     limits = httpx.Limits(max_connections=_SCRAPE_CONNECTIONS)
     async with (
-        KubeClient(connection, namespace=settings.namespace) as client,
+        KubeClient(connection, namespace=settings.namespace, find=find) as client,
         httpx.AsyncClient(trust_env=False, limits=limits) as http,
     ):
         yield Service(client, http, settings, clock=_now, monotonic=time.monotonic)

@@ -5,7 +5,9 @@ into our own records at once. Every request has a time-out, names its user agent
 Nothing is repeated here: the work queue owns retries.
 """
 
+import asyncio
 import json
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Self, TypeVar
@@ -15,7 +17,7 @@ import aiohttp
 from kubernetes.aio.client import ApiClient
 
 from infpop_operator import __version__
-from infpop_operator.adapters.kube.connection import Connection, ConnectionConfigError
+from infpop_operator.adapters.kube.connection import Connection, ConnectionConfigError, FindConnection
 from infpop_operator.adapters.kube.errors import (
     KubeConflictError,
     KubeEndingError,
@@ -29,6 +31,8 @@ from infpop_operator.adapters.kube.errors import (
 )
 from infpop_operator.adapters.kube.records import JobRecord, NodeRecord, PodRecord, parse_job, parse_node, parse_pod
 
+_log = logging.getLogger(__name__)
+
 GROUP, VERSION, PLURAL = "infpop.io", "v1alpha1", "throughputstudies"
 USER_AGENT = f"infpop/{__version__}"
 REQUEST_TIMEOUT_S = 30.0
@@ -36,7 +40,7 @@ _PAGE = 500
 _JSON, _MERGE = "application/json", "application/merge-patch+json"
 _STUDIES = f"apis/{GROUP}/{VERSION}"
 _SUCCESS = range(200, 300)
-_CONFLICT, _MISSING = 409, 404
+_UNKNOWN, _CONFLICT, _MISSING = 401, 409, 404
 _ENDING = "because it is being terminated"  # of a namespace; "forbidden" as any other refusal
 _REFUSED = (400, 401, 403, 405, 413, 422)
 _LONGEST_MESSAGE = 600
@@ -49,16 +53,18 @@ class KubeClient:
     """One connection pool to one API server; an async context manager.
 
     `namespace` limits everything that is listed; None lists all namespaces. `errors_by_code` counts failed requests
-    (code 0: no answer), for metrics.
+    (code 0: no answer), for metrics. `find` finds the connection anew when the server knows us no more: what a
+    kubeconfig's exec plugin gave is valid for minutes.
     """
 
-    def __init__(self, connection: Connection, *, namespace: str | None = None) -> None:
+    def __init__(
+        self, connection: Connection, *, namespace: str | None = None, find: FindConnection | None = None
+    ) -> None:
         self._namespace = namespace
-        try:
-            self._api = ApiClient(connection.configuration)
-        except OSError as error:  # of the TLS library: what the kubeconfig gives as a certificate is none
-            raise ConnectionConfigError(f"the certificates of the connection cannot be read: {error}") from error
-        self._api.user_agent = USER_AGENT
+        self._find = find
+        self._finding = asyncio.Lock()
+        self._api = _open(connection)
+        self._before: ApiClient | None = None
         self.errors_by_code: Counter[int] = Counter()
 
     async def __aenter__(self) -> Self:
@@ -67,7 +73,9 @@ class KubeClient:
 
     async def __aexit__(self, *_: object) -> None:
         """Close the connections."""
-        await self._api.close()
+        for api in (self._api, self._before):
+            if api is not None:
+                await api.close()
 
     async def list_studies(self) -> tuple[list[Body], str]:
         """Return the studies and the resource version that they were listed at."""
@@ -209,25 +217,59 @@ class KubeClient:
         kind: str = _JSON,
     ) -> Body:
         """Make one request and return the JSON of its answer."""
-        request = await self._api.param_serialize(
-            method=method,
-            resource_path=path,
-            query_params=list((query or {}).items()),
-            header_params={"Accept": _JSON, "Content-Type": kind},
-            body=body,
-            auth_settings=["BearerToken"],
-        )
-        try:
-            response = await self._api.call_api(*request, _request_timeout=REQUEST_TIMEOUT_S)
-            answer = await response.read()
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            self.errors_by_code[0] += 1
-            raise KubeUnavailableError(f"{method} {path}: no answer ({type(error).__name__}: {error})") from error
-        if response.status not in _SUCCESS:
-            self.errors_by_code[response.status] += 1
-            raise _error(f"{method} {path}", response.status, answer)
+        parameters = {
+            "method": method,
+            "resource_path": path,
+            "query_params": list((query or {}).items()),
+            "header_params": {"Accept": _JSON, "Content-Type": kind},
+            "body": body,
+            "auth_settings": ["BearerToken"],
+        }
+        api = self._api
+        status, answer = await self._ask(api, parameters)
+        if status == _UNKNOWN and await self._log_in(api):
+            status, answer = await self._ask(self._api, parameters)
+        if status not in _SUCCESS:
+            self.errors_by_code[status] += 1
+            raise _error(f"{method} {path}", status, answer)
         parsed: Body = json.loads(answer)
         return parsed
+
+    async def _ask(self, api: ApiClient, parameters: Mapping[str, Any]) -> tuple[int, bytes]:
+        request = await api.param_serialize(**parameters)
+        try:
+            response = await api.call_api(*request, _request_timeout=REQUEST_TIMEOUT_S)
+            return response.status, await response.read()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            self.errors_by_code[0] += 1
+            what = f"{parameters['method']} {parameters['resource_path']}"
+            raise KubeUnavailableError(f"{what}: no answer ({type(error).__name__}: {error})") from error
+
+    async def _log_in(self, refused: ApiClient) -> bool:
+        """Find the connection anew, unless another request has done so meanwhile; say whether there is a new one."""
+        async with self._finding:
+            if self._api is not refused:
+                return True
+            if self._find is None:
+                return False
+            try:
+                found = _open(await self._find())
+            except ConnectionConfigError as error:
+                _log.warning("the API server takes our credentials no more, and there are no others: %s", error)
+                return False
+            if self._before is not None:
+                await self._before.close()
+            self._before, self._api = refused, found  # requests that are under way end over the connections before
+            return True
+
+
+def _open(connection: Connection) -> ApiClient:
+    try:
+        api = ApiClient(connection.configuration)
+    except OSError as error:  # of the TLS library: what the kubeconfig gives as a certificate is none
+        raise ConnectionConfigError(f"the certificates of the connection cannot be read: {error}") from error
+    api.user_agent = USER_AGENT
+    return api
 
 
 def _as_it_is(body: Body) -> Body:

@@ -1,6 +1,7 @@
 """Which API server to talk to and as whom: kubeconfig conventions outside a cluster, the service account inside."""
 
 import os
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -56,6 +57,9 @@ class Connection:
             insecure=not known.verify_ssl,
             proxy=known.proxy,
         )
+
+
+FindConnection = Callable[[], Awaitable[Connection]]
 
 
 async def find_connection(*, context: str | None = None, kubeconfig: str | None = None) -> Connection:

@@ -1,0 +1,87 @@
+"""The client and its credentials: what expires is asked for again, and refused once where there is nothing else."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from adapters.kube.api_server import ApiServer, api_server
+from infpop_operator.adapters.kube.client import KubeClient
+from infpop_operator.adapters.kube.connection import Connection, ConnectionConfigError
+from infpop_operator.adapters.kube.errors import KubeRefusedError
+
+
+class Plugin:
+    """What a kubeconfig names to get a token from: valid until the server takes another one."""
+
+    def __init__(self, server: ApiServer) -> None:
+        self._server = server
+        self.calls = 0
+        self.is_broken = False
+        self.token: str | None = None
+
+    async def find(self) -> Connection:
+        """Return a connection with the token that is valid now."""
+        self.calls += 1
+        await asyncio.sleep(0)
+        if self.is_broken:
+            raise ConnectionConfigError("the plugin does not answer")
+        return self._server.connection(self.token)
+
+
+def played(scenario: Callable[[ApiServer, Plugin, KubeClient], Awaitable[None]]) -> None:
+    """Run a scenario with a client whose first token is valid."""
+
+    async def play() -> None:
+        async with api_server() as server:
+            plugin = Plugin(server)
+            async with KubeClient(server.connection(), find=plugin.find) as client:
+                await scenario(server, plugin, client)
+
+    asyncio.run(play())
+
+
+async def ask(client: KubeClient) -> None:
+    """Make a request."""
+    await client.list_config_maps("serving", "a=b")
+
+
+def test_an_expired_token_is_replaced() -> None:
+    """Requests go on as if nothing had happened, each time that it expires, and the plugin is asked once."""
+
+    async def scenario(server: ApiServer, plugin: Plugin, client: KubeClient) -> None:
+        await ask(client)
+        for number, token in enumerate(["second", "third", "fourth"], start=1):
+            server.token = token
+            await asyncio.gather(*(ask(client) for _ in range(10)))
+            assert plugin.calls == number
+        assert client.errors_by_code == {}
+
+    played(scenario)
+
+
+@pytest.mark.parametrize("is_broken", [True, False])
+def test_a_user_that_is_unknown_is_told_so(is_broken: bool) -> None:  # noqa: FBT001 - both ways of it
+    """A new token that is refused as well is not replaced again and again."""
+
+    async def scenario(server: ApiServer, plugin: Plugin, client: KubeClient) -> None:
+        plugin.is_broken, plugin.token = is_broken, "first"
+        server.token = "second"  # noqa: S105 - of a test
+        with pytest.raises(KubeRefusedError, match="401 Unauthorized"):
+            await ask(client)
+        assert plugin.calls == 1
+        assert len(server.requests) == (1 if is_broken else 2)
+
+    played(scenario)
+
+
+def test_without_a_plugin_a_refusal_is_final() -> None:
+    """Commands that ask once have no use for another try."""
+
+    async def play() -> None:
+        async with api_server() as server, KubeClient(server.connection("wrong")) as client:
+            with pytest.raises(KubeRefusedError, match="401"):
+                await ask(client)
+            assert len(server.requests) == 1
+
+    asyncio.run(play())
