@@ -128,13 +128,14 @@ class Runs:
         """Drop what is known of runs whose end is remembered."""
         live = {entry.run.name for entry in history.active}
         self._cache.forget_ended(key, live)
+        self._signs.forget_all_but(key, live)
         for entry in ended:
-            self._signs.forget(entry.run.name)
             self._endings.forget(entry.run.name)
 
     def forget_study(self, key: StudyKey) -> None:
         """Drop what is known of a study that is gone."""
         self._cache.forget_study(key)
+        self._signs.forget_all_but(key, ())
 
     async def _observe_run(self, key: StudyKey, prepared: Prepared, run: Run, jobs: Jobs, now: datetime) -> SeenRun:
         existing = jobs.get(run.name)

@@ -64,17 +64,13 @@ class Signs:
         """Return what the last look at the run's Pod gave; a Pod that has ended can no longer be asked."""
         return self._sign(run).throughput
 
-    def forget(self, run: str) -> None:
-        """Drop what is known of a run that ended."""
-        key = self._studies.pop(run, None)
-        if key is not None:
-            self._known[key].pop(run, None)
-
     def forget_all_but(self, key: StudyKey, live: Container[str]) -> None:
         """Drop what is known of a study's runs, except for those that live."""
-        for run in [run for run in self._known.get(key, ()) if run not in live]:
-            self.forget(run)
-        if not self._known.get(key):
+        known = self._known.get(key, {})
+        for run in [run for run in known if run not in live]:
+            del known[run]
+            self._studies.pop(run, None)
+        if not known:
             self._known.pop(key, None)
 
     async def look(self, keys: Iterable[StudyKey], now: datetime) -> tuple[StudyKey, ...]:
