@@ -147,3 +147,16 @@ def test_of_two_operators_one_is_refused(filled: int) -> None:
         assert len((await loaded(open_store())).ended) == filled + 2
 
     played(scenario)
+
+
+def test_a_study_begins_with_its_first_step() -> None:
+    """A study that was looked at for an hour without a step, because it is suspended, has not begun."""
+
+    async def scenario(_: ApiServer, open_store: Callable[[], JournalStore]) -> None:
+        store, later = open_store(), START + timedelta(hours=1)
+        await store.load(OWNER, START)
+        known = await store.record(OWNER, (ROUND,), later)
+        assert known.started_at == later
+        assert (await loaded(open_store())).started_at == later
+
+    played(scenario)

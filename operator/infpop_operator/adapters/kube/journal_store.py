@@ -112,6 +112,8 @@ class JournalStore:
             selector = f"{MANAGED_BY}={MANAGER},{STUDY}={owner.name},{CONTENT}={JOURNAL}"
             found = await self._client.list_config_maps(owner.namespace, selector)
             known = _read(owner, [item for item in found if _belongs(item, owner)], now)
+        if known.steps == 0:  # a study begins with its first step, not with the first look at it
+            known = replace(known, history=History(started_at=now))
         self._remember(owner.uid, known)
         return known
 
