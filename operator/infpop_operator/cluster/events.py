@@ -83,7 +83,10 @@ def _turned(before: Condition | None, after: Condition) -> bool:
 
 
 def _trials(before: StudyStatus | None, after: StudyStatus) -> Iterator[Told]:
-    known = {_identity(row): row for row in before.trials} if before is not None else {}
+    """Without a status of before nobody knows which of up to 500 trials have been told; a new study has none."""
+    if before is None:
+        return
+    known = {_identity(row): row for row in before.trials}
     for row in after.trials:
         old = known.get(_identity(row))
         if row.state in _ENDED and (old is None or (old.state, old.run) != (row.state, row.run)):
