@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 SELECTOR = f"{MANAGED_BY}={MANAGER}"
 Kind = Literal["study", "job", "pod", "node"]
 _TICKS_UNTIL_DEAD = 8  # the tick of 15 s is dead after two minutes
+_STUCK_S = 600.0  # no look takes that long: every request of it has a time-out
 
 
 class Service:
@@ -89,8 +90,9 @@ class Service:
         return self._monotonic() - self._last_tick_s
 
     def is_alive(self) -> bool:
-        """Say whether the tick still ticks; it shares its loop and its client with everything else."""
-        return self.seconds_since_tick() < _TICKS_UNTIL_DEAD * self._settings.tick_seconds
+        """Say whether the tick still ticks, which shares its loop and its client with everything else, and looks end."""
+        ticks = self.seconds_since_tick() < _TICKS_UNTIL_DEAD * self._settings.tick_seconds
+        return ticks and self.queue.seconds_stuck() < _STUCK_S
 
     async def run(self) -> None:
         """Work until cancelled, or until something fails that should never fail."""

@@ -40,7 +40,8 @@ class WorkQueue:
         self._due: dict[StudyKey, float] = {}
         self._heap: list[tuple[float, int, StudyKey]] = []
         self._order = itertools.count()
-        self._active: set[StudyKey] = set()
+        self._active: dict[StudyKey, float] = {}  # since when each is worked on
+        self._ended_s = clock()
         self._dirty: set[StudyKey] = set()
         self._failures: dict[StudyKey, int] = {}
         self._changed = asyncio.Event()
@@ -51,6 +52,12 @@ class WorkQueue:
         """Return how many studies are due or worked on now."""
         now_s = self._clock()
         return sum(due_s <= now_s for due_s in self._due.values()) + len(self._active)
+
+    def seconds_stuck(self) -> float:
+        """Return how long studies are worked on without that any of it has ended, 0 where there is nothing to do."""
+        if not self._active:
+            return 0.0
+        return self._clock() - max(self._ended_s, min(self._active.values()))
 
     def mark(self, key: StudyKey, *, after_s: float = 0.0) -> None:
         """Have `key` looked at in `after_s` seconds at the latest; once more at once if it is worked on now."""
@@ -70,7 +77,7 @@ class WorkQueue:
             while True:
                 await self._slots.acquire()  # before the key: between its choice and its work nobody may mark it
                 key = await self._next()
-                self._active.add(key)
+                self._active[key] = self._clock()
                 task = asyncio.create_task(self._process(key), name=f"study {key}")
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
@@ -112,7 +119,8 @@ class WorkQueue:
             again_s = self._pause(key)
             _log.exception("study %s: unexpected error; again in %.1f s", key, again_s)
         finally:
-            self._active.discard(key)
+            self._active.pop(key, None)
+            self._ended_s = self._clock()
             self._slots.release()
         if key in self._dirty:
             self._dirty.discard(key)

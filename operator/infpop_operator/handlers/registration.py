@@ -84,7 +84,7 @@ class _Handlers:
     async def _probe(self, **_: object) -> str:
         """Kopf answers 200 whatever a probe returns, and 500 only when it raises what is not tried again."""
         if self._service is None or not self._service.is_alive():
-            raise kopf.PermanentError("the tick is not alive")
+            raise kopf.PermanentError("the tick is not alive, or no look at a study ends")
         return f"{self._service.seconds_since_tick():.1f} s ago"
 
     def _passing_on(self, kind: Kind) -> Any:  # noqa: ANN401 - kopf's callback protocols are private
