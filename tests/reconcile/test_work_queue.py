@@ -22,7 +22,8 @@ class Bench:
     """A queue whose work lasts until it is told to end."""
 
     def __init__(self, workers: int) -> None:
-        self.queue = WorkQueue(self._work, workers=workers, clock=lambda: 0.0, random=Random(0))
+        self.now_s = 0.0
+        self.queue = WorkQueue(self._work, workers=workers, clock=lambda: self.now_s, random=Random(0))
         self.active: list[StudyKey] = []
         self.starts: list[StudyKey] = []
         self._ends: dict[StudyKey, asyncio.Event] = {}
@@ -69,6 +70,30 @@ def test_no_study_is_worked_on_twice_at_the_same_time(workers: int, steps: list[
                 await bench.end(key)
         assert bench.active == []
         assert all(key in bench.starts[since:] for key, since in unheard.items())
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+def test_a_queue_that_stands_still_is_noticed() -> None:
+    """Nothing to do is no standstill, and one look that ends is enough to see that the others may."""
+
+    async def scenario() -> None:
+        bench = Bench(workers=2)
+        running = asyncio.create_task(bench.queue.run())
+        first, second, *_ = KEYS
+        bench.now_s = 1000.0
+        assert bench.queue.seconds_stuck() == 0
+        await bench.mark(first)
+        await bench.mark(second)
+        bench.now_s = 1100.0
+        assert bench.queue.seconds_stuck() == 100
+        await bench.end(first)
+        bench.now_s = 1150.0
+        assert bench.queue.seconds_stuck() == 50
+        await bench.end(second)
+        assert bench.queue.seconds_stuck() == 0
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 

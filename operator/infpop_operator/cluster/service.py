@@ -90,7 +90,7 @@ class Service:
         return self._monotonic() - self._last_tick_s
 
     def is_alive(self) -> bool:
-        """Say whether the tick still ticks, which shares its loop and its client with everything else, and looks end."""
+        """Say whether looks end, and the tick still ticks: it shares its loop and its client with everything else."""
         ticks = self.seconds_since_tick() < _TICKS_UNTIL_DEAD * self._settings.tick_seconds
         return ticks and self.queue.seconds_stuck() < _STUCK_S
 
