@@ -9,17 +9,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-import httpx
 import kopf
 
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.connection import FindConnection, find_connection
+from infpop_operator.adapters.kube.pod_metrics import build_client
 from infpop_operator.cluster.service import Service
 from infpop_operator.handlers.login import register_login
 from infpop_operator.handlers.registration import register
 from infpop_operator.settings import Settings, settings_from
-
-_SCRAPE_CONNECTIONS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +66,9 @@ async def _check(find: FindConnection) -> None:
 async def open_service(settings: Settings, find: FindConnection) -> AsyncIterator[Service]:
     """Open the service with its connections."""
     connection = await find()
-    limits = httpx.Limits(max_connections=_SCRAPE_CONNECTIONS)
     async with (
         KubeClient(connection, namespace=settings.namespace, find=find) as client,
-        httpx.AsyncClient(trust_env=False, limits=limits) as http,
+        build_client() as http,
     ):
         yield Service(client, http, settings, clock=_now, monotonic=time.monotonic)
 

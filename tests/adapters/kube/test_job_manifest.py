@@ -27,7 +27,6 @@ RUN = make_planned_run()
 DEFAULT = PodSettings(image="runner:1")
 EVERYTHING = PodSettings(
     image="registry.example/runner@sha256:0",
-    image_pull_policy="Always",
     image_pull_secrets=("pull-a", "pull-b"),
     token_secret=("hf-token", "token"),
     cache_claim="hf-cache",
@@ -40,7 +39,6 @@ EVERYTHING = PodSettings(
     node_labels=(("nvidia.com/gpu.product", ("NVIDIA-A100-SXM4-40GB",)), ("cloud.google.com/gke-accelerator", ("a",))),
     queue_name="gpus",
     priority_class="low",
-    hub_endpoint="https://hub.example/$(HOME)",
 )
 EXTRA_RUN = replace(
     RUN,

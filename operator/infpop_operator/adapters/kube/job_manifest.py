@@ -61,7 +61,6 @@ class PodSettings:
     """
 
     image: str
-    image_pull_policy: str = "IfNotPresent"
     image_pull_secrets: tuple[str, ...] = ()
     token_secret: tuple[str, str] | None = None
     cache_claim: str | None = None
@@ -72,7 +71,6 @@ class PodSettings:
     gpu_resource: str = "nvidia.com/gpu"
     queue_name: str | None = None
     priority_class: str | None = None
-    hub_endpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +205,7 @@ def _container(run: Run, spec: RunSpec, settings: PodSettings) -> Json:
     return {
         "name": labels.RUNNER_CONTAINER,
         "image": settings.image,
-        "imagePullPolicy": settings.image_pull_policy,
+        "imagePullPolicy": "IfNotPresent",
         "command": ["infpop-runner"],
         "args": ["--metrics-address", "0.0.0.0", "--metrics-port", str(labels.METRICS_PORT)],  # noqa: S104 - in a Pod
         "env": _environment(spec, settings),
@@ -226,8 +224,6 @@ def _container(run: Run, spec: RunSpec, settings: PodSettings) -> Json:
 
 def _environment(spec: RunSpec, settings: PodSettings) -> list[Json]:
     texts = {"INFPOP_RUN_SPEC": spec.model_dump_json(), **_ENVIRONMENT}
-    if settings.hub_endpoint is not None:
-        texts["HF_ENDPOINT"] = settings.hub_endpoint
     node: Json = {"name": "INFPOP_NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
     variables: list[Json] = [{"name": name, "value": escape_expansion(text)} for name, text in texts.items()]
     variables.append(node)

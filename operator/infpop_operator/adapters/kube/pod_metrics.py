@@ -1,8 +1,8 @@
 """Ask the Pod of a run where it is and what it has measured so far, through the runner's own `/metrics`.
 
 A number is believed only when it is one and belongs to this very run: an address may have passed on to another Pod.
-Everything else is `Missing` with a reason. Nothing raises, nothing takes longer than two seconds, and no answer is read
-beyond its first part: who chose the image chose the answer too.
+Any other is `Missing` with a reason. Nothing raises, nothing takes longer than two seconds, and no answer is read beyond
+its first part: who chose the image chose the answer too.
 """
 
 import asyncio
@@ -17,40 +17,37 @@ from infpop_operator.adapters.runner_metrics import MetricSample, parse_samples,
 from infpop_operator.core.model import Missing, Running, Sample, Value
 
 TIMEOUT_S = 2.0
+_CONNECTIONS = 32
 _MOST_BYTES = 256 * 1024  # eight trials with their histograms are about 40 kB
 _THROUGHPUT = "infpop_trial_throughput_tokens_per_second"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodSample:
-    """What one look at a Pod gave: its phase, and throughput by trial index. `missing` says why it gave nothing."""
+    """What one look at a Pod gave: its phase, and throughput by trial index; nothing where it did not answer."""
 
     phase: Running | None = None
     throughput: Mapping[int, Sample] = field(default_factory=dict)
-    missing: str | None = None
-
-    def of(self, index: int) -> Sample:
-        """Return the throughput of a trial, or why there is none."""
-        return self.throughput.get(index, Missing(reason=self.missing or "NotMeasured"))
 
 
 def build_client() -> httpx.AsyncClient:
     """Return a client for `scrape_pod`: no proxy, no redirect, no patience. Close it."""
-    return httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False, follow_redirects=False)
+    limits = httpx.Limits(max_connections=_CONNECTIONS)
+    return httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False, follow_redirects=False, limits=limits)
 
 
 async def scrape_pod(client: httpx.AsyncClient, pod: PodRecord, run: str) -> PodSample:
     """Return what the Pod of `run` shows now."""
     if pod.ip is None or pod.metrics_port is None:
-        return PodSample(missing="NoAddress")
+        return PodSample()
     host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
     try:
         async with asyncio.timeout(TIMEOUT_S):
             text = await _read(client, f"http://{host}:{pod.metrics_port}/metrics")
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError):
-        return PodSample(missing="Unreachable")
+        return PodSample()
     if text is None:
-        return PodSample(missing="NotMetrics")
+        return PodSample()
     return to_pod_sample(text, namespace=pod.namespace, study=pod.study, run=run)
 
 
@@ -62,8 +59,7 @@ def to_pod_sample(text: str, *, namespace: str, study: str | None, run: str) -> 
     foreign = tuple(sample for sample in samples if not owner.items() <= sample.labels.items())
     throughput: dict[int, Sample] = dict.fromkeys(_by_trial(foreign), Missing(reason="OtherRun"))
     throughput |= {index: _to_sample(values) for index, values in _by_trial(own).items()}
-    missing = None if own else ("OtherRun" if foreign else "NotMetrics")
-    return PodSample(phase=to_running(own), throughput=throughput, missing=missing)
+    return PodSample(phase=to_running(own), throughput=throughput)
 
 
 async def _read(client: httpx.AsyncClient, url: str) -> str | None:
