@@ -275,7 +275,7 @@ def _same_hardware(before: NodeRecord, after: NodeRecord) -> bool:
 
     def of(node: NodeRecord) -> NodeRecord:
         labels = {key: value for key, value in node.labels.items() if not key.endswith(".timestamp")}
-        return replace(node, labels=labels, resource_version="", ready=True)
+        return replace(node, labels=labels, resource_version="")
 
     return of(before) == of(after)
 

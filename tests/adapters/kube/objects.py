@@ -132,9 +132,7 @@ def make_node(
         uid=f"uid-{name}",
         resource_version="1",
         labels=labels,
-        ready=True,
         capacity_gpus={"nvidia.com/gpu": gpus},
-        allocatable_gpus={"nvidia.com/gpu": gpus},
         cpus=64,
         arch="amd64",
     )

@@ -12,7 +12,6 @@ from infpop_operator.adapters.kube.records import (
     JobRecord,
     NodeRecord,
     PodRecord,
-    Taint,
     parse_count,
     parse_job,
     parse_node,
@@ -201,10 +200,10 @@ def test_only_the_controller_owns() -> None:
 
 
 def test_a_node_is_read_with_its_devices() -> None:
-    """Devices are resources with a domain; a dead one is in the capacity alone."""
+    """Devices are resources with a domain; a dead one stays in the capacity."""
     body = {
         "metadata": {"name": "n1", "uid": "u", "resourceVersion": "5", "labels": {"a": "b"}},
-        "spec": {"taints": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}], "unschedulable": True},
+        "spec": {"unschedulable": True},
         "status": {
             "capacity": {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "8"},
             "allocatable": {"cpu": "7910m", "memory": "60Gi", "nvidia.com/gpu": "7"},
@@ -217,11 +216,8 @@ def test_a_node_is_read_with_its_devices() -> None:
         uid="u",
         resource_version="5",
         labels={"a": "b"},
-        taints=(Taint(key="nvidia.com/gpu", value="", effect="NoSchedule"),),
-        ready=True,
         schedulable=False,
         capacity_gpus={"nvidia.com/gpu": 8},
-        allocatable_gpus={"nvidia.com/gpu": 7},
         cpus=7,
         arch="arm64",
     )
@@ -230,8 +226,7 @@ def test_a_node_is_read_with_its_devices() -> None:
 def test_a_node_without_anything_has_nothing() -> None:
     """A node that has just joined is no error; its label may name what its kubelet has not said."""
     node = parse_node({"metadata": {"name": "n", "uid": "u", "labels": {"kubernetes.io/arch": "amd64"}}})
-    assert (node.ready, node.schedulable, node.cpus, node.arch) == (False, True, 0, "amd64")
-    assert (node.capacity_gpus, node.allocatable_gpus, node.taints) == ({}, {}, ())
+    assert (node.schedulable, node.cpus, node.arch, node.capacity_gpus) == (True, 0, "amd64", {})
 
 
 @pytest.mark.parametrize(

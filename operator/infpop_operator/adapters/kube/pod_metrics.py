@@ -1,8 +1,8 @@
 """Ask the Pod of a run where it is and what it has measured so far, through the runner's own `/metrics`.
 
 A number is believed only when it is one and belongs to this very run: an address may have passed on to another Pod.
-Any other is `Missing` with a reason. Nothing raises, nothing takes longer than two seconds, and no answer is read beyond
-its first part: who chose the image chose the answer too.
+Any other is `Missing` with a reason. Nothing raises, nothing takes longer than two seconds, and no answer is read
+beyond its first part: who chose the image chose the answer too.
 """
 
 import asyncio

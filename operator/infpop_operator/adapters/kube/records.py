@@ -94,31 +94,19 @@ class PodRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Taint:
-    """A taint of a Node."""
-
-    key: str
-    value: str
-    effect: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeRecord:
     """A Node. `schedulable` is False while it is cordoned.
 
-    Devices are counted by resource name: `capacity_gpus` are those that the node has, `allocatable_gpus` those of them
-    that are healthy now. Nothing that changes every few seconds is in here.
+    `capacity_gpus` are the devices that the node has, by resource name, healthy or not. Nothing that changes every few
+    seconds is in here.
     """
 
     name: str
     uid: str
     resource_version: str
     labels: Mapping[str, str]
-    taints: tuple[Taint, ...] = ()
-    ready: bool = False
     schedulable: bool = True
     capacity_gpus: Mapping[str, int]
-    allocatable_gpus: Mapping[str, int]
     cpus: int = 0
     arch: str = ""
 
@@ -191,21 +179,15 @@ def parse_node(body: Body) -> NodeRecord:
         KeyError: it lacks the metadata of a stored object.
     """
     metadata, spec, status = body["metadata"], _part(body, "spec"), _part(body, "status")
-    known, allocatable = _part(metadata, "labels"), _part(status, "allocatable")
+    known = _part(metadata, "labels")
     return NodeRecord(
         name=metadata["name"],
         uid=metadata["uid"],
         resource_version=metadata.get("resourceVersion", ""),
         labels=dict(known),
-        taints=tuple(
-            Taint(key=taint["key"], value=taint.get("value") or "", effect=taint["effect"])
-            for taint in _list(spec, "taints")
-        ),
-        ready=_condition(_list(status, "conditions"), "Ready", "True") is not None,
         schedulable=not spec.get("unschedulable"),
         capacity_gpus=_devices(_part(status, "capacity")),
-        allocatable_gpus=_devices(allocatable),
-        cpus=parse_count(allocatable.get("cpu", "0")),
+        cpus=parse_count(_part(status, "allocatable").get("cpu", "0")),
         arch=_part(status, "nodeInfo").get("architecture") or known.get(labels.ARCH, ""),
     )
 
