@@ -164,6 +164,13 @@ def render_page_of_history() -> Any:  # noqa: ANN401 - a renderable
     return render_live(picture_of(in_the_middle()))
 
 
+def test_the_readme_shows_what_is_shown() -> None:
+    """The page in the README is the beginning of one that was printed."""
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text()
+    shown = readme.partition("```\nserving/")[2].partition("\n```")[0]
+    assert (PAGES / "waiting.txt").read_text().startswith(f"serving/{shown}\n")
+
+
 def test_a_spec_of_a_newer_version_hides_no_result() -> None:
     """A field that this version does not know leaves what was found, and what is known of it."""
     body = body_of("succeeded")
