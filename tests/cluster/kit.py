@@ -27,10 +27,14 @@ FORBIDDEN_WORDS = ("inconsistencies", "forbidden", "Traceback")
 def install(cluster: ControlPlane) -> None:
     """Install the CRD and the operator's rights as the README says."""
     cluster.kubectl("apply", "--server-side", "-f", str(CRD), "-f", str(RBAC))
-    # Not `kubectl wait`: it fails where an object has no conditions yet.
-    established = 'jsonpath={.status.conditions[?(@.type=="Established")].status}'
-    command = ("get", "crd", "throughputstudies.infpop.io", "--output", established)
-    wait_for(lambda: cluster.kubectl(*command) == "True", seconds=60, what="the CRD")
+    wait_for(lambda: _is_established(cluster), seconds=60, what="the CRD")
+
+
+def _is_established(cluster: ControlPlane) -> bool:
+    """Neither `kubectl wait` nor its jsonpath bears an object that has no conditions yet."""
+    crd = json.loads(cluster.kubectl("get", "crd", "throughputstudies.infpop.io", "--output=json"))
+    conditions = crd.get("status", {}).get("conditions") or ()
+    return any((each["type"], each["status"]) == ("Established", "True") for each in conditions)
 
 
 class OperatorProcess:
