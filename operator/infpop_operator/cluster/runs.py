@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from infpop_operator.adapters.kube.client import KubeClient
-from infpop_operator.adapters.kube.errors import KubeExistsError, KubeRefusedError
+from infpop_operator.adapters.kube.errors import KubeDeniedError, KubeExistsError, KubeRefusedError
 from infpop_operator.adapters.kube.job_manifest import Owner
 from infpop_operator.adapters.kube.observe import SeenRun, observe_run
 from infpop_operator.adapters.kube.records import JobRecord, parse_job
@@ -170,6 +170,8 @@ class Runs:
             created = await self._client.create_job(job_of(prepared, run, self._settings))
         except KubeExistsError:
             created = await self._client.get_job(owner.namespace, run.name)
+        except KubeDeniedError:
+            raise  # we are at fault, not the run
         except KubeRefusedError as error:
             return refusal(error, self._clock())
         job = parse_job(created)

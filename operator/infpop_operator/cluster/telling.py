@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from infpop_operator.adapters.kube.client import KubeClient
-from infpop_operator.adapters.kube.errors import KubeError, KubeQuotaError, KubeRefusedError
+from infpop_operator.adapters.kube.errors import KubeDeniedError, KubeError, KubeQuotaError, KubeRefusedError
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.events import Recorder, Told, broken_runs, transitions
@@ -94,6 +94,8 @@ def _reason(error: InfPopError) -> str:
             return "JournalUnreadable"
         case KubeQuotaError():
             return "QuotaExceeded"
+        case KubeDeniedError():
+            return "MissingRights"
         case KubeRefusedError():
             return "ApiRefused"
         case _:

@@ -8,6 +8,7 @@ Nothing is repeated here: the work queue owns retries.
 import asyncio
 import json
 import logging
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Self, TypeVar
@@ -20,6 +21,7 @@ from infpop_operator import __version__
 from infpop_operator.adapters.kube.connection import Connection, ConnectionConfigError, FindConnection
 from infpop_operator.adapters.kube.errors import (
     KubeConflictError,
+    KubeDeniedError,
     KubeEndingError,
     KubeError,
     KubeExistsError,
@@ -42,6 +44,7 @@ _STUDIES = f"apis/{GROUP}/{VERSION}"
 _SUCCESS = range(200, 300)
 _UNKNOWN, _CONFLICT, _MISSING = 401, 409, 404
 _ENDING = "because it is being terminated"  # of a namespace; "forbidden" as any other refusal
+_DENIED = re.compile(r'User "[^"]*" cannot ')
 _REFUSED = (400, 401, 403, 405, 413, 422)
 _LONGEST_MESSAGE = 600
 
@@ -288,6 +291,8 @@ def _error(request: str, code: int, answer: bytes) -> KubeError:
         return KubeExistsError(text) if reason == "AlreadyExists" else KubeConflictError(text)
     if code == _MISSING:
         return KubeMissingError(text)
+    if code == _UNKNOWN or _DENIED.search(message):
+        return KubeDeniedError(text)
     return _refusal(request, text, message) if code in _REFUSED else KubeUnavailableError(text)
 
 

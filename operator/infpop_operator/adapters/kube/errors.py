@@ -6,6 +6,7 @@ KubeError
 ├── KubeEndingError       the namespace is being deleted: nothing new can be in it
 ├── KubeMissingError      there is no such object
 ├── KubeRefusedError      forbidden, invalid or against a policy: trying again changes nothing
+│   ├── KubeDeniedError   not by us: our account lacks the right, or the server does not know it yet
 │   └── KubeQuotaError    against a quota: there may be room later
 └── KubeUnavailableError  no answer, an overload or a defect of the server: try again later
 """
@@ -35,6 +36,13 @@ class KubeMissingError(KubeError):
 
 class KubeRefusedError(KubeError):
     """The server understood and refused (400, 401, 403, 422): the message says why."""
+
+
+class KubeDeniedError(KubeRefusedError):
+    """Whoever asks lacks the right (401, 403): the request is as it should be.
+
+    An API server that has just started says so to everybody for a second, until it has read who may do what.
+    """
 
 
 class KubeQuotaError(KubeRefusedError):
