@@ -164,7 +164,9 @@ def test_the_probe_tells_a_dead_tick(place: Place, tmp_path: Path) -> None:
     process = odd(place, tmp_path, "return time.monotonic() + 9 * 3600", INFPOP_TICK_SECONDS="3600")
     process.start("--liveness", url)
     try:
-        place.wait_until(lambda: answer() == 200, what="a good answer")
+        place.study(nodePools=[place.pool("v100")])
+        place.wait_for("Ready", "False", reason="NoMatchingNodes")  # so that the tick has begun
+        assert answer() == 200
         (tmp_path / "break").touch()
         place.wait_until(lambda: answer() == 500, what="a bad answer")
     finally:

@@ -13,7 +13,8 @@ from infpop_operator.handlers.operator import Options, run_operator
 def run(*, context: str | None, kubeconfig: str | None, namespace: str | None, liveness: str | None) -> ExitCode:
     """Run the operator until it is told to end."""
     kopf.configure(verbose=False, log_format=kopf.LogFormat.FULL)
-    for library in ("kopf", "httpx"):  # a line for each event and for each look at a runner's metrics says nothing
+    # A line for each event, for each look at a runner's metrics and for each probe says nothing.
+    for library in ("kopf", "httpx", "aiohttp.access"):
         logging.getLogger(library).setLevel(logging.WARNING)
     options = Options(context=context, kubeconfig=kubeconfig, namespace=namespace, liveness=liveness)
     try:
