@@ -17,6 +17,7 @@ from local.kit import (
     history_of,
     home_environment,
     processes_of,
+    read_terminal,
     run_infpop,
     slow_engine,
     start_infpop,
@@ -98,22 +99,10 @@ def test_a_terminal_gets_a_live_view_that_leaves_only_the_report(tmp_path: Path)
         stderr=theirs,
     )
     os.close(theirs)
-    shown = _read_all(ours)
+    shown = read_terminal(ours)
     assert process.wait(timeout=DEADLINE_S) == 0
     assert all(part in shown for part in ("of up to 4 trials", "best so far", "measuring", "Best configuration found"))
     assert "trial 0:" not in shown
-
-
-def _read_all(descriptor: int) -> str:
-    """Read a terminal until the last process has left it."""
-    parts = []
-    try:
-        while part := os.read(descriptor, 65536):
-            parts.append(part)
-    except OSError:  # how Linux says that the other end of a terminal is closed
-        pass
-    os.close(descriptor)
-    return b"".join(parts).decode()
 
 
 def test_a_terminal_without_the_characters_gets_others(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import pty
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,6 +20,7 @@ from infpop_operator.cli.main import app
 from infpop_operator.cli.status import follow
 from infpop_operator.cluster.reading import NoAnswerError, ReadError
 from infpop_operator.report.status_page import StatusPage
+from local.kit import own_environment, read_terminal
 from report.objects import NOW, Body, ended, make_document, refused
 
 STUDIES = "/apis/infpop.io/v1alpha1/namespaces/serving/throughputstudies"
@@ -123,6 +126,24 @@ def test_a_watch_of_a_finished_study_ends_at_once(tmp_path: Path) -> None:
     result = shown(answers, tmp_path, "codellama", "--watch", "--json")
     assert json.loads(result.stdout) == DONE["status"]
     assert "16 of up to 16 trials are done" in result.stderr
+
+
+@pytest.mark.process
+def test_a_terminal_gets_a_live_view_and_then_the_page(tmp_path: Path) -> None:
+    """On a terminal the picture is redrawn in place; what stays is the page, without lines for changes."""
+    with api_server({f"{STUDIES}/codellama": (200, DONE)}, tmp_path) as config:
+        ours, theirs = pty.openpty()
+        argv = [sys.executable, "-m", "infpop_operator.cli.main", "status", "codellama", "--watch"]
+        environment = {**own_environment(), "KUBECONFIG": config, "TERM": "xterm-256color", "COLUMNS": "80"}
+        process = subprocess.Popen(argv, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        text = read_terminal(ours)
+        assert process.wait(60) == 0
+    drawn, _, left = text.rpartition("\x1b[2K")  # how a picture is taken back
+    assert "serving/codellama: vllm, example/model" in drawn
+    assert "Best configuration found" not in drawn
+    assert "Best configuration found" in left
+    assert "are done" not in text
 
 
 def test_a_study_that_is_not_there_is_answered_with_close_ones(tmp_path: Path) -> None:

@@ -122,3 +122,15 @@ def processes_of(runs: Path) -> list[psutil.Process]:
     """Return the live processes of every run that has a directory in `runs`."""
     names = [entry.name for entry in runs.iterdir()] if runs.is_dir() else []
     return [process for name in names for process in find_marked(run_mark(runs, name))]
+
+
+def read_terminal(descriptor: int) -> str:
+    """Read a terminal until the last process has left it."""
+    parts = []
+    try:
+        while part := os.read(descriptor, 65536):
+            parts.append(part)
+    except OSError:  # how Linux says that the other end of a terminal is closed
+        pass
+    os.close(descriptor)
+    return b"".join(parts).decode()

@@ -282,7 +282,10 @@ def test_numbers_keep_what_can_be_compared(value: float, text: str) -> None:
     assert number(value) == text
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (61.9, "1:01"), (3600, "1:00:00"), (-1, "0:00")])
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00"), (61.9, "1:01"), (3600, "1:00:00"), (-1, "0:00"), (172_799, "47:59:59"), (180_000, "2d 2h")],
+)
 def test_durations_read_like_a_clock(seconds: float, text: str) -> None:
-    """Minutes and seconds, hours from the first one on."""
+    """Minutes and seconds, hours from the first one on, and days where seconds matter no more."""
     assert duration(seconds) == text

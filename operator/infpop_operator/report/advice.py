@@ -46,7 +46,8 @@ REMEDIES = {
     "NothingEligible": "relax objective.constraints, widen searchSpace, or mend what broke the trials",
     "Suspended": "set spec.suspend to false to go on",
     "NoRoom": "uncordon nodes or add some",
-    "ApiRefused": "compare the operator's rights with examples/cluster/rbac.yaml, or correct what the message names",
+    "MissingRights": "compare the operator's rights with examples/cluster/rbac.yaml",
+    "ApiRefused": "correct what the message names, or ask the owner of the policy for an exception",
     "ApiUnavailable": "see whether the API server is well; it is asked again",
 }
 

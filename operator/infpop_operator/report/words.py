@@ -7,6 +7,7 @@ from infpop_operator.core.model import Configuration, Decision, Phase, Pool, Stu
 
 SIMULATED = "SIMULATED: these numbers are replayed, nothing was measured."
 _SECONDS_PER_MINUTE = 60
+_HOURS_PER_DAY = 24
 _LARGE = 100.0
 _SMALL = 10.0
 
@@ -48,9 +49,11 @@ def percent(ratio: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as m:ss, or h:mm:ss from an hour on."""
+    """Return seconds as m:ss, as h:mm:ss from an hour on, and as days and hours from two days on."""
     minutes, rest = divmod(max(0, int(seconds)), _SECONDS_PER_MINUTE)
     hours, minutes = divmod(minutes, _SECONDS_PER_MINUTE)
+    if hours >= 2 * _HOURS_PER_DAY:
+        return f"{hours // _HOURS_PER_DAY}d {hours % _HOURS_PER_DAY}h"
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
