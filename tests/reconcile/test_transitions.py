@@ -1,0 +1,94 @@
+"""Which turns of a study's conditions are told as Events, as what, and which are no news."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from infpop_operator.api.status_model import Condition, StudyStatus
+from infpop_operator.cluster.events import Told, broken_runs, transitions
+from infpop_operator.core.model import Configuration, EndedRun, Lost, PlannedTrial, Run
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def status(**conditions: tuple[str, str]) -> StudyStatus:
+    """Return a status with these conditions: status and reason; the message is the reason in words."""
+    return StudyStatus(
+        conditions=[
+            Condition(type=kind, status=value, reason=reason, message=f"it is {reason}", last_transition_time=NOW)
+            for kind, (value, reason) in conditions.items()
+        ]
+    )
+
+
+def told(before: StudyStatus | None, after: StudyStatus) -> list[tuple[str, str]]:
+    """Return type and reason of what is told."""
+    return [(each.type, each.reason) for each in transitions(before, after)]
+
+
+WORKING = {"Accepted": ("True", "Valid"), "Ready": ("False", "Measuring"), "Stalled": ("False", "Measuring")}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"Ready": ("False", "ModelLoading")}, []),
+        ({"Ready": ("False", "Starting")}, []),
+        ({"Ready": ("False", "ImagePull")}, [("Warning", "ImagePull")]),
+        ({"Ready": ("True", "Succeeded")}, [("Normal", "Succeeded")]),
+        (
+            {"Ready": ("False", "TooManyFailures"), "Stalled": ("True", "TooManyFailures")},
+            [("Warning", "TooManyFailures")],
+        ),
+        ({"Ready": ("False", "Suspended"), "Suspended": ("True", "Suspended")}, [("Normal", "Suspended")]),
+        ({"Accepted": ("False", "InvalidSpec"), "Ready": ("False", "InvalidSpec")}, [("Warning", "InvalidSpec")]),
+        ({"ResultStale": ("True", "NewerRound")}, [("Warning", "NewerRound")]),
+        ({"Succeeded": ("True", "MaxTrialsReached")}, []),
+    ],
+)
+def test_a_turn_is_told_once_and_by_its_reason(
+    change: dict[str, tuple[str, str]], expected: list[tuple[str, str]]
+) -> None:
+    """What a person has to know of is told in one Event, however many conditions say it; progress is not."""
+    before, after = status(**WORKING), status(**(WORKING | change))
+    assert told(before, after) == expected
+    assert told(after, after) == []
+
+
+def test_the_end_of_a_wait_is_no_news() -> None:
+    """When a study goes on with what it did, or Stalled ends, nobody is alarmed."""
+    assert told(status(**(WORKING | {"Ready": ("False", "ImagePull")})), status(**WORKING)) == []
+    stalled = WORKING | {"Stalled": ("True", "TooManyFailures"), "Ready": ("False", "TooManyFailures")}
+    assert told(status(**stalled), status(**WORKING)) == []
+
+
+def test_what_a_pause_and_a_new_result_end_is_told_as_good_news() -> None:
+    """That a study is no longer suspended, or its result no longer stale, is an Event, and no warning."""
+    before = WORKING | {"Suspended": ("True", "Suspended"), "ResultStale": ("True", "NewerRound")}
+    after = WORKING | {"Suspended": ("False", "NotSuspended"), "ResultStale": ("False", "Current")}
+    assert told(status(**before), status(**after)) == [("Normal", "NotSuspended"), ("Normal", "Current")]
+
+
+def test_the_same_state_for_another_reason_is_news_of_ready_alone() -> None:
+    """A wait that turns into another wait is told; that anything else is as it was for another reason is not."""
+    before = status(**(WORKING | {"Ready": ("False", "Unschedulable")}))
+    after = status(**(WORKING | {"Ready": ("False", "ImagePull"), "Stalled": ("False", "ImagePull")}))
+    assert told(before, after) == [("Warning", "ImagePull")]
+
+
+def test_the_first_status_tells_what_holds() -> None:
+    """Of a new study what is true is told, and what it waits for; what never was is not."""
+    first = status(**(WORKING | {"Ready": ("False", "NoMatchingNodes"), "Suspended": ("False", "NotSuspended")}))
+    assert told(None, first) == [("Normal", "Valid"), ("Warning", "NoMatchingNodes")]
+    assert told(None, status(Accepted=("False", "InvalidSpec"))) == [("Warning", "InvalidSpec")]
+
+
+def test_a_run_that_broke_is_told_unless_the_study_ended_it() -> None:
+    """Each broken run is a warning with all that is known of it; one that the study stopped is none."""
+    trial = PlannedTrial(index=0, configuration=Configuration(gpu_count=1, batch_size=8))
+    run = Run(name="study-1", pool="a100", round=1, attempt=1, trials=(trial,))
+    lost = Lost(reason="Preempted", detail="kubectl drain", ended_at=NOW + timedelta(seconds=5), counts=False)
+    ended = EndedRun(run=run, started_at=NOW, observation=lost)
+    stopped = EndedRun(run=run, started_at=NOW, observation=lost, stopped="Suspended")
+    message = "run study-1 on pool a100 (1 GPU, batch size 8): Preempted: kubectl drain"
+    assert broken_runs([ended, stopped]) == (Told(type="Warning", reason="RunBroken", message=message),)

@@ -1,0 +1,91 @@
+"""Studies and statuses that another version wrote: refused with what to do, or passed over, never a crash."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from adapters.kube.objects import OWNER, make_node
+from cluster.kit import study
+from infpop_operator.api.status_model import StudyStatus
+from infpop_operator.cluster.keys import StudyKey
+from infpop_operator.cluster.look import look_at, refused
+from infpop_operator.cluster.prepare import prepare_study
+from infpop_operator.core.errors import StudyError
+from infpop_operator.settings import Settings
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+KEY = StudyKey(OWNER.namespace, OWNER.name)
+SETTINGS = Settings(runner_image="example.org/runner:1")
+
+
+def body(**changes: object) -> dict[str, Any]:
+    """Return a study as the API server has it; keywords replace its parts, None removes one."""
+    document = study(OWNER.name, OWNER.namespace)
+    document["metadata"] |= {"uid": OWNER.uid, "generation": 3, "resourceVersion": "7"}
+    document |= changes
+    return {key: part for key, part in document.items() if part is not None}
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        None,
+        {},
+        [],
+        "gone",
+        {"conditions": None},
+        {"conditions": [{"type": "Ready"}]},
+        {"best": {"pool": "a100"}},
+        {"trials": [{"state": 7}]},
+        {"observedGeneration": "three"},
+    ],
+    ids=str,
+)
+def test_a_status_that_cannot_be_read_is_as_good_as_none(status: object) -> None:
+    """It is written anew from the journal; nothing of it is needed to go on."""
+    look = look_at(KEY, {**body(), "status": status}, NOW)
+    assert look.previous in (None, StudyStatus())
+
+
+def test_a_status_of_a_newer_version_is_read_as_far_as_it_is_known() -> None:
+    """Fields, reasons and conditions that did not exist before are passed over."""
+    condition = {
+        "type": "Fancy",
+        "status": "True",
+        "reason": "New",
+        "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+    status = {"observedGeneration": 2, "novelty": {"a": 1}, "conditions": [{**condition, "weight": 3}]}
+    previous = look_at(KEY, {**body(), "status": status}, NOW).previous
+    assert previous is not None
+    assert (previous.observed_generation, previous.conditions[0].type) == (2, "Fancy")
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"spec": {**study("a", "b")["spec"], "novelty": True}}, "spec.novelty: unknown field.*upgrade the operator"),
+        ({"spec": {"model": {"name": "m"}}}, "spec.engine: this field is required. Add it"),
+        ({"spec": None}, "spec: this field is required"),
+        ({"spec": []}, "spec: .*must be a mapping"),
+        ({"apiVersion": "infpop.io/v2"}, "apiVersion: .*must be 'infpop.io/v1alpha1'"),
+    ],
+    ids=["newer-field", "older-object", "no-spec", "no-mapping", "other-version"],
+)
+def test_a_study_of_another_version_is_refused_with_what_to_do(changes: dict[str, object], complaint: str) -> None:
+    """Invariant 10: what it says that is not understood is named, and the refusal can be written as a status."""
+    document = body() | changes
+    if changes.get("spec", "") is None:
+        del document["spec"]
+    with pytest.raises(StudyError, match=complaint) as raised:
+        prepare_study(document, [make_node()], None, SETTINGS)
+    status = refused(look_at(KEY, document, NOW), raised.value.problems)
+    assert {condition.type: condition.status for condition in status.conditions}["Accepted"] == "False"
+
+
+def test_a_study_without_an_image_needs_one() -> None:
+    """Invariant 10: where neither study nor operator names an image, both ways out are told."""
+    with pytest.raises(StudyError, match=r"nodePools\[0\]\.image: names no image.*INFPOP_RUNNER_IMAGE"):
+        prepare_study(body(), [make_node()], None, Settings())
