@@ -1,7 +1,8 @@
 """Run every benchmark that needs nothing but this machine; figures go to `results/`, one JSON file each.
 
-    python benchmarks/run.py [--pairs 10]
+    python benchmarks/run.py [--pairs 10] [--studies 200] [--soak-hours 24]
 
+The two of clusters start a control plane of their own and take an hour of two cores; fewer studies and hours take less.
 The search benchmark needs published landscapes and is run by itself:
 
     python benchmarks/bench_search.py --landscapes CSV
@@ -19,10 +20,14 @@ def main() -> None:
     """Run the benchmarks one after the other; the first failure ends the run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", default="10", help="pairs of each fidelity comparison")
+    parser.add_argument("--studies", default="200", help="studies at once on a cluster")
+    parser.add_argument("--soak-hours", default="24", help="simulated hours of trouble on a cluster")
     arguments = parser.parse_args()
     subprocess.run([sys.executable, str(HERE / "bench_startup.py")], check=True)
     subprocess.run([sys.executable, str(HERE / "bench_overhead.py")], check=True)
     subprocess.run([sys.executable, str(HERE / "bench_fidelity.py"), "--pairs", arguments.pairs], check=True)
+    subprocess.run([sys.executable, str(HERE / "bench_cluster.py"), "--studies", arguments.studies], check=True)
+    subprocess.run([sys.executable, str(HERE / "soak_cluster.py"), "--hours", arguments.soak_hours], check=True)
 
 
 if __name__ == "__main__":
