@@ -104,7 +104,7 @@ async def follow(
             is_silent = False
         except NoAnswerError as error:
             if not is_silent:
-                view.announce(f"No answer; asking again. {error}")
+                view.announce(f"Asking again: {error}")
             is_silent = True
 
 

@@ -16,6 +16,7 @@ from infpop_operator.core.errors import InfPopError
 Body = Mapping[str, Any]
 _RESOURCE = f"{PLURAL}.{GROUP}"
 _NAMED = 5  # of the studies that are there
+_REFUSALS = 5  # in a row, of what was granted before
 
 
 class ReadError(InfPopError):
@@ -29,7 +30,8 @@ class NoAnswerError(InfPopError):
 class StudyReader:
     """Reads one study; an async context manager.
 
-    A long look may outlive a token: what is refused after it was granted is asked once more with new credentials.
+    A long look may outlive a token, and an API server that has just started refuses everybody for a second: what is
+    refused after it was granted is no answer at first, and is asked for again with the credentials of that time.
     """
 
     def __init__(self, name: str, *, namespace: str | None, context: str | None, kubeconfig: str | None) -> None:
@@ -43,7 +45,8 @@ class StudyReader:
         self._kubeconfig = kubeconfig
         self._connection: Connection | None = None
         self._client: KubeClient | None = None
-        self._has_read = False
+        self._refusals = 0
+        self._patience = 0
 
     async def __aenter__(self) -> Self:
         """Open nothing: that is done by the first reading."""
@@ -60,17 +63,18 @@ class StudyReader:
 
         Raises:
             ConnectionConfigError: no way to a cluster is configured.
-            NoAnswerError: there is no answer.
+            NoAnswerError: there is no answer, or one that may be another soon.
             ReadError: there is no such study, or it may not be read.
         """
         try:
             body = await self._get()
-        except _RefusedError:
-            if not self._has_read:
-                raise
+        except _RefusedError as error:
             await self._close()
-            body = await self._get()
-        self._has_read = True
+            self._refusals += 1
+            if self._refusals > self._patience:
+                raise
+            raise NoAnswerError(str(error)) from error
+        self._refusals, self._patience = 0, _REFUSALS
         return body
 
     async def _get(self) -> Body:
