@@ -54,6 +54,7 @@ from infpop_runner.contract import RunSpec  # noqa: E402
 NAMESPACE = "serving"
 RESULTS = HERE / "results"
 SPACE = {"gpuCount": [1, 2, 4, 8], "batchSize": [1, 2, 4, 8, 16, 32, 64, 128, 256]}
+AT_ONCE = 20
 SETTLING = timedelta(seconds=90)
 
 
@@ -118,7 +119,7 @@ class Bench:
         done = len(self.kubelet.runs)
         with Sampler(self.operator) as sampler:
             began = now()
-            kit.apply(self.cluster, *(study(name, trials=trials) for name in names))
+            self.apply(names, trials=trials)
             wait_until(lambda: len(self.kubelet.runs) - done >= studies * trials // 2, seconds=7200)
             restart = self.restart(names)
             wait_until(lambda: len(self.kubelet.runs) - done >= studies * trials, seconds=7200)
@@ -137,6 +138,12 @@ class Bench:
             "work_queue": depths(self._queue, began, ended),
             **sampler.report(),
         }
+
+    def apply(self, names: list[str], *, trials: int) -> None:
+        """Apply a study of each name; of hundreds at once kubectl takes longer than it is waited for."""
+        for first in range(0, len(names), AT_ONCE):
+            some = names[first : first + AT_ONCE]
+            kit.apply(self.cluster, *(study(name, trials=trials) for name in some))
 
     def restart(self, names: list[str]) -> dict[str, Any]:
         """Kill the operator, start it, and say when it had read the journal of each unfinished study again."""
@@ -167,7 +174,7 @@ class Bench:
         """Count requests while many studies are under way with runs of a realistic length."""
         self.kubelet.play = real_runs(run_seconds)
         names = [f"steady-{number}" for number in range(studies)]
-        kit.apply(self.cluster, *(study(name, trials=30) for name in names))
+        self.apply(names, trials=30)
         time.sleep(SETTLING.total_seconds())
         with Sampler(self.operator) as sampler:
             began = now()
@@ -277,13 +284,15 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         )
         with SimulatedKubelet(cluster.kubeconfig, brief_runs(0.0)) as kubelet:
             operator.start()
-            bench = Bench(cluster, operator, kubelet, folder / "queue.jsonl")
-            for name, part in parts(bench, arguments):
-                began = time.monotonic()
-                report[name] = part()
-                report[name]["load_average_after"] = round(os.getloadavg()[0], 2)
-                print(f"{name}: {time.monotonic() - began:.0f} s\n{json.dumps(report[name], indent=2)}", flush=True)
-            operator.stop()
+            try:
+                bench = Bench(cluster, operator, kubelet, folder / "queue.jsonl")
+                for name, part in parts(bench, arguments):
+                    began = time.monotonic()
+                    report[name] = part()
+                    report[name]["load_average_after"] = round(os.getloadavg()[0], 2)
+                    print(f"{name}: {time.monotonic() - began:.0f} s\n{json.dumps(report[name], indent=2)}", flush=True)
+            finally:
+                operator.stop()
     report["log_complaints"] = operator.complaints()
     return report
 
