@@ -14,6 +14,7 @@ from typing import Any, Literal
 import httpx
 
 from cluster import kit
+from controlplane.audit import AuditEntry
 from controlplane.behaviours import Play
 from controlplane.cluster import ControlPlane
 from controlplane.kubelet import SimulatedKubelet
@@ -149,6 +150,15 @@ class Place:
         """Return the reasons of the Events about the study of this name, oldest first."""
         about = [event for event in self.objects("event") if event["involvedObject"]["name"] == name]
         return [event["reason"] for event in sorted(about, key=lambda event: event["metadata"]["creationTimestamp"])]
+
+    def wait_for_listings(self, number: int) -> None:
+        """Wait until the operator has listed all studies so often from now on."""
+        before = len(self._listings())
+        self.wait_until(lambda: len(self._listings()) >= before + number, what=f"{number} listings")
+
+    def _listings(self) -> list[AuditEntry]:
+        entries = self.cluster.audit_entries(about="throughputstudies")
+        return [entry for entry in entries if entry.verb == "list" and entry.user_agent.startswith("infpop/")]
 
     def kubelet(self, play: Play) -> SimulatedKubelet:
         """Return a kubelet for the pods of this namespace."""

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cluster import kit
-from cluster.place import Place, throughput
+from cluster.place import Body, Place, throughput
 from controlplane.behaviours import replay
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("quick_operator")]
@@ -17,6 +17,11 @@ def published(place: Place, batch: int) -> bool:
     """Say whether the ConfigMap recommends the batch size."""
     found = place.find("configmap", "best")
     return found is not None and json.loads(found["data"]["best.json"])["batchSize"] == batch
+
+
+def has_ttl(job: Body) -> bool:
+    """Say whether the operator is done with the Job."""
+    return "ttlSecondsAfterFinished" in job["spec"]
 
 
 def test_a_new_best_is_published(place: Place) -> None:
@@ -53,7 +58,8 @@ def test_what_was_published_comes_back(place: Place) -> None:
     place.study(**RISING, budget={"maxTrials": 1}, publish={"configMap": "best"})
     with place.kubelet(replay(throughput)):
         best = place.wait_for("Succeeded")["best"]["batchSize"]
-    place.wait_until(lambda: published(place, best), what="the best")
+        place.wait_until(lambda: all(map(has_ttl, place.objects("job"))), what="a TTL of the Job")
+    place.wait_for_listings(2)  # from then on nothing but a listing has the study looked at
     place.delete("configmap", "best")
     place.wait_until(lambda: published(place, best), what="the best again")
     place.patch("configmap", "best", {"data": {"args.txt": "--something-else\n"}})
