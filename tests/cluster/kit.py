@@ -90,6 +90,10 @@ class OperatorProcess:
         self.process.kill()
         self.process.wait(10)
 
+    def go_on(self) -> None:
+        """Let it go on after SIGSTOP."""
+        self.process.send_signal(signal.SIGCONT)
+
     def text(self) -> str:
         """Return the whole log."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""

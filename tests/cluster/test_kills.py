@@ -4,53 +4,59 @@ The moments are right before and right after what the operator asks of the API s
 a time waited for.
 """
 
-import signal
-import sys
+import asyncio
 import threading
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from cluster import kit
-from cluster.place import Body, Place
-from cluster.trapped_operator import FINAL_STATUS, TRAIL_VARIABLE, TRAP_VARIABLE
+from cluster.kills import (
+    POOL,
+    TRIALS,
+    Outcome,
+    assert_nothing_happened_twice,
+    await_end,
+    create_parallel,
+    create_single,
+    create_study,
+    frozen,
+    outcome,
+    play,
+    remembered,
+    running,
+    trail,
+    trapped,
+)
+from cluster.place import Place
+from cluster.trapped_operator import FINAL_STATUS
 from controlplane.audit import AuditEntry
-from controlplane.behaviours import Behaviour, HangsLoading, Succeeds
+from controlplane.behaviours import Behaviour, HangsLoading
 from controlplane.cluster import ControlPlane
-from controlplane.kubelet import SimulatedKubelet
 from controlplane.nodes import added_nodes, gpu_node
-from infpop_operator.adapters.journal import decode_line
-from infpop_operator.core.model import EndedRun, StartedRun
-from infpop_runner.contract import InfeasibleReason, RunSpec
+from infpop_operator.adapters.kube.connection import find_connection
+from infpop_operator.adapters.kube.errors import KubeConflictError
+from infpop_operator.cluster.keys import StudyKey
+from infpop_operator.handlers.operator import open_service
+from infpop_operator.settings import Settings
+from infpop_runner.contract import RunSpec
 
 pytestmark = pytest.mark.cluster
-TRAPPED = Path(__file__).with_name("trapped_operator.py")
-DEADLINE_S = 120.0  # far longer than anything here takes; reaching it is a failure, never a verdict on speed
-TRIALS = 4
 # The first, the middle and the last of each kind.
 ONE_BY_ONE = (
-    "list_jobs:before:1",
-    "list_config_maps:after:1",
     "create_config_map:before:1",
     "create_config_map:after:1",
     "create_job:after:1",
     "replace_study_status:before:1",
     "replace_study_status:after:1",
-    "create_event:after:1",
-    "record:before:2",
     "patch_config_map:after:1",
     "set_job_ttl:before:1",
-    "set_job_ttl:after:1",
     "patch_config_map:before:2",
-    "create_job:before:3",
     "create_job:after:3",
-    "replace_study_status:before:3",
-    "set_job_ttl:after:2",
     "create_job:after:4",
     "patch_config_map:before:4",
     "record:after:5",
@@ -58,33 +64,29 @@ ONE_BY_ONE = (
     f"{FINAL_STATUS}:after:1",
     "create_config_map:before:2",
     "create_config_map:after:2",
-    "set_job_ttl:before:4",
 )
 IN_PARALLEL = ("create_job:before:2", "create_job:after:3", "patch_config_map:after:1", "set_job_ttl:after:2")
+# Of Jobs that the cluster removes as soon as their results are safe.
+FLEETING = ("patch_config_map:after:2", "set_job_ttl:after:1", "replace_study_status:before:3")
 SUSPENDING = ("delete_job:before:1", "delete_job:after:1", "patch_config_map:before:1", "patch_config_map:after:1")
+FREEZING = ("record:before:2", "create_job:before:2", "replace_study_status:before:2")
 MOMENTS = (*(("single", moment) for moment in ONE_BY_ONE), *(("parallel", moment) for moment in IN_PARALLEL))
+# Of one operator after the other, counted anew for each.
+IN_A_ROW = (
+    "create_config_map:after:1",
+    "create_job:after:1",
+    "record:before:1",
+    "patch_config_map:after:1",
+    "replace_study_status:before:1",
+    "create_job:after:1",
+    "set_job_ttl:before:1",
+    "patch_config_map:after:1",
+    f"{FINAL_STATUS}:before:1",
+    "create_config_map:before:1",
+)
 
 
-def throughput(pool: str, gpus: int, batch: int) -> float | InfeasibleReason:
-    """Return tokens/s of a made-up landscape: no two cells are the same, and the largest do not fit."""
-    if batch > 64 * gpus:
-        return "GpuOutOfMemory"
-    return round((100.0 if pool == "a100" else 60.0) * gpus**0.7 * batch**0.4 + (gpus * 31 + batch * 17) % 23, 3)
-
-
-def play(spec: RunSpec, _attempt: int) -> Succeeds:
-    """Every run succeeds at once."""
-    return Succeeds(throughput=partial(throughput, spec.pool))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What must not depend on what happened on the way; the order in which trials ended may."""
-
-    best: Body
-    trials: list[tuple[str, ...]]
-    progress: str
-    published: Body
+STUDIES = {"single": create_single, "parallel": create_parallel}
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +94,7 @@ def cluster(installed: ControlPlane) -> Iterator[ControlPlane]:
     """A cluster with InfPop and with nodes of this module's own."""
     products = ("NVIDIA-A100-SXM4-40GB", "Tesla-V100-SXM2-32GB")
     nodes = (
-        gpu_node(f"kills-{index}", product=product, extra_labels={"pool": "kills"})
+        gpu_node(f"{POOL}-{index}", product=product, extra_labels={"pool": POOL})
         for index, product in enumerate(products)
     )
     with added_nodes(installed, *nodes):
@@ -121,110 +123,6 @@ def undisturbed(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory)
     return outcomes
 
 
-def create_study(place: Place, name: str, *, pools: Sequence[str] = ("A100",), **spec: object) -> None:
-    """Create a study of these tests; keywords replace parts of its spec."""
-    nodes = [{"name": gpu.lower(), "gpuProduct": gpu, "nodeSelector": {"pool": "kills"}} for gpu in pools]
-    fixed = {"budget": {"maxTrials": TRIALS}, "publish": {"configMap": name}, "nodePools": nodes}
-    place.study(name, **{**fixed, **spec})
-
-
-def create_single(place: Place, name: str = "single") -> None:
-    """Create a study whose runs come one after the other, so that each follows from what was found before."""
-    create_study(place, name)
-
-
-def create_parallel(place: Place, name: str = "parallel") -> None:
-    """Create a study with four runs at once on two pools; it measures all there is, so their order is no matter."""
-    budget = {"maxTrials": TRIALS, "parallelTrials": 4, "maxConcurrentGPUs": 16}
-    space = {"gpuCount": [1, 2], "batchSize": [8, 64]}
-    create_study(place, name, pools=("A100", "V100"), searchSpace=space, budget=budget)
-
-
-STUDIES = {"single": create_single, "parallel": create_parallel}
-
-
-@contextmanager
-def running(place: Place, directory: Path) -> Iterator[kit.OperatorProcess]:
-    """Run the operator; it ends as it should, and its log is clean."""
-    with kit.operator(place.cluster, directory, namespace=place.namespace) as process:
-        yield process
-        assert process.stop() == 0
-
-
-@contextmanager
-def trapped(place: Place, directory: Path, moment: str) -> Iterator[None]:
-    """Have an operator while the block lasts, which has to end it by being killed at this very moment."""
-    trail = directory / "trail"
-    process = kit.OperatorProcess(
-        place.cluster,
-        directory,
-        namespace=place.namespace,
-        program=(sys.executable, str(TRAPPED), "operator"),
-        environment={TRAP_VARIABLE: moment, TRAIL_VARIABLE: str(trail)},
-    )
-    process.start()
-    try:
-        yield
-        assert process.process.wait(DEADLINE_S) == -signal.SIGKILL
-    finally:
-        process.kill()
-    assert trail.read_text().splitlines()[-1] == moment
-    assert process.complaints() == []
-
-
-def await_end(place: Place, *processes: kit.OperatorProcess) -> None:
-    """Wait until nothing is left to do: studies have succeeded and are published, and every Job may be removed."""
-
-    def is_done() -> bool:
-        assert all(process.is_running() for process in processes), processes[0].text()[-2000:]
-        studies = place.objects("study")
-        ended = all(kit.condition(each.get("status", {}), "Succeeded").get("status") == "True" for each in studies)
-        return (
-            ended and is_published() and all("ttlSecondsAfterFinished" in job["spec"] for job in place.objects("job"))
-        )
-
-    def is_published() -> bool:
-        names = {each["metadata"]["name"] for each in place.objects("configmap")}
-        return all(each["metadata"]["name"] in names for each in place.objects("study"))
-
-    place.wait_until(is_done, what="the end of the studies, and of what follows it")
-
-
-def outcome(place: Place, name: str) -> Outcome:
-    """Return what came out of a study."""
-    status, published = place.status(name), place.get("configmap", name)["data"]
-    columns = ("pool", "round", "gpuCount", "batchSize", "state", "throughput", "reason")
-    return Outcome(
-        best={key: value for key, value in status["best"].items() if key != "run"},
-        trials=sorted(tuple(str(row.get(column)) for column in columns) for row in status["trials"]),
-        progress=status["progress"],
-        published={key: published[key] for key in ("args", "args.txt")},
-    )
-
-
-def assert_nothing_happened_twice(place: Place, kubelet: SimulatedKubelet) -> None:
-    """Each run was remembered once, had one Job that lived to its end, and one pod; no configuration had two runs."""
-    started, ended = remembered(place)
-    once = dict.fromkeys(ended, 1)
-    assert (started, ended) == (once, once)
-    requests = [entry for entry in place.cluster.audit_entries(about=place.namespace) if entry.resource == "jobs"]
-    made = [entry.name for entry in requests if (entry.verb, entry.code) == ("create", 201)]
-    assert Counter(made) == once
-    assert [entry for entry in requests if entry.verb == "delete"] == []
-    assert {job["metadata"]["name"] for job in place.objects("job")} == set(once)
-    assert Counter(run.spec.run for run in kubelet.runs) == once
-    assert [run for run in kubelet.runs if run.attempt > 1] == []
-
-
-def remembered(place: Place) -> tuple[Counter[str], Counter[str]]:
-    """Return how often each run was remembered as started, and as ended."""
-    maps = place.objects("configmap")
-    journals = [each for each in maps if each["metadata"].get("labels", {}).get("infpop.io/content") == "journal"]
-    steps = [decode_line(line) for journal in journals for line in journal["data"].values()]
-    started = Counter(step.run.name for step in steps if isinstance(step, StartedRun))
-    return started, Counter(step.run.name for step in steps if isinstance(step, EndedRun))
-
-
 def hang_first(spec: RunSpec, attempt: int) -> Behaviour:
     """The first trial never comes to an end, until it is tried again."""
     return HangsLoading() if spec.trials[0].index == 0 and attempt == 1 else play(spec, attempt)
@@ -242,6 +140,34 @@ def test_an_operator_killed_at_any_moment(
         with running(stage, tmp_path) as process:
             await_end(stage, process)
     assert outcome(stage, study) == undisturbed[study]
+    assert_nothing_happened_twice(stage, kubelet)
+
+
+@pytest.mark.parametrize("moment", FLEETING)
+def test_an_operator_killed_where_jobs_are_removed_at_once(
+    stage: Place, tmp_path: Path, undisturbed: Mapping[str, Outcome], moment: str
+) -> None:
+    """A Job is told to go only when its result is safe, so none is lost although no Job is left."""
+    create_study(stage, "single", ttlSecondsAfterFinished=0)
+    with stage.kubelet(play) as kubelet:
+        with trapped(stage, tmp_path, moment):
+            pass
+        with running(stage, tmp_path) as process:
+            await_end(stage, process)
+    assert outcome(stage, "single") == undisturbed["single"]
+    assert [run.attempt for run in kubelet.runs] == [1] * TRIALS
+
+
+def test_operators_killed_one_after_the_other(stage: Place, tmp_path: Path, undisturbed: Mapping[str, Outcome]) -> None:
+    """Each goes on where the one before was killed, and what comes out is the same."""
+    create_single(stage)
+    with stage.kubelet(play) as kubelet:
+        for moment in IN_A_ROW:
+            with trapped(stage, tmp_path, moment):
+                pass
+        with running(stage, tmp_path) as process:
+            await_end(stage, process)
+    assert outcome(stage, "single") == undisturbed["single"]
     assert_nothing_happened_twice(stage, kubelet)
 
 
@@ -298,9 +224,7 @@ def await_running_pod(place: Place) -> None:
 def test_two_operators_at_once(stage: Place, tmp_path: Path, undisturbed: Mapping[str, Outcome]) -> None:
     """Of two that believe themselves alone one is refused each time: one Job for each run, and the same best."""
     names = ("one", "two", "three")
-    folders = [tmp_path / number for number in ("first", "second")]
-    for folder in folders:
-        folder.mkdir()
+    folders = make_folders(tmp_path)
     with stage.kubelet(play) as kubelet, ExitStack() as stack:
         processes = [stack.enter_context(running(stage, folder)) for folder in folders]
         stage.wait_until(lambda: len(listings(stage)) >= 4, what="both are up: each lists the studies twice")
@@ -315,3 +239,65 @@ def listings(place: Place) -> list[AuditEntry]:
     """Return the listings of studies that operators have made, one for kopf and one for the service."""
     entries = place.cluster.audit_entries(about=place.namespace)
     return [entry for entry in entries if (entry.verb, entry.resource) == ("list", "throughputstudies")]
+
+
+@pytest.mark.parametrize("moment", FREEZING)
+def test_an_operator_that_was_frozen_while_another_went_on(
+    stage: Place, tmp_path: Path, undisturbed: Mapping[str, Outcome], moment: str
+) -> None:
+    """What it was about to write is refused, or the same again: it reads anew what it remembers, and goes on."""
+    create_single(stage)
+    gate = threading.Event()
+    folders = make_folders(tmp_path)
+    with (
+        stage.kubelet(partial(wait_from_third, gate)) as kubelet,
+        frozen(stage, folders[0], moment) as old,
+        running(stage, folders[1]) as new,
+    ):
+        stage.wait_until(lambda: len(kubelet.runs) == 3, what="a run that the frozen one knows nothing of")
+        old.go_on()
+        stage.wait_until(lambda: "list_config_maps:after:2" in trail(folders[0]), what="another look at the journal")
+        gate.set()
+        await_end(stage, new, old)
+    assert outcome(stage, "single") == undisturbed["single"]
+    assert_nothing_happened_twice(stage, kubelet)
+
+
+def wait_from_third(gate: threading.Event, spec: RunSpec, attempt: int) -> Behaviour:
+    """The first two trials succeed at once, the others when the gate is open."""
+    behaviour = play(spec, attempt)
+    return behaviour if spec.trials[0].index < 2 else replace(behaviour, gate=gate)
+
+
+def make_folders(directory: Path) -> list[Path]:
+    """Return a folder for each of two operators."""
+    folders = [directory / name for name in ("old", "new")]
+    for folder in folders:
+        folder.mkdir()
+    return folders
+
+
+def test_a_job_of_which_only_another_operator_knows(stage: Place) -> None:
+    """A memory that is older than a Job is no reason to delete it."""
+    create_study(stage, "single", budget={"maxTrials": TRIALS, "parallelTrials": 1})
+    kubeconfig = str(stage.cluster.kubeconfig_for("infpop", "infpop-operator"))
+    settings = Settings(runner_image=kit.IMAGE, namespace=stage.namespace)
+    key = StudyKey(stage.namespace, "single")
+
+    async def scenario() -> None:
+        find = partial(find_connection, kubeconfig=kubeconfig)
+        async with open_service(settings, find) as one, open_service(settings, find) as other:
+            for service in (one, other):
+                await service.list_all()
+                await service._reconciler.reconcile(key)
+            stage.change("single", budget={"parallelTrials": 2})
+            await one.list_all()
+            await one._reconciler.reconcile(key)
+            for job in stage.objects("job"):
+                other.seen("job", job, deleted=False)
+            with suppress(KubeConflictError):  # its study is old as well
+                await other._reconciler.reconcile(key)
+
+    asyncio.run(scenario())
+    assert len(remembered(stage)[0]) == 2
+    assert [job["metadata"].get("deletionTimestamp") for job in stage.objects("job")] == [None, None]

@@ -1,8 +1,8 @@
-"""The real operator, killed by itself with SIGKILL right before or right after a chosen call.
+"""The real operator, which kills itself with SIGKILL right before or right after a chosen call.
 
 Called as `infpop` is. The variable INFPOP_TRAP names the call: `create_job:after:3` is the moment at which the third
-creation of a Job has been answered. Every call that a trap can be set at is a line of the file that INFPOP_TRAIL names;
-the last line of a killed operator is the trap itself. Without a trap this is the operator, and tells its calls.
+creation of a Job has been answered; INFPOP_TRAP_SIGNAL may name another signal, such as SIGSTOP. Every call that a trap
+can be set at is a line of the file that INFPOP_TRAIL names, up to the trap itself. Without a trap this is the operator.
 """
 
 import functools
@@ -18,6 +18,7 @@ from infpop_operator.adapters.kube.journal_store import JournalStore
 from infpop_operator.cli.main import main
 
 TRAP_VARIABLE = "INFPOP_TRAP"
+SIGNAL_VARIABLE = "INFPOP_TRAP_SIGNAL"
 TRAIL_VARIABLE = "INFPOP_TRAIL"
 FINAL_STATUS = "final_status"  # a status with Succeeded=True; others are `replace_study_status`
 _CALLS: dict[type, tuple[str, ...]] = {
@@ -42,8 +43,9 @@ _Call = Callable[..., Awaitable[Any]]
 class _Trap:
     """Counts calls, writes the trail, and springs."""
 
-    def __init__(self, trap: str, trail: Path) -> None:
+    def __init__(self, trap: str, trap_signal: signal.Signals, trail: Path) -> None:
         self._trap = trap
+        self._signal = trap_signal
         self._trail = trail
         self._counts: Counter[str] = Counter()
 
@@ -61,7 +63,7 @@ class _Trap:
         with self._trail.open("a") as trail:
             trail.write(f"{moment}\n")
         if moment == self._trap:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self._signal)
 
 
 def _trapped(trap: _Trap, name: str, call: _Call) -> _Call:
@@ -89,9 +91,9 @@ def _told(name: str, arguments: tuple[Any, ...]) -> str | None:
     return name
 
 
-def set_trap(trap: str, trail: Path) -> None:
+def set_trap(trap: str, trap_signal: signal.Signals, trail: Path) -> None:
     """Have every call pass the trap."""
-    shared = _Trap(trap, trail)
+    shared = _Trap(trap, trap_signal, trail)
     for owner, names in _CALLS.items():
         for name in names:
             setattr(owner, name, _trapped(shared, name, getattr(owner, name)))
@@ -99,5 +101,6 @@ def set_trap(trap: str, trail: Path) -> None:
 
 if __name__ == "__main__":
     environment = os.environ  # noqa: TID251 - how a test tells its child
-    set_trap(environment.get(TRAP_VARIABLE, ""), Path(environment[TRAIL_VARIABLE]))
+    kind = signal.Signals[environment.get(SIGNAL_VARIABLE, "SIGKILL")]
+    set_trap(environment.get(TRAP_VARIABLE, ""), kind, Path(environment[TRAIL_VARIABLE]))
     main()
