@@ -1,10 +1,8 @@
-"""What goes when a study is deleted or its Jobs grow old, and what stays."""
-
-from pathlib import Path
+"""What goes when a study is deleted, and what stays."""
 
 import pytest
 
-from cluster.place import Body, Place, throughput
+from cluster.place import Place, throughput
 from controlplane.behaviours import HangsLoading, replay
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("quick_operator")]
@@ -52,50 +50,3 @@ def test_a_study_of_the_same_name_starts_anew(place: Place) -> None:
     owners = {job["metadata"]["ownerReferences"][0]["uid"] for job in place.objects("job")}
     place.wait_until(lambda: len(place.objects("job")) == 2, what="the end of the older Jobs")
     assert after["metadata"]["uid"] in owners
-
-
-def test_jobs_go_only_when_their_rows_are_safe(place: Place, tmp_path: Path) -> None:
-    """A Job gets its time to live after the status has the result of its run, and may then be gone at once."""
-    studies, jobs = tmp_path / "studies.json", tmp_path / "jobs.json"
-    with (
-        place.watched("tstudy", studies) as study_versions,
-        place.watched("jobs", jobs) as job_versions,
-        place.kubelet(replay(throughput)) as kubelet,
-    ):
-        place.study(searchSpace={"gpuCount": [1, 2], "batchSize": [8, 64]}, ttlSecondsAfterFinished=0)
-        status = place.wait_for("Succeeded")
-        place.wait_until(lambda: place.objects("job") == place.objects("pod") == [], what="the end of all Jobs")
-        names = {run.spec.run for run in kubelet.runs}
-        place.wait_until(lambda: _first_versions(job_versions(), _has_ttl).keys() == names, what="what was watched")
-        told = _first_told(study_versions())
-        released = _first_versions(job_versions(), _has_ttl)
-    assert {row["run"] for row in status["trials"]} == names
-    assert [name for name in names if told[name] >= released[name]] == []
-    place.change(budget={"maxTrials": 19})
-    assert place.status()["trials"] == status["trials"]
-
-
-def _has_ttl(job: Body) -> bool:
-    return "ttlSecondsAfterFinished" in job["spec"]
-
-
-def _first_versions(versions: list[Body], holds: object) -> dict[str, int]:
-    """Return by name the resource version at which something first held of an object."""
-    assert callable(holds)
-    found: dict[str, int] = {}
-    for version in versions:
-        metadata = version["object"]["metadata"]
-        if holds(version["object"]):
-            found.setdefault(metadata["name"], int(metadata["resourceVersion"]))
-    return found
-
-
-def _first_told(versions: list[Body]) -> dict[str, int]:
-    """Return by run the resource version of the study whose status first had its result."""
-    found: dict[str, int] = {}
-    for version in versions:
-        study = version["object"]
-        for row in study.get("status", {}).get("trials", ()):
-            if row["state"] != "Running":
-                found.setdefault(row["run"], int(study["metadata"]["resourceVersion"]))
-    return found
