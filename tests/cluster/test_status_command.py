@@ -53,12 +53,23 @@ def status(config: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     inherited = dict(os.environ)  # noqa: TID251 - a child starts with it
     environment = {**inherited, "KUBECONFIG": str(config), "COLUMNS": "80", "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
-        argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        argv,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=_listen_to_interrupts,  # noqa: PLW1509 - one call, and no threads of ours hold a lock
     ) as process:
         try:
             yield process
         finally:
             process.kill()
+
+
+def _listen_to_interrupts() -> None:
+    """A program that a shell starts in the background inherits that SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def shown(config: Path, *arguments: str) -> tuple[int | None, str, str]:
