@@ -17,10 +17,13 @@ from infpop_operator.adapters.kube.records import ContainerRecord, PodRecord
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.signs import Signs
-from infpop_operator.core.model import Phase, Running, Value
+from infpop_operator.core.model import Phase, Running, Value, WatchedRun
 
 KEY = StudyKey(OWNER.namespace, OWNER.name)
 RUN = "study-1"
+WATCHED = WatchedRun(
+    namespace=KEY.namespace, study=KEY.name, run=RUN, pod="study-1-pod", started_at=at(0), ended_at=at(100)
+)
 OWN = f'namespace="serving",study="study",run="{RUN}"'
 METRICS = f"""
 infpop_run_state{{{OWN},state="measuring"}} 1
@@ -52,7 +55,7 @@ class Scene:
 
     async def throughput(self) -> dict[int, object]:
         """Return what the source has of the run."""
-        return dict(await self.signs.samples(namespace=KEY.namespace, study=KEY.name, run=RUN))
+        return dict(await self.signs.samples(WATCHED))
 
     def happened(self, uid: str, reason: str, message: str, seconds: float) -> None:
         """Have the cluster tell an Event."""

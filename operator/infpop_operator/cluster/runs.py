@@ -27,6 +27,7 @@ from infpop_operator.core.model import (
     Run,
     StartedRun,
     Waiting,
+    WatchedRun,
 )
 from infpop_operator.core.ports import MetricsSource
 from infpop_operator.core.sources import gather
@@ -150,18 +151,21 @@ class Runs:
         if existing is None and not isinstance(observation, Finished | Lost):
             observation = Lost(reason=DELETED, detail="somebody deleted the Job of this run", ended_at=now)
         if isinstance(observation, Finished):
-            observation = await self._gather(key, observation)
+            observation = await self._gather(key, observation, pods[-1].name if pods else None)
         living = self._cache.living_pods(key, job.uid)
         return replace(seen, observation=self._endings.observe(run.name, observation, living, now))
 
-    async def _gather(self, key: StudyKey, finished: Finished) -> Finished:
+    async def _gather(self, key: StudyKey, finished: Finished, pod: str | None) -> Finished:
         """Compare the run's own numbers with those of every metrics source."""
-        run = finished.result.run
-        found = [
-            (source.name, await source.samples(namespace=key.namespace, study=key.name, run=run))
-            for source in self._sources
-        ]
-        return gather(finished, found)
+        watched = WatchedRun(
+            namespace=key.namespace,
+            study=key.name,
+            run=finished.result.run,
+            pod=pod,
+            started_at=finished.result.started_at,
+            ended_at=finished.ended_at,
+        )
+        return gather(finished, [(source.name, await source.samples(watched)) for source in self._sources])
 
     async def _create_job(self, prepared: Prepared, run: Run) -> Lost | None:
         """Create the Job of `run`, or find that it exists; return why it cannot be."""

@@ -19,7 +19,7 @@ from infpop_operator.adapters.kube.pod_metrics import scrape_pod
 from infpop_operator.adapters.kube.records import JobRecord, PodRecord
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.keys import StudyKey
-from infpop_operator.core.model import Running
+from infpop_operator.core.model import Running, WatchedRun
 from infpop_operator.core.sources import Samples
 
 _PATIENCE = timedelta(seconds=5)  # the Job controller makes a Pod within a second
@@ -60,9 +60,9 @@ class Signs:
         """Return the name that trial rows give as the source of their number."""
         return "PodMetrics"
 
-    async def samples(self, *, namespace: str, study: str, run: str) -> Samples:  # noqa: ARG002 - names of runs are unique
+    async def samples(self, watched: WatchedRun) -> Samples:
         """Return what the last look at the run's Pod gave; a Pod that has ended can no longer be asked."""
-        return self._sign(run).throughput
+        return self._sign(watched.run).throughput
 
     def forget_all_but(self, key: StudyKey, live: Container[str]) -> None:
         """Drop what is known of a study's runs, except for those that live."""

@@ -225,6 +225,18 @@ Sample = Value | Missing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WatchedRun:
+    """Which run a metrics source is asked about, and when it lived; `pod` is None outside a cluster."""
+
+    namespace: str
+    study: str
+    run: str
+    pod: str | None
+    started_at: datetime
+    ended_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     """The run ended and said what it found; trials missing from the result are broken for `result.broken`'s reason.
 

@@ -3,11 +3,22 @@
 Implementations live in `adapters`; each passes the conformance suite of its port.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from infpop_operator.core.model import EndedRun, History, Observation, Round, Run, Sample, StartedRun
+from infpop_operator.core.extra_metrics import ExtraMetric
+from infpop_operator.core.model import (
+    EndedRun,
+    History,
+    Missing,
+    Observation,
+    Round,
+    Run,
+    Sample,
+    StartedRun,
+    WatchedRun,
+)
 from infpop_runner.contract import RunSpec
 
 
@@ -54,6 +65,25 @@ class MetricsSource(Protocol):
         """Return the name that trial rows give as the source of their number."""
         ...
 
-    async def samples(self, *, namespace: str, study: str, run: str) -> Mapping[int, Sample]:
+    async def samples(self, watched: WatchedRun) -> Mapping[int, Sample]:
         """Return what is known of the trials of a run, by trial index; a trial that is not in it was not seen."""
+        ...
+
+
+class ExtraMetricsSource(Protocol):
+    """Knows what other exporters saw of a run's pod. What it does not know is `Missing` with a reason."""
+
+    async def figures(
+        self,
+        watched: WatchedRun,
+        windows: Mapping[int, tuple[datetime, datetime]],
+        metrics: Sequence[ExtraMetric],
+    ) -> Mapping[int, Mapping[str, float | Missing]]:
+        """Return every metric of every trial, by trial index and name.
+
+        Args:
+            watched: the run.
+            windows: when each trial was measured, by trial index.
+            metrics: what is asked for.
+        """
         ...
