@@ -36,6 +36,18 @@ def test_the_golden_result_means_what_it_did() -> None:
     assert (invalid.reason, infeasible.reason) == ("UnstableRepeats", "GpuOutOfMemory")
 
 
+def test_an_old_run_has_no_window_and_was_not_held() -> None:
+    """What older runners did not write is absent, and what newer ones write is read."""
+    old = decode_result((GOLDEN / "result-1-vllm.json").read_text())
+    scraped = decode_result((GOLDEN / "result-1-scraped.json").read_text())
+    assert isinstance(old.trials[0], Measured)
+    assert isinstance(scraped.trials[0], Measured)
+    assert (old.trials[0].window_seconds, old.held_seconds) == (None, None)
+    assert (scraped.trials[0].window_seconds, scraped.held_seconds) == ((31.482, 62.117), 7.283)
+    specs = [RunSpec.model_validate_json((GOLDEN / f"spec-1-{name}.json").read_text()) for name in ("vllm", "scraped")]
+    assert [spec.scrape_grace_seconds for spec in specs] == [0, 45]
+
+
 def test_a_newer_writer_is_understood() -> None:
     """Unknown keys of a newer runner are passed over."""
     text = (GOLDEN / "result-1-broken.json").read_text().replace('"run":', '"tomorrow": {"a": 1}, "run":', 1)
@@ -46,6 +58,13 @@ def test_a_newer_writer_is_understood() -> None:
 def test_what_is_no_result_is_refused(text: str) -> None:
     """Rubbish, and a version that does not exist yet, is an error."""
     with pytest.raises(ValidationError):
+        decode_result(text)
+
+
+def test_a_window_that_runs_backwards_is_refused() -> None:
+    """A measured trial cannot have ended before it began."""
+    text = (GOLDEN / "result-1-scraped.json").read_text().replace("[31.482,62.117]", "[62.117,31.482]")
+    with pytest.raises(ValidationError, match="from <= to"):
         decode_result(text)
 
 

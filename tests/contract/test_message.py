@@ -20,6 +20,13 @@ from infpop_runner.contract import (
 
 NOW = datetime(2026, 11, 21, 23, 59, 59, 999_999, tzinfo=UTC)
 OPTIONAL = ("batch_seconds_p50", "batch_seconds_p95", "gpu_memory_peak_bytes", "pad_ratio", "concurrency_peak")
+WHY_MISSING = {  # what vLLM says on a CPU: the longest of all engines
+    "batch_seconds_p50": "NoRequestTimes",
+    "batch_seconds_p95": "NoRequestTimes",
+    "gpu_memory_peak_bytes": "NoGpu",
+    "pad_ratio": "NoPadding",
+    "concurrency_peak": "NoTimes",
+}
 
 
 def make_result(trials: tuple[Any, ...] = (), **changes: object) -> RunResult:
@@ -43,7 +50,8 @@ def largest_measured(index: int, *, missing: bool) -> Measured:
         repeats=100,
         generated_tokens=10**12,
         measured_seconds=1.23456e-05,
-        missing=dict.fromkeys(OPTIONAL, "NoRequestTimes") | {"concurrency_peak": "NoTimes"} if missing else {},
+        missing=WHY_MISSING if missing else {},
+        window_seconds=(1_000_000.123, 1_003_600.123),
         **numbers,
     )
 
@@ -85,6 +93,7 @@ def test_the_largest_possible_run_fits(kind: str) -> None:
         load_seconds=1.23456e-05,
         provenance=longest_provenance(),
         broken=Broken(reason="WorkloadUnavailable", detail="ü" * 2000),
+        held_seconds=599.999,
     )
     message = encode_message(result)
     assert len(message.encode()) <= MESSAGE_LIMIT_BYTES
@@ -95,6 +104,7 @@ def test_the_largest_possible_run_fits(kind: str) -> None:
             assert after == before
         else:
             assert (after.index, after.reason) == (before.index, before.reason)  # type: ignore[union-attr]
+    assert back.held_seconds == 599.999
     assert back.broken is not None
     assert back.broken.reason == "WorkloadUnavailable"
 

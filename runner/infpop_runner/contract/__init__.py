@@ -24,6 +24,7 @@ from infpop_runner.contract.result import (
 )
 from infpop_runner.contract.spec import (
     LONGEST_REPEAT_SECONDS,
+    LONGEST_SCRAPE_GRACE_SECONDS,
     MOST_ENGINE_ARGUMENTS,
     BuiltinSource,
     EngineSpec,
@@ -43,6 +44,7 @@ from infpop_runner.contract.spec import (
 
 __all__ = [
     "LONGEST_REPEAT_SECONDS",
+    "LONGEST_SCRAPE_GRACE_SECONDS",
     "MESSAGE_LIMIT_BYTES",
     "MOST_ENGINE_ARGUMENTS",
     "PINNED_ARGUMENTS",

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from infpop_runner.contract.result import Broken, Measured, RunResult, TrialResult
 
 MESSAGE_LIMIT_BYTES = 4096
+SHORTENED_NAME = 48  # "NVIDIA RTX PRO 6000 Blackwell Server Edition" has 44 characters
 
 
 def decode_result(text: str) -> RunResult:
@@ -44,7 +45,13 @@ def _ever_shorter(result: RunResult) -> Iterator[RunResult]:
         yield _with_details(result, length)
     bare = _with_provenance(_with_details(result, 0), gpu_uuids=())
     yield bare
-    yield _with_provenance(bare, node=None, driver_version=None)
+    bare = _with_provenance(bare, node=None, driver_version=None, gpu_model=_start_of(bare.provenance.gpu_model))
+    yield bare
+    yield _with_provenance(bare, engine_version=None, torch_version=None)
+
+
+def _start_of(name: str | None) -> str | None:
+    return name and name[:SHORTENED_NAME]
 
 
 def _with_provenance(result: RunResult, **changes: object) -> RunResult:

@@ -72,6 +72,10 @@ class Measured(ResultModel):
         default=None, description="most sequences that ran at once, all repeats"
     )
     missing: dict[str, ShortReason] = Field(default_factory=dict, description="None field -> reason, for each of them")
+    window_seconds: tuple[NonNegativeFloat, NonNegativeFloat] | None = Field(
+        default=None,
+        description="from and to, since the run's start, when the repeats ran; rounded to ms; None: an older runner",
+    )
 
     @model_validator(mode="after")
     def _absence_has_a_reason(self) -> Self:
@@ -81,6 +85,12 @@ class Measured(ResultModel):
         explained = set(self.missing) - ({"concurrency_peak"} if self.concurrency_peak is None else set())
         if absent != explained:
             raise ValueError(f"missing must give a reason for exactly the absent fields {sorted(absent)}")
+        return self
+
+    @model_validator(mode="after")
+    def _window_runs_forward(self) -> Self:
+        if self.window_seconds is not None and self.window_seconds[0] > self.window_seconds[1]:
+            raise ValueError(f"window_seconds must be (from, to) with from <= to, got {self.window_seconds}")
         return self
 
 
@@ -153,3 +163,6 @@ class RunResult(ResultModel):
     broken: Broken | None = None
     started_at: AwareDatetime
     ended_at: AwareDatetime | None = None
+    held_seconds: NonNegativeFloat | None = Field(
+        default=None, description="how long the ended run waited to be scraped; None: it was not to wait"
+    )

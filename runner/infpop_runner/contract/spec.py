@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 LONGEST_REPEAT_SECONDS = 3600.0
+LONGEST_SCRAPE_GRACE_SECONDS = 600.0
 MOST_ENGINE_ARGUMENTS = 32
 
 
@@ -162,6 +163,12 @@ class RunSpec(SpecModel):
     trials: tuple[TrialSpec, ...] = Field(min_length=1, max_length=8)
     measurement: MeasurementSpec
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
+    scrape_grace_seconds: float = Field(
+        default=0,
+        ge=0,
+        le=LONGEST_SCRAPE_GRACE_SECONDS,
+        description="how long the finished run waits for Prometheus to see its last values; 0: not at all",
+    )
 
     @model_validator(mode="after")
     def _ascending_batches(self) -> Self:
