@@ -121,7 +121,8 @@ def _after_run(before: Trial | None, ended: EndedRun, planned: PlannedTrial) -> 
 
 def _with_result(before: Trial | None, ended: EndedRun, planned: PlannedTrial, result: TrialResult) -> Trial:
     state, reason, detail = _state_of(result)
-    run = ended.run
+    run, observation = ended.run, ended.observation
+    found = observation if isinstance(observation, Finished) else None
     return Trial(
         pool=run.pool,
         round=run.round,
@@ -133,7 +134,8 @@ def _with_result(before: Trial | None, ended: EndedRun, planned: PlannedTrial, r
         failures=before.failures if before else 0,
         invalid_results=(before.invalid_results if before else 0) + (state is TrialState.INVALID),
         result=result,
-        source=ended.observation.sources.get(planned.index) if isinstance(ended.observation, Finished) else None,
+        source=found.sources.get(planned.index) if found is not None else None,
+        figures=found.figures.get(planned.index, {}) if found is not None else {},
         reason=reason,
         detail=detail,
     )

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
+from infpop_operator.core.extra_metrics import ExtraMetric
 from infpop_runner.contract import (
     EngineSpec,
     Infeasible,
@@ -24,8 +25,9 @@ from infpop_runner.contract import (
 
 Scalar = str | int | float | bool
 AlgorithmName = Literal["tpe", "anneal", "random", "grid"]
-Metric = Literal["throughput", "throughputPerGPU", "costPerMillionTokens"]
+Metric = Literal["throughput", "throughputPerGPU", "costPerMillionTokens", "tokensPerJoule"]
 ConstraintMetric = Literal["batchSecondsP50", "batchSecondsP95", "gpuMemoryPeakBytes", "spread", "throughputPerGPU"]
+Goal = Literal["Maximize", "Minimize"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -61,19 +63,28 @@ class SearchSpace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constraint:
-    """A bound that a measured configuration must keep to be eligible as the best. Data, never an expression."""
+    """A bound that a measured configuration must keep to be eligible as the best. Data, never an expression.
 
-    metric: ConstraintMetric
+    `metric` is a `ConstraintMetric` or the name of one of the study's own metrics.
+    """
+
+    metric: str
     maximum: float | None = None
     minimum: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
-    """What "fastest" means for this study."""
+    """What "fastest" means for this study.
 
-    metric: Metric = "throughput"
+    `metric` is a `Metric` or the name of one of the study's own metrics, which alone has a `goal`. `power_metric` names
+    the only one of them that is in watts, None where there is no such one; `tokensPerJoule` needs it.
+    """
+
+    metric: str = "throughput"
     constraints: tuple[Constraint, ...] = ()
+    goal: Goal | None = None
+    power_metric: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +161,7 @@ class Study:
     baseline: Configuration | None = None
     model_facts: ModelFacts | None = None  # from the model's config.json, before anything ran
     suspended: bool = False
+    metrics: tuple[ExtraMetric, ...] = ()  # what other exporters are asked of each trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +228,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missing:
-    """A metrics source has no throughput of a trial, and why. Never a number."""
+    """A metrics source has no number of a trial, and why."""
 
     reason: str
 
@@ -241,12 +253,15 @@ class Finished:
     """The run ended and said what it found; trials missing from the result are broken for `result.broken`'s reason.
 
     `sources` says of a trial, by its index, which metrics source gave its number; one that is not in it has it from the
-    result alone.
+    result alone. `unanswered` says of each source that could not tell a number why, by its name. `figures` are the
+    study's further metrics, by trial index and name; one that is not in it was not asked for.
     """
 
     result: RunResult
     ended_at: datetime
     sources: Mapping[int, str] = field(default_factory=dict)
+    unanswered: Mapping[str, str] = field(default_factory=dict)
+    figures: Mapping[int, Mapping[str, float | Missing]] = field(default_factory=dict)
 
 
 INTERRUPTED = "Interrupted"  # the reason of a run that its user ended
@@ -336,7 +351,7 @@ class Trial:
 
     `result` is None while it is running or broken; `reason` and `detail` say why a trial has no number. `failures`
     counts broken attempts that use the budget, `attempts` all of them. `source` names the metrics source of its number,
-    None where that is the result itself.
+    None where that is the result itself. `figures` are further metrics by name, each a number or why there is none.
     """
 
     pool: str
@@ -350,6 +365,7 @@ class Trial:
     invalid_results: int = 0
     result: Measured | Infeasible | Invalid | None = None
     source: str | None = None
+    figures: Mapping[str, float | Missing] = field(default_factory=dict)
     reason: str | None = None
     detail: str = ""
 
