@@ -165,7 +165,10 @@ def _annotations(owner: Owner, run: Run) -> dict[str, str]:
 def _pod_metadata(owner: Owner, run: Run) -> Json:
     return {
         "labels": _labels(owner, run) | {labels.ISTIO_INJECT: "false"},
-        "annotations": _annotations(owner, run) | labels.UNDISTURBED | {labels.LINKERD_INJECT: "disabled"},
+        "annotations": _annotations(owner, run)
+        | labels.UNDISTURBED
+        | labels.SCRAPED
+        | {labels.LINKERD_INJECT: "disabled"},
     }
 
 

@@ -29,6 +29,12 @@ UNDISTURBED = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpe
 RUNNER_CONTAINER = "runner"
 METRICS_PORT_NAME = "metrics"
 METRICS_PORT = 9400
+# By these annotations the scrape configs of most charts of Prometheus find pods; a PodMonitor needs none of them.
+SCRAPED = {
+    "prometheus.io/scrape": "true",
+    "prometheus.io/port": str(METRICS_PORT),
+    "prometheus.io/path": "/metrics",
+}
 
 DISRUPTED = "DisruptionTarget"  # pod condition: preempted, evicted, drained, or its node is gone
 
