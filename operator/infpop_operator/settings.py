@@ -94,6 +94,11 @@ class Settings:
     sources: tuple[SourceName, ...] = ("Prometheus", "PodMetrics")
     scrape_grace_seconds: float = 60.0
 
+    @property
+    def held_seconds(self) -> float:
+        """How long runs may be held for a scrape: not at all where Prometheus' numbers are not wanted."""
+        return self.scrape_grace_seconds if self.prometheus is not None and "Prometheus" in self.sources else 0.0
+
 
 def settings_from(environment: Mapping[str, str], *, namespace: str | None) -> Settings:
     """Return the settings that the environment names; an empty variable is as good as none.

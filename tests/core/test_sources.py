@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from infpop_operator.core.model import Finished, Missing, Sample, Value
-from infpop_operator.core.sources import gather
+from infpop_operator.core.sources import gather, windows_of
 from infpop_runner.contract import Infeasible, Invalid, Measured, Provenance, RunResult, TrialResult
 from simulation.factories import START, make_measured
 
@@ -33,7 +33,22 @@ def test_what_no_source_knows_keeps_the_number_of_the_result(sample: Sample | No
     """A missing measurement is never a number, and never takes one away."""
     found = {} if sample is None else {0: sample}
     finished = make_finished(make_measured(100.0))
-    assert gather(finished, [("PodMetrics", found)]) == finished
+    gathered = gather(finished, [("PodMetrics", found)])
+    assert (gathered.result, gathered.sources) == (finished.result, {})
+
+
+def test_why_a_source_has_no_number_is_kept() -> None:
+    """A source that was asked and could not tell a measured trial's number says why; one that saw nothing is silent."""
+    sources = [("A", {0: Missing(reason="Stale"), 1: Missing(reason="Empty")}), ("B", {})]
+    assert gather(make_finished(make_measured(100.0), OOM), sources).unanswered == {"A": "Stale"}
+
+
+def test_trials_were_measured_when_their_repeats_ran() -> None:
+    """The window of a trial is absolute, and a result of an older runner has none."""
+    measured = make_measured(100.0).model_copy(update={"window_seconds": (1.5, 31.0)})
+    windows = windows_of(make_finished(measured, OOM).result)
+    assert windows == {0: (START + timedelta(seconds=1.5), START + timedelta(seconds=31))}
+    assert windows_of(make_finished(make_measured(100.0)).result) == {}
 
 
 def test_the_first_source_that_has_a_number_gives_it() -> None:

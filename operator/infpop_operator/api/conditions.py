@@ -1,6 +1,7 @@
 """The conditions of a study, as kstatus reads them: Reconciling and Stalled are abnormal when true, Ready sums up.
 
-All seven are written every time. The time of a condition moves when its `status` changes and at nothing else.
+All of them are written every time; PrometheusUnreachable only where Prometheus is asked. The time of a condition moves
+when its `status` changes and at nothing else.
 """
 
 import re
@@ -73,6 +74,7 @@ def decided_truths(
         "Succeeded": _own(succeeded, decision, reason, message),
         "ResultStale": result_stale,
         "Suspended": suspended_truth(suspended=standing.suspended),
+        **prometheus_truth(standing, searching=not (succeeded or stalled)),
     }
 
 
@@ -88,7 +90,7 @@ def _own(holds: bool, decision: Decision, reason: str, message: str) -> Truth:  
     return Truth(holds=False, reason=reason, message=message)
 
 
-def refused_truths(problems: Sequence[Problem], kept: Truth, suspended: Truth) -> dict[str, Truth]:
+def refused_truths(problems: Sequence[Problem], kept: Truth, standing: Standing) -> dict[str, Truth]:
     """Return what is true of a study that says something impossible; `kept` is what was known of its result."""
     text = "; ".join(str(problem) for problem in problems)
     refusal = {"reason": "InvalidSpec", "message": text}
@@ -99,12 +101,14 @@ def refused_truths(problems: Sequence[Problem], kept: Truth, suspended: Truth) -
         "Stalled": Truth(holds=True, **refusal),
         "Succeeded": Truth(holds=False, **refusal),
         "ResultStale": kept,
-        "Suspended": suspended,
+        "Suspended": suspended_truth(suspended=standing.suspended),
+        **prometheus_truth(standing, searching=False),
     }
 
 
-def waiting_truths(reason: str, message: str, kept: Truth, *, suspended: bool) -> dict[str, Truth]:
+def waiting_truths(reason: str, message: str, kept: Truth, standing: Standing) -> dict[str, Truth]:
     """Return what is true of a valid study for which nothing can be decided yet."""
+    suspended = standing.suspended
     if suspended:
         reason, message = _SUSPENDED
     why = {"reason": reason, "message": message}
@@ -116,6 +120,7 @@ def waiting_truths(reason: str, message: str, kept: Truth, *, suspended: bool) -
         "Succeeded": Truth(holds=False, **why),
         "ResultStale": kept,
         "Suspended": suspended_truth(suspended=suspended),
+        **prometheus_truth(standing, searching=True),
     }
 
 
@@ -134,6 +139,23 @@ def suspended_truth(*, suspended: bool) -> Truth:
     if suspended:
         return Truth(holds=True, reason="Suspended", message="spec.suspend is true")
     return Truth(holds=False, reason="NotSuspended", message="spec.suspend is false")
+
+
+def prometheus_truth(standing: Standing, *, searching: bool) -> dict[str, Truth]:
+    """Return whether numbers that Prometheus should give come from elsewhere just now.
+
+    Empty where nobody asks Prometheus. A search that has ended asks it no more, so an outage is none of its concern.
+    """
+    if standing.prometheus is None:
+        return {}
+    outage = standing.prometheus.outage
+    if not searching:
+        truth = Truth(holds=False, reason="NotAsked", message="no run is to be measured")
+    elif outage is None:
+        truth = Truth(holds=False, reason="Reachable", message="Prometheus answers")
+    else:
+        truth = Truth(holds=True, reason="PrometheusUnreachable", message=outage)
+    return {"PrometheusUnreachable": truth}
 
 
 def kept_truth(kind: str, previous: Sequence[Condition], default: Truth) -> Truth:

@@ -23,6 +23,13 @@ class PoolNodes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrometheusStanding:
+    """Whether Prometheus answers; `outage` is why it does not, None while it does."""
+
+    outage: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """What the one who writes the status knows.
 
@@ -32,6 +39,7 @@ class Standing:
         pool_problems: pools of the spec that cannot be tuned now; also those that `Study.pools` lacks for that reason.
         pool_nodes: the nodes of each pool.
         suspended: the owner wants no runs now.
+        prometheus: how the source of metrics stands; None where nobody asks Prometheus.
     """
 
     generation: int | None = None
@@ -39,3 +47,4 @@ class Standing:
     pool_problems: Mapping[str, PoolProblem] = field(default_factory=dict)
     pool_nodes: Mapping[str, PoolNodes] = field(default_factory=dict)
     suspended: bool = False
+    prometheus: PrometheusStanding | None = None

@@ -13,7 +13,6 @@ from infpop_operator.api.conditions import (
     kept_truth,
     refused_truths,
     stale_truth,
-    suspended_truth,
     waiting_truths,
     write_conditions,
 )
@@ -80,12 +79,11 @@ def refused_status(
     *,
     generation: int | None = None,
     previous: StudyStatus | None = None,
-    suspended: bool = False,
+    standing: Standing = _LOCAL,
 ) -> StudyStatus:
     """Return the status of a study that says something impossible; what was found before is kept."""
     previous = previous or StudyStatus()
-    truth = suspended_truth(suspended=suspended)
-    return _undecided(refused_truths(problems, _kept_staleness(previous), truth), now, generation, previous)
+    return _undecided(refused_truths(problems, _kept_staleness(previous), standing), now, generation, previous)
 
 
 def waiting_status(
@@ -104,7 +102,7 @@ def waiting_status(
     rows = {name: problem_row(name, before.get(name), standing, still_ended=same) for name in standing.pool_problems}
     pools = [rows.pop(row.name, row) for row in previous.pools]
     previous = previous.model_copy(update={"pools": [*pools, *rows.values()]})
-    truths = waiting_truths(reason, message, _kept_staleness(previous), suspended=standing.suspended)
+    truths = waiting_truths(reason, message, _kept_staleness(previous), standing)
     return _undecided(truths, now, generation, previous)
 
 

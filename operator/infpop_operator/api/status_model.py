@@ -19,7 +19,9 @@ class StatusModel(BaseModel):
 class Condition(StatusModel):
     """A `metav1.Condition`."""
 
-    type: str = Field(description="Accepted, Ready, Reconciling, Stalled, Succeeded, ResultStale or Suspended")
+    type: str = Field(
+        description="Accepted, Ready, Reconciling, Stalled, Succeeded, ResultStale, Suspended or PrometheusUnreachable"
+    )
     status: Literal["True", "False", "Unknown"] = Field(description="whether the condition holds")
     observed_generation: int | None = Field(default=None, description="metadata.generation that the condition tells of")
     reason: str = Field(description="why, as one word in CamelCase")

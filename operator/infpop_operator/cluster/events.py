@@ -16,13 +16,19 @@ from infpop_operator.adapters.kube.job_manifest import API_VERSION, KIND
 from infpop_operator.api.status_model import Condition, StudyStatus, TrialRow
 from infpop_operator.core.fingerprint import digest
 from infpop_operator.core.history import broken_reason
-from infpop_operator.core.model import EndedRun
+from infpop_operator.core.model import EndedRun, Finished, Run
 
 _log = logging.getLogger(__name__)
 
 _LONGEST_MESSAGE = 1000  # of the 1,024 characters that the API allows
-_TOLD = ("Accepted", "Stalled", "Suspended", "ResultStale", "Ready")
-_BAD = {("Accepted", "False"), ("Stalled", "True"), ("ResultStale", "True"), ("Ready", "False")}
+_TOLD = ("Accepted", "Stalled", "Suspended", "ResultStale", "PrometheusUnreachable", "Ready")
+_BAD = {
+    ("Accepted", "False"),
+    ("Stalled", "True"),
+    ("ResultStale", "True"),
+    ("PrometheusUnreachable", "True"),
+    ("Ready", "False"),
+}
 _ENDED = {
     "Measured": "TrialMeasured",
     "Infeasible": "TrialInfeasible",
@@ -50,6 +56,25 @@ def transitions(before: StudyStatus | None, after: StudyStatus) -> tuple[Told, .
 def broken_runs(ended: Sequence[EndedRun]) -> tuple[Told, ...]:
     """Return which runs broke by themselves; the rows of a status do not say it of one that is tried again at once."""
     return tuple(_broken_run(entry) for entry in ended if entry.stopped is None and broken_reason(entry) is not None)
+
+
+def unanswered_runs(ended: Sequence[EndedRun]) -> tuple[Told, ...]:
+    """Return of which runs a source of metrics had no number, and whose numbers count instead."""
+    return tuple(
+        _unanswered(entry.run, entry.observation)
+        for entry in ended
+        if isinstance(entry.observation, Finished) and entry.observation.unanswered
+    )
+
+
+def _unanswered(run: Run, finished: Finished) -> Told:
+    why = ", ".join(f"{source}: {reason}" for source, reason in finished.unanswered.items())
+    instead = ", ".join(sorted(set(finished.sources.values()))) or "the run's own result"
+    return Told(
+        type="Normal",
+        reason="MetricsMissing",
+        message=f"run {run.name} on pool {run.pool}: no number from {why}; its numbers are those of {instead}",
+    )
 
 
 def _broken_run(entry: EndedRun) -> Told:

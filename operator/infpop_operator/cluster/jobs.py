@@ -21,15 +21,15 @@ _JOB_GRACE_SECONDS = 300.0  # the Job's own deadline is the last resort: it tell
 
 def job_of(prepared: Prepared, run: Run, settings: Settings) -> dict[str, Any]:
     """Return the manifest of the Job of `run`."""
-    spec = build_run_spec(prepared.study, run)
-    limits = phase_limits(prepared.document.spec, run)
+    spec = build_run_spec(prepared.study, run, scrape_grace_seconds=settings.held_seconds)
+    limits = phase_limits(prepared.document.spec, run, settings)
     deadline = limits.schedule_seconds + limits.pull_seconds + limits.run_seconds + _JOB_GRACE_SECONDS
     return build_job(
         prepared.owner, run, spec, pod_settings(prepared, run.pool, settings), deadline_seconds=ceil(deadline)
     )
 
 
-def phase_limits(spec: StudySpec, run: Run) -> PhaseLimits:
+def phase_limits(spec: StudySpec, run: Run, settings: Settings) -> PhaseLimits:
     """Return how long `run` may wait for a node, for its image and container, and then take as a whole.
 
     The runner keeps its own time for loading and measuring, and may load again for each trial after an out-of-memory.
@@ -39,7 +39,7 @@ def phase_limits(spec: StudySpec, run: Run) -> PhaseLimits:
     return PhaseLimits(
         schedule_seconds=seconds(timeouts.schedule),
         pull_seconds=seconds(timeouts.pull),
-        run_seconds=len(run.trials) * (seconds(timeouts.load) + measure) + _RUN_GRACE_SECONDS,
+        run_seconds=len(run.trials) * (seconds(timeouts.load) + measure) + settings.held_seconds + _RUN_GRACE_SECONDS,
     )
 
 

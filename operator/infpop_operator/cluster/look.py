@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from infpop_operator.api.standing import PrometheusStanding
 from infpop_operator.api.status import Standing, refused_status, to_status, waiting_status
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.keys import StudyKey
@@ -19,12 +20,13 @@ Body = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """The object as it was read, and the time."""
+    """The object as it was read, the time, and how Prometheus stands (None: nobody asks it)."""
 
     key: StudyKey
     body: Body
     previous: StudyStatus | None
     now: datetime
+    prometheus: PrometheusStanding | None = None
 
     @property
     def generation(self) -> int:
@@ -43,25 +45,24 @@ class Look:
         return isinstance(spec, Mapping) and spec.get("suspend") is True
 
 
-def look_at(key: StudyKey, body: Body, now: datetime) -> Look:
+def look_at(key: StudyKey, body: Body, now: datetime, *, prometheus: PrometheusStanding | None = None) -> Look:
     """Return a look; a status that another version wrote and we cannot read is as good as none."""
     try:
         previous = StudyStatus.model_validate(body["status"]) if "status" in body else None
     except ValidationError:
         previous = None
-    return Look(key=key, body=body, previous=previous, now=now)
+    return Look(key=key, body=body, previous=previous, now=now, prometheus=prometheus)
 
 
 def refused(look: Look, problems: Sequence[Problem]) -> StudyStatus:
     """Return the status of a study that says something impossible."""
-    return refused_status(
-        problems, look.now, generation=look.generation, previous=look.previous, suspended=look.is_suspended
-    )
+    standing = Standing(generation=look.generation, suspended=look.is_suspended, prometheus=look.prometheus)
+    return refused_status(problems, look.now, generation=look.generation, previous=look.previous, standing=standing)
 
 
 def hindered(look: Look, reason: str, message: str) -> StudyStatus:
     """Return the status of a valid study for which nothing can be decided or done now."""
-    standing = Standing(generation=look.generation, suspended=look.is_suspended)
+    standing = Standing(generation=look.generation, suspended=look.is_suspended, prometheus=look.prometheus)
     return waiting_status(
         reason, message, look.now, generation=look.generation, previous=look.previous, standing=standing
     )
@@ -72,7 +73,10 @@ def without_nodes(look: Look, prepared: Prepared) -> StudyStatus:
     reason = next(iter(prepared.problems.values())).reason
     message = "; ".join(f"pool {name}: {problem.message}" for name, problem in prepared.problems.items())
     standing = Standing(
-        generation=look.generation, pool_problems=prepared.problems, suspended=prepared.document.spec.suspend
+        generation=look.generation,
+        pool_problems=prepared.problems,
+        suspended=prepared.document.spec.suspend,
+        prometheus=look.prometheus,
     )
     return waiting_status(
         reason, message, look.now, generation=look.generation, previous=look.previous, standing=standing
@@ -88,5 +92,6 @@ def decided(look: Look, prepared: Prepared, decision: Decision, observations: Ma
         pool_problems=prepared.problems,
         pool_nodes=prepared.pool_nodes,
         suspended=prepared.study.suspended,
+        prometheus=look.prometheus,
     )
     return to_status(prepared.study, decision, look.now, previous=look.previous, standing=standing)

@@ -19,6 +19,7 @@ from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.ending import TERMINATING
 from infpop_operator.cluster.events import Recorder
+from infpop_operator.cluster.gathering import Gatherer
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.look import Look, decided, look_at, refused, without_nodes
 from infpop_operator.cluster.prepare import Prepared, prepare_study
@@ -47,6 +48,7 @@ class Reconciler:
         client: KubeClient,
         cache: Cache,
         signs: Signs,
+        gatherer: Gatherer,
         recorder: Recorder,
         settings: Settings,
         clock: Clock,
@@ -55,7 +57,8 @@ class Reconciler:
         self._settings = settings
         self._clock = clock
         self._store = JournalStore(client)
-        self._runs = Runs(client=client, cache=cache, signs=signs, settings=settings, clock=clock)
+        self._gatherer = gatherer
+        self._runs = Runs(client=client, cache=cache, signs=signs, gatherer=gatherer, settings=settings, clock=clock)
         self._teller = Teller(client=client, cache=cache, recorder=recorder, settings=settings)
         self._match = RememberedMatches()
         self._unfinished: set[StudyKey] = set()
@@ -80,7 +83,7 @@ class Reconciler:
         if body is None:
             self._forget(key)
             return None
-        look = look_at(key, body, self._clock())
+        look = look_at(key, body, self._clock(), prometheus=self._gatherer.standing())
         try:
             if body["metadata"].get("deletionTimestamp"):
                 await self._let_go(look)
@@ -146,7 +149,7 @@ class Reconciler:
         self._note_activity(key, told)
         status = decided(look, prepared, told, observations)
         await self._teller.tell(look, status)
-        await self._teller.tell_broken(look, (*ended, *refused_runs))
+        await self._teller.tell_ended(look, (*ended, *refused_runs))
         await self._runs.expire(prepared, history, jobs)
         self._runs.forget_ended(key, history, (*ended, *refused_runs))
         if told.verdict is Verdict.SUCCEEDED:

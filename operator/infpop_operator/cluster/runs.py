@@ -11,6 +11,7 @@ from infpop_operator.adapters.kube.observe import SeenRun, observe_run
 from infpop_operator.adapters.kube.records import JobRecord, parse_job
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.ending import Endings, has_ended, hold_devices, stopped_now
+from infpop_operator.cluster.gathering import Gatherer
 from infpop_operator.cluster.jobs import job_of, phase_limits, refusal
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.prepare import Prepared
@@ -27,10 +28,7 @@ from infpop_operator.core.model import (
     Run,
     StartedRun,
     Waiting,
-    WatchedRun,
 )
-from infpop_operator.core.ports import MetricsSource
-from infpop_operator.core.sources import gather
 from infpop_operator.settings import Settings
 
 Jobs = Mapping[str, JobRecord]  # by run
@@ -45,13 +43,14 @@ class Runs:
         client: KubeClient,
         cache: Cache,
         signs: Signs,
+        gatherer: Gatherer,
         settings: Settings,
         clock: Callable[[], datetime],
     ) -> None:
         self._client = client
         self._cache = cache
         self._signs = signs
-        self._sources: tuple[MetricsSource, ...] = (signs,)
+        self._gatherer = gatherer
         self._settings = settings
         self._clock = clock
         self._endings = Endings(patience=timedelta(seconds=settings.stop_seconds))
@@ -130,6 +129,7 @@ class Runs:
         live = {entry.run.name for entry in history.active}
         self._cache.forget_ended(key, live)
         self._signs.forget_all_but(key, live)
+        self._gatherer.forget_all_but(key, live)
         for entry in ended:
             self._endings.forget(entry.run.name)
 
@@ -137,6 +137,7 @@ class Runs:
         """Drop what is known of a study that is gone."""
         self._cache.forget_study(key)
         self._signs.forget_all_but(key, ())
+        self._gatherer.forget_all_but(key, ())
 
     async def _observe_run(self, key: StudyKey, prepared: Prepared, run: Run, jobs: Jobs, now: datetime) -> SeenRun:
         existing = jobs.get(run.name)
@@ -144,28 +145,17 @@ class Runs:
         if job is None:  # remembered, and its Job not yet created
             waiting = Waiting(reason="Starting", detail="its Job is about to be created")
             return SeenRun(observation=waiting, held_since=None)
-        limits = phase_limits(prepared.document.spec, run)
+        limits = phase_limits(prepared.document.spec, run, self._settings)
         pods = self._cache.pods(key, job.uid)
         seen = observe_run(run, job, pods, self._signs.of(run.name), limits, now)
         observation = seen.observation
         if existing is None and not isinstance(observation, Finished | Lost):
             observation = Lost(reason=DELETED, detail="somebody deleted the Job of this run", ended_at=now)
         if isinstance(observation, Finished):
-            observation = await self._gather(key, observation, pods[-1].name if pods else None)
+            pod = pods[-1].name if pods else None
+            observation = await self._gatherer.gather(key, observation, pod, prepared.study.metrics)
         living = self._cache.living_pods(key, job.uid)
         return replace(seen, observation=self._endings.observe(run.name, observation, living, now))
-
-    async def _gather(self, key: StudyKey, finished: Finished, pod: str | None) -> Finished:
-        """Compare the run's own numbers with those of every metrics source."""
-        watched = WatchedRun(
-            namespace=key.namespace,
-            study=key.name,
-            run=finished.result.run,
-            pod=pod,
-            started_at=finished.result.started_at,
-            ended_at=finished.ended_at,
-        )
-        return gather(finished, [(source.name, await source.samples(watched)) for source in self._sources])
 
     async def _create_job(self, prepared: Prepared, run: Run) -> Lost | None:
         """Create the Job of `run`, or find that it exists; return why it cannot be."""

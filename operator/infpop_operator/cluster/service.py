@@ -20,10 +20,12 @@ from infpop_operator.adapters.kube.labels import MANAGED_BY, MANAGER
 from infpop_operator.adapters.kube.records import parse_job, parse_node, parse_pod
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.events import Recorder
+from infpop_operator.cluster.gathering import Gatherer
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.reconcile import Reconciler
 from infpop_operator.cluster.signs import Signs
 from infpop_operator.cluster.work_queue import WorkQueue
+from infpop_operator.core.ports import PrometheusSource
 from infpop_operator.core.search import warm_up
 from infpop_operator.settings import Settings
 
@@ -41,6 +43,7 @@ class Service:
     Args:
         client: to the API server.
         http: for the metrics of pods.
+        prometheus: where numbers come from first; None: there is none.
         settings: of the operator.
         clock: the time, aware.
         monotonic: seconds that never go back.
@@ -52,6 +55,7 @@ class Service:
         http: httpx.AsyncClient,
         settings: Settings,
         *,
+        prometheus: PrometheusSource | None = None,
         clock: Callable[[], datetime],
         monotonic: Callable[[], float],
     ) -> None:
@@ -61,10 +65,12 @@ class Service:
         self._monotonic = monotonic
         self.cache = Cache()
         self._signs = Signs(client, http, self.cache)
+        self._gatherer = Gatherer(pods=self._signs, prometheus=prometheus, order=settings.sources)
         self._reconciler = Reconciler(
             client=client,
             cache=self.cache,
             signs=self._signs,
+            gatherer=self._gatherer,
             recorder=Recorder(client, clock),
             settings=settings,
             clock=clock,
@@ -102,6 +108,7 @@ class Service:
             tasks.create_task(self.queue.run(), name="queue")
             tasks.create_task(self._tick(), name="tick")
             tasks.create_task(self._resync(), name="resync")
+            tasks.create_task(self._watch_prometheus(), name="prometheus")
 
     async def list_all(self) -> tuple[StudyKey, ...]:
         """List everything, and return every study: each has to be looked at.
@@ -136,6 +143,12 @@ class Service:
                 await self._signs.look(keys[part::parts], self._clock())
                 self._mark(keys[part::parts])
                 await asyncio.sleep(self._settings.tick_seconds / parts)
+
+    async def _watch_prometheus(self) -> None:
+        """Ask whether Prometheus answers, also while no run ends, so that an outage is told before it matters."""
+        while True:
+            await self._gatherer.look()
+            await asyncio.sleep(self._settings.tick_seconds)
 
     async def _resync(self) -> None:
         while True:

@@ -8,7 +8,7 @@ from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.errors import KubeDeniedError, KubeError, KubeQuotaError, KubeRefusedError
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.cache import Cache
-from infpop_operator.cluster.events import Recorder, Told, broken_runs, transitions
+from infpop_operator.cluster.events import Recorder, Told, broken_runs, transitions, unanswered_runs
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.look import Body, Look, hindered
 from infpop_operator.cluster.prepare import Prepared
@@ -44,9 +44,9 @@ class Teller:
         self._cache.see_written(written)
         await self._recorder.tell(look.body, transitions(look.previous, status))
 
-    async def tell_broken(self, look: Look, ended: Sequence[EndedRun]) -> None:
-        """Tell which of the runs broke by themselves."""
-        await self._recorder.tell(look.body, broken_runs(ended))
+    async def tell_ended(self, look: Look, ended: Sequence[EndedRun]) -> None:
+        """Tell which of the runs broke by themselves, and of which a source of metrics had no number."""
+        await self._recorder.tell(look.body, (*broken_runs(ended), *unanswered_runs(ended)))
 
     async def tell_hindrance(self, look: Look, error: InfPopError) -> None:
         """Say in the status what keeps the study from going on; whoever cannot be told now is told later."""

@@ -87,3 +87,20 @@ class ExtraMetricsSource(Protocol):
             metrics: what is asked for.
         """
         ...
+
+
+class Answering(Protocol):
+    """A service that may be down."""
+
+    @property
+    def outage(self) -> str | None:
+        """Return since when and why it does not answer, None while it does."""
+        ...
+
+    async def probe(self) -> None:
+        """Find out whether it answers now."""
+        ...
+
+
+class PrometheusSource(MetricsSource, ExtraMetricsSource, Answering, Protocol):
+    """What Prometheus is to those who gather."""

@@ -8,8 +8,13 @@ LONGER_FACTOR = 3.0  # a second measurement after unstable repeats: noise of a m
 SEARCHED_FIELD = "max_num_batched_tokens"  # a pinned argument that may be searched over all the same
 
 
-def build_run_spec(study: Study, run: Run) -> RunSpec:
+def build_run_spec(study: Study, run: Run, *, scrape_grace_seconds: float = 0.0) -> RunSpec:
     """Return everything the runner needs to carry out `run`, every default resolved.
+
+    Args:
+        study: the study.
+        run: one of its runs.
+        scrape_grace_seconds: how long the run waits at its end for Prometheus; 0 where nobody asks it.
 
     Raises:
         KeyError: the run's pool is not one of the study's.
@@ -32,6 +37,7 @@ def build_run_spec(study: Study, run: Run) -> RunSpec:
         ),
         measurement=_longer(study.measurement) if run.longer else study.measurement,
         seed=study.algorithm.seed,
+        scrape_grace_seconds=scrape_grace_seconds,
     )
 
 

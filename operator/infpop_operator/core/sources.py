@@ -1,15 +1,16 @@
 """Put together what several metrics sources say of the trials of one run.
 
-The result that the runner left is complete and comes last; whoever watched it while it ran (its own metrics, later
+The result that the runner left is complete and comes last; whoever watched it while it ran (its own metrics, then
 Prometheus) comes first, in the order given. A number is kept when the sources agree. Where they do not, nobody knows
 which is right, so the trial is invalid: it is measured again, and no number is told.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 
-from infpop_operator.core.model import Finished, Sample, Value
-from infpop_runner.contract import Invalid, Measured, TrialResult
+from infpop_operator.core.model import Finished, Missing, Sample, Value
+from infpop_runner.contract import Invalid, Measured, RunResult, TrialResult
 
 AGREEMENT_RATIO = 0.01  # the same gauge, read twice, differs by rounding alone; 1 % is where repeats begin to differ
 
@@ -32,7 +33,37 @@ def gather(finished: Finished, sources: Sequence[tuple[str, Samples]]) -> Finish
             given[trial.index] = next(iter(values))
         else:
             trials.append(trial)
-    return replace(finished, result=finished.result.model_copy(update={"trials": tuple(trials)}), sources=given)
+    return replace(
+        finished,
+        result=finished.result.model_copy(update={"trials": tuple(trials)}),
+        sources=given,
+        unanswered=_unanswered(finished, sources),
+    )
+
+
+def windows_of(result: RunResult) -> Mapping[int, tuple[datetime, datetime]]:
+    """Return when the measured trials of a run were measured, by trial index; older runners do not tell."""
+    start = result.started_at
+    return {
+        trial.index: (
+            start + timedelta(seconds=trial.window_seconds[0]),
+            start + timedelta(seconds=trial.window_seconds[1]),
+        )
+        for trial in result.trials
+        if isinstance(trial, Measured) and trial.window_seconds is not None
+    }
+
+
+def _unanswered(finished: Finished, sources: Sequence[tuple[str, Samples]]) -> dict[str, str]:
+    """Return the first reason for which each source had no number of a trial that was measured."""
+    measured = [trial.index for trial in finished.result.trials if isinstance(trial, Measured)]
+    reasons: dict[str, str] = {}
+    for name, found in sources:
+        for index in measured:
+            sample = found.get(index)
+            if isinstance(sample, Missing):
+                reasons.setdefault(name, sample.reason)
+    return reasons
 
 
 def _values(trial: TrialResult, sources: Sequence[tuple[str, Samples]]) -> dict[str, float]:

@@ -1,0 +1,103 @@
+"""Numbers of a run from those who watched it: in the order of the settings, once, and forgotten with the run."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from infpop_operator.api.standing import PrometheusStanding
+from infpop_operator.cluster.gathering import Gatherer
+from infpop_operator.cluster.keys import StudyKey
+from infpop_operator.core.extra_metrics import ExtraMetric
+from infpop_operator.core.model import Finished, Missing, Sample, Value, WatchedRun
+from infpop_runner.contract import Provenance, RunResult
+from simulation.factories import START, make_measured
+
+KEY = StudyKey("serving", "study")
+POWER = ExtraMetric(name="power", query="power", unit="watts")
+
+
+@dataclass
+class Notes:
+    """A source that knows what it is given, and notes what it is asked."""
+
+    name: str
+    number: float
+    outage: str | None = None
+    asked: list[WatchedRun] = field(default_factory=list)
+
+    async def samples(self, watched: WatchedRun) -> Mapping[int, Sample]:
+        """Return one number for the first trial."""
+        self.asked.append(watched)
+        return {0: Value(tokens_per_second=self.number)}
+
+    async def figures(
+        self,
+        watched: WatchedRun,  # noqa: ARG002 - one run alone
+        windows: Mapping[int, tuple[datetime, datetime]],
+        metrics: Sequence[ExtraMetric],
+    ) -> Mapping[int, Mapping[str, float | Missing]]:
+        """Return 300 for every metric of every trial."""
+        return {index: {metric.name: 300.0 for metric in metrics} for index in windows}
+
+    async def probe(self) -> None:
+        """It always answers."""
+
+
+def make_finished(run: str = "study-1") -> Finished:
+    """Return a run with one measured trial of 100 tokens/s."""
+    measured = make_measured(100.0).model_copy(update={"window_seconds": (10.0, 40.0)})
+    end = START + timedelta(minutes=1)
+    result = RunResult(
+        run=run, trials=(measured,), provenance=Provenance(engine="vllm"), started_at=START, ended_at=end
+    )
+    return Finished(result=result, ended_at=end)
+
+
+def test_the_order_of_the_settings_says_whose_number_counts() -> None:
+    """The most trusted source gives the number; the others only have to agree."""
+    pods, prometheus = Notes("PodMetrics", 100.2), Notes("Prometheus", 100.1)
+    gatherer = Gatherer(pods=pods, prometheus=prometheus, order=("PodMetrics", "Prometheus"))
+    assert asyncio.run(gatherer.gather(KEY, make_finished(), "pod", ())).sources == {0: "PodMetrics"}
+    gatherer = Gatherer(pods=pods, prometheus=prometheus, order=("Prometheus",))
+    assert asyncio.run(gatherer.gather(KEY, make_finished(), "pod", ())).sources == {0: "Prometheus"}
+
+
+def test_a_run_is_asked_about_once() -> None:
+    """However often a run is looked at before its end is remembered, nobody is asked twice; then it is forgotten."""
+    prometheus = Notes("Prometheus", 100.0)
+    gatherer = Gatherer(pods=Notes("PodMetrics", 100.0), prometheus=prometheus, order=("Prometheus",))
+
+    async def gather() -> Finished:
+        return await gatherer.gather(KEY, make_finished(), "pod", ())
+
+    assert asyncio.run(gather()) == asyncio.run(gather())
+    gatherer.forget_all_but(KEY, {"study-1"})
+    asyncio.run(gather())
+    assert [watched.pod for watched in prometheus.asked] == ["pod"]
+    gatherer.forget_all_but(KEY, ())
+    asyncio.run(gather())
+    assert len(prometheus.asked) == 2
+
+
+def test_extra_metrics_come_from_prometheus() -> None:
+    """Every measured trial gets every metric that its study names."""
+    gatherer = Gatherer(pods=Notes("PodMetrics", 100.0), prometheus=Notes("Prometheus", 100.0), order=("PodMetrics",))
+    assert asyncio.run(gatherer.gather(KEY, make_finished(), "pod", (POWER,))).figures == {0: {"power": 300.0}}
+
+
+def test_extra_metrics_without_prometheus_have_a_reason() -> None:
+    """A figure that nobody can give is missing with a reason, never zero, and takes no number away."""
+    gatherer = Gatherer(pods=Notes("PodMetrics", 100.0), prometheus=None, order=("Prometheus", "PodMetrics"))
+    gathered = asyncio.run(gatherer.gather(KEY, make_finished(), "pod", (POWER,)))
+    assert gathered.figures == {0: {"power": Missing(reason="NoPrometheus")}}
+    assert gathered.sources == {0: "PodMetrics"}
+
+
+def test_an_outage_is_known_only_where_prometheus_is_asked() -> None:
+    """Without Prometheus there is nothing that could be unreachable."""
+    pods = Notes("PodMetrics", 100.0)
+    assert Gatherer(pods=pods, prometheus=None, order=()).standing() is None
+    down = Notes("Prometheus", 1.0, outage="no answer since 12:00")
+    standing = Gatherer(pods=pods, prometheus=down, order=("Prometheus",)).standing()
+    assert standing == PrometheusStanding(outage="no answer since 12:00")
