@@ -1,9 +1,14 @@
 """The operator's settings: read once from the environment, refused where they are impossible."""
 
+from pathlib import Path
+
 import pytest
 
 from infpop_operator.core.errors import SettingError
-from infpop_operator.settings import Settings, settings_from
+from infpop_operator.settings import PrometheusSettings, Settings, settings_from
+
+_TIMES = ("TICK", "RESYNC", "STOP", "STATUS_PAUSE", "SCRAPE_GRACE")
+PROMETHEUS = "http://prometheus:9090"
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
@@ -22,6 +27,17 @@ def test_the_environment_sets_everything() -> None:
         "INFPOP_RESYNC_SECONDS": "20",
         "INFPOP_STOP_SECONDS": "3",
         "INFPOP_STATUS_PAUSE_SECONDS": "0.5",
+        "INFPOP_METRICS_PORT": "8000",
+        "INFPOP_METRICS_SOURCES": "PodMetrics, Prometheus",
+        "INFPOP_SCRAPE_GRACE_SECONDS": "90",
+        "INFPOP_PROMETHEUS_URL": "https://mimir.monitoring.svc/prometheus/",
+        "INFPOP_PROMETHEUS_TIMEOUT_SECONDS": "2",
+        "INFPOP_PROMETHEUS_PATIENCE_SECONDS": "7",
+        "INFPOP_PROMETHEUS_TOKEN_FILE": "/secrets/token",
+        "INFPOP_PROMETHEUS_CA_FILE": "/secrets/ca.crt",
+        "INFPOP_PROMETHEUS_CERT_FILE": "/secrets/tls.crt",
+        "INFPOP_PROMETHEUS_KEY_FILE": "/secrets/tls.key",
+        "INFPOP_PROMETHEUS_HEADERS_FILE": "/secrets/headers",
     }
     assert settings_from(environment, namespace="serving") == Settings(
         runner_image="example.org/runner:1",
@@ -31,6 +47,19 @@ def test_the_environment_sets_everything() -> None:
         resync_seconds=20.0,
         status_pause_seconds=0.5,
         stop_seconds=3.0,
+        metrics_port=8000,
+        sources=("PodMetrics", "Prometheus"),
+        scrape_grace_seconds=90.0,
+        prometheus=PrometheusSettings(
+            url="https://mimir.monitoring.svc/prometheus",
+            timeout_seconds=2.0,
+            patience_seconds=7.0,
+            token_file=Path("/secrets/token"),
+            ca_file=Path("/secrets/ca.crt"),
+            cert_file=Path("/secrets/tls.crt"),
+            key_file=Path("/secrets/tls.key"),
+            headers_file=Path("/secrets/headers"),
+        ),
     )
 
 
@@ -42,8 +71,49 @@ def test_the_environment_may_name_the_namespace() -> None:
 
 
 @pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf"])
-@pytest.mark.parametrize("variable", [f"INFPOP_{name}_SECONDS" for name in ("TICK", "RESYNC", "STOP", "STATUS_PAUSE")])
+@pytest.mark.parametrize("variable", [f"INFPOP_{name}_SECONDS" for name in _TIMES])
 def test_a_time_that_is_none_is_refused(variable: str, text: str) -> None:
     """The complaint names the variable, its value and what to write instead."""
     with pytest.raises(SettingError, match=rf"^{variable}='{text}': is no time\. Give seconds above 0"):
         settings_from({variable: text}, namespace=None)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "complaint"),
+    [
+        ("INFPOP_METRICS_PORT", "http", "is no port"),
+        ("INFPOP_METRICS_PORT", "0", "is no port"),
+        ("INFPOP_METRICS_PORT", "70000", "is no port"),
+        ("INFPOP_METRICS_SOURCES", "Prometheus,Pushgateway", "give each of Prometheus, PodMetrics once"),
+        ("INFPOP_METRICS_SOURCES", "Prometheus,Prometheus", "give each of Prometheus, PodMetrics once"),
+        ("INFPOP_SCRAPE_GRACE_SECONDS", "3600", "at most 600; it costs GPUs"),
+        ("INFPOP_PROMETHEUS_URL", "prometheus:9090", "is no address"),
+        ("INFPOP_PROMETHEUS_URL", "file:///etc/passwd", "is no address"),
+    ],
+)
+def test_what_metrics_cannot_be_is_refused(variable: str, text: str, complaint: str) -> None:
+    """The complaint names the variable and what to write instead."""
+    with pytest.raises(SettingError, match=rf"^{variable}=.*{complaint}"):
+        settings_from({variable: text}, namespace=None)
+
+
+def test_a_password_in_the_address_is_refused_and_not_shown() -> None:
+    """Secrets are mounted: an address ends up in logs and messages."""
+    with pytest.raises(SettingError, match="holds a password") as caught:
+        settings_from({"INFPOP_PROMETHEUS_URL": "http://me:hunter2@prometheus"}, namespace=None)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_certificate_without_its_key_is_refused() -> None:
+    """Half of a pair is a mistake, not a choice."""
+    environment = {"INFPOP_PROMETHEUS_URL": PROMETHEUS, "INFPOP_PROMETHEUS_CERT_FILE": "/secrets/tls.crt"}
+    with pytest.raises(SettingError, match="set both or neither"):
+        settings_from(environment, namespace=None)
+
+
+def test_runs_are_held_only_for_a_prometheus_whose_numbers_are_wanted() -> None:
+    """A GPU is never kept waiting for a scrape of which nobody will ask."""
+    prometheus = PrometheusSettings(url=PROMETHEUS)
+    assert Settings().held_seconds == 0.0
+    assert Settings(prometheus=prometheus).held_seconds == 60.0
+    assert Settings(prometheus=prometheus, sources=("PodMetrics",)).held_seconds == 0.0
