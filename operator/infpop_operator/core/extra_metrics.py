@@ -11,6 +11,8 @@ from typing import Literal
 Unit = Literal["ratio", "percent", "seconds", "bytes", "watts", "joules", "celsius", "hertz", "count"]
 Preset = Literal["gpuUtilization", "gpuPower", "gpuMemory", "cpuUsage"]
 
+PLACEHOLDERS = ("namespace", "pod", "window")  # each after a dollar sign
+
 # What a number in a unit can be, both ends included; None: any number from 0 on. A number outside is in another unit.
 LARGEST: Mapping[Unit, float | None] = {
     "ratio": 1.0,
@@ -32,3 +34,25 @@ class ExtraMetric:
     name: str
     query: str
     unit: Unit
+
+
+# Exporters' own labels namespace and pod are called exported_namespace and exported_pod where Prometheus is told to put
+# its own on what it scrapes (the GPU operator's default). An exporter that is scraped twice must not count twice.
+_BOTH_STYLES = (
+    '{function}({series}{{namespace="$namespace",pod="$pod"}}[$window])'
+    ' or {function}({series}{{exported_namespace="$namespace",exported_pod="$pod"}}[$window])'
+)
+_GPU_LOAD = _BOTH_STYLES.format(function="avg_over_time", series="DCGM_FI_DEV_GPU_UTIL")
+_GPU_WATTS = _BOTH_STYLES.format(function="avg_over_time", series="DCGM_FI_DEV_POWER_USAGE")
+_GPU_MIB = _BOTH_STYLES.format(function="max_over_time", series="DCGM_FI_DEV_FB_USED")
+_CORES = _BOTH_STYLES.format(function="rate", series="container_cpu_usage_seconds_total")
+
+# From NVIDIA's dcgm-exporter: the mean use of the run's GPUs, the power of all of them, the most memory on any of them.
+# From cAdvisor: the cores that the pod keeps busy, of which it shows the pod as a whole and each container in it; a rate
+# needs two scrapes within the trial.
+PRESETS: Mapping[Preset, tuple[str, Unit]] = {
+    "gpuUtilization": (f"avg(max by (Hostname, UUID, gpu) ({_GPU_LOAD}))", "percent"),
+    "gpuPower": (f"sum(max by (Hostname, UUID, gpu) ({_GPU_WATTS}))", "watts"),
+    "gpuMemory": (f"max({_GPU_MIB}) * 1048576", "bytes"),
+    "cpuUsage": (f"max({_CORES})", "count"),
+}

@@ -238,7 +238,10 @@ Sample = Value | Missing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchedRun:
-    """Which run a metrics source is asked about, and when it lived; `pod` is None outside a cluster."""
+    """Which run a metrics source is asked about, and when it lived; `pod` is None outside a cluster.
+
+    `trials` are the indexes of those that have a number to be seen: what a source does not know of them is `Missing`.
+    """
 
     namespace: str
     study: str
@@ -246,6 +249,7 @@ class WatchedRun:
     pod: str | None
     started_at: datetime
     ended_at: datetime
+    trials: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
