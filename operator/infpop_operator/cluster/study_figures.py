@@ -1,0 +1,167 @@
+"""What metrics say of one study, read from its status. Pure.
+
+A status may have been written by another version, or by whoever has the right to: what cannot be read is left out, and
+whatever it holds, the number of label values is bounded.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from infpop_operator.api.conditions import as_reason
+from infpop_operator.api.status_model import PoolStatus, StudyStatus, TrialRow
+from infpop_operator.cluster.keys import StudyKey
+
+State = Literal["new", "reconciling", "succeeded", "stalled", "suspended", "refused", "unreadable"]
+
+CONDITIONS = ("Ready", "Reconciling", "Stalled", "Succeeded", "ResultStale", "Suspended")
+OUTCOMES = ("measured", "infeasible", "invalid", "broken", "running")
+MOST_POOLS = 16  # as many as a spec may have
+MOST_REASONS = 8  # of one outcome on one pool
+OTHER = "Other"  # the reasons beyond that
+_LONGEST_NAME = 63  # of a pool
+_SECONDS_PER_HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialsFigure:
+    """How many trials of a pool's newest round ended in the same way."""
+
+    outcome: str
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolFigures:
+    """One pool's newest round. `best` is (GPUs, batch size)."""
+
+    name: str
+    runs: int
+    trials: tuple[TrialsFigure, ...]
+    best: tuple[int, int] | None
+    best_tokens_per_second: float | None
+    improvement_ratio: float | None
+    gpu_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyFigures:
+    """One study.
+
+    `conditions` has those that are known to hold or not. `activity` is another number whenever a trial or a run is in
+    another state; `newest_run_since` is when a live run last changed its own.
+    """
+
+    key: StudyKey
+    created_at: str
+    state: State
+    conditions: Mapping[str, bool]
+    pools: tuple[PoolFigures, ...]
+    activity: int
+    newest_run_since: datetime | None
+
+
+def figures_of(body: Mapping[str, Any]) -> StudyFigures:
+    """Return what is known of a study as the API server has it."""
+    try:
+        status = StudyStatus.model_validate(body.get("status") or {})
+    except ValidationError:
+        return _figures(body, StudyStatus(), "unreadable")
+    return _figures(body, status, _state(_conditions(status)))
+
+
+def _figures(body: Mapping[str, Any], status: StudyStatus, state: State) -> StudyFigures:
+    metadata, conditions = body["metadata"], _conditions(status)
+    return StudyFigures(
+        key=StudyKey(metadata["namespace"], metadata["name"]),
+        created_at=metadata.get("creationTimestamp") or "",
+        state=state,
+        conditions={kind: conditions[kind] for kind in CONDITIONS if kind in conditions},
+        pools=_pools(status),
+        activity=_activity(status),
+        newest_run_since=max((run.since for run in status.runs), default=None),
+    )
+
+
+def _conditions(status: StudyStatus) -> dict[str, bool]:
+    return {each.type: each.status == "True" for each in status.conditions if each.status != "Unknown"}
+
+
+def _state(conditions: Mapping[str, bool]) -> State:
+    if conditions.get("Accepted") is False:
+        return "refused"
+    states: tuple[tuple[str, State], ...] = (
+        ("Suspended", "suspended"),
+        ("Succeeded", "succeeded"),
+        ("Stalled", "stalled"),
+        ("Reconciling", "reconciling"),
+    )
+    return next((state for kind, state in states if conditions.get(kind)), "new")
+
+
+def _activity(status: StudyStatus) -> int:
+    rows = tuple((row.pool, row.round, row.index, row.state, row.attempts, row.run) for row in status.trials)
+    return hash((rows, tuple((run.name, run.state) for run in status.runs)))
+
+
+def _pools(status: StudyStatus) -> tuple[PoolFigures, ...]:
+    rows: defaultdict[tuple[str, int | None], list[TrialRow]] = defaultdict(list)
+    for row in status.trials:
+        rows[row.pool, row.round].append(row)
+    runs = Counter(run.pool for run in status.runs)
+    named = {_label(pool.name): pool for pool in status.pools[:MOST_POOLS]}
+    return tuple(
+        _pool(name, pool, rows.get((pool.name, pool.round), ()), runs[pool.name]) for name, pool in named.items()
+    )
+
+
+def _pool(name: str, pool: PoolStatus, rows: Sequence[TrialRow], runs: int) -> PoolFigures:
+    improvement, gpu_hours = _number(pool.improvement_percent), _number(pool.gpu_hours)
+    return PoolFigures(
+        name=name,
+        runs=runs,
+        trials=tuple(_trials(pool, rows)),
+        best=None if pool.best is None else (pool.best.gpu_count, pool.best.batch_size),
+        best_tokens_per_second=None if pool.best is None else _number(pool.best.throughput),
+        improvement_ratio=None if improvement is None else improvement / 100,
+        gpu_seconds=None if gpu_hours is None else gpu_hours * _SECONDS_PER_HOUR,
+    )
+
+
+def _trials(pool: PoolStatus, rows: Sequence[TrialRow]) -> Iterator[TrialsFigure]:
+    """Yield the trials of a pool; those whose row was left out of a long status count without a reason."""
+    for outcome in OUTCOMES:
+        reasons = _reasons([row.reason for row in rows if row.state.lower() == outcome])
+        unexplained = (getattr(pool.trials, outcome) if pool.trials is not None else 0) - sum(reasons.values())
+        if unexplained > 0:
+            reasons[""] += unexplained
+        yield from (TrialsFigure(outcome=outcome, reason=reason, count=count) for reason, count in reasons.items())
+
+
+def _reasons(reasons: Sequence[str | None]) -> Counter[str]:
+    counted = Counter("" if reason is None else as_reason(reason) for reason in reasons)
+    kept = Counter(dict(counted.most_common(MOST_REASONS)))
+    rest = counted.total() - kept.total()
+    if rest:
+        kept[OTHER] += rest
+    return kept
+
+
+def _label(name: str) -> str:
+    """Return a pool's name as it can be shown: no longer than names are, and UTF-8."""
+    return name[:_LONGEST_NAME].encode(errors="replace").decode()
+
+
+def _number(text: str | None) -> float | None:
+    """Return the number that a status gives as a text, None where it gives none."""
+    try:
+        number = math.nan if text is None else float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
