@@ -4,36 +4,42 @@ At most `MOST_STUDIES` studies have series of their own, those that go on before
 of each first; the others are counted.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, get_args
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from infpop_operator.cluster.keys import StudyKey
-from infpop_operator.cluster.study_figures import PoolFigures, State, StudyFigures, figures_of
+from infpop_operator.cluster.study_figures import State, StudyFigures, figures_of
+from infpop_operator.cluster.study_samples import FAMILIES, UNCHANGED, samples_of
 
 MOST_STUDIES = 1000
 _GO_ON: tuple[State, ...] = ("new", "reconciling")
-_STUDY = ("namespace", "study")
-_POOL = (*_STUDY, "pool")
 Body = Mapping[str, Any]
-Version = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
-    """What a version of a study says, and when one of its trials or runs changed last."""
+    """What a version of a study shows, and when one of its trials or runs changed last."""
 
-    version: Version
+    uid: str
+    version: str
     figures: StudyFigures
+    samples: Mapping[str, Sequence[Sample]]
     changed_at: datetime
 
 
 class StudyCollector(Collector):
-    """Shows the studies that `see` was told last. What did not change since is not read again."""
+    """Shows the studies that `see` was told last.
+
+    What did not change since is neither read nor made again: a thousand studies are some twenty thousand samples, and
+    so many new objects at each scrape would have the garbage collector stop everything for a tenth of a second.
+    """
 
     def __init__(self) -> None:
         self._known: dict[StudyKey, _Known] = {}
@@ -53,38 +59,35 @@ class StudyCollector(Collector):
         yield GaugeMetricFamily(
             "infpop_studies_without_series", "Studies beyond those that have series", value=len(known) - len(shown)
         )
-        yield from self._of_studies(shown)
-        yield from _of_pools([(each.figures.key, pool) for each in shown for pool in each.figures.pools])
+        yield self._unchanged(shown)
+        for family in FAMILIES:
+            metric = Metric(family.name, family.text, family.kind)
+            metric.samples = [sample for each in shown for sample in each.samples.get(family.name, ())]
+            yield metric
 
     def _look(self, body: Body, now: datetime) -> _Known:
         metadata = body["metadata"]
-        version = (str(metadata.get("uid", "")), str(metadata.get("resourceVersion", "")))
+        uid, version = str(metadata.get("uid", "")), str(metadata.get("resourceVersion", ""))
         before = self._known.get(StudyKey(metadata["namespace"], metadata["name"]))
-        if before is not None and before.version == version:
+        if before is not None and (before.uid, before.version) == (uid, version):
             return before
         figures = figures_of(body)
-        if before is None or before.version[0] != version[0]:
-            # Of what was before we began to look, live runs alone tell when they changed.
-            changed_at = figures.newest_run_since or now
-        else:
-            changed_at = before.changed_at if before.figures.activity == figures.activity else now
-        return _Known(version=version, figures=figures, changed_at=changed_at)
+        same = before if before is not None and before.uid == uid else None
+        changed_at = _changed_at(same, figures, now)
+        return _Known(uid=uid, version=version, figures=figures, samples=samples_of(figures), changed_at=changed_at)
 
-    def _of_studies(self, shown: Sequence[_Known]) -> Iterator[Metric]:
-        conditions = GaugeMetricFamily(
-            "infpop_study_condition", "1 where the condition holds, 0 where it does not", labels=(*_STUDY, "condition")
-        )
-        unchanged = GaugeMetricFamily(
-            "infpop_study_unchanged_seconds", "Time since a trial or run of a study that goes on changed", labels=_STUDY
-        )
+    def _unchanged(self, shown: Sequence[_Known]) -> Metric:
+        family = GaugeMetricFamily(UNCHANGED.name, UNCHANGED.text, labels=("namespace", "study"))
         for each in shown:
-            key = each.figures.key
-            for kind, holds in each.figures.conditions.items():
-                conditions.add_metric((*key, kind), float(holds))
             if each.figures.conditions.get("Reconciling") and self._now is not None:
-                unchanged.add_metric(key, max(0.0, (self._now - each.changed_at).total_seconds()))
-        yield conditions
-        yield unchanged
+                family.add_metric(each.figures.key, max(0.0, (self._now - each.changed_at).total_seconds()))
+        return family
+
+
+def _changed_at(before: _Known | None, figures: StudyFigures, now: datetime) -> datetime:
+    if before is None:  # of what was before we began to look, live runs alone tell when they changed
+        return figures.newest_run_since or now
+    return before.changed_at if before.figures.activity == figures.activity else now
 
 
 def _chosen(known: Sequence[_Known]) -> Sequence[_Known]:
@@ -94,60 +97,7 @@ def _chosen(known: Sequence[_Known]) -> Sequence[_Known]:
 
 def _states(known: Sequence[_Known]) -> Metric:
     family = GaugeMetricFamily("infpop_studies", "Studies by state", labels=("state",))
+    counted = Counter(each.figures.state for each in known)
     for state in get_args(State):
-        family.add_metric((state,), sum(each.figures.state == state for each in known))
-    return family
-
-
-def _of_pools(pools: Sequence[tuple[StudyKey, PoolFigures]]) -> Iterator[Metric]:
-    yield _trials(pools)
-    yield _best(pools)
-    yield _gauge(
-        "infpop_study_best_throughput_tokens_per_second",
-        "Generated tokens per second of the newest round's best configuration",
-        [((*key, pool.name), pool.best_tokens_per_second) for key, pool in pools],
-    )
-    yield _gauge(
-        "infpop_study_improvement_ratio",
-        "Gain of the best over the baseline, 0.1 for 10 %",
-        [((*key, pool.name), pool.improvement_ratio) for key, pool in pools],
-    )
-    yield _gauge(
-        "infpop_study_runs", "Runs that live now", [((*key, pool.name), float(pool.runs)) for key, pool in pools]
-    )
-    yield _gpu_seconds(pools)
-
-
-def _trials(pools: Sequence[tuple[StudyKey, PoolFigures]]) -> Metric:
-    family = GaugeMetricFamily(
-        "infpop_study_trials", "Trials of each pool's newest round", labels=(*_POOL, "outcome", "reason")
-    )
-    for key, pool in pools:
-        for figure in pool.trials:
-            family.add_metric((*key, pool.name, figure.outcome, figure.reason), figure.count)
-    return family
-
-
-def _best(pools: Sequence[tuple[StudyKey, PoolFigures]]) -> Metric:
-    family = InfoMetricFamily("infpop_study_best", "The newest round's best configuration", labels=_POOL)
-    for key, pool in pools:
-        if pool.best is not None:
-            gpu_count, batch_size = pool.best
-            family.add_metric((*key, pool.name), {"gpu_count": str(gpu_count), "batch_size": str(batch_size)})
-    return family
-
-
-def _gauge(name: str, text: str, values: Sequence[tuple[Sequence[str], float | None]]) -> Metric:
-    family = GaugeMetricFamily(name, text, labels=_POOL)
-    for labels, value in values:
-        if value is not None:
-            family.add_metric(labels, value)
-    return family
-
-
-def _gpu_seconds(pools: Sequence[tuple[StudyKey, PoolFigures]]) -> Metric:
-    family = CounterMetricFamily("infpop_study_gpu_seconds", "GPU time of the runs that ended", labels=_POOL)
-    for key, pool in pools:
-        if pool.gpu_seconds is not None:
-            family.add_metric((*key, pool.name), pool.gpu_seconds)
+        family.add_metric((state,), counted[state])
     return family
