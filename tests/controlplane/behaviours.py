@@ -160,8 +160,10 @@ def replay_cells(
     return replay(throughput, load_seconds=load_seconds, trial_seconds=trial_seconds)
 
 
-def trial_result(spec: RunSpec, trial: TrialSpec, throughput: Throughput) -> TrialResult:
-    """Return what a trial finds."""
+def trial_result(
+    spec: RunSpec, trial: TrialSpec, throughput: Throughput, window_seconds: tuple[float, float]
+) -> TrialResult:
+    """Return what a trial finds in the window given, (from, to) since the start of the run."""
     outcome = throughput(spec.gpu_count, trial.batch_size)
     place = {"index": trial.index, "batch_size": trial.batch_size}
     if outcome in get_args(InvalidReason):
@@ -177,6 +179,7 @@ def trial_result(spec: RunSpec, trial: TrialSpec, throughput: Throughput) -> Tri
         repeats=_REPEATS,
         generated_tokens=generated,
         measured_seconds=generated / outcome,
+        window_seconds=window_seconds,
         missing=dict.fromkeys(
             ("batch_seconds_p50", "batch_seconds_p95", "gpu_memory_peak_bytes", "pad_ratio"), "Simulated"
         ),
@@ -197,6 +200,7 @@ def run_result(
     broken: Broken | None,
     started_at: datetime,
     ended_at: datetime | None,
+    held_seconds: float | None,
 ) -> RunResult:
     """Return the result of a run, marked as simulated."""
     return RunResult(
@@ -213,4 +217,5 @@ def run_result(
         broken=broken,
         started_at=started_at,
         ended_at=ended_at,
+        held_seconds=held_seconds,
     )

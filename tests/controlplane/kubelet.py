@@ -20,7 +20,7 @@ import aiohttp
 
 from controlplane.behaviours import Play
 from controlplane.metrics_server import PodAddresses
-from controlplane.played_pod import PlayedPod, PodApi
+from controlplane.played_pod import PlayedPod, PodApi, RunningPod
 from controlplane.rest import ApiError, Rest
 from infpop_runner.contract import RunSpec
 
@@ -94,6 +94,12 @@ class SimulatedKubelet:
     def runs(self) -> tuple[PlayedRun, ...]:
         """Every pod that was taken over so far, in order."""
         return tuple(self._runs)
+
+    @property
+    def running(self) -> tuple[RunningPod, ...]:
+        """The pods whose containers run now."""
+        seen = (pod.running for pod in tuple(self._pods.values()))
+        return tuple(pod for pod in seen if pod is not None)
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+SCRAPE_HEADER = "x-prometheus-scrape-timeout-seconds"  # sent by what scrapes, and by nobody who only looks
 Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
 
 
@@ -29,13 +30,23 @@ class PodAddresses:
         return next(self._addresses)
 
 
+class Scrapes:
+    """Whether a scrape that began when `final` was set was answered in full: then `seen` is set too."""
+
+    def __init__(self) -> None:
+        self.final = False
+        self.seen = asyncio.Event()
+
+
 @asynccontextmanager
-async def serve_metrics(registry: CollectorRegistry, addresses: PodAddresses, *, port: int) -> AsyncIterator[str]:
+async def serve_metrics(
+    registry: CollectorRegistry, addresses: PodAddresses, scrapes: Scrapes, *, port: int
+) -> AsyncIterator[str]:
     """Serve `registry` on `port` of an address of its own, and give that address."""
     tasks: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(_answer(registry, reader, writer))
+        task = asyncio.get_running_loop().create_task(_answer(registry, scrapes, reader, writer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
@@ -57,11 +68,14 @@ async def _listen(accept: Accept, addresses: PodAddresses, port: int) -> tuple[a
             continue
 
 
-async def _answer(registry: CollectorRegistry, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer one request and close the connection."""
+async def _answer(
+    registry: CollectorRegistry, scrapes: Scrapes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Answer one request and close the connection; a scrape counts when the other side has closed its end too."""
     try:
         request = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         headers = dict(line.lower().split(": ", 1) for line in request.split("\r\n")[1:] if ": " in line)
+        counts = scrapes.final and SCRAPE_HEADER in headers
         encode, content_type = choose_encoder(headers.get("accept", ""))
         known = request.split(" ")[1].partition("?")[0] == "/metrics"
         body = encode(registry) if known else b""
@@ -69,6 +83,9 @@ async def _answer(registry: CollectorRegistry, reader: asyncio.StreamReader, wri
         head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\nConnection: close"
         writer.write(f"{head}\r\n\r\n".encode() + body)
         await writer.drain()
+        writer.write_eof()
+        if counts and known and not await reader.read():
+            scrapes.seen.set()
     except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         pass  # whoever asked has gone
     finally:

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, assert_never
 
@@ -27,10 +27,10 @@ from controlplane.behaviours import (
     stops_after,
     trial_result,
 )
-from controlplane.metrics_server import PodAddresses, serve_metrics
+from controlplane.metrics_server import PodAddresses, Scrapes, serve_metrics
 from controlplane.pod_status import Ending, Times
 from controlplane.rest import ApiError, Rest
-from infpop_runner.contract import Broken, RunSpec, TrialResult, encode_message
+from infpop_runner.contract import Broken, Measured, RunSpec, TrialResult, encode_message
 from infpop_runner.metrics import RunMetrics
 
 Document = dict[str, Any]
@@ -40,6 +40,18 @@ _GATE_SECONDS = 0.02  # how often a closed gate is looked at
 KILLED = Ending(exit_code=137, reason="Error")
 OUT_OF_MEMORY = Ending(exit_code=137, reason="OOMKilled")
 NEVER_RAN = Ending(exit_code=137, reason="ContainerStatusUnknown", message="The container could not be located")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningPod:
+    """A pod whose container runs, as other exporters on its node would see it."""
+
+    namespace: str
+    name: str
+    node: str
+    container: str
+    gpu_count: int
+    started_at: datetime
 
 
 class PodApi:
@@ -98,9 +110,28 @@ class PlayedPod:
         self._times = Times(seen_at=now())
         self._trials: tuple[TrialResult, ...] = ()
         self._load_seconds: float | None = None
+        self._over_at: datetime | None = None  # from then on nothing is measured any more
+        self._broken: Broken | None = None
+        self._held_seconds: float | None = None
+        self._scrapes = Scrapes()
         self._ending: Ending | None = None
         self._written = False
         self._metrics = None if self.spec is None else RunMetrics(self.spec)
+
+    @property
+    def running(self) -> RunningPod | None:
+        """What others see of it while its container runs; may be read by any thread."""
+        started_at = self._times.started_at
+        if started_at is None or self._ending is not None or self.spec is None:
+            return None
+        return RunningPod(
+            namespace=self.namespace,
+            name=self.name,
+            node=self.node,
+            container=self._manifest["spec"]["containers"][0]["name"],
+            gpu_count=self.spec.gpu_count,
+            started_at=started_at,
+        )
 
     async def live(self, behaviour: Behaviour | None) -> None:
         """Do what the behaviour says, and end when the pod is deleted. Without a spec the runner does not start."""
@@ -125,13 +156,18 @@ class PlayedPod:
         await self._api.delete(grace_seconds=0)
 
     def _on_sigterm(self, behaviour: Behaviour) -> Ending:
-        """The runner answers to SIGTERM with a result that says so, and exit status 0, if it has the time."""
+        """The runner answers to SIGTERM with a result that says so, and exit status 0, if it has the time.
+
+        One that is only held for a scrape leaves the result that it has.
+        """
         if self._times.started_at is None:
             return NEVER_RAN
         hasty = isinstance(behaviour, Vanishes) or (isinstance(behaviour, Evicted) and not behaviour.graceful)
         if self.spec is None or hasty:
             return KILLED
-        return self._completed(Broken(reason="Stopped", detail="asked to stop by signal 15"))
+        if self._over_at is None:
+            self._broken = Broken(reason="Stopped", detail="asked to stop by signal 15")
+        return self._completed()
 
     async def _act(self, behaviour: Behaviour) -> None:
         match behaviour:
@@ -191,15 +227,36 @@ class PlayedPod:
                 metrics.enter("measuring")
             for trial in reached:
                 metrics.enter_trial(trial, "measuring")
+                start = self._since_start()
                 await asyncio.sleep(behaviour.trial_seconds)
-                result = trial_result(self.spec, trial, behaviour.throughput)
+                result = trial_result(self.spec, trial, behaviour.throughput, (start, self._since_start()))
                 self._trials = (*self._trials, result)
                 metrics.trial_ended(result)
                 if stops_after(result):
                     break
             metrics.enter("done")
-        broken = Broken(reason=behaviour.reason, detail=behaviour.detail) if isinstance(behaviour, Breaks) else None
-        await self._end(self._completed(broken))
+            self._over_at = self._now()
+            if isinstance(behaviour, Breaks):
+                self._broken = Broken(reason=behaviour.reason, detail=behaviour.detail)
+            await self._hold(self.spec)
+        await self._end(self._completed())
+
+    async def _hold(self, spec: RunSpec) -> None:
+        """Wait, as the runner does, until a scrape has seen the last values; without any number there is no point."""
+        self._scrapes.final = True
+        if not spec.scrape_grace_seconds or not any(isinstance(trial, Measured) for trial in self._trials):
+            return
+        clock = asyncio.get_running_loop().time
+        start = clock()
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._scrapes.seen.wait(), spec.scrape_grace_seconds)
+        finally:
+            self._held_seconds = round(clock() - start, 3)
+
+    def _since_start(self) -> float:
+        assert self._times.started_at is not None
+        return round((self._now() - self._times.started_at).total_seconds(), 3)
 
     @asynccontextmanager
     async def _container(self, *, pull_seconds: float) -> AsyncIterator[None]:
@@ -207,21 +264,24 @@ class PlayedPod:
         await self._wait_for_image(reason="ContainerCreating")
         await asyncio.sleep(pull_seconds)
         registry = CollectorRegistry() if self._metrics is None else self._metrics.registry
-        async with serve_metrics(registry, self._addresses, port=_metrics_port(self._manifest)) as address:
+        async with serve_metrics(
+            registry, self._addresses, self._scrapes, port=_metrics_port(self._manifest)
+        ) as address:
             self._times = replace(self._times, started_at=self._now())
             await self._api.write(pod_status.running_status(self._manifest, self._times, pod_ip=address))
             yield
 
-    def _completed(self, broken: Broken | None) -> Ending:
+    def _completed(self) -> Ending:
         assert self.spec is not None
         result = run_result(
             self.spec,
             self._trials,
             node=self.node,
             load_seconds=self._load_seconds,
-            broken=broken,
+            broken=self._broken,
             started_at=self._times.started_at or self._times.seen_at,
-            ended_at=self._now(),
+            ended_at=self._over_at or self._now(),
+            held_seconds=self._held_seconds,
         )
         return Ending(exit_code=0, reason="Completed", message=encode_message(result))
 

@@ -1,0 +1,27 @@
+"""Run promtool, Prometheus' own judge of metrics, rules and configurations."""
+
+import subprocess
+
+from prometheus.binaries import find_binaries
+
+_SECONDS = 60.0
+
+
+def promtool(*arguments: str, input: str | None = None) -> subprocess.CompletedProcess[str]:  # noqa: A002 - as subprocess calls it
+    """Run promtool to its end, whatever its exit status."""
+    return subprocess.run(
+        [str(find_binaries().promtool), *arguments],
+        input=input,
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+
+
+def complaints_about(exposition: str) -> list[str]:
+    """Return what `promtool check metrics` says of a text that a scrape got, in Prometheus' text format."""
+    done = promtool("check", "metrics", input=exposition)
+    lines = f"{done.stdout}{done.stderr}".splitlines()
+    assert lines or done.returncode == 0, f"promtool check metrics: exit status {done.returncode}"
+    return lines

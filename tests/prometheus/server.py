@@ -1,0 +1,151 @@
+"""A real Prometheus on this machine: a process on 127.0.0.1, with data of its own in a folder that the caller gives."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import yaml
+
+from controlplane.processes import Process, free_ports
+from controlplane.waiting import wait_for
+from prometheus.binaries import Binaries, find_binaries
+
+Document = dict[str, Any]
+SECONDS = 60.0  # of patience with two busy cores; nothing waits that long where it works
+
+
+class PrometheusServer:
+    """Scrapes and answers while it is entered; may be stopped and started again inside.
+
+    Args:
+        directory: an absolute path, empty or not there yet; it keeps configuration, log and data, nothing removes it.
+        scrape_configs: as in Prometheus' own configuration; `prometheus.discovery` makes them.
+        interval_seconds: of scrapes whose configuration says nothing else.
+        reload_seconds: how long targets that were discovered wait until they are scraped; 5 s in production, after
+            the up to 5 s that discovery itself takes.
+        rule_files: to be evaluated once in each interval.
+        binaries: the programs, instead of those that are found or built.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        scrape_configs: Sequence[Mapping[str, Any]],
+        *,
+        interval_seconds: float = 1.0,
+        reload_seconds: float = 0.1,
+        rule_files: Sequence[Path] = (),
+        binaries: Binaries | None = None,
+    ) -> None:
+        (port,) = free_ports(1)
+        directory.mkdir(parents=True, exist_ok=True)
+        interval = duration(interval_seconds)
+        configuration = {
+            "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
+            "rule_files": [str(path.resolve()) for path in rule_files],
+            "scrape_configs": list(scrape_configs),
+        }
+        file = directory / "prometheus.yaml"
+        file.write_text(yaml.safe_dump(configuration, sort_keys=False))
+        self.url = f"http://127.0.0.1:{port}"
+        program = (binaries or find_binaries()).prometheus
+        arguments = (
+            str(program),
+            f"--config.file={file}",
+            f"--storage.tsdb.path={directory / 'data'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            f"--scrape.discovery-reload-interval={duration(reload_seconds)}",
+            "--log.level=warn",
+        )
+        self._process = Process("prometheus", arguments, folder=directory)
+        self._client = httpx.Client(base_url=self.url, trust_env=False, timeout=SECONDS)
+
+    def __enter__(self) -> Self:
+        """Start it, and return when it answers."""
+        try:
+            self.start()
+        except BaseException:
+            self._process.end(grace_seconds=0)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it."""
+        self._process.end(grace_seconds=0)
+        self._client.close()
+
+    def start(self) -> None:
+        """Start it at the same address with the data that it has, and return when it answers."""
+        self._process.start()
+        wait_for(self._is_ready, seconds=SECONDS, what=f"{self.url}/-/ready")
+
+    def stop(self) -> None:
+        """Kill it: an outage. Nothing listens at its address then."""
+        self._process.end(grace_seconds=0)
+
+    def log(self) -> str:
+        """Return the end of what it logged: warnings and errors."""
+        return self._process.tail()
+
+    def query(self, promql: str, *, at: float | None = None) -> list[Document]:
+        """Return the elements of an instant query, `metric` and `value` or `values` each.
+
+        Args:
+            promql: the query.
+            at: seconds since 1970; None: now.
+
+        Raises:
+            AssertionError: Prometheus refused it; the message has what it said.
+        """
+        parameters = {"query": promql, **({} if at is None else {"time": repr(at)})}
+        found: list[Document] = self._get("/api/v1/query", parameters)["result"]
+        return found
+
+    def query_range(self, promql: str, *, start: float, end: float, step_seconds: float) -> list[Document]:
+        """Return the elements of a range query, `metric` and `values` each; times are seconds since 1970.
+
+        Raises:
+            AssertionError: Prometheus refused it; the message has what it said.
+        """
+        parameters = {"query": promql, "start": repr(start), "end": repr(end), "step": repr(step_seconds)}
+        found: list[Document] = self._get("/api/v1/query_range", parameters)["result"]
+        return found
+
+    def wait_for(self, promql: str, *, seconds: float = SECONDS) -> list[Document]:
+        """Return the first answer to an instant query that is not empty.
+
+        Raises:
+            TimeoutError: there was none; the message has the targets.
+        """
+        try:
+            return wait_for(lambda: self.query(promql), seconds=seconds, what=promql)
+        except TimeoutError as error:
+            seen = [(each["scrapeUrl"], each["health"], each["lastError"]) for each in self.targets()]
+            raise TimeoutError(f"{error}; targets: {seen}; log: {self.log()}") from error
+
+    def targets(self) -> list[Document]:
+        """Return the targets that are scraped now, in Prometheus' own words."""
+        found: list[Document] = self._get("/api/v1/targets", {"state": "active"})["activeTargets"]
+        return found
+
+    def _get(self, path: str, parameters: Mapping[str, str]) -> Document:
+        answer = self._client.get(path, params=parameters)
+        assert answer.is_success, f"{answer.request.url}: {answer.text}"
+        data: Document = answer.json()["data"]
+        return data
+
+    def _is_ready(self) -> bool:
+        self._process.check()
+        try:
+            return self._client.get("/-/ready").is_success
+        except httpx.TransportError:
+            return False
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as Prometheus writes them, to the millisecond."""
+    return f"{round(seconds * 1000)}ms"
