@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from infpop_runner.contract import Broken, RunSpec
 from infpop_runner.engines.environment import build_environment
 from infpop_runner.engines.errors import EngineBrokenError
-from infpop_runner.metrics import RunMetrics, serve
+from infpop_runner.metrics import RunMetrics, ScrapeWatch, serve
 from infpop_runner.process import Guard, OutputTail, ResultFile, adopt_orphans, end_children
 from infpop_runner.trial import Journal, JournalError, Surroundings, carry_out
 
@@ -63,10 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(spec: RunSpec, options: argparse.Namespace, output: OutputTail, environment: "os._Environ[str]") -> None:
     adopt_orphans()
     metrics = RunMetrics(spec)
-    _publish_port(serve(metrics.registry, address=options.metrics_address, port=options.metrics_port), options)
+    scrapes = ScrapeWatch()
+    _publish_port(serve(metrics.registry, scrapes, address=options.metrics_address, port=options.metrics_port), options)
+    start = time.perf_counter()
     journal = Journal(spec, write=_result_writer(options.result, output), now=lambda: datetime.now(UTC))  # noqa: TID251 - the edge
     journal.note_provenance(node=environment.get("INFPOP_NODE_NAME"))
-    guard = Guard(clock=time.monotonic, lifeline=options.lifeline_fd, on_end=_ender(journal))
+    guard = Guard(clock=time.monotonic, lifeline=options.lifeline_fd, on_end=_ender(journal, scrapes))
     guard.start()
     try:
         devices = _take_devices(spec, journal, environment)
@@ -77,13 +79,14 @@ def _run(spec: RunSpec, options: argparse.Namespace, output: OutputTail, environ
     carry_out(
         spec,
         Surroundings(
-            clock=time.perf_counter,
+            clock=lambda: time.perf_counter() - start,
             wait=time.sleep,
             devices=devices,
             memory_used_bytes=_memory_reader(devices),
             output=output,
             guard=guard,
             metrics=metrics,
+            scrapes=scrapes,
             journal=journal,
         ),
     )
@@ -140,13 +143,16 @@ def _publish_port(port: int, options: argparse.Namespace) -> None:
         ResultFile(options.port_file).write(f"{port}\n")
 
 
-def _ender(journal: Journal) -> Callable[[str, str], None]:
+def _ender(journal: Journal, scrapes: ScrapeWatch) -> Callable[[str, str], None]:
     """Return what ends the process when its time is over, whatever the main thread is doing.
 
-    The process ends and its children with it even if the result cannot be written any more.
+    The process ends and its children with it even if the result cannot be written any more. A run that is only held
+    is let go instead: its result is complete, and the main thread has nothing left to do but to end.
     """
 
     def end(reason: str, detail: str) -> None:
+        if scrapes.release():
+            return
         status = EXIT_NO_RESULT
         try:
             journal.close(Broken.model_validate({"reason": reason, "detail": detail}))

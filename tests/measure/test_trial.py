@@ -34,12 +34,12 @@ def run(
     warm_up: Callable[[], None] = lambda: None,
     observe: Callable[[PassOutcome], None] = lambda _: None,
     memory: int | None = None,
+    clock: Callable[[], float] = lambda: 0.0,
 ) -> Measured | Invalid:
     """Measure a trial whose passes are given."""
     report = TrialReport(max_new_tokens=5, memory_peak_bytes=lambda: memory, missing_reasons=REASONS)
-    return measure_trial(
-        TRIAL, rules, report, TrialActions(warm_up=warm_up, run_pass=lambda: next(passes), observe=observe)
-    )
+    actions = TrialActions(warm_up=warm_up, run_pass=lambda: next(passes), observe=observe, clock=clock)
+    return measure_trial(TRIAL, rules, report, actions)
 
 
 def test_throughput_is_generated_ids_over_seconds_and_the_median_of_the_repeats() -> None:
@@ -72,6 +72,25 @@ def test_warm_up_comes_first_and_is_not_counted() -> None:
     assert events == ["warm", "warm", "pass", "pass", "pass"]
     assert isinstance(result, Measured)
     assert result.generated_tokens == 240
+
+
+def test_the_window_holds_all_repeats_and_no_warm_up() -> None:
+    """A trial says from when to when it was measured: after the warm-up to the end of the last pass, extension too."""
+    now = 100.0
+
+    def spend(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    passes = iter([make_pass(each) for each in (1.0, 1.0, 2.0, 1.0, 1.0, 0.1)])
+    result = run(
+        passes,
+        warm_up=lambda: spend(10.0004),
+        observe=lambda outcome: spend(outcome.seconds + 0.5),
+        clock=lambda: now,
+    )
+    assert isinstance(result, Measured)
+    assert result.window_seconds == (110.0, 119.1)
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ def test_names_and_labels_are_those_of_the_design() -> None:
         "infpop_trial_state": TRIAL_LABELS | {"state"},
         "infpop_trial_throughput_tokens_per_second": TRIAL_LABELS,
         "infpop_trial_throughput_spread_ratio": TRIAL_LABELS,
+        "infpop_trial_measured_seconds": TRIAL_LABELS,
         "infpop_generated_tokens": TRIAL_LABELS,
         "infpop_trial_batch_seconds": TRIAL_LABELS,
     }
@@ -81,6 +82,7 @@ def test_values_are_those_of_the_result() -> None:
 
     assert value("infpop_trial_throughput_tokens_per_second") == 10.0
     assert value("infpop_trial_throughput_spread_ratio") == 0.1
+    assert value("infpop_trial_measured_seconds") == 3.0
     assert value("infpop_generated_tokens") == 10.0
     assert value("infpop_model_load_seconds") == 12.5
     assert value("infpop_gpu_memory_peak_bytes") == 1024.0

@@ -114,12 +114,13 @@ def test_a_run_ends_even_if_its_result_cannot_be_written(failure: str) -> None:
     done = run_python(
         "import subprocess\n"
         "from infpop_runner.main import _ender\n"
+        "from infpop_runner.metrics import ScrapeWatch\n"
         "from infpop_runner.trial import JournalError\n"
         "class Full:\n"
         "    def close(self, broken):\n"
         f"        raise {failure}\n"
         "print(subprocess.Popen(['sleep', '1000'], stdout=subprocess.DEVNULL).pid, flush=True)\n"
-        "_ender(Full())('Stopped', 'received SIGTERM')\n"
+        "_ender(Full(), ScrapeWatch())('Stopped', 'received SIGTERM')\n"
     )
     assert done.returncode == 1, done.stderr
     assert not psutil.pid_exists(int(done.stdout))

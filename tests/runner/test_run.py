@@ -7,11 +7,11 @@ from typing import cast
 import pytest
 
 from engines.specs import make_run_spec
-from infpop_runner.contract import RunResult, RunSpec
+from infpop_runner.contract import RunResult, RunSpec, decode_result
 from infpop_runner.engines import AboutEngine, LoadRequest
 from infpop_runner.engines.errors import EngineRefusedError
 from infpop_runner.measure import PassOutcome, pass_length
-from infpop_runner.metrics import RunMetrics
+from infpop_runner.metrics import RunMetrics, ScrapeWatch
 from infpop_runner.process import Guard, OutputTail
 from infpop_runner.trial import Journal, Surroundings, carry_out
 from infpop_runner.trial import run as module
@@ -26,7 +26,8 @@ MISSING = dict.fromkeys(
 class FailingEngine:
     """Measures every batch but those with a failure."""
 
-    def __init__(self, request: LoadRequest, failures: dict[int, Exception]) -> None:
+    def __init__(self, request: LoadRequest, failures: dict[int, Exception], on_close: Callable[[], None]) -> None:
+        self._on_close = on_close
         self._workload = request.spec.workload
         self._failures = failures
         self.about = AboutEngine(
@@ -54,7 +55,8 @@ class FailingEngine:
         return None
 
     def close(self) -> None:
-        """Do nothing."""
+        """Do as told."""
+        self._on_close()
 
 
 class World:
@@ -67,6 +69,10 @@ class World:
         self.failures: dict[int, Exception] = {}
         self.load_failure: Exception | None = None
         self.loads: list[tuple[int, ...]] = []
+        self.scrapes = ScrapeWatch()
+        self.place_lost = False
+        self.written: list[RunResult] = []
+        self.close: Callable[[], None] = lambda: None
         monkeypatch.setattr(module, "find_loader", lambda _name: self.load)
         monkeypatch.setattr(module, "end_children", lambda **_: 0)
 
@@ -75,15 +81,25 @@ class World:
         self.loads.append(request.batch_sizes)
         if self.load_failure is not None:
             raise self.load_failure
-        return FailingEngine(request, self.failures)
+        return FailingEngine(request, self.failures, self.close)
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""
         self.seconds += seconds
 
+    def write(self, text: str) -> None:
+        """Keep the result."""
+        if self.place_lost:
+            raise OSError("no such place")
+        self.written.append(decode_result(text))
+
+    def lose_the_place(self) -> None:
+        """Let no result be written any more."""
+        self.place_lost = True
+
     def carry_out(self, spec: RunSpec) -> RunResult:
         """Do the run and return its complete result."""
-        journal = Journal(spec, write=lambda _: None, now=lambda: NOW)
+        journal = Journal(spec, write=self.write, now=lambda: NOW)
         around = Surroundings(
             clock=lambda: self.seconds,
             wait=self.wait,
@@ -92,6 +108,7 @@ class World:
             output=cast("OutputTail", SilentOutput()),
             guard=Guard(clock=lambda: self.seconds, lifeline=None, on_end=lambda _reason, _detail: None),
             metrics=RunMetrics(spec),
+            scrapes=self.scrapes,
             journal=journal,
         )
         carry_out(spec, around)
@@ -197,3 +214,53 @@ def test_memory_that_cannot_be_read_costs_a_number_only(world: World) -> None:
     """When NVML fails the trials are measured all the same."""
     world.memory = lambda: None
     assert [outcome for _, outcome, _ in outcomes(world.carry_out(make_spec()))] == ["measured"] * 3
+
+
+def test_a_run_is_held_when_all_is_over_and_freed(world: World) -> None:
+    """The engine is closed and the result is complete before a run is held; then how long it was is added."""
+    closed: list[RunResult] = []
+
+    def close() -> None:
+        closed.append(world.written[-1])
+        world.scrapes.saw_final_values()
+
+    world.close = close
+    result = world.carry_out(make_spec(scrape_grace_seconds=600))
+    assert [(each.ended_at, each.held_seconds, len(each.trials)) for each in closed] == [(NOW, None, 3)]
+    assert result == world.written[-1]
+    assert result == closed[0].model_copy(update={"held_seconds": 0.0})
+
+
+def test_a_broken_run_that_has_a_number_is_held(world: World) -> None:
+    """What was measured before a run broke is shown like any other number."""
+    world.failures[4] = RuntimeError("the engine died")
+    world.scrapes.saw_final_values()
+    result = world.carry_out(make_spec(scrape_grace_seconds=600))
+    assert outcomes(result) == [(2, "measured", None)]
+    assert result.broken is not None
+    assert result.held_seconds == 0.0
+
+
+@pytest.mark.parametrize("grace_seconds", [0, 600])
+def test_a_run_without_a_number_is_not_held(world: World, grace_seconds: float) -> None:
+    """GPUs do not wait for a scrape that has nothing to see."""
+    world.load_failure = OUT_OF_MEMORY
+    result = world.carry_out(make_spec(scrape_grace_seconds=grace_seconds))
+    assert {outcome for _, outcome, _ in outcomes(result)} == {"infeasible"}
+    assert result.held_seconds is None
+
+
+def test_a_run_that_is_not_to_wait_is_not_held(world: World) -> None:
+    """Without a grace a run ends when its result is complete, as it does on one machine."""
+    result = world.carry_out(make_spec())
+    assert [outcome for _, outcome, _ in outcomes(result)] == ["measured"] * 3
+    assert result.held_seconds is None
+
+
+def test_how_long_a_run_was_held_need_not_be_written(world: World) -> None:
+    """A complete result is not spoilt by a place for it that has gone since."""
+    world.scrapes.saw_final_values()
+    world.close = world.lose_the_place
+    world.carry_out(make_spec(scrape_grace_seconds=600))
+    assert world.written[-1].ended_at is not None
+    assert world.written[-1].held_seconds is None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from infpop_runner.contract import Invalid, InvalidReason, Measured, MeasurementSpec, TrialSpec
 from infpop_runner.measure.statistics import median, peak_concurrency, percentile, round_significant, spread_ratio
-from infpop_runner.measure.values import PassOutcome, Repeat, merge_repeats
+from infpop_runner.measure.values import Interval, PassOutcome, Repeat, merge_repeats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +29,15 @@ class TrialReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialActions:
-    """What the loop may do: warm up with one batch of other prompts, run and time one pass, tell of a finished pass."""
+    """What the loop may do: warm up with one batch of other prompts, run and time one pass, tell of a finished pass.
+
+    `clock` gives the seconds since the run started.
+    """
 
     warm_up: Callable[[], None]
     run_pass: Callable[[], PassOutcome]
     observe: Callable[[PassOutcome], None]
+    clock: Callable[[], float]
 
 
 def measure_trial(
@@ -45,13 +49,16 @@ def measure_trial(
     """
     for _ in range(rules.warmup_batches):
         actions.warm_up()
+    start = actions.clock()
     repeats = _run_repeats(trial, rules, report, actions)
     if isinstance(repeats, tuple) and _spread(repeats) > rules.max_spread_ratio:
         extension = _run_repeats(trial, rules, report, actions)
         if isinstance(extension, Invalid):
             return extension
         repeats = tuple(map(merge_repeats, repeats, extension))
-    return repeats if isinstance(repeats, Invalid) else _judge(trial, rules, report, repeats)
+    if isinstance(repeats, Invalid):
+        return repeats
+    return _judge(trial, rules, report, repeats, (start, actions.clock()))
 
 
 def _run_repeats(
@@ -94,7 +101,7 @@ def _spread(repeats: tuple[Repeat, ...]) -> float:
 
 
 def _judge(
-    trial: TrialSpec, rules: MeasurementSpec, report: TrialReport, repeats: tuple[Repeat, ...]
+    trial: TrialSpec, rules: MeasurementSpec, report: TrialReport, repeats: tuple[Repeat, ...], window: Interval
 ) -> Measured | Invalid:
     spread = _spread(repeats)
     if spread > rules.max_spread_ratio:
@@ -105,10 +112,10 @@ def _judge(
             reason="UnstableRepeats",
             detail=f"spread {spread:.3g} > {rules.max_spread_ratio:.3g}, tokens/s of the repeats: {rates}"[:1000],
         )
-    return _measured(trial, report, repeats)
+    return _measured(trial, report, repeats, window)
 
 
-def _measured(trial: TrialSpec, report: TrialReport, repeats: tuple[Repeat, ...]) -> Measured:
+def _measured(trial: TrialSpec, report: TrialReport, repeats: tuple[Repeat, ...], window: Interval) -> Measured:
     optional = _batch_seconds(repeats) | {
         "gpu_memory_peak_bytes": report.memory_peak_bytes(),
         "pad_ratio": _pad_ratio(repeats),
@@ -122,6 +129,7 @@ def _measured(trial: TrialSpec, report: TrialReport, repeats: tuple[Repeat, ...]
         repeats=len(repeats),
         generated_tokens=sum(repeat.generated_tokens for repeat in repeats),
         measured_seconds=round_significant(sum(repeat.seconds for repeat in repeats)),
+        window_seconds=(round(window[0], 3), round(window[1], 3)),
         missing={name: report.missing_reasons[name] for name, value in optional.items() if value is None},
         **optional,
     )

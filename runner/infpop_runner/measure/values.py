@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-Interval = tuple[float, float]  # when a sequence entered and left the batch, seconds on the engine's own clock
+Interval = tuple[float, float]  # from and to, in seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -10,9 +10,10 @@ class PassOutcome:
     """One call of the engine with all prompts of a pass.
 
     `seconds` is the wall time of that call alone, with all device work complete at both ends. `generated` counts the
-    ids that came back for each sequence. `intervals` is None where an engine does not know them. `preemptions` and
-    `cache_hits` are what the engine counted during the pass. `pad_positions` of `input_positions` were padding; both
-    are 0 for an engine that does not pad.
+    ids that came back for each sequence. `intervals` say when each sequence entered and left the batch, on the
+    engine's own clock; None where an engine does not know them. `preemptions` and `cache_hits` are what the engine
+    counted during the pass. `pad_positions` of `input_positions` were padding; both are 0 for an engine that does not
+    pad.
     """
 
     seconds: float

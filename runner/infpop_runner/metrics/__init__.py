@@ -5,5 +5,6 @@ Labels are bounded by the study: no pod name, no host. A series that has no valu
 
 from infpop_runner.metrics.endpoint import serve
 from infpop_runner.metrics.run_metrics import RunMetrics, RunState, TrialState
+from infpop_runner.metrics.scrape_watch import ScrapeWatch
 
-__all__ = ["RunMetrics", "RunState", "TrialState", "serve"]
+__all__ = ["RunMetrics", "RunState", "ScrapeWatch", "TrialState", "serve"]

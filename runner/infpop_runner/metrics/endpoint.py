@@ -1,13 +1,101 @@
-"""Serve a registry over HTTP on a thread."""
+"""Serve a registry over HTTP on a thread, and notice when a scrape has seen the final values.
 
-from prometheus_client import CollectorRegistry, start_http_server
+Only what asks as Prometheus asks counts as a scrape. The answer has its length, so that nobody takes the beginning of
+it for the whole, and it counts once the other side has read it to its end.
+"""
+
+import socket
+import sys
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from infpop_runner.metrics.scrape_watch import ScrapeWatch
+
+# Sent by Prometheus, its agent mode, Alloy, vmagent and the OpenTelemetry collector, and by nobody who only looks.
+SCRAPE_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
+IDLE_SECONDS = 10.0  # Prometheus's default time-out; a peer that is silent for longer is not waited for
 
 
-def serve(registry: CollectorRegistry, *, address: str, port: int) -> int:
+def serve(registry: CollectorRegistry, scrapes: ScrapeWatch, *, address: str, port: int) -> int:
     """Serve `/metrics` until the process ends and return the port, a free one if `port` is 0.
 
     Raises:
         OSError: the address or port cannot be had.
     """
-    server, _ = start_http_server(port, addr=address, registry=registry)
+    server = _Server(registry, scrapes, address=address, port=port)
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     return int(server.server_port)
+
+
+class _Server(ThreadingHTTPServer):
+    """One thread a request; none of them keeps the process alive."""
+
+    daemon_threads = True
+
+    def __init__(self, registry: CollectorRegistry, scrapes: ScrapeWatch, *, address: str, port: int) -> None:
+        self.registry = registry
+        self.scrapes = scrapes
+        found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        self.address_family, _, _, _, place = found[0]
+        super().__init__((str(place[0]), port), _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as in the standard library
+        """Pass over a peer that went away or fell silent: only its own request is over."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers one request and closes the connection."""
+
+    server: _Server
+    timeout = IDLE_SECONDS
+
+    def do_GET(self) -> None:
+        """Answer with the metrics as they are now."""
+        if self.path.partition("?")[0] != "/metrics":
+            self.send_error(HTTPStatus.NOT_FOUND, explain="the metrics are at /metrics")
+            return
+        counts = SCRAPE_HEADER in self.headers and self.server.scrapes.final
+        encode, content_type = choose_encoder(self.headers.get("Accept") or "")
+        body = encode(self.server.registry)
+        if counts and self._peer_has_gone():
+            return
+        self._send(body, content_type)
+        if counts and self._peer_read_all():
+            self.server.scrapes.saw_final_values()
+
+    def _send(self, body: bytes, content_type: str) -> None:
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _peer_has_gone(self) -> bool:
+        """Return whether the peer gave up before it was answered: its end of the connection is closed."""
+        self.connection.setblocking(False)  # noqa: FBT003 - positional-only in the standard library
+        try:
+            return not self.connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        finally:
+            self.connection.settimeout(IDLE_SECONDS)
+
+    def _peer_read_all(self) -> bool:
+        """Say that there is no more, and return whether the peer closes its end with nothing left unread.
+
+        A peer that closes with unread data resets the connection, which is an error here.
+        """
+        self.connection.shutdown(socket.SHUT_WR)
+        while self.connection.recv(1024):
+            pass
+        return True
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing: the log is the run's."""

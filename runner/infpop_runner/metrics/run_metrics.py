@@ -36,6 +36,9 @@ class RunMetrics:
         self._spread = self._gauge(
             "infpop_trial_throughput_spread_ratio", "(max - min) / median of the repeats", TRIAL_LABELS
         )
+        self._measured_seconds = self._gauge(
+            "infpop_trial_measured_seconds", "Timed seconds of all repeats", TRIAL_LABELS
+        )
         self._tokens = Counter(
             "infpop_generated_tokens", "Tokens generated while measuring", TRIAL_LABELS, registry=self.registry
         )
@@ -81,6 +84,7 @@ class RunMetrics:
             labels = self._trial(result.index, result.batch_size)
             self._throughput.labels(*labels).set(result.throughput_tokens_per_second)
             self._spread.labels(*labels).set(result.spread_ratio)
+            self._measured_seconds.labels(*labels).set(result.measured_seconds)
             if result.gpu_memory_peak_bytes is not None:
                 self._memory.labels(*self._run).set(result.gpu_memory_peak_bytes)
 

@@ -15,8 +15,8 @@ class JournalError(Exception):
 class Journal:
     """Holds one `RunResult`; both the main thread and the guard's may call it.
 
-    Once closed it never changes again: whichever thread ends the run first has the last word. Every change raises
-    `JournalError` if it cannot be written.
+    Once closed it never changes again, but for how long the run was held afterwards: whichever thread ends the run
+    first has the last word. Every change raises `JournalError` if it cannot be written.
     """
 
     def __init__(self, spec: RunSpec, *, write: Callable[[str], None], now: Callable[[], datetime]) -> None:
@@ -53,17 +53,25 @@ class Journal:
             self._replace(trials=tuple(trials))
 
     def close(self, broken: Broken | None = None) -> None:
-        """Complete the result; later calls of any method change nothing."""
+        """Complete the result; later calls of any method but `note_held` change nothing."""
         with self._lock:
             try:
                 self._replace(broken=broken, ended_at=self._now())
             finally:
                 self._closed = True
 
+    def note_held(self, seconds: float) -> None:
+        """Add to the complete result how long the run was held to be scraped."""
+        with self._lock:
+            self._change(held_seconds=round(seconds, 3))
+
     def _replace(self, **changes: Any) -> None:  # noqa: ANN401 - fields of the result
         if not self._closed:
-            self._result = RunResult.model_validate(self._result.model_copy(update=changes).model_dump())
-            try:
-                self._write(encode_message(self._result))
-            except OSError as error:
-                raise JournalError(f"the result cannot be written: {error}") from error
+            self._change(**changes)
+
+    def _change(self, **changes: Any) -> None:  # noqa: ANN401 - as above
+        self._result = RunResult.model_validate(self._result.model_copy(update=changes).model_dump())
+        try:
+            self._write(encode_message(self._result))
+        except OSError as error:
+            raise JournalError(f"the result cannot be written: {error}") from error

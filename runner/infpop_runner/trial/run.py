@@ -3,7 +3,7 @@
 A load that does not fit into memory costs only its largest batch and is tried again with the rest. Measuring stops
 climbing at the first batch that does not fit. Any other refusal holds for all batches that are left; only a replayed
 landscape has holes of one batch. Everything else that fails ends the run with its class. So a trial is missing only
-above an out-of-memory one, or `broken` says why.
+above an out-of-memory one, or `broken` says why. When all is over and freed, the run may be held to be scraped.
 """
 
 from collections.abc import Sequence
@@ -26,6 +26,7 @@ from infpop_runner.engines.errors import EngineBrokenError
 from infpop_runner.engines.failures import Failed, Phase, Refused, classify_exception
 from infpop_runner.measure import PassOutcome, Prompts, TrialActions, TrialReport, measure_trial, round_significant
 from infpop_runner.process import end_children
+from infpop_runner.trial.hold import hold_for_scrape
 from infpop_runner.trial.surroundings import Surroundings
 from infpop_runner.workload import WorkloadError, load_prompts
 
@@ -37,7 +38,7 @@ CLOSE_SECONDS = 30.0  # beyond it the guard ends the process; the result is comp
 
 
 def carry_out(spec: RunSpec, around: Surroundings) -> None:
-    """Do the run and close its journal. Raises nothing that an engine or a workload may raise."""
+    """Do the run, close its journal and hold it. Raises nothing that an engine or a workload may raise."""
     failed: Failed | None = None
     remaining = list(spec.trials)
     engine: Engine | None = None
@@ -52,9 +53,11 @@ def carry_out(spec: RunSpec, around: Surroundings) -> None:
     if engine is not None:
         failed = _measure_all(spec, remaining, engine, around)
     around.metrics.enter("done")
+    around.scrapes.values_are_final()
     around.journal.close(None if failed is None else Broken(reason=failed.reason, detail=failed.detail))
     if engine is not None:
         _close(engine, around)
+    hold_for_scrape(spec, around)
 
 
 def _load(spec: RunSpec, trials: Sequence[TrialSpec], around: Surroundings) -> Engine | Refused | Failed:
@@ -211,7 +214,9 @@ def _actions(trial: TrialSpec, engine: Engine, around: Surroundings) -> TrialAct
     def observe(outcome: PassOutcome) -> None:
         around.metrics.observe_pass(trial, outcome)
 
-    return TrialActions(warm_up=warm_up, run_pass=lambda: engine.run_pass(trial.batch_size), observe=observe)
+    return TrialActions(
+        warm_up=warm_up, run_pass=lambda: engine.run_pass(trial.batch_size), observe=observe, clock=around.clock
+    )
 
 
 def _classify(error: BaseException, spec: RunSpec, around: Surroundings, mark: int, phase: Phase) -> Refused | Failed:

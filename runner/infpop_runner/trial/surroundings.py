@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from infpop_runner.metrics import RunMetrics
+from infpop_runner.metrics import RunMetrics, ScrapeWatch
 from infpop_runner.process import Guard, OutputTail
 from infpop_runner.trial.journal import Journal
 
@@ -12,8 +12,9 @@ from infpop_runner.trial.journal import Journal
 class Surroundings:
     """Made once, at the process's edge.
 
-    `clock` is monotonic, in seconds. `devices` are the names of the GPUs that the run may use, empty on a CPU.
-    `memory_used_bytes` gives the memory in use on the fullest of them, None on a CPU or when NVML fails.
+    `clock` is monotonic, in seconds since the run started. `devices` are the names of the GPUs that the run may use,
+    empty on a CPU. `memory_used_bytes` gives the memory in use on the fullest of them, None on a CPU or when NVML
+    fails.
     """
 
     clock: Callable[[], float]
@@ -23,4 +24,5 @@ class Surroundings:
     output: OutputTail
     guard: Guard
     metrics: RunMetrics
+    scrapes: ScrapeWatch
     journal: Journal

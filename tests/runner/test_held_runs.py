@@ -1,0 +1,77 @@
+"""Runs that wait to be scraped, as real processes."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from engines.specs import make_simulated_spec
+from infpop_runner.contract import Measured
+from runner.launch import Launched, launch
+
+pytestmark = pytest.mark.process
+HELD = make_simulated_spec(batches=(4, 8), scrape_grace_seconds=600)
+
+
+def scrape(run: Launched) -> str:
+    """Return what Prometheus sees."""
+    headers = {"X-Prometheus-Scrape-Timeout-Seconds": "10"}
+    return httpx.get(f"http://127.0.0.1:{run.port()}/metrics", headers=headers, timeout=30).text
+
+
+def is_complete(run: Launched) -> Callable[[], bool]:
+    """Return whether the run has left its whole result."""
+    return lambda: bool((result := run.result()) and result.ended_at)
+
+
+def test_a_run_is_held_until_its_last_values_are_scraped(tmp_path: Path) -> None:
+    """A finished run waits for Prometheus, not for any other look, shows what its result says, and ends at once."""
+    with launch(HELD, tmp_path) as run:
+        run.wait_until(is_complete(run))
+        run.metrics()
+        assert run.process.poll() is None
+        text = scrape(run)
+        result = run.finish()
+    assert result.held_seconds is not None
+    assert 0 <= result.held_seconds < 600
+    for trial in result.trials:
+        assert isinstance(trial, Measured)
+        assert f'trial="{trial.index}"}} {trial.throughput_tokens_per_second}\n' in text
+
+
+def test_a_run_that_nobody_scrapes_ends_when_its_grace_is_over(tmp_path: Path) -> None:
+    """A run waits no longer than it was told, and says how long it did."""
+    spec = make_simulated_spec(scrape_grace_seconds=0.2)
+    with launch(spec, tmp_path) as run:
+        result = run.finish()
+    assert result.held_seconds is not None
+    assert result.held_seconds >= 0.2
+    assert result.broken is None
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "lifeline"])
+def test_a_held_run_that_is_to_stop_does_so_with_its_whole_result(tmp_path: Path, how: str) -> None:
+    """A stop that comes while a run is held takes nothing from its result, and the run ends with 0."""
+    with launch(HELD, tmp_path) as run:
+        run.wait_until(is_complete(run))
+        if how == "lifeline":
+            run.cut_lifeline()
+        else:
+            run.process.send_signal(signal.Signals[how])
+        result = run.finish()
+    assert [trial.outcome for trial in result.trials] == ["measured", "measured"]
+    assert result.broken is None
+
+
+def test_a_held_run_that_is_killed_has_left_its_whole_result(tmp_path: Path) -> None:
+    """The result is complete before the run is held."""
+    with launch(HELD, tmp_path) as run:
+        run.wait_until(is_complete(run))
+        run.process.kill()
+        run.process.wait()
+        result = run.result()
+    assert result is not None
+    assert [trial.outcome for trial in result.trials] == ["measured", "measured"]
+    assert (result.broken, result.held_seconds) == (None, None)
