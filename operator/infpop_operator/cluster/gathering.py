@@ -14,6 +14,7 @@ from infpop_operator.core.model import Finished, Missing, WatchedRun
 from infpop_operator.core.ports import MetricsSource, PrometheusSource
 from infpop_operator.core.sources import gather, windows_of
 from infpop_operator.settings import SourceName
+from infpop_runner.contract import Measured
 
 NO_PROMETHEUS = "NoPrometheus"  # the operator was not told where one is
 
@@ -101,4 +102,5 @@ def _watched(key: StudyKey, finished: Finished, pod: str | None) -> WatchedRun:
         pod=pod,
         started_at=result.started_at,
         ended_at=finished.ended_at,
+        trials=tuple(trial.index for trial in result.trials if isinstance(trial, Measured)),
     )

@@ -48,7 +48,7 @@ _GPU_MIB = _BOTH_STYLES.format(function="max_over_time", series="DCGM_FI_DEV_FB_
 _CORES = _BOTH_STYLES.format(function="rate", series="container_cpu_usage_seconds_total")
 
 # From NVIDIA's dcgm-exporter: the mean use of the run's GPUs, the power of all of them, the most memory on any of them.
-# From cAdvisor: the cores that the pod keeps busy, of which it shows the pod as a whole and each container in it; a rate
+# From cAdvisor: the cores that the pod keeps busy, of which it shows the whole pod and each container in it; a rate
 # needs two scrapes within the trial.
 PRESETS: Mapping[Preset, tuple[str, Unit]] = {
     "gpuUtilization": (f"avg(max by (Hostname, UUID, gpu) ({_GPU_LOAD}))", "percent"),

@@ -1,0 +1,103 @@
+"""One request to the HTTP API of Prometheus, and everything that can become of it.
+
+Nothing raises. No answer takes longer than the settings allow, and none is read beyond its first part.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Self
+
+import httpx
+
+from infpop_operator import __version__
+from infpop_operator.adapters.prometheus.access import Access, AccessError
+from infpop_operator.adapters.prometheus.answers import (
+    BAD_ANSWER,
+    TIMED_OUT,
+    UNREACHABLE,
+    Answer,
+    Failure,
+    Reply,
+    parse_answer,
+    parse_refusal,
+)
+from infpop_operator.adapters.prometheus.promql import Question
+from infpop_operator.settings import PrometheusSettings
+
+MOST_BYTES = 2 * 1024 * 1024  # eight trials that were scraped every second for two hours
+_HEADERS = {"User-Agent": f"infpop/{__version__}", "Accept": "application/json", "Accept-Encoding": "identity"}
+
+
+class PrometheusClient:
+    """Asks Prometheus once; an async context manager.
+
+    Args:
+        settings: where it is and how to be let in.
+        count: called with "ok" or the reason of the failure, once a request.
+    """
+
+    def __init__(self, settings: PrometheusSettings, count: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._access = Access(settings)
+        self._count = count
+
+    async def __aenter__(self) -> Self:
+        """Connect when something is asked."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connections."""
+        await self._access.__aexit__()
+
+    async def ask(self, question: Question) -> Reply:
+        """Return the answer to an instant query, or why there is none."""
+        try:
+            async with asyncio.timeout(self._settings.timeout_seconds):
+                reply = await self._post(self._form(question))
+        except (TimeoutError, httpx.TimeoutException):
+            detail = f"no answer within {self._settings.timeout_seconds:g} s"
+            reply = Failure(reason=TIMED_OUT, detail=detail, passing=True)
+        except AccessError as error:
+            reply = Failure(reason=UNREACHABLE, detail=str(error), passing=True)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
+            reply = Failure(reason=UNREACHABLE, detail=_told(error), passing=True)
+        self._count("ok" if isinstance(reply, Answer) else reply.reason)
+        return reply
+
+    def _form(self, question: Question) -> dict[str, str]:
+        form = {"query": question.query, "timeout": f"{max(1, round(self._settings.timeout_seconds))}s"}
+        if question.at is not None:
+            form["time"] = f"{question.at.timestamp():.3f}"
+        if question.lookback_seconds is not None:
+            form["lookback_delta"] = f"{question.lookback_seconds}s"
+        return form
+
+    async def _post(self, form: dict[str, str]) -> Reply:
+        client, headers = await self._access.current()
+        url = f"{self._settings.url}/api/v1/query"
+        async with client.stream("POST", url, data=form, headers={**_HEADERS, **headers}) as response:
+            content = await _read(response)
+        if content is None:
+            detail = f"the answer is packed, or longer than {MOST_BYTES} bytes"
+            return Failure(reason=BAD_ANSWER, detail=detail, passing=False)
+        if response.status_code == httpx.codes.OK:
+            return parse_answer(content)
+        return parse_refusal(response.status_code, content)
+
+
+async def _read(response: httpx.Response) -> bytes | None:
+    """Return the body, None where it is packed although we asked for a plain one, or too long."""
+    if "Content-Encoding" in response.headers:
+        return None
+    content = bytearray()
+    async for chunk in response.aiter_raw():
+        content += chunk
+        if len(content) > MOST_BYTES:
+            return None
+    return bytes(content)
+
+
+def _told(error: Exception) -> str:
+    """Say what happened; only the words about connecting are known to hold nothing of the request."""
+    kind = type(error).__name__
+    return f"{kind}: {error}" if isinstance(error, httpx.ConnectError) else kind
