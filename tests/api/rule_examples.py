@@ -35,6 +35,18 @@ _MANY = [str(value) for value in range(16)]
 _EXTRA = [{"name": "block_size", "values": ["16", "32"]}]
 _LIMIT = "max_num_batched_tokens"
 
+_QUERY = {"name": "queueLength", "query": 'sum(queue{pod="$pod"})', "unit": "count"}
+_POWER = {"name": "power", "preset": "gpuPower"}
+
+
+def _metrics(*metrics: object, **objective: object) -> Changes:
+    return {"spec.metrics": list(metrics), "spec.objective": objective}
+
+
+def _query(**changes: object) -> Changes:
+    return _metrics({key: value for key, value in (_QUERY | changes).items() if value is not None})
+
+
 EXAMPLES: Mapping[str, Example] = {
     "name-length": _value("metadata.name", "x" * 52, "x" * 53),
     "name-without-dots": _value("metadata.name", "a-b", "a.b"),
@@ -120,6 +132,35 @@ EXAMPLES: Mapping[str, Example] = {
             "spec.objective.metric": "costPerMillionTokens",
             "spec.nodePools": [_PRICED, {"name": "v100", "gpuProduct": "V100"}],
         },
+    ),
+    "unique-metric-names": Example(
+        valid=_metrics(_POWER, _POWER | {"name": "watts"}), invalid=_metrics(_POWER, _QUERY | {"name": "power"})
+    ),
+    "own-metric-names": Example(valid=_query(name="speed"), invalid=_query(name="tokensPerJoule")),
+    "query-or-preset": Example(valid=_query(), invalid=_query(preset="gpuPower", unit=None)),
+    "query-has-unit": Example(valid=_query(unit="ratio"), invalid=_query(unit=None)),
+    "preset-has-its-own-unit": Example(valid=_metrics(_POWER), invalid=_metrics(_POWER | {"unit": "watts"})),
+    "known-placeholders": Example(
+        valid=_query(query='sum_over_time(a{namespace="$namespace",pod=~"^$pod$"}[$window]) # label_replace: $1 ${1}'),
+        invalid=_query(query='a{pod="$pod_name"}'),
+    ),
+    "known-objective": Example(
+        valid=_metrics(_QUERY, metric="queueLength", goal="Minimize"),
+        invalid=_metrics(_QUERY, metric="queueLengths", goal="Minimize"),
+    ),
+    "known-constraints": Example(
+        valid=_metrics(_QUERY, constraints=[{"metric": "queueLength", "max": "8"}, {"metric": "spread", "max": "1"}]),
+        invalid=_metrics(_QUERY, constraints=[{"metric": "costPerMillionTokens", "max": "8"}]),
+    ),
+    "own-metric-needs-goal": Example(
+        valid=_metrics(_QUERY, metric="queueLength", goal="Maximize"), invalid=_metrics(_QUERY, metric="queueLength")
+    ),
+    "goal-is-for-own-metrics": Example(
+        valid=_metrics(_QUERY, metric="throughput"), invalid=_metrics(_QUERY, metric="throughput", goal="Maximize")
+    ),
+    "energy-needs-power": Example(
+        valid=_metrics(_QUERY, _POWER, metric="tokensPerJoule"),
+        invalid=_metrics(_POWER, _QUERY | {"unit": "watts"}, metric="tokensPerJoule"),
     ),
     "max-spread": _value("spec.measurement.maxSpread", "0.000000001", "0.0"),
     "min-duration": Example(

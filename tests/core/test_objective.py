@@ -205,9 +205,10 @@ def test_an_improvement_is_positive_when_it_is_better(metric: Metric, new: float
 
 
 def test_nothing_can_be_compared_with_zero() -> None:
-    """A relative gain over nothing is an error, not infinity."""
-    with pytest.raises(ValueError, match="positive"):
-        improvement_ratio(Objective(), new=1.0, old=0.0)
+    """A relative gain over nothing is not known, never infinity; less than nothing is an error."""
+    assert improvement_ratio(Objective(), new=1.0, old=0.0) is None
+    with pytest.raises(ValueError, match="never negative"):
+        improvement_ratio(Objective(), new=1.0, old=-1.0)
 
 
 def test_a_trial_without_a_number_is_never_best() -> None:

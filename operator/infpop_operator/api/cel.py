@@ -10,31 +10,13 @@ regular expression, and whether two texts of `extra[].values` mean the same numb
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from infpop_operator.api.cel_metrics import METRIC_RULES
+from infpop_operator.api.cel_rule import Rule, above_zero, at_most, listed, unique
 from infpop_operator.api.fields import ARGUMENT_PATTERN, LABEL_KEY_PATTERN
 from infpop_operator.api.spec_engine import MOST_BATCHED_TOKENS
 from infpop_operator.core.run_spec import SEARCHED_FIELD
 from infpop_runner.contract import MOST_ENGINE_ARGUMENTS, PINNED_ARGUMENTS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """A rule on the value at `path`; a list's elements are written `[]`, the whole object is the empty path.
-
-    Args:
-        name: tells the rule from others; the tests have an example for each.
-        path: where it holds.
-        rule: the expression; `self` is the value at `path`.
-        message: what is wrong, and the remedy.
-        field: the field below `path` that is complained of.
-    """
-
-    name: str
-    path: str
-    rule: str
-    message: str
-    field: str | None = None
 
 
 def rules_by_path() -> dict[str, list[Rule]]:
@@ -43,32 +25,6 @@ def rules_by_path() -> dict[str, list[Rule]]:
     for rule in RULES:
         found.setdefault(rule.path, []).append(rule)
     return found
-
-
-def _listed(names: frozenset[str]) -> str:
-    return "[" + ", ".join(f"'{name}'" for name in sorted(names)) + "]"
-
-
-def _unique(name: str, path: str, *, key: str = "") -> Rule:
-    return Rule(
-        name=name,
-        path=path,
-        rule=f"self.all(x, self.exists_one(y, x{key} == y{key}))",
-        message="has the same entry more than once. List each one once",
-    )
-
-
-def _above_zero(name: str, path: str) -> Rule:
-    return Rule(name=name, path=path, rule="double(self) > 0.0", message='must be above 0. Use for example "1"')
-
-
-def _at_most(name: str, path: str, longest: str) -> Rule:
-    return Rule(
-        name=name,
-        path=path,
-        rule=f"duration(self) <= duration('{longest}')",
-        message=f'is too long. Use "{longest}" or less',
-    )
 
 
 def _timeouts() -> Iterator[Rule]:
@@ -115,15 +71,15 @@ _ENGINE = (
         rule="has(self.recorded) != has(self.formula)",
         message="has no single landscape. Give exactly one of recorded and formula",
     ),
-    _at_most("load-time", "spec.engine.simulation.loadTime", "60m"),
-    _at_most("repeat-time", "spec.engine.simulation.repeatTime", "60m"),
+    at_most("load-time", "spec.engine.simulation.loadTime", "60m"),
+    at_most("repeat-time", "spec.engine.simulation.repeatTime", "60m"),
     Rule(
         name="noise",
         path="spec.engine.simulation.noise",
         rule="double(self) <= 0.5",
         message='must be at most 0.5. Use for example "0.02"',
     ),
-    _above_zero("peak-throughput", "spec.engine.simulation.formula.peakThroughput"),
+    above_zero("peak-throughput", "spec.engine.simulation.formula.peakThroughput"),
     Rule(
         name="falloff",
         path="spec.engine.simulation.formula.falloff",
@@ -145,7 +101,7 @@ _ENGINE = (
     Rule(
         name="pinned-arguments",
         path="spec.engine.args",
-        rule=f"self.all(key, !(key in {_listed(PINNED_ARGUMENTS)}))",
+        rule=f"self.all(key, !(key in {listed(PINNED_ARGUMENTS)}))",
         message="has an argument that the measurement itself sets. Remove it and use the study's own field for it",
     ),
 )
@@ -169,10 +125,10 @@ _VALUES = " * ".join(
     + [f"(size(self.extra) > {place} ? size(self.extra[{place}].values) : 1)" for place in range(4)]
 )
 _SPACE = (
-    _unique("unique-gpu-counts", "spec.searchSpace.gpuCount"),
-    _unique("unique-batch-sizes", "spec.searchSpace.batchSize"),
-    _unique("unique-extra-names", "spec.searchSpace.extra", key=".name"),
-    _unique("unique-extra-values", "spec.searchSpace.extra[].values"),
+    unique("unique-gpu-counts", "spec.searchSpace.gpuCount"),
+    unique("unique-batch-sizes", "spec.searchSpace.batchSize"),
+    unique("unique-extra-names", "spec.searchSpace.extra", key=".name"),
+    unique("unique-extra-values", "spec.searchSpace.extra[].values"),
     Rule(
         name="space-size",
         path="spec.searchSpace",
@@ -182,7 +138,7 @@ _SPACE = (
     Rule(
         name="pinned-extra",
         path="spec.searchSpace.extra[].name",
-        rule=f"!(self in {_listed(PINNED_ARGUMENTS - {SEARCHED_FIELD})})",
+        rule=f"!(self in {listed(PINNED_ARGUMENTS - {SEARCHED_FIELD})})",
         message="is set by the measurement itself. Remove it and use the field of the study for it",
     ),
     Rule(
@@ -237,7 +193,7 @@ _BUDGET = (
         message="is more than maxTrials. Use maxTrials or less",
         field="parallelTrials",
     ),
-    _above_zero("gpu-hours", "spec.budget.maxGPUHours"),
+    above_zero("gpu-hours", "spec.budget.maxGPUHours"),
     Rule(
         name="deadline",
         path="spec.budget.deadline",
@@ -285,8 +241,8 @@ _OBJECTIVE = (
     ),
 )
 _MEASUREMENT = (
-    _above_zero("max-spread", "spec.measurement.maxSpread"),
-    _at_most("min-duration", "spec.measurement.minDuration", "20m"),
+    above_zero("max-spread", "spec.measurement.maxSpread"),
+    at_most("min-duration", "spec.measurement.minDuration", "20m"),
     *_timeouts(),
     Rule(
         name="repeats-fit-timeout",
@@ -298,8 +254,8 @@ _MEASUREMENT = (
     ),
 )
 _POOLS = (
-    _unique("unique-pool-names", "spec.nodePools", key=".name"),
-    _above_zero("price", "spec.nodePools[].pricePerGPUHour"),
+    unique("unique-pool-names", "spec.nodePools", key=".name"),
+    above_zero("price", "spec.nodePools[].pricePerGPUHour"),
     Rule(
         name="simple-gpu-product",
         path="spec.nodePools[].gpuProduct",
@@ -342,6 +298,7 @@ RULES: tuple[Rule, ...] = (
     *_SPACE,
     *_BUDGET,
     *_OBJECTIVE,
+    *METRIC_RULES,
     *_MEASUREMENT,
     *_POOLS,
 )

@@ -1,10 +1,12 @@
 """The one way from the API's document to the core's `Study`."""
 
+from collections.abc import Sequence
 from pathlib import PurePath, PurePosixPath
 
 from infpop_operator.api import spec as api
-from infpop_operator.api import spec_engine, spec_workload
+from infpop_operator.api import spec_engine, spec_metrics, spec_workload
 from infpop_operator.api.quantities import interval, parse_scalar, seconds
+from infpop_operator.core.extra_metrics import PRESETS, ExtraMetric
 from infpop_operator.core.model import (
     Algorithm,
     Budget,
@@ -69,9 +71,10 @@ def to_study(
         key: tells the study from every other one, None for its namespace and name.
 
     Raises:
-        ValueError: it names no workload source; `api.rules` reports that before.
+        ValueError: it names no workload source, or a metric without a query; `api.rules` reports that before.
     """
     spec, namespace = document.spec, document.metadata.namespace or ""
+    metrics = tuple(to_metric(metric) for metric in spec.metrics)
     return Study(
         key=key or f"{namespace}/{document.metadata.name}",
         namespace=namespace,
@@ -89,7 +92,7 @@ def to_study(
             max_new_tokens=spec.workload.max_new_tokens,
         ),
         space=_space(spec.search_space),
-        objective=_objective(spec.objective),
+        objective=_objective(spec.objective, metrics),
         algorithm=Algorithm(
             name=spec.algorithm.name, seed=spec.algorithm.seed, trials_per_run=spec.algorithm.trials_per_run
         ),
@@ -100,6 +103,7 @@ def to_study(
         workload_fingerprint=workload_fingerprint,
         baseline=_baseline(spec),
         model_facts=model_facts,
+        metrics=metrics,
     )
 
 
@@ -122,6 +126,20 @@ def to_source(
     if source.hugging_face is not None:
         return _hub_source(source.hugging_face)
     raise ValueError("a workload source has exactly one key")
+
+
+def to_metric(metric: spec_metrics.ExtraMetric) -> ExtraMetric:
+    """Return a metric with the query and unit that a preset stands for.
+
+    Raises:
+        ValueError: it has neither query nor preset, or a query without unit; `api.rules` reports that before.
+    """
+    if metric.preset is not None:
+        query, unit = PRESETS[metric.preset]
+        return ExtraMetric(name=metric.name, query=query, unit=unit)
+    if metric.query is None or metric.unit is None:
+        raise ValueError(f"the metric {metric.name} has no preset, and no query with a unit")
+    return ExtraMetric(name=metric.name, query=metric.query, unit=metric.unit)
 
 
 def _hub_source(source: spec_workload.HuggingFaceSource) -> HuggingFaceSource:
@@ -190,12 +208,18 @@ def _space(space: api.SearchSpace) -> SearchSpace:
     )
 
 
-def _objective(objective: api.Objective) -> Objective:
+def _objective(objective: api.Objective, metrics: Sequence[ExtraMetric]) -> Objective:
     constraints = tuple(
         Constraint(metric=constraint.metric, maximum=_number(constraint.max), minimum=_number(constraint.min))
         for constraint in objective.constraints
     )
-    return Objective(metric=objective.metric, constraints=constraints)
+    powers = [metric.name for metric in metrics if metric.unit == "watts"]
+    return Objective(
+        metric=objective.metric,
+        constraints=constraints,
+        goal=objective.goal,
+        power_metric=powers[0] if len(powers) == 1 else None,
+    )
 
 
 def _number(text: str | None) -> float | None:

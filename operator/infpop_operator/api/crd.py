@@ -12,7 +12,8 @@ import yaml
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from infpop_operator.api.cel import Rule, rules_by_path
+from infpop_operator.api.cel import rules_by_path
+from infpop_operator.api.cel_rule import Rule
 from infpop_operator.api.spec import StudySpec
 from infpop_operator.api.status_model import StudyStatus
 

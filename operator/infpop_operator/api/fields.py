@@ -16,11 +16,13 @@ LABEL_VALUE_PATTERN = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 IMAGE_PATTERN = r"^[!-~]*$"
 DATA_KEY_PATTERN = r"^[-._a-zA-Z0-9]*[-_a-zA-Z0-9]$"
 PRODUCT_PATTERN = r"^[ -~]+$"
+METRIC_PATTERN = r"^[a-z][a-zA-Z0-9]*$"
 
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=NAME_PATTERN)]
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=OBJECT_PATTERN)]
 DataKey = Annotated[str, Field(min_length=1, max_length=253, pattern=DATA_KEY_PATTERN)]
 ProductPattern = Annotated[str, Field(min_length=1, max_length=128, pattern=PRODUCT_PATTERN)]
+MetricName = Annotated[str, Field(min_length=1, max_length=32, pattern=METRIC_PATTERN)]
 Text = Annotated[str, Field(min_length=1, max_length=512)]
 Label = Annotated[str, Field(min_length=1, max_length=128)]  # as long as the contract lets it be
 LabelKey = Annotated[str, Field(min_length=1, max_length=317, pattern=LABEL_KEY_PATTERN)]

@@ -11,7 +11,7 @@ from infpop_operator.api.convert import to_study
 from infpop_operator.api.spec import ThroughputStudy
 from infpop_operator.api.spec_pool import NodePool
 from infpop_operator.api.status_model import Best, PoolStatus, StudyStatus, TrialRow
-from infpop_operator.api.status_rows import CONSTRAINT_BROKEN, shown_extra
+from infpop_operator.api.status_rows import CONSTRAINT_BROKEN, METRIC_MISSING, shown_extra
 from infpop_operator.core.landscape import CellState, Landscape, LandscapeCell, arrange, collapsed, open_cell
 from infpop_operator.core.model import Configuration, Pool, Study, Trial, TrialState
 from infpop_operator.core.run_spec import pool_named
@@ -76,15 +76,17 @@ def _sorted(extra: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
 def _tried(row: TrialRow, best: Best | None) -> LandscapeCell:
     number = None if row.throughput is None else float(row.throughput)
     breaks = number is not None and row.reason == CONSTRAINT_BROKEN
+    lacks = number is not None and row.reason == METRIC_MISSING
     return LandscapeCell(
         gpu_count=row.gpu_count,
         batch_size=row.batch_size,
         state=_CELL_STATES.get(row.state, CellState.INVALID),  # a state of a newer version is none to compare
         throughput_tokens_per_second=number,
         spread_ratio=None if row.spread is None else float(row.spread),
-        reason=None if breaks else row.reason,
-        detail="" if breaks else row.message or "",
+        reason=None if breaks or lacks else row.reason,
+        detail="" if breaks or lacks else row.message or "",
         violations=(row.message or CONSTRAINT_BROKEN,) if breaks else (),
+        missing=(row.message or METRIC_MISSING,) if lacks else (),
         extra=_sorted(row.extra),
         is_best=best is not None and (best.round, best.run, best.batch_size) == (row.round, row.run, row.batch_size),
     )

@@ -16,6 +16,7 @@ from infpop_operator.api.fields import (
     IMAGE_PATTERN,
     LABEL_KEY_PATTERN,
     LABEL_VALUE_PATTERN,
+    METRIC_PATTERN,
     NAME_PATTERN,
     OBJECT_PATTERN,
     PRODUCT_PATTERN,
@@ -63,6 +64,7 @@ _PATTERNS = {
     LABEL_KEY_PATTERN: ("is not the key of a label", "Write for example nvidia.com/gpu.product"),
     LABEL_VALUE_PATTERN: ("is not the value of a label", "Use letters, digits, dashes, underscores and dots"),
     IMAGE_PATTERN: ("is not an image", "Write it without blanks, for example registry.example.com/runner:1.0"),
+    METRIC_PATTERN: ("is not the name of a metric", "Use letters and digits, a small letter first, as in gpuPower"),
     PRODUCT_PATTERN: ("is not a pattern of a product name", 'Write for example "A100"'),
 }
 

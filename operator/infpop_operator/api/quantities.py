@@ -13,6 +13,7 @@ DECIMAL_PATTERN = r"^[0-9]{1,15}(\.[0-9]{1,9})?$"
 Duration = Annotated[str, Field(min_length=2, max_length=32, pattern=DURATION_PATTERN)]
 DecimalString = Annotated[str, Field(min_length=1, max_length=32, pattern=DECIMAL_PATTERN)]
 
+_SMALLEST_PLAIN, _LARGEST_PLAIN = 1e-6, 1e15
 _UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
@@ -32,6 +33,11 @@ def decimal_string(value: float, *, significant: int = 6) -> str:
     rounded = Decimal(f"{value:.{significant}g}")
     text = f"{rounded:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def figure_string(value: float) -> str:
+    """Return a figure of any size in few characters: a plain decimal, or one with an exponent where that is long."""
+    return decimal_string(value) if value == 0 or _SMALLEST_PLAIN <= abs(value) < _LARGEST_PLAIN else f"{value:.6g}"
 
 
 def parse_scalar(text: str) -> str | int | float | bool:

@@ -5,6 +5,7 @@ from math import prod
 
 from infpop_operator.api.checks import at_most, positive, short, unique
 from infpop_operator.api.quantities import parse_scalar, seconds
+from infpop_operator.api.rules_metrics import metric_rules
 from infpop_operator.api.rules_pools import pool_rules
 from infpop_operator.api.spec import Extra, StudySpec
 from infpop_operator.api.spec_engine import MOST_BATCHED_TOKENS
@@ -208,7 +209,7 @@ def _constraints(spec: StudySpec) -> Iterator[Problem]:
             yield Problem(field=f"{field}.metric", value=constraint.metric, message=message, remedy="Remove it")
 
 
-def _never_known(spec: StudySpec, metric: ConstraintMetric) -> str | None:
+def _never_known(spec: StudySpec, metric: str) -> str | None:
     if spec.engine.name == "simulated":
         return "of simulated runs" if metric in _NOT_SIMULATED else None
     without_gpus = [pool.name for pool in spec.node_pools if pool.gpu_resource == "cpu"]
@@ -243,6 +244,7 @@ _RULES: tuple[Callable[[StudySpec], Iterator[Problem]], ...] = (
     _search_space,
     _budget,
     _constraints,
+    metric_rules,
     _timeouts,
     pool_rules,
 )

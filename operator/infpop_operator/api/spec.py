@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from infpop_operator.api.fields import ApiModel, ArgumentName, ArgumentValue, Name
+from infpop_operator.api.fields import ApiModel, ArgumentName, ArgumentValue, MetricName, Name
 from infpop_operator.api.quantities import DecimalString, Duration
 from infpop_operator.api.spec_engine import Engine, Model
+from infpop_operator.api.spec_metrics import MOST_METRICS, ExtraMetric
 from infpop_operator.api.spec_pool import DEFAULT_TTL_SECONDS, NodePool, Publish, Scheduling
 from infpop_operator.api.spec_workload import Workload
-from infpop_operator.core.model import AlgorithmName, ConstraintMetric, Metric
+from infpop_operator.core.model import AlgorithmName, Goal
 
 
 class Extra(ApiModel):
@@ -40,8 +41,9 @@ class SearchSpace(ApiModel):
 class Constraint(ApiModel):
     """A bound that the best configuration must keep; `max` or `min` or both."""
 
-    metric: ConstraintMetric = Field(
-        description="what is bounded; a configuration without the figure is never the best"
+    metric: MetricName = Field(
+        description="what is bounded: batchSecondsP50, batchSecondsP95, gpuMemoryPeakBytes, spread, throughputPerGPU "
+        "or a name from spec.metrics; a configuration without the figure is never the best"
     )
     max: DecimalString | None = Field(default=None, description="largest value that is allowed")
     min: DecimalString | None = Field(default=None, description="smallest value that is allowed")
@@ -50,8 +52,13 @@ class Constraint(ApiModel):
 class Objective(ApiModel):
     """What to make as large (or, for cost, as small) as possible."""
 
-    metric: Metric = Field(
-        default="throughput", description="costPerMillionTokens needs nodePools[].pricePerGPUHour and is made small"
+    metric: MetricName = Field(
+        default="throughput",
+        description="throughput, throughputPerGPU, costPerMillionTokens (needs nodePools[].pricePerGPUHour and is made "
+        "small), tokensPerJoule (needs exactly one of spec.metrics in watts) or a name from spec.metrics",
+    )
+    goal: Goal | None = Field(
+        default=None, description="what to do with a metric from spec.metrics; the others have their own direction"
     )
     constraints: list[Constraint] = Field(
         default=[], max_length=8, description="bounds that the best configuration must keep"
@@ -138,6 +145,12 @@ class StudySpec(ApiModel):
     measurement: Measurement = Field(default=Measurement(), description="how a trial is measured")
     node_pools: list[NodePool] = Field(
         min_length=1, max_length=16, description="sets of like nodes; each is tuned on its own, then compared"
+    )
+    metrics: list[ExtraMetric] = Field(
+        default=[],
+        max_length=MOST_METRICS,
+        description="what else is asked of each trial, and can be objective or constraint; part of what is measured; "
+        "cluster only, with Prometheus",
     )
     baseline: Baseline | None = Field(
         default=None, description="the configuration in use today: measured first, and what the best is compared with"

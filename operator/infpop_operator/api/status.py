@@ -4,6 +4,7 @@ A pure function of its arguments: the same decision gives the same bytes, and a 
 changes nothing, so that our own write is no reason for another one.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -172,6 +173,13 @@ def _loss(study: Study, best: Best) -> float:
             return -float(best.throughput_per_gpu)
         case "costPerMillionTokens":
             return float(best.cost_per_million_tokens or "inf")
+        case "tokensPerJoule":
+            return -float(best.tokens_per_joule or 0)
+        case name:
+            figure = (best.metrics or {}).get(name)
+            if figure is None:
+                return math.inf
+            return float(figure) if study.objective.goal == "Minimize" else -float(figure)
 
 
 def _progress(study: Study, history: History, standing: Standing) -> str:

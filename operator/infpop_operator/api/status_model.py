@@ -46,6 +46,12 @@ class Best(StatusModel):
     engine_args: list[str] = Field(
         default_factory=list, description="command-line arguments that serve with this configuration"
     )
+    metrics: dict[str, str] | None = Field(
+        default=None, description="what spec.metrics asks for, by name, as far as it is known"
+    )
+    tokens_per_joule: str | None = Field(
+        default=None, description="generated tokens per joule, where exactly one of spec.metrics is in watts"
+    )
     run: str = Field(description="run that measured it")
 
 
@@ -114,12 +120,17 @@ class TrialRow(StatusModel):
     reason: str | None = Field(
         default=None, description="why there is no number, or why it cannot be the best, as one word"
     )
-    message: str | None = Field(default=None, description="the same for a person, cut short")
+    message: str | None = Field(
+        default=None, description="the same for a person, and which of spec.metrics are missing and why; cut short"
+    )
     throughput: str | None = Field(default=None, description="generated tokens per second, median of the repeats")
     spread: str | None = Field(default=None, description="(max - min) / median of the repeats")
     attempts: int = Field(description="how often the trial was tried")
     run: str = Field(description="newest run of the trial")
     source: str | None = Field(default=None, description="where the number came from")
+    metrics: dict[str, str] | None = Field(
+        default=None, description="what spec.metrics asks for, by name, as far as it is known"
+    )
 
 
 class StudyStatus(StatusModel):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from infpop_operator.api.clip import clip
-from infpop_operator.api.quantities import decimal_string, scalar_text
+from infpop_operator.api.quantities import decimal_string, figure_string, scalar_text
 from infpop_operator.api.standing import Standing
 from infpop_operator.api.status_model import Baseline, Best, LiveRun, PoolStatus, TrialCounts, TrialRow
 from infpop_operator.core import objective
@@ -14,6 +14,7 @@ from infpop_operator.core.model import (
     Configuration,
     Decision,
     History,
+    Missing,
     Observation,
     Pool,
     Round,
@@ -24,13 +25,15 @@ from infpop_operator.core.model import (
     TrialState,
     Waiting,
 )
-from infpop_operator.core.recommend import best_of_pool, measurement, trial_value
+from infpop_operator.core.recommend import best_of_pool, improvement_ratio, measurement
 from infpop_operator.core.scope import baseline_of
 from infpop_runner.contract import Measured
 
 MAX_TRIAL_ROWS = 500  # a row is about 260 bytes and an etcd object may have 1.5 MiB; older rounds go first
 MAX_LIVE_RUNS = 64
-CONSTRAINT_BROKEN = "ConstraintBroken"  # reason of a row whose number is valid and may all the same not be the best
+# Reasons of a row whose number is valid and may all the same not be the best.
+CONSTRAINT_BROKEN = "ConstraintBroken"
+METRIC_MISSING = "MetricMissing"  # without it nobody knows what the configuration is worth
 _ROW_MESSAGE_BYTES = 120
 _ROW_VALUE_BYTES = 64  # of a further argument; the best configuration has them whole
 _MESSAGE_BYTES = 256
@@ -43,6 +46,7 @@ def best_row(study: Study, pool: Pool, trial: Trial) -> Best:
     cost = None
     if pool.price_per_gpu_hour is not None:
         cost = decimal_string(objective.cost_per_million_tokens(measured, gpus, pool.price_per_gpu_hour))
+    per_joule = objective.tokens_per_joule(study.objective, measured, trial.figures)
     return Best(
         pool=pool.name,
         round=trial.round,
@@ -54,6 +58,8 @@ def best_row(study: Study, pool: Pool, trial: Trial) -> Best:
         spread=decimal_string(measured.spread_ratio, significant=3),
         cost_per_million_tokens=cost,
         engine_args=list(engine_args(study, configuration)),
+        metrics=_metrics(trial),
+        tokens_per_joule=None if per_joule is None else figure_string(per_joule),
         run=trial.run,
     )
 
@@ -148,9 +154,8 @@ def _baseline(in_use: Configuration | None, trial: Trial | None) -> Baseline | N
 def _improvement(study: Study, pool: Pool, best: Trial | None, baseline: Trial | None) -> str | None:
     if best is None or baseline is None:
         return None
-    new, old = trial_value(study, pool, best), trial_value(study, pool, baseline)
-    ratio = objective.improvement_ratio(study.objective, new=new, old=old)
-    return f"{ratio * 100:.1f}"
+    ratio = improvement_ratio(study, pool, new=best, old=baseline)
+    return None if ratio is None else f"{ratio * 100:.1f}"
 
 
 def _counts(trials: Sequence[Trial]) -> TrialCounts:
@@ -183,6 +188,7 @@ def _row(study: Study, trial: Trial) -> TrialRow:
         attempts=trial.attempts,
         run=trial.run,
         source=("Simulated" if study.engine.name == "simulated" else trial.source or "RunResult") if measured else None,
+        metrics=_metrics(trial),
     )
 
 
@@ -194,8 +200,19 @@ def shown_extra(configuration: Configuration) -> dict[str, str]:
 def _explanation(study: Study, trial: Trial, measured: Measured | None) -> tuple[str | None, str]:
     if measured is None:
         return trial.reason, trial.detail
-    broken = objective.violations(study.objective.constraints, measured, trial.configuration.gpu_count)
-    return (CONSTRAINT_BROKEN, "; ".join(broken)) if broken else (None, "")
+    wanted, gpus = study.objective, trial.configuration.gpu_count
+    broken = objective.violations(wanted.constraints, measured, gpus, trial.figures)
+    missing = objective.unknown(wanted, trial.figures)
+    lacking = (f"{name} missing: {found.reason}" for name, found in trial.figures.items() if isinstance(found, Missing))
+    told = dict.fromkeys((*broken, *missing, *lacking))  # what decides comes first: a message is cut short
+    reason = CONSTRAINT_BROKEN if broken else METRIC_MISSING if missing else None
+    return reason, "; ".join(told)
+
+
+def _metrics(trial: Trial) -> dict[str, str] | None:
+    """Return the further metrics that have a number, None where there are none."""
+    known = {name: figure_string(found) for name, found in trial.figures.items() if not isinstance(found, Missing)}
+    return known or None
 
 
 def _extra(trial: Trial) -> dict[str, str] | None:

@@ -7,10 +7,18 @@ LIMIT_BYTES = 240_000  # of 256 KiB; the rest is for metadata that others write
 
 
 def fit(status: StudyStatus) -> StudyStatus:
-    """Return `status`, shortened if too large: first messages of rows, then arguments of pools, then old rows."""
+    """Return `status`, shortened if too large.
+
+    First go messages of rows, then further metrics of rounds that are over, arguments of pools, and at last old rows.
+    """
     if size_bytes(status) <= LIMIT_BYTES:
         return status
     status = status.model_copy(update={"trials": [row.model_copy(update={"message": None}) for row in status.trials]})
+    if size_bytes(status) <= LIMIT_BYTES:
+        return status
+    newest = {(pool.name, pool.round) for pool in status.pools}
+    rows = [row if (row.pool, row.round) in newest else _without_metrics(row) for row in status.trials]
+    status = status.model_copy(update={"trials": rows})
     if size_bytes(status) <= LIMIT_BYTES:
         return status
     status = status.model_copy(update={"pools": [_without_arguments(row) for row in status.pools]})
@@ -27,6 +35,10 @@ def size_bytes(status: StudyStatus | TrialRow) -> int:
 def _without_arguments(row: PoolStatus) -> PoolStatus:
     best: Best | None = row.best
     return row if best is None else row.model_copy(update={"best": best.model_copy(update={"engine_args": []})})
+
+
+def _without_metrics(row: TrialRow) -> TrialRow:
+    return row.model_copy(update={"metrics": None})
 
 
 def _newest(rows: list[TrialRow], limit: int) -> list[TrialRow]:

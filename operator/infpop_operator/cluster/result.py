@@ -1,7 +1,8 @@
 """What an ended study's object says of its result: the facts of its page's end."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from infpop_operator.api.convert import to_metric
 from infpop_operator.api.status_model import Best, PoolStatus
 from infpop_operator.cluster.view import View
 from infpop_operator.report.conclusion import FOUND, NOTHING, STOPPED_EARLY, Conclusion
@@ -46,8 +47,20 @@ def _best_facts(view: View, best: Best | None) -> Iterator[tuple[str, str]]:
     yield (f"Per {device}", f"{number(float(best.throughput_per_gpu))} tokens/s")
     if best.cost_per_million_tokens is not None:
         yield ("Cost", f"{number(float(best.cost_per_million_tokens))} per million tokens")
+    if best.tokens_per_joule is not None:
+        yield ("Energy", f"{number(float(best.tokens_per_joule))} tokens per joule")
+    if best.metrics:
+        yield ("Metrics", _metrics(view, best.metrics))
     if pool is not None and pool.baseline is not None:
         yield ("Baseline", _against_baseline(view, pool))
+
+
+def _metrics(view: View, metrics: Mapping[str, str]) -> str:
+    """Return further metrics with their units, as far as the spec tells them."""
+    asked = view.document.spec.metrics if view.document is not None else ()
+    units = {metric.name: to_metric(metric).unit for metric in asked}
+    shown = (f"{name} {number(float(text))} {units.get(name, '')}" for name, text in metrics.items())
+    return ", ".join(text.rstrip() for text in shown)
 
 
 def _against_baseline(view: View, pool: PoolStatus) -> str:
@@ -55,8 +68,10 @@ def _against_baseline(view: View, pool: PoolStatus) -> str:
     if baseline is None:
         return ""
     shown = configuration_phrase(baseline.gpu_count, view.device(pool.name), baseline.batch_size, {})
-    if baseline.throughput is None or pool.improvement_percent is None:
+    if baseline.throughput is None:
         return f"{shown}: not measured in this round"
+    if pool.improvement_percent is None:
+        return f"{shown}: {number(float(baseline.throughput))} tokens/s"
     metric = view.document.spec.objective.metric if view.document is not None else "objective"
     tokens = number(float(baseline.throughput))
     return f"{shown}: {tokens} tokens/s, improved by {pool.improvement_percent} % ({metric})"

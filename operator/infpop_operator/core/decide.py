@@ -27,13 +27,15 @@ from infpop_operator.core.model import (
     StartedRun,
     Stop,
     Study,
+    TrialState,
     Verdict,
     Waiting,
 )
+from infpop_operator.core.objective import unknown
 from infpop_operator.core.plan import PoolPlan, plan_pool
 from infpop_operator.core.recommend import best_of_pool, best_of_study
 from infpop_operator.core.run_spec import pool_named
-from infpop_operator.core.scope import earlier_best
+from infpop_operator.core.scope import current_trials, earlier_best
 
 SUSPENDED = "Suspended"
 
@@ -190,7 +192,7 @@ def _verdict(
     reason, message = _end_of_search(plans, exhausted)
     if best_of_study(study, history) is not None:
         return (Verdict.SUCCEEDED, reason, message)
-    return (Verdict.STALLED, "NothingEligible", f"no valid result that keeps to the constraints; {message}")
+    return (Verdict.STALLED, "NothingEligible", f"{_why_nothing(study, history)}; {message}")
 
 
 def _why_waiting(history: History, plans: Mapping[str, PoolPlan], now: datetime) -> tuple[str, str]:
@@ -203,6 +205,16 @@ def _why_waiting(history: History, plans: Mapping[str, PoolPlan], now: datetime)
             return (reason, f"the next try is at {ends:%H:%M:%S %Z}; run {broken.run.name} on pool {pool} broke")
     pool, run = next(iter(wanted.items()))
     return (NO_ROOM, f"pool {pool} has no nodes for a run of {run.gpu_count} GPUs now")
+
+
+def _why_nothing(study: Study, history: History) -> str:
+    """Return why there is no best: in the end no number, or numbers without a metric that decides."""
+    trials = [trial for pool in study.pools for trial in current_trials(study, pool, history)]
+    found = (unknown(study.objective, trial.figures) for trial in trials if trial.state is TrialState.MEASURED)
+    lacking = [sentences for sentences in found if sentences]
+    if not lacking:
+        return "no valid result that keeps to the constraints"
+    return f"no valid result that keeps to the constraints and can be compared: {len(lacking)} with {lacking[-1][0]}"
 
 
 def _end_of_search(plans: Mapping[str, PoolPlan], exhausted: budget.Exhausted | None) -> tuple[str, str]:

@@ -40,7 +40,14 @@ def measurement_identity(study: Study, pool: Pool) -> str:
         "software": pool.software,
         "method": MEASUREMENT_VERSION,
     }
-    return digest(parts)[:16]
+    return digest(parts | _asked_besides(study))[:16]
+
+
+def _asked_besides(study: Study) -> dict[str, object]:
+    """Return the further metrics: what nobody asked of a trial is not known of it. Nothing where there are none."""
+    if not study.metrics:
+        return {}
+    return {"metrics": {metric.name: [metric.query, metric.unit] for metric in study.metrics}}
 
 
 def run_name(

@@ -1,7 +1,8 @@
 """The picture of one round: what is known at each GPU count and batch size, for terminals and reports to draw.
 
 Pure data, nothing is rendered here. Where the space has extra parameters a cell stands for several configurations and
-shows the best of them (`Landscape.collapsed_extra` names the parameters, so that a caption can say so).
+shows the best of them, or the fastest where a further metric decides (`Landscape.collapsed_extra` names the
+parameters, so that a caption can say so).
 """
 
 from collections.abc import Iterable, Mapping
@@ -34,7 +35,8 @@ class LandscapeCell:
 
     Throughput and spread are set exactly for `MEASURED` cells. `reason` is short (a reason of the contract) and None
     where there is nothing to explain; `detail` is its sentence. `violations` are the constraints that a measured cell
-    breaks. `extra` are the further parameters of the configuration that is shown.
+    breaks, `missing` the further metrics without which it cannot be compared. `extra` are the further parameters of the
+    configuration that is shown.
     """
 
     gpu_count: int
@@ -45,6 +47,7 @@ class LandscapeCell:
     reason: str | None = None
     detail: str = ""
     violations: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     extra: tuple[tuple[str, Scalar], ...] = ()
     is_best: bool = False
 
@@ -151,8 +154,9 @@ def _shown(gpu_count: int, batch_size: int, here: Iterable[LandscapeCell]) -> La
 def _shown_first(cell: LandscapeCell) -> tuple[bool, int, bool, float]:
     state = _TELLING.index(cell.state) if cell.state in _TELLING else len(_TELLING)
     throughput = cell.throughput_tokens_per_second
-    # At one GPU count the highest throughput is the best by every objective.
-    return (not cell.is_best, state, bool(cell.violations), -throughput if throughput is not None else 0.0)
+    # At one GPU count the highest throughput is the best by every objective that is not a further metric.
+    cannot_be_best = bool(cell.violations or cell.missing)
+    return (not cell.is_best, state, cannot_be_best, -throughput if throughput is not None else 0.0)
 
 
 def _cell(view: _View, configuration: Configuration) -> LandscapeCell:
@@ -162,8 +166,7 @@ def _cell(view: _View, configuration: Configuration) -> LandscapeCell:
 
 def _tried(view: _View, trial: Trial) -> LandscapeCell:
     result = trial.result if isinstance(trial.result, Measured) else None
-    gpus = trial.configuration.gpu_count
-    constraints = view.study.objective.constraints
+    gpus, wanted = trial.configuration.gpu_count, view.study.objective
     return LandscapeCell(
         gpu_count=gpus,
         batch_size=trial.configuration.batch_size,
@@ -172,7 +175,8 @@ def _tried(view: _View, trial: Trial) -> LandscapeCell:
         spread_ratio=result.spread_ratio if result else None,
         reason=trial.reason,
         detail=trial.detail,
-        violations=objective.violations(constraints, result, gpus) if result else (),
+        violations=objective.violations(wanted.constraints, result, gpus, trial.figures) if result else (),
+        missing=objective.unknown(wanted, trial.figures) if result else (),
         extra=trial.configuration.extra,
         is_best=view.best is not None and view.best.index == trial.index,
     )

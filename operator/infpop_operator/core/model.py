@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, get_args
 
 from infpop_operator.core.extra_metrics import ExtraMetric
 from infpop_runner.contract import (
@@ -27,6 +27,8 @@ Scalar = str | int | float | bool
 AlgorithmName = Literal["tpe", "anneal", "random", "grid"]
 Metric = Literal["throughput", "throughputPerGPU", "costPerMillionTokens", "tokensPerJoule"]
 ConstraintMetric = Literal["batchSecondsP50", "batchSecondsP95", "gpuMemoryPeakBytes", "spread", "throughputPerGPU"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+CONSTRAINT_METRICS: tuple[ConstraintMetric, ...] = get_args(ConstraintMetric)
 Goal = Literal["Maximize", "Minimize"]
 
 

@@ -1,14 +1,23 @@
 """Compare measured trials: objective values, constraints, the best.
 
 Nothing here looks at trials without a measurement. Constraints are data: a metric and its bounds, never an expression.
+A further metric that decides and is not known keeps a trial out of every comparison: what it is worth, nobody knows.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import hypot, sqrt
-from typing import assert_never
 
-from infpop_operator.core.model import Constraint, ConstraintMetric, Objective, Pool, Study, Trial
+from infpop_operator.core.model import (
+    CONSTRAINT_METRICS,
+    METRICS,
+    Constraint,
+    Missing,
+    Objective,
+    Pool,
+    Study,
+    Trial,
+)
 from infpop_runner.contract import Measured
 
 # Closer than this is a tie: real measurements of one configuration differ from run to run. 1 % is an assumption about
@@ -20,16 +29,29 @@ _RANGE_IN_SIGMAS = (1.128, 1.693, 2.059, 2.326, 2.534, 2.704, 2.847, 2.970, 3.07
 _MEDIAN_TO_MEAN = 1.2533  # standard error of a median over that of a mean: sqrt(pi / 2)
 _SECONDS_PER_HOUR = 3600.0
 _TOKENS_PER_UNIT_OF_COST = 1e6
+_NOT_ASKED = Missing(reason="NotAsked")
+_LEAST_WATTS = 1e-3  # no device that computes takes less; a quotient by next to nothing has no end
+
+Figures = Mapping[str, float | Missing]  # further metrics of a trial, by name
+NO_FIGURES: Figures = {}
 
 
-def value(objective: Objective, measured: Measured, gpu_count: int, price_per_gpu_hour: float | None) -> float:
+def value(
+    objective: Objective,
+    measured: Measured,
+    gpu_count: int,
+    price_per_gpu_hour: float | None,
+    figures: Figures = NO_FIGURES,
+) -> float:
     """Return the objective of one measurement, in the unit of its metric.
 
-    `throughput` is in tokens/s, `throughputPerGPU` in tokens/s for each GPU, both to be maximised.
-    `costPerMillionTokens` is in the currency of the price, to be minimised.
+    `throughput` is in tokens/s, `throughputPerGPU` in tokens/s for each GPU, `tokensPerJoule` in tokens, all to be
+    maximised. `costPerMillionTokens` is in the currency of the price, to be minimised. A metric of the study's own is
+    in its own unit.
 
     Raises:
-        ValueError: a cost is asked for and the pool has no price (which a parsed study never lets happen).
+        ValueError: a cost is asked for and the pool has no price (which a parsed study never lets happen), or a
+            further metric is needed that `unknown` complains of.
     """
     throughput = measured.throughput_tokens_per_second
     match objective.metric:
@@ -41,8 +63,29 @@ def value(objective: Objective, measured: Measured, gpu_count: int, price_per_gp
             if price_per_gpu_hour is None:
                 raise ValueError("costPerMillionTokens needs pricePerGPUHour on the pool")
             return cost_per_million_tokens(measured, gpu_count, price_per_gpu_hour)
-        case _ as never:
-            assert_never(never)
+        case "tokensPerJoule":
+            tokens = tokens_per_joule(objective, measured, figures)
+            if tokens is None:
+                raise ValueError("tokensPerJoule needs a power above 0")
+            return tokens
+        case name:
+            return _known(name, figures)
+
+
+def _known(name: str, figures: Figures) -> float:
+    match figures.get(name, _NOT_ASKED):
+        case Missing(reason=reason):
+            raise ValueError(f"the objective {name} is missing: {reason}")
+        case number:
+            return number
+
+
+def tokens_per_joule(objective: Objective, measured: Measured, figures: Figures) -> float | None:
+    """Return the tokens that a joule generates, None where no power above 0 is known."""
+    watts = figures.get(objective.power_metric or "", _NOT_ASKED)
+    if isinstance(watts, Missing) or watts < _LEAST_WATTS:
+        return None
+    return measured.throughput_tokens_per_second / watts
 
 
 def cost_per_million_tokens(measured: Measured, gpu_count: int, price_per_gpu_hour: float) -> float:
@@ -51,27 +94,54 @@ def cost_per_million_tokens(measured: Measured, gpu_count: int, price_per_gpu_ho
     return cost_per_second / measured.throughput_tokens_per_second * _TOKENS_PER_UNIT_OF_COST
 
 
-def loss(objective: Objective, measured: Measured, gpu_count: int, price_per_gpu_hour: float | None) -> float:
+def loss(
+    objective: Objective,
+    measured: Measured,
+    gpu_count: int,
+    price_per_gpu_hour: float | None,
+    figures: Figures = NO_FIGURES,
+) -> float:
     """Return the objective as a number to be minimised. Same arguments and errors as `value`."""
-    number = value(objective, measured, gpu_count, price_per_gpu_hour)
+    number = value(objective, measured, gpu_count, price_per_gpu_hour, figures)
     return -number if _is_maximised(objective) else number
 
 
-def violations(constraints: Sequence[Constraint], measured: Measured, gpu_count: int) -> tuple[str, ...]:
+def violations(
+    constraints: Sequence[Constraint], measured: Measured, gpu_count: int, figures: Figures = NO_FIGURES
+) -> tuple[str, ...]:
     """Return a sentence for each bound that the measurement breaks; empty when it keeps to all of them.
 
-    A metric that is not known breaks every bound on it: what was not measured cannot be recommended.
+    A built-in metric that is not known breaks every bound on it: what was not measured cannot be recommended. Of a
+    further metric that is missing nothing is said here, but by `unknown`: it may be known of the next trial.
     """
-    return tuple(text for constraint in constraints for text in _broken_bounds(constraint, measured, gpu_count))
+    return tuple(
+        text for constraint in constraints for text in _broken_bounds(constraint, measured, gpu_count, figures)
+    )
+
+
+def deciding(objective: Objective) -> tuple[str, ...]:
+    """Return the names of the study's own metrics without which the objective and its constraints say nothing."""
+    bounds = (bound.metric for bound in objective.constraints if bound.metric not in CONSTRAINT_METRICS)
+    return tuple(dict.fromkeys((*_inputs(objective), *bounds)))
+
+
+def unknown(objective: Objective, figures: Figures) -> tuple[str, ...]:
+    """Return a sentence for each further metric that decides and has no number; empty when all of them have one."""
+    return tuple(_sentences(objective, deciding(objective), figures))
+
+
+def has_value(objective: Objective, figures: Figures) -> bool:
+    """Say whether every further metric that the objective itself needs has a number, whatever the constraints need."""
+    return not any(_sentences(objective, _inputs(objective), figures))
 
 
 def eligible(study: Study, pool: Pool, trials: Iterable[Trial]) -> tuple[Trial, ...]:
-    """Return the measured trials that keep to the study's constraints, in the order given."""
+    """Return the measured trials that keep to the study's constraints and can be compared, in the order given."""
     return tuple(candidate.trial for candidate in _candidates(study, pool, trials))
 
 
 def best(study: Study, pool: Pool, trials: Iterable[Trial]) -> Trial | None:
-    """Return the trial to recommend, None when no measured trial keeps to the constraints.
+    """Return the trial to recommend, None when no measured trial is eligible.
 
     A trial ties with the top when it is worse by no more than `TIE_RATIO` or one standard error of their difference,
     whichever is larger (the one-standard-error rule of Breiman et al. 1984, Classification and Regression Trees,
@@ -95,16 +165,18 @@ def standard_error_ratio(measured: Measured) -> float:
     return _MEDIAN_TO_MEAN * sigma_ratio / sqrt(measured.repeats)
 
 
-def improvement_ratio(objective: Objective, new: float, old: float) -> float:
+def improvement_ratio(objective: Objective, new: float, old: float) -> float | None:
     """Return how much better `new` is than `old`, relative to `old`: 0.1 is 10 % more throughput, or 10 % less cost.
 
-    Negative when it is worse.
+    Negative when it is worse. None where `old` is 0, as a metric of the study's own may be: nothing is relative to it.
 
     Raises:
-        ValueError: `old` is not positive.
+        ValueError: `old` is negative.
     """
-    if old <= 0:
-        raise ValueError(f"an objective value is positive, got {old}")
+    if old < 0:
+        raise ValueError(f"an objective value is never negative, got {old}")
+    if old == 0:
+        return None
     return (new - old) / old if _is_maximised(objective) else (old - new) / old
 
 
@@ -119,13 +191,32 @@ def _candidates(study: Study, pool: Pool, trials: Iterable[Trial]) -> tuple[_Can
     objective = study.objective
     found: list[_Candidate] = []
     for trial in trials:
-        gpus, result = trial.configuration.gpu_count, trial.result
-        if isinstance(result, Measured) and not violations(objective.constraints, result, gpus):
-            number = loss(objective, result, gpus, pool.price_per_gpu_hour)
-            # Every objective is proportional to the throughput or to its inverse: the relative error is the same.
-            error = abs(number) * standard_error_ratio(result)
-            found.append(_Candidate(trial=trial, loss=number, error=error))
+        gpus, result, figures = trial.configuration.gpu_count, trial.result, trial.figures
+        if not isinstance(result, Measured) or unknown(objective, figures):
+            continue
+        if not violations(objective.constraints, result, gpus, figures):
+            number = loss(objective, result, gpus, pool.price_per_gpu_hour, figures)
+            # Every built-in objective is proportional to the throughput or to its inverse: the relative error is the
+            # same. That of a metric of the study's own is not known.
+            ratio = standard_error_ratio(result) if objective.metric in METRICS else 0.0
+            found.append(_Candidate(trial=trial, loss=number, error=abs(number) * ratio))
     return tuple(found)
+
+
+def _inputs(objective: Objective) -> tuple[str, ...]:
+    """Return the further metrics that a value of the objective is made of."""
+    if objective.metric == "tokensPerJoule":
+        return () if objective.power_metric is None else (objective.power_metric,)
+    return () if objective.metric in METRICS else (objective.metric,)
+
+
+def _sentences(objective: Objective, names: Iterable[str], figures: Figures) -> Iterator[str]:
+    for name in names:
+        number = figures.get(name, _NOT_ASKED)
+        if isinstance(number, Missing):
+            yield f"{name} missing: {number.reason}"
+        elif (objective.metric, objective.power_metric) == ("tokensPerJoule", name) and number < _LEAST_WATTS:
+            yield f"{name} missing: NotPositive"
 
 
 def _ties(candidate: _Candidate, top: _Candidate) -> bool:
@@ -138,14 +229,17 @@ def _preference(candidate: _Candidate) -> tuple[int, float, int, int]:
 
 
 def _is_maximised(objective: Objective) -> bool:
+    if objective.goal is not None:
+        return objective.goal == "Maximize"
     return objective.metric != "costPerMillionTokens"
 
 
-def _broken_bounds(constraint: Constraint, measured: Measured, gpu_count: int) -> Iterator[str]:
+def _broken_bounds(constraint: Constraint, measured: Measured, gpu_count: int, figures: Figures) -> Iterator[str]:
     name = constraint.metric
-    number = _metric(name, measured, gpu_count)
+    number = _metric(name, measured, gpu_count, figures)
     if number is None:
-        yield f"{name} unknown: {measured.missing[_FIELDS[name]]}"
+        if name in _FIELDS:
+            yield f"{name} unknown: {measured.missing[_FIELDS[name]]}"
         return
     if constraint.maximum is not None and number > constraint.maximum:
         yield f"{name} {number:g} > {constraint.maximum:g}"
@@ -153,14 +247,14 @@ def _broken_bounds(constraint: Constraint, measured: Measured, gpu_count: int) -
         yield f"{name} {number:g} < {constraint.minimum:g}"
 
 
-_FIELDS: dict[ConstraintMetric, str] = {
+_FIELDS: Mapping[str, str] = {
     "batchSecondsP50": "batch_seconds_p50",
     "batchSecondsP95": "batch_seconds_p95",
     "gpuMemoryPeakBytes": "gpu_memory_peak_bytes",
 }
 
 
-def _metric(name: ConstraintMetric, measured: Measured, gpu_count: int) -> float | None:
+def _metric(name: str, measured: Measured, gpu_count: int, figures: Figures) -> float | None:
     match name:
         case "batchSecondsP50":
             return measured.batch_seconds_p50
@@ -172,5 +266,6 @@ def _metric(name: ConstraintMetric, measured: Measured, gpu_count: int) -> float
             return measured.spread_ratio
         case "throughputPerGPU":
             return measured.throughput_tokens_per_second / gpu_count
-        case _ as never:
-            assert_never(never)
+        case _:
+            figure = figures.get(name, _NOT_ASKED)
+            return None if isinstance(figure, Missing) else figure

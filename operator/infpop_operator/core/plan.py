@@ -26,7 +26,7 @@ from infpop_operator.core.model import (
     Trial,
     TrialState,
 )
-from infpop_operator.core.recommend import measurement, trial_loss, trial_value
+from infpop_operator.core.recommend import improvement_ratio, measurement, trial_loss
 from infpop_operator.core.scope import baseline_of, in_scope
 from infpop_operator.core.search import Question, Record, propose
 from infpop_operator.core.space import cells, ruled_out
@@ -120,19 +120,21 @@ def _why_ended(view: _View) -> str | None:
 def _on_plateau(view: _View) -> bool:
     """Say whether the newest trials that the search learned from left the best where it was."""
     plateau = view.study.budget.plateau
-    learned = tuple(trial for trial in view.trials if trial.state in (TrialState.MEASURED, TrialState.INFEASIBLE))
+    learned = tuple(trial for trial in view.trials if _is_lesson(view, trial))
     if plateau is None or len(learned) <= plateau.trials:
         return False
     before = objective.best(view.study, view.pool, learned[: -plateau.trials])
     after = objective.best(view.study, view.pool, learned)
     if before is None or after is None:
         return False
-    return _improvement(view, before, after) < plateau.improvement_ratio
+    gained = improvement_ratio(view.study, view.pool, new=after, old=before)
+    if gained is None:  # the best was worth 0, and nothing is relative to that
+        return before == after
+    return gained < plateau.improvement_ratio
 
 
-def _improvement(view: _View, before: Trial, after: Trial) -> float:
-    old, new = (trial_value(view.study, view.pool, trial) for trial in (before, after))
-    return objective.improvement_ratio(view.study.objective, new=new, old=old)
+def _is_lesson(view: _View, trial: Trial) -> bool:
+    return trial.state in (TrialState.MEASURED, TrialState.INFEASIBLE) and _record(view, trial) is not None
 
 
 def _proposal(view: _View) -> Run:
@@ -170,7 +172,7 @@ def _next_cell(
 
 
 def _records(view: _View, chosen: tuple[PlannedTrial, ...]) -> tuple[Record, ...]:
-    """What the search is told: results and pending trials, never a broken machine or a number that is not valid."""
+    """What the search is told: results and pending trials, never a broken machine or a number that is not known."""
     space = frozenset(cells(view.study.space))
     known = [_record(view, trial) for trial in view.trials if trial.configuration in space]
     pending = [Record(configuration=trial.configuration, state="pending", loss=None) for trial in chosen]
@@ -184,17 +186,19 @@ def _record(view: _View, trial: Trial) -> Record | None:
         case TrialState.INFEASIBLE:
             return Record(configuration=trial.configuration, state="failed", loss=None)
         case TrialState.MEASURED:
-            loss = _eligible_loss(view, trial)
-            return Record(configuration=trial.configuration, state="failed" if loss is None else "measured", loss=loss)
+            return _measured_record(view, trial)
         case TrialState.INVALID | TrialState.BROKEN:
             return None
 
 
-def _eligible_loss(view: _View, trial: Trial) -> float | None:
-    constraints, gpus = view.study.objective.constraints, trial.configuration.gpu_count
-    if objective.violations(constraints, measurement(trial), gpus):
+def _measured_record(view: _View, trial: Trial) -> Record | None:
+    """Return what a number says of its configuration: nothing while a metric that decides is missing."""
+    wanted, cell = view.study.objective, trial.configuration
+    if objective.violations(wanted.constraints, measurement(trial), cell.gpu_count, trial.figures):
+        return Record(configuration=cell, state="failed", loss=None)
+    if objective.unknown(wanted, trial.figures):
         return None
-    return trial_loss(view.study, view.pool, trial)
+    return Record(configuration=cell, state="measured", loss=trial_loss(view.study, view.pool, trial))
 
 
 def _retry(view: _View) -> Run | None:

@@ -37,9 +37,22 @@ def measurement(trial: Trial) -> Measured:
 
 def trial_value(study: Study, pool: Pool, trial: Trial) -> float:
     """Return what a measured trial is worth by the study's objective, in the objective's own unit."""
-    return objective.value(study.objective, measurement(trial), trial.configuration.gpu_count, pool.price_per_gpu_hour)
+    gpus, price = trial.configuration.gpu_count, pool.price_per_gpu_hour
+    return objective.value(study.objective, measurement(trial), gpus, price, trial.figures)
 
 
 def trial_loss(study: Study, pool: Pool, trial: Trial) -> float:
     """Return the same as a number to be made small."""
-    return objective.loss(study.objective, measurement(trial), trial.configuration.gpu_count, pool.price_per_gpu_hour)
+    gpus, price = trial.configuration.gpu_count, pool.price_per_gpu_hour
+    return objective.loss(study.objective, measurement(trial), gpus, price, trial.figures)
+
+
+def improvement_ratio(study: Study, pool: Pool, *, new: Trial, old: Trial) -> float | None:
+    """Return how much better the measured trial `new` is than `old`, by the study's objective and relative to `old`.
+
+    None where the objective of one of them is not known, or nothing is relative to that of `old`.
+    """
+    if not all(objective.has_value(study.objective, trial.figures) for trial in (new, old)):
+        return None
+    values = (trial_value(study, pool, trial) for trial in (new, old))
+    return objective.improvement_ratio(study.objective, *values)

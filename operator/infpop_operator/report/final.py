@@ -11,7 +11,13 @@ from rich.text import Text
 from infpop_operator.core import objective
 from infpop_operator.core.history import current_round, gpu_seconds
 from infpop_operator.core.model import Finished, Pool, Scalar, Study, Trial, TrialState, Verdict
-from infpop_operator.core.recommend import best_of_study, measurement, newest_trials, trial_loss, trial_value
+from infpop_operator.core.recommend import (
+    best_of_study,
+    improvement_ratio,
+    measurement,
+    newest_trials,
+    trial_loss,
+)
 from infpop_operator.core.scope import baseline_of, current_trials
 from infpop_operator.report.conclusion import FOUND, NOTHING, STOPPED_EARLY, Conclusion, render_conclusion
 from infpop_operator.report.landscape_table import pool_landscape, render_landscape, render_legend
@@ -104,10 +110,9 @@ def _against_baseline(study: Study, pool: Pool, best: Trial, baseline: Trial) ->
     shown = configuration_text(study, pool, baseline.configuration)
     if not isinstance(baseline.result, Measured):
         return f"{shown}: not measured ({baseline.reason or baseline.state.value})"
-    new, old = trial_value(study, pool, best), trial_value(study, pool, baseline)
-    ratio = objective.improvement_ratio(study.objective, new=new, old=old)
-    tokens = number(baseline.result.throughput_tokens_per_second)
-    return f"{shown}: {tokens} tokens/s, improved by {percent(ratio)} ({study.objective.metric})"
+    tokens = f"{shown}: {number(baseline.result.throughput_tokens_per_second)} tokens/s"
+    ratio = improvement_ratio(study, pool, new=best, old=baseline)
+    return tokens if ratio is None else f"{tokens}, improved by {percent(ratio)} ({study.objective.metric})"
 
 
 def _search_facts(snapshot: Snapshot, directory: Path) -> Iterator[tuple[str, str]]:

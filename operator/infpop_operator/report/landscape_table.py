@@ -1,7 +1,7 @@
 """A round as a table: batch sizes down, GPU counts across, and under it what its marks mean."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -14,7 +14,7 @@ from infpop_operator.core.model import History, Pool, Study
 from infpop_operator.core.scope import baseline_of
 from infpop_operator.report.words import number, short_reason
 
-_BEST, _VIOLATES = "★", "†"
+_BEST, _VIOLATES, _LACKS = "★", "†", "?"
 _MARKS = {
     CellState.INFEASIBLE: ("✗", "red"),
     CellState.INVALID: ("~", "yellow"),
@@ -81,15 +81,18 @@ def _measured(cell: LandscapeCell, throughput: float) -> Text:
         return Text(f"{_BEST} {number(throughput)}", style="bold green")
     if cell.violations:
         return Text(f"{_VIOLATES} {number(throughput)}", style="yellow")
+    if cell.missing:
+        return Text(f"{_LACKS} {number(throughput)}", style="yellow")
     return Text(number(throughput))
 
 
 def _legend(cells: list[LandscapeCell]) -> Iterator[Text]:
     if any(cell.is_best for cell in cells):
         yield _line(f"{_BEST} best", "", "", "bold green")
-    violating = [cell for cell in cells if cell.violations]
-    if violating:
-        yield _line(f"{_VIOLATES} breaks a constraint", f"{len(violating)}x", violating[0].violations[0], "yellow")
+    yield from _ineligible(f"{_VIOLATES} breaks a constraint", [cell.violations for cell in cells])
+    yield from _ineligible(
+        f"{_LACKS} lacks a metric that decides", [cell.missing for cell in cells if not cell.violations]
+    )
     kinds = Counter((cell.state, cell.reason or "") for cell in cells if cell.state in _MARKS)
     for (state, reason), amount in kinds.items():
         mark, style = _MARKS[state]
@@ -98,6 +101,12 @@ def _legend(cells: list[LandscapeCell]) -> Iterator[Text]:
         yield _line(f"{mark} {short_reason(reason)}", why, "" if state is CellState.RULED_OUT else detail, style)
     if any(cell.state is CellState.UNTRIED for cell in cells):
         yield _line("· not tried", "", "", "dim")
+
+
+def _ineligible(mark: str, sentences: Iterable[tuple[str, ...]]) -> Iterator[Text]:
+    told = [sentence for sentence in sentences if sentence]
+    if told:
+        yield _line(mark, f"{len(told)}x", told[0][0], "yellow")
 
 
 def _line(mark: str, why: str, detail: str, style: str) -> Text:

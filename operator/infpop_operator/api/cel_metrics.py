@@ -1,0 +1,81 @@
+"""The rules of `api.rules_metrics` that the API server can check by itself."""
+
+from infpop_operator.api.cel_rule import Rule, listed, unique
+from infpop_operator.api.rules_metrics import BUILT_IN, PLACEHOLDER_PATTERN, PLACEHOLDERS, POWER_PRESETS
+from infpop_operator.core.model import CONSTRAINT_METRICS, METRICS
+
+_IS_OWN = f"!(self.metric in {listed(METRICS)})"
+_IS_POWER = f"(has(x.unit) && x.unit == 'watts') || (has(x.preset) && x.preset in {listed(POWER_PRESETS)})"
+
+METRIC_RULES = (
+    unique("unique-metric-names", "spec.metrics", key=".name"),
+    Rule(
+        name="own-metric-names",
+        path="spec.metrics[].name",
+        rule=f"!(self in {listed(BUILT_IN)})",
+        message="is what a metric of InfPop's own is called. Use another name",
+    ),
+    Rule(
+        name="query-or-preset",
+        path="spec.metrics[]",
+        rule="has(self.query) != has(self.preset)",
+        message="names no single query. Give exactly one of query and preset",
+    ),
+    Rule(
+        name="query-has-unit",
+        path="spec.metrics[]",
+        rule="!has(self.query) || has(self.unit)",
+        message="a query needs it. Add the unit of the query's number",
+        field="unit",
+    ),
+    Rule(
+        name="preset-has-its-own-unit",
+        path="spec.metrics[]",
+        rule="!has(self.preset) || !has(self.unit)",
+        message="a preset has its own. Remove it",
+        field="unit",
+    ),
+    Rule(
+        name="known-placeholders",
+        path="spec.metrics[].query",
+        rule=f"self.findAll('{PLACEHOLDER_PATTERN}').all(text, text in {listed(PLACEHOLDERS)})",
+        message="has a placeholder that is not known. Use $namespace, $pod and $window",
+    ),
+    Rule(
+        name="known-objective",
+        path="spec",
+        rule=f"self.objective.metric in {listed(METRICS)} || self.metrics.exists(x, x.name == self.objective.metric)",
+        message=f"is no metric. Use {', '.join(METRICS)} or a name from spec.metrics",
+        field="objective.metric",
+    ),
+    Rule(
+        name="known-constraints",
+        path="spec",
+        rule=f"self.objective.constraints.all(bound, bound.metric in {listed(CONSTRAINT_METRICS)} || "
+        "self.metrics.exists(x, x.name == bound.metric))",
+        message=f"has a metric that is none. Use {', '.join(CONSTRAINT_METRICS)} or a name from spec.metrics",
+        field="objective.constraints",
+    ),
+    Rule(
+        name="own-metric-needs-goal",
+        path="spec.objective",
+        rule=f"has(self.goal) || !({_IS_OWN})",
+        message="a metric from spec.metrics needs it. Add Maximize or Minimize",
+        field="goal",
+    ),
+    Rule(
+        name="goal-is-for-own-metrics",
+        path="spec.objective",
+        rule=f"!has(self.goal) || {_IS_OWN}",
+        message="is for metrics from spec.metrics; the others have their own. Remove it",
+        field="goal",
+    ),
+    Rule(
+        name="energy-needs-power",
+        path="spec",
+        rule=f"self.objective.metric != 'tokensPerJoule' || self.metrics.filter(x, {_IS_POWER}).size() == 1",
+        message="the objective tokensPerJoule needs exactly one metric in watts. "
+        "Add for example {name: power, preset: gpuPower}",
+        field="metrics",
+    ),
+)
