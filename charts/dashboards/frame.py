@@ -1,0 +1,50 @@
+"""What all dashboards share: the title line, the variables, the links between them."""
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard, DashboardLink, DatasourceVariable, QueryVariable
+from grafana_foundation_sdk.models.dashboard import (
+    DashboardCursorSync,
+    DashboardLinkType,
+    DataSourceRef,
+    VariableOption,
+    VariableRefresh,
+    VariableSort,
+)
+
+TAG = "infpop"
+DATASOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
+_ALL = VariableOption(selected=True, text=["All"], value=["$__all"])
+
+
+def empty_dashboard(title: str, *, uid: str, description: str, since: str) -> Dashboard:
+    """Return a dashboard without panels that shows the time from `since` (as in `now-6h`) to now."""
+    to_others = DashboardLink("InfPop").type(DashboardLinkType.DASHBOARDS).tags([TAG]).as_dropdown(as_dropdown=True)
+    return (
+        Dashboard(title)
+        .uid(uid)
+        .description(description)
+        .tags([TAG])
+        .time(since, "now")
+        .timezone("browser")
+        .refresh("30s")
+        .readonly()
+        .tooltip(DashboardCursorSync.CROSSHAIR)
+        .link(to_others.include_vars(include_vars=True).keep_time(keep_time=True))
+        .with_variable(DatasourceVariable("datasource").label("Data source").type("prometheus"))
+    )
+
+
+def one_of(name: str, label: str, query: str) -> QueryVariable:
+    """Return a variable of which one value is chosen, such as a namespace."""
+    return (
+        QueryVariable(name)
+        .label(label)
+        .datasource(DATASOURCE)
+        .query({"query": query, "refId": f"variable-{name}"})
+        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(VariableSort.NATURAL_ASC)
+    )
+
+
+def some_of(name: str, label: str, query: str) -> QueryVariable:
+    """Return a variable of which some values are chosen, at first all of them."""
+    return one_of(name, label, query).multi(multi=True).include_all(include_all=True).current(_ALL)

@@ -1,0 +1,180 @@
+"""The kinds of panels that the dashboards are made of, with the looks that all panels of a kind share."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, Self, TypeVar
+
+from grafana_foundation_sdk.builders import bargauge, common, dashboard, stat, table, timeseries
+from grafana_foundation_sdk.builders.prometheus import Dataquery
+from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models.common import (
+    BarGaugeDisplayMode,
+    BarGaugeValueMode,
+    BigValueColorMode,
+    BigValueGraphMode,
+    BigValueTextMode,
+    GraphDrawStyle,
+    LegendDisplayMode,
+    LegendPlacement,
+    LineInterpolation,
+    StackingMode,
+    TooltipDisplayMode,
+    VisibilityMode,
+    VizOrientation,
+)
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+from dashboards.frame import DATASOURCE
+
+TOKENS_PER_SECOND = "suffix: tokens/s"
+COLUMNS = 24  # of Grafana's grid
+
+
+class Described(Protocol):
+    """What the builders of all kinds of panels have in common."""
+
+    def title(self, title: str) -> Self:
+        """Set the line above the panel."""
+        ...
+
+    def description(self, description: str) -> Self:
+        """Set the text behind the panel's (i)."""
+        ...
+
+    def datasource(self, datasource: model.DataSourceRef) -> Self:
+        """Set who is asked."""
+        ...
+
+    def span(self, w: int) -> Self:
+        """Set the width in columns."""
+        ...
+
+    def height(self, h: int) -> Self:
+        """Set the height in grid units."""
+        ...
+
+    def no_value(self, no_value: str) -> Self:
+        """Set what stands where there is no number."""
+        ...
+
+
+Panel = TypeVar("Panel", bound=Described)
+
+
+def place(panel: Panel, title: str, description: str, *, width: int, height: int) -> Panel:
+    """Give a panel its title, its explanation and its size; where there is no number it says so."""
+    described = panel.title(title).description(description).datasource(DATASOURCE)
+    return described.span(width).height(height).no_value("no data")
+
+
+def over_time(expression: str, legend: str, *, ref: str = "A") -> Dataquery:
+    """Return a query for the whole shown time."""
+    return _query(expression, ref).range().legend_format(legend).format(PromQueryFormat.TIME_SERIES)
+
+
+def at_end(expression: str, legend: str, *, ref: str = "A") -> Dataquery:
+    """Return a query for one value of each series, at the end of the shown time."""
+    return _query(expression, ref).instant().legend_format(legend).format(PromQueryFormat.TIME_SERIES)
+
+
+def rows(expression: str, *, ref: str = "A") -> Dataquery:
+    """Return a query for a table at the end of the shown time: a row for each series, a column for each label."""
+    return _query(expression, ref).instant().format(PromQueryFormat.TABLE)
+
+
+def _query(expression: str, ref: str) -> Dataquery:
+    return Dataquery().expr(expression).ref_id(ref).datasource(DATASOURCE)
+
+
+def number(title: str, description: str, *queries: Dataquery, unit: str, width: int) -> stat.Panel:
+    """Return large numbers, one for each series."""
+    panel = place(stat.Panel(), title, description, width=width, height=4).unit(unit)
+    for query in queries:
+        panel = panel.with_target(query)
+    return (
+        panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .graph_mode(BigValueGraphMode.NONE)
+        .color_mode(BigValueColorMode.NONE)
+        .text_mode(BigValueTextMode.VALUE_AND_NAME)
+    )
+
+
+def judged(panel: stat.Panel, *, good_below: float | None = None, good_from: float | None = None) -> stat.Panel:
+    """Colour a number: green below or from a bound, red on its other side."""
+    if good_below is not None:
+        return _coloured(panel, model.Threshold(color="green"), model.Threshold(value=good_below, color="red"))
+    return _coloured(panel, model.Threshold(color="red"), model.Threshold(value=good_from, color="green"))
+
+
+def _coloured(panel: stat.Panel, *steps: model.Threshold) -> stat.Panel:
+    thresholds = dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(list(steps))
+    return panel.thresholds(thresholds).color_mode(BigValueColorMode.VALUE)
+
+
+def lines(title: str, description: str, *queries: Dataquery, unit: str, width: int) -> timeseries.Panel:
+    """Return lines over time, from zero; a gap is a gap."""
+    panel = place(timeseries.Panel(), title, description, width=width, height=8).unit(unit).min(0)
+    for query in queries:
+        panel = panel.with_target(query)
+    return (
+        panel.draw_style(GraphDrawStyle.LINE)
+        .line_interpolation(LineInterpolation.LINEAR)
+        .show_points(VisibilityMode.AUTO)
+        .span_nulls(span_nulls=False)
+        .fill_opacity(5)
+        .legend(legend())
+        .tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI))
+    )
+
+
+def areas(title: str, description: str, *queries: Dataquery, unit: str, width: int) -> timeseries.Panel:
+    """Return the same as areas, one upon the other: for parts of a whole."""
+    stacked = common.StackingConfig().mode(StackingMode.NORMAL).group("A")
+    return lines(title, description, *queries, unit=unit, width=width).stacking(stacked).fill_opacity(40)
+
+
+def bars(title: str, description: str, query: Dataquery, *, unit: str, width: int, height: int) -> bargauge.Panel:
+    """Return a horizontal bar with its number for each series."""
+    return (
+        place(bargauge.Panel(), title, description, width=width, height=height)
+        .unit(unit)
+        .min(0)
+        .with_target(query)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .orientation(VizOrientation.HORIZONTAL)
+        .display_mode(BarGaugeDisplayMode.BASIC)
+        .value_mode(BarGaugeValueMode.TEXT)
+    )
+
+
+def rows_and_columns(title: str, description: str, *queries: Dataquery, width: int, height: int) -> table.Panel:
+    """Return a table."""
+    panel = place(table.Panel(), title, description, width=width, height=height)
+    for query in queries:
+        panel = panel.with_target(query)
+    return panel.show_header(show_header=True).filterable(filterable=True)
+
+
+def legend() -> common.VizLegendOptions:
+    """Return the legend of all charts: a list below."""
+    shown = common.VizLegendOptions().display_mode(LegendDisplayMode.LIST).placement(LegendPlacement.BOTTOM)
+    return shown.show_legend(show_legend=True)
+
+
+def step(name: str, **options: object) -> model.DataTransformerConfig:
+    """Return a transformation of what the queries give, as Grafana calls it."""
+    return model.DataTransformerConfig(id_val=name, options=options)
+
+
+def columns(names: Mapping[str, str], *, hidden: Sequence[str] = ()) -> model.DataTransformerConfig:
+    """Return the transformation that puts columns in this order under these names; the time is hidden too."""
+    return step(
+        "organize",
+        excludeByName=dict.fromkeys(("Time", *hidden), True),
+        indexByName={column: position for position, column in enumerate(names)},
+        renameByName=dict(names),
+    )
+
+
+def shown_as(properties: Mapping[str, object]) -> list[model.DynamicConfigValue]:
+    """Return how one column is shown, for an override."""
+    return [model.DynamicConfigValue(id_val=name, value=value) for name, value in properties.items()]

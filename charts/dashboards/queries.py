@@ -1,0 +1,97 @@
+"""The PromQL of the dashboards.
+
+Runs come and go, so what they found is read as the last value inside the shown time (`$__range`), one number for each
+configuration: the median, should it have been measured more than once. The operator's series live as long as their
+study and are read as they are. `namespace` on the operator's series is the study's: scrape the operator with
+`honorLabels: true`, as kube-state-metrics is, or it would be the operator's own.
+"""
+
+# What is chosen above the panels: one study, some of its pools.
+STUDY = 'namespace="$namespace", study="$study"'
+POOLS = f'{STUDY}, pool=~"$pool"'
+_CONFIGURATION = "pool, gpu_count, batch_size"
+_TRIAL = "pool, run, trial, gpu_count, batch_size"
+
+
+def last(metric: str, matchers: str = POOLS) -> str:
+    """Return the last value of each series inside the shown time, also of runs that ended long ago."""
+    return f"last_over_time({metric}{{{matchers}}}[$__range])"
+
+
+def median_by(labels: str, vector: str) -> str:
+    """Return the median of the series that differ in other labels."""
+    return f"quantile by ({labels}) (0.5, {vector})"
+
+
+def best_by(labels: str, metric: str, matchers: str = POOLS) -> str:
+    """Return a metric of the operator that has one value for each study and pool, whoever scraped it how often."""
+    return f"max by ({labels}) ({metric}{{{matchers}}})"
+
+
+def by_configuration(metric: str) -> str:
+    """Return a figure of the trials, one for each pool, GPU count and batch size."""
+    return median_by(_CONFIGURATION, last(metric))
+
+
+def by_trial(metric: str) -> str:
+    """Return a figure of the trials, one for each trial of each run."""
+    return median_by(_TRIAL, last(metric))
+
+
+def trial_states() -> str:
+    """Return 1 for each trial, with the state that it was last seen in as the label `state`."""
+    return f"group by ({_TRIAL}, state) ({last('infpop_trial_state')} == 1)"
+
+
+def measure_seconds_by_run() -> str:
+    """Return how long the trials of each run were measured, together."""
+    return f"sum by (run) ({median_by('run, trial', last('infpop_trial_measured_seconds'))})"
+
+
+def conditions() -> str:
+    """Return 1 for each condition of the study that holds."""
+    return f"max by (condition) (infpop_study_condition{{{STUDY}}}) == 1"
+
+
+def ended_trials() -> str:
+    """Return how many trials of the newest rounds have ended, in whatever way."""
+    return f"sum({best_by('pool, outcome, reason', 'infpop_study_trials', ENDED)})"
+
+
+ENDED = f'{POOLS}, outcome!="running"'
+
+
+def gpus_of_runs(metric: str) -> str:
+    """Return a metric of the DCGM exporter for the pods of the study's runs, averaged by run.
+
+    The exporter says which pod uses a GPU; scraped without `honorLabels` the pod and its namespace are called
+    `exported_pod` and `exported_namespace`. A pod's name is its run's with five characters more.
+    """
+    plain = f'{metric}{{namespace="$namespace", pod!="", exported_pod=""}}'
+    renamed = f'{metric}{{exported_namespace="$namespace", exported_pod!=""}}'
+    of_runs = f"{_with_run(plain, 'pod')} or {_with_run(renamed, 'exported_pod')}"
+    return f"avg by (pool, run) (({of_runs}) * on (run) group_left (pool) {_runs()})"
+
+
+def _with_run(vector: str, label: str) -> str:
+    return f'label_replace({vector}, "run", "$1", "{label}", "(.+)-[a-z0-9]+")'
+
+
+def _runs() -> str:
+    """Return 1 for each run of the study that is scraped."""
+    return f"group by (run, pool) (infpop_run_state{{{POOLS}}})"
+
+
+def rate_by(labels: str, metric: str, matchers: str = "") -> str:
+    """Return how often something is counted, each second."""
+    return f"sum by ({labels}) (rate({metric}{{{matchers}}}[$__rate_interval]))"
+
+
+def quantile_of(level: float, histogram: str) -> str:
+    """Return a quantile of what a histogram saw lately."""
+    return f"histogram_quantile({level:g}, sum by (le) (rate({histogram}_bucket[$__rate_interval])))"
+
+
+def or_zero(vector: str) -> str:
+    """Return the vector, 0 where it is empty: for counts of events, where that is the truth."""
+    return f"{vector} or on () vector(0)"

@@ -1,0 +1,176 @@
+"""The dashboard "InfPop / Study": what one study has found, where, and what it cost."""
+
+from grafana_foundation_sdk.builders import bargauge, stat, table, timeseries
+from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
+from grafana_foundation_sdk.models.common import BigValueTextMode
+
+from dashboards import queries
+from dashboards.frame import empty_dashboard, one_of, some_of
+from dashboards.panels import (
+    TOKENS_PER_SECOND,
+    areas,
+    at_end,
+    bars,
+    columns,
+    lines,
+    number,
+    over_time,
+    rows,
+    rows_and_columns,
+    shown_as,
+    step,
+)
+from dashboards.study_charts import best_so_far, landscape, pools_side_by_side, times_of_runs
+
+_SECONDS_PER_HOUR = 3600
+
+
+def build_study_dashboard() -> Dashboard:
+    """Return the dashboard."""
+    board = empty_dashboard(
+        "InfPop / Study",
+        uid="infpop-study",
+        description="One study: its landscape, its search, its trials and its GPU time.",
+        since="now-24h",
+    )
+    board = (
+        board.with_variable(one_of("namespace", "Namespace", "label_values(infpop_study_condition, namespace)"))
+        .with_variable(one_of("study", "Study", 'label_values(infpop_study_condition{namespace="$namespace"}, study)'))
+        .with_variable(some_of("pool", "Pool", f"label_values(infpop_study_trials{{{queries.STUDY}}}, pool)"))
+    )
+    for title, panels in _ROWS.items():
+        board = board.with_row(Row(title))
+        for build in panels:
+            board = board.with_panel(build())
+    return board
+
+
+def _state() -> stat.Panel:
+    text = "The conditions of the study that hold now. Ready: it has its result."
+    return number("State", text, at_end(queries.conditions(), "{{condition}}"), unit="none", width=6).text_mode(
+        BigValueTextMode.NAME
+    )
+
+
+def _best() -> stat.Panel:
+    text = "Throughput of the best configuration of each pool's newest round: generated tokens, median of the repeats."
+    query = at_end(queries.best_by("pool", "infpop_study_best_throughput_tokens_per_second"), "{{pool}}")
+    return number("Best throughput", text, query, unit=TOKENS_PER_SECOND, width=6)
+
+
+def _gain() -> stat.Panel:
+    text = "How much faster the best is than the configuration that was in use before, where that one was measured."
+    query = at_end(queries.best_by("pool", "infpop_study_improvement_ratio"), "{{pool}}")
+    return number("Gain over the baseline", text, query, unit="percentunit", width=4).no_value("no baseline")
+
+
+def _trials() -> stat.Panel:
+    text = "Trials of the newest rounds by outcome. Infeasible ones cannot work, and the search learns from them."
+    query = at_end(
+        f"sum by (outcome) ({queries.best_by('pool, outcome, reason', 'infpop_study_trials')})", "{{outcome}}"
+    )
+    return number("Trials", text, query, unit="none", width=5)
+
+
+def _gpu_hours() -> stat.Panel:
+    text = "GPUs times hours of all ended runs of the study, all rounds."
+    return number("GPU-hours", text, at_end(_gpu_hours_by_pool(), "{{pool}}"), unit="suffix: GPU-h", width=3).decimals(
+        2
+    )
+
+
+def _gpu_hours_by_pool() -> str:
+    return f"{queries.best_by('pool', 'infpop_study_gpu_seconds_total')} / {_SECONDS_PER_HOUR}"
+
+
+def _pools() -> table.Panel:
+    text = "The best configuration of each pool's newest round."
+    panel = rows_and_columns(
+        "Best of each pool",
+        text,
+        rows(queries.best_by("pool, gpu_count, batch_size", "infpop_study_best_info"), ref="A"),
+        rows(queries.best_by("pool", "infpop_study_best_throughput_tokens_per_second"), ref="B"),
+        rows(_gpu_hours_by_pool(), ref="C"),
+        width=8,
+        height=9,
+    )
+    names = {
+        "pool": "pool",
+        "gpu_count": "GPUs",
+        "batch_size": "batch size",
+        "Value #B": "tokens/s",
+        "Value #C": "GPU-h spent",
+    }
+    panel = panel.with_transformation(step("merge")).with_transformation(columns(names, hidden=["Value #A"]))
+    return panel.decimals(1)
+
+
+def _trial_table() -> table.Panel:
+    text = (
+        "Every trial that was scraped in the shown time, with the state that it was last seen in. Only measured trials "
+        "have a number."
+    )
+    panel = rows_and_columns(
+        "Trials",
+        text,
+        rows(queries.trial_states(), ref="A"),
+        rows(queries.by_trial("infpop_trial_throughput_tokens_per_second"), ref="B"),
+        rows(queries.by_trial("infpop_trial_throughput_spread_ratio"), ref="C"),
+        rows(queries.by_trial("infpop_trial_measured_seconds"), ref="D"),
+        width=24,
+        height=10,
+    )
+    names = {
+        "pool": "pool",
+        "gpu_count": "GPUs",
+        "batch_size": "batch size",
+        "state": "state",
+        "Value #B": "tokens/s",
+        "Value #C": "spread",
+        "Value #D": "measured for",
+        "run": "run",
+        "trial": "trial",
+    }
+    return (
+        panel.with_transformation(step("merge"))
+        .with_transformation(columns(names, hidden=["Value #A"]))
+        .override_by_name("tokens/s", shown_as({"decimals": 1}))
+        .override_by_name("spread", shown_as({"unit": "percentunit", "decimals": 1}))
+        .override_by_name("measured for", shown_as({"unit": "s"}))
+    )
+
+
+def _spread() -> bargauge.Panel:
+    text = (
+        "(max - min) / median of a trial's repeats, the 20 widest. A trial above measurement.maxSpread has no number."
+    )
+    legend = "{{pool}}: {{gpu_count}} GPUs, batch {{batch_size}}"
+    query = at_end(f"topk(20, {queries.by_configuration('infpop_trial_throughput_spread_ratio')})", legend)
+    return bars("Spread of the repeats", text, query, unit="percentunit", width=12, height=10)
+
+
+def _utilisation() -> timeseries.Panel:
+    text = "How busy the GPUs of each run were, mean over its GPUs; from the DCGM exporter, where there is one."
+    query = over_time(queries.gpus_of_runs("DCGM_FI_DEV_GPU_UTIL"), "{{pool}}: {{run}}")
+    return lines("GPU utilisation", text, query, unit="percent", width=8).max(100)
+
+
+def _power() -> timeseries.Panel:
+    text = "Power that a GPU of each run drew, mean over its GPUs; from the DCGM exporter, where there is one."
+    query = over_time(queries.gpus_of_runs("DCGM_FI_DEV_POWER_USAGE"), "{{pool}}: {{run}}")
+    return lines("Power of a GPU", text, query, unit="watt", width=8)
+
+
+def _gpu_hours_over_time() -> timeseries.Panel:
+    text = "GPU-hours of the ended runs, pools upon each other."
+    return areas("GPU-hours spent", text, over_time(_gpu_hours_by_pool(), "{{pool}}"), unit="suffix: GPU-h", width=8)
+
+
+_ROWS = {
+    "Result": (_state, _best, _gain, _trials, _gpu_hours),
+    "Landscape": (landscape,),
+    "Pools side by side": (pools_side_by_side, _pools),
+    "Search": (best_so_far,),
+    "Trials": (_trial_table, _spread, times_of_runs),
+    "GPUs": (_utilisation, _power, _gpu_hours_over_time),
+}
