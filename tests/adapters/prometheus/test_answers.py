@@ -1,0 +1,134 @@
+"""An answer is read as a whole or not at all."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infpop_operator.adapters.prometheus.answers import Answer, Failure, Series, parse_answer, parse_refusal
+
+
+def answer(kind: str, result: object, **more: object) -> bytes:
+    """Return the body of a successful answer."""
+    return json.dumps({"status": "success", "data": {"resultType": kind, "result": result, **more}}).encode()
+
+
+def test_raw_samples_are_read() -> None:
+    """With all their labels, times and values, those included that are no numbers."""
+    values = [[1, "5"], [2.5, "1e-3"], [3, "NaN"], [4, "+Inf"], [5, "-.5"]]
+    reply = parse_answer(answer("matrix", [{"metric": {"a": "b"}, "values": values}], stats={}))
+    assert isinstance(reply, Answer)
+    (series,) = reply.series
+    assert (reply.kind, series.labels) == ("matrix", {"a": "b"})
+    assert [str(value) for _, value in series.samples] == ["5.0", "0.001", "nan", "inf", "-0.5"]
+    assert [time for time, _ in series.samples] == [1.0, 2.5, 3.0, 4.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("content", "series"),
+    [
+        (answer("vector", []), ()),
+        (answer("matrix", []), ()),
+        (answer("vector", [{"metric": {}, "value": [1, "5"]}]), (Series(labels={}, samples=((1.0, 5.0),)),)),
+        (answer("scalar", [1, "5"]), (Series(labels={}, samples=((1.0, 5.0),)),)),
+        (answer("string", [1, "text"]), ()),
+        (answer("matrix", [{"metric": {}, "histograms": [[1, {"count": "1"}]]}]), (Series(labels={}, samples=()),)),
+    ],
+)
+def test_every_kind_of_answer_is_read(content: bytes, series: tuple[Series, ...]) -> None:
+    """A text and native histograms have no samples of ours."""
+    reply = parse_answer(content)
+    assert isinstance(reply, Answer)
+    assert reply.series == series
+
+
+WHOLE = answer("matrix", [{"metric": {"a": "b"}, "values": [[1, "5"]]}])
+
+
+@given(length=st.integers(0, len(WHOLE) - 1))
+def test_a_part_of_an_answer_is_none(length: int) -> None:
+    """Wherever it was cut."""
+    assert isinstance(parse_answer(WHOLE[:length]), Failure)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"null",
+        b"<html><body>Sign in</body></html>",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        WHOLE + WHOLE,
+        WHOLE.replace(b"success", b"error"),
+        answer("tensor", []),
+        answer("vector", {}),
+        answer("vector", [{"metric": {}, "value": [1, "5", "6"]}]),
+        answer("vector", [{"metric": {}, "value": [1]}]),
+        answer("vector", [{"metric": {}, "value": [1, 5]}]),
+        answer("vector", [{"metric": {}, "value": [None, "5"]}]),
+        answer("vector", [{"metric": {"a": 1}, "value": [1, "5"]}]),
+        answer("vector", [{"metric": {}, "histogram": [1, {"count": "1"}]}]),
+        answer("vector", [{"metric": {}, "value": [1, "5"]}]).replace(b"[1,", b"[NaN,"),
+        answer("vector", [{"metric": {}, "value": [1, ""]}]),
+        answer("vector", [{"metric": {}, "value": [1, "five"]}]),
+        answer("vector", [{"metric": {}, "value": [1, "1_0"]}]),
+        answer("vector", [{"metric": {}, "value": [1, " 5"]}]),
+        answer("vector", [{"metric": {}, "value": [1, "nan"]}]),
+        answer("vector", [{"metric": {}, "value": [1, "0x10"]}]),
+        answer("vector", [{"metric": {}, "value": [1, "1e"]}]),
+        answer("vector", [{"metric": {}, "value": [1, "."]}]),
+        json.dumps({"status": "success"}).encode(),
+    ],
+)
+def test_what_is_no_answer_is_no_number(content: bytes) -> None:
+    """Pages, halves, depths and numbers of other kinds: a reason, at once."""
+    reply = parse_answer(content)
+    assert isinstance(reply, Failure)
+    assert (reply.reason, reply.passing) == ("BadAnswer", True)
+
+
+@given(content=st.binary())
+def test_no_bytes_raise(content: bytes) -> None:
+    """Whatever comes, it is judged."""
+    assert isinstance(parse_answer(content), Failure)
+    assert parse_refusal(500, content).reason == "PrometheusUnreachable"
+
+
+def complaint(kind: str) -> bytes:
+    """Return the body with which Prometheus says no."""
+    return json.dumps({"status": "error", "errorType": kind, "error": "because"}).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "reason", "passing"),
+    [
+        (401, b"no org id", "PrometheusRefused", False),
+        (403, complaint("forbidden"), "PrometheusRefused", False),
+        (400, complaint("bad_data"), "QueryRejected", False),
+        (422, complaint("execution"), "QueryRejected", False),
+        (400, b"<html>", "BadAnswer", True),
+        (503, complaint("timeout"), "TimedOut", True),
+        (503, complaint("unavailable"), "PrometheusUnreachable", True),
+        (503, b"no healthy upstream", "PrometheusUnreachable", True),
+        (500, complaint("internal"), "PrometheusUnreachable", True),
+        (502, b"", "PrometheusUnreachable", True),
+        (429, b"", "PrometheusUnreachable", True),
+        (404, b"404 page not found", "BadAnswer", True),
+        (302, b"", "BadAnswer", True),
+        (204, b"", "BadAnswer", True),
+    ],
+)
+def test_a_refusal_has_a_reason(status: int, content: bytes, reason: str, passing: bool) -> None:  # noqa: FBT001
+    """Who is at fault, and whether it is worth asking again."""
+    failure = parse_refusal(status, content)
+    assert (failure.reason, failure.passing) == (reason, passing)
+    assert failure.detail.startswith(f"HTTP {status}")
+
+
+def test_a_long_complaint_is_cut() -> None:
+    """A query of a study is repeated in what Prometheus says of it; a log line is no place for all of it."""
+    content = json.dumps({"status": "error", "errorType": "bad_data", "error": "x" * 10_000}).encode()
+    assert len(parse_refusal(400, content).detail) < 400

@@ -1,0 +1,105 @@
+"""A number is believed when it is the only one, of this run and its time, and possible in its unit."""
+
+import math
+from datetime import timedelta
+
+import pytest
+
+from adapters.prometheus.api import END, OWNER, RUN, START
+from infpop_operator.adapters.prometheus.answers import Answer, Series
+from infpop_operator.adapters.prometheus.judging import to_figure, to_samples
+from infpop_operator.core.extra_metrics import Unit
+from infpop_operator.core.model import Missing, Sample, Value
+
+WINDOW = (START + timedelta(seconds=60), START + timedelta(seconds=90))
+NAN = math.nan
+LENGTH = (END - START).total_seconds()
+
+
+def raw(*pairs: tuple[float, float], **labels: str) -> Series:
+    """Return samples of the first trial, at seconds after the run began."""
+    samples = tuple((START.timestamp() + seconds, value) for seconds, value in pairs)
+    return Series(labels={**OWNER, "run": "study-1", "trial": "0"} | labels, samples=samples)
+
+
+@pytest.mark.parametrize(
+    ("series", "sample"),
+    [
+        ([raw((299, 12.5))], Value(tokens_per_second=12.5)),
+        ([raw((200, 12.5), (230, 12.5))], Value(tokens_per_second=12.5)),
+        ([raw((LENGTH + 4.9, 12.5))], Value(tokens_per_second=12.5)),
+        ([raw((0, 12.5))], Value(tokens_per_second=12.5)),
+        ([raw((-0.1, 11.0), (299, 12.5))], Value(tokens_per_second=12.5)),
+        ([raw((-600, 11.0), pod="earlier"), raw((299, 12.5), pod="now")], Value(tokens_per_second=12.5)),
+        ([], Missing(reason="Empty")),
+        ([raw((299, 12.5), trial="2")], Missing(reason="Empty")),
+        ([raw((299, 12.5), trial="x")], Missing(reason="Empty")),
+        ([raw((299, 12.5), trial="-0")], Missing(reason="Empty")),
+        ([raw((-1, 12.5))], Missing(reason="Stale")),
+        ([raw((LENGTH + 5.1, 12.5))], Missing(reason="Stale")),
+        ([raw()], Missing(reason="Stale")),
+        ([raw((299, NAN))], Missing(reason="NotANumber")),
+        ([raw((269, 12.5), (299, NAN))], Missing(reason="NotANumber")),
+        ([raw((299, math.inf))], Missing(reason="NotANumber")),
+        ([raw((299, 0.0))], Missing(reason="NotPositive")),
+        ([raw((299, -1.0))], Missing(reason="NotPositive")),
+        ([raw((269, 12.5), (299, 12.6))], Missing(reason="Ambiguous")),
+        ([raw((299, 12.5), job="a"), raw((298, 12.6), job="b")], Missing(reason="Ambiguous")),
+        ([raw((299, 12.5), job="a"), raw((298, 12.5), job="b")], Missing(reason="TwoSeries")),
+        ([raw((299, 12.5), job="a"), raw((298, NAN), job="b")], Missing(reason="NotANumber")),
+        ([raw((299, 12.5), run="study-2")], Missing(reason="BadAnswer")),
+        ([raw((299, 12.5)), raw((299, 12.5), namespace="other")], Missing(reason="BadAnswer")),
+    ],
+)
+def test_a_throughput_is_one_number_of_this_run_or_none(series: list[Series], sample: Sample) -> None:
+    """Never zero, never two, never of an earlier run of that name, never from after the end."""
+    found = to_samples(Answer(kind="matrix", series=tuple(series)), RUN)
+    assert found == {0: sample, 1: found[1]}
+    assert isinstance(found[1], Missing)
+
+
+def test_every_trial_has_its_own() -> None:
+    """What is wrong with one of them says nothing of the others."""
+    series = (raw((100, 5.0)), raw((200, 7.0), trial="1"), raw((200, 8.0), trial="1", job="b"), raw((1, 1), trial="9"))
+    found = to_samples(Answer(kind="matrix", series=series), RUN)
+    assert found == {0: Value(tokens_per_second=5.0), 1: Missing(reason="Ambiguous")}
+
+
+def test_what_was_not_asked_for_is_no_answer() -> None:
+    """Computed values stand where raw samples should."""
+    found = to_samples(Answer(kind="vector", series=(raw((299, 12.5)),)), RUN)
+    assert found == dict.fromkeys((0, 1), Missing(reason="BadAnswer"))
+
+
+def one(value: float, *, seconds: float = 90) -> Answer:
+    """Return a vector of one element."""
+    return Answer(kind="vector", series=(Series(labels={}, samples=((START.timestamp() + seconds, value),)),))
+
+
+@pytest.mark.parametrize(
+    ("answer", "unit", "figure"),
+    [
+        (one(310.5), "watts", 310.5),
+        (one(0.0), "percent", 0.0),
+        (one(1e15), "bytes", 1e15),
+        (one(100.0), "percent", 100.0),
+        (one(100.00000001), "percent", 100.0),
+        (Answer(kind="scalar", series=one(5.0).series), "count", 5.0),
+        (one(100.1), "percent", Missing(reason="WrongUnit")),
+        (one(87.0), "ratio", Missing(reason="WrongUnit")),
+        (one(350.0), "celsius", Missing(reason="WrongUnit")),
+        (one(-0.1), "watts", Missing(reason="WrongUnit")),
+        (one(NAN), "watts", Missing(reason="NotANumber")),
+        (one(math.inf), "watts", Missing(reason="NotANumber")),
+        (one(-math.inf), "watts", Missing(reason="NotANumber")),
+        (one(5.0, seconds=59.9), "watts", Missing(reason="Stale")),
+        (one(5.0, seconds=95.1), "watts", Missing(reason="Stale")),
+        (Answer(kind="vector", series=()), "watts", Missing(reason="Empty")),
+        (Answer(kind="vector", series=one(5.0).series * 2), "watts", Missing(reason="TwoSeries")),
+        (Answer(kind="matrix", series=one(5.0).series), "watts", Missing(reason="QueryRejected")),
+        (Answer(kind="string", series=()), "watts", Missing(reason="QueryRejected")),
+    ],
+)
+def test_a_figure_is_one_number_in_its_unit_or_none(answer: Answer, unit: Unit, figure: float | Missing) -> None:
+    """A share of 87 is a percentage by mistake; two elements are no number; a mean may round up a little."""
+    assert to_figure(answer, unit, WINDOW) == figure
