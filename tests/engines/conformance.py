@@ -15,11 +15,15 @@ NEW_TOKENS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a finished runner process left behind, and what its metrics showed while it measured."""
+    """What a finished runner process left behind, and what its metrics showed while it measured and in the end.
+
+    `final_metrics` were scraped while the run was held, when no process but the runner itself was left.
+    """
 
     spec: RunSpec
     result: RunResult
     metrics: str
+    final_metrics: str
     survivors: list[str]
     shared_memory: set[str]
 
@@ -56,6 +60,27 @@ class EngineConformance:
         for trial in outcome.measured:
             overall = trial.generated_tokens / trial.measured_seconds
             assert abs(overall / trial.throughput_tokens_per_second - 1) <= trial.spread_ratio + 1e-5
+
+    def test_windows_follow_each_other(self, outcome: Outcome) -> None:
+        """Trials say when they were measured: one after the other within the run, no shorter than what was timed."""
+        result = outcome.result
+        assert result.ended_at is not None
+        assert result.load_seconds is not None
+        times = [result.load_seconds]
+        for trial in outcome.measured:
+            assert trial.window_seconds is not None
+            times += trial.window_seconds
+            if not result.simulated:
+                assert trial.window_seconds[1] - trial.window_seconds[0] >= trial.measured_seconds - 0.002
+        times.append((result.ended_at - result.started_at).total_seconds() + 0.002)
+        assert times == sorted(times)
+
+    def test_the_last_scrape_sees_what_the_result_says(self, outcome: Outcome) -> None:
+        """A run is held, with its engine gone, until a scrape has seen every number of its result."""
+        assert outcome.result.held_seconds is not None
+        assert 'state="done",study="study"} 1.0' in outcome.final_metrics
+        shown = re.findall(r"infpop_trial_throughput_tokens_per_second{.*} (\S+)", outcome.final_metrics)
+        assert [float(number) for number in shown] == [trial.throughput_tokens_per_second for trial in outcome.measured]
 
     def test_provenance_names_what_was_measured(self, outcome: Outcome) -> None:
         """Engine, mode, arguments, prompts and seed are recorded; a CPU run names no GPU."""

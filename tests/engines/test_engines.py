@@ -16,7 +16,10 @@ from runner.launch import Launched, launch
 TINY_MODEL = "infpop_runner.engines.tiny_model"  # loads torch, so not at the top
 SHARED_MEMORY = Path("/dev/shm")
 WORKLOAD = {"source": {"kind": "builtin"}, "samples": SAMPLES, "max_new_tokens": NEW_TOKENS}
-LONG = {"min_repeat_seconds": 1.5}  # three batches of three repeats: more than ten seconds to be scraped in
+LONG = {
+    "measurement": {"min_repeat_seconds": 1.5}
+}  # three batches of three repeats: more than ten seconds to be looked at in
+HELD = {"scrape_grace_seconds": 600}
 
 
 def shared_memory_of(run: Launched) -> set[str]:
@@ -30,7 +33,7 @@ def shared_memory_of(run: Launched) -> set[str]:
 
 
 def carry_out(spec: RunSpec, directory: Path) -> Outcome:
-    """Run the spec to its end, scraping it and looking at its shared memory while it measures."""
+    """Run the spec to its end, looking at it while it measures, and scraping it while it is held with nothing left."""
     metrics = ""
     mapped: set[str] = set()
 
@@ -43,12 +46,15 @@ def carry_out(spec: RunSpec, directory: Path) -> Outcome:
 
     with launch(spec, directory) as run:
         run.wait_until(seen)
+        run.wait_until(lambda: run.is_complete() and not run.living())
+        final = run.scrape()
         result = run.finish()
         survivors = [str(process) for process in run.living()]
     return Outcome(
         spec=spec,
         result=result,
         metrics=metrics,
+        final_metrics=final,
         survivors=survivors,
         shared_memory={name for name in mapped if (SHARED_MEMORY / name).exists()},
     )
@@ -70,7 +76,7 @@ class TestSimulated(EngineConformance):
     def outcome(cls, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
         """One run."""
         engine = {"name": "simulated", "simulation": {"noise_ratio": 0.05, "repeat_seconds": 0.5}}
-        spec = make_run_spec(batches=BATCHES, engine=engine, workload=WORKLOAD)
+        spec = make_run_spec(batches=BATCHES, engine=engine, workload=WORKLOAD, **HELD)
         return carry_out(spec, tmp_path_factory.mktemp("simulated"))
 
 
@@ -82,7 +88,7 @@ class TestVllm(EngineConformance):
     @classmethod
     def outcome(cls, tmp_path_factory: pytest.TempPathFactory, model: str) -> Outcome:
         """One run."""
-        spec = make_run_spec(batches=BATCHES, model={"name": model}, workload=WORKLOAD, measurement=LONG)
+        spec = make_run_spec(batches=BATCHES, model={"name": model}, workload=WORKLOAD, **LONG, **HELD)
         return carry_out(spec, tmp_path_factory.mktemp("vllm"))
 
     def test_the_model_is_described(self, outcome: Outcome) -> None:
@@ -124,7 +130,8 @@ class TestHfPipeline(EngineConformance):
             model={"name": model},
             engine={"name": "hf-pipeline"},
             workload=WORKLOAD,
-            measurement=LONG,
+            **LONG,
+            **HELD,
         )
         return carry_out(spec, tmp_path_factory.mktemp("hf"))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
 
+import httpx
 import psutil
 
 from infpop_runner.contract import RunResult, RunSpec, decode_result
@@ -67,6 +68,15 @@ class Launched:
         """Return what /metrics shows now."""
         with urlopen(f"http://127.0.0.1:{self.port()}/metrics", timeout=10) as answer:
             return str(answer.read().decode())
+
+    def scrape(self) -> str:
+        """Return what Prometheus sees now; once the values are final this lets a held run go."""
+        headers = {"X-Prometheus-Scrape-Timeout-Seconds": "10"}
+        return httpx.get(f"http://127.0.0.1:{self.port()}/metrics", headers=headers, timeout=10).text
+
+    def is_complete(self) -> bool:
+        """Return whether the whole result is there; a run may be held after that."""
+        return bool((result := self.result()) and result.ended_at)
 
     def living(self, name: str = "") -> list[psutil.Process]:
         """Return the other processes of the runner's session whose command line holds `name`.

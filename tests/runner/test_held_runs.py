@@ -1,38 +1,25 @@
 """Runs that wait to be scraped, as real processes."""
 
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
 
 from engines.specs import make_simulated_spec
 from infpop_runner.contract import Measured
-from runner.launch import Launched, launch
+from runner.launch import launch
 
 pytestmark = pytest.mark.process
 HELD = make_simulated_spec(batches=(4, 8), scrape_grace_seconds=600)
 
 
-def scrape(run: Launched) -> str:
-    """Return what Prometheus sees."""
-    headers = {"X-Prometheus-Scrape-Timeout-Seconds": "10"}
-    return httpx.get(f"http://127.0.0.1:{run.port()}/metrics", headers=headers, timeout=30).text
-
-
-def is_complete(run: Launched) -> Callable[[], bool]:
-    """Return whether the run has left its whole result."""
-    return lambda: bool((result := run.result()) and result.ended_at)
-
-
 def test_a_run_is_held_until_its_last_values_are_scraped(tmp_path: Path) -> None:
     """A finished run waits for Prometheus, not for any other look, shows what its result says, and ends at once."""
     with launch(HELD, tmp_path) as run:
-        run.wait_until(is_complete(run))
+        run.wait_until(run.is_complete)
         run.metrics()
         assert run.process.poll() is None
-        text = scrape(run)
+        text = run.scrape()
         result = run.finish()
     assert result.held_seconds is not None
     assert 0 <= result.held_seconds < 600
@@ -55,7 +42,7 @@ def test_a_run_that_nobody_scrapes_ends_when_its_grace_is_over(tmp_path: Path) -
 def test_a_held_run_that_is_to_stop_does_so_with_its_whole_result(tmp_path: Path, how: str) -> None:
     """A stop that comes while a run is held takes nothing from its result, and the run ends with 0."""
     with launch(HELD, tmp_path) as run:
-        run.wait_until(is_complete(run))
+        run.wait_until(run.is_complete)
         if how == "lifeline":
             run.cut_lifeline()
         else:
@@ -68,7 +55,7 @@ def test_a_held_run_that_is_to_stop_does_so_with_its_whole_result(tmp_path: Path
 def test_a_held_run_that_is_killed_has_left_its_whole_result(tmp_path: Path) -> None:
     """The result is complete before the run is held."""
     with launch(HELD, tmp_path) as run:
-        run.wait_until(is_complete(run))
+        run.wait_until(run.is_complete)
         run.process.kill()
         run.process.wait()
         result = run.result()
