@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,11 @@ import yaml
 from charts.boards import ROOT, RULES, filled, queries
 from charts.known_metrics import known_series
 from dashboards import DASHBOARDS
-from prometheus.binaries import find_binaries
+from prometheus.promtool import promtool
 
 PAGE = ROOT / "docs" / "alerts.md"
 RULE_TESTS = ROOT / "tests" / "prometheus" / "rules_test.yaml"
 ANYTHING = dict.fromkeys(("namespace", "study", "pool"), "x") | {"__range": "6h", "__rate_interval": "1m"}
-
-
-@pytest.fixture(scope="module")
-def promtool() -> Path:
-    """Prometheus' own checker."""
-    return find_binaries().promtool
 
 
 def alerts() -> list[dict[str, Any]]:
@@ -31,17 +24,20 @@ def alerts() -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"]]
 
 
-def test_prometheus_accepts_the_rules(promtool: Path) -> None:
+@pytest.mark.prometheus
+def test_prometheus_accepts_the_rules() -> None:
     """`promtool check rules` has nothing to say, not even as a lint."""
-    check(promtool, "check", "rules", "--lint=all", "--lint-fatal", str(RULES))
+    check("check", "rules", "--lint=all", "--lint-fatal", str(RULES))
 
 
-def test_alerts_fire_when_they_are_due(promtool: Path) -> None:
+@pytest.mark.prometheus
+def test_alerts_fire_when_they_are_due() -> None:
     """`promtool test rules` plays series over hours and compares what fires, with labels and texts."""
-    check(promtool, "test", "rules", str(RULE_TESTS))
+    check("test", "rules", str(RULE_TESTS))
 
 
-def test_every_query_of_a_dashboard_is_promql(promtool: Path, tmp_path: Path) -> None:
+@pytest.mark.prometheus
+def test_every_query_of_a_dashboard_is_promql(tmp_path: Path) -> None:
     """With its variables filled in, Prometheus' parser takes every query."""
     found = [query for board in sorted(DASHBOARDS) for query in queries(board)]
     rules = [
@@ -49,7 +45,7 @@ def test_every_query_of_a_dashboard_is_promql(promtool: Path, tmp_path: Path) ->
     ]
     file = tmp_path / "queries.json"
     file.write_text(json.dumps({"groups": [{"name": "queries", "rules": rules}]}))
-    assert f"{len(found)} rules found" in check(promtool, "check", "rules", str(file))
+    assert f"{len(found)} rules found" in check("check", "rules", str(file))
 
 
 def test_alerts_name_metrics_that_are_shown() -> None:
@@ -75,8 +71,8 @@ def test_every_alert_has_a_test_in_which_it_fires() -> None:
     assert fired == {(alert["alert"], alert["labels"].get("cause")) for alert in alerts()}
 
 
-def check(promtool: Path, *arguments: str) -> str:
+def check(*arguments: str) -> str:
     """Run promtool, expect success, and return what it says."""
-    done = subprocess.run([promtool, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    done = promtool(*arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
