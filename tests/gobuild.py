@@ -7,6 +7,7 @@ leaves nothing that looks like a program. A Go that is missing or too old is tak
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -82,6 +83,34 @@ class GoModule:
                 check=True,
             )
             output.rename(path)
+
+
+def download_module(module: str, *, version: str, checksum: str, environment: Mapping[str, str]) -> Path:
+    """Return the folder with the sources of a Go module, from Go's own cache or through the proxy.
+
+    Args:
+        module: its path.
+        version: `v1.2.3`.
+        checksum: `h1:…` of its content, as `go.sum` has it.
+        environment: of the `go` that is run.
+
+    Raises:
+        MissingToolError: there is no Go and none can be installed, or the module's content is another.
+        subprocess.CalledProcessError: it cannot be had.
+    """
+    go = _find_go(_cache(environment) / "go", environment)
+    with tempfile.TemporaryDirectory() as elsewhere:
+        answer = subprocess.run(
+            [str(go), "mod", "download", "-json", f"{module}@{version}"],
+            cwd=elsewhere,  # no module of ours shall note it
+            env={**environment, "GOTOOLCHAIN": "local", "GOWORK": "off"},
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+    document = json.loads(answer.stdout)
+    if document["Sum"] != checksum:
+        raise MissingToolError(f"{module}@{version} has the checksum {document['Sum']}, not {checksum}")
+    return Path(document["Dir"])
 
 
 def _cache(environment: Mapping[str, str]) -> Path:

@@ -1,0 +1,22 @@
+"""The CustomResourceDefinitions of the Prometheus Operator, from its own Go module."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from gobuild import download_module
+
+_MODULE = "github.com/prometheus-operator/prometheus-operator"
+_VERSION = "v0.85.0"
+_CHECKSUM = "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s="
+
+
+def operator_crd(plural: Literal["podmonitors", "prometheusrules", "servicemonitors"]) -> Path:
+    """Return the file with the definition of a kind.
+
+    Raises:
+        MissingToolError: there is no Go and none can be installed, or the module's content is not what it was.
+        subprocess.CalledProcessError: the module cannot be had.
+    """
+    folder = download_module(_MODULE, version=_VERSION, checksum=_CHECKSUM, environment=dict(os.environ))  # noqa: TID251 - the edge of the tests
+    return folder / "example" / "prometheus-operator-crd" / f"monitoring.coreos.com_{plural}.yaml"

@@ -1,0 +1,91 @@
+"""Runs on the control plane as the operator starts them, without an operator."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from adapters.kube.objects import make_planned_run
+from controlplane.behaviours import Play
+from controlplane.cluster import ControlPlane
+from controlplane.kubelet import SimulatedKubelet
+from controlplane.nodes import added_nodes, gpu_node
+from controlplane.waiting import wait_for
+from engines.specs import make_simulated_spec
+from infpop_operator.adapters.kube.job_manifest import Owner, PodSettings, build_job
+from infpop_runner.contract import RunResult, decode_result
+
+Document = dict[str, Any]
+RUN = make_planned_run()
+KEEP = "example.com/keep"  # a finalizer: the pod can be looked at after it was deleted
+SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A namespace with one node of eight GPUs, whose pods a kubelet plays."""
+
+    cluster: ControlPlane
+    namespace: str
+    kubelet: SimulatedKubelet
+
+    def start_run(self, *, scrape_grace_seconds: float = 0.0) -> None:
+        """Start the one run, on two GPUs with batches of 8 and 16."""
+        spec = make_simulated_spec(
+            namespace=self.namespace,
+            study="study",
+            pool=RUN.pool,
+            run=RUN.name,
+            device="cuda",
+            gpu_count=RUN.gpu_count,
+            batches=tuple(trial.configuration.batch_size for trial in RUN.trials),
+            scrape_grace_seconds=scrape_grace_seconds,
+        )
+        owner = Owner(name="study", namespace=self.namespace, uid="none")
+        settings = PodSettings(image="runner:1", node_selector={"pool": self.namespace})
+        job = build_job(owner, RUN, spec, settings, deadline_seconds=3600)
+        del job["metadata"]["ownerReferences"]  # there is no study, and what belongs to none is collected
+        job["spec"]["template"]["metadata"]["finalizers"] = [KEEP]
+        self.cluster.kubectl("create", "-f", "-", input=json.dumps(job))
+
+    def wait_for_pod(self, phase: str) -> Document:
+        """Return the run's pod as soon as it is in the phase."""
+
+        def found() -> Document | None:
+            pod = self.find_pod()
+            return pod if pod is not None and pod["status"]["phase"] == phase else None
+
+        return wait_for(found, seconds=SECONDS, what=f"a pod that is {phase}")
+
+    def find_pod(self) -> Document | None:
+        """Return the run's pod, None before there is one."""
+        pods = json.loads(self.cluster.kubectl("get", "pods", "--namespace", self.namespace, "--output=json"))["items"]
+        return next(iter(pods), None)
+
+    def wait_for_result(self) -> RunResult:
+        """Wait until the pod has ended well, and return the result that it left."""
+        return decode_result(
+            self.wait_for_pod("Succeeded")["status"]["containerStatuses"][0]["state"]["terminated"]["message"]
+        )
+
+    def delete_pod(self) -> None:
+        """Ask for the deletion of the run's pod, as the operator does when it stops a run."""
+        pod = self.find_pod()
+        assert pod is not None
+        self.cluster.kubectl("delete", "pod", pod["metadata"]["name"], "--namespace", self.namespace, "--wait=false")
+
+
+@contextmanager
+def run_site(cluster: ControlPlane, namespace: str, play: Play) -> Iterator[Site]:
+    """Have a node and a kubelet for a namespace while the block lasts; its pods may go afterwards."""
+    node = gpu_node(f"{namespace}-0", extra_labels={"pool": namespace})
+    with added_nodes(cluster, node), SimulatedKubelet(cluster.kubeconfig, play, namespace=namespace) as kubelet:
+        site = Site(cluster=cluster, namespace=namespace, kubelet=kubelet)
+        try:
+            yield site
+        finally:
+            pod = site.find_pod()
+            if pod is not None:
+                name, patch = pod["metadata"]["name"], '{"metadata": {"finalizers": null}}'
+                cluster.kubectl("patch", "pod", name, "--namespace", namespace, "--type=merge", "--patch", patch)
