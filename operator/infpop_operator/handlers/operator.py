@@ -5,7 +5,7 @@ import contextlib
 import os
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -14,6 +14,8 @@ import kopf
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.connection import FindConnection, find_connection
 from infpop_operator.adapters.kube.pod_metrics import build_client
+from infpop_operator.adapters.prometheus import PrometheusMetrics
+from infpop_operator.cluster.metrics import OperatorMetrics
 from infpop_operator.cluster.service import Service
 from infpop_operator.handlers.login import register_login
 from infpop_operator.handlers.registration import register
@@ -22,12 +24,13 @@ from infpop_operator.settings import Settings, settings_from
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the command line says: whose API server, which namespace, where to answer probes."""
+    """What the command line says: whose API server, which namespace, where to answer probes and show metrics."""
 
     context: str | None = None
     kubeconfig: str | None = None
     namespace: str | None = None
     liveness: str | None = None
+    metrics_port: int | None = None
 
 
 def run_operator(options: Options) -> None:
@@ -37,6 +40,8 @@ def run_operator(options: Options) -> None:
         InfPopError: the environment, or the way to the cluster, is not set up as it must be.
     """
     settings = settings_from(os.environ, namespace=options.namespace)  # noqa: TID251 - the edge
+    if options.metrics_port is not None:
+        settings = replace(settings, metrics_port=options.metrics_port)
     find = partial(find_connection, context=options.context, kubeconfig=options.kubeconfig)
     asyncio.run(_check(find))  # kopf would log a traceback a minute instead
     registry = kopf.OperatorRegistry()
@@ -66,11 +71,24 @@ async def _check(find: FindConnection) -> None:
 async def open_service(settings: Settings, find: FindConnection) -> AsyncIterator[Service]:
     """Open the service with its connections."""
     connection = await find()
+    metrics = OperatorMetrics(time.monotonic)
     async with (
-        KubeClient(connection, namespace=settings.namespace, find=find) as client,
+        KubeClient(connection, namespace=settings.namespace, find=find, count=metrics.asked_api) as client,
         build_client() as http,
+        _open_prometheus(settings, metrics) as prometheus,
     ):
-        yield Service(client, http, settings, clock=_now, monotonic=time.monotonic)
+        yield Service(
+            client, http, settings, prometheus=prometheus, metrics=metrics, clock=_now, monotonic=time.monotonic
+        )
+
+
+@contextlib.asynccontextmanager
+async def _open_prometheus(settings: Settings, metrics: OperatorMetrics) -> AsyncIterator[PrometheusMetrics | None]:
+    if settings.prometheus is None:
+        yield None
+        return
+    async with PrometheusMetrics(settings.prometheus, now=_now, count=metrics.asked_prometheus) as prometheus:
+        yield prometheus
 
 
 def _now() -> datetime:
