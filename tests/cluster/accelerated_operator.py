@@ -34,7 +34,14 @@ def accelerate(clock: FastClock) -> None:
     @asynccontextmanager
     async def open_service(settings: Settings, find: FindConnection) -> AsyncIterator[Service]:
         async with _open_service(settings, find) as usual:
-            service = Service(usual._client, usual._signs._http, settings, clock=clock.now, monotonic=time.monotonic)
+            service = Service(
+                usual._client,
+                usual._signs._http,
+                settings,
+                metrics=usual.metrics,
+                clock=clock.now,
+                monotonic=time.monotonic,
+            )
             work = service.queue._work
 
             async def hurried(key: StudyKey) -> float | None:

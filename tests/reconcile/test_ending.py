@@ -23,12 +23,14 @@ KUBECONFIG = """
 # The operator, but for a service that has no client: its first request fails as nothing but a defect does.
 BROKEN = """
 import contextlib, time
+from infpop_operator.cluster.metrics import OperatorMetrics
 from infpop_operator.cluster.service import Service
 from infpop_operator.handlers import operator
 
 @contextlib.asynccontextmanager
 async def open_service(settings, find):
-    yield Service(None, None, settings, clock=operator._now, monotonic=time.monotonic)
+    metrics = OperatorMetrics(time.monotonic)
+    yield Service(None, None, settings, metrics=metrics, clock=operator._now, monotonic=time.monotonic)
 
 operator.open_service = open_service
 operator.run_operator(operator.Options(namespace="serving"))

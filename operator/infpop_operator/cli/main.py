@@ -23,7 +23,7 @@ _COMMANDS = {
     "crds": "infpop_operator.cli.crds",
 }
 
-_OF_THE_OPERATOR = {"aiohttp", "kopf", "kubernetes"}
+_OF_THE_OPERATOR = {"aiohttp", "kopf", "kubernetes", "prometheus_client"}
 _INSTALL = "Run: pip install 'infpop[operator]'"
 
 app = typer.Typer(
@@ -142,9 +142,20 @@ def operator(
         str | None,
         typer.Option(metavar="URL", help="Answer probes, e.g. http://0.0.0.0:8080/healthz.", show_default=False),
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, metavar="PORT", help="Show metrics at :PORT/metrics.", show_default=False),
+    ] = None,
 ) -> None:
     """Carry out the ThroughputStudies of a cluster until stopped. One operator at a time."""
-    _run("operator", namespace=namespace, context=context, kubeconfig=kubeconfig, liveness=liveness)
+    _run(
+        "operator",
+        namespace=namespace,
+        context=context,
+        kubeconfig=kubeconfig,
+        liveness=liveness,
+        metrics_port=metrics_port,
+    )
 
 
 def _run(command: str, *args: object, **options: object) -> None:

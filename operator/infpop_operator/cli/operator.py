@@ -10,13 +10,26 @@ from infpop_operator.core.errors import InfPopError
 from infpop_operator.handlers.operator import Options, run_operator
 
 
-def run(*, context: str | None, kubeconfig: str | None, namespace: str | None, liveness: str | None) -> ExitCode:
+def run(
+    *,
+    context: str | None,
+    kubeconfig: str | None,
+    namespace: str | None,
+    liveness: str | None,
+    metrics_port: int | None,
+) -> ExitCode:
     """Run the operator until it is told to end."""
     kopf.configure(verbose=False, log_format=kopf.LogFormat.FULL)
     # A line for each event, for each look at a runner's metrics and for each probe says nothing.
     for library in ("kopf", "httpx", "aiohttp.access"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    options = Options(context=context, kubeconfig=kubeconfig, namespace=namespace, liveness=liveness)
+    options = Options(
+        context=context,
+        kubeconfig=kubeconfig,
+        namespace=namespace,
+        liveness=liveness,
+        metrics_port=metrics_port,
+    )
     try:
         run_operator(options)
     except InfPopError as error:

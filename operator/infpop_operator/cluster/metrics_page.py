@@ -5,11 +5,13 @@ It is made in a thread beside the event loop: with a thousand studies it takes a
 
 import asyncio
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.metrics import OperatorMetrics
@@ -49,7 +51,6 @@ class MetricsPage:
         self._queue_depth = queue_depth
         self._clock = clock
         self._studies = StudyCollector()
-        metrics.registry.register(self._studies)
         self._rendering = asyncio.Lock()
 
     async def render(self, accept: str, *, compressed: bool) -> Page:
@@ -62,5 +63,16 @@ class MetricsPage:
     def _render(self, bodies: list[Body], now: datetime, accept: str, *, compressed: bool) -> Page:
         self._studies.see(bodies, now)
         encode, content_type = choose_encoder(accept)
-        body = encode(self._metrics.registry)
+        body = encode(_Everything((self._metrics.registry, self._studies)))
         return Page(body=gzip.compress(body, _FASTEST) if compressed else body, content_type=content_type)
+
+
+class _Everything(Collector):
+    """Several collectors as one."""
+
+    def __init__(self, parts: Sequence[Collector]) -> None:
+        self._parts = parts
+
+    def collect(self) -> Iterator[Metric]:
+        for part in self._parts:
+            yield from part.collect()

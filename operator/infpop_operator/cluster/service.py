@@ -22,6 +22,8 @@ from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.events import Recorder
 from infpop_operator.cluster.gathering import Gatherer
 from infpop_operator.cluster.keys import StudyKey
+from infpop_operator.cluster.metrics import OperatorMetrics
+from infpop_operator.cluster.metrics_page import MetricsPage
 from infpop_operator.cluster.reconcile import Reconciler
 from infpop_operator.cluster.signs import Signs
 from infpop_operator.cluster.work_queue import WorkQueue
@@ -45,6 +47,7 @@ class Service:
         http: for the metrics of pods.
         prometheus: where numbers come from first; None: there is none.
         settings: of the operator.
+        metrics: what the operator counts about itself.
         clock: the time, aware.
         monotonic: seconds that never go back.
     """
@@ -56,6 +59,7 @@ class Service:
         settings: Settings,
         *,
         prometheus: PrometheusSource | None = None,
+        metrics: OperatorMetrics,
         clock: Callable[[], datetime],
         monotonic: Callable[[], float],
     ) -> None:
@@ -63,6 +67,7 @@ class Service:
         self._settings = settings
         self._clock = clock
         self._monotonic = monotonic
+        self.metrics = metrics
         self.cache = Cache()
         self._signs = Signs(client, http, self.cache)
         self._gatherer = Gatherer(pods=self._signs, prometheus=prometheus, order=settings.sources)
@@ -75,7 +80,14 @@ class Service:
             settings=settings,
             clock=clock,
         )
-        self.queue = WorkQueue(self._reconciler.reconcile, workers=settings.workers, clock=monotonic, random=Random())
+        self.queue = WorkQueue(
+            self._reconciler.reconcile,
+            workers=settings.workers,
+            clock=monotonic,
+            random=Random(),
+            watch=metrics.looked,
+        )
+        self.page = MetricsPage(metrics, self.cache, queue_depth=lambda: self.queue.depth, clock=clock)
         self._last_tick_s = monotonic()
 
     def seen(self, kind: Kind, body: Mapping[str, Any], *, deleted: bool) -> None:
@@ -137,6 +149,8 @@ class Service:
         """Look at the unfinished studies bit by bit: all at once, hundreds would keep a result waiting for seconds."""
         while True:
             keys = self._reconciler.unfinished()
+            if not keys:
+                self.metrics.passed()
             parts = max(1, min(len(keys), int(self._settings.tick_seconds)))
             for part in range(parts):
                 self._last_tick_s = self._monotonic()

@@ -20,6 +20,7 @@ _log = logging.getLogger(__name__)
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 60.0
 Work = Callable[[StudyKey], Awaitable[float | None]]
+Watch = Callable[[float, Exception | None], None]
 
 
 class WorkQueue:
@@ -30,10 +31,20 @@ class WorkQueue:
         workers: studies worked on at the same time.
         clock: monotonic seconds.
         random: for the jitter of pauses.
+        watch: told of each look that ended, how many seconds it took and the error that it ended with.
     """
 
-    def __init__(self, work: Work, *, workers: int, clock: Callable[[], float], random: Random) -> None:
+    def __init__(
+        self,
+        work: Work,
+        *,
+        workers: int,
+        clock: Callable[[], float],
+        random: Random,
+        watch: Watch = lambda _seconds, _error: None,
+    ) -> None:
         self._work = work
+        self._watch = watch
         self._slots = asyncio.Semaphore(workers)
         self._clock = clock
         self._random = random
@@ -109,19 +120,22 @@ class WorkQueue:
         return None
 
     async def _process(self, key: StudyKey) -> None:
+        began_s = self._clock()
+        failure: Exception | None = None
         try:
             again_s = await self._work(key)
             self._failures.pop(key, None)
         except InfPopError as error:
-            again_s = self._pause(key)
+            failure, again_s = error, self._pause(key)
             _log.warning("study %s: %s; again in %.1f s", key, error, again_s)
-        except Exception:  # noqa: BLE001 - a defect must cost one study a pause, not all of them the operator
-            again_s = self._pause(key)
+        except Exception as error:  # noqa: BLE001 - a defect must cost one study a pause, not all of them the operator
+            failure, again_s = error, self._pause(key)
             _log.exception("study %s: unexpected error; again in %.1f s", key, again_s)
         finally:
             self._active.pop(key, None)
             self._ended_s = self._clock()
             self._slots.release()
+        self._watch(self._ended_s - began_s, failure)
         if key in self._dirty:
             self._dirty.discard(key)
             again_s = 0.0 if key not in self._failures else again_s

@@ -19,6 +19,7 @@ import kopf
 
 from infpop_operator.cluster.service import SELECTOR, Kind, Service
 from infpop_operator.core.errors import InfPopError
+from infpop_operator.handlers.metrics_server import serve_metrics
 from infpop_operator.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -66,6 +67,9 @@ class _Handlers:
         configure(settings, self._settings)
         try:
             self._service = await self._stack.enter_async_context(self._open_service())
+            if self._settings.metrics_port is not None:
+                serving = serve_metrics(self._service.page, port=self._settings.metrics_port)
+                await self._stack.enter_async_context(serving)
         except InfPopError as error:
             raise kopf.PermanentError(str(error)) from error  # or kopf would try it again without end
         await self._stack.enter_async_context(_running(self._service, self._fail))

@@ -1,14 +1,16 @@
 """The client and its credentials: what expires is asked for again, and refused once where there is nothing else."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import pytest
+from kubernetes.aio.client import Configuration
 
 from adapters.kube.api_server import ApiServer, api_server
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.connection import Connection, ConnectionConfigError
-from infpop_operator.adapters.kube.errors import KubeRefusedError
+from infpop_operator.adapters.kube.errors import KubeRefusedError, KubeUnavailableError
 
 
 class Plugin:
@@ -19,6 +21,11 @@ class Plugin:
         self.calls = 0
         self.is_broken = False
         self.token: str | None = None
+        self.counted: Counter[tuple[str, int | None]] = Counter()
+
+    def count(self, method: str, code: int | None) -> None:
+        """Be told of a request of the client."""
+        self.counted[method, code] += 1
 
     async def find(self) -> Connection:
         """Return a connection with the token that is valid now."""
@@ -35,7 +42,7 @@ def played(scenario: Callable[[ApiServer, Plugin, KubeClient], Awaitable[None]])
     async def play() -> None:
         async with api_server() as server:
             plugin = Plugin(server)
-            async with KubeClient(server.connection(), find=plugin.find) as client:
+            async with KubeClient(server.connection(), find=plugin.find, count=plugin.count) as client:
                 await scenario(server, plugin, client)
 
     asyncio.run(play())
@@ -55,7 +62,7 @@ def test_an_expired_token_is_replaced() -> None:
             server.token = token
             await asyncio.gather(*(ask(client) for _ in range(10)))
             assert plugin.calls == number
-        assert client.errors_by_code == {}
+        assert plugin.counted[("GET", 200)] == 31
 
     played(scenario)
 
@@ -85,3 +92,25 @@ def test_without_a_plugin_a_refusal_is_final() -> None:
             assert len(server.requests) == 1
 
     asyncio.run(play())
+
+
+def test_every_request_is_counted() -> None:
+    """With its method and the code of its answer, refusals included; one without an answer has no code."""
+
+    async def scenario(server: ApiServer, plugin: Plugin, client: KubeClient) -> None:
+        await ask(client)
+        plugin.is_broken, server.token = True, "second"
+        with pytest.raises(KubeRefusedError):
+            await ask(client)
+        assert plugin.counted == {("GET", 200): 1, ("GET", 401): 1}
+
+    async def unanswered() -> None:
+        plugin = Plugin(ApiServer())
+        nobody = Connection(configuration=Configuration(host="http://127.0.0.1:9", retries=None), namespace="default")
+        async with KubeClient(nobody, count=plugin.count) as client:
+            with pytest.raises(KubeUnavailableError):
+                await ask(client)
+        assert plugin.counted == {("GET", None): 1}
+
+    played(scenario)
+    asyncio.run(unanswered())

@@ -9,7 +9,6 @@ import asyncio
 import json
 import logging
 import re
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -50,25 +49,31 @@ _LONGEST_MESSAGE = 600
 
 Body = Mapping[str, Any]
 T = TypeVar("T")
+Count = Callable[[str, int | None], None]
 
 
 class KubeClient:
     """One connection pool to one API server; an async context manager.
 
-    `namespace` limits everything that is listed; None lists all namespaces. `errors_by_code` counts failed requests
-    (code 0: no answer), for metrics. `find` finds the connection anew when the server knows us no more: what a
-    kubeconfig's exec plugin gave is valid for minutes.
+    `namespace` limits everything that is listed; None lists all namespaces. `find` finds the connection anew when the
+    server knows us no more: what a kubeconfig's exec plugin gave is valid for minutes. `count` is told of each request:
+    its method and the code of its answer, None where there was none.
     """
 
     def __init__(
-        self, connection: Connection, *, namespace: str | None = None, find: FindConnection | None = None
+        self,
+        connection: Connection,
+        *,
+        namespace: str | None = None,
+        find: FindConnection | None = None,
+        count: Count = lambda _method, _code: None,
     ) -> None:
         self._namespace = namespace
         self._find = find
         self._finding = asyncio.Lock()
         self._api = _open(connection)
         self._before: ApiClient | None = None
-        self.errors_by_code: Counter[int] = Counter()
+        self._count = count
 
     async def __aenter__(self) -> Self:
         """Open the connections when they are needed."""
@@ -233,7 +238,6 @@ class KubeClient:
         if status == _UNKNOWN and await self._log_in(api):
             status, answer = await self._ask(self._api, parameters)
         if status not in _SUCCESS:
-            self.errors_by_code[status] += 1
             raise _error(f"{method} {path}", status, answer)
         parsed: Body = json.loads(answer)
         return parsed
@@ -242,11 +246,13 @@ class KubeClient:
         request = await api.param_serialize(**parameters)
         try:
             response = await api.call_api(*request, _request_timeout=REQUEST_TIMEOUT_S)
-            return response.status, await response.read()
+            answer = await response.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            self.errors_by_code[0] += 1
+            self._count(parameters["method"], None)
             what = f"{parameters['method']} {parameters['resource_path']}"
             raise KubeUnavailableError(f"{what}: no answer ({type(error).__name__}: {error})") from error
+        self._count(parameters["method"], response.status)
+        return response.status, answer
 
     async def _log_in(self, refused: ApiClient) -> bool:
         """Find the connection anew, unless another request has done so meanwhile; say whether there is a new one."""

@@ -1,0 +1,87 @@
+"""What the operator counts about itself, and the bounds of it."""
+
+import pytest
+from prometheus_client import generate_latest
+
+from infpop_operator.adapters.kube.errors import KubeConflictError, KubeUnavailableError
+from infpop_operator.cluster.metrics import MOST_REASONS, RESULTS, OperatorMetrics
+
+
+class Bench:
+    """Metrics with a clock of their own."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+        self.metrics = OperatorMetrics(lambda: self.now_s)
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """Return the value of a series, None without one."""
+        return self.metrics.registry.get_sample_value(name, labels)
+
+
+@pytest.mark.parametrize(
+    ("error", "result"),
+    [
+        (None, "ok"),
+        (KubeConflictError("409"), "conflict"),
+        (KubeUnavailableError("no answer"), "error"),
+        (KeyError("defect"), "unexpected"),
+    ],
+)
+def test_a_look_is_counted_by_how_it_ended(error: Exception | None, result: str) -> None:
+    """Once, with its time; the other results are there with a zero, so that a first failure is seen as a rate."""
+    bench = Bench()
+    bench.metrics.looked(0.25, error)
+    counted = {each: bench.value("infpop_operator_reconciles_total", result=each) for each in RESULTS}
+    assert counted == {each: float(each == result) for each in RESULTS}
+    assert bench.value("infpop_operator_reconcile_seconds_sum") == 0.25
+
+
+def test_the_age_of_the_last_pass_grows_until_a_look_ends_well() -> None:
+    """Looks that fail are no progress; a look that ends well is, and so is having nothing to look at."""
+    bench, name = Bench(), "infpop_operator_last_pass_age_seconds"
+    bench.now_s += 60
+    bench.metrics.looked(1.0, KubeUnavailableError("no answer"))
+    assert bench.value(name) == 60
+    bench.metrics.looked(1.0, None)
+    assert bench.value(name) == 0
+    bench.now_s += 30
+    bench.metrics.passed()
+    bench.now_s += 5
+    assert bench.value(name) == 5
+
+
+def test_a_request_without_an_answer_has_no_code() -> None:
+    """It is counted all the same."""
+    bench = Bench()
+    bench.metrics.asked_api("GET", 200)
+    bench.metrics.asked_api("PUT", None)
+    assert bench.value("infpop_operator_api_requests_total", verb="GET", code="200") == 1
+    assert bench.value("infpop_operator_api_requests_total", verb="PUT", code="none") == 1
+
+
+def test_a_held_run_costs_all_its_gpus() -> None:
+    """Seconds once, GPU-seconds for each GPU."""
+    bench = Bench()
+    bench.metrics.run_held(4.0, 8)
+    assert bench.value("infpop_run_held_seconds_sum") == 4
+    assert bench.value("infpop_held_gpu_seconds_total") == 32
+
+
+def test_reasons_of_others_are_bounded() -> None:
+    """Whatever a source says why it has no number: single words, and no more of them than a label may have."""
+    bench = Bench()
+    for number in range(500):
+        bench.metrics.source_missed("Prometheus", f'Empty {number}"}}\n')
+        bench.metrics.asked_prometheus(f"Outcome{number}")
+    page = generate_latest(bench.metrics.registry).decode()
+    for family in ("infpop_source_missing_total{", "infpop_prometheus_queries_total{"):
+        series = [line for line in page.splitlines() if line.startswith(family)]
+        assert len(series) <= MOST_REASONS + 2  # "Other", and the "ok" that is there from the start
+        assert sum(float(line.rpartition(" ")[2]) for line in series) == 500
+    assert bench.value("infpop_source_missing_total", source="Prometheus", reason="Empty0") == 1
+
+
+def test_nothing_says_when_a_counter_was_made() -> None:
+    """Such series would double their number."""
+    assert b"_created" not in generate_latest(Bench().metrics.registry)

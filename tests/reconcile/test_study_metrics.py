@@ -1,0 +1,274 @@
+"""The series of studies: they come from statuses, are bounded whatever a status holds, and go with the study."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from annotated_types import MaxLen
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from api.status_samples import large_status
+from infpop_operator.api.spec import StudySpec
+from infpop_operator.cluster.study_collector import MOST_STUDIES, StudyCollector
+from infpop_operator.cluster.study_figures import MOST_POOLS, MOST_REASONS, OUTCOMES
+from infpop_operator.cluster.telling import dump_status
+from simulation.factories import START
+
+Labels = Mapping[str, str]
+CONDITIONS = 6
+# Runs, best, its throughput, improvement and GPU-seconds, beside the trials; each outcome may have "Other" and "" more.
+MOST_OF_POOL = 5 + len(OUTCOMES) * (MOST_REASONS + 2)
+MOST_OF_STUDY = CONDITIONS + 1 + MOST_POOLS * MOST_OF_POOL
+
+
+def study(name: str = "one", *, version: int = 1, uid: str = "", created: str = "", **status: object) -> dict[str, Any]:
+    """Return a study with this status, as the API server has it."""
+    metadata = {
+        "namespace": "serving",
+        "name": name,
+        "uid": uid or f"uid-{name}",
+        "resourceVersion": str(version),
+        "creationTimestamp": created or "2026-01-01T00:00:00Z",
+    }
+    return {"metadata": metadata, **({"status": status} if status else {})}
+
+
+def conditions(**held: str) -> list[dict[str, Any]]:
+    """Return conditions with these statuses."""
+    return [
+        {"type": kind, "status": status, "reason": "R", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        for kind, status in held.items()
+    ]
+
+
+def row(index: int, state: str, *, reason: str | None = None, pool: str = "a100", number: int = 1) -> dict[str, Any]:
+    """Return a trial."""
+    run = {"run": f"run-{index}", "attempts": 1, "gpuCount": 1, "batchSize": 8}
+    return {"pool": pool, "round": number, "index": index, "state": state, "reason": reason, **run}
+
+
+def live_run(state: str, since: str = "2026-07-01T00:00:00Z") -> dict[str, Any]:
+    """Return a live run."""
+    return {"name": "run-9", "pool": "a100", "gpuCount": 1, "batchSizes": [8], "state": state, "since": since}
+
+
+class Bench:
+    """A collector with a clock of its own."""
+
+    def __init__(self) -> None:
+        self.now = START
+        self.collector = StudyCollector()
+        self._registry = CollectorRegistry()
+        self._registry.register(self.collector)
+
+    def see(self, *bodies: dict[str, Any]) -> None:
+        """Scrape while these are the studies."""
+        self.collector.see(bodies, self.now)
+
+    def page(self) -> str:
+        """Return what a scrape gives."""
+        return generate_latest(self._registry).decode()
+
+    def series(self, name: str) -> list[tuple[Labels, float]]:
+        """Return the series of this name, read as Prometheus reads them."""
+        families = text_string_to_metric_families(self.page())
+        samples = [sample for family in families for sample in family.samples]
+        return [(sample.labels, sample.value) for sample in samples if sample.name == name]
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """Return the value of one series, None without it."""
+        found = [value for known, value in self.series(name) if labels.items() <= known.items()]
+        assert len(found) <= 1
+        return found[0] if found else None
+
+
+def test_a_status_becomes_series() -> None:
+    """Each number of a pool's newest round is there in base units; an older round's trials are not counted."""
+    best = {"pool": "a100", "round": 2, "gpuCount": 4, "batchSize": 64, "throughput": "4312.5"}
+    best |= {"throughputPerGPU": "1078.12", "spread": "0.01", "run": "run-1"}
+    pool = {"name": "a100", "round": 2, "best": best, "improvementPercent": "12.5", "gpuHours": "1.5"}
+    bench = Bench()
+    bench.see(
+        study(
+            conditions=conditions(Accepted="True", Reconciling="True", Ready="False", ResultStale="Unknown"),
+            pools=[pool],
+            runs=[live_run("Measuring")],
+            trials=[
+                row(0, "Measured", number=1),
+                row(0, "Measured", number=2),
+                row(1, "Measured", number=2, reason="ConstraintBroken"),
+                row(2, "Infeasible", number=2, reason="GpuOutOfMemory"),
+                row(3, "Running", number=2),
+            ],
+        )
+    )
+    trials = {(found["outcome"], found["reason"]): value for found, value in bench.series("infpop_study_trials")}
+    assert trials == {
+        ("measured", ""): 1,
+        ("measured", "ConstraintBroken"): 1,
+        ("infeasible", "GpuOutOfMemory"): 1,
+        ("running", ""): 1,
+    }
+    one = {"namespace": "serving", "study": "one", "pool": "a100"}
+    assert bench.value("infpop_study_best_throughput_tokens_per_second", **one) == 4312.5
+    assert bench.value("infpop_study_best_info", **one, gpu_count="4", batch_size="64") == 1
+    assert bench.value("infpop_study_improvement_ratio", **one) == 0.125
+    assert bench.value("infpop_study_gpu_seconds_total", **one) == 5400
+    assert bench.value("infpop_study_runs", **one) == 1
+    assert bench.value("infpop_study_condition", study="one", condition="Reconciling") == 1
+    assert bench.value("infpop_study_condition", study="one", condition="Ready") == 0
+    assert bench.value("infpop_study_condition", study="one", condition="ResultStale") is None
+    assert bench.value("infpop_studies", state="reconciling") == 1
+    assert bench.value("infpop_studies", state="stalled") == 0
+
+
+def test_what_is_not_known_has_no_series() -> None:
+    """A pool without a best has neither a throughput nor an improvement, and a best without baseline no improvement."""
+    bench = Bench()
+    bench.see(study(pools=[{"name": "a100", "gpuHours": "soon", "improvementPercent": "NaN"}]))
+    for name in ("best_throughput_tokens_per_second", "best_info", "improvement_ratio", "gpu_seconds_total", "trials"):
+        assert bench.series(f"infpop_study_{name}") == []
+    assert bench.value("infpop_study_runs", pool="a100") == 0
+
+
+def test_trials_whose_rows_were_left_out_count_all_the_same() -> None:
+    """A status is cut to a size; its counts are not."""
+    counts = {"total": 7, "measured": 2, "infeasible": 5, "invalid": 0, "broken": 0, "running": 0}
+    bench = Bench()
+    pool = {"name": "a100", "round": 1, "trials": counts}
+    bench.see(study(pools=[pool], trials=[row(6, "Infeasible", reason="GpuOutOfMemory")]))
+    assert bench.value("infpop_study_trials", outcome="infeasible", reason="GpuOutOfMemory") == 1
+    assert bench.value("infpop_study_trials", outcome="infeasible", reason="") == 4
+    assert bench.value("infpop_study_trials", outcome="measured", reason="") == 2
+
+
+def test_the_series_of_a_deleted_study_go() -> None:
+    """At the next scrape nothing names it any more."""
+    bench = Bench()
+    status = {"conditions": conditions(Reconciling="True"), "pools": [{"name": "a100"}]}
+    bench.see(study("one", **status), study("other", **status))
+    assert 'study="one"' in bench.page()
+    bench.see(study("other", **status))
+    assert 'study="one"' not in bench.page()
+    assert 'study="other"' in bench.page()
+
+
+def test_every_state_has_a_number() -> None:
+    """Each study is in one state; the states of no study are zero."""
+    held = {
+        "refused": {"Accepted": "False", "Stalled": "True"},
+        "suspended": {"Suspended": "True", "Succeeded": "True"},
+        "succeeded": {"Succeeded": "True"},
+        "stalled": {"Stalled": "True"},
+        "reconciling": {"Reconciling": "True"},
+    }
+    bench = Bench()
+    broken = study("broken", pools="none")
+    bench.see(study("new"), broken, *(study(name, conditions=conditions(**each)) for name, each in held.items()))
+    states = {found["state"]: value for found, value in bench.series("infpop_studies")}
+    assert states == dict.fromkeys([*held, "new", "unreadable"], 1.0)
+    bench.see()
+    assert {value for _, value in bench.series("infpop_studies")} == {0.0}
+
+
+def test_a_study_that_does_not_move_is_seen() -> None:
+    """Time counts from the last change of a trial or run, not of words, and only while the study goes on."""
+    name, going_on = "infpop_study_unchanged_seconds", conditions(Reconciling="True")
+    bench = Bench()
+    bench.see(study(conditions=going_on, trials=[row(0, "Running")]))
+    assert bench.value(name) == 0
+    bench.now += timedelta(hours=1)
+    bench.see(study(version=2, conditions=going_on, trials=[row(0, "Running")], progress="0/6"))
+    assert bench.value(name) == 3600
+    bench.see(study(version=3, conditions=going_on, trials=[row(0, "Measured")]))
+    assert bench.value(name) == 0
+    bench.now += timedelta(minutes=1)
+    bench.see(study(version=3, conditions=going_on, trials=[row(0, "Measured")]))
+    assert bench.value(name) == 60
+    bench.see(study(version=4, conditions=conditions(Reconciling="False"), trials=[row(0, "Measured")]))
+    assert bench.value(name) is None
+
+
+def test_a_restart_remembers_since_when_runs_wait() -> None:
+    """A live run says when it changed; a study of the same name that was made anew begins anew."""
+    name, going_on = "infpop_study_unchanged_seconds", conditions(Reconciling="True")
+    since = (START - timedelta(hours=2)).isoformat()
+    bench = Bench()
+    bench.see(study(conditions=going_on, runs=[live_run("Unschedulable", since)]))
+    assert bench.value(name) == 7200
+    bench.see(study(uid="another", version=2, conditions=going_on))
+    assert bench.value(name) == 0
+
+
+def test_what_did_not_change_is_not_read_again() -> None:
+    """A scrape makes nothing anew for a study of the same version."""
+    bench, body = Bench(), study(pools=[{"name": "a100"}])
+    bench.see(body)
+    before = bench.collector._known
+    bench.see(body)
+    assert all(bench.collector._known[key] is known for key, known in before.items())
+
+
+def test_at_most_a_thousand_studies_have_series() -> None:
+    """Those that go on come first, then the newest; the others are counted."""
+    ended, going_on = conditions(Succeeded="True"), conditions(Reconciling="True")
+    old = [study(f"old-{number}", conditions=ended, created="2025-01-01T00:00:00Z") for number in range(2)]
+    new = [study(f"new-{number}", conditions=ended, created="2026-01-01T00:00:00Z") for number in range(MOST_STUDIES)]
+    active = study("active", conditions=going_on, created="2024-01-01T00:00:00Z")
+    bench = Bench()
+    bench.see(*old, *new, active)
+    named = {found["study"] for found, _ in bench.series("infpop_study_condition")}
+    assert len(named) == MOST_STUDIES
+    assert "active" in named
+    assert not named & {"old-0", "old-1"}
+    assert bench.value("infpop_studies_without_series") == 3
+    assert bench.value("infpop_studies", state="succeeded") == MOST_STUDIES + 2
+
+
+def test_the_largest_status_has_few_series() -> None:
+    """700 trials on a pool, 64 runs and 16 pools are some dozens of series, not hundreds."""
+    bench = Bench()
+    bench.see({**study(), "status": dump_status(large_status())})
+    count = len(_study_series(bench.page()))
+    assert 20 < count <= 60, count
+
+
+hostile = st.text(st.characters(), max_size=80) | st.sampled_from(['"', "\\", "\n", "a\x00b", "\ud800", "é" * 80])
+outcome = st.sampled_from([*(name.capitalize() for name in OUTCOMES), "Nonsense"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(hostile, max_size=40),
+    st.lists(st.tuples(st.integers(0, 39), outcome, hostile), max_size=60),
+    st.lists(st.text(max_size=12), min_size=1, max_size=4),
+)
+def test_whatever_a_status_holds_is_bounded(
+    names: Sequence[str], trials: Sequence[tuple[int, str, str]], numbers: Sequence[str]
+) -> None:
+    """Names, reasons and numbers of others: the page is read again as it is, no series is twice, and few there are."""
+    pools = [{"name": name, "round": 1, "gpuHours": numbers[place % len(numbers)]} for place, name in enumerate(names)]
+    rows = [
+        row(index, state, reason=reason, pool=names[place % len(names)])
+        for index, (place, state, reason) in enumerate(trials)
+        if names
+    ]
+    bench = Bench()
+    bench.see(study(conditions=conditions(Reconciling="True"), pools=pools, trials=rows))
+    series = _study_series(bench.page())
+    assert len(series) == len(set(series)) <= MOST_OF_STUDY
+
+
+def _study_series(page: str) -> list[tuple[str, frozenset[tuple[str, str]]]]:
+    families = text_string_to_metric_families(page)
+    samples = [sample for family in families for sample in family.samples]
+    return [(sample.name, frozenset(sample.labels.items())) for sample in samples if "study" in sample.labels]
+
+
+def test_the_bounds_are_the_specs() -> None:
+    """As many pools have series as a study may have."""
+    bounds = [each.max_length for each in StudySpec.model_fields["node_pools"].metadata if isinstance(each, MaxLen)]
+    assert bounds == [MOST_POOLS]
