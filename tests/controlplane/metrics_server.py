@@ -49,6 +49,7 @@ async def serve_metrics(
         task = asyncio.get_running_loop().create_task(_answer(registry, scrapes, reader, writer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+        task.add_done_callback(lambda _task: writer.close())  # also of one that is cancelled before it begins
 
     server, address = await _listen(accept, addresses, port)
     try:
@@ -88,5 +89,3 @@ async def _answer(
             scrapes.seen.set()
     except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         pass  # whoever asked has gone
-    finally:
-        writer.close()

@@ -33,15 +33,18 @@ LoadOf = Callable[[RunningPod], Load]
 
 
 class GpuExporter(Collector):
-    """DCGM's figures of every GPU that a pod holds now; a GPU that nobody holds is not shown."""
+    """DCGM's figures of every GPU that a pod holds now, on `node` or anywhere; one that nobody holds is not shown."""
 
-    def __init__(self, kubelet: SimulatedKubelet, load: LoadOf = lambda _pod: Load()) -> None:
+    def __init__(
+        self, kubelet: SimulatedKubelet, load: LoadOf = lambda _pod: Load(), *, node: str | None = None
+    ) -> None:
         self._kubelet = kubelet
         self._load = load
+        self._node = node
 
     def collect(self) -> Iterator[Metric]:
         """Give the families as dcgm-exporter names them."""
-        pods = self._kubelet.running
+        pods = tuple(pod for pod in self._kubelet.running if self._node in (None, pod.node))
         yield self._family(pods, "DCGM_FI_DEV_GPU_UTIL", "GPU utilization (in %).", "gpu_utilisation_percent")
         yield self._family(pods, "DCGM_FI_DEV_POWER_USAGE", "Power draw (in W).", "gpu_power_watts")
         yield self._family(pods, "DCGM_FI_DEV_FB_USED", "Framebuffer memory used (in MiB).", "gpu_memory_used_mib")
