@@ -23,8 +23,8 @@ class PrometheusServer:
         directory: an absolute path, empty or not there yet; it keeps configuration, log and data, nothing removes it.
         scrape_configs: as in Prometheus' own configuration; `prometheus.discovery` makes them.
         interval_seconds: of scrapes whose configuration says nothing else.
-        reload_seconds: how long targets that were discovered wait until they are scraped; 5 s in production, after
-            the up to 5 s that discovery itself takes.
+        reload_seconds: how long targets that were discovered wait until they are scraped; by default 5 s elsewhere,
+            and discovery itself may take as long again where many pods come and go.
         rule_files: to be evaluated once in each interval.
         binaries: the programs, instead of those that are found or built.
     """

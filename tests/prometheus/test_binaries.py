@@ -13,12 +13,12 @@ pytestmark = pytest.mark.prometheus
 MAIN = "package main\n\nfunc main() {}\n"
 
 
-def make_module(folder: Path, source: str = MAIN, **fields: tuple[str, ...]) -> GoModule:
+def make_module(folder: Path, source: str = MAIN, tags: tuple[str, ...] = ()) -> GoModule:
     """Return a module of one program, which depends on nothing."""
     (folder / "go.mod").write_text("module example.com/small\n\ngo 1.26.0\n")
     (folder / "go.sum").touch()
     (folder / "main.go").write_text(source)
-    return GoModule(folder=folder, name="small", packages={"small": "example.com/small"}, **fields)
+    return GoModule(folder=folder, name="small", packages={"small": "example.com/small"}, tags=tags)
 
 
 def environment(folder: Path) -> dict[str, str]:
