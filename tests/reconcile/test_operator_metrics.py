@@ -1,10 +1,15 @@
 """What the operator counts about itself, and the bounds of it."""
 
+from dataclasses import replace
+
 import pytest
 from prometheus_client import generate_latest
 
+from api.status_samples import ended_run, run_of
 from infpop_operator.adapters.kube.errors import KubeConflictError, KubeUnavailableError
 from infpop_operator.cluster.metrics import MOST_REASONS, RESULTS, OperatorMetrics
+from infpop_operator.core.model import EndedRun, Finished, Lost
+from simulation.factories import START, make_measured
 
 
 class Bench:
@@ -60,19 +65,41 @@ def test_a_request_without_an_answer_has_no_code() -> None:
     assert bench.value("infpop_operator_api_requests_total", verb="PUT", code="none") == 1
 
 
+def ended(*, held_seconds: float | None, **unanswered: str) -> EndedRun:
+    """Return a run on 8 GPUs that was held for a scrape, and of which these sources had no number."""
+    entry = ended_run(run_of(0, 1), make_measured(100.0, index=0, batch_size=1))
+    assert isinstance(entry.observation, Finished)
+    result = entry.observation.result.model_copy(update={"held_seconds": held_seconds})
+    return replace(entry, observation=replace(entry.observation, result=result, unanswered=unanswered))
+
+
 def test_a_held_run_costs_all_its_gpus() -> None:
-    """Seconds once, GPU-seconds for each GPU."""
+    """Seconds once, GPU-seconds for each GPU; a run that was not to be held is none of zero seconds."""
     bench = Bench()
-    bench.metrics.run_held(4.0, 8)
+    bench.metrics.run_ended(ended(held_seconds=4.0))
+    bench.metrics.run_ended(ended(held_seconds=None))
     assert bench.value("infpop_run_held_seconds_sum") == 4
+    assert bench.value("infpop_run_held_seconds_count") == 1
     assert bench.value("infpop_held_gpu_seconds_total") == 32
+
+
+def test_a_source_that_lacks_a_number_is_counted_with_its_reason() -> None:
+    """Once for each run; of a run that left no result nothing is said."""
+    bench = Bench()
+    bench.metrics.run_ended(ended(held_seconds=None, Prometheus="Empty", PodMetrics="NotSeen"))
+    bench.metrics.run_ended(ended(held_seconds=None, Prometheus="Empty"))
+    lost = Lost(reason="NodeLost", ended_at=START)
+    bench.metrics.run_ended(replace(ended(held_seconds=None), observation=lost))
+    assert bench.value("infpop_source_missing_total", source="Prometheus", reason="Empty") == 2
+    assert bench.value("infpop_source_missing_total", source="PodMetrics", reason="NotSeen") == 1
+    assert bench.value("infpop_run_held_seconds_count") == 0
 
 
 def test_reasons_of_others_are_bounded() -> None:
     """Whatever a source says why it has no number: single words, and no more of them than a label may have."""
     bench = Bench()
     for number in range(500):
-        bench.metrics.source_missed("Prometheus", f'Empty {number}"}}\n')
+        bench.metrics.run_ended(ended(held_seconds=None, Prometheus=f'Empty {number}"}}\n'))
         bench.metrics.asked_prometheus(f"Outcome{number}")
     page = generate_latest(bench.metrics.registry).decode()
     for family in ("infpop_source_missing_total{", "infpop_prometheus_queries_total{"):

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from infpop_operator.adapters.kube.errors import KubeConflictError
 from infpop_operator.api.conditions import as_reason
 from infpop_operator.core.errors import InfPopError
+from infpop_operator.core.model import EndedRun, Finished
 
 OK = "ok"
 RESULTS = (OK, "conflict", "error", "unexpected")  # of a look at a study
@@ -66,7 +67,7 @@ class OperatorMetrics:
         )
         self._queries = self._counter("infpop_prometheus_queries", "Questions to Prometheus", "outcome")
         self._missing = self._counter(
-            "infpop_source_missing", "Trials that a metrics source had no number of", "source", "reason"
+            "infpop_source_missing", "Runs that a metrics source lacked a number of", "source", "reason"
         )
         for result in RESULTS:
             self._reconciles.labels(result)  # a rate needs the zero before the first one
@@ -87,18 +88,20 @@ class OperatorMetrics:
         """Count a request to the API server; `code` is None where there was no answer."""
         self._api_requests.labels(verb, NO_ANSWER if code is None else str(code)).inc()
 
-    def run_held(self, seconds: float, gpu_count: int) -> None:
-        """Count a run that was held for a scrape after its last trial."""
-        self._held_seconds.observe(seconds)
-        self._held_gpu_seconds.inc(seconds * gpu_count)
+    def run_ended(self, entry: EndedRun) -> None:
+        """Count what a run was held for a scrape, and the metrics sources that had no number of it."""
+        if not isinstance(entry.observation, Finished):
+            return
+        held_seconds = entry.observation.result.held_seconds
+        if held_seconds is not None:
+            self._held_seconds.observe(held_seconds)
+            self._held_gpu_seconds.inc(held_seconds * entry.run.gpu_count)
+        for source, reason in entry.observation.unanswered.items():
+            self._missing.labels(self._bounded("source", source), self._bounded("reason", reason)).inc()
 
     def asked_prometheus(self, outcome: str) -> None:
         """Count a question to Prometheus; `outcome` is `OK` or why there is no number."""
         self._queries.labels(self._bounded("outcome", outcome)).inc()
-
-    def source_missed(self, source: str, reason: str) -> None:
-        """Count a trial that a metrics source had no number of."""
-        self._missing.labels(self._bounded("source", source), self._bounded("reason", reason)).inc()
 
     def queue_is(self, depth: int) -> None:
         """Show how many studies are due or looked at now."""

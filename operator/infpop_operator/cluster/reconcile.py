@@ -22,6 +22,7 @@ from infpop_operator.cluster.events import Recorder
 from infpop_operator.cluster.gathering import Gatherer
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.look import Look, decided, look_at, refused, without_nodes
+from infpop_operator.cluster.metrics import OperatorMetrics
 from infpop_operator.cluster.prepare import Prepared, prepare_study
 from infpop_operator.cluster.runs import Jobs, Runs
 from infpop_operator.cluster.settled import Sight, sight_of
@@ -49,6 +50,7 @@ class Reconciler:
         cache: Cache,
         signs: Signs,
         gatherer: Gatherer,
+        metrics: OperatorMetrics,
         recorder: Recorder,
         settings: Settings,
         clock: Clock,
@@ -58,6 +60,7 @@ class Reconciler:
         self._clock = clock
         self._store = JournalStore(client)
         self._gatherer = gatherer
+        self._metrics = metrics
         self._runs = Runs(client=client, cache=cache, signs=signs, gatherer=gatherer, settings=settings, clock=clock)
         self._teller = Teller(client=client, cache=cache, recorder=recorder, settings=settings)
         self._match = RememberedMatches()
@@ -142,6 +145,8 @@ class Reconciler:
         # A study that is applied suspended has not begun: its deadline counts from what is remembered first.
         rounds = () if prepared.study.suspended and not before.rounds else step.rounds
         history = await self._store.record(owner, (*rounds, *ended, *starts), now)
+        for entry in ended:
+            self._metrics.run_ended(entry)
         await self._runs.end_leftovers(key, history, jobs)
         refused_runs = await self._runs.create(key, prepared, history, jobs)
         history = await self._store.record(owner, refused_runs, now)

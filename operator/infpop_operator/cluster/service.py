@@ -76,6 +76,7 @@ class Service:
             cache=self.cache,
             signs=self._signs,
             gatherer=self._gatherer,
+            metrics=metrics,
             recorder=Recorder(client, clock),
             settings=settings,
             clock=clock,
