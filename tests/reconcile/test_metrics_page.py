@@ -1,0 +1,89 @@
+"""The whole page: what docs/metrics.md says of it, and what Prometheus' own judge does."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from api.status_samples import ended_run, large_status, run_of
+from engines.specs import make_run_spec
+from infpop_operator.cluster.cache import Cache
+from infpop_operator.cluster.metrics import OperatorMetrics
+from infpop_operator.cluster.metrics_page import MetricsPage
+from infpop_operator.cluster.study_collector import StudyCollector
+from infpop_operator.cluster.telling import dump_status
+from infpop_operator.core.model import EndedRun, Finished
+from infpop_runner.metrics import RunMetrics
+from prometheus.promtool import complaints_about
+from simulation.factories import START, make_measured
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
+ROW = re.compile(r"^\| `(?P<name>infpop_\w+)` \| (?P<kind>\w+) \|(?P<labels>[^|]*)\|", re.MULTILINE)
+SUFFIXES = {"counter": "_total", "info": "_info"}
+
+
+def documented() -> dict[str, tuple[str, set[str]]]:
+    """Return kind and labels of each metric, by the name that it has in PromQL (a histogram's without its suffix)."""
+    rows = ROW.finditer(DOCUMENT.read_text(encoding="utf-8"))
+    return {row["name"]: (row["kind"], set(re.findall(r"`(\w+)`", row["labels"]))) for row in rows}
+
+
+def test_the_document_lists_every_metric() -> None:
+    """Those of runner and operator, each with its kind, and none that is no more."""
+    studies = CollectorRegistry()
+    studies.register(StudyCollector())
+    registries = (RunMetrics(make_run_spec()).registry, OperatorMetrics(lambda: 0.0).registry, studies)
+    metrics = [metric for registry in registries for metric in registry.collect() if "infpop" in metric.name]
+    shown = {metric.name + SUFFIXES.get(metric.type, ""): metric.type for metric in metrics}
+    assert {name: kind for name, (kind, _) in documented().items()} == shown
+
+
+def ended() -> EndedRun:
+    """Return a run that was held and of which Prometheus had no number."""
+    entry = ended_run(run_of(0, 1), make_measured(100.0, index=0, batch_size=1))
+    assert isinstance(entry.observation, Finished)
+    result = entry.observation.result.model_copy(update={"held_seconds": 4.0})
+    seen = Finished(result=result, ended_at=START, unanswered={"Prometheus": "Empty"})
+    return EndedRun(run=entry.run, started_at=START, observation=seen)
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    """The page of an operator to which everything has happened once, with one study."""
+    metrics, cache = OperatorMetrics(lambda: 0.0), Cache()
+    metrics.looked(0.1, None)
+    metrics.asked_api("GET", None)
+    metrics.run_ended(ended())
+    status = dump_status(large_status(worst=False))
+    status["pools"][0]["improvementPercent"] = "12.5"
+    metadata = {"namespace": "serving", "name": "one", "uid": "u", "resourceVersion": "1"}
+    cache.see_study({"metadata": metadata, "status": status})
+    shown = MetricsPage(metrics, cache, queue_depth=lambda: 0, clock=lambda: START)
+    return asyncio.run(shown.render("", compressed=False)).body.decode()
+
+
+def _named(metrics: Iterator[Metric]) -> Iterator[tuple[str, set[str]]]:
+    for metric in metrics:
+        for sample in metric.samples:
+            name = re.sub("_(bucket|sum|count)$", "", sample.name) if metric.type == "histogram" else sample.name
+            yield name, sample.labels.keys() - {"le"}
+
+
+def test_labels_are_those_of_the_document(page: str) -> None:
+    """Each metric of the operator has a sample here, with exactly the labels that are promised."""
+    labels = {name: found for name, found in _named(text_string_to_metric_families(page)) if "infpop" in name}
+    promised = {name: labels for name, (_, labels) in documented().items() if "of a" not in name}
+    assert labels == {name: promised[name] for name in labels}
+    operator = DOCUMENT.read_text(encoding="utf-8").partition("## Runners")[0]
+    assert set(labels) == {row["name"] for row in ROW.finditer(operator)}
+
+
+@pytest.mark.prometheus
+def test_promtool_has_no_complaint(page: str) -> None:
+    """Names, units, types and help texts are as Prometheus wants them."""
+    assert complaints_about(page) == []
