@@ -69,7 +69,7 @@ def _trials() -> stat.Panel:
     query = at_end(
         f"sum by (outcome) ({queries.best_by('pool, outcome, reason', 'infpop_study_trials')})", "{{outcome}}"
     )
-    return number("Trials", text, query, unit="none", width=5)
+    return number("Trials by outcome", text, query, unit="none", width=5)
 
 
 def _gpu_hours() -> stat.Panel:
