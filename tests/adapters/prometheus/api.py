@@ -60,7 +60,7 @@ async def prometheus_api(tls: ssl.SSLContext | None = None) -> AsyncIterator[Pro
     api = PrometheusApi()
     application = web.Application()
     application.router.add_post("/prefix/api/v1/query", api.answer)
-    runner = web.AppRunner(application, shutdown_timeout=0)
+    runner = web.AppRunner(application, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
@@ -129,12 +129,12 @@ def success(kind: str, result: object) -> Behaviour:
     return behave
 
 
-def failure(status: int, *, error_type: str = "", text: str = "") -> Behaviour:
+def failure(status: int, *, error_type: str = "", text: str = "", **headers: str) -> Behaviour:
     """Answer with an error of Prometheus, or of something in front of it that has a text only."""
 
     async def behave(_: web.Request) -> web.Response:
         if not error_type:
-            return web.Response(status=status, text=text)
+            return web.Response(status=status, text=text, headers=headers)
         return web.json_response({"status": "error", "errorType": error_type, "error": text}, status=status)
 
     return behave
