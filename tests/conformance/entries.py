@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from infpop_operator.core.model import EndedRun, Finished, Lost, PlannedTrial, Round, Run, StartedRun
+from infpop_operator.core.model import EndedRun, Finished, Lost, Missing, PlannedTrial, Round, Run, StartedRun
 from infpop_runner.contract import Infeasible, Provenance, RunResult
 from simulation.factories import START, make_cell, make_measured
 
@@ -38,9 +38,14 @@ def make_finished(started: StartedRun) -> EndedRun:
         started_at=started.started_at,
         ended_at=ended_at,
     )
-    return EndedRun(
-        run=started.run, started_at=started.started_at, observation=Finished(result=result, ended_at=ended_at)
+    found = Finished(
+        result=result,
+        ended_at=ended_at,
+        sources={first.index: "Prometheus"},
+        unanswered={"PodMetrics": "PodGone"},
+        figures={first.index: {"power": 812.5, "load": 0.0, "cores": Missing(reason="Stale")}},
     )
+    return EndedRun(run=started.run, started_at=started.started_at, observation=found)
 
 
 def make_lost(started: StartedRun) -> EndedRun:

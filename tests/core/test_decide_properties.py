@@ -22,6 +22,7 @@ from infpop_operator.core.model import (
     PlannedTrial,
     Run,
     Study,
+    Trial,
     TrialState,
     Verdict,
 )
@@ -263,10 +264,9 @@ def _question(study: Study, history: History, run: Run) -> Question:
     told: list[Record] = []
     trials = trials_of(history, run.pool, run.round)
     for trial in trials:
-        cell, result = trial.configuration, trial.result
-        if isinstance(result, Measured):
-            loss = objective.loss(study.objective, result, cell.gpu_count, None)
-            told.append(Record(configuration=cell, state="measured", loss=loss))
+        cell = trial.configuration
+        if isinstance(trial.result, Measured):
+            told += _told_of_number(study, trial, trial.result)
         elif trial.state in (TrialState.INFEASIBLE, TrialState.RUNNING):
             state = "failed" if trial.state is TrialState.INFEASIBLE else "pending"
             told.append(Record(configuration=cell, state=state))
@@ -284,6 +284,17 @@ def _question(study: Study, history: History, run: Run) -> Question:
         algorithm=study.algorithm.name,
         max_trials=study.budget.max_trials,
     )
+
+
+def _told_of_number(study: Study, trial: Trial, measured: Measured) -> list[Record]:
+    """Return a failure where the bound on power is broken, and nothing where a power that decides was not seen."""
+    cell, power = trial.configuration, trial.figures.get("power")
+    if study.objective.metric in ("power", "tokensPerJoule") and not isinstance(power, float):
+        return []
+    if study.objective.metric == "power" and power > 800.0:
+        return [Record(configuration=cell, state="failed")]
+    loss = objective.loss(study.objective, measured, cell.gpu_count, None, trial.figures)
+    return [Record(configuration=cell, state="measured", loss=loss)]
 
 
 def _first_run_is_lost_and_the_second_is_not(study: Study, seed: int) -> bool:

@@ -51,6 +51,8 @@ OTHER_WORDS = {
     "ImagePullBackOff",
     "Interrupted",
     "InvalidImageName",
+    "Maximize",
+    "Minimize",
     "Normal",
     "OOMKilled",
     "PodInitializing",

@@ -8,6 +8,7 @@ from infpop_operator.core.model import (
     Algorithm,
     Budget,
     Configuration,
+    Constraint,
     ExtraParameter,
     Objective,
     Plateau,
@@ -27,6 +28,15 @@ SPACES = (
         batch_sizes=(64, 128, 256),
         extra=(ExtraParameter(name="enforce_eager", values=(True, False)),),
     ),
+)
+# Most studies decide by what every measurement has.
+OBJECTIVES = (
+    Objective(),
+    Objective(),
+    Objective(metric="throughputPerGPU"),
+    Objective(metric="throughputPerGPU"),
+    Objective(metric="tokensPerJoule", power_metric="power"),
+    Objective(metric="power", goal="Minimize", constraints=(Constraint(metric="power", maximum=800.0),)),
 )
 # The numerical searches take some 10 ms for each ask, so most examples use the others.
 ALGORITHMS = ("grid", "grid", "random", "random", "tpe", "anneal")
@@ -61,7 +71,7 @@ def studies(draw: st.DrawFn) -> Study:
         budget=draw(budgets()),
         pools=draw(pools()),
         baseline=draw(baselines()),
-        objective=draw(st.sampled_from([Objective(), Objective(metric="throughputPerGPU")])),
+        objective=draw(st.sampled_from(OBJECTIVES)),
     )
 
 
@@ -87,6 +97,7 @@ worlds = st.builds(
     crashed=st.sampled_from([0.0, 0.2]),
     invalid=st.sampled_from([0.0, 0.2, 0.7]),
     incompatible=st.sampled_from([0.0, 0.0, 0.0, 0.1]),
+    unseen=st.sampled_from([0.0, 0.0, 0.3, 1.0, None]),
 )
 
 

@@ -18,6 +18,7 @@ from infpop_operator.core.model import (
     Finished,
     History,
     Lost,
+    Missing,
     Observation,
     Phase,
     PlannedTrial,
@@ -40,8 +41,9 @@ class World:
     """A landscape with one optimum and an out-of-memory edge, and how often things go wrong in it.
 
     Throughput falls by a fifth for each doubling away from the optimum. `noise` is the half-width of a uniform relative
-    error. The last five are probabilities for each run or, if `invalid`, each trial; a crash comes after the first
-    trials of a run have their results. Batches above `memory` x GPU count do not fit.
+    error. `lost` to `incompatible` are probabilities for each run or, if `invalid`, each trial; a crash comes after the
+    first trials of a run have their results. Batches above `memory` x GPU count do not fit. `unseen` is the probability
+    that the power of a trial is not known; None: nobody asked for it.
     """
 
     seed: int = 0
@@ -53,6 +55,7 @@ class World:
     crashed: float = 0.0
     invalid: float = 0.0
     incompatible: float = 0.0
+    unseen: float | None = None
 
     def throughput(self, cell: Configuration) -> float:
         """Return the true tokens/s of a cell that fits."""
@@ -62,6 +65,10 @@ class World:
     def fits(self, cell: Configuration) -> bool:
         """Say whether a cell runs out of memory."""
         return cell.batch_size <= self.memory * cell.gpu_count
+
+    def watts(self, cell: Configuration) -> float:
+        """Return the power of a trial, all devices together: more of them need more for what they say to each other."""
+        return 100.0 * cell.gpu_count**1.5
 
     def duration(self, run: Run) -> timedelta:
         """Return how long a run lives: a minute or two to load, half a minute for each trial."""
@@ -75,7 +82,19 @@ class World:
             return Lost(reason="Preempted", ended_at=ended_at, counts=False)
         if chance.random() < self.lost:
             return Lost(reason="NodeLost", ended_at=ended_at)
-        return Finished(result=self._result(run, started_at, ended_at, chance), ended_at=ended_at)
+        result = self._result(run, started_at, ended_at, chance)
+        return Finished(result=result, ended_at=ended_at, figures=self._figures(run))
+
+    def _figures(self, run: Run) -> Mapping[int, Mapping[str, float | Missing]]:
+        if self.unseen is None:
+            return {}
+        chance = Random(f"figures {self.seed} {run.name}")
+        return {
+            trial.index: {
+                "power": Missing(reason="Stale") if chance.random() < self.unseen else self.watts(trial.configuration)
+            }
+            for trial in run.trials
+        }
 
     def _result(self, run: Run, started_at: datetime, ended_at: datetime, chance: Random) -> RunResult:
         results = list(self._incompatible(run) if chance.random() < self.incompatible else self._climb(run, chance))

@@ -29,4 +29,4 @@ def _summary(prepared: Prepared) -> str:
     amount = len(cells(study.space))
     pools = ", ".join(f"{pool.name} ({pool.gpu_model or 'simulated'})" for pool in study.pools)
     trials = min(amount, study.budget.max_trials)
-    return f"Up to {trials} trials of {amount} configurations on {pools}."
+    return " ".join((f"Up to {trials} trials of {amount} configurations on {pools}.", *prepared.notes))

@@ -29,7 +29,7 @@ _RANGE_IN_SIGMAS = (1.128, 1.693, 2.059, 2.326, 2.534, 2.704, 2.847, 2.970, 3.07
 _MEDIAN_TO_MEAN = 1.2533  # standard error of a median over that of a mean: sqrt(pi / 2)
 _SECONDS_PER_HOUR = 3600.0
 _TOKENS_PER_UNIT_OF_COST = 1e6
-_NOT_ASKED = Missing(reason="NotAsked")
+_NO_WINDOW = Missing(reason="NoWindow")  # the run did not say when it measured, so nothing could be asked
 _LEAST_WATTS = 1e-3  # no device that computes takes less; a quotient by next to nothing has no end
 
 Figures = Mapping[str, float | Missing]  # further metrics of a trial, by name
@@ -73,7 +73,7 @@ def value(
 
 
 def _known(name: str, figures: Figures) -> float:
-    match figures.get(name, _NOT_ASKED):
+    match figures.get(name, _NO_WINDOW):
         case Missing(reason=reason):
             raise ValueError(f"the objective {name} is missing: {reason}")
         case number:
@@ -82,7 +82,7 @@ def _known(name: str, figures: Figures) -> float:
 
 def tokens_per_joule(objective: Objective, measured: Measured, figures: Figures) -> float | None:
     """Return the tokens that a joule generates, None where no power above 0 is known."""
-    watts = figures.get(objective.power_metric or "", _NOT_ASKED)
+    watts = figures.get(objective.power_metric or "", _NO_WINDOW)
     if isinstance(watts, Missing) or watts < _LEAST_WATTS:
         return None
     return measured.throughput_tokens_per_second / watts
@@ -212,7 +212,7 @@ def _inputs(objective: Objective) -> tuple[str, ...]:
 
 def _sentences(objective: Objective, names: Iterable[str], figures: Figures) -> Iterator[str]:
     for name in names:
-        number = figures.get(name, _NOT_ASKED)
+        number = figures.get(name, _NO_WINDOW)
         if isinstance(number, Missing):
             yield f"{name} missing: {number.reason}"
         elif (objective.metric, objective.power_metric) == ("tokensPerJoule", name) and number < _LEAST_WATTS:
@@ -267,5 +267,5 @@ def _metric(name: str, measured: Measured, gpu_count: int, figures: Figures) -> 
         case "throughputPerGPU":
             return measured.throughput_tokens_per_second / gpu_count
         case _:
-            figure = figures.get(name, _NOT_ASKED)
+            figure = figures.get(name, _NO_WINDOW)
             return None if isinstance(figure, Missing) else figure

@@ -18,6 +18,7 @@ from infpop_operator.api.spec import ThroughputStudy
 from infpop_operator.core.errors import Problem, StudyError
 from infpop_operator.core.model import Study
 from infpop_operator.local.installed import check_installed
+from infpop_operator.local.metrics import refuse_deciding_metrics, without_metrics
 from infpop_operator.local.pool import LocalPool, fit_pools
 from infpop_operator.local.tiny_model import NAME as TINY_MODEL
 from infpop_operator.local.tiny_model import has_model
@@ -31,12 +32,14 @@ class Prepared:
     """A study that can be started here.
 
     `gpus` are the NVML indexes that runs may use. `needs_tiny_model`: the model's directory has to be written first.
+    `notes` tell the owner what of the study means nothing here.
     """
 
     study: Study
     text: str
     gpus: tuple[int, ...]
     needs_tiny_model: bool
+    notes: tuple[str, ...] = ()
 
 
 def prepare(path: Path, machine: Machine, *, tiny_model: Path) -> Prepared:
@@ -58,16 +61,19 @@ def prepare(path: Path, machine: Machine, *, tiny_model: Path) -> Prepared:
     pool = problems.collect(lambda: fit_pools(document.spec, machine))
     model = problems.collect(lambda: _find_model(document, base, tiny_model))
     problems.collect(lambda: check_installed(document.spec))
+    problems.collect(lambda: refuse_deciding_metrics(document.spec))
     source = to_source(document.spec.workload.source, base)
     fingerprint = problems.collect(lambda: workload_fingerprint(source, samples=document.spec.workload.samples))
     if pool is None or model is None or fingerprint is None or problems.found:
         raise StudyError(problems.found)
+    document, notes = without_metrics(document)
     study = _to_study(document, base, pool, model, fingerprint)
     return Prepared(
         study=study,
         text=text,
         gpus=pool.gpus,
         needs_tiny_model=document.spec.model.name == TINY_MODEL and document.spec.engine.name != "simulated",
+        notes=notes,
     )
 
 

@@ -63,6 +63,8 @@ def tune(
     """
     with DirectoryStore(directory, namespace=prepared.study.namespace, study=prepared.study.name) as store:
         store.load(_now())  # a damaged journal is found before anything is written
+        for note in prepared.notes:
+            view.announce(note)
         study = _with_tiny_model(prepared, view, interruption)
         store.save_study(prepared.text)
         executor = LocalExecutor(store.runs, environment=environment, devices=Devices(prepared.gpus))

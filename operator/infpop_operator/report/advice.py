@@ -43,7 +43,7 @@ REMEDIES = {
     "SourcesDisagree": "see whether several runners answer on one address; the number is not used",
     # The study does not go on.
     "InvalidSpec": "correct these fields and apply the study again",
-    "NothingEligible": "relax objective.constraints, widen searchSpace, or mend what broke the trials",
+    "NothingEligible": "relax objective.constraints, widen searchSpace, or mend what broke the trials or hid a metric",
     "Suspended": "set spec.suspend to false to go on",
     "NoRoom": "uncordon nodes or add some",
     "MissingRights": "compare the operator's rights with examples/cluster/rbac.yaml",
