@@ -147,7 +147,7 @@ def _questions() -> timeseries.Panel:
 
 
 def _missing() -> timeseries.Panel:
-    text = "Trials that a source had no number of, so that the next source was asked. None of them is lost."
+    text = "Ended runs that a source lacked a number of, so that the next source was asked. No trial is lost."
     query = "sum by (source, reason) (increase(infpop_source_missing_total[$__rate_interval]))"
     return areas("Missing numbers", text, over_time(or_zero(query), "{{source}} {{reason}}"), unit="none", width=8)
 

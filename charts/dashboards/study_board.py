@@ -59,7 +59,7 @@ def _best() -> stat.Panel:
 
 
 def _gain() -> stat.Panel:
-    text = "How much faster the best is than the configuration that was in use before, where that one was measured."
+    text = "How much better the best is, by the study's objective, than the configuration that was in use before."
     query = at_end(queries.best_by("pool", "infpop_study_improvement_ratio"), "{{pool}}")
     return number("Gain over the baseline", text, query, unit="percentunit", width=4).no_value("no baseline")
 
@@ -107,8 +107,8 @@ def _pools() -> table.Panel:
 
 def _trial_table() -> table.Panel:
     text = (
-        "Every trial that was scraped in the shown time, with the state that it was last seen in. Only measured trials "
-        "have a number."
+        "Every trial that was scraped in the shown time, with the state that it was last seen in. A run without any "
+        "number is not held for a last scrape: its trials may seem to go on, or be missing. The status has them all."
     )
     panel = rows_and_columns(
         "Trials",
