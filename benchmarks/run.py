@@ -26,6 +26,7 @@ def main() -> None:
     subprocess.run([sys.executable, str(HERE / "bench_startup.py")], check=True)
     subprocess.run([sys.executable, str(HERE / "bench_overhead.py")], check=True)
     subprocess.run([sys.executable, str(HERE / "bench_fidelity.py"), "--pairs", arguments.pairs], check=True)
+    subprocess.run([sys.executable, str(HERE / "bench_scrape.py")], check=True)
     subprocess.run([sys.executable, str(HERE / "bench_cluster.py"), "--studies", arguments.studies], check=True)
     subprocess.run([sys.executable, str(HERE / "soak_cluster.py"), "--hours", arguments.soak_hours], check=True)
 
