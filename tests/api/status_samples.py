@@ -1,5 +1,6 @@
 """Histories and statuses at the edge of what may happen."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -12,6 +13,7 @@ from infpop_operator.core.model import (
     ExtraParameter,
     Finished,
     History,
+    Missing,
     PlannedTrial,
     Round,
     Run,
@@ -74,11 +76,22 @@ def long_history(*, detail: str, rounds: int = 7, pool: str = "a100", **extra: s
     return History(started_at=START, rounds=opened, ended=tuple(ended))
 
 
+def with_figures(history: History, figures: Mapping[str, float | Missing]) -> History:
+    """Return the history with the same further metrics for each of its trials."""
+
+    def figured(entry: EndedRun) -> EndedRun:
+        known = {trial.index: figures for trial in entry.run.trials}
+        return replace(entry, observation=replace(entry.observation, figures=known))
+
+    return replace(history, ended=tuple(figured(entry) for entry in history.ended))
+
+
 def large_status(*, worst: bool = True) -> StudyStatus:
     """Return the status of a study with 700 trials; with `worst`, every text is as long and odd as it can be."""
     pool, text = ("p" * 63, LONG) if worst else ("a100", REALISTIC)
     extra = {f"{letter * 64}": LONG for letter in "abcd"} if worst else {}
-    history = long_history(detail=text, pool=pool, **extra)
+    metrics = {f"{letter * 32}": 42949672960.0 for letter in "abcdef"} if worst else {}
+    history = with_figures(long_history(detail=text, pool=pool, **extra), metrics)
     waiting = [run_of(700 + number, 7, pool=pool, **extra) for number in range(64 if worst else 2)]
     history = replace(history, active=tuple(StartedRun(run=run, started_at=START) for run in waiting))
     observations = {run.name: Waiting(reason="Unschedulable", detail=text * 2) for run in waiting}

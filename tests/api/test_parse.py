@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from api.documents import VALID, Document
 from api.documents import changed as changed_document
-from infpop_operator.api.convert import to_study
+from infpop_operator.api.convert import to_metric, to_study
 from infpop_operator.api.parse import parse_document
 from infpop_operator.api.spec import ThroughputStudy
+from infpop_operator.api.spec_metrics import ExtraMetric as SpecMetric
 from infpop_operator.core.errors import StudyError
+from infpop_operator.core.extra_metrics import ExtraMetric, Preset
 from infpop_operator.core.model import PlannedTrial, Run
 from infpop_operator.core.run_spec import build_run_spec
 from infpop_operator.core.space import cells
@@ -62,6 +64,50 @@ def test_a_small_valid_document_gets_the_documented_defaults() -> None:
         ("spec.objective.metric", "speed", ("spec.objective.metric", '"speed"', "throughput")),
         ("spec.objective.metric", "costPerMillionTokens", ("spec.nodePools[0].pricePerGPUHour", "3.67", "objective")),
         ("spec.objective.constraints", [{"metric": "spread"}], ("spec.objective.constraints[0]", "bound", "max")),
+        ("spec.objective.metric", "throughputPerGpu", ("spec.objective.metric", "Did you mean 'throughputPerGPU'?")),
+        (
+            "spec.objective.constraints",
+            [{"metric": "load", "max": "1"}],
+            ("constraints[0].metric", '"load"', "metrics"),
+        ),
+        ("spec.objective.goal", "Maximize", ("spec.objective.goal", "Maximize", "throughput has its own", "Remove it")),
+        ("spec.objective.goal", "up", ("spec.objective.goal", '"up"', "'Maximize' or 'Minimize'")),
+        ("spec.objective.metric", "tokensPerJoule", ("spec.metrics", "in watts", "preset: gpuPower")),
+        ("spec.metrics", [{"name": "load"}], ("spec.metrics[0]", "no single query", "exactly one")),
+        (
+            "spec.metrics",
+            [{"name": "GPU load", "preset": "gpuPower"}],
+            ("spec.metrics[0].name", '"GPU load"', "gpuPower"),
+        ),
+        (
+            "spec.metrics",
+            [{"name": "spread", "preset": "gpuPower"}],
+            ("spec.metrics[0].name", "spread", "another name"),
+        ),
+        (
+            "spec.metrics",
+            [{"name": "load", "preset": "gpuLoad"}],
+            ("spec.metrics[0].preset", "'gpuUtilization'", "one of"),
+        ),
+        ("spec.metrics", [{"name": "load", "query": ""}], ("spec.metrics[0].query", "too short", "at least 1")),
+        ("spec.metrics", [{"name": "load", "query": "q" * 1025}], ("spec.metrics[0].query", "at most 1024")),
+        ("spec.metrics", [{"name": "load", "query": "q"}], ("spec.metrics[0].unit", "a query needs it", "watts")),
+        (
+            "spec.metrics",
+            [{"name": "load", "query": 'a{node="$node"}', "unit": "ratio"}],
+            ("spec.metrics[0].query: $node: has a placeholder", "Use $namespace, $pod, $window"),
+        ),
+        (
+            "spec.metrics",
+            [{"name": "load", "preset": "gpuPower", "unit": "watts"}],
+            ("spec.metrics[0].unit", "watts", "the preset gpuPower has its own", "Remove it"),
+        ),
+        (
+            "spec.metrics",
+            [{"name": f"m{number}", "preset": "gpuPower"} for number in range(7)],
+            ("spec.metrics", "at most 6 entries"),
+        ),
+        ("spec.metrics", [{"name": "load", "preset": "gpuPower"}] * 2, ("spec.metrics", "load", "more than once")),
         ("spec.algorithm.name", "bayes", ("spec.algorithm.name", '"bayes"', "tpe")),
         ("spec.algorithm.trialsPerRun", 9, ("spec.algorithm.trialsPerRun", "9", "8 or less")),
         ("spec.budget.parallelTrials", 64, ("spec.budget.parallelTrials", "64", "maxTrials")),
@@ -157,6 +203,62 @@ def test_a_bound_that_can_never_be_known_is_refused(metric: str) -> None:
     assert "is never known of simulated runs" in problems(yaml.safe_dump(document))
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        'avg(a{namespace="$namespace",pod="$pod"})',
+        "max_over_time(a[$window:15s])",
+        'a{pod=~"^x.*$"} / b{pod=~"(a$|b$)"}',
+        'label_replace(a{pod="$pod"}, "gpu", "$1-${2}", "device", "(.*)(.)")',
+        "a\n  + b",
+        "1",
+    ],
+)
+def test_a_dollar_that_is_promqls_own_is_left_to_it(query: str) -> None:
+    """Ends of regular expressions, and groups, are no placeholders."""
+    metrics = [{"name": "figure", "query": query, "unit": "count"}]
+    document = parse_document(changed("spec.metrics", metrics), source="study.yaml")
+    assert to_metric(document.spec.metrics[0]) == ExtraMetric(name="figure", query=query, unit="count")
+
+
+@pytest.mark.parametrize(
+    "query", ["$Pod", "$pods", "${pod}", "${window}", "$pod_name", "a[$__rate_interval]", "$a$pod"]
+)
+def test_a_placeholder_that_nobody_fills_is_refused(query: str) -> None:
+    """Prometheus would take it for something else, or say so when the GPUs are spent."""
+    metrics = [{"name": "figure", "query": query, "unit": "count"}]
+    assert "spec.metrics[0].query" in problems(changed("spec.metrics", metrics))
+
+
+@pytest.mark.parametrize("preset", get_args(Preset))
+def test_a_preset_is_a_query_with_a_unit_and_known_placeholders(preset: Preset) -> None:
+    """What InfPop itself suggests would pass as a query of one's own."""
+    metric = to_metric(SpecMetric(name="figure", preset=preset))
+    written = [{"name": "figure", "query": metric.query, "unit": metric.unit}]
+    assert parse_document(changed("spec.metrics", written), source="study.yaml").spec.metrics
+
+
+@pytest.mark.parametrize("metric", [SpecMetric(name="a"), SpecMetric(name="a", query="b")])
+def test_a_metric_that_no_rule_has_seen_is_an_error(metric: SpecMetric) -> None:
+    """Nothing is guessed for what the rules refuse."""
+    with pytest.raises(ValueError, match="no preset"):
+        to_metric(metric)
+
+
+def test_the_only_metric_in_watts_is_the_power() -> None:
+    """Tokens per joule are told of every study that says what it takes; of two powers nobody knows which is meant."""
+
+    def power(*metrics: dict[str, str]) -> str | None:
+        document = parse_document(changed("spec.metrics", list(metrics)), source="study.yaml")
+        study = to_study(
+            document, pools=(make_pool(),), model_fingerprint="m", workload_fingerprint="w", model_facts=None
+        )
+        return study.objective.power_metric
+
+    gpus, cpu = {"name": "gpus", "preset": "gpuPower"}, {"name": "cpu", "query": "p", "unit": "watts"}
+    assert (power(), power(gpus), power(cpu), power(gpus, cpu)) == (None, "gpus", "cpu", None)
+
+
 BOMB = "".join(f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in pairwise("abcdefghijkl"))
 
 
@@ -231,10 +333,18 @@ WHOLE: Document = {
             "batchSize": [1, 8],
             "extra": [{"name": "max_num_batched_tokens", "values": ["8192"]}],
         },
-        "objective": {"constraints": [{"metric": "spread", "max": "0.1"}]},
+        "objective": {
+            "metric": "queue",
+            "goal": "Minimize",
+            "constraints": [{"metric": "spread", "max": "0.1"}, {"metric": "power", "max": "900"}],
+        },
         "budget": {"maxGPUHours": "1", "deadline": "1h", "plateau": {"trials": 3}},
         "measurement": {"minDuration": "10s", "maxSpread": "0.2", "timeouts": {"load": "5m", "measure": "5m"}},
         "baseline": {"gpuCount": 1, "batchSize": 4},
+        "metrics": [
+            {"name": "power", "preset": "gpuPower"},
+            {"name": "queue", "query": 'sum(queue{pod="$pod"})', "unit": "count"},
+        ],
     },
 }
 FORMULA = {"peakThroughput": "10", "bestGpuCount": 1, "bestBatchSize": 1, "falloff": "0.5", "largestBatchPerGPU": 8}

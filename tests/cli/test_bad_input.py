@@ -61,6 +61,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ("spec.searchSpace.batchSize", [8, 8], ("spec.searchSpace.batchSize", "8", "List each value once")),
         ("spec.searchSpace.gpuCount", ["two"], ("spec.searchSpace.gpuCount[0]", '"two"', "whole number")),
         ("spec.engine", {"name": "vlm"}, ("spec.engine.name", '"vlm"', "Did you mean 'vllm'")),
+        ("spec.objective", {"metric": "tokensPerJoule"}, ("spec.metrics", "in watts", "gpuPower")),
         ("spec.objective", {"metric": "speed"}, ("spec.objective.metric", '"speed"', "'throughput'")),
         ("spec.algorithm", {"name": "bayes"}, ("spec.algorithm.name", '"bayes"', "'tpe'")),
         ("kind", "Deployment", ("kind", '"Deployment"', "ThroughputStudy")),
@@ -101,6 +102,36 @@ def test_a_wrong_study_is_refused(
     study.write_text(yaml.safe_dump(changed(path, value)))
     message = refused(command, study)
     assert all(part in message for part in parts), message
+
+
+POWER = [{"name": "power", "preset": "gpuPower"}]
+
+
+@pytest.mark.parametrize(
+    ("objective", "field", "value"),
+    [
+        ({"metric": "tokensPerJoule"}, "spec.objective.metric", "tokensPerJoule"),
+        ({"metric": "power", "goal": "Minimize"}, "spec.objective.metric", "power"),
+        ({"constraints": [{"metric": "power", "max": "1"}]}, "spec.objective.constraints[0].metric", "power"),
+    ],
+)
+@pytest.mark.parametrize("command", ["tune", "validate"])
+def test_what_only_prometheus_knows_decides_nothing_on_one_machine(
+    in_an_empty_home: Path, command: str, objective: dict[str, object], field: str, value: str
+) -> None:
+    """A search whose every number would lack what decides is not begun."""
+    message = refused(command, write_study(in_an_empty_home, metrics=POWER, objective=objective))
+    assert f"{field}: {value}: asks Prometheus, which `infpop tune` does not. Tune on a cluster, or remove" in message
+
+
+def test_what_prometheus_would_only_be_asked_for_is_left_out_and_said_so(in_an_empty_home: Path) -> None:
+    """The same file serves a cluster and one machine; what the latter lacks is told before it starts."""
+    study = write_study(in_an_empty_home, metrics=POWER)
+    note = "Not asked for on one machine: power (spec.metrics needs a cluster with Prometheus)."
+    for command in ("validate", "tune"):
+        result = invoke(command, study)
+        assert result.exit_code == 0, result.output
+        assert note in " ".join(result.output.split())
 
 
 @pytest.mark.parametrize(

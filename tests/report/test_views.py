@@ -1,6 +1,7 @@
 """What a person reads: complete at 80 columns, honest about what it does not know."""
 
 import ast
+import re
 import shlex
 from dataclasses import replace
 from datetime import datetime
@@ -120,6 +121,14 @@ def test_a_broken_constraint_is_marked() -> None:
     text = report(objective=objective)
     assert "† breaks a constraint" in text
     assert "throughputPerGPU" in text
+
+
+def test_a_number_that_cannot_be_compared_is_marked() -> None:
+    """A configuration of which nobody knows what it takes is shown with its throughput, and with the reason."""
+    text = report(objective=Objective(metric="tokensPerJoule", power_metric="power"))
+    assert re.search(r"\? lacks a metric that decides  \d+x: power missing: NoWindow", text)
+    assert re.search(r"\? [\d,.]+", text)
+    assert "No recommendation" in text
 
 
 def test_replayed_numbers_are_labelled_in_plain_sight() -> None:
