@@ -31,12 +31,18 @@ class Bench:
         self.outcome: float | Exception | None = None
         self.marks_itself = False
         self.starts: list[float] = []
-        self.queue = WorkQueue(self._work, workers=2, clock=lambda: self.now_s, random=Luckless())
+        self.work_s = 0.0
+        self.watched: list[tuple[float, Exception | None]] = []
+        self.queue = WorkQueue(self._work, workers=2, clock=lambda: self.now_s, random=Luckless(), watch=self._watch)
+
+    def _watch(self, seconds: float, error: Exception | None) -> None:
+        self.watched.append((seconds, error))
 
     async def _work(self, key: StudyKey) -> float | None:
         if key != KEY:
             return None
         self.starts.append(self.now_s)
+        self.now_s += self.work_s
         if self.marks_itself:
             self.queue.mark(KEY)
         if isinstance(self.outcome, Exception):
@@ -78,6 +84,21 @@ def test_many_marks_are_one_look() -> None:
         await bench.react()
         assert bench.starts == [0.0]
         assert bench.queue.depth == 0
+
+    played(scenario)
+
+
+def test_each_look_is_told_with_its_time_and_its_error() -> None:
+    """One that ended well, one that failed, and one with a defect."""
+
+    async def scenario(bench: Bench) -> None:
+        bench.work_s = 1.5
+        failures = (None, InfPopError("no answer"), KeyError("defect"))
+        for failure in failures:
+            bench.outcome = failure
+            bench.queue.mark(KEY)
+            await bench.pass_to(bench.now_s + LONGEST_PAUSE_S)
+        assert [told for told in bench.watched if told[0] > 0] == [(1.5, failure) for failure in failures]
 
     played(scenario)
 
