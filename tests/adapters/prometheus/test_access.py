@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -124,7 +125,7 @@ def outcome(authority: Authority, *, asks: bool, **files: Path | None) -> tuple[
         counted: list[str] = []
         async with prometheus_api(authority.server_context(asks=asks)) as api:
             settings = PrometheusSettings(url=api.url, **files)
-            async with PrometheusClient(settings, counted.append) as client:
+            async with aclosing(PrometheusClient(settings, counted.append)) as client:
                 reply = await client.ask(PROBE)
         return counted[0], getattr(reply, "detail", "")
 
@@ -163,7 +164,7 @@ def test_a_rotated_authority_is_used_at_once(authority: Authority, tmp_path: Pat
         counted: list[str] = []
         async with prometheus_api(authority.server_context(asks=False)) as api:
             settings = PrometheusSettings(url=api.url, ca_file=path)
-            async with PrometheusClient(settings, counted.append) as client:
+            async with aclosing(PrometheusClient(settings, counted.append)) as client:
                 for text in (other, authority.pki.ca.read_text(), other, authority.pki.ca.read_text()):
                     path.write_text(text)
                     await client.ask(PROBE)

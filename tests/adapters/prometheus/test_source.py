@@ -1,5 +1,6 @@
 """Numbers of trials come from Prometheus over real connections, or with a reason why they do not."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -206,8 +207,7 @@ def test_an_outage_costs_nobody_else_anything() -> None:
             assert await scene.source.samples(RUN) == missing("PrometheusUnreachable")
         assert (len(scene.api.questions), scene.clock.seconds) == (asked, began)
         await scene.clock.sleep(5.0)
-        for _ in range(200):
-            await scene.source.samples(RUN)
+        await asyncio.gather(*(scene.source.samples(RUN) for _ in range(200)))
         assert len(scene.api.questions) == asked + 1
         assert scene.source.outage == told
 
@@ -332,6 +332,17 @@ def test_a_studys_query_takes_prometheus_from_nobody(answer: Behaviour, reason: 
         assert scene.source.outage is None
 
     play(scenario, timeout_seconds=0.3, patience_seconds=1.0)
+
+
+def test_a_query_that_is_no_text_is_refused() -> None:
+    """Half a character cannot be sent; nothing is asked."""
+
+    async def scenario(scene: Scene) -> None:
+        figures = await scene.source.figures(RUN, {1: WINDOWS[1]}, (replace(SHARE, query="share\ud800"),))
+        assert figures == {1: {"share": Missing(reason="QueryRejected")}}
+        assert (scene.api.questions, scene.source.outage) == ([], None)
+
+    play(scenario)
 
 
 def test_all_figures_of_a_run_have_one_patience() -> None:

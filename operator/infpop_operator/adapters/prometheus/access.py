@@ -8,7 +8,6 @@ import re
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
 
 import httpx
 
@@ -33,7 +32,7 @@ class _Files:
 
 
 class Access:
-    """Keeps connections to one Prometheus; an async context manager. New certificates get new connections.
+    """Keeps connections to one Prometheus until it is closed. New certificates get new connections.
 
     No proxy and no redirect: a token goes to the address in the settings alone.
     """
@@ -44,11 +43,7 @@ class Access:
         self._client: httpx.AsyncClient | None = None
         self._before: httpx.AsyncClient | None = None  # requests of a moment ago may still use it
 
-    async def __aenter__(self) -> Self:
-        """Connect when something is asked."""
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
+    async def aclose(self) -> None:
         """Close the connections."""
         for client in (self._client, self._before):
             if client is not None:

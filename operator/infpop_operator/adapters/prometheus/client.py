@@ -5,7 +5,6 @@ Nothing raises. No answer takes longer than the settings allow, and none is read
 
 import asyncio
 from collections.abc import Callable
-from typing import Self
 
 import httpx
 
@@ -13,6 +12,7 @@ from infpop_operator import __version__
 from infpop_operator.adapters.prometheus.access import Access, AccessError
 from infpop_operator.adapters.prometheus.answers import (
     BAD_ANSWER,
+    REJECTED,
     TIMED_OUT,
     UNREACHABLE,
     Answer,
@@ -29,7 +29,7 @@ _HEADERS = {"User-Agent": f"infpop/{__version__}", "Accept": "application/json",
 
 
 class PrometheusClient:
-    """Asks Prometheus once; an async context manager.
+    """Asks Prometheus once. Close it.
 
     Args:
         settings: where it is and how to be let in.
@@ -41,13 +41,9 @@ class PrometheusClient:
         self._access = Access(settings)
         self._count = count
 
-    async def __aenter__(self) -> Self:
-        """Connect when something is asked."""
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
+    async def aclose(self) -> None:
         """Close the connections."""
-        await self._access.__aexit__()
+        await self._access.aclose()
 
     async def ask(self, question: Question) -> Reply:
         """Return the answer to an instant query, or why there is none."""
@@ -59,7 +55,9 @@ class PrometheusClient:
             reply = Failure(reason=TIMED_OUT, detail=detail, passing=True)
         except AccessError as error:
             reply = Failure(reason=UNREACHABLE, detail=str(error), passing=True)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
+        except UnicodeError:  # of the query: everything else was looked at
+            reply = Failure(reason=REJECTED, detail="the query is no text", passing=False)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             reply = Failure(reason=UNREACHABLE, detail=_told(error), passing=True)
         self._count("ok" if isinstance(reply, Answer) else reply.reason)
         return reply
@@ -81,7 +79,7 @@ class PrometheusClient:
             detail = f"the answer is packed, or longer than {MOST_BYTES} bytes"
             return Failure(reason=BAD_ANSWER, detail=detail, passing=False)
         if response.status_code == httpx.codes.OK:
-            return parse_answer(content)
+            return await asyncio.to_thread(parse_answer, content)  # a long one takes a tenth of a second
         return parse_refusal(response.status_code, content)
 
 

@@ -40,7 +40,8 @@ def to_figure(answer: Answer, unit: Unit, window: tuple[datetime, datetime]) -> 
     if not answer.series:
         return Missing(reason="Empty")
     ((time, value),) = answer.series[0].samples
-    if not _within(time, *window):
+    earliest, latest = _bounds(*window)
+    if not earliest <= time <= latest:
         return Missing(reason="Stale")
     if not math.isfinite(value):
         return Missing(reason="NotANumber")
@@ -64,11 +65,12 @@ def _by_trial(answer: Answer, watched: WatchedRun) -> Mapping[int, list[tuple[fl
 
 
 def _values(series: Series, watched: WatchedRun) -> tuple[float, ...]:
-    return tuple(value for time, value in series.samples if _within(time, watched.started_at, watched.ended_at))
+    earliest, latest = _bounds(watched.started_at, watched.ended_at)
+    return tuple(value for time, value in series.samples if earliest <= time <= latest)
 
 
-def _within(time: float, begin: datetime, end: datetime) -> bool:
-    return begin.timestamp() <= time <= (end + SLACK).timestamp()
+def _bounds(begin: datetime, end: datetime) -> tuple[float, float]:
+    return begin.timestamp(), (end + SLACK).timestamp()
 
 
 def _to_sample(found: list[tuple[float, ...]] | tuple[()]) -> Sample:

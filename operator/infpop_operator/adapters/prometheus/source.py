@@ -54,7 +54,7 @@ class PrometheusMetrics:
 
     async def __aexit__(self, *_: object) -> None:
         """Close the connections."""
-        await self._client.__aexit__()
+        await self._client.aclose()
 
     @property
     def name(self) -> str:
