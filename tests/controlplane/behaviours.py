@@ -43,7 +43,8 @@ class Succeeds:
     """Every trial finds what `throughput` says of its GPU count and batch size; exit 0 with the whole result.
 
     Tokens/s, or the reason why there is no such number; after an out-of-memory larger batches are not reached.
-    It goes on loading until `gate`, where there is one, is set.
+    It goes on loading until `gate`, where there is one, is set. `killed_while_held`: killed with 137 as soon as it
+    waits for a scrape; its result is written by then.
     """
 
     throughput: Throughput
@@ -51,6 +52,7 @@ class Succeeds:
     load_seconds: float = 0.0
     trial_seconds: float = 0.0
     gate: threading.Event | None = None
+    killed_while_held: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

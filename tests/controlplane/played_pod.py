@@ -238,8 +238,11 @@ class PlayedPod:
             self._over_at = self._now()
             if isinstance(behaviour, Breaks):
                 self._broken = Broken(reason=behaviour.reason, detail=behaviour.detail)
-            await self._hold(self.spec)
-        await self._end(self._completed())
+            killed = isinstance(behaviour, Succeeds) and behaviour.killed_while_held
+            if not killed:
+                await self._hold(self.spec)
+        ending = self._completed()
+        await self._end(replace(ending, exit_code=KILLED.exit_code, reason=KILLED.reason) if killed else ending)
 
     async def _hold(self, spec: RunSpec) -> None:
         """Wait, as the runner does, until a scrape has seen the last values; without any number there is no point."""

@@ -3,10 +3,10 @@
 import httpx
 import pytest
 
-from controlplane.behaviours import Breaks, replay
+from controlplane.behaviours import Breaks, Succeeds, replay
 from controlplane.cluster import ControlPlane
 from controlplane.waiting import wait_for
-from infpop_runner.contract import Measured
+from infpop_runner.contract import Measured, decode_result
 from prometheus.runs import SECONDS, Site, run_site
 
 pytestmark = pytest.mark.cluster
@@ -77,6 +77,17 @@ def test_a_run_that_is_stopped_while_it_waits_has_lost_nothing(control_plane: Co
     assert len(result.trials) == 2
     assert result.held_seconds is not None
     assert result.held_seconds < LONG_SECONDS
+
+
+def test_a_run_that_is_killed_while_it_waits_has_left_its_result(control_plane: ControlPlane, namespace: str) -> None:
+    """The pod failed, and what it measured is in its message all the same."""
+    play = Succeeds(throughput=lambda _gpus, batch: float(batch), killed_while_held=True)
+    with run_site(control_plane, namespace, lambda _spec, _attempt: play) as site:
+        site.start_run(scrape_grace_seconds=LONG_SECONDS)
+        state = site.wait_for_pod("Failed")["status"]["containerStatuses"][0]["state"]["terminated"]
+    result = decode_result(state["message"])
+    assert state["exitCode"] == 137
+    assert (result.broken, len(result.trials), result.ended_at is None) == (None, 2, False)
 
 
 def test_a_broken_run_waits_with_the_numbers_that_it_has(control_plane: ControlPlane, namespace: str) -> None:
