@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -22,6 +23,8 @@ from infpop_operator.cluster.metrics import OperatorMetrics
 from infpop_operator.cluster.metrics_page import MetricsPage
 from infpop_operator.core.errors import SettingError
 from infpop_operator.handlers.metrics_server import serve_metrics
+from prometheus.discovery import static_targets
+from prometheus.server import PrometheusServer
 from simulation.factories import START
 
 # Of an API server that is not there: the operator goes on asking it.
@@ -139,6 +142,30 @@ def test_a_port_that_is_taken_is_a_wrong_setting(bench: Bench) -> None:
                 pass
 
     bench.serve(scenario)
+
+
+@pytest.mark.prometheus
+def test_a_real_prometheus_takes_all_of_it(bench: Bench, tmp_path: Path) -> None:
+    """Also what a status may hold at worst: each series arrives, under the names that it was given."""
+    names = ['quote"', "back\\slash", "line\nbreak", "\ud800", "é" * 80, "{}", "a\x00b"]
+    pools = [{"name": name, "gpuHours": "1"} for name in names]
+    metadata = {"namespace": "serving", "name": "two", "uid": "v", "resourceVersion": "2"}
+    bench.cache.see_study({"metadata": metadata, "status": {"pools": pools}})
+
+    async def scenario(_: httpx.AsyncClient) -> None:
+        found = await asyncio.to_thread(_asked, tmp_path, bench.port, 'infpop_study_runs{study="two"}')
+        shown = {series["metric"]["pool"] for series in found}
+        assert shown == {"?" if name == "\ud800" else name[:63] for name in names}
+        assert {series["metric"]["namespace"] for series in found} == {"serving"}
+
+    bench.serve(scenario)
+
+
+def _asked(directory: Path, port: int, query: str) -> list[dict[str, Any]]:
+    """Return what a Prometheus that scrapes the port answers."""
+    target = static_targets("operator", f"127.0.0.1:{port}", honor_labels=True)
+    with PrometheusServer(directory, [target]) as server:
+        return list(server.wait_for(query))
 
 
 @pytest.mark.parametrize("started", ["option", "environment", "kopf"])
