@@ -1,0 +1,121 @@
+"""Every metrics source keeps the promises of its port."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import timedelta
+from typing import get_args
+
+import httpx
+import pytest
+
+from adapters.kube.api_server import api_server
+from adapters.kube.objects import OWNER, at, make_job, make_running
+from adapters.prometheus.api import RUN as WATCHED
+from adapters.prometheus.api import Clock, failure, prometheus_api, series, throughputs
+from cluster.kit import study
+from infpop_operator.adapters.kube.client import KubeClient
+from infpop_operator.adapters.prometheus import PrometheusMetrics
+from infpop_operator.cluster.cache import Cache
+from infpop_operator.cluster.keys import StudyKey
+from infpop_operator.cluster.signs import Signs
+from infpop_operator.core.model import Sample, Value, WatchedRun
+from infpop_operator.core.ports import MetricsSource
+from infpop_operator.settings import PrometheusSettings, SourceName
+
+Shown = Mapping[str, str] | None  # values by trial as a runner shows them; None: nobody answers
+Use = Callable[[Shown, str], tuple[str, Mapping[int, Sample]]]
+THROUGHPUT = "infpop_trial_throughput_tokens_per_second"
+
+
+class Once(httpx.AsyncByteStream):
+    """A body that has not been read yet."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield it at once."""
+        yield self._text.encode()
+
+
+async def pod_metrics(shown: Shown, run: str, stack: AsyncExitStack) -> MetricsSource:
+    """Return a source that has looked at the pod of the run, where these values were shown."""
+    owner = f'namespace="{WATCHED.namespace}",study="{WATCHED.study}",run="{run}"'
+    lines = [f'infpop_run_state{{{owner},state="measuring"}} 1']
+    lines += [f'{THROUGHPUT}{{{owner},trial="{trial}"}} {value}' for trial, value in (shown or {}).items()]
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(500 if shown is None else 200, stream=Once("\n".join([*lines, ""])))
+
+    server = await stack.enter_async_context(api_server())
+    client = await stack.enter_async_context(KubeClient(server.connection()))
+    http = await stack.enter_async_context(httpx.AsyncClient(transport=httpx.MockTransport(answer)))
+    cache = Cache()
+    body = study(OWNER.name, OWNER.namespace)
+    body["metadata"] |= {"uid": OWNER.uid, "resourceVersion": "1"}
+    cache.see_study(body)
+    cache.see_job(make_job())
+    cache.see_pod(make_running(ip="10.0.0.7", metrics_port=9400))
+    signs = Signs(client, http, cache)
+    await signs.look([StudyKey(OWNER.namespace, OWNER.name)], at(100))
+    return signs
+
+
+async def prometheus(shown: Shown, run: str, stack: AsyncExitStack) -> MetricsSource:
+    """Return a source that asks a Prometheus that has scraped these values, and gives them to whatever is asked."""
+    api = await stack.enter_async_context(prometheus_api())
+    scraped = [series((60, value), trial=trial, run=run) for trial, value in (shown or {}).items()]
+    api.answers = [failure(503) if shown is None else throughputs(*scraped)]
+    clock = Clock(WATCHED.ended_at + timedelta(hours=1))
+    source = PrometheusMetrics(PrometheusSettings(url=api.url), now=clock.now, count=lambda _: None, pace=clock.pace)
+    return await stack.enter_async_context(source)
+
+
+@pytest.fixture(params=[pod_metrics, prometheus])
+def use(request: pytest.FixtureRequest) -> Use:
+    """Return what asks the source under test about `WATCHED`, where a run showed values: its name, and its samples."""
+
+    async def ask(shown: Shown, run: str) -> tuple[str, Mapping[int, Sample]]:
+        async with AsyncExitStack() as stack:
+            source: MetricsSource = await request.param(shown, run, stack)
+            watched: WatchedRun = replace(WATCHED, trials=(0, 1))
+            return source.name, await source.samples(watched)
+
+    return lambda shown, run: asyncio.run(ask(shown, run))
+
+
+def numbers(samples: Mapping[int, Sample]) -> dict[int, float]:
+    """Return the numbers that there are."""
+    return {index: sample.tokens_per_second for index, sample in samples.items() if isinstance(sample, Value)}
+
+
+def test_a_source_knows_what_its_run_showed(use: Use) -> None:
+    """Every trial's number, to the last digit, and the name of the source is one that settings know."""
+    name, samples = use({"0": "1234.5678", "1": "1e-3"}, WATCHED.run)
+    assert numbers(samples) == {0: 1234.5678, 1: 0.001}
+    assert name in get_args(SourceName)
+
+
+def test_what_was_not_seen_has_no_number(use: Use) -> None:
+    """A trial whose number came too late to be seen takes nothing from the others."""
+    assert numbers(use({"0": "5"}, WATCHED.run)[1]) == {0: 5.0}
+
+
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "-Inf", "0", "-0.0", "-5"])
+def test_what_is_no_throughput_has_no_number(use: Use, value: str) -> None:
+    """Not a number, infinite, nothing or less than nothing."""
+    samples = use({"0": value, "1": "5"}, WATCHED.run)[1]
+    assert numbers(samples) == {1: 5.0}
+    assert 0 in samples
+
+
+def test_an_outage_is_no_number_and_no_error(use: Use) -> None:
+    """Nobody answers: there is nothing to be compared, and nothing breaks."""
+    assert numbers(use(None, WATCHED.run)[1]) == {}
+
+
+def test_the_numbers_of_another_run_are_not_this_ones(use: Use) -> None:
+    """Whatever stands at the address or in the data base under another name."""
+    assert numbers(use({"0": "5"}, "study-2")[1]) == {}
