@@ -1,5 +1,6 @@
 """What `infpop status` shows of a study's object: whole pages as they are reviewed, and what holds for all of them."""
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
@@ -179,6 +180,31 @@ def test_a_spec_of_a_newer_version_hides_no_result() -> None:
     assert "Configuration  8 GPUs, batch size 256" in text
     assert "★ 3,940" in text
     assert "not tried" not in text
+
+
+def test_further_metrics_of_the_best_are_told_with_their_units() -> None:
+    """Whoever decides by energy reads it beside the throughput; a unit that the spec does not tell is left out."""
+    body = body_of("succeeded")
+    best = body["status"]["best"] | {"metrics": {"power": "812.5", "older": "7"}, "tokensPerJoule": "4.85"}
+    asked = {"spec": body["spec"] | {"metrics": [{"name": "power", "preset": "gpuPower"}]}}
+    lines = lines_of({**body, **asked, "status": body["status"] | {"best": best}})
+    assert "Energy         4.85 tokens per joule" in lines
+    assert "Metrics        power 812 watts, older 7" in lines
+
+
+def test_a_baseline_that_cannot_be_compared_is_told_with_its_throughput() -> None:
+    """Where the metric that decides is missing of it, no gain is made up."""
+    body = body_of("succeeded")
+    pools = [{**row, "improvementPercent": None} for row in body["status"]["pools"]]
+    told = [line for line in lines_of({**body, "status": body["status"] | {"pools": pools}}) if "Baseline" in line]
+    assert [re.sub(r"\d+ tokens", "N tokens", line) for line in told] == [
+        "Baseline       1 GPU, batch size 8: N tokens/s"
+    ]
+
+
+def lines_of(body: Body) -> list[str]:
+    """Return the lines of a page without their margins."""
+    return [line.strip() for line in printed(render_page(to_page(body, NOW))).splitlines()]
 
 
 def test_a_status_of_another_form_is_named() -> None:
