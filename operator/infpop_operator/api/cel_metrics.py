@@ -1,7 +1,7 @@
 """The rules of `api.rules_metrics` that the API server can check by itself."""
 
 from infpop_operator.api.cel_rule import Rule, listed, unique
-from infpop_operator.api.rules_metrics import BUILT_IN, PLACEHOLDER_PATTERN, PLACEHOLDERS, POWER_PRESETS
+from infpop_operator.api.rules_metrics import BUILT_IN, KNOWN_PLACEHOLDERS, PLACEHOLDER_PATTERN, POWER_PRESETS
 from infpop_operator.core.model import CONSTRAINT_METRICS, METRICS
 
 _IS_OWN = f"!(self.metric in {listed(METRICS)})"
@@ -38,7 +38,7 @@ METRIC_RULES = (
     Rule(
         name="known-placeholders",
         path="spec.metrics[].query",
-        rule=f"self.findAll('{PLACEHOLDER_PATTERN}').all(text, text in {listed(PLACEHOLDERS)})",
+        rule=f"self.findAll('{PLACEHOLDER_PATTERN}').all(text, text in {listed(KNOWN_PLACEHOLDERS)})",
         message="has a placeholder that is not known. Use $namespace, $pod and $window",
     ),
     Rule(

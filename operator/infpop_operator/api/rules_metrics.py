@@ -8,12 +8,12 @@ from infpop_operator.api.checks import unique
 from infpop_operator.api.spec import StudySpec
 from infpop_operator.api.spec_metrics import ExtraMetric
 from infpop_operator.core.errors import Problem
-from infpop_operator.core.extra_metrics import PRESETS
+from infpop_operator.core.extra_metrics import PLACEHOLDERS, PRESETS
 from infpop_operator.core.model import CONSTRAINT_METRICS, METRICS
 
 BUILT_IN = frozenset((*METRICS, *CONSTRAINT_METRICS))
 POWER_PRESETS = tuple(name for name, (_, unit) in PRESETS.items() if unit == "watts")
-PLACEHOLDERS = ("$namespace", "$pod", "$window")
+KNOWN_PLACEHOLDERS = tuple(f"${name}" for name in PLACEHOLDERS)
 # A dollar before anything else is PromQL: the end of a regular expression, or a group that label_replace refers to.
 PLACEHOLDER_PATTERN = "[$][{]?[A-Za-z_][A-Za-z0-9_]*"
 
@@ -52,9 +52,9 @@ def _query(field: str, metric: ExtraMetric, query: str) -> Iterator[Problem]:
     if metric.unit is None:
         remedy = "Add the unit of the query's number, for example watts"
         yield Problem(field=f"{field}.unit", value="", message="a query needs it", remedy=remedy)
-    strange = [text for text in re.findall(PLACEHOLDER_PATTERN, query) if text not in PLACEHOLDERS]
+    strange = [text for text in re.findall(PLACEHOLDER_PATTERN, query) if text not in KNOWN_PLACEHOLDERS]
     if strange:
-        remedy = f"Use {', '.join(PLACEHOLDERS)}"
+        remedy = f"Use {', '.join(KNOWN_PLACEHOLDERS)}"
         message = "has a placeholder that is not known"
         yield Problem(field=f"{field}.query", value=strange[0][:60], message=message, remedy=remedy)
 
