@@ -19,7 +19,15 @@ from infpop_operator.cluster.keys import StudyKey
 
 State = Literal["new", "reconciling", "succeeded", "stalled", "suspended", "refused", "unreadable"]
 
-CONDITIONS = ("Ready", "Reconciling", "Stalled", "Succeeded", "ResultStale", "Suspended")
+CONDITIONS = (
+    "Ready",
+    "Reconciling",
+    "Stalled",
+    "Succeeded",
+    "ResultStale",
+    "Suspended",
+    "PrometheusUnreachable",
+)
 OUTCOMES = ("measured", "infeasible", "invalid", "broken", "running")
 MOST_POOLS = 16  # as many as a spec may have
 MOST_REASONS = 8  # of one outcome on one pool
