@@ -1,8 +1,8 @@
 """The PromQL of the dashboards.
 
-Runs come and go, so what they found is read as the last value inside the shown time (`$__range`), one number for each
-configuration: the median, should it have been measured more than once. The operator's series live as long as their
-study and are read as they are. `namespace` on the operator's series is the study's: scrape the operator with
+Runs come and go, so what they found is read as the last value inside the shown time (`$__range`); of a configuration
+that was measured more than once it is the number of the run that began last. The operator's series live as long as
+their study and are read as they are. `namespace` on the operator's series is the study's: scrape the operator with
 `honorLabels: true`, as kube-state-metrics is, or it would be the operator's own.
 """
 
@@ -19,7 +19,7 @@ def last(metric: str, matchers: str = POOLS) -> str:
 
 
 def median_by(labels: str, vector: str) -> str:
-    """Return the median of the series that differ in other labels."""
+    """Return the median of the series that differ in other labels: of one series that was scraped twice, its value."""
     return f"quantile by ({labels}) (0.5, {vector})"
 
 
@@ -29,8 +29,12 @@ def best_by(labels: str, metric: str, matchers: str = POOLS) -> str:
 
 
 def by_configuration(metric: str) -> str:
-    """Return a figure of the trials, one for each pool, GPU count and batch size."""
-    return median_by(_CONFIGURATION, last(metric))
+    """Return a figure of the trials, one for each pool, GPU count and batch size: that of the newest run."""
+    values = last(metric)
+    start_times = f"max by (run) ({last('infpop_run_start_time_seconds')})"
+    measured_at = f"({values} * 0 + on (run) group_left () {start_times})"
+    newest = f"({measured_at} == on ({_CONFIGURATION}) group_left () max by ({_CONFIGURATION}) {measured_at})"
+    return median_by(_CONFIGURATION, f"{values} and {newest}")
 
 
 def by_trial(metric: str) -> str:

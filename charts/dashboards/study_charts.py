@@ -35,8 +35,8 @@ _ENDED, _BEST = "ended trials", "best so far"
 def landscape() -> table.Panel:
     """Return the heat map of each pool: a row for each GPU count, a column for each batch size."""
     text = (
-        "Throughput of each configuration that was measured in the shown time: generated tokens per second, the median "
-        "of the repeats. An empty cell has no number: not tried, or not feasible; the table of trials says which."
+        "Throughput of each configuration that was measured in the shown time, by its newest run: generated tokens per "
+        "second. An empty cell has no number. After a change of the study, cells are of before until measured again."
     )
     query = rows(queries.by_configuration(_THROUGHPUT))
     panel = rows_and_columns("Landscape of $pool", text, query, width=24, height=9).filterable(filterable=False)

@@ -67,6 +67,7 @@ def _run(spec: RunSpec, options: argparse.Namespace, output: OutputTail, environ
     _publish_port(serve(metrics.registry, scrapes, address=options.metrics_address, port=options.metrics_port), options)
     start = time.perf_counter()
     journal = Journal(spec, write=_result_writer(options.result, output), now=lambda: datetime.now(UTC))  # noqa: TID251 - the edge
+    metrics.started(journal.result.started_at)
     journal.note_provenance(node=environment.get("INFPOP_NODE_NAME"))
     guard = Guard(clock=time.monotonic, lifeline=options.lifeline_fd, on_end=_ender(journal, scrapes))
     guard.start()

@@ -267,10 +267,13 @@ class PlayedPod:
         await self._wait_for_image(reason="ContainerCreating")
         await asyncio.sleep(pull_seconds)
         registry = CollectorRegistry() if self._metrics is None else self._metrics.registry
+        started_at = self._now()
+        if self._metrics is not None:
+            self._metrics.started(started_at)
         async with serve_metrics(
             registry, self._addresses, self._scrapes, port=_metrics_port(self._manifest)
         ) as address:
-            self._times = replace(self._times, started_at=self._now())
+            self._times = replace(self._times, started_at=started_at)
             await self._api.write(pod_status.running_status(self._manifest, self._times, pod_ip=address))
             yield
 

@@ -1,6 +1,7 @@
 """Names, labels and values of what Prometheus sees."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from prometheus_client import Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -24,6 +25,7 @@ def scrape(metrics: RunMetrics) -> dict[str, Metric]:
 def finished_run() -> RunMetrics:
     """Return the metrics of a run with one measured and one infeasible trial."""
     metrics = RunMetrics(SPEC)
+    metrics.started(datetime(2026, 1, 1, tzinfo=UTC))
     metrics.loaded(12.5, {"engine": "vllm"})
     metrics.observe_pass(
         TrialSpec(index=0, batch_size=4), PassOutcome(seconds=1.0, generated=(5, 5), intervals=((0.0, 0.5), (0.5, 1.0)))
@@ -53,6 +55,7 @@ def test_names_and_labels_are_those_of_the_design() -> None:
     expected = {
         "infpop_run_state": RUN_LABELS | {"state"},
         "infpop_run": RUN_LABELS | {"engine"},
+        "infpop_run_start_time_seconds": RUN_LABELS,
         "infpop_model_load_seconds": RUN_LABELS,
         "infpop_gpu_memory_peak_bytes": RUN_LABELS,
         "infpop_trial_state": TRIAL_LABELS | {"state"},
@@ -86,6 +89,7 @@ def test_values_are_those_of_the_result() -> None:
     assert value("infpop_generated_tokens") == 10.0
     assert value("infpop_model_load_seconds") == 12.5
     assert value("infpop_gpu_memory_peak_bytes") == 1024.0
+    assert value("infpop_run_start_time_seconds") == datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 
 
 def test_exactly_one_state_holds() -> None:

@@ -167,7 +167,7 @@ def test_a_runner_whose_parent_died_ends_itself(tmp_path: Path) -> None:
 def test_metrics_are_served_from_the_start(tmp_path: Path) -> None:
     """While it loads, a runner already says so under the study's labels, and shows no number that it does not have."""
     with launch(make_simulated_spec(batches=(4, 8), simulation=SLOW_LOAD, namespace="serving"), tmp_path) as run:
-        run.wait_until(lambda: run.port() is not None)
+        run.wait_until(lambda: run.port() is not None and "infpop_run_start_time_seconds{" in run.metrics())
         text = run.metrics()
     labels = 'gpu_count="1",namespace="serving",pool="pool",run="run-1"'
     assert f'infpop_run_state{{{labels},state="loading",study="study"}} 1.0' in text

@@ -1,5 +1,6 @@
 """The metrics of one run, in base units, under the names of the design."""
 
+from datetime import datetime
 from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
@@ -24,6 +25,7 @@ class RunMetrics:
         self.registry = CollectorRegistry()
         self._run = (spec.namespace, spec.study, spec.pool, spec.run, str(spec.gpu_count))
         self._state = self._gauge("infpop_run_state", "1 for the state that the run is in", (*RUN_LABELS, "state"))
+        self._start_time = self._gauge("infpop_run_start_time_seconds", "When the run began, since 1970", RUN_LABELS)
         self._info = Info("infpop_run", "What is measured with what", RUN_LABELS, registry=self.registry)
         self._load_seconds = self._gauge("infpop_model_load_seconds", "Time from start to ready", RUN_LABELS)
         self._memory = self._gauge("infpop_gpu_memory_peak_bytes", "Most memory on any device so far", RUN_LABELS)
@@ -52,6 +54,10 @@ class RunMetrics:
         self.enter("loading")
         for trial in spec.trials:
             self.enter_trial(trial, "pending")
+
+    def started(self, at: datetime) -> None:
+        """Show when the run began: of two that measured the same, the later one counts."""
+        self._start_time.labels(*self._run).set(at.timestamp())
 
     def enter(self, state: RunState) -> None:
         """Show the run in `state` and in no other."""
