@@ -1,5 +1,6 @@
 """Results and specs that older versions wrote still parse."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,13 @@ def test_an_old_run_has_no_window_and_was_not_held() -> None:
     assert (scraped.trials[0].window_seconds, scraped.held_seconds) == ((31.482, 62.117), 7.283)
     specs = [RunSpec.model_validate_json((GOLDEN / f"spec-1-{name}.json").read_text()) for name in ("vllm", "scraped")]
     assert [spec.scrape_grace_seconds for spec in specs] == [0, 45]
+
+
+def test_a_spec_without_a_hold_is_one_that_older_runners_know() -> None:
+    """Runners refuse unknown keys, so one from before the hold gets none as long as it is not asked for."""
+    old, scraped = (json.loads((GOLDEN / f"spec-1-{name}.json").read_text()) for name in ("vllm", "scraped"))
+    assert json.loads(RunSpec.model_validate(old).model_dump_json()).keys() == old.keys()
+    assert json.loads(RunSpec.model_validate(scraped).model_dump_json())["scrape_grace_seconds"] == 45
 
 
 def test_a_newer_writer_is_understood() -> None:

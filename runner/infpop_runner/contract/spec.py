@@ -3,9 +3,18 @@
 Everything that changes a measurement is in here and explicit; the runner adds no default of its own.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 LONGEST_REPEAT_SECONDS = 3600.0
 LONGEST_SCRAPE_GRACE_SECONDS = 600.0
@@ -176,3 +185,11 @@ class RunSpec(SpecModel):
         if batches != sorted(set(batches)):
             raise ValueError(f"trials must be in ascending batch size without repeats, got {batches}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_asked_for(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a grace of 0: runners that are older than it refuse keys that they do not know."""
+        content: dict[str, Any] = serialize(self)
+        if not self.scrape_grace_seconds:
+            content.pop("scrape_grace_seconds", None)
+        return content
