@@ -74,7 +74,7 @@ def decided_truths(
         "Succeeded": _own(succeeded, decision, reason, message),
         "ResultStale": result_stale,
         "Suspended": suspended_truth(suspended=standing.suspended),
-        **prometheus_truth(standing, searching=not (succeeded or stalled)),
+        **prometheus_truth(standing, searching=decision.verdict in (Verdict.WORKING, Verdict.WAITING)),
     }
 
 
@@ -144,7 +144,8 @@ def suspended_truth(*, suspended: bool) -> Truth:
 def prometheus_truth(standing: Standing, *, searching: bool) -> dict[str, Truth]:
     """Return whether numbers that Prometheus should give come from elsewhere just now.
 
-    Empty where nobody asks Prometheus. A search that has ended asks it no more, so an outage is none of its concern.
+    Empty where nobody asks Prometheus. A search that has ended asks it no more, so an outage is none of its concern:
+    nobody would look at the study again to say that it is over.
     """
     if standing.prometheus is None:
         return {}

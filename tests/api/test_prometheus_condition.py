@@ -1,0 +1,53 @@
+"""An outage of Prometheus is told as long as it concerns a study, and by somebody who will say that it is over."""
+
+from dataclasses import replace
+
+import pytest
+
+from api.status_samples import decision_of
+from infpop_operator.api.standing import PrometheusStanding
+from infpop_operator.api.status import PoolProblem, Standing, refused_status, to_status, waiting_status
+from infpop_operator.api.status_model import StudyStatus
+from infpop_operator.core.errors import Problem
+from infpop_operator.core.model import Decision, History, Round, Verdict
+from simulation.factories import START, make_study
+
+DOWN = Standing(prometheus=PrometheusStanding(outage="no answer since 12:03:04"))
+UP = Standing(prometheus=PrometheusStanding())
+HISTORY = History(started_at=START, rounds=(Round(pool="a100", number=1, identity="i1"),))
+NO_NODES = {"v100": PoolProblem(reason="NoMatchingNodes", message="no node has the label pool=v100")}
+MISTAKE = Problem(field="spec.budget.deadline", value="0s", message="is no time", remedy="Remove it")
+
+
+def unreachable(status: StudyStatus) -> str | None:
+    """Return what is said of Prometheus, None for nothing."""
+    found = [condition for condition in status.conditions if condition.type == "PrometheusUnreachable"]
+    return f"{found[0].status} {found[0].reason}" if found else None
+
+
+def decided(verdict: Verdict, standing: Standing) -> str | None:
+    """Return what the status of a decision says of Prometheus."""
+    decision: Decision = decision_of(HISTORY, verdict=verdict, reason="NothingEligible")
+    return unreachable(to_status(make_study(), decision, START, standing=standing))
+
+
+@pytest.mark.parametrize("verdict", [Verdict.WORKING, Verdict.WAITING])
+def test_an_outage_is_told_while_a_search_goes_on(verdict: Verdict) -> None:
+    """Also while nothing runs: the next run will need Prometheus."""
+    assert decided(verdict, DOWN) == "True PrometheusUnreachable"
+    assert decided(verdict, UP) == "False Reachable"
+    assert decided(verdict, Standing()) is None
+
+
+@pytest.mark.parametrize("verdict", [Verdict.SUCCEEDED, Verdict.STALLED])
+def test_an_outage_is_not_left_at_a_search_that_has_ended(verdict: Verdict) -> None:
+    """Nobody looks at it again by himself, also where it waits for a pool: it would say so for ever."""
+    assert decided(verdict, DOWN) == "False NotAsked"
+    assert decided(verdict, replace(DOWN, pool_problems=NO_NODES)) == "False NotAsked"
+
+
+def test_an_outage_concerns_a_study_that_waits_and_none_that_is_refused() -> None:
+    """A study that cannot be understood asks nobody anything."""
+    waiting = waiting_status("NoMatchingNodes", "none", START, generation=1, previous=None, standing=DOWN)
+    refused = refused_status([MISTAKE], START, generation=1, previous=None, standing=DOWN)
+    assert (unreachable(waiting), unreachable(refused)) == ("True PrometheusUnreachable", "False NotAsked")
