@@ -59,7 +59,7 @@ def results(directory: Path, runs: int, *, interval_seconds: float) -> list[RunR
     targets = directory / "targets.json"
     targets.write_text("[]")
     job = {"job_name": "runners", "file_sd_configs": [{"files": [str(targets)]}]}
-    with PrometheusServer(directory / "prometheus", [job], interval_seconds=interval_seconds):
+    with PrometheusServer(directory / "prometheus", [job], interval_seconds=interval_seconds, reload_seconds=5):
         processes = [
             start(directory, number, interval_seconds=interval_seconds, share=number / runs) for number in range(runs)
         ]
