@@ -90,6 +90,29 @@ def test_what_is_no_answer_is_no_number(content: bytes) -> None:
     assert (reply.reason, reply.passing) == ("BadAnswer", True)
 
 
+@pytest.mark.parametrize(
+    "said", [{"warnings": ["receive series from store-1:10901: connection refused"]}, {"isPartial": True}]
+)
+def test_an_answer_that_lacks_a_store_is_none(said: dict[str, object]) -> None:
+    """The sum over the GPUs that one store knows is not the sum over all of them."""
+    reply = parse_answer(json.dumps(json.loads(WHOLE) | said).encode())
+    assert isinstance(reply, Failure)
+    assert (reply.reason, reply.passing) == ("BadAnswer", True)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"warnings": ['PromQL warning: bucket label "le" is missing'], "isPartial": False},
+        {"warnings": [], "infos": ['PromQL info: metric might not be a counter: "power"']},
+        {"warnings": None},
+    ],
+)
+def test_a_remark_about_the_query_takes_no_answer(said: dict[str, object]) -> None:
+    """How a query is written says nothing of how much of the data was there."""
+    assert isinstance(parse_answer(json.dumps(json.loads(WHOLE) | said).encode()), Answer)
+
+
 @given(content=st.binary())
 def test_no_bytes_raise(content: bytes) -> None:
     """Whatever comes, it is judged."""

@@ -1,6 +1,7 @@
 """What Prometheus answers: series with their samples, or why there are none. Pure.
 
-An answer is believed as a whole or not at all; half of one is none.
+An answer is believed as a whole or not at all; half of one is none, also where the other half is that of a store which
+did not answer (Thanos, Mimir and remote reads warn of it, VictoriaMetrics calls the answer partial).
 """
 
 import re
@@ -19,6 +20,7 @@ TIMED_OUT = "TimedOut"
 
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|NaN|[-+]?Inf")
 _LONGEST_COMPLAINT = 300
+_ABOUT_THE_QUERY = "PromQL "  # such a warning is about how the query is written: the answer is whole all the same
 _DENIED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _AT_FAULT = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
 
@@ -84,6 +86,13 @@ class _Text(BaseModel):
 class _Success(BaseModel):
     status: Literal["success"]
     data: Annotated[_Matrix | _Vector | _Scalar | _Text, Field(discriminator="kind")]
+    warnings: list[str] | None = None
+    is_partial: bool | None = Field(default=None, alias="isPartial")
+
+    @property
+    def is_whole(self) -> bool:
+        """Say whether everybody answered who has a part of the data."""
+        return not self.is_partial and all(text.startswith(_ABOUT_THE_QUERY) for text in self.warnings or ())
 
 
 class _Complaint(BaseModel):
@@ -95,7 +104,10 @@ class _Complaint(BaseModel):
 def parse_answer(content: bytes) -> Reply:
     """Return what the body of a successful answer says."""
     try:
-        return _to_answer(_Success.model_validate_json(content).data)
+        success = _Success.model_validate_json(content)
+        if not success.is_whole:
+            return Failure(reason=BAD_ANSWER, detail="the answer is a part of the whole", passing=True)
+        return _to_answer(success.data)
     except ValueError:  # pydantic's own, and ours for a number that is none
         return Failure(reason=BAD_ANSWER, detail="what came is no answer of Prometheus", passing=True)
 
