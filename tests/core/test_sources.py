@@ -1,11 +1,13 @@
 """What several metrics sources say of a run, put together."""
 
+import math
 from datetime import timedelta
 
 import pytest
 
-from infpop_operator.core.model import Finished, Missing, Sample, Value
-from infpop_operator.core.sources import gather, windows_of
+from infpop_operator.adapters.journal import decode_line, encode_entry
+from infpop_operator.core.model import EndedRun, Finished, Missing, Run, Sample, Value
+from infpop_operator.core.sources import gather, windows_of, with_figures
 from infpop_runner.contract import Infeasible, Invalid, Measured, Provenance, RunResult, TrialResult
 from simulation.factories import START, make_measured
 
@@ -46,9 +48,26 @@ def test_why_a_source_has_no_number_is_kept() -> None:
 def test_trials_were_measured_when_their_repeats_ran() -> None:
     """The window of a trial is absolute, and a result of an older runner has none."""
     measured = make_measured(100.0).model_copy(update={"window_seconds": (1.5, 31.0)})
-    windows = windows_of(make_finished(measured, OOM).result)
+    windows = windows_of(make_finished(measured, OOM))
     assert windows == {0: (START + timedelta(seconds=1.5), START + timedelta(seconds=31))}
-    assert windows_of(make_finished(make_measured(100.0)).result) == {}
+    assert windows_of(make_finished(make_measured(100.0))) == {}
+
+
+@pytest.mark.parametrize("seconds", [306.0, 1e13, 1e300])
+def test_no_trial_was_measured_after_its_run(seconds: float) -> None:
+    """Whatever a runner says: other pods may have had the devices by then, and no calendar has every number."""
+    measured = make_measured(100.0).model_copy(update={"window_seconds": (1.5, seconds)})
+    assert windows_of(make_finished(measured)) == {}
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_figure_that_cannot_be_written_down_is_missing(number: float) -> None:
+    """Whatever a source says: a journal that holds it could never be read again."""
+    run = Run(name="study-1", pool="a100", round=1, attempt=1, trials=())
+    finished = with_figures(make_finished(make_measured(100.0)), {0: {"power": number, "load": 0.5}})
+    assert finished.figures == {0: {"power": Missing(reason="NotANumber"), "load": 0.5}}
+    ended = EndedRun(run=run, started_at=START, observation=finished)
+    assert decode_line(encode_entry(ended)) == ended
 
 
 def test_the_first_source_that_has_a_number_gives_it() -> None:

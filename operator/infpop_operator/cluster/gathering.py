@@ -5,14 +5,14 @@ again whenever something else of its study moves.
 """
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from infpop_operator.api.standing import PrometheusStanding
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.core.extra_metrics import ExtraMetric
 from infpop_operator.core.model import Finished, Missing, WatchedRun
 from infpop_operator.core.ports import MetricsSource, PrometheusSource
-from infpop_operator.core.sources import gather, windows_of
+from infpop_operator.core.sources import gather, windows_of, with_figures
 from infpop_operator.settings import SourceName
 from infpop_runner.contract import Measured
 
@@ -84,13 +84,13 @@ class Gatherer:
         return await self._with_figures(whole, watched, metrics)
 
     async def _with_figures(self, finished: Finished, watched: WatchedRun, metrics: Sequence[ExtraMetric]) -> Finished:
-        windows = windows_of(finished.result)
+        windows = windows_of(finished)
         if not metrics or not windows:
             return finished
         if self._prometheus is not None:
-            return replace(finished, figures=await self._prometheus.figures(watched, windows, metrics))
+            return with_figures(finished, await self._prometheus.figures(watched, windows, metrics))
         missing: Mapping[str, float | Missing] = {metric.name: Missing(reason=NO_PROMETHEUS) for metric in metrics}
-        return replace(finished, figures=dict.fromkeys(windows, missing))
+        return with_figures(finished, dict.fromkeys(windows, missing))
 
 
 def _watched(key: StudyKey, finished: Finished, pod: str | None) -> WatchedRun:

@@ -5,16 +5,19 @@ Prometheus) comes first, in the order given. A number is kept when the sources a
 which is right, so the trial is invalid: it is measured again, and no number is told.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from infpop_operator.core.model import Finished, Missing, Sample, Value
-from infpop_runner.contract import Invalid, Measured, RunResult, TrialResult
+from infpop_runner.contract import Invalid, Measured, TrialResult
 
 AGREEMENT_RATIO = 0.01  # the same gauge, read twice, differs by rounding alone; 1 % is where repeats begin to differ
+_CLOCK_STEP_S = 5.0  # a node's clock may be set during a run, and its end is known to the second
 
 Samples = Mapping[int, Sample]
+Figures = Mapping[int, Mapping[str, float | Missing]]
 
 
 def gather(finished: Finished, sources: Sequence[tuple[str, Samples]]) -> Finished:
@@ -41,17 +44,38 @@ def gather(finished: Finished, sources: Sequence[tuple[str, Samples]]) -> Finish
     )
 
 
-def windows_of(result: RunResult) -> Mapping[int, tuple[datetime, datetime]]:
-    """Return when the measured trials of a run were measured, by trial index; older runners do not tell."""
-    start = result.started_at
+def windows_of(finished: Finished) -> Mapping[int, tuple[datetime, datetime]]:
+    """Return when the measured trials of a run were measured, by trial index.
+
+    Older runners do not tell, and what is told of a time after the run's end is not believed.
+    """
+    start = finished.result.started_at
+    length_s = (finished.ended_at - start).total_seconds() + _CLOCK_STEP_S
     return {
         trial.index: (
             start + timedelta(seconds=trial.window_seconds[0]),
             start + timedelta(seconds=trial.window_seconds[1]),
         )
-        for trial in result.trials
-        if isinstance(trial, Measured) and trial.window_seconds is not None
+        for trial in finished.result.trials
+        if isinstance(trial, Measured) and trial.window_seconds is not None and trial.window_seconds[1] <= length_s
     }
+
+
+def with_figures(finished: Finished, figures: Figures) -> Finished:
+    """Return the run with further metrics of its trials, each a number that can be written down, or why it is none."""
+    return replace(
+        finished,
+        figures={
+            index: {name: _written(figure) for name, figure in of_trial.items()} for index, of_trial in figures.items()
+        },
+    )
+
+
+def _written(figure: float | Missing) -> float | Missing:
+    """JSON has no NaN and no infinity: a journal with one of them could never be read again."""
+    if isinstance(figure, Missing) or math.isfinite(figure):
+        return figure
+    return Missing(reason="NotANumber")
 
 
 def _unanswered(finished: Finished, sources: Sequence[tuple[str, Samples]]) -> dict[str, str]:
