@@ -4,7 +4,7 @@ Real runner processes with the simulated engine, and a real Prometheus that find
 and two intervals, spread evenly, so that they end at any moment between two scrapes; a scrape at a random moment is
 half an interval away on average, and nothing can be faster without knowing when it comes.
 
-    python benchmarks/bench_scrape.py [--runs 40] [--intervals 5 15 30]
+    python benchmarks/bench_scrape.py [--runs 120] [--intervals 5 15 30]
 """
 
 import argparse
@@ -89,7 +89,7 @@ def figures(held_seconds: list[float], interval_seconds: float) -> dict[str, Any
 def main() -> None:
     """Measure at each interval and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=40, help="runs at each interval, all at the same time")
+    parser.add_argument("--runs", type=int, default=120, help="runs at each interval, all at the same time")
     parser.add_argument("--intervals", type=float, nargs="+", default=[5.0, 15.0, 30.0], help="seconds between scrapes")
     arguments = parser.parse_args()
     rows = []
