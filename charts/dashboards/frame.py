@@ -1,10 +1,20 @@
 """What all dashboards share: the title line, the variables, the links between them."""
 
-from grafana_foundation_sdk.builders.dashboard import Dashboard, DashboardLink, DatasourceVariable, QueryVariable
+from collections.abc import Callable, Mapping, Sequence
+
+from grafana_foundation_sdk.builders.dashboard import (
+    Dashboard,
+    DashboardLink,
+    DatasourceVariable,
+    QueryVariable,
+    Row,
+)
+from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
     DashboardLinkType,
     DataSourceRef,
+    Panel,
     VariableOption,
     VariableRefresh,
     VariableSort,
@@ -12,6 +22,8 @@ from grafana_foundation_sdk.models.dashboard import (
 
 TAG = "infpop"
 DATASOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
+# Below each title, what builds its panels.
+Rows = Mapping[str, Sequence[Callable[[], Builder[Panel]]]]
 _ALL = VariableOption(selected=True, text=["All"], value=["$__all"])
 
 
@@ -31,6 +43,15 @@ def empty_dashboard(title: str, *, uid: str, description: str, since: str) -> Da
         .link(to_others.include_vars(include_vars=True).keep_time(keep_time=True))
         .with_variable(DatasourceVariable("datasource").label("Data source").type("prometheus"))
     )
+
+
+def with_rows(board: Dashboard, rows: Rows) -> Dashboard:
+    """Add panels to a dashboard, a row of them below each title."""
+    for title, panels in rows.items():
+        board = board.with_row(Row(title))
+        for build in panels:
+            board = board.with_panel(build())
+    return board
 
 
 def one_of(name: str, label: str, query: str) -> QueryVariable:

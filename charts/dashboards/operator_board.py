@@ -1,14 +1,15 @@
 """The dashboard "InfPop / Operator": whether it works, what it does, and what stands in its way."""
 
 from grafana_foundation_sdk.builders import stat, timeseries
-from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
+from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.builders.prometheus import Dataquery
 
-from dashboards.frame import empty_dashboard, some_of
+from dashboards.frame import Rows, empty_dashboard, some_of, with_rows
 from dashboards.panels import areas, at_end, judged, lines, number, over_time
-from dashboards.queries import or_zero, quantile_of, rate_by
+from dashboards.queries import best_by, or_zero, quantile_of, rate_by
 
 _CHOSEN = 'namespace=~"$namespace"'
+_POOL = "namespace, study, pool"
 _NO_PASS_SECONDS = 300  # the alert InfPopNoPass
 _QUANTILES = ((0.5, "median"), (0.95, "95 %"), (0.99, "99 %"))
 
@@ -22,17 +23,13 @@ def build_operator_dashboard() -> Dashboard:
         since="now-6h",
     )
     board = board.with_variable(some_of("namespace", "Namespace", "label_values(infpop_study_condition, namespace)"))
-    for title, panels in _ROWS.items():
-        board = board.with_row(Row(title))
-        for build in panels:
-            board = board.with_panel(build())
-    return board
+    return with_rows(board, _ROWS)
 
 
 def _up() -> stat.Panel:
-    text = "Operators that are scraped. There has to be exactly one."
-    panel = number("Operators", text, at_end(or_zero("count(infpop_operator_queue_depth)"), ""), unit="none", width=4)
-    return judged(panel, good_from=1)
+    text = "Operators that are scraped. There has to be exactly one; two may be one that is scraped twice."
+    query = at_end("count(infpop_operator_queue_depth) or on () vector(0)", "")
+    return judged(number("Operators", text, query, unit="none", width=4), good_from=1, good_below=2)
 
 
 def _age() -> stat.Panel:
@@ -43,12 +40,13 @@ def _age() -> stat.Panel:
 
 def _live_runs() -> stat.Panel:
     text = "Runs that live now, in the chosen namespaces."
-    return number("Live runs", text, at_end(f"sum(infpop_study_runs{{{_CHOSEN}}})", ""), unit="none", width=4)
+    query = at_end(f"sum({best_by(_POOL, 'infpop_study_runs', _CHOSEN)})", "")
+    return number("Live runs", text, query, unit="none", width=4)
 
 
 def _spent() -> stat.Panel:
     text = "GPU-hours of all ended runs of the studies that there are, in the chosen namespaces."
-    query = at_end(f"sum(infpop_study_gpu_seconds_total{{{_CHOSEN}}}) / 3600", "")
+    query = at_end(f"sum({best_by(_POOL, 'infpop_study_gpu_seconds_total', _CHOSEN)}) / 3600", "")
     return number("GPU-hours", text, query, unit="suffix: GPU-h", width=4).decimals(1)
 
 
@@ -129,7 +127,8 @@ def _states() -> timeseries.Panel:
 
 def _outcomes() -> timeseries.Panel:
     text = "Trials of the newest rounds, by outcome and reason, in the chosen namespaces."
-    query = over_time(f"sum by (outcome, reason) (infpop_study_trials{{{_CHOSEN}}})", "{{outcome}} {{reason}}")
+    trials = best_by(f"{_POOL}, outcome, reason", "infpop_study_trials", _CHOSEN)
+    query = over_time(f"sum by (outcome, reason) ({trials})", "{{outcome}} {{reason}}")
     return areas("Trials", text, query, unit="none", width=8)
 
 
@@ -141,7 +140,7 @@ def _unchanged() -> timeseries.Panel:
 
 
 def _questions() -> timeseries.Panel:
-    text = "Questions to Prometheus by outcome: ok, or why there was no number."
+    text = "Requests to Prometheus, those that only ask whether it is there among them: ok, or why there was no answer."
     query = over_time(or_zero(rate_by("outcome", "infpop_prometheus_queries_total")), "{{outcome}}")
     return areas("Prometheus queries", text, query, unit="reqps", width=8)
 
@@ -164,7 +163,7 @@ def _quantiles(histogram: str) -> tuple[Dataquery, ...]:
     )
 
 
-_ROWS = {
+_ROWS: Rows = {
     "Health": (_up, _age, _left_out, _live_runs, _spent, _held_total),
     "Work": (_looks, _look_seconds, _queue, _age_over_time, _processor, _memory),
     "API server and errors": (_requests, _failures),

@@ -98,15 +98,12 @@ def number(title: str, description: str, *queries: Dataquery, unit: str, width: 
     )
 
 
-def judged(panel: stat.Panel, *, good_below: float | None = None, good_from: float | None = None) -> stat.Panel:
-    """Colour a number: green below or from a bound, red on its other side."""
-    if good_below is not None:
-        return _coloured(panel, model.Threshold(color="green"), model.Threshold(value=good_below, color="red"))
-    return _coloured(panel, model.Threshold(color="red"), model.Threshold(value=good_from, color="green"))
-
-
-def _coloured(panel: stat.Panel, *steps: model.Threshold) -> stat.Panel:
-    thresholds = dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(list(steps))
+def judged(panel: stat.Panel, *, good_below: float, good_from: float | None = None) -> stat.Panel:
+    """Colour a number: green below a bound, and from another one on where that is given; red elsewhere."""
+    steps = [model.Threshold(color="green", value=good_from), model.Threshold(color="red", value=good_below)]
+    if good_from is not None:
+        steps.insert(0, model.Threshold(color="red"))
+    thresholds = dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(steps)
     return panel.thresholds(thresholds).color_mode(BigValueColorMode.VALUE)
 
 
@@ -127,7 +124,7 @@ def lines(title: str, description: str, *queries: Dataquery, unit: str, width: i
 
 
 def areas(title: str, description: str, *queries: Dataquery, unit: str, width: int) -> timeseries.Panel:
-    """Return the same as areas, one upon the other: for parts of a whole."""
+    """Return areas over time, one upon the other: for parts of a whole."""
     stacked = common.StackingConfig().mode(StackingMode.NORMAL).group("A")
     return lines(title, description, *queries, unit=unit, width=width).stacking(stacked).fill_opacity(40)
 

@@ -9,6 +9,7 @@ their study and are read as they are. `namespace` on the operator's series is th
 # What is chosen above the panels: one study, some of its pools.
 STUDY = 'namespace="$namespace", study="$study"'
 POOLS = f'{STUDY}, pool=~"$pool"'
+_ENDED = f'{POOLS}, outcome!="running"'
 _CONFIGURATION = "pool, gpu_count, batch_size"
 _TRIAL = "pool, run, trial, gpu_count, batch_size"
 
@@ -59,10 +60,7 @@ def conditions() -> str:
 
 def ended_trials() -> str:
     """Return how many trials of the newest rounds have ended, in whatever way."""
-    return f"sum({best_by('pool, outcome, reason', 'infpop_study_trials', ENDED)})"
-
-
-ENDED = f'{POOLS}, outcome!="running"'
+    return f"sum({best_by('pool, outcome, reason', 'infpop_study_trials', _ENDED)})"
 
 
 def gpus_of_runs(metric: str) -> str:
@@ -97,5 +95,5 @@ def quantile_of(level: float, histogram: str) -> str:
 
 
 def or_zero(vector: str) -> str:
-    """Return the vector, 0 where it is empty: for counts of events, where that is the truth."""
-    return f"{vector} or on () vector(0)"
+    """Return a count of events, 0 where it is empty while an operator is scraped: without one nobody knows."""
+    return f"{vector} or on () (0 * max(infpop_operator_queue_depth))"

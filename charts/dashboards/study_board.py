@@ -1,11 +1,11 @@
 """The dashboard "InfPop / Study": what one study has found, where, and what it cost."""
 
 from grafana_foundation_sdk.builders import bargauge, stat, table, timeseries
-from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
+from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.models.common import BigValueTextMode
 
 from dashboards import queries
-from dashboards.frame import empty_dashboard, one_of, some_of
+from dashboards.frame import Rows, empty_dashboard, one_of, some_of, with_rows
 from dashboards.panels import (
     TOKENS_PER_SECOND,
     areas,
@@ -36,13 +36,9 @@ def build_study_dashboard() -> Dashboard:
     board = (
         board.with_variable(one_of("namespace", "Namespace", "label_values(infpop_study_condition, namespace)"))
         .with_variable(one_of("study", "Study", 'label_values(infpop_study_condition{namespace="$namespace"}, study)'))
-        .with_variable(some_of("pool", "Pool", f"label_values(infpop_study_trials{{{queries.STUDY}}}, pool)"))
+        .with_variable(some_of("pool", "Pool", f"label_values(infpop_study_runs{{{queries.STUDY}}}, pool)"))
     )
-    for title, panels in _ROWS.items():
-        board = board.with_row(Row(title))
-        for build in panels:
-            board = board.with_panel(build())
-    return board
+    return with_rows(board, _ROWS)
 
 
 def _state() -> stat.Panel:
@@ -166,7 +162,7 @@ def _gpu_hours_over_time() -> timeseries.Panel:
     return areas("GPU-hours spent", text, over_time(_gpu_hours_by_pool(), "{{pool}}"), unit="suffix: GPU-h", width=8)
 
 
-_ROWS = {
+_ROWS: Rows = {
     "Result": (_state, _best, _gain, _trials, _gpu_hours),
     "Landscape": (landscape,),
     "Pools side by side": (pools_side_by_side, _pools),

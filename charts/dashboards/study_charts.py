@@ -36,7 +36,8 @@ def landscape() -> table.Panel:
     """Return the heat map of each pool: a row for each GPU count, a column for each batch size."""
     text = (
         "Throughput of each configuration that was measured in the shown time, by its newest run: generated tokens per "
-        "second. An empty cell has no number. After a change of the study, cells are of before until measured again."
+        "second. An empty cell has no number. After a change of the study, cells are of before until measured again. "
+        "With searchSpace.extra a cell is the newest of its configurations, not the best."
     )
     query = rows(queries.by_configuration(_THROUGHPUT))
     panel = rows_and_columns("Landscape of $pool", text, query, width=24, height=9).filterable(filterable=False)
@@ -81,7 +82,10 @@ def _plain(panel: barchart.Panel) -> barchart.Panel:
 
 def best_so_far() -> xychart.Panel:
     """Return the best throughput of each pool against the number of trials that have ended."""
-    text = "What the search had found after so many trials of the newest round; flat: later trials were no better."
+    text = (
+        "What the search had found after so many trials of the round that was the newest then; flat: later trials were "
+        "no better. A new round begins at the left again."
+    )
     best = queries.best_by("pool", "infpop_study_best_throughput_tokens_per_second")
     panel = place(xychart.Panel(), "Best so far on $pool", text, width=24, height=9)
     panel = panel.repeat("pool").repeat_direction("h").max_per_row(2)
