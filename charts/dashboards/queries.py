@@ -12,6 +12,7 @@ POOLS = f'{STUDY}, pool=~"$pool"'
 _ENDED = f'{POOLS}, outcome!="running"'
 _CONFIGURATION = "pool, gpu_count, batch_size"
 _TRIAL = "pool, run, trial, gpu_count, batch_size"
+_POD = "run, job, instance"  # what a scrape is of
 
 
 def last(metric: str, matchers: str = POOLS) -> str:
@@ -31,21 +32,28 @@ def best_by(labels: str, metric: str, matchers: str = POOLS) -> str:
 
 def by_configuration(metric: str) -> str:
     """Return a figure of the trials, one for each pool, GPU count and batch size: that of the newest run."""
-    values = last(metric)
-    start_times = f"max by (run) ({last('infpop_run_start_time_seconds')})"
-    measured_at = f"({values} * 0 + on (run) group_left () {start_times})"
-    newest = f"({measured_at} == on ({_CONFIGURATION}) group_left () max by ({_CONFIGURATION}) {measured_at})"
-    return median_by(_CONFIGURATION, f"{values} and {newest}")
+    return median_by(_CONFIGURATION, _newest(metric, _CONFIGURATION))
 
 
 def by_trial(metric: str) -> str:
     """Return a figure of the trials, one for each trial of each run."""
-    return median_by(_TRIAL, last(metric))
+    return median_by(_TRIAL, _newest(metric, "run"))
 
 
 def trial_states() -> str:
     """Return 1 for each trial, with the state that it was last seen in as the label `state`."""
-    return f"group by ({_TRIAL}, state) ({last('infpop_trial_state')} == 1)"
+    return f"group by ({_TRIAL}, state) ({_newest('infpop_trial_state', 'run')} == 1)"
+
+
+def _newest(metric: str, labels: str) -> str:
+    """Return the last values of a metric of trials, of those with the same labels those that began last.
+
+    The pod of a run may have been replaced by another one, which begins anew under the name of the run.
+    """
+    values = last(metric)
+    start_times = f"max by ({_POD}) ({last('infpop_run_start_time_seconds')})"
+    began = f"({values} * 0 + on ({_POD}) group_left () {start_times})"
+    return f"({values} and ({began} == on ({labels}) group_left () max by ({labels}) {began}))"
 
 
 def measure_seconds_by_run() -> str:

@@ -1,0 +1,115 @@
+"""What the dashboards' queries give in cases that a study on a quiet day does not have, computed by promtool."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from charts.boards import filled, queries
+from prometheus.promtool import promtool
+
+pytestmark = pytest.mark.prometheus
+
+CHOSEN = {"namespace": "team", "study": "s", "pool": "(a100|v100)", "__range": "1d", "__rate_interval": "4m"}
+STUDY = {"namespace": "team", "study": "s"}
+Series = dict[str, str]
+
+
+class Check(Protocol):
+    """Compares what a panel, named by board and title, gives with samples by their labels."""
+
+    def __call__(
+        self, panel: tuple[str, str], given: Sequence[Series], expected: Mapping[str, float], *, at: str
+    ) -> None:
+        """Compare at a time after the first minute, such as 60m."""
+        ...
+
+
+def series(metric: str, values: str, **labels: str) -> Series:
+    """Return a series with a sample a minute, in promtool's notation."""
+    named = ", ".join(f'{name}="{value}"' for name, value in labels.items())
+    return {"series": f"{metric}{{{named}}}", "values": values}
+
+
+def scraped(
+    run: str, address: str, *, at: int, throughput: int, state: str = "measured", pool: str = "a100"
+) -> list[Series]:
+    """Return what a scrape of a run's pod gives in the minute `at` and a few more; the pod began in that minute."""
+    of_run = {**STUDY, "pool": pool, "run": run, "gpu_count": "1", "job": "pods", "instance": address}
+    of_trial = {**of_run, "trial": "0", "batch_size": "8"}
+    shown = f"_x{at} {{}}x3 stale"
+    return [
+        series("infpop_run_start_time_seconds", shown.format(60 * at), **of_run),
+        series("infpop_trial_throughput_tokens_per_second", shown.format(throughput), **of_trial),
+        series("infpop_trial_state", shown.format(1), **of_trial, state=state),
+    ]
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Check:
+    """Compare what a panel's first query gives with samples by their labels."""
+
+    def compare(panel: tuple[str, str], given: Sequence[Series], expected: Mapping[str, float], *, at: str) -> None:
+        text = next(query.text for query in queries(panel[0]) if query.panel == panel[1])
+        samples = [{"labels": labels, "value": value} for labels, value in expected.items()]
+        case = {"expr": filled(text, **CHOSEN), "eval_time": at, "exp_samples": samples}
+        test = {"interval": "1m", "input_series": list(given), "promql_expr_test": [case]}
+        file = tmp_path / "test.json"
+        file.write_text(json.dumps({"tests": [test]}))
+        done = promtool("test", "rules", str(file))
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return compare
+
+
+def cell(pool: str) -> str:
+    """Return the labels of the one configuration that is measured here."""
+    return f'{{batch_size="8", gpu_count="1", pool="{pool}"}}'
+
+
+def test_a_configuration_shows_its_newest_run(check: Check) -> None:
+    """Not the fastest, nor the one that was scraped for longest; each pool its own, long after all runs ended."""
+    given = [
+        *scraped("s-1", "10.0.0.1:9400", at=1, throughput=100),
+        *scraped("s-2", "10.0.0.2:9400", at=20, throughput=70),
+        *scraped("s-3", "10.0.0.3:9400", at=10, throughput=40, pool="v100"),
+    ]
+    check(("study", "Landscape of $pool"), given, {cell("a100"): 70, cell("v100"): 40}, at="60m")
+    check(("study", "Landscape of $pool"), given, {cell("a100"): 100, cell("v100"): 40}, at="15m")
+
+
+def test_a_run_that_is_scraped_twice_counts_once(check: Check) -> None:
+    """By annotation and by a PodMonitor: the same numbers under two jobs."""
+    once = scraped("s-1", "10.0.0.1:9400", at=1, throughput=100)
+    twice = [{**each, "series": each["series"].replace('job="pods"', 'job="podmonitor"')} for each in once]
+    check(("study", "Landscape of $pool"), [*once, *twice], {cell("a100"): 100}, at="60m")
+
+
+def test_a_replaced_pod_counts_no_more(check: Check) -> None:
+    """A preempted run begins anew in another pod: what the first one showed is neither mixed in nor a row."""
+    given = [
+        *scraped("s-1", "10.0.0.1:9400", at=1, throughput=10, state="measuring"),
+        *scraped("s-1", "10.0.0.2:9400", at=9, throughput=100),
+    ]
+    check(("study", "Landscape of $pool"), given, {cell("a100"): 100}, at="60m")
+    row = '{batch_size="8", gpu_count="1", pool="a100", run="s-1", state="measured", trial="0"}'
+    check(("study", "Trials"), given, {row: 1}, at="60m")
+
+
+def test_an_operator_that_was_started_again_counts_once(check: Check) -> None:
+    """What it spent is neither lost nor doubled, and while it is away no number is made up."""
+    pool = {**STUDY, "pool": "a100"}
+    given = [
+        series("infpop_study_gpu_seconds_total", "7200x10 stale", **pool, instance="a"),
+        series("infpop_study_gpu_seconds_total", "_x14 7200x60", **pool, instance="b"),
+        series("infpop_study_gpu_seconds_total", "_x14 7200x60", **pool, instance="b", job="once-more"),
+        series("infpop_operator_queue_depth", "0x10 stale", instance="a"),
+        series("infpop_operator_queue_depth", "_x14 0x60", instance="b"),
+    ]
+    check(("operator", "GPU-hours"), given, {"{}": 2}, at="60m")
+    check(("operator", "GPU-hours"), given, {}, at="12m")
+    check(("operator", "Operators"), given, {"{}": 0}, at="12m")
+    check(("operator", "Errors"), given, {}, at="12m")
+    check(("operator", "Errors"), given, {"{}": 0}, at="60m")
