@@ -13,15 +13,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.status_samples import large_status
 from infpop_operator.api.spec import StudySpec
 from infpop_operator.cluster.study_collector import MOST_STUDIES, StudyCollector
-from infpop_operator.cluster.study_figures import MOST_POOLS, MOST_REASONS, OUTCOMES
+from infpop_operator.cluster.study_figures import CONDITIONS, MOST_POOLS, MOST_REASONS, OUTCOMES
 from infpop_operator.cluster.telling import dump_status
 from simulation.factories import START
 
 Labels = Mapping[str, str]
-CONDITIONS = 6
 # Runs, best, its throughput, improvement and GPU-seconds, beside the trials; each outcome may have "Other" and "" more.
 MOST_OF_POOL = 5 + len(OUTCOMES) * (MOST_REASONS + 2)
-MOST_OF_STUDY = CONDITIONS + 1 + MOST_POOLS * MOST_OF_POOL
+MOST_OF_STUDY = len(CONDITIONS) + 1 + MOST_POOLS * MOST_OF_POOL
 
 
 def study(name: str = "one", *, version: int = 1, uid: str = "", created: str = "", **status: object) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What the operator counts about itself, under the names of docs/metrics.md.
 
 A registry of its own, so that nothing a library registers is shown. Every label value comes from a set that is bounded
-here or by its nature: no pod name, no host, no text of others. What is known of studies is in `metrics_studies`.
+here or by its nature: no pod name, no host, no text of others. What is known of studies is in `study_collector`.
 """
 
 from collections.abc import Callable
@@ -65,7 +65,7 @@ class OperatorMetrics:
         self._held_gpu_seconds = Counter(
             "infpop_held_gpu_seconds", "GPU time that runs were held for a scrape", registry=self.registry
         )
-        self._queries = self._counter("infpop_prometheus_queries", "Questions to Prometheus", "outcome")
+        self._queries = self._counter("infpop_prometheus_queries", "Requests to Prometheus", "outcome")
         self._missing = self._counter(
             "infpop_source_missing", "Runs that a metrics source lacked a number of", "source", "reason"
         )
@@ -100,7 +100,7 @@ class OperatorMetrics:
             self._missing.labels(self._bounded("source", source), self._bounded("reason", reason)).inc()
 
     def asked_prometheus(self, outcome: str) -> None:
-        """Count a question to Prometheus; `outcome` is `OK` or why there is no number."""
+        """Count a request to Prometheus; `outcome` is `OK` or why there was no answer."""
         self._queries.labels(self._bounded("outcome", outcome)).inc()
 
     def queue_is(self, depth: int) -> None:
