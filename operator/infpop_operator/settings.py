@@ -12,6 +12,7 @@ from infpop_operator.core.errors import SettingError
 RUNNER_IMAGE_VARIABLE = "INFPOP_RUNNER_IMAGE"
 NAMESPACE_VARIABLE = "INFPOP_NAMESPACE"
 NODE_SELECTOR_VARIABLE = "INFPOP_NODE_SELECTOR"
+NODES_FILE_VARIABLE = "INFPOP_NODES_FILE"
 TICK_VARIABLE = "INFPOP_TICK_SECONDS"
 RESYNC_VARIABLE = "INFPOP_RESYNC_SECONDS"
 STOP_VARIABLE = "INFPOP_STOP_SECONDS"
@@ -68,6 +69,7 @@ class Settings:
         runner_image: the image of pools and engines that name none; None: a study has to name one.
         namespace: the only namespace that is looked at; None: all of them.
         node_selector: labels of the nodes that are looked at; None: all nodes, so that pools without a GPU work too.
+        nodes_file: says which nodes there are, for an operator that may not ask; None: the API server is asked.
         workers: studies looked at at the same time. A look takes milliseconds; the API server is what is spared.
         tick_seconds: how often unfinished studies are looked at although nothing happened: time-outs, phases and
             reasons are at most this old.
@@ -84,6 +86,7 @@ class Settings:
     runner_image: str | None = None
     namespace: str | None = None
     node_selector: str | None = None
+    nodes_file: Path | None = None
     workers: int = 8
     tick_seconds: float = 15.0
     resync_seconds: float = 300.0
@@ -114,6 +117,7 @@ def settings_from(environment: Mapping[str, str], *, namespace: str | None) -> S
     return Settings(
         runner_image=environment.get(RUNNER_IMAGE_VARIABLE) or None,
         node_selector=environment.get(NODE_SELECTOR_VARIABLE) or None,
+        nodes_file=_path(environment, NODES_FILE_VARIABLE),
         namespace=namespace or environment.get(NAMESPACE_VARIABLE) or None,
         tick_seconds=_seconds(environment, TICK_VARIABLE, usual.tick_seconds),
         resync_seconds=_seconds(environment, RESYNC_VARIABLE, usual.resync_seconds),

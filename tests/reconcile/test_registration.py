@@ -21,13 +21,18 @@ HARMLESS = {"event", "startup", "cleanup", "probe", "login"}
 @pytest.fixture
 def registry() -> kopf.OperatorRegistry:
     """A registry with everything of the operator."""
+    return registered(Settings())
+
+
+def registered(settings: Settings) -> kopf.OperatorRegistry:
+    """Return a registry with everything of an operator that is set up so."""
 
     @asynccontextmanager
     async def unopened():  # type: ignore[no-untyped-def]  # noqa: ANN202 - never entered
         yield
 
     registry = kopf.OperatorRegistry()
-    register(registry, unopened, Settings())
+    register(registry, unopened, settings)
     return registry
 
 
@@ -37,6 +42,12 @@ def test_objects_have_event_handlers_alone(registry: kopf.OperatorRegistry) -> N
     assert registry._spawning.get_all_handlers() == []
     assert registry._changing.get_all_handlers() == []
     assert registry._webhooks.get_all_handlers() == []
+
+
+def test_nodes_out_of_a_file_are_not_watched() -> None:
+    """An operator that may not ask for nodes does not ask: kopf would give up on the refusals and end."""
+    registry = registered(Settings(nodes_file=Path("nodes.yaml")))
+    assert {handler.id for handler in registry._watching.get_all_handlers()} == {"study", "job", "pod"}
 
 
 def test_no_source_registers_another_sort() -> None:

@@ -23,6 +23,7 @@ def test_the_environment_sets_everything() -> None:
     environment = {
         "INFPOP_RUNNER_IMAGE": "example.org/runner:1",
         "INFPOP_NODE_SELECTOR": "gpu=true",
+        "INFPOP_NODES_FILE": "/etc/nodes.yaml",
         "INFPOP_TICK_SECONDS": "1.5",
         "INFPOP_RESYNC_SECONDS": "20",
         "INFPOP_STOP_SECONDS": "3",
@@ -43,6 +44,7 @@ def test_the_environment_sets_everything() -> None:
         runner_image="example.org/runner:1",
         namespace="serving",
         node_selector="gpu=true",
+        nodes_file=Path("/etc/nodes.yaml"),
         tick_seconds=1.5,
         resync_seconds=20.0,
         status_pause_seconds=0.5,

@@ -17,7 +17,8 @@ import httpx
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.errors import KubeError
 from infpop_operator.adapters.kube.labels import MANAGED_BY, MANAGER
-from infpop_operator.adapters.kube.records import parse_job, parse_node, parse_pod
+from infpop_operator.adapters.kube.nodes_file import NodesFile
+from infpop_operator.adapters.kube.records import NodeRecord, parse_job, parse_node, parse_pod
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.events import Recorder
 from infpop_operator.cluster.gathering import Gatherer
@@ -27,6 +28,7 @@ from infpop_operator.cluster.metrics_page import MetricsPage
 from infpop_operator.cluster.reconcile import Reconciler
 from infpop_operator.cluster.signs import Signs
 from infpop_operator.cluster.work_queue import WorkQueue
+from infpop_operator.core.errors import SettingError
 from infpop_operator.core.ports import PrometheusSource
 from infpop_operator.core.search import warm_up
 from infpop_operator.settings import Settings
@@ -65,6 +67,7 @@ class Service:
     ) -> None:
         self._client = client
         self._settings = settings
+        self._nodes_file = None if settings.nodes_file is None else NodesFile(settings.nodes_file)
         self._clock = clock
         self._monotonic = monotonic
         self.metrics = metrics
@@ -128,18 +131,24 @@ class Service:
 
         Raises:
             KubeError: the API server could not be asked.
+            SettingError: the file that says which nodes there are cannot be used.
         """
         # Each is taken in at once: the longer it lies, the more of it the watches know better.
-        self.cache.replace_nodes(*await self._client.list_nodes(self._settings.node_selector))
+        self.cache.replace_nodes(*await self._list_nodes())
         self.cache.replace_jobs(*await self._client.list_jobs(SELECTOR))
         self.cache.replace_pods(*await self._client.list_pods(SELECTOR))
         return self.cache.replace_studies(*await self._client.list_studies())
+
+    async def _list_nodes(self) -> tuple[list[NodeRecord], str]:
+        if self._nodes_file is not None:
+            return self._nodes_file.read()
+        return await self._client.list_nodes(self._settings.node_selector)
 
     async def _list_until_it_works(self) -> None:
         while True:
             try:
                 self._mark(await self.list_all())
-            except KubeError as error:
+            except (KubeError, SettingError) as error:
                 _log.warning("the cluster cannot be listed, again in %.0f s: %s", self._settings.tick_seconds, error)
                 self._last_tick_s = self._monotonic()
                 await asyncio.sleep(self._settings.tick_seconds)
@@ -172,7 +181,7 @@ class Service:
                 keys = await self.list_all()
                 self._reconciler.look_after_published()
                 self._mark(keys, within_s=self._settings.tick_seconds)
-            except KubeError as error:
+            except (KubeError, SettingError) as error:
                 _log.warning("resync: %s", error)
 
     def _mark(self, keys: Sequence[StudyKey], *, within_s: float = 0.0) -> None:

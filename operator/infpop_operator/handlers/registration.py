@@ -61,6 +61,8 @@ class _Handlers:
         kopf.on.cleanup(registry=registry)(self._end)
         kopf.on.probe(id="tick", registry=registry)(self._probe)
         for resource, kind in WATCHED:
+            if kind == "node" and self._settings.nodes_file is not None:
+                continue  # they are read from a file, and there may be no right to watch them
             kopf.on.event(*resource, id=kind, registry=registry)(self._passing_on(kind))
 
     async def _start(self, settings: kopf.OperatorSettings, **_: object) -> None:
