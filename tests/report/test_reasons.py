@@ -4,79 +4,65 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
 
-from infpop_operator.core.model import Phase
 from infpop_operator.report.advice import REMEDIES, remedy_for
-from infpop_runner.contract import BrokenReason, InfeasibleReason, InvalidReason
 
 ROOT = Path(__file__).parents[2]
-SOURCE = ROOT / "operator" / "infpop_operator"
-# Where reasons are made: every word in CamelCase there is one, or is named below.
-MAKERS = (
-    "core/budget.py",
-    "core/decide.py",
-    "core/model.py",
-    "core/plan.py",
-    "core/sources.py",
-    "core/space.py",
-    "api/conditions.py",
-    "api/status_rows.py",
-    "adapters/conclude.py",
-    "adapters/kube/node_pools.py",
-    "adapters/kube/observe.py",
-    "cluster/ending.py",
-    "cluster/events.py",
-    "cluster/jobs.py",
-    "cluster/publish.py",
-    "cluster/runs.py",
-    "cluster/telling.py",
-)
-CONDITIONS = {"Accepted", "Ready", "Reconciling", "Stalled", "Succeeded", "ResultStale", "Suspended"}
-STATES = {"Measured", "Infeasible", "Invalid", "Broken", "Running", "Working", "Waiting"}
-# Words of Kubernetes that are read, and words of ours that are no reasons.
-OTHER_WORDS = {
-    "ConfigMap",
-    "ContainerStatusUnknown",
-    "CreateContainerConfigError",
-    "DisruptionTarget",
-    "Ended",
-    "ErrImageNeverPull",
-    "ErrImagePull",
-    "Event",
-    "Failed",
-    "FailedCreate",
-    "False",
-    "ImageInspectError",
-    "ImagePullBackOff",
-    "Interrupted",
-    "InvalidImageName",
-    "Maximize",
-    "Minimize",
-    "Normal",
-    "OOMKilled",
-    "PodInitializing",
-    "RegistryUnavailable",
-    "Resumed",
-    "RunResult",
-    "SignatureValidationFailed",
-    "Simulated",
-    "True",
-    "Unknown",
-    "Warning",
-}
+PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
 CAMEL_CASE = re.compile(r"[A-Z][A-Za-z]*[a-z][A-Za-z]*")
+CONDITIONS = {"Accepted", "Ready", "Reconciling", "ResultStale", "Stalled"}  # those that are no reasons as well
+# Every other word in CamelCase in the sources, class names aside, that is no reason. A new word is either documented
+# as one or named here.
+KUBERNETES_WORDS = {
+    *("AlreadyExists", "Complete", "ConfigMap", "ContainerStatusUnknown", "CreateContainerConfigError"),
+    *("CustomResourceDefinition", "DisruptionTarget", "Equal", "ErrImageNeverPull", "ErrImagePull", "Event", "Exists"),
+    *("Failed", "FailedAttachVolume", "FailedCreate", "FailedMount", "FailureTarget", "FallbackToLogsOnError", "False"),
+    *("Foreground", "Gi", "IfNotPresent", "Ignore", "ImageInspectError", "ImagePullBackOff", "In", "InvalidImageName"),
+    *("Job", "Memory", "Namespaced", "Never", "NoExecute", "NoSchedule", "Normal", "OOMKilled", "OnRootMismatch"),
+    *("Pending", "PodInitializing", "PodScheduled", "PreferNoSchedule", "RegistryUnavailable", "RuntimeDefault"),
+    *("SignatureValidationFailed", "ThroughputStudyList", "True", "Warning"),
+}
+OUR_WORDS = {
+    *("Accept", "Authorization", "Bearer", "BearerToken"),  # of HTTP
+    *("MatchBatch", "Maximize", "Minimize", "PodMetrics", "Prometheus"),  # values of fields and settings
+    *("Ended", "Outside", "Resumed", "Untried", "Working"),  # states
+    *("ForCausalLM", "LMHeadModel", "YlGnBu"),  # of other libraries
+    # Headings of columns and lines.
+    *("Age", "Batch", "Cost", "Energy", "Files", "For", "GPUs", "Metrics", "Open", "Reason", "Refused", "Result"),
+    *("Spent", "State", "Status", "Throughput", "Trials"),
+    # Types by name, and words of the pictures.
+    *("BrokenReason", "IdPrompts", "InfeasibleReason", "InvalidReason", "Prompt", "Prompts", "RecordState", "RunState"),
+    *("TimeoutReason", "TrialResult", "WorkloadSource"),
+}
 
 
 def test_every_reason_is_documented() -> None:
-    """Whoever reads a reason in a condition, a row or an Event finds it in docs/cluster.md."""
-    documented = set(re.findall(r"`([A-Z][A-Za-z]+)`", (ROOT / "docs" / "cluster.md").read_text()))
-    assert reasons() - documented == set()
+    """Whoever reads a reason in a condition, a row or an Event finds it in docs/troubleshooting.md."""
+    assert words() - class_names() - CONDITIONS - KUBERNETES_WORDS - OUR_WORDS - documented() == set()
+
+
+def test_every_documented_reason_can_appear() -> None:
+    """The page keeps no reason that nobody gives any more, and neither does the list of what is none."""
+    assert documented() - words() == set()
+    assert (KUBERNETES_WORDS | OUR_WORDS) - words() == set()
+
+
+def test_every_reason_has_a_meaning_and_a_remedy() -> None:
+    """No row of the page leaves one of them out."""
+    for row in rows_of_reasons():
+        assert len(row) == 3, row
+        assert all(row), row
+
+
+def test_every_reason_is_explained_once() -> None:
+    """Nobody has to compare two explanations."""
+    names = [name for row in rows_of_reasons() for name in names_in(row)]
+    assert sorted(names) == sorted(set(names))
 
 
 def test_advice_is_about_reasons_that_there_are() -> None:
     """No sentence is kept for a reason that nobody gives any more."""
-    assert set(REMEDIES) - reasons() == set()
+    assert set(REMEDIES) - documented() == set()
 
 
 def test_advice_names_the_run_in_commands() -> None:
@@ -91,19 +77,40 @@ def test_what_every_run_goes_through_is_advised_on_when_it_lasts() -> None:
     assert "kubectl describe pod" in remedy_for("ContainerCreating", seconds=600)
 
 
-def reasons() -> set[str]:
-    """Return every reason: the contract's, the phases of a run, and what the source makes."""
-    contract = {*get_args(InfeasibleReason), *get_args(InvalidReason), *get_args(BrokenReason)}
-    made = {word for path in MAKERS for word in words(SOURCE / path)}
-    return (
-        (contract | {phase.value for phase in Phase} | made | {"Suspended", "Succeeded"})
-        - OTHER_WORDS
-        - ((CONDITIONS | STATES) - {"Suspended", "Succeeded"})
-    )
+def documented() -> set[str]:
+    """Return the reasons that the page explains."""
+    return {name for row in rows_of_reasons() for name in names_in(row)}
 
 
-def words(path: Path) -> Iterator[str]:
-    """Yield the strings of a module that are one word in CamelCase."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and CAMEL_CASE.fullmatch(node.value):
-            yield node.value
+def names_in(row: list[str]) -> list[str]:
+    """Return the reasons that a row is about."""
+    return re.findall(r"`([A-Za-z]+)`", row[0])
+
+
+def rows_of_reasons() -> Iterator[list[str]]:
+    """Yield the cells of each row of each table whose first column is called reason."""
+    for table in re.findall(r"(?:^\|.*\n)+", PAGE, re.MULTILINE):
+        header, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+        if header[0] == "reason":
+            yield from rows
+
+
+def words() -> set[str]:
+    """Return the strings of the sources that are one word in CamelCase."""
+    return {
+        node.value
+        for node in nodes()
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and CAMEL_CASE.fullmatch(node.value)
+    }
+
+
+def class_names() -> set[str]:
+    """Return the classes of the sources that no reason is named after."""
+    return {node.name for node in nodes() if isinstance(node, ast.ClassDef)} - documented()
+
+
+def nodes() -> Iterator[ast.AST]:
+    """Yield every node of every module of the operator and the runner."""
+    for root in ("operator", "runner"):
+        for path in sorted((ROOT / root).rglob("*.py")):
+            yield from ast.walk(ast.parse(path.read_text()))
