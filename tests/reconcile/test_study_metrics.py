@@ -235,6 +235,20 @@ def test_the_largest_status_has_few_series() -> None:
     assert 20 < count <= 60, count
 
 
+def test_reasons_and_pools_beyond_what_a_spec_allows_are_bounded() -> None:
+    """The most frequent reasons keep their names, the rest is counted as one, and no trial goes missing."""
+    bench = Bench()
+    reasons = ["Frequent", "Frequent", *(f"Reason{number}" for number in range(30))]
+    rows = [row(index, "Broken", reason=reason) for index, reason in enumerate(reasons)]
+    pools = [{"name": name, "round": 1} for name in ("a100", *(f"pool-{number}" for number in range(40)))]
+    bench.see(study(pools=pools, trials=rows))
+    trials = {found["reason"]: value for found, value in bench.series("infpop_study_trials")}
+    assert len(trials) == MOST_REASONS + 1
+    assert trials["Frequent"] == 2
+    assert trials["Other"] == 30 - (MOST_REASONS - 1)
+    assert len(bench.series("infpop_study_runs")) == MOST_POOLS
+
+
 hostile = st.text(st.characters(), max_size=80) | st.sampled_from(['"', "\\", "\n", "a\x00b", "\ud800", "é" * 80])
 outcome = st.sampled_from([*(name.capitalize() for name in OUTCOMES), "Nonsense"])
 
