@@ -1,7 +1,7 @@
 """Build programs of a Go module once for this machine, and find them again.
 
 They come through the ordinary Go proxy, at the versions of the module's `go.mod` and `go.sum`, into a cache folder
-whose name is the hash of the two. Two processes never build the same program twice, and a build that is interrupted
+whose name is the hash of the two and of the module's own sources. Two processes never build the same program twice, and a build that is interrupted
 leaves nothing that looks like a program. A Go that is missing or too old is taken from PyPI.
 """
 
@@ -47,7 +47,8 @@ class GoModule:
 
     def cache_folder(self, environment: Mapping[str, str]) -> Path:
         """Return the folder for this version of the module; another version gets another folder."""
-        content = b"".join((self.folder / name).read_bytes() for name in ("go.mod", "go.sum"))
+        files = [self.folder / name for name in ("go.mod", "go.sum")] + sorted(self.folder.glob("*.go"))
+        content = b"".join(file.read_bytes() for file in files)
         version = hashlib.sha256(content + ",".join(self.tags).encode()).hexdigest()[:16]
         return _cache(environment) / self.name / version
 

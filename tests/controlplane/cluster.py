@@ -2,7 +2,8 @@
 
 Plain processes that listen on 127.0.0.1 alone, with certificates and data of their own in a folder that the caller
 gives. No root, no containers, no network device. It has no nodes: a Node is an object here (`controlplane.nodes`), and
-what a kubelet would do is done by `controlplane.kubelet` where a test wants it.
+what a kubelet would do is done by `controlplane.kubelet` where a test wants it. Real kubelets (`nodes`) need the API
+server at another address, which the caller can give.
 """
 
 import ssl
@@ -15,7 +16,7 @@ from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
 from controlplane.audit import AuditEntry, read_audit_log
 from controlplane.binaries import Binaries, find_binaries
-from controlplane.flags import Layout, apiserver_flags, controller_manager_flags, etcd_flags, scheduler_flags
+from controlplane.flags import LOOPBACK, Layout, apiserver_flags, controller_manager_flags, etcd_flags, scheduler_flags
 from controlplane.kubeconfig import write_kubeconfig
 from controlplane.pki import Pki
 from controlplane.processes import Process, free_ports
@@ -29,7 +30,9 @@ KUBECTL_SECONDS = 60.0
 class ControlPlane:
     """A running control plane; `start_control_plane` makes one."""
 
-    def __init__(self, directory: Path, binaries: Binaries, *, audit: bool, apiserver_arguments: Sequence[str]) -> None:
+    def __init__(
+        self, directory: Path, binaries: Binaries, *, audit: bool, apiserver_arguments: Sequence[str], host: str
+    ) -> None:
         etcd, etcd_peer, apiserver, controller_manager, scheduler, proxy = free_ports(6)
         self.directory = directory
         self._binaries = binaries
@@ -38,6 +41,7 @@ class ControlPlane:
         self._layout = Layout(
             directory=directory,
             pki=self._pki,
+            host=host,
             etcd_port=etcd,
             etcd_peer_port=etcd_peer,
             apiserver_port=apiserver,
@@ -45,9 +49,9 @@ class ControlPlane:
             scheduler_port=scheduler,
             audit_log=directory / "audit.log" if audit else None,
         )
-        self.server = f"https://127.0.0.1:{apiserver}"
-        self.proxy = Proxy(apiserver, port=proxy)
-        self.proxied_server = f"https://127.0.0.1:{proxy}"
+        self.server = f"https://{host}:{apiserver}"
+        self.proxy = Proxy((host, apiserver), port=proxy)
+        self.proxied_server = f"https://{LOOPBACK}:{proxy}"
         self._issue_certificates()
         self.kubeconfig = self.user_kubeconfig("admin", groups=("system:masters",))
         self.etcd = self._process("etcd", binaries.etcd, etcd_flags(self._layout))
@@ -104,6 +108,16 @@ class ControlPlane:
         self._issued += 1
         return self._kubeconfig(f"account-{self._issued}", {"token": token}, namespace=namespace, proxied=proxied)
 
+    @property
+    def ca(self) -> Path:
+        """The certificate of the authority that everybody here trusts."""
+        return self._pki.ca
+
+    def serving_certificate(self, name: str, *, hosts: tuple[str, ...]) -> tuple[Path, Path]:
+        """Return the certificate and the key of a server of this cluster, valid for the `DNS:` and `IP:` names."""
+        self._pki.issue(name, user=name, hosts=hosts)
+        return self._pki.certificate(name), self._pki.key(name)
+
     def apiserver_stop(self) -> None:
         """Kill the API server: an outage. The proxy goes on accepting connections and closes them at once."""
         self.apiserver.end(grace_seconds=0)
@@ -156,8 +170,8 @@ class ControlPlane:
             "DNS:localhost",
             "DNS:kubernetes.default",
             "DNS:kubernetes.default.svc",
-            "IP:127.0.0.1",
             "IP:10.96.0.1",
+            *(f"IP:{address}" for address in dict.fromkeys((LOOPBACK, self._layout.host))),
         )
         self._pki.issue("apiserver", user="kube-apiserver", hosts=hosts)
         self._pki.issue("apiclient", user="apiserver-kubelet-client", groups=("system:masters",))
@@ -206,6 +220,7 @@ def start_control_plane(
     audit: bool = False,
     binaries: Binaries | None = None,
     apiserver_arguments: Sequence[str] = (),
+    host: str = LOOPBACK,
 ) -> Iterator[ControlPlane]:
     """Run a control plane while the block lasts.
 
@@ -214,6 +229,7 @@ def start_control_plane(
         audit: note every request, for `audit_entries`.
         binaries: the programs, instead of those that are found or built.
         apiserver_arguments: further flags of kube-apiserver.
+        host: the address of this machine at which kube-apiserver listens, for nodes that cannot reach 127.0.0.1.
 
     Raises:
         ProcessDiedError: one of the programs ended while the others started.
@@ -221,7 +237,11 @@ def start_control_plane(
     """
     directory.mkdir(parents=True, exist_ok=True)
     cluster = ControlPlane(
-        directory.resolve(), binaries or find_binaries(), audit=audit, apiserver_arguments=apiserver_arguments
+        directory.resolve(),
+        binaries or find_binaries(),
+        audit=audit,
+        apiserver_arguments=apiserver_arguments,
+        host=host,
     )
     with cluster.running():
         yield cluster

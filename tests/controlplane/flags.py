@@ -7,7 +7,7 @@ from pathlib import Path
 from controlplane.audit import POLICY
 from controlplane.pki import Pki
 
-_HOST = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 # The defaults (20 requests a second, 30 at once) make a control plane of one user wait for itself: a start takes twice
 # as long, and two hundred Jobs a minute.
 _QPS, _BURST = 500, 1000
@@ -15,10 +15,11 @@ _QPS, _BURST = 500, 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """Folder, certificates and ports of one control plane."""
+    """Folder, certificates, ports and `host`, the API server's address, of one control plane."""
 
     directory: Path
     pki: Pki
+    host: str
     etcd_port: int
     etcd_peer_port: int
     apiserver_port: int
@@ -33,12 +34,12 @@ class Layout:
     @property
     def etcd_url(self) -> str:
         """Where the API server finds etcd."""
-        return f"http://{_HOST}:{self.etcd_port}"
+        return f"http://{LOOPBACK}:{self.etcd_port}"
 
 
 def etcd_flags(layout: Layout) -> list[str]:
     """Return the flags of etcd: one member that does not wait for the disk."""
-    peer = f"http://{_HOST}:{layout.etcd_peer_port}"
+    peer = f"http://{LOOPBACK}:{layout.etcd_peer_port}"
     return [
         "--name=test",
         f"--data-dir={layout.directory / 'etcd'}",
@@ -57,9 +58,8 @@ def apiserver_flags(layout: Layout) -> list[str]:
     pki = layout.pki
     flags = [
         f"--etcd-servers={layout.etcd_url}",
-        f"--bind-address={_HOST}",
-        f"--advertise-address={_HOST}",
-        "--endpoint-reconciler-type=none",  # a loopback address is no endpoint, and no pod here asks for one
+        f"--bind-address={layout.host}",
+        f"--advertise-address={layout.host}",
         f"--secure-port={layout.apiserver_port}",
         f"--tls-cert-file={pki.certificate('apiserver')}",
         f"--tls-private-key-file={pki.key('apiserver')}",
@@ -76,6 +76,8 @@ def apiserver_flags(layout: Layout) -> list[str]:
         "--enable-admission-plugins=NodeRestriction",
         "--allow-privileged",
     ]
+    if layout.host == LOOPBACK:
+        flags.append("--endpoint-reconciler-type=none")  # a loopback address is no endpoint, and no pod here wants one
     if layout.audit_log is not None:
         policy = layout.directory / "audit-policy.json"
         policy.write_text(POLICY)
@@ -91,7 +93,7 @@ def controller_manager_flags(layout: Layout) -> list[str]:
         f"--kubeconfig={kubeconfig}",
         f"--authentication-kubeconfig={kubeconfig}",
         f"--authorization-kubeconfig={kubeconfig}",
-        f"--bind-address={_HOST}",
+        f"--bind-address={LOOPBACK}",
         f"--secure-port={layout.controller_manager_port}",
         f"--cert-dir={layout.directory / 'kcm-certs'}",
         "--leader-elect=false",
@@ -119,7 +121,7 @@ def scheduler_flags(layout: Layout) -> list[str]:
         f"--config={path}",
         f"--authentication-kubeconfig={kubeconfig}",
         f"--authorization-kubeconfig={kubeconfig}",
-        f"--bind-address={_HOST}",
+        f"--bind-address={LOOPBACK}",
         f"--secure-port={layout.scheduler_port}",
         f"--cert-dir={layout.directory / 'scheduler-certs'}",
     ]

@@ -18,11 +18,11 @@ _CALL_SECONDS = 10.0
 
 
 class Proxy:
-    """Forwards connections to `port` on 127.0.0.1; listens while it is entered."""
+    """Forwards connections to `port` on 127.0.0.1, where it listens while it is entered, to `upstream`."""
 
-    def __init__(self, upstream_port: int, *, port: int) -> None:
+    def __init__(self, upstream: tuple[str, int], *, port: int) -> None:
         self.port = port
-        self._upstream_port = upstream_port
+        self._upstream = upstream
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="controlplane-proxy", daemon=True)
         self._open = asyncio.Event()
@@ -90,7 +90,7 @@ class Proxy:
         try:
             await self._open.wait()
             with suppress(OSError):  # an end of a connection is nothing to tell: the other side sees it
-                upstream = await asyncio.open_connection("127.0.0.1", self._upstream_port)
+                upstream = await asyncio.open_connection(*self._upstream)
                 writers.append(upstream[1])
                 self._connections[task] = tuple(writers)
                 async with asyncio.TaskGroup() as group:
