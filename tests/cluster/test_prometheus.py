@@ -14,7 +14,7 @@ import pytest
 from cluster import kit
 from cluster.conftest import QUICK
 from cluster.place import MEMORY, Place, throughput
-from controlplane.behaviours import replay
+from controlplane.behaviours import HangsLoading, Succeeds, replay
 from prometheus.discovery import annotated_pods, static_targets
 from prometheus.exporters import ContainerExporter, GpuExporter, serving
 from prometheus.faults import FaultyProxy
@@ -30,6 +30,7 @@ GRID: Mapping[str, object] = {
     "algorithm": {"name": "grid"},
     "budget": {"maxTrials": CELLS, "parallelTrials": 2},
 }
+TWO_AT_ONCE = {"maxTrials": 2, "parallelTrials": 2}
 # For what never answers as it should: nobody waits long for it.
 HASTY = {
     "INFPOP_PROMETHEUS_TIMEOUT_SECONDS": "0.5",
@@ -144,6 +145,32 @@ def test_a_scrape_that_comes_too_late_costs_no_number(place: Place, tmp_path: Pa
         status = place.wait_for("Succeeded")
         right_numbers(status)
         assert "Prometheus" not in sources(status)
+
+
+def test_gpus_do_not_wait_for_an_answer(place: Place, tmp_path: Path) -> None:
+    """Invariant 6 while Prometheus says nothing of one run: the other is freed at once, and the number is not lost."""
+    slow = {**HASTY, "INFPOP_PROMETHEUS_TIMEOUT_SECONDS": "600"}
+    with (
+        prometheus_of(place, tmp_path) as prometheus,
+        FaultyProxy(prometheus.url) as proxy,
+        operator(place, tmp_path, proxy.url, **slow),
+        place.kubelet(lambda spec, _: Succeeds(throughput=throughput) if spec.gpu_count == 1 else HangsLoading()),
+    ):
+        proxy.fault = "hangs"
+        place.study(searchSpace={"gpuCount": [1, 2], "batchSize": [8]}, algorithm={"name": "grid"}, budget=TWO_AT_ONCE)
+        place.wait_until(lambda: len(place.objects("pod")) == 2, what="two runs")
+        place.wait_until(lambda: _pods_of(place.running_pods()) == ["2"], what="the end of one of them")
+        place.wait_until(lambda: len(proxy.requests) > 1, what="a question about it")
+        place.change(suspend=True)
+        place.wait_until(lambda: not place.running_pods(), what="no run that holds GPUs")
+        proxy.fault = "none"
+        status = place.wait(lambda status: _measured(status) == 1, what="the number of the run that ended")
+        (row,) = (row for row in status["trials"] if row["state"] == "Measured")
+        assert float(row["throughput"]) == pytest.approx(throughput(1, 8), rel=1e-3)
+
+
+def _pods_of(pods: list[Body]) -> list[str]:
+    return [pod["metadata"]["labels"]["infpop.io/gpu-count"] for pod in pods]
 
 
 def test_further_metrics_decide(place: Place, tmp_path: Path) -> None:

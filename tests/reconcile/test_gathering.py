@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
+
+import pytest
 
 from infpop_operator.api.standing import PrometheusStanding
 from infpop_operator.cluster.gathering import Gatherer
@@ -54,50 +57,131 @@ def make_finished(run: str = "study-1") -> Finished:
     return Finished(result=result, ended_at=end)
 
 
+gathering = partial(Gatherer, done=lambda _: None)
+
+
+def gathered(gatherer: Gatherer, *metrics: ExtraMetric) -> Finished:
+    """Return all that is known of the run, where everybody answers at once."""
+    whole = asyncio.run(gatherer.gather(KEY, make_finished(), "pod", metrics))
+    assert whole is not None
+    return whole
+
+
+class Silent(Notes):
+    """A source that says nothing until `answers` is set."""
+
+    answers: asyncio.Event
+
+    async def samples(self, watched: WatchedRun) -> Mapping[int, Sample]:
+        """Wait, then answer."""
+        await self.answers.wait()
+        return await super().samples(watched)
+
+
+class Failing(Notes):
+    """A source with a defect."""
+
+    async def samples(self, watched: WatchedRun) -> Mapping[int, Sample]:
+        """Fail once."""
+        self.asked.append(watched)
+        if len(self.asked) == 1:
+            raise RuntimeError("a defect")
+        return {}
+
+
 def test_the_order_of_the_settings_says_whose_number_counts() -> None:
     """The most trusted source gives the number; the others only have to agree."""
     pods, prometheus = Notes("PodMetrics", 100.2), Notes("Prometheus", 100.1)
-    gatherer = Gatherer(pods=pods, prometheus=prometheus, order=("PodMetrics", "Prometheus"))
-    assert asyncio.run(gatherer.gather(KEY, make_finished(), "pod", ())).sources == {0: "PodMetrics"}
-    gatherer = Gatherer(pods=pods, prometheus=prometheus, order=("Prometheus",))
-    assert asyncio.run(gatherer.gather(KEY, make_finished(), "pod", ())).sources == {0: "Prometheus"}
+    gatherer = gathering(pods=pods, prometheus=prometheus, order=("PodMetrics", "Prometheus"))
+    assert gathered(gatherer).sources == {0: "PodMetrics"}
+    gatherer = gathering(pods=pods, prometheus=prometheus, order=("Prometheus",))
+    assert gathered(gatherer).sources == {0: "Prometheus"}
 
 
 def test_a_run_is_asked_about_once() -> None:
     """However often a run is looked at before its end is remembered, nobody is asked twice; then it is forgotten."""
     prometheus = Notes("Prometheus", 100.0)
-    gatherer = Gatherer(pods=Notes("PodMetrics", 100.0), prometheus=prometheus, order=("Prometheus",))
-
-    async def gather() -> Finished:
-        return await gatherer.gather(KEY, make_finished(), "pod", ())
-
-    assert asyncio.run(gather()) == asyncio.run(gather())
+    gatherer = gathering(pods=Notes("PodMetrics", 100.0), prometheus=prometheus, order=("Prometheus",))
+    assert gathered(gatherer) == gathered(gatherer)
     gatherer.forget_all_but(KEY, {"study-1"})
-    asyncio.run(gather())
+    gathered(gatherer)
     assert [watched.pod for watched in prometheus.asked] == ["pod"]
     gatherer.forget_all_but(KEY, ())
-    asyncio.run(gather())
+    gathered(gatherer)
     assert len(prometheus.asked) == 2
+
+
+def test_nobody_waits_for_a_source_that_says_nothing() -> None:
+    """A look gets no answer, and the next one neither; the study is looked at again when there is one."""
+    prometheus = Silent("Prometheus", 100.0)
+    told: list[StudyKey] = []
+
+    async def looks() -> None:
+        prometheus.answers, woken = asyncio.Event(), asyncio.Event()
+        gatherer = Gatherer(
+            pods=Notes("PodMetrics", 100.0),
+            prometheus=prometheus,
+            order=("Prometheus",),
+            done=lambda key: (told.append(key), woken.set())[0],
+            moment_s=0.0,
+        )
+        for _ in range(2):
+            assert await gatherer.gather(KEY, make_finished(), "pod", ()) is None
+            assert gatherer.is_asking(KEY, "study-1")
+        prometheus.answers.set()
+        await woken.wait()
+        assert not gatherer.is_asking(KEY, "study-1")
+        whole = await gatherer.gather(KEY, make_finished(), "pod", ())
+        assert whole is not None
+        assert whole.sources == {0: "Prometheus"}
+
+    asyncio.run(looks())
+    assert (told, len(prometheus.asked)) == ([KEY], 1)
+
+
+def test_what_is_asked_in_vain_ends_with_the_run() -> None:
+    """A study that is gone, or an operator that ends, leaves no question behind."""
+    prometheus = Silent("Prometheus", 100.0)
+
+    async def looks() -> None:
+        prometheus.answers = asyncio.Event()
+        gatherer = gathering(pods=prometheus, prometheus=prometheus, order=("Prometheus",), moment_s=0.0)
+        for end in (lambda: gatherer.forget_all_but(KEY, ()), gatherer.close):
+            assert await gatherer.gather(KEY, make_finished(), "pod", ()) is None
+            end()
+            assert not gatherer.is_asking(KEY, "study-1")
+            await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
+
+    asyncio.run(looks())
+    assert prometheus.asked == []
+
+
+def test_a_defect_of_a_source_is_told_and_asked_again() -> None:
+    """It costs the study a pause, and not its numbers for ever."""
+    gatherer = gathering(pods=Failing("PodMetrics", 100.0), prometheus=None, order=("PodMetrics",))
+    with pytest.raises(RuntimeError, match="a defect"):
+        gathered(gatherer)
+    assert gathered(gatherer).sources == {}
 
 
 def test_extra_metrics_come_from_prometheus() -> None:
     """Every measured trial gets every metric that its study names."""
-    gatherer = Gatherer(pods=Notes("PodMetrics", 100.0), prometheus=Notes("Prometheus", 100.0), order=("PodMetrics",))
-    assert asyncio.run(gatherer.gather(KEY, make_finished(), "pod", (POWER,))).figures == {0: {"power": 300.0}}
+    gatherer = gathering(pods=Notes("PodMetrics", 100.0), prometheus=Notes("Prometheus", 100.0), order=("PodMetrics",))
+    assert gathered(gatherer, POWER).figures == {0: {"power": 300.0}}
 
 
 def test_extra_metrics_without_prometheus_have_a_reason() -> None:
     """A figure that nobody can give is missing with a reason, never zero, and takes no number away."""
-    gatherer = Gatherer(pods=Notes("PodMetrics", 100.0), prometheus=None, order=("Prometheus", "PodMetrics"))
-    gathered = asyncio.run(gatherer.gather(KEY, make_finished(), "pod", (POWER,)))
-    assert gathered.figures == {0: {"power": Missing(reason="NoPrometheus")}}
-    assert gathered.sources == {0: "PodMetrics"}
+    gatherer = gathering(pods=Notes("PodMetrics", 100.0), prometheus=None, order=("Prometheus", "PodMetrics"))
+    whole = gathered(gatherer, POWER)
+    assert whole.figures == {0: {"power": Missing(reason="NoPrometheus")}}
+    assert whole.sources == {0: "PodMetrics"}
 
 
 def test_an_outage_is_known_only_where_prometheus_is_asked() -> None:
     """Without Prometheus there is nothing that could be unreachable."""
     pods = Notes("PodMetrics", 100.0)
-    assert Gatherer(pods=pods, prometheus=None, order=()).standing() is None
+    assert gathering(pods=pods, prometheus=None, order=()).standing() is None
     down = Notes("Prometheus", 1.0, outage="no answer since 12:00")
-    standing = Gatherer(pods=pods, prometheus=down, order=("Prometheus",)).standing()
+    standing = gathering(pods=pods, prometheus=down, order=("Prometheus",)).standing()
     assert standing == PrometheusStanding(outage="no answer since 12:00")

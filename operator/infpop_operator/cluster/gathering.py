@@ -1,10 +1,12 @@
 """Gather what everybody who watched a run knows of it: its own result, its pod's metrics, Prometheus.
 
-Asked once for each end of a run, and remembered until that end is: Prometheus may be slow, and a run is looked at
-again whenever something else of its study moves.
+Asked once for each end of a run, and remembered until that end is. Prometheus may be slow, so no look waits for it for
+longer than a moment: the study has to be free to be suspended, and the workers are there for all studies. The study is
+looked at again when the answer has come.
 """
 
-from collections.abc import Container, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from infpop_operator.api.standing import PrometheusStanding
@@ -17,14 +19,16 @@ from infpop_operator.settings import SourceName
 from infpop_runner.contract import Measured
 
 NO_PROMETHEUS = "NoPrometheus"  # the operator was not told where one is
+_MOMENT_S = 1.0  # a Prometheus that is well answers in a few milliseconds: one look is enough then
+_AT_ONCE = 16  # as many as there are connections
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Gathered:
-    """What was put together, and from which end of the run."""
+class _Gathering:
+    """The end of a run, and what puts together all that is known of it."""
 
     of: Finished
-    whole: Finished
+    task: asyncio.Task[Finished]
 
 
 class Gatherer:
@@ -34,15 +38,31 @@ class Gatherer:
         pods: the source that looks at pods themselves.
         prometheus: the source that asks Prometheus; None: there is none.
         order: the most trusted first.
+        done: called with the study of a run that nobody waited for until it was gathered.
+        moment_s: for how long a look waits.
     """
 
     def __init__(
-        self, *, pods: MetricsSource, prometheus: PrometheusSource | None, order: Sequence[SourceName]
+        self,
+        *,
+        pods: MetricsSource,
+        prometheus: PrometheusSource | None,
+        order: Sequence[SourceName],
+        done: Callable[[StudyKey], None],
+        moment_s: float = _MOMENT_S,
     ) -> None:
         known: dict[SourceName, MetricsSource | None] = {"Prometheus": prometheus, "PodMetrics": pods}
         self._sources = tuple(source for name in order if (source := known[name]) is not None)
         self._prometheus = prometheus
-        self._gathered: dict[StudyKey, dict[str, _Gathered]] = {}
+        self._done = done
+        self._moment_s = moment_s
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._known: dict[StudyKey, dict[str, _Gathering]] = {}
+
+    def close(self) -> None:
+        """Ask nobody any more; what is not known by now is asked by the next operator."""
+        for key in tuple(self._known):
+            self.forget_all_but(key, ())
 
     def standing(self) -> PrometheusStanding | None:
         """Return whether Prometheus answers, None where it is not asked."""
@@ -57,8 +77,10 @@ class Gatherer:
 
     async def gather(
         self, key: StudyKey, finished: Finished, pod: str | None, metrics: Sequence[ExtraMetric]
-    ) -> Finished:
+    ) -> Finished | None:
         """Return a run with every number from the most trusted source that has it, and with all extra metrics.
+
+        None while somebody has not answered yet.
 
         Args:
             key: the study of the run.
@@ -67,21 +89,46 @@ class Gatherer:
             metrics: what the study wants to know besides.
         """
         run = finished.result.run
-        known = self._gathered.get(key, {}).get(run)
+        known = self._known.get(key, {}).get(run)
         if known is None or known.of != finished:
-            known = _Gathered(of=finished, whole=await self._ask(_watched(key, finished, pod), finished, metrics))
-            self._gathered.setdefault(key, {})[run] = known
-        return known.whole
+            self._drop(known)
+            known = _Gathering(of=finished, task=asyncio.create_task(self._ask(key, finished, pod, metrics)))
+            self._known.setdefault(key, {})[run] = known
+            await asyncio.wait({known.task}, timeout=self._moment_s)
+            if not known.task.done():
+                known.task.add_done_callback(lambda _: self._done(key))
+        if not known.task.done():
+            return None
+        if known.task.cancelled() or known.task.exception() is not None:
+            del self._known[key][run]  # a defect: it is told, and asked again
+        return known.task.result()
+
+    def is_asking(self, key: StudyKey, run: str) -> bool:
+        """Say whether somebody has not answered yet what he knows of a run."""
+        known = self._known.get(key, {}).get(run)
+        return known is not None and not known.task.done()
 
     def forget_all_but(self, key: StudyKey, live: Container[str]) -> None:
         """Drop what was gathered of a study's runs, except for those whose end is not remembered yet."""
-        kept = {run: gathered for run, gathered in self._gathered.pop(key, {}).items() if run in live}
+        known = self._known.pop(key, {})
+        kept = {run: gathering for run, gathering in known.items() if run in live}
+        for run in known.keys() - kept.keys():
+            self._drop(known[run])
         if kept:
-            self._gathered[key] = kept
+            self._known[key] = kept
 
-    async def _ask(self, watched: WatchedRun, finished: Finished, metrics: Sequence[ExtraMetric]) -> Finished:
-        whole = gather(finished, [(source.name, await source.samples(watched)) for source in self._sources])
-        return await self._with_figures(whole, watched, metrics)
+    @staticmethod
+    def _drop(gathering: _Gathering | None) -> None:
+        if gathering is not None:
+            gathering.task.cancel()
+
+    async def _ask(
+        self, key: StudyKey, finished: Finished, pod: str | None, metrics: Sequence[ExtraMetric]
+    ) -> Finished:
+        watched = _watched(key, finished, pod)
+        async with self._slots:
+            whole = gather(finished, [(source.name, await source.samples(watched)) for source in self._sources])
+            return await self._with_figures(whole, watched, metrics)
 
     async def _with_figures(self, finished: Finished, watched: WatchedRun, metrics: Sequence[ExtraMetric]) -> Finished:
         windows = windows_of(finished)

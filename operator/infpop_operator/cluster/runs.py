@@ -25,7 +25,9 @@ from infpop_operator.core.model import (
     History,
     Lost,
     Observation,
+    Phase,
     Run,
+    Running,
     StartedRun,
     Waiting,
 )
@@ -72,7 +74,10 @@ class Runs:
         return with_devices_held(history, held), observations
 
     async def end(self, key: StudyKey, decision: Decision, jobs: Jobs, now: datetime) -> frozenset[str]:
-        """Have the Jobs of all runs that are ending deleted; return those of `decision.stop` that hold devices yet."""
+        """Have the Jobs of all runs that are ending deleted; return those of `decision.stop` that are not over yet.
+
+        They hold devices, or it is not yet known all that they have found out.
+        """
         stops = {stop.run: stop.reason for stop in decision.stop}
         held = frozenset(run for run in stops if run in jobs and self._holds_devices(key, jobs[run]))
         for run, ending in stopped_now({run: stops[run] for run in held}, now).items():
@@ -80,7 +85,7 @@ class Runs:
         for run, job in jobs.items():
             if run in self._endings.names():
                 await self._delete(job)
-        return held
+        return held | frozenset(run for run in stops if self._gatherer.is_asking(key, run))
 
     async def end_all(self, key: StudyKey, study_uid: str) -> None:
         """Have every Job of a study deleted that has not ended."""
@@ -153,7 +158,10 @@ class Runs:
             observation = Lost(reason=DELETED, detail="somebody deleted the Job of this run", ended_at=now)
         if isinstance(observation, Finished):
             pod = pods[-1].name if pods else None
-            observation = await self._gatherer.gather(key, observation, pod, prepared.study.metrics)
+            gathered = await self._gatherer.gather(key, observation, pod, prepared.study.metrics)
+            if gathered is None:
+                return replace(seen, observation=Running(phase=Phase.DONE))
+            observation = gathered
         living = self._cache.living_pods(key, job.uid)
         return replace(seen, observation=self._endings.observe(run.name, observation, living, now))
 

@@ -73,7 +73,9 @@ class Service:
         self.metrics = metrics
         self.cache = Cache()
         self._signs = Signs(client, http, self.cache)
-        self._gatherer = Gatherer(pods=self._signs, prometheus=prometheus, order=settings.sources)
+        self._gatherer = Gatherer(
+            pods=self._signs, prometheus=prometheus, order=settings.sources, done=lambda key: self._mark((key,))
+        )
         self._reconciler = Reconciler(
             client=client,
             cache=self.cache,
@@ -120,11 +122,14 @@ class Service:
         """Work until cancelled, or until something fails that should never fail."""
         await asyncio.to_thread(warm_up)
         await self._list_until_it_works()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.queue.run(), name="queue")
-            tasks.create_task(self._tick(), name="tick")
-            tasks.create_task(self._resync(), name="resync")
-            tasks.create_task(self._watch_prometheus(), name="prometheus")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.queue.run(), name="queue")
+                tasks.create_task(self._tick(), name="tick")
+                tasks.create_task(self._resync(), name="resync")
+                tasks.create_task(self._watch_prometheus(), name="prometheus")
+        finally:
+            self._gatherer.close()
 
     async def list_all(self) -> tuple[StudyKey, ...]:
         """List everything, and return every study: each has to be looked at.
