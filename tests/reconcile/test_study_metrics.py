@@ -191,6 +191,20 @@ def test_a_study_that_does_not_move_is_seen() -> None:
     assert bench.value(name) is None
 
 
+def test_a_run_that_waits_in_vain_again_and_again_gets_nowhere() -> None:
+    """Each try has a name and an attempt of its own; the time goes on until a run is at work."""
+    name, going_on = "infpop_study_unchanged_seconds", conditions(Reconciling="True")
+    bench = Bench()
+    bench.see(study(conditions=going_on, trials=[row(0, "Running")]))
+    bench.now += timedelta(minutes=10)
+    now = bench.now.isoformat()
+    bench.see(study(version=2, conditions=going_on, trials=[row(0, "Broken")]))
+    bench.see(study(version=3, conditions=going_on, trials=[row(0, "Running")], runs=[live_run("Unschedulable", now)]))
+    assert bench.value(name) == 600
+    bench.see(study(version=4, conditions=going_on, trials=[row(0, "Running")], runs=[live_run("ModelLoading", now)]))
+    assert bench.value(name) == 0
+
+
 def test_a_restart_remembers_since_when_runs_wait() -> None:
     """A live run says when it changed; a study of the same name that was made anew begins anew."""
     name, going_on = "infpop_study_unchanged_seconds", conditions(Reconciling="True")

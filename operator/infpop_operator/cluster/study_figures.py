@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from infpop_operator.api.conditions import as_reason
 from infpop_operator.api.status_model import PoolStatus, StudyStatus, TrialRow
 from infpop_operator.cluster.keys import StudyKey
+from infpop_operator.core.model import Phase
 
 State = Literal["new", "reconciling", "succeeded", "stalled", "suspended", "refused", "unreadable"]
 
@@ -32,6 +33,8 @@ OUTCOMES = ("measured", "infeasible", "invalid", "broken", "running")
 MOST_POOLS = 16  # as many as a spec may have
 MOST_REASONS = 8  # of one outcome on one pool
 OTHER = "Other"  # the reasons beyond that
+_RESULTS = ("Measured", "Infeasible", "Invalid")
+_AT_WORK = tuple(phase.value for phase in (Phase.LOADING, Phase.WARMING_UP, Phase.MEASURING, Phase.DONE))
 _LONGEST_NAME = 63  # of a pool
 _SECONDS_PER_HOUR = 3600.0
 
@@ -62,8 +65,8 @@ class PoolFigures:
 class StudyFigures:
     """One study.
 
-    `conditions` has those that are known to hold or not. `activity` is another number whenever a trial or a run is in
-    another state; `newest_run_since` is when a live run last changed its own.
+    `conditions` has those that are known to hold or not. `activity` is another number whenever a trial has a
+    result or a run is at work that was not before; `newest_run_since` is when a live run last changed its own.
     """
 
     key: StudyKey
@@ -114,8 +117,10 @@ def _state(conditions: Mapping[str, bool]) -> State:
 
 
 def _activity(status: StudyStatus) -> int:
-    rows = tuple((row.pool, row.round, row.index, row.state, row.attempts, row.run) for row in status.trials)
-    return hash((rows, tuple((run.name, run.state) for run in status.runs)))
+    """Return what differs when the study got somewhere: a run that waits in vain and is tried again got nowhere."""
+    results = tuple((row.pool, row.round, row.index, row.attempts) for row in status.trials if row.state in _RESULTS)
+    work = tuple((run.name, run.state) for run in status.runs if run.state in _AT_WORK)
+    return hash((results, work))
 
 
 def _pools(status: StudyStatus) -> tuple[PoolFigures, ...]:

@@ -26,7 +26,9 @@ class Family(NamedTuple):
 
 # Known at the scrape alone, so that it has no sample here.
 UNCHANGED = Family(
-    "infpop_study_unchanged_seconds", "gauge", "Time since a trial or run of a study that goes on changed"
+    "infpop_study_unchanged_seconds",
+    "gauge",
+    "Time since a study that goes on had a result or a run at work that changed",
 )
 _CONDITION = Family("infpop_study_condition", "gauge", "1 where the condition holds, 0 where it does not")
 _TRIALS = Family("infpop_study_trials", "gauge", "Trials of each pool's newest round")
