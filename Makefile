@@ -23,7 +23,7 @@ quickstart: setup ## Tune a small real model on this machine: first vLLM, then H
 	$(BIN)/infpop tune examples/quickstart-hf.yaml
 
 control-plane: setup ## Build the Kubernetes and Prometheus programs of the tests (once, about seven minutes)
-	PYTHONPATH=tests $(BIN)/python -m controlplane.binaries
+	PYTHONPATH=tests $(BIN)/python -m controlplane.binaries --with-nodes
 	PYTHONPATH=tests $(BIN)/python -m prometheus.binaries
 
 test: setup control-plane ## Run all tests, real engines and a real control plane included
@@ -39,8 +39,9 @@ format: setup ## Rewrite the sources in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-crds: setup ## Write the CustomResourceDefinition to crds/
+crds: setup ## Write the CustomResourceDefinition to crds/ and into the chart
 	$(BIN)/infpop crds > crds/infpop.io_throughputstudies.yaml
+	cp crds/infpop.io_throughputstudies.yaml charts/infpop/files/crd.yaml
 
 dashboards: setup ## Write the Grafana dashboards into the chart
 	PYTHONPATH=charts $(BIN)/python -m dashboards

@@ -1,0 +1,111 @@
+{{- define "infpop.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "infpop.ownLabels" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- /* Of the operator's pod alone: the pod of `helm test` must not be taken for one. */ -}}
+{{- define "infpop.selectorLabels" -}}
+{{ include "infpop.ownLabels" . }}
+app.kubernetes.io/component: operator
+{{- end -}}
+
+{{- define "infpop.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{ include "infpop.ownLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end -}}
+
+{{- define "infpop.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "infpop.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Whose studies are looked at; empty for all namespaces. */ -}}
+{{- define "infpop.watchNamespace" -}}
+{{- if .Values.rbac.namespaced -}}
+{{- default .Release.Namespace .Values.watchNamespace -}}
+{{- else -}}
+{{- .Values.watchNamespace -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* An image by digest, or by tag, or of this version of InfPop: (list $ .Values.image). */ -}}
+{{- define "infpop.image" -}}
+{{- $root := index . 0 -}}
+{{- $image := index . 1 -}}
+{{- if $image.digest -}}
+{{- printf "%s@%s" $image.repository $image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $image.repository (default $root.Chart.AppVersion $image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* What a pod and its container need for Pod Security "restricted". */ -}}
+{{- define "infpop.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "infpop.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{- /* The operator's environment: settings of docs/cluster.md and docs/prometheus.md. */ -}}
+{{- define "infpop.environment" -}}
+{{- $environment := dict -}}
+{{- if .Values.runner.image.repository -}}
+{{- $_ := set $environment "INFPOP_RUNNER_IMAGE" (include "infpop.image" (list . .Values.runner.image)) -}}
+{{- end -}}
+{{- $_ := set $environment "INFPOP_NAMESPACE" (include "infpop.watchNamespace" .) -}}
+{{- $_ := set $environment "INFPOP_NODE_SELECTOR" .Values.operator.nodeSelectorForPools -}}
+{{- $_ := set $environment "INFPOP_TICK_SECONDS" .Values.operator.tickSeconds -}}
+{{- $_ := set $environment "INFPOP_RESYNC_SECONDS" .Values.operator.resyncSeconds -}}
+{{- $_ := set $environment "INFPOP_STATUS_PAUSE_SECONDS" .Values.operator.statusPauseSeconds -}}
+{{- $_ := set $environment "INFPOP_STOP_SECONDS" .Values.operator.stopSeconds -}}
+{{- if not .Values.rbac.readNodes -}}
+{{- $_ := set $environment "INFPOP_NODES_FILE" "/etc/infpop/nodes/nodes.yaml" -}}
+{{- end -}}
+{{- with .Values.prometheus -}}
+{{- if .url -}}
+{{- $_ := set $environment "INFPOP_PROMETHEUS_URL" .url -}}
+{{- $_ := set $environment "INFPOP_PROMETHEUS_TIMEOUT_SECONDS" .timeoutSeconds -}}
+{{- $_ := set $environment "INFPOP_PROMETHEUS_PATIENCE_SECONDS" .patienceSeconds -}}
+{{- $_ := set $environment "INFPOP_METRICS_SOURCES" (join "," .sources) -}}
+{{- $_ := set $environment "INFPOP_SCRAPE_GRACE_SECONDS" $.Values.metrics.scrapeGrace -}}
+{{- $files := dict "TOKEN" .tokenKey "CA" .caKey "CERT" .certKey "KEY" .privateKeyKey "HEADERS" .headersKey -}}
+{{- range $what, $key := $files -}}
+{{- if $key -}}
+{{- $_ := set $environment (printf "INFPOP_PROMETHEUS_%s_FILE" $what) (printf "/etc/infpop/prometheus/%s" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $value := $environment -}}
+{{- if ne (toString $value) "" }}
+- name: {{ $name }}
+  value: {{ toString $value | quote }}
+{{- end -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,303 @@
+"""The chart as text: what it renders, what its schema refuses, and that it says the same as the rest of the project."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from charts.boards import FOLDER, ROOT, RULES
+from charts.golden import PRESET_NAMES, golden_file, reviewed_text
+from charts.helm import CHART, PRESETS, Document, HelmError, helm, of_kind, rendered, template
+from infpop_operator import __version__
+from infpop_operator import settings as operator_settings
+
+pytestmark = pytest.mark.cluster  # no control plane, but helm, which is built with it
+NODES = [{"name": "n1", "capacity": {"cpu": 8}}]
+EVERYTHING: Document = {
+    "metrics": {part: {"enabled": True} for part in ("serviceMonitor", "podMonitor", "prometheusRule", "dashboards")},
+    "networkPolicy": {"enabled": True, "egress": [{}]},
+    "priorityClassName": "system-cluster-critical",
+    "imagePullSecrets": [{"name": "registry"}],
+    "nodeSelector": {"a": "b"},
+    "tolerations": [{"operator": "Exists"}],
+    "podAnnotations": {"a": "b"},
+    "podLabels": {"c": "d"},
+    "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
+    "extraVolumes": [{"name": "more", "emptyDir": {}}],
+    "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
+    "prometheus": {
+        "url": "https://prometheus:9090",
+        "secretName": "prometheus",
+        **{key: key for key in ("tokenKey", "caKey", "certKey", "privateKeyKey", "headersKey")},
+    },
+    "operator": {"nodeSelectorForPools": "gpu=true"},
+    "watchNamespace": "serving",
+    "rbac": {"readNodes": False},
+    "nodes": NODES,
+}
+
+
+@pytest.mark.parametrize("preset", PRESET_NAMES)
+def test_a_preset_renders_as_reviewed(preset: str) -> None:
+    """Every line that a change of the chart changes for a cloud is seen in the review."""
+    golden = golden_file(preset)
+    assert reviewed_text(preset) == golden.read_text(), "PYTHONPATH=tests python -m charts.golden writes it anew"
+
+
+@pytest.mark.parametrize("preset", [*PRESET_NAMES, None])
+def test_helm_has_nothing_against_it(preset: str | None) -> None:
+    """`helm lint --strict` passes with each preset, and without one."""
+    options = [] if preset is None else [f"--values={PRESETS / preset}.yaml"]
+    helm("lint", "CHART", "--strict", *options)
+
+
+@pytest.mark.parametrize(
+    ("values", "place"),
+    [
+        ({"replicas": 2}, "/replicas"),
+        ({"replicas": "1"}, "/replicas"),
+        ({"replica": 1}, "replica"),
+        ({"image": {"repository": ""}}, "/image/repository"),
+        ({"image": {"digest": "sha256:1"}}, "/image/digest"),
+        ({"image": {"pullPolicy": "Sometimes"}}, "/image/pullPolicy"),
+        ({"crds": {"instal": True}}, "/crds"),
+        ({"rbac": {"rules": []}}, "/rbac"),
+        ({"watchNamespace": "Not A Name"}, "/watchNamespace"),
+        ({"operator": {"tickSeconds": 0}}, "/operator/tickSeconds"),
+        ({"prometheus": {"url": "prometheus:9090"}}, "/prometheus/url"),
+        ({"prometheus": {"url": "http://user:word@prometheus:9090"}}, "/prometheus/url"),
+        ({"prometheus": {"sources": ["Graphite"]}}, "/prometheus/sources"),
+        ({"metrics": {"scrapeGrace": 601}}, "/metrics/scrapeGrace"),
+        ({"metrics": {"podMonitor": {"interval": "often"}}}, "/metrics/podMonitor/interval"),
+        ({"nodes": [{"name": "n1"}]}, "/nodes/0"),
+        ({"test": {"timeoutSeconds": 1}}, "/test/timeoutSeconds"),
+        ({"rbac": {"readNodes": False}}, "list them in `nodes`"),
+        ({"nodes": NODES}, "rbac.readNodes"),
+    ],
+    ids=lambda each: next(iter(each)) if isinstance(each, dict) else str(each),
+)
+def test_what_is_not_meant_is_refused_with_its_place(values: Document, place: str) -> None:
+    """A typing error, a second operator or a password in a URL gets nowhere near a cluster."""
+    with pytest.raises(HelmError) as caught:
+        template(values=values)
+    assert place in str(caught.value)
+
+
+def test_the_schema_knows_every_value_and_no_other() -> None:
+    """What values.yaml has, the schema has, at every depth."""
+    schema = yaml.safe_load((CHART / "values.schema.json").read_text())
+    del schema["properties"]["global"]  # Helm's own
+    assert _paths_of_schema(schema) >= _paths_of_values(_values())
+    assert {path for path in _paths_of_schema(schema) if path.count(".") == 0} == set(_values())
+
+
+def test_every_value_has_its_comment() -> None:
+    """Whoever reads values.yaml need not read the templates."""
+    before, bare = "", []
+    for line in (CHART / "values.yaml").read_text().splitlines():
+        key = re.match(r" *[A-Za-z]+:", line)
+        if key and not line.endswith(":") and not before.lstrip().startswith("#"):
+            bare.append(line)
+        before = line
+    assert bare == []
+
+
+def test_the_chart_is_of_this_version() -> None:
+    """The images that are asked for are those of these sources."""
+    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == __version__
+
+
+def test_the_definition_is_the_projects_own() -> None:
+    """What the chart installs is `crds/`, which uninstalling keeps unless somebody says otherwise."""
+    name = "infpop.io_throughputstudies.yaml"
+    assert (CHART / "files" / "crd.yaml").read_bytes() == (ROOT / "crds" / name).read_bytes()
+    (kept,) = of_kind(rendered(), "CustomResourceDefinition")
+    assert kept["spec"] == yaml.safe_load((ROOT / "crds" / name).read_text())["spec"]
+    assert kept["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    (given_up,) = of_kind(rendered(values={"crds": {"keep": False}}), "CustomResourceDefinition")
+    assert "annotations" not in given_up["metadata"]
+    assert of_kind(rendered(values={"crds": {"install": False}}), "CustomResourceDefinition") == []
+
+
+def test_rights_are_those_of_the_examples() -> None:
+    """One set of rights, whether somebody installs by hand or by Helm: rule by rule, with the same reasons."""
+    by_hand = list(yaml.safe_load_all((ROOT / "examples" / "cluster" / "rbac.yaml").read_text()))
+    (role,) = (role for role in of_kind(rendered(), "ClusterRole") if role["metadata"]["name"] == "infpop")
+    (expected,) = of_kind(by_hand, "ClusterRole")
+    assert _sorted_rules(role["rules"]) == _sorted_rules(expected["rules"])
+    reasons = re.findall(r"^ *# .*$", (CHART / "templates" / "_rules.tpl").read_text(), flags=re.MULTILINE)
+    assert set(reasons) <= set((ROOT / "examples" / "cluster" / "rbac.yaml").read_text().splitlines())
+    users = list(yaml.safe_load_all((ROOT / "examples" / "cluster" / "users.yaml").read_text()))
+    made = {role["metadata"]["name"]: role["rules"] for role in of_kind(rendered(), "ClusterRole")}
+    assert {role["metadata"]["name"]: role["rules"] for role in users}.items() <= made.items()
+
+
+def test_a_role_alone_is_enough() -> None:
+    """S-2: for one namespace nothing is created that is not in a namespace, and no right is wider than it."""
+    documents = rendered(f"--values={PRESETS / 'one-namespace.yaml'}", namespace="team")
+    assert {document["metadata"].get("namespace") for document in documents} == {"team"}
+    (role,) = (role for role in of_kind(documents, "Role") if role["metadata"]["name"] == "infpop")
+    resources = {resource for rule in role["rules"] for resource in rule["resources"]}
+    assert resources.isdisjoint({"nodes", "namespaces", "customresourcedefinitions", "secrets", "*"})
+
+
+def test_scopes_get_no_more_than_they_need() -> None:
+    """Who looks at one namespace need not list namespaces; who has a Role has one rule outside of it."""
+    one = {"watchNamespace": "serving"}
+    (wide,) = (role for role in of_kind(rendered(values=one), "ClusterRole") if role["metadata"]["name"] == "infpop")
+    resources = {resource for rule in wide["rules"] for resource in rule["resources"]}
+    assert resources.isdisjoint({"namespaces", "customresourcedefinitions"})
+    narrow = rendered(values={**one, "rbac": {"namespaced": True}, "users": {"aggregate": False}})
+    (nodes,) = of_kind(narrow, "ClusterRole")
+    assert nodes["rules"] == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "watch"]}]
+    assert {role["metadata"]["namespace"] for role in of_kind(narrow, "Role")} == {"serving"}
+
+
+def test_nobody_may_read_secrets_or_everything() -> None:
+    """S-1: no right to a Secret and no wildcard, in any scope."""
+    for values in ({}, {"rbac": {"namespaced": True}}, EVERYTHING):
+        documents = rendered(values=values)
+        rules = [
+            rule for kind in ("Role", "ClusterRole") for role in of_kind(documents, kind) for rule in role["rules"]
+        ]
+        assert rules
+        assert "secrets" not in str(rules)
+        assert "*" not in str(rules)
+
+
+def test_settings_reach_the_operator() -> None:
+    """Each variable that the operator reads has a value, and none is set that it does not read."""
+    known = {value for name, value in vars(operator_settings).items() if name.endswith("_VARIABLE")}
+    given = {each["name"] for each in _container(EVERYTHING)["env"]} - {"HTTPS_PROXY"}
+    assert given == known - {operator_settings.METRICS_PORT_VARIABLE}  # the command line says that one
+    without = {each["name"] for each in _container({})["env"]}
+    assert {name for name in without if "PROMETHEUS" in name or "SCRAPE" in name} == set()
+
+
+def test_paths_in_the_environment_are_mounted() -> None:
+    """Each file that the operator is told of lies in a volume of its pod."""
+    container = _container(EVERYTHING)
+    mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
+    files = [each["value"] for each in container["env"] if each["name"].endswith("_FILE")]
+    assert len(files) == 6
+    assert all(str(Path(file).parent) in mounts for file in files)
+    (pod,) = (each["spec"]["template"]["spec"] for each in of_kind(rendered(values=EVERYTHING), "Deployment"))
+    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+
+
+def test_one_operator_at_a_time_and_restricted() -> None:
+    """S-3, H4: one replica that is gone before the next comes; not root, read-only, no capability, and it is probed."""
+    for values in ({}, EVERYTHING):
+        documents = rendered(values=values)
+        (deployment,) = of_kind(documents, "Deployment")
+        assert (deployment["spec"]["replicas"], deployment["spec"]["strategy"]) == (1, {"type": "Recreate"})
+        pods = [deployment["spec"]["template"]["spec"], *(pod["spec"] for pod in of_kind(documents, "Pod"))]
+        for pod in pods:
+            assert pod["securityContext"]["runAsNonRoot"] is True
+            assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+            (container,) = pod["containers"]
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+        probed = deployment["spec"]["template"]["spec"]["containers"][0]
+        assert {key for key in probed if key.endswith("Probe")} == {"startupProbe", "livenessProbe", "readinessProbe"}
+
+
+def test_a_digest_comes_before_a_tag() -> None:
+    """Whoever pins an image gets that image; whoever says nothing gets this version."""
+    digest = f"sha256:{'0' * 64}"
+    assert _container({})["image"] == f"infpop-operator:{__version__}"
+    assert _container({"image": {"repository": "r/op", "tag": "1"}})["image"] == "r/op:1"
+    assert _container({"image": {"repository": "r/op", "tag": "1", "digest": digest}})["image"] == f"r/op@{digest}"
+
+
+def test_what_selects_the_operator_does_not_select_the_pod_of_the_test() -> None:
+    """`helm test` runs a pod of this release that is no operator, and is neither scraped nor counted as one."""
+    documents = rendered(values=EVERYTHING)
+    (deployment,), (pod,) = of_kind(documents, "Deployment"), of_kind(documents, "Pod")
+    (service,), (policy,) = of_kind(documents, "Service"), of_kind(documents, "NetworkPolicy")
+    selectors = [
+        deployment["spec"]["selector"]["matchLabels"],
+        service["spec"]["selector"],
+        policy["spec"]["podSelector"]["matchLabels"],
+    ]
+    operator = deployment["spec"]["template"]["metadata"]["labels"]
+    for selector in selectors:
+        assert selector.items() <= operator.items()
+        assert not selector.items() <= pod["metadata"]["labels"].items()
+    (monitor,) = of_kind(documents, "ServiceMonitor")
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+
+
+def test_kinds_that_a_cluster_does_not_know_are_left_out() -> None:
+    """O7: without the Prometheus Operator the chart installs, and its notes say what is missing."""
+    kinds = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
+    assert kinds <= {document["kind"] for document in rendered(values=EVERYTHING)}
+    assert kinds.isdisjoint(document["kind"] for document in rendered(values=EVERYTHING, apis=()))
+    assert kinds.isdisjoint(document["kind"] for document in rendered())
+
+
+def test_monitors_scrape_as_the_alerts_expect() -> None:
+    """`namespace` stays the study's, and runs are found as the example finds them."""
+    documents = rendered(values={"metrics": EVERYTHING["metrics"]})
+    (service,), (runs,) = of_kind(documents, "ServiceMonitor"), of_kind(documents, "PodMonitor")
+    assert [endpoint["honorLabels"] for endpoint in service["spec"]["endpoints"]] == [True]
+    example = yaml.safe_load((ROOT / "examples" / "cluster" / "podmonitor.yaml").read_text())
+    assert runs["spec"] == example["spec"]
+    (rule,) = of_kind(documents, "PrometheusRule")
+    assert rule["spec"] == yaml.safe_load(RULES.read_text())
+
+
+def test_runbooks_may_lie_elsewhere() -> None:
+    """Whoever keeps the pages somewhere gets links to there in the alerts."""
+    metrics = {"prometheusRule": {"enabled": True, "runbookPrefix": "https://wiki.example/"}}
+    (rule,) = of_kind(rendered(values={"metrics": metrics}), "PrometheusRule")
+    links = [each["annotations"]["runbook_url"] for group in rule["spec"]["groups"] for each in group["rules"]]
+    assert links
+    assert all(link.startswith("https://wiki.example/docs/alerts.md#") for link in links)
+
+
+def test_dashboards_are_the_projects_own() -> None:
+    """Each file of charts/infpop/dashboards comes as one ConfigMap, byte by byte."""
+    made = [
+        document
+        for document in of_kind(rendered(values={"metrics": EVERYTHING["metrics"]}), "ConfigMap")
+        if document["metadata"]["labels"].get("grafana_dashboard") == "1"
+    ]
+    texts = {key: text for document in made for key, text in document["data"].items()}
+    assert texts == {f"infpop-{path.name}": path.read_text().rstrip("\n") + "\n" for path in FOLDER.glob("*.json")}
+
+
+def _values() -> Document:
+    values: Document = yaml.safe_load((CHART / "values.yaml").read_text())
+    return values
+
+
+def _container(values: Document) -> Document:
+    (deployment,) = of_kind(rendered(values=values), "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert isinstance(container, dict)
+    return container
+
+
+def _sorted_rules(rules: list[Document]) -> list[str]:
+    return sorted(yaml.safe_dump(rule) for rule in rules)
+
+
+def _paths_of_values(values: Document, prefix: str = "") -> set[str]:
+    paths = {f"{prefix}{key}" for key in values}
+    free = {"annotations", "labels", "requests", "limits", "nodeSelector", "affinity", "podAnnotations", "podLabels"}
+    for key, value in values.items():
+        if isinstance(value, dict) and key not in free:
+            paths |= _paths_of_values(value, f"{prefix}{key}.")
+    return paths
+
+
+def _paths_of_schema(schema: Document, prefix: str = "") -> set[str]:
+    paths = set()
+    for key, part in schema.get("properties", {}).items():
+        paths |= {f"{prefix}{key}"} | _paths_of_schema(part, f"{prefix}{key}.")
+    return paths
