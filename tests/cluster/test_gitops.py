@@ -1,0 +1,135 @@
+"""What docs/gitops.md promises, on a real API server: nothing drifts, and health is seen as it is."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from cluster import kit
+from cluster.place import Place
+from controlplane.cluster import ControlPlane
+from controlplane.waiting import wait_for
+from gitops.judges import argo_health, flux_expressions, flux_status, health_script
+from infpop_operator.api.parse import parse_document
+
+pytestmark = pytest.mark.cluster
+REPOSITORY = kit.ROOT / "deploy" / "repository"
+OVERLAY = REPOSITORY / "studies" / "production"
+PAGE = (kit.ROOT / "docs" / "gitops.md").read_text()
+NAMESPACE = "serving"  # the repository's own
+
+
+@pytest.fixture(scope="module")
+def rendered(installed: ControlPlane) -> list[dict[str, Any]]:
+    """What kustomize makes of the overlay."""
+    return list(yaml.safe_load_all(installed.kubectl("kustomize", str(OVERLAY))))
+
+
+@pytest.fixture(params=["client", "server"])
+def applied(request: pytest.FixtureRequest, installed: ControlPlane) -> Iterator[str]:
+    """The overlay in the cluster, applied by the client or the server, until the test is over; the way to do so."""
+    way = "--server-side=true" if request.param == "server" else "--server-side=false"
+    installed.kubectl("apply", way, "-k", str(OVERLAY))
+    yield way
+    installed.kubectl("delete", "-k", str(OVERLAY))
+
+
+def only(documents: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    """Return the one document of a kind."""
+    (found,) = (document for document in documents if document["kind"] == kind)
+    return found
+
+
+def test_the_overlay_joins_study_prompts_and_image(rendered: list[dict[str, Any]]) -> None:
+    """The study names the prompts as they are really called, in its namespace, and the image of the overlay."""
+    study, prompts = only(rendered, "ThroughputStudy"), only(rendered, "ConfigMap")
+    spec = parse_document(yaml.safe_dump(study), source="overlay").spec
+    assert spec.workload.source.config_map is not None
+    assert spec.workload.source.config_map.name == prompts["metadata"]["name"] != "codellama-7b-prompts"
+    assert {study["metadata"]["namespace"], prompts["metadata"]["namespace"]} == {NAMESPACE}
+    assert spec.engine.image == "registry.example.com/infpop-runner:1"
+    assert (spec.budget.max_trials, spec.node_pools[0].node_selector) == (20, {"team": "serving"})
+    prompts_there = prompts["data"]["prompts.jsonl"].splitlines()
+    assert len(prompts_there) == spec.workload.samples
+    assert all(json.loads(line)["prompt"] for line in prompts_there)
+
+
+def test_what_serves_is_the_example(installed: ControlPlane) -> None:
+    """The repository's Deployment is the one that examples/cluster shows, and reads what the study publishes."""
+    example = (kit.ROOT / "examples" / "cluster" / "serving.yaml").read_text()
+    assert (REPOSITORY / "serving" / "codellama-7b.yaml").read_text() == example
+    deployment = yaml.safe_load(installed.kubectl("kustomize", str(REPOSITORY / "serving")))
+    study = yaml.safe_load((REPOSITORY / "studies" / "base" / "codellama-7b.yaml").read_text())
+    volumes = deployment["spec"]["template"]["spec"]["volumes"]
+    assert study["spec"]["publish"]["configMap"] in [volume.get("configMap", {}).get("name") for volume in volumes]
+
+
+def test_nothing_drifts(
+    quick_operator: kit.OperatorProcess, installed: ControlPlane, rendered: list[dict[str, Any]], applied: str
+) -> None:
+    """Once the operator has looked at a study, applying it again changes nothing, and nobody sees a difference."""
+    assert quick_operator.is_running()
+    kit.wait_for_condition(installed, NAMESPACE, "codellama-7b", "Accepted")
+    live = kit.get(installed, NAMESPACE, "tstudy", "codellama-7b")
+    wanted = only(rendered, "ThroughputStudy")
+    assert without_extras(wanted, live) == wanted
+    again = json.loads(installed.kubectl("apply", applied, "-k", str(OVERLAY), "--dry-run=server", "--output=json"))
+    assert only(again["items"], "ThroughputStudy")["spec"] == live["spec"]
+    assert only(again["items"], "ThroughputStudy")["metadata"]["generation"] == 1
+    installed.kubectl("diff", applied, "-k", str(OVERLAY))
+
+
+def without_extras(wanted: Any, live: Any) -> Any:  # noqa: ANN401 - JSON
+    """Return the live object less what Git says nothing of, which is what Argo CD compares with Git by default.
+
+    Where what was applied last is what is in Git, its three-way merge is this one comparison: fields that Git lacks are
+    left out at every depth, also within lists, where items are paired by their position (argoproj/gitops-engine,
+    pkg/diff and pkg/utils/json).
+    """
+    match wanted, live:
+        case dict(), dict():
+            return {key: without_extras(value, live[key]) for key, value in wanted.items() if key in live}
+        case list(), list():
+            paired = [without_extras(value, other) for value, other in zip(wanted, live, strict=False)]
+            return paired + live[len(wanted) :]
+        case _:
+            return live
+
+
+def test_health_is_seen_as_it_is(quick_operator: kit.OperatorProcess, place: Place) -> None:
+    """A real study's accepted, refused and suspended are Argo CD's and Flux's."""
+    assert quick_operator.is_running()
+    place.study()
+    judged(place, "study", "Healthy", "Current")
+    place.change(suspend=True)
+    judged(place, "study", "Suspended", "Current")
+    place.study("refused", model={"name": "./weights"})
+    judged(place, "refused", "Degraded", "Failed")
+
+
+def judged(place: Place, name: str, argo: str, flux: str) -> None:
+    """Wait until both see a study so."""
+    script, expressions = health_script(), flux_expressions()
+
+    def holds() -> bool:
+        study = place.get("study", name)
+        return (argo_health(study, script)[0], flux_status(study, expressions)) == (argo, flux)
+
+    wait_for(holds, seconds=60, what=f"{name}: {argo} and {flux}")
+
+
+def test_the_health_script_is_installed_as_documented(installed: ControlPlane) -> None:
+    """The page's command adds one key to Argo CD's ConfigMap, and takes none away."""
+    installed.kubectl("create", "namespace", "argocd")
+    installed.kubectl("create", "configmap", "argocd-cm", "--namespace=argocd", "--from-literal=url=https://argocd")
+    (command,) = (block for block in PAGE.split("```") if "argocd-cm" in block and "kubectl" in block)
+    kubectl = f"{installed._binaries.kubectl} --kubeconfig {installed.kubeconfig}"
+    script = command.replace("kubectl ", f"{kubectl} ")
+    subprocess.run(["/bin/sh", "-ec", script], cwd=kit.ROOT, capture_output=True, text=True, check=True)
+    data = kit.get(installed, "argocd", "configmap", "argocd-cm")["data"]
+    key = "resource.customizations.health.infpop.io_ThroughputStudy"
+    assert data == {"url": "https://argocd", key: health_script()}
+    installed.kubectl("delete", "namespace", "argocd", "--wait=false")

@@ -1,0 +1,68 @@
+"""How Argo CD and Flux judge a study: the project's own Lua and CEL, run as they run them.
+
+Argo CD runs Lua 5.1 without libraries but `table`, with the object as `obj`. Flux compares generations, then evaluates
+`inProgress`, `failed` and `current` in this order with the object's top-level fields as variables; a field that is not
+there is an error, which it calls unknown and waits out (fluxcd/pkg, runtime/cel).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import celpy
+import yaml
+from lupa import lua51
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+_ALLOWED = {"_G", "_VERSION", "table", "ipairs", "pairs", "next", "type", "tostring", "tonumber", "select", "unpack"}
+_FLUX_ORDER = {"inProgress": "InProgress", "failed": "Failed", "current": "Current"}
+
+
+def argo_health(study: dict[str, Any], script: str) -> tuple[str, str]:
+    """Return the status and the message that Argo CD shows of a study."""
+    lua = lua51.LuaRuntime(register_eval=False, unpack_returned_tuples=True)
+    names = lua.globals()
+    for name in [name for name in names if name not in _ALLOWED]:
+        names[name] = None
+    names["obj"] = lua.table_from(study, recursive=True)
+    health = lua.execute(script)
+    return health["status"], health["message"]
+
+
+def flux_status(study: dict[str, Any], expressions: dict[str, str]) -> str:
+    """Return what Flux says of a study."""
+    observed = study.get("status", {}).get("observedGeneration")
+    if observed is not None and observed != study["metadata"]["generation"]:
+        return "InProgress"
+    for name, status in _FLUX_ORDER.items():
+        holds = _evaluate(expressions[name], study)
+        if holds is None:
+            return "Unknown"
+        if holds:
+            return status
+    return "InProgress"
+
+
+def _evaluate(expression: str, study: dict[str, Any]) -> bool | None:
+    """Return what a CEL expression gives, None where it fails."""
+    if "status" in expression and "status" not in study:
+        return None  # `has` of a variable that is not there is an error in Go's CEL, and none in this one
+    environment = celpy.Environment()
+    program = environment.program(environment.compile(expression))
+    try:
+        return bool(program.evaluate({name: celpy.json_to_cel(part) for name, part in study.items()}))
+    except celpy.CELEvalError:
+        return None
+
+
+def health_script() -> str:
+    """Return the script for Argo CD."""
+    return (DEPLOY / "argocd" / "health.lua").read_text()
+
+
+def flux_expressions() -> dict[str, str]:
+    """Return the expressions for Flux."""
+    documents = yaml.safe_load_all((DEPLOY / "flux" / "infpop.yaml").read_text())
+    (kustomization,) = (each for each in documents if each["kind"] == "Kustomization")
+    (check,) = kustomization["spec"]["healthCheckExprs"]
+    assert (check["apiVersion"], check["kind"]) == ("infpop.io/v1alpha1", "ThroughputStudy")
+    return {name: check[name] for name in _FLUX_ORDER}

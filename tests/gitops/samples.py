@@ -1,0 +1,80 @@
+"""Studies as the API server shows them at each point of their life, with statuses that the operator's own code writes.
+
+`PYTHONPATH=tests python -m gitops.samples` writes them to deploy/argocd/testdata.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from api.status_samples import decision_of, ended_run, run_of
+from infpop_operator.api.standing import Standing
+from infpop_operator.api.status import refused_status, to_status
+from infpop_operator.api.status_model import StudyStatus
+from infpop_operator.cluster.telling import dump_status
+from infpop_operator.core.errors import Problem
+from infpop_operator.core.model import History, Phase, Round, Running, StartedRun, Verdict, Waiting
+from infpop_runner.contract import EngineSpec
+from simulation.factories import START, make_measured, make_study
+
+FOLDER = Path(__file__).parents[2] / "deploy" / "argocd" / "testdata"
+_GENERATION = 2
+_STUDY = make_study(engine=EngineSpec(name="vllm"))
+_RUN = run_of(0, 1)
+_ROUNDS = (Round(pool="a100", number=1, identity="i1"),)
+_LIVE = History(started_at=START, rounds=_ROUNDS, active=(StartedRun(run=_RUN, started_at=START),))
+_ENDED = History(started_at=START, rounds=_ROUNDS, ended=(ended_run(_RUN, make_measured(1000.0)),))
+_MISTAKE = Problem(field="spec.budget.deadline", value="0s", message="is no time", remedy="Remove it")
+_DONE = decision_of(_ENDED, verdict=Verdict.SUCCEEDED, reason="SpaceExhausted", message="every configuration was tried")
+_STUCK = decision_of(_ENDED, verdict=Verdict.STALLED, reason="TooManyFailures", message="6 runs broke, 5 are tolerated")
+_UNSCHEDULABLE = Waiting(reason="Unschedulable", detail="0/3 nodes are available: 3 Insufficient nvidia.com/gpu.")
+
+
+def samples() -> dict[str, dict[str, Any]]:
+    """Return a study by the name of each case."""
+    measuring = to_status(_STUDY, decision_of(_LIVE), START, standing=_standing(Running(phase=Phase.MEASURING)))
+    succeeded = to_status(_STUDY, _DONE, START, standing=_standing())
+    return {
+        "new": _study(None),
+        "edited": _study(measuring, generation=_GENERATION + 1),
+        "refused": _study(refused_status([_MISTAKE], START, generation=_GENERATION)),
+        "measuring": _study(measuring),
+        "waiting": _study(to_status(_STUDY, decision_of(_LIVE), START, standing=_standing(_UNSCHEDULABLE))),
+        "stalled": _study(to_status(_STUDY, _STUCK, START, standing=_standing())),
+        "succeeded": _study(succeeded),
+        "suspended": _study(to_status(_STUDY, decision_of(_LIVE), START, standing=_standing(suspended=True))),
+    }
+
+
+def _standing(seen: Running | Waiting | None = None, *, suspended: bool = False) -> Standing:
+    return Standing(
+        generation=_GENERATION,
+        observations={} if seen is None else {_RUN.name: seen},
+        suspended=suspended,
+    )
+
+
+def _study(status: StudyStatus | None, *, generation: int = _GENERATION) -> dict[str, Any]:
+    document = {
+        "apiVersion": "infpop.io/v1alpha1",
+        "kind": "ThroughputStudy",
+        "metadata": {"name": "study", "namespace": "serving", "generation": generation},
+        "spec": {
+            "model": {"name": "example/model"},
+            "engine": {"name": "vllm"},
+            "searchSpace": {"gpuCount": [8], "batchSize": [1]},
+            "nodePools": [{"name": "a100", "gpuProduct": "A100"}],
+        },
+    }
+    return document if status is None else {**document, "status": dump_status(status)}
+
+
+def render(study: dict[str, Any]) -> str:
+    """Return a study as its file has it."""
+    return yaml.safe_dump(study, sort_keys=False, width=120)
+
+
+if __name__ == "__main__":
+    for name, study in samples().items():
+        (FOLDER / f"{name}.yaml").write_text(render(study))

@@ -1,0 +1,50 @@
+"""What Argo CD and Flux are given names files that are there, and values that the chart takes."""
+
+from pathlib import PurePosixPath
+from typing import Any
+
+import pytest
+import yaml
+
+from charts.helm import CHART, of_kind, rendered
+from gitops.judges import DEPLOY
+
+pytestmark = pytest.mark.cluster  # no control plane, but helm, which is built with it
+ROOT = DEPLOY.parent
+IMAGE = "registry.example.com/infpop-operator:"
+
+
+def documents(path: str) -> dict[str, dict[str, Any]]:
+    """Return the documents of a file in deploy/, by kind and name."""
+    found = yaml.safe_load_all((DEPLOY / path).read_text())
+    return {f"{document['kind']} {document['metadata']['name']}": document["spec"] for document in found}
+
+
+def image_of_the_operator(values_files: list[str], values: dict[str, Any]) -> str:
+    """Return the image that the chart would run with these values."""
+    deployments = of_kind(rendered(*(f"--values={file}" for file in values_files), values=values), "Deployment")
+    image: str = deployments[0]["spec"]["template"]["spec"]["containers"][0]["image"]
+    return image
+
+
+def test_argo_cd_finds_the_chart_and_the_studies() -> None:
+    """Paths, values files and values of both Applications."""
+    applications = documents("argocd/application.yaml")
+    source = applications["Application infpop"]["source"]
+    assert ROOT / source["path"] == CHART
+    files = [str(CHART / file) for file in source["helm"]["valueFiles"]]
+    assert image_of_the_operator(files, source["helm"]["valuesObject"]).startswith(IMAGE)
+    assert (DEPLOY / "repository" / applications["Application studies"]["source"]["path"]).is_dir()
+
+
+def test_flux_finds_the_chart_and_the_studies() -> None:
+    """Paths, values files and values of the HelmRelease, the path of the Kustomization, and their sources."""
+    given = documents("flux/infpop.yaml")
+    release, studies = given["HelmRelease infpop"], given["Kustomization studies"]
+    chart = release["chart"]["spec"]
+    assert ROOT / chart["chart"] == CHART
+    files = [str(ROOT / file) for file in chart["valuesFiles"]]
+    assert image_of_the_operator(files, release["values"]).startswith(IMAGE)
+    assert (DEPLOY / "repository" / PurePosixPath(studies["path"])).is_dir()
+    for reference in (chart["sourceRef"], studies["sourceRef"]):
+        assert f"GitRepository {reference['name']}" in given
