@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from infpop_operator.core.errors import SettingError
 
@@ -134,8 +134,8 @@ def _prometheus(environment: Mapping[str, str]) -> PrometheusSettings | None:
     url = environment.get(PROMETHEUS_URL_VARIABLE)
     if not url:
         return None
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    parts = _split(url)
+    if parts is None:
         raise SettingError(
             f"{PROMETHEUS_URL_VARIABLE}={url!r}: is no address. Give one such as http://prometheus.monitoring.svc:9090."
         )
@@ -155,6 +155,17 @@ def _prometheus(environment: Mapping[str, str]) -> PrometheusSettings | None:
         key_file=key,
         headers_file=_path(environment, PROMETHEUS_HEADERS_VARIABLE),
     )
+
+
+def _split(url: str) -> SplitResult | None:
+    """Return the parts of an address that a path can be put behind, None for anything else."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is none
+    except ValueError:
+        return None
+    is_base = parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
+    return parts if is_base else None
 
 
 def _path(environment: Mapping[str, str], variable: str) -> Path | None:

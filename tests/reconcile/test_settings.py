@@ -91,6 +91,9 @@ def test_a_time_that_is_none_is_refused(variable: str, text: str) -> None:
         ("INFPOP_SCRAPE_GRACE_SECONDS", "3600", "at most 600; it costs GPUs"),
         ("INFPOP_PROMETHEUS_URL", "prometheus:9090", "is no address"),
         ("INFPOP_PROMETHEUS_URL", "file:///etc/passwd", "is no address"),
+        ("INFPOP_PROMETHEUS_URL", "http://[::1", "is no address"),
+        ("INFPOP_PROMETHEUS_URL", "http://prometheus:port", "is no address"),
+        ("INFPOP_PROMETHEUS_URL", "http://prometheus:9090?tenant=a", "is no address"),
     ],
 )
 def test_what_metrics_cannot_be_is_refused(variable: str, text: str, complaint: str) -> None:
