@@ -72,7 +72,7 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
-{{- /* The operator's environment: settings of docs/cluster.md and docs/prometheus.md. */ -}}
+{{- /* The operator's environment: settings of docs/install.md and docs/prometheus.md. */ -}}
 {{- define "infpop.environment" -}}
 {{- $environment := dict -}}
 {{- if .Values.runner.image.repository -}}
