@@ -1,5 +1,6 @@
 """Argo CD and Flux see of a study what a person would say of it."""
 
+import re
 from typing import Any
 
 import pytest
@@ -45,6 +46,14 @@ def test_argo_cd_sees_the_health_of_a_study(case: dict[str, Any]) -> None:
 def test_flux_waits_until_a_study_is_accepted(name: str, expected: str) -> None:
     """It goes on when the study is accepted, stops at once where a person is needed, and waits before that."""
     assert flux_status(samples()[name], flux_expressions()) == expected
+
+
+def test_the_page_shows_the_expressions_that_are_tested() -> None:
+    """Whoever copies them from docs/gitops.md has those of deploy/flux."""
+    page = (DEPLOY.parent / "docs" / "gitops.md").read_text()
+    (block,) = re.findall(r"```yml\n(healthCheckExprs:.*?)```", page, re.DOTALL)
+    (check,) = yaml.safe_load(block)["healthCheckExprs"]
+    assert {name: check[name] for name in flux_expressions()} == flux_expressions()
 
 
 def test_both_may_wait_for_the_result_instead() -> None:
