@@ -8,6 +8,20 @@ import pytest
 from controlplane.cluster import ControlPlane, start_control_plane
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option for the tests that change the machine: they need root and install packages."""
+    parser.addoption("--e2e", action="store_true", help="run the tests marked e2e instead of all others")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests marked e2e, or all others; what is chosen by `-m` or by path is chosen among the rest."""
+    wanted = config.getoption("--e2e")
+    left_out = [item for item in items if (item.get_closest_marker("e2e") is not None) is not wanted]
+    if left_out:
+        items[:] = [item for item in items if (item.get_closest_marker("e2e") is not None) is wanted]
+        config.hook.pytest_deselected(items=left_out)
+
+
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """One real control plane for all tests that ask for it, with an audit log."""

@@ -1,0 +1,45 @@
+"""The cgroups of a node: one under each controller (cgroup v1), below which its kubelet makes all others."""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from controlplane.waiting import wait_for
+
+ROOT = Path("/sys/fs/cgroup")
+_REMOVAL_SECONDS = 20.0
+
+
+def create(name: str) -> None:
+    """Create the cgroups `name`, which may use every CPU of this machine."""
+    for controller in _controllers():
+        (controller / name).mkdir(exist_ok=True)
+    for file in ("cpuset.cpus", "cpuset.mems"):  # they begin empty, and then nothing can run there
+        (ROOT / "cpuset" / name / file).write_text((ROOT / "cpuset" / file).read_text())
+
+
+def remove_all(prefix: str) -> None:
+    """Remove every cgroup whose name begins so, and all below it.
+
+    Raises:
+        TimeoutError: a process in one of them does not end.
+    """
+    wait_for(lambda: _try_to_remove(prefix), seconds=_REMOVAL_SECONDS, what=f"the end of all cgroups {prefix}*")
+
+
+def _try_to_remove(prefix: str) -> bool:
+    for folder in _found(prefix):
+        for each, _, _ in os.walk(folder, topdown=False):
+            with suppress(OSError):  # the kernel has not let go of it yet
+                Path(each).rmdir()
+    return not list(_found(prefix))
+
+
+def _found(prefix: str) -> Iterator[Path]:
+    for controller in _controllers():
+        yield from (folder for folder in controller.glob(f"{prefix}*") if folder.is_dir())
+
+
+def _controllers() -> Iterator[Path]:
+    return (folder for folder in ROOT.iterdir() if folder.is_dir() and not folder.is_symlink())

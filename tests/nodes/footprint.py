@@ -1,0 +1,114 @@
+"""What real nodes could leave behind on this machine, looked at from outside: taken before and after, and compared.
+
+A machine has other users, whose processes and mounts come and go. So processes count that have the cluster's folder in
+their command line or among their mounts, as everything on a node has, and mounts where a node mounts something.
+"""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from nodes import cgroups
+from nodes.programs import run
+
+# Those that a kubelet, kube-proxy or a CNI plugin sets, by what they say in their logs and sources.
+_SYSCTLS = (
+    "kernel/keys/root_maxbytes",
+    "kernel/keys/root_maxkeys",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "net/bridge/bridge-nf-call-iptables",
+    "net/ipv4/conf/all/forwarding",
+    "net/ipv4/conf/all/route_localnet",
+    "net/ipv4/conf/default/forwarding",
+    "net/ipv4/ip_forward",
+    "net/ipv6/conf/all/forwarding",
+    "net/netfilter/nf_conntrack_max",
+    "net/netfilter/nf_conntrack_tcp_timeout_close_wait",
+    "net/netfilter/nf_conntrack_tcp_timeout_established",
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+)
+_MOUNT_ROOTS = ("/dev", "/etc", "/opt", "/proc", "/run", "/sys", "/usr", "/var")
+_PLACES = (
+    "/etc/cni",
+    "/opt/cni",
+    "/run/containerd",
+    "/run/netns",
+    "/usr/libexec/kubernetes",
+    "/var/lib/cni",
+    "/var/lib/containerd",
+    "/var/lib/kubelet",
+    "/var/log/containers",
+    "/var/log/pods",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """What there is at one moment, a text for each thing."""
+
+    processes: frozenset[str]
+    mounts: frozenset[str]
+    interfaces: frozenset[str]
+    routes: frozenset[str]
+    firewall_rules: frozenset[str]
+    cgroups: frozenset[str]
+    sysctls: frozenset[str]
+    places: frozenset[str]
+
+    def changes(self, before: "Footprint") -> dict[str, tuple[list[str], list[str]]]:
+        """Return what is new and what is gone since `before`, by kind; a kind without changes is left out.
+
+        A process or cgroup that is gone is no change: it was somebody's who ended meanwhile.
+        """
+        found = {}
+        for field in fields(self):
+            now, then = getattr(self, field.name), getattr(before, field.name)
+            gone = [] if field.name in ("processes", "cgroups") else sorted(then - now)
+            if (now - then) or gone:
+                found[field.name] = (sorted(now - then), gone)
+        return found
+
+
+def take_footprint(directory: Path) -> Footprint:
+    """Return what there is now; `directory` is the folder of the cluster, or one above it."""
+    return Footprint(
+        processes=frozenset(_processes(str(directory))),
+        mounts=frozenset(_mounts(str(directory))),
+        interfaces=frozenset(line.split()[0] for line in run("ip", "-brief", "link").splitlines()),
+        routes=frozenset(run("ip", "route", "show", "table", "all").splitlines()),
+        firewall_rules=frozenset((*_rules("iptables-save"), *_rules("ip6tables-save"))),
+        cgroups=frozenset(str(path) for path in cgroups.ROOT.glob("*/*") if path.is_dir()),
+        sysctls=frozenset(f"{name}={_sysctl(name)}" for name in _SYSCTLS),
+        places=frozenset(place for place in _PLACES if Path(place).exists()),
+    )
+
+
+def _processes(directory: str) -> list[str]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            mounts = (process / "mountinfo").read_text()
+        except OSError:  # it ended meanwhile
+            continue
+        if directory in command or directory in mounts:
+            found.append(f"{process.name} {command}")
+    return found
+
+
+def _mounts(directory: str) -> list[str]:
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [line for line in lines if line.split()[4].startswith((directory, *_MOUNT_ROOTS))]
+
+
+def _rules(program: str) -> list[str]:
+    """Return the rules without the comments and counters, which change by themselves."""
+    return [line.partition(" [")[0] for line in run(program).splitlines() if not line.startswith("#")]
+
+
+def _sysctl(name: str) -> str | None:
+    try:
+        return (Path("/proc/sys") / name).read_text().strip()
+    except OSError:
+        return None

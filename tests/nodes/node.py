@@ -1,0 +1,142 @@
+"""One real node: containerd, kubelet and kube-proxy in namespaces of their own, and its end."""
+
+import os
+import shutil
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+
+from controlplane.binaries import Binaries
+from controlplane.cluster import ControlPlane
+from controlplane.processes import Process
+from controlplane.waiting import wait_for
+from nodes import cgroups
+from nodes.network import Network
+from nodes.node_files import NodeFiles
+from nodes.programs import run
+from nodes.stand_in_image import write_stand_in_images
+
+HIDDEN = ("/run", "/var/lib", "/var/log")  # folders of this machine that a node does not see: it has its own
+_SCRIPT = Path(__file__).parent / "node.sh"
+_IMPORT_SECONDS = 600.0  # an image with an engine has several GB
+_START_SECONDS = 30.0
+_LOGS = ("containerd.log", "kubelet.log", "kube-proxy.log")
+
+
+class Node:
+    """A node that is not there before `start`, and that leaves nothing but its logs behind after `end`."""
+
+    def __init__(self, control_plane: ControlPlane, network: Network, *, name: str, index: int) -> None:
+        self.name = name
+        self.index = index
+        self.address = network.node_address(index)
+        self.folder = control_plane.directory / f"node-{name}"
+        self._control_plane = control_plane
+        self._network = network
+        self._cgroup = f"{network.name}-{name}"
+        self._left = ExitStack()
+        self._process: Process | None = None
+        self._first_pid: int | None = None
+
+    def start(self, binaries: Binaries, *, peers: tuple["Node", ...]) -> None:
+        """Start it; it is not Ready yet, nor need its object exist.
+
+        Args:
+            binaries: with those of nodes.
+            peers: the other nodes, whose pods its own pods reach.
+        """
+        self.folder.mkdir()
+        write_stand_in_images(self.folder / "stand-in.tar")
+        self._write_files()
+        self._left.callback(self._remove_disk)
+        self._left.callback(cgroups.remove_all, self._cgroup)
+        cgroups.create(self._cgroup)
+        self._process = self._make_process(binaries, peers)
+        self._left.callback(self._kill)
+        self._process.start()
+        self._first_pid = wait_for(self._find_first_pid, seconds=_START_SECONDS, what=f"the namespaces of {self.name}")
+        self._left.callback(self._network.unplug, self.index)
+        self._network.plug_in(self.index, self._first_pid)
+
+    def end(self) -> None:
+        """End all its processes at once, as a power failure does, and take away what it had on this machine."""
+        self._left.close()
+
+    def run(self, *command: str, seconds: float = 60.0) -> str:
+        """Run a program of this machine inside the node: its processes, network, mounts and containers.
+
+        Raises:
+            AssertionError: it failed; the message has what it said.
+        """
+        assert self._first_pid is not None, "not started"
+        return run("nsenter", f"--target={self._first_pid}", "-m", "-n", "-u", "-p", "--", *command, seconds=seconds)
+
+    def import_image(self, archive: Path) -> None:
+        """Have the images of an archive, of `docker save` or `oci-archive:`, as if they had been pulled."""
+        self.run("ctr", "--namespace", "k8s.io", "images", "import", str(archive), seconds=_IMPORT_SECONDS)
+
+    def kill_shim(self, pod_uid: str) -> None:
+        """Kill the program that stands between containerd and the containers of a pod, as a bug in it does."""
+        sandboxes = self.run("ctr", "--namespace", "k8s.io", "containers", "list", "--quiet", _of_pod(pod_uid)).split()
+        self.run("pkill", "-KILL", "--full", f"containerd-shim-runc-v2 .*({'|'.join(sandboxes)})")
+
+    def check(self) -> None:
+        """Make sure that it lives.
+
+        Raises:
+            ProcessDiedError: it ended by itself.
+        """
+        if self._process is not None:
+            self._process.check()
+
+    def tails(self) -> str:
+        """Return the ends of its programs' logs."""
+        logs = [log for name in _LOGS if (log := self.folder / name).exists()]
+        return "\n".join(f"{log.name} of {self.name}:\n{log.read_text(errors='replace')[-2000:]}" for log in logs)
+
+    def _write_files(self) -> None:
+        certificate = self._control_plane.serving_certificate(
+            f"kubelet-{self.name}", hosts=(f"DNS:{self.name}", f"IP:{self.address}")
+        )
+        NodeFiles(
+            folder=self.folder,
+            name=self.name,
+            cgroup=self._cgroup,
+            pod_range=self._network.pod_range(self.index),
+            certificate=certificate,
+            ca=self._control_plane.ca,
+            proxy_kubeconfig=self._control_plane.user_kubeconfig("system:kube-proxy"),
+        ).write()
+
+    def _make_process(self, binaries: Binaries, peers: tuple["Node", ...]) -> Process:
+        kubeconfig = self._control_plane.user_kubeconfig(f"system:node:{self.name}", groups=("system:nodes",))
+        routes = (f"{peer.address} {self._network.pod_range(peer.index)}" for peer in peers)
+        namespaces = ("--mount", "--net", "--uts", "--pid", "--fork", "--mount-proc", "--propagation=private")
+        script = (_SCRIPT, self.folder, self.name, self.address, self._network.gateway)
+        programs = (binaries.kubelet, binaries.kube_proxy, kubeconfig, ":".join(HIDDEN))
+        command = ("unshare", *namespaces, "--kill-child=KILL", "bash", *map(str, (*script, *programs)), *routes)
+        return Process(f"node-{self.name}", command, folder=self._control_plane.directory)
+
+    def _find_first_pid(self) -> int | None:
+        """Return the process id of the script as this machine sees it."""
+        self.check()
+        assert self._process is not None
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        return int(children[0]) if children else None
+
+    def _kill(self) -> None:
+        assert self._process is not None
+        if self._first_pid is not None and self._process.pid is not None and self._find_first_pid() is not None:
+            os.kill(self._first_pid, signal.SIGKILL)
+        self._process.end()
+        self._first_pid = None
+
+    def _remove_disk(self) -> None:
+        for name in ("containerd", "kubelet", "stand-in.tar"):
+            found = self.folder / name
+            shutil.rmtree(found) if found.is_dir() else found.unlink(missing_ok=True)
+
+
+def _of_pod(uid: str) -> str:
+    """Return containerd's filter for the containers of a pod, by the label that the kubelet gives them."""
+    return f'labels."io.kubernetes.pod.uid"=={uid}'

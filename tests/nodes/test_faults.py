@@ -1,0 +1,103 @@
+"""Invariant 5 on real kubelets: what hinders a run is the study's reason, in the words of who refused it.
+
+`tests/cluster/test_waiting.py` has the same with a simulated kubelet: what that one is made to say, real ones say here.
+"""
+
+import pytest
+
+from cluster import kit
+from cluster.place import Body, Place
+from nodes.real_nodes import RealNodes
+from nodes.stand_in_image import CRASHES, EATS_MEMORY, HANGS, RUNNER
+
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick_operator")]
+
+
+def start(place: Place, behaviour: str, *, image: str = RUNNER, **model: object) -> None:
+    """Create a study of one trial whose stand-in behaves so; keywords are further fields of its model."""
+    place.study(
+        model={"name": behaviour, **model},
+        engine={"name": "vllm", "image": image},
+        nodePools=[{"name": "a100", "gpuProduct": "A100"}],
+        searchSpace={"gpuCount": [2], "batchSize": [8]},
+        budget={"maxTrials": 1, "maxFailedTrials": 0},
+    )
+
+
+def limit_memory(place: Place, amount: str) -> None:
+    """Give every container of the place a limit of memory that it does not name itself."""
+    limits = [{"type": "Container", "default": {"memory": amount}, "defaultRequest": {"memory": amount}}]
+    metadata = {"name": "small", "namespace": place.namespace}
+    kit.apply(
+        place.cluster, {"apiVersion": "v1", "kind": "LimitRange", "metadata": metadata, "spec": {"limits": limits}}
+    )
+
+
+def broken(place: Place) -> tuple[Body, str]:
+    """Return the row of the only trial once nothing goes on any more, and the sentence of the condition Ready."""
+    status = place.wait_for("Stalled")
+    (row,) = status["trials"]
+    assert row["state"] == "Broken"
+    return row, kit.condition(status, "Ready")["message"]
+
+
+def test_memory_of_the_container(place: Place) -> None:
+    """A runner that the kernel kills at its container's limit is HostOutOfMemory."""
+    limit_memory(place, "64Mi")
+    start(place, EATS_MEMORY)
+    row, message = broken(place)
+    assert row["reason"] == "HostOutOfMemory"
+    assert "OOMKilled" in message
+
+
+def test_missing_secret(place: Place) -> None:
+    """A Secret that is not there is MissingSecret with its name, and creating it is enough."""
+    start(place, HANGS, tokenSecretRef={"name": "hf-token", "key": "token"})
+    status = place.wait_for("Ready", "False", reason="MissingSecret")
+    assert 'secret "hf-token" not found' in kit.condition(status, "Ready")["message"]
+    place.cluster.kubectl(
+        *("create", "secret", "generic", "hf-token", "--from-literal=token=x", "--namespace", place.namespace)
+    )
+    place.wait_until(lambda: _phases(place) == ["Running"], what="the container, once its Secret is there")
+
+
+def test_image_that_is_nowhere(place: Place) -> None:
+    """An image that nobody has is ImagePull, in containerd's words."""
+    start(place, HANGS, image="localhost/absent:1")
+    status = place.wait_for("Ready", "False", reason="ImagePull")
+    assert "localhost/absent:1" in kit.condition(status, "Ready")["message"]
+
+
+def test_quota(place: Place) -> None:
+    """A quota that has no room for the GPUs is QuotaExceeded, and raising it is enough."""
+    quota = {"hard": {"requests.nvidia.com/gpu": "1"}}
+    place.create(
+        "resourcequota", {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "gpus"}, "spec": quota}
+    )
+    start(place, HANGS)
+    place.wait_for("Ready", "False", reason="QuotaExceeded")
+    place.patch("resourcequota", "gpus", {"spec": {"hard": {"requests.nvidia.com/gpu": "2"}}})
+    place.wait_until(lambda: _phases(place) == ["Running"], what="the pod, once there is room")
+
+
+def test_crash(place: Place) -> None:
+    """A runner that ends without a result is RunnerError with the end of its log, which the kubelet hands on."""
+    start(place, CRASHES)
+    row, message = broken(place)
+    assert row["reason"] == "RunnerError"
+    assert "exit code 3; its last words: crashed as it was told to" in message
+
+
+def test_killed_shim(place: Place, nodes: RealNodes) -> None:
+    """A runner whose containerd shim dies is not left as if it went on: its run is broken with containerd's word."""
+    start(place, HANGS)
+    place.wait_until(lambda: _phases(place) == ["Running"], what="a run to disturb")
+    (pod,) = place.objects("pod")
+    nodes["n1"].kill_shim(pod["metadata"]["uid"])
+    row, message = broken(place)
+    assert row["reason"] == "RunnerError"
+    assert "exit code 255" in message  # as containerd says where nobody saw the end
+
+
+def _phases(place: Place) -> list[str]:
+    return [pod["status"]["phase"] for pod in place.objects("pod")]
