@@ -29,6 +29,11 @@ control-plane: setup ## Build the Kubernetes and Prometheus programs of the test
 test: setup control-plane ## Run all tests, real engines and a real control plane included
 	$(BIN)/pytest
 
+.PHONY: e2e
+e2e: setup ## Run the tests on real kubelets instead (root; installs containerd and other Debian packages)
+	PYTHONPATH=tests $(BIN)/python -m controlplane.binaries --with-nodes
+	$(BIN)/pytest --e2e
+
 check: setup ## Format, lint, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
