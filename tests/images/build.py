@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from images.buildah import Buildah
-from images.recipes import build_base, build_engine, build_operator, build_pause, build_runner, build_with_model
+from images.recipes import build_base, build_engine, build_operator, build_runner, build_with_model
 
 Report = Callable[[str], None]
 Done = TypeVar("Done")
@@ -43,12 +43,10 @@ class Images:
     Attributes:
         operator: of `Dockerfile.operator`.
         runner: of `Dockerfile.runner`, on the engines' CPU builds, with a tiny model in /models/tiny-llama.
-        pause: of every pod on a real node.
     """
 
     operator: Image
     runner: Image
-    pause: Image
 
 
 def cache_folder(environment: Mapping[str, str]) -> Path:
@@ -78,7 +76,6 @@ def build_images(*, report: Report = lambda _: None, environment: Mapping[str, s
         finished = {
             "operator": step("operator", lambda: build_operator(buildah, base)),
             "runner": step("model", lambda: build_with_model(buildah, runner)),
-            "pause": step("pause", lambda: build_pause(buildah, environment)),
         }
         _forget_older(buildah, folder, {base, engine, runner, *finished.values()})
         return Images(
@@ -136,5 +133,5 @@ def _lock(folder: Path) -> Iterator[None]:
 
 if __name__ == "__main__":
     images = build_images(report=lambda line: print(line, flush=True))  # noqa: T201 - a command
-    for image in (images.operator, images.runner, images.pause):
+    for image in (images.operator, images.runner):
         print(f"{image.reference}  {image.archive.stat().st_size / 1e6:.0f} MB  {image.archive}")  # noqa: T201

@@ -45,6 +45,10 @@ class Buildah:
         """Return whether there is an image of this name."""
         return self._run("inspect", "--type", "image", reference, check=False, quiet=True).returncode == 0
 
+    def inspect(self, reference: str) -> str:
+        """Return what an image says of itself, as buildah's JSON."""
+        return self._run("inspect", "--type", "image", reference, quiet=True).stdout
+
     def build(
         self,
         dockerfile: Path,
@@ -53,6 +57,7 @@ class Buildah:
         *,
         arguments: Mapping[str, str],
         mounts: Mapping[Path, str] | None = None,
+        keep_steps: bool = False,
     ) -> None:
         """Build an image and name it.
 
@@ -62,8 +67,17 @@ class Buildah:
             reference: the image's name.
             arguments: of the Dockerfile.
             mounts: folders of this machine that its commands see, at which path; they stay out of the image.
+            keep_steps: so that the next build begins with the first step whose input is another. Each costs a copy.
         """
-        options = ["--layers", "--isolation", "chroot", "--file", str(dockerfile), "--tag", reference]
+        options = [
+            f"--layers={str(keep_steps).lower()}",
+            "--isolation",
+            "chroot",
+            "--file",
+            str(dockerfile),
+            "--tag",
+            reference,
+        ]
         for name, value in arguments.items():
             options += ["--build-arg", f"{name}={value}"]
         for source, target in (mounts or {}).items():

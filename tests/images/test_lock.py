@@ -5,7 +5,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -22,7 +21,7 @@ def locked() -> list[tuple[Requirement, int]]:
 
 def pinned_for(python: str) -> dict[str, Requirement]:
     """Return the locked packages of Linux with this Python, by name."""
-    environment = {**default_environment(), "python_version": python, "python_full_version": f"{python}.0"}
+    environment = {"python_version": python, "python_full_version": f"{python}.0"}
     found = [each for each, _ in locked() if each.marker is None or each.marker.evaluate(environment)]
     return {canonicalize_name(each.name): each for each in found}
 
