@@ -103,12 +103,12 @@ class Buildah:
 
     def references(self, repository: str) -> tuple[str, ...]:
         """Return the names of all images of this repository, newest first."""
-        listed = self._run("images", "--noheading", "--format", "{{.Name}}:{{.Tag}}", check=False, quiet=True).stdout
+        listed = self._run("images", "--noheading", "--format", "{{.Name}}:{{.Tag}}", quiet=True).stdout
         return tuple(line for line in listed.split() if line.rpartition(":")[0] == repository)
 
     def remove(self, reference: str) -> None:
-        """Remove an image; what others are made of stays."""
-        self._run("rmi", reference)
+        """Remove an image; what others are made of stays. A container of a build that was killed goes with it."""
+        self._run("rmi", "--force", reference)
 
     @contextmanager
     def mounted(self, reference: str) -> Iterator[Path]:
