@@ -18,6 +18,7 @@ from controlplane.waiting import wait_for
 ROOT = Path(__file__).parents[2]
 CRD = ROOT / "crds" / "infpop.io_throughputstudies.yaml"
 RBAC = ROOT / "examples" / "cluster" / "rbac.yaml"
+ACCOUNT = ("infpop", "infpop-operator")  # namespace and name
 IMAGE = "example.org/runner:1"
 OPERATOR = (sys.executable, "-m", "infpop_operator.cli.main", "operator")
 # Nothing of this may ever stand in the operator's log.
@@ -38,7 +39,7 @@ def _is_established(cluster: ControlPlane) -> bool:
 
 
 class OperatorProcess:
-    """The operator under its own service account's rights; its log is a file. No namespace means all of them."""
+    """The operator under the rights of its service account; its log is a file. No namespace means all of them."""
 
     def __init__(
         self,
@@ -49,10 +50,11 @@ class OperatorProcess:
         program: Sequence[str] = OPERATOR,
         environment: Mapping[str, str] | None = None,
         proxied: bool = False,
+        account: tuple[str, str] = ACCOUNT,
     ) -> None:
         self.log = directory / "operator.log"
         self._program = program
-        self._arguments = ("--kubeconfig", str(cluster.kubeconfig_for("infpop", "infpop-operator", proxied=proxied)))
+        self._arguments = ("--kubeconfig", str(cluster.kubeconfig_for(*account, proxied=proxied)))
         self._scope = () if namespace is None else ("--namespace", namespace)
         inherited = dict(os.environ)  # noqa: TID251 - a child starts with it
         self._environment = {**inherited, "INFPOP_RUNNER_IMAGE": IMAGE, **(environment or {})}
@@ -111,9 +113,12 @@ def operator(
     namespace: str | None,
     environment: Mapping[str, str] | None = None,
     proxied: bool = False,
+    account: tuple[str, str] = ACCOUNT,
 ) -> Iterator[OperatorProcess]:
     """Run the operator; afterwards its log must be clean."""
-    process = OperatorProcess(cluster, directory, namespace=namespace, environment=environment, proxied=proxied)
+    process = OperatorProcess(
+        cluster, directory, namespace=namespace, environment=environment, proxied=proxied, account=account
+    )
     process.start()
     try:
         yield process

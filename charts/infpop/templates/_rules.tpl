@@ -38,10 +38,7 @@ There is no right to read a Secret, to write a study's spec, to touch a node, or
 {{- end -}}
 
 {{- define "infpop.scanningRules" -}}
-# kopf looks which namespaces and kinds there are; not for an operator of one namespace.
-- apiGroups: [""]
-  resources: [namespaces]
-  verbs: [list, watch]
+# kopf looks which kinds there are, and notices a definition that comes later; not for an operator of one namespace.
 - apiGroups: [apiextensions.k8s.io]
   resources: [customresourcedefinitions]
   verbs: [list, watch]

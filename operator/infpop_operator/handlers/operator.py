@@ -13,6 +13,7 @@ import kopf
 
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.connection import FindConnection, find_connection
+from infpop_operator.adapters.kube.nodes_file import NodesFile
 from infpop_operator.adapters.kube.pod_metrics import build_client
 from infpop_operator.adapters.prometheus import PrometheusMetrics
 from infpop_operator.cluster.metrics import OperatorMetrics
@@ -69,7 +70,13 @@ async def _check(find: FindConnection) -> None:
 
 @contextlib.asynccontextmanager
 async def open_service(settings: Settings, find: FindConnection) -> AsyncIterator[Service]:
-    """Open the service with its connections."""
+    """Open the service with its connections.
+
+    Raises:
+        InfPopError: a file that the settings name cannot be used, or there is no way to the cluster.
+    """
+    if settings.nodes_file is not None:
+        NodesFile(settings.nodes_file).read()  # later a bad one is a warning, and the nodes stay as they were
     connection = await find()
     metrics = OperatorMetrics(time.monotonic)
     async with (

@@ -117,7 +117,7 @@ def configure(settings: kopf.OperatorSettings, ours: Settings) -> None:
     settings.watching.label_selectors["pods"] = SELECTOR
     if ours.node_selector is not None:
         settings.watching.label_selectors["nodes"] = ours.node_selector
-    # Who looks after one namespace need not be allowed to list namespaces and CRDs.
+    # Who looks after one namespace need not be allowed to list CRDs, nor namespaces.
     settings.scanning.disabled = ours.namespace is not None
     settings.queueing.worker_limit = None  # a limit below the number of objects is a deadlock (kopf#1243)
     settings.queueing.idle_timeout = 0.5  # an idle worker holds its object's whole JSON, and a start lists thousands
