@@ -9,33 +9,11 @@ import yaml
 from charts.boards import FOLDER, ROOT, RULES
 from charts.golden import PRESET_NAMES, golden_file, reviewed_text
 from charts.helm import CHART, PRESETS, Document, HelmError, helm, of_kind, rendered, template
+from charts.values import EVERYTHING, NODES
 from infpop_operator import __version__
 from infpop_operator import settings as operator_settings
 
 pytestmark = pytest.mark.cluster  # no control plane, but helm, which is built with it
-NODES = [{"name": "n1", "capacity": {"cpu": 8}}]
-EVERYTHING: Document = {
-    "metrics": {part: {"enabled": True} for part in ("serviceMonitor", "podMonitor", "prometheusRule", "dashboards")},
-    "networkPolicy": {"enabled": True, "egress": [{}]},
-    "priorityClassName": "system-cluster-critical",
-    "imagePullSecrets": [{"name": "registry"}],
-    "nodeSelector": {"a": "b"},
-    "tolerations": [{"operator": "Exists"}],
-    "podAnnotations": {"a": "b"},
-    "podLabels": {"c": "d"},
-    "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
-    "extraVolumes": [{"name": "more", "emptyDir": {}}],
-    "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
-    "prometheus": {
-        "url": "https://prometheus:9090",
-        "secretName": "prometheus",
-        **{key: key for key in ("tokenKey", "caKey", "certKey", "privateKeyKey", "headersKey")},
-    },
-    "operator": {"nodeSelectorForPools": "gpu=true"},
-    "watchNamespace": "serving",
-    "rbac": {"readNodes": False},
-    "nodes": NODES,
-}
 
 
 @pytest.mark.parametrize("preset", PRESET_NAMES)
@@ -72,6 +50,8 @@ def test_helm_has_nothing_against_it(preset: str | None) -> None:
         ({"metrics": {"podMonitor": {"interval": "often"}}}, "/metrics/podMonitor/interval"),
         ({"nodes": [{"name": "n1"}]}, "/nodes/0"),
         ({"test": {"timeoutSeconds": 1}}, "/test/timeoutSeconds"),
+        ({"prometheus": {"tokenKey": "token"}}, "prometheus.secretName"),
+        ({"prometheus": {"secretName": "prometheus", "certKey": "tls.crt"}}, "prometheus.privateKeyKey"),
         ({"rbac": {"readNodes": False}}, "list them in `nodes`"),
         ({"nodes": NODES}, "rbac.readNodes"),
     ],
@@ -164,6 +144,19 @@ def test_nobody_may_read_secrets_or_everything() -> None:
         assert rules
         assert "secrets" not in str(rules)
         assert "*" not in str(rules)
+
+
+def test_rights_may_be_given_by_somebody_else() -> None:
+    """Who may not create Roles installs without them, for an account that exists."""
+    values = {
+        "rbac": {"create": False},
+        "serviceAccount": {"create": False, "name": "mine"},
+        "users": {"aggregate": False},
+    }
+    documents = rendered("--no-hooks", values=values)
+    assert {"Role", "ClusterRole", "ServiceAccount"}.isdisjoint(document["kind"] for document in documents)
+    (deployment,) = of_kind(documents, "Deployment")
+    assert deployment["spec"]["template"]["spec"]["serviceAccountName"] == "mine"
 
 
 def test_settings_reach_the_operator() -> None:

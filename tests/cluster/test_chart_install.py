@@ -19,6 +19,7 @@ import yaml
 
 from charts.golden import PRESET_NAMES
 from charts.helm import CHART, PRESETS, helm, of_kind, rendered, template
+from charts.values import EVERYTHING
 from cluster import kit
 from cluster.conftest import QUICK
 from cluster.place import Place, throughput
@@ -87,6 +88,16 @@ def test_a_preset_is_accepted(cluster: ControlPlane, preset: str) -> None:
     lines = answer.splitlines()
     assert len(lines) == len(rendered("--no-hooks", f"--values={PRESETS / preset}.yaml", namespace=NAMESPACE))
     assert all(line.endswith("(server dry run)") for line in lines)
+
+
+def test_everything_that_can_be_set_is_accepted(release: ControlPlane) -> None:
+    """With every value set, and the objects of `helm test` too, there is nothing that the API server refuses."""
+    documents = rendered(values=EVERYTHING, namespace=NAMESPACE)
+    pods = of_kind(documents, "Pod")  # admission looks for its account, which a dry run does not create
+    assert len(pods) == 1
+    text = yaml.safe_dump_all(document for document in documents if document not in pods)
+    answer = release.kubectl("apply", "--dry-run=server", "--validate=strict", "--filename=-", input=text)
+    assert len(answer.splitlines()) == len(documents) - 1
 
 
 def test_notes_say_what_to_type_next(clean: ControlPlane) -> None:

@@ -1,0 +1,27 @@
+"""Values that set everything which the chart knows, so that no branch of a template stays unseen."""
+
+from charts.boards import Document
+
+NODES: list[Document] = [{"name": "n1", "capacity": {"cpu": 8}}]
+EVERYTHING: Document = {
+    "metrics": {part: {"enabled": True} for part in ("serviceMonitor", "podMonitor", "prometheusRule", "dashboards")},
+    "networkPolicy": {"enabled": True, "egress": [{}]},
+    "priorityClassName": "system-cluster-critical",
+    "imagePullSecrets": [{"name": "registry"}],
+    "nodeSelector": {"a": "b"},
+    "tolerations": [{"operator": "Exists"}],
+    "podAnnotations": {"a": "b"},
+    "podLabels": {"c": "d"},
+    "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
+    "extraVolumes": [{"name": "more", "emptyDir": {}}],
+    "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
+    "prometheus": {
+        "url": "https://prometheus:9090",
+        "secretName": "prometheus",
+        **{key: key for key in ("tokenKey", "caKey", "certKey", "privateKeyKey", "headersKey")},
+    },
+    "operator": {"nodeSelectorForPools": "gpu=true"},
+    "watchNamespace": "team",
+    "rbac": {"readNodes": False},
+    "nodes": NODES,
+}
