@@ -29,18 +29,8 @@ _SYSCTLS = (
     "vm/panic_on_oom",
 )
 _MOUNT_ROOTS = ("/dev", "/etc", "/opt", "/proc", "/run", "/sys", "/usr", "/var")
-_PLACES = (
-    "/etc/cni",
-    "/opt/cni",
-    "/run/containerd",
-    "/run/netns",
-    "/usr/libexec/kubernetes",
-    "/var/lib/cni",
-    "/var/lib/containerd",
-    "/var/lib/kubelet",
-    "/var/log/containers",
-    "/var/log/pods",
-)
+_FOLDERS = ("/opt", "/usr/libexec", "/var/lib")  # whose entries are compared
+_PLACES = ("/etc/cni", "/run/containerd", "/run/netns", "/var/log/containers", "/var/log/pods")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +70,7 @@ def take_footprint(directory: Path) -> Footprint:
         firewall_rules=frozenset((*_rules("iptables-save"), *_rules("ip6tables-save"))),
         cgroups=frozenset(str(path) for path in cgroups.ROOT.glob("*/*") if path.is_dir()),
         sysctls=frozenset(f"{name}={_sysctl(name)}" for name in _SYSCTLS),
-        places=frozenset(place for place in _PLACES if Path(place).exists()),
+        places=frozenset(_places()),
     )
 
 
@@ -100,6 +90,11 @@ def _processes(directory: str) -> list[str]:
 def _mounts(directory: str) -> list[str]:
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     return [line for line in lines if line.split()[4].startswith((directory, *_MOUNT_ROOTS))]
+
+
+def _places() -> list[str]:
+    named = [place for place in _PLACES if Path(place).exists()]
+    return named + [str(entry) for folder in _FOLDERS for entry in Path(folder).glob("*")]
 
 
 def _rules(program: str) -> list[str]:

@@ -11,10 +11,10 @@ from controlplane.cluster import ControlPlane
 from controlplane.processes import Process
 from controlplane.waiting import wait_for
 from nodes import cgroups
+from nodes.image_store import ImageStore
 from nodes.network import Network
 from nodes.node_files import NodeFiles
 from nodes.programs import run
-from nodes.stand_in_image import write_stand_in_images
 
 HIDDEN = ("/run", "/var/lib", "/var/log")  # folders of this machine that a node does not see: it has its own
 _SCRIPT = Path(__file__).parent / "node.sh"
@@ -38,17 +38,18 @@ class Node:
         self._process: Process | None = None
         self._first_pid: int | None = None
 
-    def start(self, binaries: Binaries, *, peers: tuple["Node", ...]) -> None:
+    def start(self, binaries: Binaries, images: ImageStore, *, peers: tuple["Node", ...]) -> None:
         """Start it; it is not Ready yet, nor need its object exist.
 
         Args:
             binaries: with those of nodes.
+            images: that it has, the pause container's among them.
             peers: the other nodes, whose pods its own pods reach.
         """
         self.folder.mkdir()
-        write_stand_in_images(self.folder / "stand-in.tar")
-        self._write_files()
         self._left.callback(self._remove_disk)
+        images.link_to(self.folder / "containerd")
+        self._write_files()
         self._left.callback(cgroups.remove_all, self._cgroup)
         cgroups.create(self._cgroup)
         self._process = self._make_process(binaries, peers)
@@ -72,7 +73,7 @@ class Node:
         return run("nsenter", f"--target={self._first_pid}", "-m", "-n", "-u", "-p", "--", *command, seconds=seconds)
 
     def import_image(self, archive: Path) -> None:
-        """Have the images of an archive, of `docker save` or `oci-archive:`, as if they had been pulled."""
+        """Have the images of one more archive, as if they had been pulled."""
         self.run("ctr", "--namespace", "k8s.io", "images", "import", str(archive), seconds=_IMPORT_SECONDS)
 
     def kill_shim(self, pod_uid: str) -> None:
@@ -132,9 +133,9 @@ class Node:
         self._first_pid = None
 
     def _remove_disk(self) -> None:
-        for name in ("containerd", "kubelet", "stand-in.tar"):
-            found = self.folder / name
-            shutil.rmtree(found) if found.is_dir() else found.unlink(missing_ok=True)
+        for name in ("containerd", "kubelet"):
+            if (found := self.folder / name).is_dir():
+                shutil.rmtree(found)
 
 
 def _of_pod(uid: str) -> str:

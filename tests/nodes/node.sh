@@ -42,8 +42,10 @@ done
 
 containerd --config "$folder/containerd.toml" --log-level warn >"$folder/containerd.log" 2>&1 &
 until ctr version >/dev/null 2>&1; do sleep 0.05; done
-ctr --namespace k8s.io images import "$folder/stand-in.tar" >/dev/null
-"$kubelet" --config "$folder/kubelet.yaml" --kubeconfig "$kubeconfig" --cert-dir "$folder" --node-ip "$address" \
-	--hostname-override "$name" >"$folder/kubelet.log" 2>&1 &
+while true; do # it gives up where containerd is not ready yet, and a real node's init starts it again
+	"$kubelet" --config "$folder/kubelet.yaml" --kubeconfig "$kubeconfig" --cert-dir "$folder" --node-ip "$address" \
+		--hostname-override "$name" >>"$folder/kubelet.log" 2>&1 || true
+	sleep 0.2
+done &
 "$kube_proxy" --config "$folder/kube-proxy.yaml" >"$folder/kube-proxy.log" 2>&1 &
-while true; do wait -n || true; [ -n "$(jobs -r)" ] || sleep 3600; done
+wait

@@ -68,10 +68,12 @@ class NodeFiles:
         return {"cniVersion": "1.0.0", "name": "infpop", "plugins": [bridge, portmap]}
 
     def _containerd(self) -> str:
-        # Without CAP_SYS_RESOURCE, which a machine may lack, no sandbox starts whose OOM score is to be lowered.
+        # The plugin "opt" makes /opt/containerd. Without CAP_SYS_RESOURCE, which a machine may lack, no sandbox starts
+        # whose OOM score is to be lowered.
         return f"""version = 2
 root = "/var/lib/containerd"
 state = "/run/containerd"
+disabled_plugins = ["io.containerd.internal.v1.opt"]
 [grpc]
   address = "{CONTAINERD_SOCKET}"
 [plugins."io.containerd.grpc.v1.cri"]

@@ -10,7 +10,6 @@ of this machine's CPUs and memory each, GPUs that are numbers alone, no cluster 
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -19,9 +18,11 @@ from typing import Self
 from controlplane.binaries import find_binaries
 from controlplane.cluster import ControlPlane, start_control_plane
 from controlplane.nodes import gpu_node
+from nodes.image_store import ImageStore
 from nodes.network import Network, start_network
 from nodes.node import HIDDEN, Node
 from nodes.programs import require_programs
+from nodes.stand_in_image import write_stand_in_images
 
 A100, V100 = "NVIDIA-A100-SXM4-40GB", "Tesla-V100-SXM2-16GB"
 _READY_SECONDS = 45
@@ -69,13 +70,12 @@ class RealNodes:
         _check_folder(self._control_plane.directory)
         binaries = find_binaries(with_nodes=True)
         with ExitStack() as stack:
+            images = self._unpack_images(stack)
             for node in self._nodes.values():
                 stack.callback(node.end)
-                node.start(binaries, peers=tuple(peer for peer in self._nodes.values() if peer is not node))
+                node.start(binaries, images, peers=tuple(peer for peer in self._nodes.values() if peer is not node))
             for node in self._nodes.values():
                 self._await(node)
-            with ThreadPoolExecutor() as pool:
-                tuple(pool.map(self._import, self._nodes.values()))
             self._left = stack.pop_all()
         return self
 
@@ -93,6 +93,15 @@ class RealNodes:
         """Give the nodes."""
         return iter(self._nodes.values())
 
+    def _unpack_images(self, stack: ExitStack) -> ImageStore:
+        directory = self._control_plane.directory
+        stand_ins = directory / "stand-ins.tar"
+        write_stand_in_images(stand_ins)
+        store = ImageStore(directory / "images")
+        stack.callback(store.remove)
+        store.fill((stand_ins, *self._images))
+        return store
+
     def _await(self, node: Node) -> None:
         try:
             self._kubectl("wait", "--for=create", f"node/{node.name}", f"--timeout={_READY_SECONDS}s")
@@ -108,10 +117,6 @@ class RealNodes:
         gpus = {"nvidia.com/gpu": str(self._gpus)}
         self._patch(node, {"metadata": {"labels": manifest["metadata"]["labels"]}})
         self._patch(node, {"status": {"capacity": gpus, "allocatable": gpus}}, "--subresource=status")
-
-    def _import(self, node: Node) -> None:
-        for archive in self._images:
-            node.import_image(archive)
 
     def _patch(self, node: Node, changes: Mapping[str, object], *options: str) -> None:
         self._kubectl("patch", "node", node.name, "--type=merge", "--patch", json.dumps(changes), *options)

@@ -1,0 +1,28 @@
+"""Images reach nodes as archives alone: what they are made of, and what happens with a bad one."""
+
+from pathlib import Path
+
+import pytest
+
+from nodes.image_store import ImageStore
+from nodes.programs import require_programs
+from nodes.stand_in_image import write_stand_in_images
+
+pytestmark = pytest.mark.e2e
+
+
+def test_the_stand_in_is_always_the_same(tmp_path: Path) -> None:
+    """The archive of the stand-ins has the same bytes each time, so its images have the same ids."""
+    first, second = tmp_path / "first.tar", tmp_path / "second.tar"
+    for path in (first, second):
+        write_stand_in_images(path)
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_bad_archive_is_told(tmp_path: Path) -> None:
+    """A file that is no image is refused with containerd's words before a node starts."""
+    require_programs()
+    archive = tmp_path / "image.tar"
+    archive.write_text("no image")
+    with pytest.raises(AssertionError, match=f"{archive}: ctr: "):
+        ImageStore(tmp_path / "store").fill((archive,))
