@@ -130,8 +130,20 @@ def test_scopes_get_no_more_than_they_need() -> None:
     assert resources.isdisjoint({"namespaces", "customresourcedefinitions"})
     narrow = rendered(values={**one, "rbac": {"namespaced": True}, "users": {"aggregate": False}})
     (nodes,) = of_kind(narrow, "ClusterRole")
+    assert nodes["metadata"]["name"] == "infpop-infpop"
     assert nodes["rules"] == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "watch"]}]
     assert {role["metadata"]["namespace"] for role in of_kind(narrow, "Role")} == {"serving"}
+
+
+def test_operators_of_one_namespace_each_live_side_by_side() -> None:
+    """Two teams install under the same name, and nothing that is in no namespace belongs to both."""
+    values = {"rbac": {"namespaced": True}, "crds": {"install": False}}
+    one, other = (
+        {(each["kind"], each["metadata"]["name"]) for each in documents if "namespace" not in each["metadata"]}
+        for documents in (rendered(values=values, namespace=name) for name in ("one", "other"))
+    )
+    assert one
+    assert one.isdisjoint(other)
 
 
 def test_nobody_may_read_secrets_or_everything() -> None:

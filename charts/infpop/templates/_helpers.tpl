@@ -11,6 +11,15 @@
 {{- end -}}
 {{- end -}}
 
+{{- /* Of what is in no namespace: operators of one namespace each are several in a cluster, often of one name. */ -}}
+{{- define "infpop.clusterName" -}}
+{{- if .Values.rbac.namespaced -}}
+{{- printf "%s-%s" (include "infpop.fullname" .) .Release.Namespace -}}
+{{- else -}}
+{{- include "infpop.fullname" . -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "infpop.ownLabels" -}}
 app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
 app.kubernetes.io/instance: {{ .Release.Name }}
