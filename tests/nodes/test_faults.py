@@ -13,9 +13,10 @@ from nodes.stand_in_image import CRASHES, EATS_MEMORY, HANGS, RUNNER
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick_operator")]
 
 
-def start(place: Place, behaviour: str, *, image: str = RUNNER, **model: object) -> None:
+def start(place: Place, behaviour: str, *, name: str = "study", image: str = RUNNER, **model: object) -> None:
     """Create a study of one trial whose stand-in behaves so; keywords are further fields of its model."""
     place.study(
+        name,
         model={"name": behaviour, **model},
         engine={"name": "vllm", "image": image},
         nodePools=[{"name": "a100", "gpuProduct": "A100"}],
@@ -33,9 +34,9 @@ def limit_memory(place: Place, amount: str) -> None:
     )
 
 
-def broken(place: Place) -> tuple[Body, str]:
+def broken(place: Place, name: str = "study") -> tuple[Body, str]:
     """Return the row of the only trial once nothing goes on any more, and the sentence of the condition Ready."""
-    status = place.wait_for("Stalled")
+    status = place.wait_for("Stalled", name=name)
     (row,) = status["trials"]
     assert row["state"] == "Broken"
     return row, kit.condition(status, "Ready")["message"]
@@ -97,6 +98,19 @@ def test_killed_shim(place: Place, nodes: RealNodes) -> None:
     row, message = broken(place)
     assert row["reason"] == "RunnerError"
     assert "exit code 255" in message  # as containerd says where nobody saw the end
+
+
+def test_restarted_kubelet(place: Place, nodes: RealNodes) -> None:
+    """A kubelet that dies and comes back disturbs no run, and its node goes on taking others."""
+    start(place, HANGS)
+    place.wait_until(lambda: _phases(place) == ["Running"], what="a run that is not to be disturbed")
+    (before,) = place.objects("pod")
+    nodes["n1"].run("pkill", "-KILL", "--exact", "kubelet")
+    start(place, CRASHES, name="other")
+    assert broken(place, "other")[0]["attempts"] == 1
+    after = place.get("pod", before["metadata"]["name"])
+    assert (after["status"]["phase"], after["status"]["containerStatuses"][0]["restartCount"]) == ("Running", 0)
+    assert len(place.status()["runs"]) == 1
 
 
 def _phases(place: Place) -> list[str]:
