@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from charts.golden import PRESET_NAMES
-from charts.helm import CHART, PRESETS, helm, of_kind, rendered, template
+from charts.helm import CHART, PRESETS, HelmError, helm, of_kind, rendered, template
 from charts.values import EVERYTHING
 from cluster import kit
 from cluster.conftest import QUICK
@@ -177,8 +177,24 @@ def test_helm_test_runs_a_study_to_its_end(release: ControlPlane, tmp_path: Path
     wait_for(lambda: name not in release.kubectl(*kinds), seconds=SECONDS, what="nothing left of the test")
 
 
+def test_a_failed_helm_test_says_why(clean: ControlPlane, tmp_path: Path) -> None:
+    """H3: where no run can be started, `helm test` is red in time, and its pod stays and has said the reason."""
+    install(clean, '--set-json=test.nodeSelector={"kubernetes.io/arch":"none"}', "--set=test.timeoutSeconds=30")
+    name = f"{ACCOUNT}-test"
+    with (
+        closing(Place(clean, NAMESPACE)) as place,
+        kit.operator(clean, tmp_path, namespace=NAMESPACE, environment=QUICK),
+        PlayedWatcher(place, name) as watcher,
+        pytest.raises(HelmError, match=f"pod {name} failed"),
+    ):
+        helm("test", "infpop", "--namespace", NAMESPACE, "--timeout=90s", kubeconfig=clean.kubeconfig)
+    assert watcher.exit_code != 0
+    assert "NoMatchingNodes" in watcher.output
+    assert kit.get(clean, NAMESPACE, "pod", name)["status"]["phase"] == "Failed"
+
+
 class PlayedWatcher:
-    """Plays the kubelet of the pod of `helm test`: its command, with its rights, and its end."""
+    """Plays the kubelet of the pod of `helm test`: its command, with its rights, for as long as it may take."""
 
     def __init__(self, place: Place, name: str) -> None:
         self._place = place
@@ -204,15 +220,15 @@ class PlayedWatcher:
         assert command[0] == "infpop"
         account = pod["spec"]["serviceAccountName"]
         kubeconfig = self._place.cluster.kubeconfig_for(NAMESPACE, account)
-        done = subprocess.run(
-            [*kit.OPERATOR[:-1], *command[1:], "--kubeconfig", str(kubeconfig)],
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        self.exit_code, self.output = done.returncode, done.stdout + done.stderr
-        phase = json.dumps({"status": {"phase": "Failed" if done.returncode else "Succeeded"}})
+        arguments = [*kit.OPERATOR[:-1], *command[1:], "--kubeconfig", str(kubeconfig)]
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            try:
+                self.output, _ = process.communicate(timeout=pod["spec"]["activeDeadlineSeconds"])
+            except subprocess.TimeoutExpired:
+                process.terminate()
+                self.output, _ = process.communicate()
+        self.exit_code = process.returncode
+        phase = json.dumps({"status": {"phase": "Failed" if self.exit_code else "Succeeded"}})
         options = ("--subresource=status", "--type=merge", f"--patch={phase}", "--namespace", NAMESPACE)
         self._place.cluster.kubectl("patch", "pod", self._name, *options)
 
