@@ -1,6 +1,6 @@
 {{- /*
-The operator's rights, each with its reason. Together they are those of examples/cluster/rbac.yaml; a test compares them.
-There is no right to read a Secret, to write a study's spec, to touch a node, or to delete anything but Jobs.
+The operator's rights, each with its reason: those of examples/cluster/rbac.yaml, with which a test compares them. There
+is no right to read a Secret, to write a study's spec, to touch a node, or to delete anything but Jobs.
 */ -}}
 {{- define "infpop.namespacedRules" -}}
 # What it is asked for. The spec belongs to its owner: there is no right to write it.
