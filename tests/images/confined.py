@@ -27,6 +27,7 @@ done
 mkdir -m 1777 "$to/dev/shm"
 for each in {" ".join(_DEVICES)}; do touch "$to/dev/$each"; mount --bind "/dev/$each" "$to/dev/$each"; done
 mount -t proc proc "$to/proc"
+mount -t sysfs -o ro sysfs "$to/sys"
 mount -o remount,bind,ro "$to"
 cd "$to"
 exec setpriv --no-new-privs --bounding-set=-all,+setgid,+setuid,+sys_chroot -- \\

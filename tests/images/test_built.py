@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 MODEL = {"name": "/models/tiny-llama", "dtype": "float32"}
 PROMPTS = {"samples": 4, "max_new_tokens": 4}
 MOST_MEGABYTES_OF_THE_OPERATOR = 460  # unpacked, of which 130 are Debian and its Python
-ENGINES = ("nvidia", "torch", "transformers", "triton", "vllm")
+ENGINES = ("nvidia-cu", "torch", "transformers", "triton", "vllm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,4 +112,5 @@ def test_the_runner_measures_with_a_real_engine(built: Built, engine: str) -> No
     """One image serves both engines, from a model in it, writing nowhere but into its volumes."""
     settings: dict[str, Any] = {"name": engine, "enforce_eager": True, "max_num_batched_tokens": 2048}
     result = carry_out(built, make_run_spec(model=MODEL, engine=settings, workload=PROMPTS))
+    assert result.broken is None
     assert [trial.outcome for trial in result.trials] == ["measured"]
