@@ -57,7 +57,7 @@ crds: setup ## Write the CustomResourceDefinition to crds/ and into the chart
 dashboards: setup ## Write the Grafana dashboards into the chart
 	PYTHONPATH=charts $(BIN)/python -m dashboards
 
-images: image-operator image-runner ## Build both images; BASE_IMAGE and other arguments go into BUILD_ARGS
+images: image-operator image-runner ## Build both images (make image-operator, make image-runner: one)
 
 image-operator image-runner: image-%:
 	$(BUILDER) build --file Dockerfile.$* --tag $(IMAGE_PREFIX)infpop-$*:$(VERSION) --build-arg VERSION=$(VERSION) \

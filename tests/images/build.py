@@ -1,7 +1,7 @@
 """Build the images of the whole thing on real nodes, once for what they are made of.
 
 Everything is kept in the cache folder, outside the tree: a storage of buildah's and one archive for each image. What
-has the same content is neither built nor written again; of older content nothing is kept.
+has the same content is neither built nor written again; finished images and archives of older content are removed.
 
 `PYTHONPATH=tests python -m images.build` builds in advance and says how long each step took and how large it became.
 """
