@@ -110,7 +110,7 @@ def configure(settings: kopf.OperatorSettings, ours: Settings) -> None:
     settings.watching.client_timeout = 310
     settings.watching.connect_timeout = settings.networking.connect_timeout = 10
     settings.watching.inactivity_timeout = 70
-    settings.watching.chunk_size = 500
+    settings.watching.chunk_size = 100  # as in our own client
     settings.networking.request_timeout = 30
     settings.networking.error_backoffs = _BACKOFFS_S
     settings.watching.label_selectors["jobs.batch"] = SELECTOR
