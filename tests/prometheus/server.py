@@ -1,4 +1,4 @@
-"""A real Prometheus on this machine: a process on 127.0.0.1, with data of its own in a folder that the caller gives."""
+"""A real Prometheus on this machine: a process with data of its own in a folder that the caller gives."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +27,7 @@ class PrometheusServer:
             and discovery itself may take as long again where many pods come and go.
         rule_files: to be evaluated once in each interval.
         binaries: the programs, instead of those that are found or built.
+        host: the address of this machine at which it listens.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class PrometheusServer:
         reload_seconds: float = 0.1,
         rule_files: Sequence[Path] = (),
         binaries: Binaries | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         (port,) = free_ports(1)
         directory.mkdir(parents=True, exist_ok=True)
@@ -49,13 +51,13 @@ class PrometheusServer:
         }
         file = directory / "prometheus.yaml"
         file.write_text(yaml.safe_dump(configuration, sort_keys=False))
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://{host}:{port}"
         program = (binaries or find_binaries()).prometheus
         arguments = (
             str(program),
             f"--config.file={file}",
             f"--storage.tsdb.path={directory / 'data'}",
-            f"--web.listen-address=127.0.0.1:{port}",
+            f"--web.listen-address={host}:{port}",
             f"--scrape.discovery-reload-interval={duration(reload_seconds)}",
             "--log.level=warn",
         )
