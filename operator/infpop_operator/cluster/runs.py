@@ -63,20 +63,28 @@ class Runs:
 
     async def observe(
         self, key: StudyKey, prepared: Prepared, history: History, jobs: Jobs, now: datetime
-    ) -> tuple[History, dict[str, Observation]]:
-        """Return what is seen of the live runs, and the history with the time since when they hold their devices."""
+    ) -> tuple[History, dict[str, Observation], frozenset[str]]:
+        """Return what is seen of the live runs, the history with the time since when they hold their devices.
+
+        And which of them were not over when they were seen: they held devices, or somebody was being asked about them.
+        """
         observations: dict[str, Observation] = {}
         held: dict[str, StartedRun] = {}
+        open_runs: set[str] = set()
         for entry in history.active:
             seen = await self._observe_run(key, prepared, entry.run, jobs, now)
             observations[entry.run.name] = seen.observation
             held[entry.run.name] = replace(entry, started_at=min(now, seen.held_since or now))
-        return with_devices_held(history, held), observations
+            if self._is_open(key, entry.run.name, jobs):
+                open_runs.add(entry.run.name)
+        return with_devices_held(history, held), observations, frozenset(open_runs)
 
-    async def end(self, key: StudyKey, decision: Decision, jobs: Jobs, now: datetime) -> frozenset[str]:
+    async def end(
+        self, key: StudyKey, decision: Decision, jobs: Jobs, open_runs: frozenset[str], now: datetime
+    ) -> frozenset[str]:
         """Have the Jobs of all runs that are ending deleted; return those of `decision.stop` that are not over yet.
 
-        They hold devices, or it is not yet known all that they have found out.
+        One that was not over when it was seen, and is by now, is heard at the next look: its result is not known here.
         """
         stops = {stop.run: stop.reason for stop in decision.stop}
         held = frozenset(run for run in stops if run in jobs and self._holds_devices(key, jobs[run]))
@@ -85,7 +93,7 @@ class Runs:
         for run, job in jobs.items():
             if run in self._endings.names():
                 await self._delete(job)
-        return held | frozenset(run for run in stops if self._gatherer.is_asking(key, run))
+        return held | (open_runs & stops.keys())
 
     async def end_all(self, key: StudyKey, study_uid: str) -> None:
         """Have every Job of a study deleted that has not ended."""
@@ -186,6 +194,9 @@ class Runs:
     async def _delete(self, job: JobRecord) -> None:
         if not job.deleting:
             await self._client.delete_job(job.namespace, job.name, uid=job.uid)
+
+    def _is_open(self, key: StudyKey, run: str, jobs: Jobs) -> bool:
+        return self._gatherer.is_asking(key, run) or (run in jobs and self._holds_devices(key, jobs[run]))
 
     def _holds_devices(self, key: StudyKey, job: JobRecord) -> bool:
         return hold_devices(self._cache.living_pods(key, job.uid))
