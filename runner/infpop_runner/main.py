@@ -20,7 +20,7 @@ from infpop_runner.contract import Broken, RunSpec
 from infpop_runner.engines.environment import build_environment
 from infpop_runner.engines.errors import EngineBrokenError
 from infpop_runner.metrics import RunMetrics, ScrapeWatch, serve
-from infpop_runner.process import Guard, OutputTail, ResultFile, adopt_orphans, end_children
+from infpop_runner.process import Guard, OutputTail, ResultFile, adopt_orphans, count_usable_cpus, end_children
 from infpop_runner.trial import Journal, JournalError, Surroundings, carry_out
 
 SPEC_VARIABLE = "INFPOP_RUN_SPEC"
@@ -76,7 +76,7 @@ def _run(spec: RunSpec, options: argparse.Namespace, output: OutputTail, environ
     except EngineBrokenError as error:
         journal.close(Broken(reason=error.reason, detail=str(error)))
         return
-    environment.update(build_environment(spec, current=environment, devices=devices, cores=_cores()))
+    environment.update(build_environment(spec, current=environment, devices=devices, cores=count_usable_cpus()))
     carry_out(
         spec,
         Surroundings(
@@ -199,10 +199,6 @@ def _memory_reader(devices: tuple[str, ...]) -> Callable[[], int | None]:
             return None
 
     return read
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 if __name__ == "__main__":

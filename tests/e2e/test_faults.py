@@ -67,7 +67,7 @@ def test_a_gpu_without_a_driver(place: Place) -> None:
     pool = {"name": "v100", "gpuProduct": "V100"}
     place.study(**{**studies.QUICK, "nodePools": [pool]})
     row, message = broken(place)
-    assert row["reason"] == "RunnerError"
+    assert row["reason"] == "GpuMissing"
     assert "NVML" in message
     (pod,) = place.objects("pod")
     assert pod["spec"]["nodeName"] == "n2"

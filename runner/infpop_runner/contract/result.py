@@ -37,7 +37,7 @@ BrokenReason = Literal[
     "EngineCrash",  # the engine or one of its processes died
     "LoadTimeout",
     "MeasureTimeout",
-    "GpuMissing",  # fewer devices are visible than the run needs
+    "GpuMissing",  # no driver, or fewer devices are visible than the run needs
     "GpuNotClean",  # another process holds GPU memory
     "HostOutOfMemory",
     "WorkloadUnavailable",

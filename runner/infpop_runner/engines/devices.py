@@ -84,4 +84,4 @@ def _nvml() -> Iterator[None]:
         finally:
             pynvml.nvmlShutdown()
     except pynvml.NVMLError as error:
-        raise EngineBrokenError("RunnerError", f"NVML, the driver's library: {error}") from error
+        raise EngineBrokenError("GpuMissing", f"NVML, the driver's library: {error}") from error
