@@ -3,11 +3,9 @@
 On a control plane of its own: one release owns the definition of studies, and the other tests have theirs.
 """
 
-import io
 import json
 import shutil
 import subprocess
-import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,6 +17,7 @@ import yaml
 
 from charts.golden import PRESET_NAMES
 from charts.helm import CHART, PRESETS, HelmError, helm, of_kind, rendered, template
+from charts.history import chart_of
 from charts.values import EVERYTHING
 from cluster import kit
 from cluster.conftest import QUICK
@@ -269,22 +268,6 @@ def test_a_wrong_file_of_nodes_ends_the_operator_at_once(release: ControlPlane, 
 def upgrade(cluster: ControlPlane) -> None:
     """Upgrade the release to the chart as it is now."""
     helm("upgrade", "infpop", "CHART", *VALUES, kubeconfig=cluster.kubeconfig)
-
-
-def chart_of(commit: str, folder: Path) -> Path:
-    """Return the chart as it was in a commit; skip the test where there is no such commit, or no chart in it."""
-    git = shutil.which("git")
-    if git is None:
-        pytest.skip("needs git")
-    command = [git, "archive", commit, "charts/infpop"]
-    packed = subprocess.run(command, cwd=kit.ROOT, capture_output=True, check=False)
-    if packed.returncode == 0:
-        with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
-            archive.extractall(folder, filter="data")
-    chart = folder / "charts" / "infpop"
-    if not (chart / "Chart.yaml").exists():
-        pytest.skip(f"there is no chart in {commit}")
-    return chart
 
 
 def older_chart(folder: Path) -> Path:

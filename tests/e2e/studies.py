@@ -44,7 +44,7 @@ REAL: Mapping[str, object] = {
     "model": {"name": MODEL, "dtype": "bfloat16"},
     "workload": {"source": {"builtin": "code-infilling-v1"}, "samples": 32, "maxNewTokens": 8},
     "algorithm": {"name": "grid", "trialsPerRun": 2},
-    "budget": {"maxTrials": 2, "parallelTrials": 1, "maxFailedTrials": 0},
+    "budget": {"maxTrials": 2, "maxFailedTrials": 0},
     "measurement": {"minDuration": "1s", "maxSpread": "10", "timeouts": {"load": "10m", "measure": "10m"}},
     "nodePools": list(POOLS),
 }

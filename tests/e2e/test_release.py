@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from charts.history import chart_of
 from cluster.place import Place
 from controlplane.cluster import ControlPlane
 from controlplane.waiting import wait_for
@@ -27,8 +29,11 @@ def test_helm_test(release: Installation, stages: Stages) -> None:
     wait_for(lambda: set(release.objects()) <= set(before), seconds=_SECONDS, what="the end of what the test made")
 
 
-def test_an_upgrade_in_the_middle_of_a_study(release: Installation, place: Place, stages: Stages) -> None:
-    """`helm upgrade` replaces the operator while a run measures; no trial is lost or done twice."""
+def test_an_upgrade_in_the_middle_of_a_study(
+    release: Installation, place: Place, stages: Stages, tmp_path: Path
+) -> None:
+    """`helm upgrade` from the last commit's chart replaces the operator in a run; no trial is lost or done twice."""
+    release.upgrade(chart=chart_of("HEAD^", tmp_path))
     old = release.pod()["metadata"]["uid"]
     place.study(**studies.SIMULATED)
     place.wait_for_run("Measuring")

@@ -28,20 +28,25 @@ def test_a_simulated_study_over_both_pools(place: Place, prometheus: PrometheusS
     prometheus.wait_for('infpop_studies{state="succeeded"} > 0')  # of the operator's pod
 
 
-@pytest.mark.parametrize("engine", ["vllm", "hf-pipeline"])
-def test_a_real_engine_on_both_nodes(place: Place, prometheus: PrometheusServer, stages: Stages, engine: str) -> None:
+@pytest.mark.parametrize(("engine", "gpu_counts"), [("vllm", [1, 2]), ("hf-pipeline", [1])])
+def test_a_real_engine_on_both_nodes(
+    place: Place, prometheus: PrometheusServer, stages: Stages, engine: str, gpu_counts: list[int]
+) -> None:
     """An engine that loads a model and generates on CPUs is measured on both nodes, and Prometheus has each number."""
+    space = {"gpuCount": gpu_counts, "batchSize": [1, 8]}
+    trials = len(gpu_counts) * len(space["batchSize"])
     spec: Body = {
         **studies.REAL,
         "engine": {"name": engine, "enforceEager": True, "maxNumBatchedTokens": 2048},
-        "searchSpace": {"gpuCount": [1], "batchSize": [1, 8]},
+        "searchSpace": space,
+        "budget": {"maxTrials": trials, "maxFailedTrials": 0},
     }
-    with stages.stage(f"{engine} study on the CPUs of both nodes"):
+    with stages.stage(f"{engine} study on the CPUs of both nodes, {2 * trials} trials"):
         kit.apply(place.cluster, document(place, **spec))
         status = studies.wait_for_end(place, seconds=_REAL_SECONDS)
     for pool in studies.NODES:
         rows = studies.rows_of(status, pool)
-        assert [(row["state"], row["source"]) for row in rows] == [("Measured", "Prometheus")] * 2, rows
+        assert [(row["state"], row["source"]) for row in rows] == [("Measured", "Prometheus")] * trials, rows
         for row in rows:
             assert float(row["throughput"]) == pytest.approx(scraped(prometheus, place, row), rel=1e-3)
     published(place, status)
