@@ -30,6 +30,8 @@ from simulation.factories import START, make_cell, make_measured, make_pool, mak
 ROWS = 700
 LONG = "<" * 512  # six bytes each, as Go's JSON writes them
 REALISTIC = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 39.39 GiB"
+NO_NODES = PoolProblem(reason="NoMatchingNodes", message="no node has the label pool=v100")
+TWO_POOLS = (make_pool(), make_pool(name="v100", fingerprint="f2", gpu_model="V100"))
 
 
 def decision_of(history: History, **changes: object) -> Decision:
@@ -57,6 +59,18 @@ def ended_run(run: Run, result: TrialResult) -> EndedRun:
         ended_at=ended_at,
     )
     return EndedRun(run=run, started_at=START, observation=Finished(result=found, ended_at=ended_at))
+
+
+def measured_round(number: int, throughput: float, *, pool: str = "a100") -> History:
+    """Return a history with rounds 1 to `number` of a pool, of which the last has one measured trial."""
+    rounds = tuple(Round(pool=pool, number=index, identity=f"i{index}") for index in range(1, number + 1))
+    run = run_of(0, number, pool=pool)
+    return History(started_at=START, rounds=rounds, ended=(ended_run(run, make_measured(throughput)),))
+
+
+def best_pool(status: StudyStatus) -> str | None:
+    """Return the pool of the best, None without one."""
+    return status.best.pool if status.best is not None else None
 
 
 def long_history(*, detail: str, rounds: int = 7, pool: str = "a100", **extra: str) -> History:

@@ -8,25 +8,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.status_samples import REALISTIC, decision_of, ended_run, large_status, long_history, run_of, with_figures
-from infpop_operator.api.clip import clip, stored_bytes
-from infpop_operator.api.quantities import figure_string
+from api.status_samples import (
+    NO_NODES,
+    TWO_POOLS,
+    best_pool,
+    decision_of,
+    ended_run,
+    measured_round,
+    run_of,
+)
 from infpop_operator.api.status import (
     PoolNodes,
-    PoolProblem,
     Standing,
     refused_status,
     to_status,
     waiting_status,
 )
 from infpop_operator.api.status_model import Best, Condition, StudyStatus
-from infpop_operator.api.status_size import size_bytes
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.model import (
-    Constraint,
     History,
-    Missing,
-    Objective,
     Observation,
     Phase,
     Round,
@@ -41,8 +42,6 @@ from simulation.factories import START, make_measured, make_pool, make_study
 from simulation.world import World, drive, observe
 
 TYPES = ["Accepted", "Ready", "Reconciling", "Stalled", "Succeeded", "ResultStale", "Suspended"]
-NO_NODES = PoolProblem(reason="NoMatchingNodes", message="no node has the label pool=v100")
-TWO_POOLS = (make_pool(), make_pool(name="v100", fingerprint="f2", gpu_model="V100"))
 MISTAKE = Problem(field="spec.budget.deadline", value="0s", message="is no time", remedy="Remove it")
 
 
@@ -55,13 +54,6 @@ def truth(status: StudyStatus, kind: str) -> str:
 def message(status: StudyStatus, kind: str) -> str:
     """Return the message of one condition."""
     return next(condition.message for condition in status.conditions if condition.type == kind)
-
-
-def measured_round(number: int, throughput: float, *, pool: str = "a100") -> History:
-    """Return a history with rounds 1 to `number` of a pool, of which the last has one measured trial."""
-    rounds = tuple(Round(pool=pool, number=index, identity=f"i{index}") for index in range(1, number + 1))
-    run = run_of(0, number, pool=pool)
-    return History(started_at=START, rounds=rounds, ended=(ended_run(run, make_measured(throughput)),))
 
 
 def live_history(*states: Observation) -> tuple[History, Mapping[str, Observation]]:
@@ -199,8 +191,8 @@ def test_an_old_best_gives_way_once_its_pool_is_gone_or_ended_without_one() -> N
     history = replace(measured_round(1, 1000.0), rounds=(*measured_round(1, 1.0).rounds, *_rounds("v100", 2)))
     assert to_status(study, decision_of(history), START, previous=old).best == old.best
     done = decision_of(history, verdict=Verdict.SUCCEEDED)
-    assert _pool_of(to_status(study, done, START, previous=old)) == "a100"
-    assert _pool_of(to_status(make_study(), decision_of(history), START, previous=old)) == "a100"
+    assert best_pool(to_status(study, done, START, previous=old)) == "a100"
+    assert best_pool(to_status(make_study(), decision_of(history), START, previous=old)) == "a100"
     assert to_status(make_study(), decision_of(History(started_at=START)), START, previous=old).best is None
 
 
@@ -210,15 +202,11 @@ def test_of_a_pool_without_nodes_the_best_competes_with_the_others(throughput: f
     elsewhere = decision_of(measured_round(1, throughput, pool="v100"), verdict=Verdict.SUCCEEDED)
     old = to_status(make_study(pools=TWO_POOLS[1:]), elsewhere, START)
     standing = Standing(pool_problems={"v100": NO_NODES})
-    assert _pool_of(to_status(make_study(), SUCCEEDED, START, previous=old, standing=standing)) == pool
+    assert best_pool(to_status(make_study(), SUCCEEDED, START, previous=old, standing=standing)) == pool
 
 
 def _rounds(pool: str, number: int) -> tuple[Round, ...]:
     return tuple(Round(pool=pool, number=index, identity=f"i{index}") for index in range(1, number + 1))
-
-
-def _pool_of(status: StudyStatus) -> str | None:
-    return status.best.pool if status.best is not None else None
 
 
 def test_a_refused_study_says_everything_that_is_wrong_and_keeps_what_was_found() -> None:
@@ -275,147 +263,6 @@ def test_a_trial_without_a_number_says_why() -> None:
     assert row.message is not None
     assert row.message.startswith("CUDA out of memory x")
     assert len(row.message) <= 120
-
-
-STALE = Missing(reason="Stale")
-ENERGY = Objective(metric="tokensPerJoule", power_metric="power")
-
-
-def figured_history(*figures: Mapping[str, float | Missing]) -> History:
-    """Return a history of as many trials of 1,000 tokens/s, 1,100 and so on, with these figures."""
-    entries = [
-        ended_run(run_of(index, 1), make_measured(1000.0 + 100 * index, index=index, batch_size=index + 1))
-        for index in range(len(figures))
-    ]
-    ended = tuple(
-        replace(entry, observation=replace(entry.observation, figures={index: known}))
-        for index, (entry, known) in enumerate(zip(entries, figures, strict=True))
-    )
-    return History(started_at=START, rounds=(Round(pool="a100", number=1, identity="i1"),), ended=ended)
-
-
-def test_a_row_shows_further_metrics_and_says_which_are_missing() -> None:
-    """A figure that only informs holds no trial up; each one is a number or has a reason."""
-    history = figured_history(
-        {"power": 812.5, "load": 97.123456789, "memory": 4.29496e10}, {"power": STALE, "load": 0.0}
-    )
-    first, second = to_status(make_study(), decision_of(history), START).trials
-    assert first.metrics == {"power": "812.5", "load": "97.1235", "memory": "42949600000"}
-    assert (first.reason, first.message) == (None, None)
-    assert second.metrics == {"load": "0"}
-    assert (second.state, second.reason, second.message) == ("Measured", None, "power missing: Stale")
-
-
-def test_a_row_without_the_metric_that_decides_says_so_first() -> None:
-    """Its number stays, its reason is MetricMissing, and a bound that is known to be broken goes before that."""
-    bound = Constraint(metric="load", maximum=90.0)
-    history = figured_history(
-        {"power": 500.0, "load": 50.0},
-        {"aside": STALE, "power": STALE, "load": 50.0},
-        {"power": STALE, "load": 95.0},
-        {"power": 500.0, "load": STALE},
-        {},
-    )
-    study = make_study(objective=replace(ENERGY, constraints=(bound,)))
-    status = to_status(study, decision_of(history), START)
-    assert [(row.throughput, row.reason, row.message) for row in status.trials] == [
-        ("1000", None, None),
-        ("1100", "MetricMissing", "power missing: Stale; aside missing: Stale"),
-        ("1200", "ConstraintBroken", "load 95 > 90; power missing: Stale"),
-        ("1300", "MetricMissing", "load missing: Stale"),
-        ("1400", "MetricMissing", "power missing: NoWindow; load missing: NoWindow"),
-    ]
-    assert status.best is not None
-    assert (status.best.throughput, status.best.metrics) == ("1000", {"power": "500", "load": "50"})
-    assert status.best.tokens_per_joule == "2"
-
-
-def test_the_gain_over_a_baseline_of_unknown_worth_is_not_told() -> None:
-    """Its throughput is; what nobody saw is compared with nothing."""
-    study = make_study(objective=ENERGY, baseline=run_of(0, 1).trials[0].configuration)
-    seen = to_status(study, decision_of(figured_history({"power": 500.0}, {"power": 275.0})), START).pools[0]
-    assert (seen.improvement_percent, seen.baseline.throughput) == ("100.0", "1000")
-    unseen = to_status(study, decision_of(figured_history({"power": STALE}, {"power": 275.0})), START).pools[0]
-    assert (unseen.improvement_percent, unseen.baseline.throughput) == (None, "1000")
-
-
-@pytest.mark.parametrize(
-    ("objective", "pool"),
-    [
-        (ENERGY, "v100"),
-        (Objective(metric="power", goal="Minimize"), "v100"),
-        (Objective(metric="power", goal="Maximize"), "a100"),
-    ],
-)
-def test_a_kept_best_competes_by_what_the_study_decides_by(objective: Objective, pool: str) -> None:
-    """Of a pool whose nodes are away there is only the row, and the row has all that is needed."""
-    study = make_study(pools=TWO_POOLS, objective=objective)
-    away = replace(figured_history({"power": 100.0}), rounds=(Round(pool="v100", number=1, identity="i"),))
-    entry = replace(away.ended[0], run=run_of(0, 1, pool="v100"))
-    away = replace(away, ended=(entry,))
-    old = to_status(replace(study, pools=TWO_POOLS[1:]), decision_of(away, verdict=Verdict.SUCCEEDED), START)
-    here = decision_of(figured_history({"power": 500.0}), verdict=Verdict.SUCCEEDED)
-    standing = Standing(pool_problems={"v100": NO_NODES})
-    status = to_status(replace(study, pools=TWO_POOLS[:1]), here, START, previous=old, standing=standing)
-    assert _pool_of(status) == pool
-
-
-def test_a_kept_best_without_the_metric_gives_way() -> None:
-    """After a change of the objective a row of before may lack what decides now."""
-    old = to_status(make_study(pools=TWO_POOLS[1:]), decision_of(measured_round(1, 9000.0, pool="v100")), START)
-    standing = Standing(pool_problems={"v100": NO_NODES})
-    for objective in (ENERGY, Objective(metric="power", goal="Minimize"), Objective(metric="power", goal="Maximize")):
-        here = decision_of(figured_history({"power": 500.0}), verdict=Verdict.SUCCEEDED)
-        study = make_study(pools=TWO_POOLS[:1], objective=objective)
-        assert _pool_of(to_status(study, here, START, previous=old, standing=standing)) == "a100"
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.0, "0"), (12.3, "12.3"), (1e-6, "0.000001"), (1e-7, "1e-07"), (123456789.0, "123457000"), (1e300, "1e+300")],
-)
-def test_a_figure_of_any_size_is_short_and_can_be_read(value: float, text: str) -> None:
-    """No unit bounds what an exporter may say, and no status is blown up by it."""
-    assert figure_string(value) == text
-    assert float(text) == pytest.approx(value, rel=1e-5)
-
-
-@pytest.mark.parametrize(("extra", "oldest"), [({}, 3), ({"kv_cache_dtype": "fp8_e5m2"}, 7)])
-def test_500_rows_with_six_metrics_are_a_small_status(extra: dict[str, str], oldest: int) -> None:
-    """There is room for the longest names; where it is short, metrics of rounds that are over go before rows."""
-    names = [f"metric{number}".ljust(32, "x") for number in range(6)]
-    known = dict.fromkeys(names, 42949672960.0)
-    history = with_figures(long_history(detail=REALISTIC, **extra), known)
-    study = make_study(space=replace(make_study().space, gpu_counts=(8,), batch_sizes=tuple(range(1, 701))))
-    status = to_status(study, decision_of(history), START)
-    assert size_bytes(status) < 256 * 1024
-    assert len(status.trials) == 500
-    assert {row.round for row in status.trials if row.metrics is not None} == set(range(oldest, 8))
-    assert all(set(row.metrics) == set(names) for row in status.trials if row.metrics is not None)
-
-
-@pytest.mark.parametrize("worst", [False, True])
-def test_a_status_stays_small_whatever_it_holds(worst: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    """With 700 trials and the oddest texts an object stays far below what etcd takes; the newest rows are there."""
-    status = large_status(worst=worst)
-    assert size_bytes(status) < 256 * 1024
-    assert len(status.trials) == 500 if not worst else 50 < len(status.trials) < 500
-    # The runs that live are the newest trials; 64 of them with the worst texts, else two.
-    assert (status.trials[-1].round, status.trials[-1].index) == (7, 763 if worst else 701)
-    assert status.best is not None
-    assert len(status.best.engine_args) == (36 if worst else 4)
-    text = status.model_dump_json(by_alias=True, exclude_none=True)
-    assert StudyStatus.model_validate_json(text) == status
-
-
-@given(st.text(), st.integers(min_value=3, max_value=50))
-def test_a_clipped_text_is_printable_and_fits(text: str, limit: int) -> None:
-    """No text of an engine or a node can break a status, whatever it consists of."""
-    clipped = clip(text, limit)
-    assert clipped.isprintable()
-    assert sum(stored_bytes(character) for character in clipped) <= limit
-    plain = "".join(character if character.isprintable() else " " for character in text).strip()
-    assert clipped == plain or plain.startswith(clipped.removesuffix("…"))
 
 
 def _steps() -> st.SearchStrategy[Callable[[StudyStatus | None, datetime], StudyStatus]]:

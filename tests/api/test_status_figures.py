@@ -1,0 +1,114 @@
+"""What a status says of further metrics: figures, what is missing, and who is best by them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from api.status_samples import NO_NODES, TWO_POOLS, best_pool, decision_of, ended_run, measured_round, run_of
+from infpop_operator.api.quantities import figure_string
+from infpop_operator.api.status import Standing, to_status
+from infpop_operator.core.model import Constraint, History, Missing, Objective, Round, Verdict
+from simulation.factories import START, make_measured, make_study
+
+STALE = Missing(reason="Stale")
+ENERGY = Objective(metric="tokensPerJoule", power_metric="power")
+
+
+def figured_history(*figures: Mapping[str, float | Missing]) -> History:
+    """Return a history of as many trials of 1,000 tokens/s, 1,100 and so on, with these figures."""
+    entries = [
+        ended_run(run_of(index, 1), make_measured(1000.0 + 100 * index, index=index, batch_size=index + 1))
+        for index in range(len(figures))
+    ]
+    ended = tuple(
+        replace(entry, observation=replace(entry.observation, figures={index: known}))
+        for index, (entry, known) in enumerate(zip(entries, figures, strict=True))
+    )
+    return History(started_at=START, rounds=(Round(pool="a100", number=1, identity="i1"),), ended=ended)
+
+
+def test_a_row_shows_further_metrics_and_says_which_are_missing() -> None:
+    """A figure that only informs holds no trial up; each one is a number or has a reason."""
+    history = figured_history(
+        {"power": 812.5, "load": 97.123456789, "memory": 4.29496e10}, {"power": STALE, "load": 0.0}
+    )
+    first, second = to_status(make_study(), decision_of(history), START).trials
+    assert first.metrics == {"power": "812.5", "load": "97.1235", "memory": "42949600000"}
+    assert (first.reason, first.message) == (None, None)
+    assert second.metrics == {"load": "0"}
+    assert (second.state, second.reason, second.message) == ("Measured", None, "power missing: Stale")
+
+
+def test_a_row_without_the_metric_that_decides_says_so_first() -> None:
+    """Its number stays, its reason is MetricMissing, and a bound that is known to be broken goes before that."""
+    bound = Constraint(metric="load", maximum=90.0)
+    history = figured_history(
+        {"power": 500.0, "load": 50.0},
+        {"aside": STALE, "power": STALE, "load": 50.0},
+        {"power": STALE, "load": 95.0},
+        {"power": 500.0, "load": STALE},
+        {},
+    )
+    study = make_study(objective=replace(ENERGY, constraints=(bound,)))
+    status = to_status(study, decision_of(history), START)
+    assert [(row.throughput, row.reason, row.message) for row in status.trials] == [
+        ("1000", None, None),
+        ("1100", "MetricMissing", "power missing: Stale; aside missing: Stale"),
+        ("1200", "ConstraintBroken", "load 95 > 90; power missing: Stale"),
+        ("1300", "MetricMissing", "load missing: Stale"),
+        ("1400", "MetricMissing", "power missing: NoWindow; load missing: NoWindow"),
+    ]
+    assert status.best is not None
+    assert (status.best.throughput, status.best.metrics) == ("1000", {"power": "500", "load": "50"})
+    assert status.best.tokens_per_joule == "2"
+
+
+def test_the_gain_over_a_baseline_of_unknown_worth_is_not_told() -> None:
+    """Its throughput is; what nobody saw is compared with nothing."""
+    study = make_study(objective=ENERGY, baseline=run_of(0, 1).trials[0].configuration)
+    seen = to_status(study, decision_of(figured_history({"power": 500.0}, {"power": 275.0})), START).pools[0]
+    assert (seen.improvement_percent, seen.baseline.throughput) == ("100.0", "1000")
+    unseen = to_status(study, decision_of(figured_history({"power": STALE}, {"power": 275.0})), START).pools[0]
+    assert (unseen.improvement_percent, unseen.baseline.throughput) == (None, "1000")
+
+
+@pytest.mark.parametrize(
+    ("objective", "pool"),
+    [
+        (ENERGY, "v100"),
+        (Objective(metric="power", goal="Minimize"), "v100"),
+        (Objective(metric="power", goal="Maximize"), "a100"),
+    ],
+)
+def test_a_kept_best_competes_by_what_the_study_decides_by(objective: Objective, pool: str) -> None:
+    """Of a pool whose nodes are away there is only the row, and the row has all that is needed."""
+    study = make_study(pools=TWO_POOLS, objective=objective)
+    away = replace(figured_history({"power": 100.0}), rounds=(Round(pool="v100", number=1, identity="i"),))
+    entry = replace(away.ended[0], run=run_of(0, 1, pool="v100"))
+    away = replace(away, ended=(entry,))
+    old = to_status(replace(study, pools=TWO_POOLS[1:]), decision_of(away, verdict=Verdict.SUCCEEDED), START)
+    here = decision_of(figured_history({"power": 500.0}), verdict=Verdict.SUCCEEDED)
+    standing = Standing(pool_problems={"v100": NO_NODES})
+    status = to_status(replace(study, pools=TWO_POOLS[:1]), here, START, previous=old, standing=standing)
+    assert best_pool(status) == pool
+
+
+def test_a_kept_best_without_the_metric_gives_way() -> None:
+    """After a change of the objective a row of before may lack what decides now."""
+    old = to_status(make_study(pools=TWO_POOLS[1:]), decision_of(measured_round(1, 9000.0, pool="v100")), START)
+    standing = Standing(pool_problems={"v100": NO_NODES})
+    for objective in (ENERGY, Objective(metric="power", goal="Minimize"), Objective(metric="power", goal="Maximize")):
+        here = decision_of(figured_history({"power": 500.0}), verdict=Verdict.SUCCEEDED)
+        study = make_study(pools=TWO_POOLS[:1], objective=objective)
+        assert best_pool(to_status(study, here, START, previous=old, standing=standing)) == "a100"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (12.3, "12.3"), (1e-6, "0.000001"), (1e-7, "1e-07"), (123456789.0, "123457000"), (1e300, "1e+300")],
+)
+def test_a_figure_of_any_size_is_short_and_can_be_read(value: float, text: str) -> None:
+    """No unit bounds what an exporter may say, and no status is blown up by it."""
+    assert figure_string(value) == text
+    assert float(text) == pytest.approx(value, rel=1e-5)
