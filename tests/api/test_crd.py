@@ -152,6 +152,14 @@ def test_conditions_are_merged_by_type() -> None:
     assert conditions["x-kubernetes-list-map-keys"] == ["type"]
 
 
+def test_pools_and_metrics_are_merged_by_name() -> None:
+    """Who applies the image of one pool on the server's side does not take the list from whoever owns the study."""
+    spec = schema_of_object()["properties"]["spec"]["properties"]
+    for name in ("metrics", "nodePools"):
+        assert (spec[name]["x-kubernetes-list-type"], spec[name]["x-kubernetes-list-map-keys"]) == ("map", ["name"])
+        assert "name" in spec[name]["items"]["required"]
+
+
 class _Odd(BaseModel):
     ratio: float = 1.0
 

@@ -82,6 +82,32 @@ def test_nothing_drifts(
     installed.kubectl("diff", applied, "-k", str(OVERLAY))
 
 
+def test_a_pool_may_have_an_owner_of_its_own(installed: ControlPlane, place: Place) -> None:
+    """Applied by the server, the image of one pool comes from elsewhere and nothing else is taken from the study."""
+    metadata = {"name": "study", "namespace": place.namespace}
+    pools = [{"name": "a100", "gpuProduct": "A100"}, {"name": "v100", "gpuProduct": "V100"}]
+    study = kit.study("study", place.namespace, nodePools=pools)
+    other = {**{key: study[key] for key in ("apiVersion", "kind")}, "metadata": metadata}
+    other["spec"] = {"nodePools": [{"name": "v100", "image": "older:1"}]}
+
+    def apply(document: dict[str, Any], manager: str) -> list[dict[str, Any]]:
+        options = ("--server-side", f"--field-manager={manager}", "--filename=-", "--output=json")
+        applied: list[dict[str, Any]] = json.loads(installed.kubectl("apply", *options, input=json.dumps(document)))[
+            "spec"
+        ]["nodePools"]
+        return [{key: pool.get(key) for key in ("name", "gpuProduct", "image")} for pool in applied]
+
+    apply(study, "git")
+    both = [
+        {"name": "a100", "gpuProduct": "A100", "image": None},
+        {"name": "v100", "gpuProduct": "V100", "image": "older:1"},
+    ]
+    assert apply(other, "images") == both
+    assert apply(study, "git") == both
+    study["spec"]["nodePools"] = pools[1:]
+    assert apply(study, "git") == both[1:]
+
+
 def without_extras(wanted: Any, live: Any) -> Any:  # noqa: ANN401 - JSON
     """Return the live object less what Git says nothing of, which is what Argo CD compares with Git by default.
 

@@ -102,8 +102,9 @@ def _version() -> Schema:
 def _object_schema() -> Schema:
     spec = _schema_of(StudySpec) | {"description": "What the owner of the study wants."}
     status = _without_defaults(_schema_of(StudyStatus)) | {"description": "What is known, and why it stands there."}
-    conditions = status["properties"]["conditions"]
-    conditions |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+    _by_key(status["properties"]["conditions"], "type")
+    for name in ("metrics", "nodePools"):  # a search space has one owner: its lists are replaced as a whole
+        _by_key(spec["properties"][name], "name")
     schema: Schema = {
         "type": "object",
         "description": _STUDY,
@@ -189,6 +190,11 @@ def _without_defaults(schema: Schema) -> Schema:
     if "properties" in result:
         result["properties"] = {name: _without_defaults(inner) for name, inner in result["properties"].items()}
     return result
+
+
+def _by_key(schema: Schema, key: str) -> None:
+    """Have server-side apply merge the items of a list by this key: who applies one item owns that item alone."""
+    schema |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
 
 
 def _node_at(schema: Schema, path: str) -> Schema:
