@@ -37,6 +37,20 @@ def test_argo_cd_finds_the_chart_and_the_studies() -> None:
     assert (DEPLOY / "repository" / applications["Application studies"]["source"]["path"]).is_dir()
 
 
+def test_studies_that_come_before_their_kind_are_tried_again() -> None:
+    """Argo CD would give up after three minutes, and Flux come again after ten: nobody has to apply in an order."""
+    assert documents("argocd/application.yaml")["Application studies"]["syncPolicy"]["retry"]["limit"] < 0
+    assert documents("flux/infpop.yaml")["Kustomization studies"]["retryInterval"] == "1m"
+
+
+def test_what_serves_goes_where_runs_went() -> None:
+    """A node that was tainted for its GPUs takes the Deployment as it took the runs."""
+    (deployment,) = yaml.safe_load_all((DEPLOY / "repository" / "serving" / "codellama-7b.yaml").read_text())
+    job = yaml.safe_load((ROOT / "tests" / "adapters" / "kube" / "manifests" / "default.yaml").read_text())
+    tolerated = [pod["template"]["spec"]["tolerations"] for pod in (deployment["spec"], job["spec"])]
+    assert tolerated[0] == tolerated[1]
+
+
 def test_flux_finds_the_chart_and_the_studies() -> None:
     """Paths, values files and values of the HelmRelease, the path of the Kustomization, and their sources."""
     given = documents("flux/infpop.yaml")
