@@ -1,6 +1,7 @@
 """The chart as text: what it renders, what its schema refuses, and that it says the same as the rest of the project."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,12 @@ def test_helm_has_nothing_against_it(preset: str | None) -> None:
         ({"prometheus": {"secretName": "prometheus", "certKey": "tls.crt"}}, "prometheus.privateKeyKey"),
         ({"rbac": {"readNodes": False}}, "list them in `nodes`"),
         ({"nodes": NODES}, "rbac.readNodes"),
+        ({"image": {"repository": "registry:5000/infpop-operator:0.1.0"}}, "/image/repository"),
+        ({"runner": {"image": {"repository": "infpop-runner:0.1.0"}}}, "/runner/image/repository"),
+        ({"fullnameOverride": "7"}, "/fullnameOverride"),  # no name of a Service
+        ({"podLabels": {"app.kubernetes.io/name": "mine"}}, "podLabels: app.kubernetes.io/name"),
+        ({"podLabels": {"app.kubernetes.io/component": "mine"}}, "podLabels: app.kubernetes.io/component"),
+        ({"extraEnv": [{"name": "INFPOP_TICK_SECONDS", "value": "5"}]}, "extraEnv: INFPOP_TICK_SECONDS"),
     ],
     ids=lambda each: next(iter(each)) if isinstance(each, dict) else str(each),
 )
@@ -67,9 +74,43 @@ def test_what_is_not_meant_is_refused_with_its_place(values: Document, place: st
 def test_the_schema_knows_every_value_and_no_other() -> None:
     """What values.yaml has, the schema has, at every depth."""
     schema = yaml.safe_load((CHART / "values.schema.json").read_text())
-    del schema["properties"]["global"]  # Helm's own
+    for name in ("enabled", "global"):  # of charts that have this one as a dependency
+        del schema["properties"][name]
     assert _paths_of_schema(schema) >= _paths_of_values(_values())
     assert {path for path in _paths_of_schema(schema) if path.count(".") == 0} == set(_values())
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_another_chart_may_have_it_as_a_dependency_with_a_condition(tmp_path: Path, enabled: bool) -> None:  # noqa: FBT001
+    """Helm hands the condition of a dependency to its schema as well."""
+    dependency = {"name": "infpop", "version": "*", "repository": "", "condition": "infpop.enabled"}
+    outer = {"apiVersion": "v2", "name": "outer", "version": "1.0.0", "dependencies": [dependency]}
+    shutil.copytree(CHART, tmp_path / "outer" / "charts" / "infpop")
+    (tmp_path / "outer" / "Chart.yaml").write_text(yaml.safe_dump(outer))
+    text = helm("template", "outer", "CHART", f"--set=infpop.enabled={enabled}".lower(), chart=tmp_path / "outer")
+    assert bool(of_kind([each for each in yaml.safe_load_all(text) if each], "Deployment")) is enabled
+
+
+@pytest.mark.parametrize("repository", ["infpop-operator", "registry:5000/infpop-operator", "r.example.com/team/op"])
+def test_a_registry_may_have_a_port(repository: str) -> None:
+    """What looks like a tag in front of a slash is none."""
+    assert _container({"image": {"repository": repository}})["image"] == f"{repository}:{__version__}"
+
+
+def test_names_of_digits_stay_text() -> None:
+    """A namespace, an account or a release may be called 2024; YAML would make a number of it, which is refused."""
+    values = {
+        "nameOverride": "1",
+        "watchNamespace": "2",
+        "priorityClassName": "3",
+        "serviceAccount": {"name": "4"},
+        "prometheus": {"secretName": "5"},
+        "metrics": EVERYTHING["metrics"],
+        "networkPolicy": {"enabled": True},
+        "rbac": {"namespaced": True},
+    }
+    assert _numbers(rendered(values=values, namespace="6", release="r7")) == set()
+    assert _numbers(rendered(release="8")) == set()
 
 
 def test_every_value_has_its_comment() -> None:
@@ -125,7 +166,7 @@ def test_a_role_alone_is_enough() -> None:
 def test_scopes_get_no_more_than_they_need() -> None:
     """Who looks at one namespace need not list namespaces; who has a Role has one rule outside of it."""
     one = {"watchNamespace": "serving"}
-    (wide,) = (role for role in of_kind(rendered(values=one), "ClusterRole") if role["metadata"]["name"] == "infpop")
+    (wide,) = of_kind(rendered(values={**one, "users": {"aggregate": False}}), "ClusterRole")
     resources = {resource for rule in wide["rules"] for resource in rule["resources"]}
     assert resources.isdisjoint({"namespaces", "customresourcedefinitions"})
     narrow = rendered(values={**one, "rbac": {"namespaced": True}, "users": {"aggregate": False}})
@@ -135,9 +176,10 @@ def test_scopes_get_no_more_than_they_need() -> None:
     assert {role["metadata"]["namespace"] for role in of_kind(narrow, "Role")} == {"serving"}
 
 
-def test_operators_of_one_namespace_each_live_side_by_side() -> None:
+@pytest.mark.parametrize("values", [{"rbac": {"namespaced": True}}, {"watchNamespace": "serving"}])
+def test_operators_of_one_namespace_each_live_side_by_side(values: Document) -> None:
     """Two teams install under the same name, and nothing that is in no namespace belongs to both."""
-    values = {"rbac": {"namespaced": True}, "crds": {"install": False}}
+    values = {**values, "crds": {"install": False}}
     one, other = (
         {(each["kind"], each["metadata"]["name"]) for each in documents if "namespace" not in each["metadata"]}
         for documents in (rendered(values=values, namespace=name) for name in ("one", "other"))
@@ -199,8 +241,8 @@ def test_one_operator_at_a_time_and_restricted() -> None:
         assert (deployment["spec"]["replicas"], deployment["spec"]["strategy"]) == (1, {"type": "Recreate"})
         pods = [deployment["spec"]["template"]["spec"], *(pod["spec"] for pod in of_kind(documents, "Pod"))]
         for pod in pods:
-            assert pod["securityContext"]["runAsNonRoot"] is True
-            assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+            # No user and no group by number: OpenShift gives each namespace its own, and refuses others.
+            assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
             (container,) = pod["containers"]
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
@@ -209,6 +251,15 @@ def test_one_operator_at_a_time_and_restricted() -> None:
             }
         probed = deployment["spec"]["template"]["spec"]["containers"][0]
         assert {key for key in probed if key.endswith("Probe")} == {"startupProbe", "livenessProbe", "readinessProbe"}
+
+
+def test_no_pod_lands_on_windows() -> None:
+    """AKS, EKS and GKE may have Windows nodes in the same cluster, which pull none of the images."""
+    documents = rendered()
+    (deployment,), (watcher,) = of_kind(documents, "Deployment"), of_kind(documents, "Pod")
+    (study,) = of_kind(documents, "ThroughputStudy")
+    for part in (deployment["spec"]["template"]["spec"], watcher["spec"], *study["spec"]["nodePools"]):
+        assert part["nodeSelector"]["kubernetes.io/os"] == "linux"
 
 
 def test_a_digest_comes_before_a_tag() -> None:
@@ -274,6 +325,27 @@ def test_dashboards_are_the_projects_own() -> None:
     ]
     texts = {key: text for document in made for key, text in document["data"].items()}
     assert texts == {f"infpop-{path.name}": path.read_text().rstrip("\n") + "\n" for path in FOLDER.glob("*.json")}
+
+
+def _numbers(documents: list[Document]) -> set[str]:
+    """Return the keys of objects whose values are numbers, where Kubernetes wants text."""
+    found = set()
+    for document in documents:
+        pod = document["spec"].get("template", document)["spec"] if document["kind"] in ("Deployment", "Pod") else {}
+        monitored = document.get("spec", {}).get("namespaceSelector", {}).get("matchNames", [])
+        texts = {
+            **document["metadata"],
+            **document["metadata"].get("labels", {}),
+            **{key: pod.get(key) for key in ("serviceAccountName", "priorityClassName")},
+            **{
+                f"volume {n}": each.get("secret", {}).get("secretName") for n, each in enumerate(pod.get("volumes", []))
+            },
+            **{f"command {n}": each for n, each in enumerate(pod.get("containers", [{}])[0].get("command", []))},
+            **{f"matchNames {n}": each for n, each in enumerate(monitored)},
+            **{f"subject {n}": each["namespace"] for n, each in enumerate(document.get("subjects", []))},
+        }
+        found |= {f"{document['kind']}: {key}" for key, value in texts.items() if isinstance(value, int | float)}
+    return found
 
 
 def _values() -> Document:

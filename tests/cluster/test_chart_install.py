@@ -33,6 +33,7 @@ pytestmark = pytest.mark.cluster
 NAMESPACE, ACCOUNT = kit.ACCOUNT
 VALUES = ("--namespace", NAMESPACE, f"--set=fullnameOverride={ACCOUNT}")
 SECONDS = 90.0
+USERS = kit.ROOT / "examples" / "cluster" / "users.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,10 @@ def test_notes_say_what_to_type_next(clean: ControlPlane) -> None:
     assert (kit.ROOT / "examples" / "cluster" / "codellama-7b.yaml").exists()
     assert "runner.image.repository is empty" in notes
     assert "prometheus.url is empty" in notes
+    assert "leaves all studies, their results" in notes
+    somebody_elses = ("--set=crds.install=false", "--set=crds.keep=false", "--dry-run=server")
+    planned = helm("upgrade", "infpop", "CHART", *VALUES, *somebody_elses, kubeconfig=clean.kubeconfig)
+    assert "leaves all studies, their results" in planned
 
 
 def test_the_operators_pod_is_admitted_where_restricted_is_enforced(release: ControlPlane) -> None:
@@ -163,7 +168,9 @@ def test_helm_test_runs_a_study_to_its_end(release: ControlPlane, tmp_path: Path
     name = f"{ACCOUNT}-test"
     with (
         closing(Place(release, NAMESPACE)) as place,
-        added_nodes(release, gpu_node("cpu", extra_labels={"kubernetes.io/arch": "amd64"})),
+        added_nodes(
+            release, gpu_node("cpu", extra_labels={"kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux"})
+        ),
         kit.operator(release, tmp_path, namespace=None, environment=QUICK),
         place.kubelet(replay(throughput)),
         PlayedWatcher(place, name) as watcher,
@@ -233,10 +240,13 @@ class PlayedWatcher:
 
 
 def test_a_role_alone_is_enough(clean: ControlPlane, tmp_path: Path) -> None:
-    """S-2: an operator with no right outside of one namespace, told of the nodes by a file, comes to a result."""
-    clean.kubectl("apply", "--server-side", "-f", str(kit.CRD))
+    """S-2: an operator with no right outside of one namespace, told of the nodes by a file, comes to a result.
+
+    Whoever installs it is the admin of that namespace and nothing else.
+    """
+    clean.kubectl("apply", "--server-side", "-f", str(kit.CRD), "-f", str(USERS))
     options = (f"--values={PRESETS / 'one-namespace.yaml'}", "--namespace", "team", "--set=fullnameOverride=narrow")
-    helm("install", "narrow", "CHART", *options, kubeconfig=clean.kubeconfig)
+    helm("install", "narrow", "CHART", *options, kubeconfig=admin_of(clean, "team"))
     (deployment,) = kit.get(clean, "team", "deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     environment = {each["name"]: each["value"] for each in container["env"]}
@@ -263,6 +273,21 @@ def test_a_wrong_file_of_nodes_ends_the_operator_at_once(release: ControlPlane, 
     operator.start()
     assert operator.process.wait(SECONDS) != 0
     assert "Give a list of nodes, each with name, labels and capacity." in operator.text()
+
+
+def admin_of(cluster: ControlPlane, namespace: str) -> Path:
+    """Return a kubeconfig of somebody who has the role `admin` in a namespace, once that role has all its parts."""
+    cluster.kubectl("create", "rolebinding", "alice", "--clusterrole=admin", "--user=alice", "--namespace", namespace)
+    question = ("auth", "can-i", "update", f"{NAME}/study", "--subresource=status", "--as=alice")
+
+    def has_it() -> bool:
+        try:
+            return cluster.kubectl(*question, "--namespace", namespace).strip() == "yes"
+        except AssertionError:
+            return False
+
+    wait_for(has_it, seconds=SECONDS, what="the role admin to be put together")
+    return cluster.user_kubeconfig("alice")
 
 
 def upgrade(cluster: ControlPlane) -> None:

@@ -13,7 +13,7 @@
 
 {{- /* Of what is in no namespace: operators of one namespace each are several in a cluster, often of one name. */ -}}
 {{- define "infpop.clusterName" -}}
-{{- if .Values.rbac.namespaced -}}
+{{- if include "infpop.watchNamespace" . -}}
 {{- printf "%s-%s" (include "infpop.fullname" .) .Release.Namespace -}}
 {{- else -}}
 {{- include "infpop.fullname" . -}}
@@ -21,8 +21,8 @@
 {{- end -}}
 
 {{- define "infpop.ownLabels" -}}
-app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- /* Of the operator's pod alone: the pod of `helm test` must not be taken for one. */ -}}
@@ -66,12 +66,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{- /* What a pod and its container need for Pod Security "restricted". */ -}}
+{{- /*
+What a pod and its container need for Pod Security "restricted". The image says as which user; OpenShift gives each
+namespace users of its own and refuses any other.
+*/ -}}
 {{- define "infpop.podSecurityContext" -}}
 runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
 seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
