@@ -2,7 +2,10 @@
 
 import re
 import shutil
+import socket
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -44,6 +47,8 @@ def test_helm_has_nothing_against_it(preset: str | None) -> None:
         ({"rbac": {"rules": []}}, "/rbac"),
         ({"watchNamespace": "Not A Name"}, "/watchNamespace"),
         ({"operator": {"tickSeconds": 0}}, "/operator/tickSeconds"),
+        ({"operator": {"tickSeconds": "often"}}, "/operator/tickSeconds"),
+        ({"operator": {"probeAddress": "localhost"}}, "/operator/probeAddress"),
         ({"prometheus": {"url": "prometheus:9090"}}, "/prometheus/url"),
         ({"prometheus": {"url": "http://user:word@prometheus:9090"}}, "/prometheus/url"),
         ({"prometheus": {"sources": ["Graphite"]}}, "/prometheus/sources"),
@@ -95,6 +100,24 @@ def test_another_chart_may_have_it_as_a_dependency_with_a_condition(tmp_path: Pa
 def test_a_registry_may_have_a_port(repository: str) -> None:
     """What looks like a tag in front of a slash is none."""
     assert _container({"image": {"repository": repository}})["image"] == f"{repository}:{__version__}"
+
+
+def test_parts_of_a_second_may_be_set_on_the_command_line() -> None:
+    """`--set` makes a text of 0.5, and a number of 5; the operator reads both."""
+    documents = rendered("--set=operator.tickSeconds=0.5", "--set=operator.stopSeconds=5")
+    (deployment,) = of_kind(documents, "Deployment")
+    given = {each["name"]: each["value"] for each in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
+    settings = operator_settings.settings_from(given, namespace=None)
+    assert (settings.tick_seconds, settings.stop_seconds) == (0.5, 5.0)
+
+
+@pytest.mark.parametrize(("address", "loopback"), [("0.0.0.0", "127.0.0.1"), ("[::]", "::1")])  # noqa: S104 - in a Pod
+def test_probes_are_answered_where_a_cluster_has_its_pods(address: str, loopback: str) -> None:
+    """Where pods have addresses of IPv6 alone, probes reach the operator by one value."""
+    command = _container({"operator": {"probeAddress": address}})["command"]
+    url = urlsplit(command[command.index("--liveness") + 1])
+    with closing(socket.create_server((url.hostname, 0), family=_family(url.hostname or ""))) as server:
+        socket.create_connection((loopback, server.getsockname()[1]), timeout=5).close()
 
 
 def test_names_of_digits_stay_text() -> None:
@@ -325,6 +348,10 @@ def test_dashboards_are_the_projects_own() -> None:
     ]
     texts = {key: text for document in made for key, text in document["data"].items()}
     assert texts == {f"infpop-{path.name}": path.read_text().rstrip("\n") + "\n" for path in FOLDER.glob("*.json")}
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def _numbers(documents: list[Document]) -> set[str]:

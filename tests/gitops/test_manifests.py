@@ -57,6 +57,7 @@ def test_flux_finds_the_chart_and_the_studies() -> None:
     release, studies = given["HelmRelease infpop"], given["Kustomization studies"]
     chart = release["chart"]["spec"]
     assert ROOT / chart["chart"] == CHART
+    assert release["releaseName"] == "infpop"  # as in docs/install.md, whose commands name it and its objects
     files = [str(ROOT / file) for file in chart["valuesFiles"]]
     assert image_of_the_operator(files, release["values"]).startswith(IMAGE)
     assert (DEPLOY / "repository" / PurePosixPath(studies["path"])).is_dir()
