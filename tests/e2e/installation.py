@@ -60,18 +60,18 @@ class Installation:
         """Return how often the kubelet started the operator's container again."""
         return int(self.pod()["status"]["containerStatuses"][0]["restartCount"])
 
-    def log(self) -> str:
-        """Return what the operator that runs now has logged."""
-        return self.cluster.kubectl("logs", self.pod()["metadata"]["name"], "--namespace", NAMESPACE)
+    def log(self, *options: str) -> str:
+        """Return what the operator that runs now has logged; with `--previous`, the one before in the same pod."""
+        return self.cluster.kubectl("logs", self.pod()["metadata"]["name"], "--namespace", NAMESPACE, *options)
 
     def objects(self) -> list[str]:
         """Return the names of all objects of the release, other than the definition of studies."""
         selector = f"--selector=app.kubernetes.io/instance={RELEASE}"
         return self.cluster.kubectl("get", KINDS, "--all-namespaces", selector, "--output=name").split()
 
-    def complaints(self) -> list[str]:
-        """Return the lines of the operator's log that must not be there."""
-        return [line for line in self.log().splitlines() if any(word in line for word in kit.FORBIDDEN_WORDS)]
+    def complaints(self, *options: str) -> list[str]:
+        """Return the lines of the operator's log that must not be there; `options` as of `log`."""
+        return [line for line in self.log(*options).splitlines() if any(word in line for word in kit.FORBIDDEN_WORDS)]
 
     def _find_pod(self) -> Body | None:
         found = [each for each in self.place.objects("pod") if _is_operator(each) and _is_ready(each)]

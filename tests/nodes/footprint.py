@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from nodes import cgroups
-from nodes.programs import run
+from nodes.programs import require_programs, run
 
 # Those that a kubelet, kube-proxy or a CNI plugin sets, by what they say in their logs and sources.
 _SYSCTLS = (
@@ -61,7 +61,12 @@ class Footprint:
 
 
 def take_footprint(directory: Path) -> Footprint:
-    """Return what there is now; `directory` is the folder of the cluster, or one above it."""
+    """Return what there is now; `directory` is the folder of the cluster, or one above it.
+
+    Raises:
+        MissingToolError: as `require_programs`; what is installed for nodes is there before the first look.
+    """
+    require_programs()
     return Footprint(
         processes=frozenset(_processes(str(directory))),
         mounts=frozenset(_mounts(str(directory))),
