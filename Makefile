@@ -10,7 +10,7 @@ CYCLONEDX := cyclonedx-bom==7.*
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' operator/infpop_operator/__init__.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart control-plane test check format crds dashboards images lock sbom bench clean
+.PHONY: help setup quickstart control-plane test e2e check format crds dashboards images lock sbom bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,9 +35,7 @@ control-plane: setup ## Build the Kubernetes and Prometheus programs of the test
 test: setup control-plane ## Run all tests, real engines and a real control plane included
 	$(BIN)/pytest
 
-.PHONY: e2e
-e2e: setup ## Run the tests on real kubelets instead (root; installs containerd and other Debian packages)
-	PYTHONPATH=tests $(BIN)/python -m controlplane.binaries --with-nodes
+e2e: setup control-plane ## Run the tests on real kubelets instead (root; installs containerd and other Debian packages)
 	$(BIN)/pytest --e2e
 
 check: setup ## Format, lint, types, import rules
