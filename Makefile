@@ -32,7 +32,7 @@ control-plane: setup ## Build the Kubernetes and Prometheus programs of the test
 	PYTHONPATH=tests $(BIN)/python -m controlplane.binaries --with-nodes
 	PYTHONPATH=tests $(BIN)/python -m prometheus.binaries
 
-test: setup control-plane ## Run all tests, real engines and a real control plane included
+test: setup control-plane ## Run the tests, real engines and a real control plane included; without those of make e2e
 	$(BIN)/pytest
 
 e2e: setup control-plane ## Run the tests on real kubelets instead (root; installs containerd and other Debian packages)
