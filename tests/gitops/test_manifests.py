@@ -43,6 +43,12 @@ def test_studies_that_come_before_their_kind_are_tried_again() -> None:
     assert documents("flux/infpop.yaml")["Kustomization studies"]["retryInterval"] == "1m"
 
 
+def test_what_serves_may_wait_for_a_study() -> None:
+    """The Deployment is not called failed while the ConfigMap that it waits for is not there, for two days at least."""
+    (deployment,) = yaml.safe_load_all((DEPLOY / "repository" / "serving" / "codellama-7b.yaml").read_text())
+    assert deployment["spec"]["progressDeadlineSeconds"] >= 2 * 24 * 3600
+
+
 def test_what_serves_goes_where_runs_went() -> None:
     """A node that was tainted for its GPUs takes the Deployment as it took the runs."""
     (deployment,) = yaml.safe_load_all((DEPLOY / "repository" / "serving" / "codellama-7b.yaml").read_text())
