@@ -100,7 +100,9 @@ def _parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--result", type=Path, help=f"file for the result; default: {TERMINATION_LOG}, or standard output without it"
     )
     parser.add_argument("--metrics-port", type=int, default=0, help="port of /metrics; default: any free one")
-    parser.add_argument("--metrics-address", default="127.0.0.1", help="address of /metrics; 0.0.0.0 in a pod")
+    parser.add_argument(
+        "--metrics-address", default="127.0.0.1", help="of /metrics; :: is every one, of IPv4 too"
+    )
     parser.add_argument("--port-file", type=Path, help="file to write the port of /metrics to")
     parser.add_argument("--lifeline-fd", type=int, help="end when the other end of this pipe is closed")
     return parser.parse_args(arguments)

@@ -3,8 +3,8 @@
 Labels are bounded by the study: no pod name, no host. A series that has no value yet is absent, never zero.
 """
 
-from infpop_runner.metrics.endpoint import serve
+from infpop_runner.metrics.endpoint import EVERY_ADDRESS, serve
 from infpop_runner.metrics.run_metrics import RunMetrics, RunState, TrialState
 from infpop_runner.metrics.scrape_watch import ScrapeWatch
 
-__all__ = ["RunMetrics", "RunState", "ScrapeWatch", "TrialState", "serve"]
+__all__ = ["EVERY_ADDRESS", "RunMetrics", "RunState", "ScrapeWatch", "TrialState", "serve"]

@@ -18,11 +18,19 @@ from infpop_runner.metrics.scrape_watch import ScrapeWatch
 
 # Sent by Prometheus, its agent mode, Alloy, vmagent and the OpenTelemetry collector, and by nobody who only looks.
 SCRAPE_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
+EVERY_ADDRESS = "::"  # of both families: pods of one cluster have IPv4, of another IPv6, and of a third both
+_EVERY_IPV4_ADDRESS = "0.0.0.0"  # noqa: S104 - asked for
 IDLE_SECONDS = 10.0  # Prometheus's default time-out; a peer that is silent for longer is not waited for
 
 
 def serve(registry: CollectorRegistry, scrapes: ScrapeWatch, *, address: str, port: int) -> int:
     """Serve `/metrics` until the process ends and return the port, a free one if `port` is 0.
+
+    Args:
+        registry: what is served.
+        scrapes: is told of scrapes.
+        address: to listen at; `EVERY_ADDRESS` serves IPv4 as well, and alone where the kernel has no IPv6.
+        port: to listen at.
 
     Raises:
         OSError: the address or port cannot be had.
@@ -40,9 +48,17 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, registry: CollectorRegistry, scrapes: ScrapeWatch, *, address: str, port: int) -> None:
         self.registry = registry
         self.scrapes = scrapes
+        if address == EVERY_ADDRESS and not socket.has_dualstack_ipv6():
+            address = _EVERY_IPV4_ADDRESS
         found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         self.address_family, _, _, _, place = found[0]
         super().__init__((str(place[0]), port), _Handler)
+
+    def server_bind(self) -> None:
+        """Bind; a socket of IPv6 takes IPv4 as well, whatever the kernel's default."""
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as in the standard library
         """Pass over a peer that went away or fell silent: only its own request is over."""
