@@ -23,6 +23,7 @@ from infpop_runner.engines.model_facts import model_facts
 from infpop_runner.engines.prompt_set import PromptSet, tokenise
 from infpop_runner.engines.protocol import AboutEngine, LoadRequest, Scalar
 from infpop_runner.engines.vllm_args import build_engine_args
+from infpop_runner.engines.vllm_readings import CACHE_HITS, PREEMPTIONS, read_counter, read_intervals
 from infpop_runner.measure import PassOutcome
 
 CLOSE_SECONDS = (
@@ -66,17 +67,17 @@ class VllmEngine:
         """Time one `generate` call with all prompts of a pass, inputs made before and outputs read after."""
         inputs = self._inputs(self._prompts.of_pass(batch_size))
         sampling = self._sampling(batch_size)
-        preempted, cached = self._counter("vllm:num_preemptions"), self._counter("vllm:prefix_cache_hits")
+        preempted, cached = self._counter(PREEMPTIONS), self._counter(CACHE_HITS)
         start = self._request.clock()
         outputs = self._generate(inputs, sampling)
         seconds = self._request.clock() - start
-        metrics = [output.metrics for output in outputs]
+        stats = [output.metrics for output in outputs]
         return PassOutcome(
             seconds=seconds,
             generated=tuple(len(output.outputs[0].token_ids) for output in outputs),
-            intervals=None if None in metrics else tuple((m.scheduled_ts, m.last_token_ts) for m in metrics),
-            preemptions=self._counter("vllm:num_preemptions") - preempted,
-            cache_hits=self._counter("vllm:prefix_cache_hits") - cached,
+            intervals=read_intervals(stats, version=vllm.__version__, needed=self._limited),
+            preemptions=self._counter(PREEMPTIONS) - preempted,
+            cache_hits=self._counter(CACHE_HITS) - cached,
         )
 
     def memory_peak_bytes(self) -> int | None:
@@ -112,7 +113,7 @@ class VllmEngine:
         )
 
     def _counter(self, name: str) -> int:
-        return sum(int(metric.value) for metric in self._llm.get_metrics() if metric.name == name)
+        return read_counter(self._llm.get_metrics(), name, version=vllm.__version__)
 
 
 def load(request: LoadRequest) -> VllmEngine:

@@ -8,10 +8,11 @@ from infpop_runner.measure.passes import cycle_prompts, pass_length
 from infpop_runner.measure.prompts import IdPrompts, Prompts, SyntheticPrompts, TextPrompts, Vocabulary, other_ids
 from infpop_runner.measure.statistics import median, peak_concurrency, percentile, round_significant, spread_ratio
 from infpop_runner.measure.trial import TrialActions, TrialReport, find_flaw, measure_trial
-from infpop_runner.measure.values import PassOutcome, Repeat, merge_repeats
+from infpop_runner.measure.values import Interval, PassOutcome, Repeat, merge_repeats
 
 __all__ = [
     "IdPrompts",
+    "Interval",
     "PassOutcome",
     "Prompts",
     "Repeat",
