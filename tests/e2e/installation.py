@@ -17,6 +17,7 @@ from images.build import Images
 NAMESPACE = "infpop-system"
 RELEASE = "infpop"
 SECONDS = 90.0
+_BEFORE, _LONGEST_COMPLAINT = 2_000, 20_000  # characters of a log
 KINDS = "all,configmap,serviceaccount,role,rolebinding,clusterrole,clusterrolebinding,networkpolicy,secret"
 
 
@@ -69,9 +70,12 @@ class Installation:
         selector = f"--selector=app.kubernetes.io/instance={RELEASE}"
         return self.cluster.kubectl("get", KINDS, "--all-namespaces", selector, "--output=name").split()
 
-    def complaints(self, *options: str) -> list[str]:
-        """Return the lines of the operator's log that must not be there; `options` as of `log`."""
-        return [line for line in self.log(*options).splitlines() if any(word in line for word in kit.FORBIDDEN_WORDS)]
+    def expect_a_clean_log(self, *options: str) -> None:
+        """Fail, with the log, if there is something in it that must not be there; `options` as of `log`."""
+        log = self.log(*options)
+        found = [place for word in kit.FORBIDDEN_WORDS if (place := log.find(word)) >= 0]
+        if found:
+            raise AssertionError(f"the operator complains:\n{log[max(0, min(found) - _BEFORE) :][:_LONGEST_COMPLAINT]}")
 
     def _find_pod(self) -> Body | None:
         found = [each for each in self.place.objects("pod") if _is_operator(each) and _is_ready(each)]
