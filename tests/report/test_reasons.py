@@ -32,7 +32,7 @@ OUR_WORDS = {
     *("Spent", "State", "Status", "Throughput", "Trials"),
     # Types by name, and words of the pictures.
     *("BrokenReason", "IdPrompts", "InfeasibleReason", "InvalidReason", "Prompt", "Prompts", "RecordState", "RunState"),
-    *("TimeoutReason", "TrialResult", "WorkloadSource"),
+    *("Interval", "TimeoutReason", "TrialResult", "WorkloadSource"),
 }
 
 

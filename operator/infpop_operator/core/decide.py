@@ -5,11 +5,12 @@ the local driver and the operator call it with what they saw and carry out what 
 replayed from its history alone, and a restart at any instant goes on as if nothing had happened.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from infpop_operator.core import budget
+from infpop_operator.core.comparable import comparable
 from infpop_operator.core.fingerprint import measurement_identity
 from infpop_operator.core.history import broken_reason, broken_runs_in_a_row, current_round
 from infpop_operator.core.model import (
@@ -75,29 +76,11 @@ def _absorb(history: History, observations: Mapping[str, Observation]) -> Histor
     for started in history.active:
         match observations.get(started.run.name):
             case Finished() | Lost() as observation:
-                seen = _comparable(started.run, observation, ended)
+                seen = comparable(started.run, observation, ended)
                 ended.append(EndedRun(run=started.run, started_at=started.started_at, observation=seen))
             case Waiting() | Running() | None:
                 active.append(started)
     return replace(history, ended=tuple(ended), active=tuple(active))
-
-
-def _comparable(run: Run, observation: Finished | Lost, ended: Sequence[EndedRun]) -> Finished | Lost:
-    """Return the observation, or a loss where the run had other prompts than the first one of its round."""
-    first = next((known for entry in ended if (known := _workload_hash(entry, run)) is not None), None)
-    if first is None or not isinstance(observation, Finished):
-        return observation
-    own = observation.result.provenance.workload_hash
-    if own in (None, first):
-        return observation
-    detail = f"the prompts are others than before: workload {own}, the round began with {first}"
-    return Lost(reason="WorkloadChanged", detail=detail, ended_at=observation.ended_at)
-
-
-def _workload_hash(entry: EndedRun, run: Run) -> str | None:
-    if (entry.run.pool, entry.run.round) != (run.pool, run.round) or not isinstance(entry.observation, Finished):
-        return None
-    return entry.observation.result.provenance.workload_hash
 
 
 def _open_rounds(study: Study, history: History) -> History:

@@ -34,6 +34,8 @@ REMEDIES = {
     "GpuNotClean": "end the process that holds memory of the GPU outside of Kubernetes: nvidia-smi on the node",
     "WorkloadUnavailable": "see that the source of the prompts can be reached from the Pods, and holds what it should",
     "WorkloadChanged": "the prompts are others than those that the round began with: give changed prompts a new name",
+    "SoftwareChanged": "another image has the tag that the round began with: name it by its digest, or by a new tag",
+    "GpuChanged": "narrow nodePools[].gpuProduct or nodeSelector to nodes with one model of GPU, or make two pools",
     "ModelUnavailable": "see that the hub can be reached from the Pods, and may be read with model.tokenSecretRef",
     # A trial cannot have a number.
     "IncompatibleGPU": "name an image in nodePools[].image that has kernels for this GPU and supports model.dtype",

@@ -7,7 +7,7 @@ Compatibility: a field is added with a default, never renamed or removed; result
 so that an older operator reads a newer runner's result and the reverse (golden files in `tests/contract/golden`).
 """
 
-from infpop_runner.contract.message import MESSAGE_LIMIT_BYTES, decode_result, encode_message
+from infpop_runner.contract.message import MESSAGE_LIMIT_BYTES, SHORTENED_NAME, decode_result, encode_message
 from infpop_runner.contract.pinned import PINNED_ARGUMENTS
 from infpop_runner.contract.result import (
     Broken,
@@ -48,6 +48,7 @@ __all__ = [
     "MESSAGE_LIMIT_BYTES",
     "MOST_ENGINE_ARGUMENTS",
     "PINNED_ARGUMENTS",
+    "SHORTENED_NAME",
     "Broken",
     "BrokenReason",
     "BuiltinSource",

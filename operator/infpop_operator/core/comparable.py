@@ -1,0 +1,77 @@
+"""Tell results of a round that may be compared with each other from those that may not.
+
+A measurement identity goes by names: of an image, of a file of prompts, of labels on nodes. What is behind a name can
+change while a round lasts. But every result says what it was measured with, and the first one of the round to have a
+trial says what the others must have been measured with. What a result does not say is not held against it: an older
+runner, or a message that had to be cut.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from infpop_operator.core.model import EndedRun, Finished, Lost, Run
+from infpop_runner.contract import SHORTENED_NAME, Provenance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fact:
+    """One thing that all results of a round have in common; `detail` is filled in with both values."""
+
+    reason: str
+    of: Callable[[Provenance], str | None]
+    detail: str
+
+
+_FACTS = (
+    _Fact(
+        reason="WorkloadChanged",
+        of=lambda provenance: provenance.workload_hash,
+        detail="the prompts are others than before: workload {own}, the round began with {first}",
+    ),
+    _Fact(
+        reason="SoftwareChanged",
+        of=lambda provenance: provenance.engine_version,
+        detail="the engine is another than before: version {own}, the round began with {first}",
+    ),
+    _Fact(
+        reason="SoftwareChanged",
+        of=lambda provenance: provenance.torch_version,
+        detail="PyTorch is another than before: version {own}, the round began with {first}",
+    ),
+    _Fact(
+        reason="GpuChanged",
+        # A result that is too long for its place has the start of the name.
+        of=lambda provenance: provenance.gpu_model and provenance.gpu_model[:SHORTENED_NAME],
+        detail="the GPU is another than before: {own}, the round began with {first}",
+    ),
+)
+
+
+def comparable(run: Run, observation: Finished | Lost, ended: Sequence[EndedRun]) -> Finished | Lost:
+    """Return the observation, or a loss where its trials must not be compared with the earlier ones of its round.
+
+    Args:
+        run: that ended.
+        observation: how.
+        ended: the runs that ended before, of all rounds and pools.
+    """
+    if not isinstance(observation, Finished) or not observation.result.trials:
+        return observation
+    own, earlier = observation.result.provenance, tuple(_of_round(run, ended))
+    for fact in _FACTS:
+        is_now, was = fact.of(own), _first(fact, earlier)
+        if None not in (is_now, was) and is_now != was:
+            detail = fact.detail.format(own=is_now, first=was)
+            return Lost(reason=fact.reason, detail=detail, ended_at=observation.ended_at)
+    return observation
+
+
+def _of_round(run: Run, ended: Sequence[EndedRun]) -> Iterable[Provenance]:
+    for entry in ended:
+        same_round = (entry.run.pool, entry.run.round) == (run.pool, run.round)
+        if same_round and isinstance(entry.observation, Finished) and entry.observation.result.trials:
+            yield entry.observation.result.provenance
+
+
+def _first(fact: _Fact, provenances: Sequence[Provenance]) -> str | None:
+    return next((known for each in provenances if (known := fact.of(each)) is not None), None)

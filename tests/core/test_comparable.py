@@ -1,0 +1,132 @@
+"""Results of one round were measured with the same prompts, software and GPUs, or they are no results."""
+
+from dataclasses import replace
+
+import pytest
+
+from infpop_operator.core.comparable import comparable
+from infpop_operator.core.decide import decide
+from infpop_operator.core.history import failures
+from infpop_operator.core.model import EndedRun, Finished, History, Lost, PlannedTrial, Run, StartedRun
+from infpop_runner.contract import Broken, Provenance, RunResult, decode_result, encode_message
+from simulation.factories import START, make_cell, make_measured, make_pool, make_study
+
+FIRST = {
+    "workload_hash": "a" * 8,
+    "engine_version": "0.32.0",
+    "torch_version": "2.13.0+cu130",
+    "gpu_model": "NVIDIA A100-SXM4-40GB",
+}
+CHANGES = [
+    ("workload_hash", "b" * 8, "WorkloadChanged"),
+    ("engine_version", "0.33.0", "SoftwareChanged"),
+    ("torch_version", "2.14.0+cu130", "SoftwareChanged"),
+    ("gpu_model", "NVIDIA A100-SXM4-80GB", "GpuChanged"),
+]
+
+
+def make_run(number: int = 1, **changes: object) -> Run:
+    """Return a run of one trial."""
+    trials = (PlannedTrial(index=number, configuration=make_cell(1, 4)),)
+    run = Run(name=f"study-{number}", pool="a100", round=1, attempt=1, trials=trials)
+    return replace(run, **changes)
+
+
+def make_end(run: Run, *, reached: bool = True, **provenance: object) -> Finished:
+    """Return the end of a run with its trial measured, or of one that broke before it `reached` it."""
+    result = RunResult(
+        run=run.name,
+        trials=(make_measured(5.0, index=run.trials[0].index, batch_size=4),) if reached else (),
+        provenance=Provenance.model_validate({"engine": "vllm"} | FIRST | provenance),
+        broken=None if reached else Broken(reason="EngineCrash"),
+        started_at=START,
+        ended_at=START,
+    )
+    return Finished(result=result, ended_at=START)
+
+
+def make_ended(run: Run, observation: Finished | Lost | None = None) -> EndedRun:
+    """Return a run that ended, as the round began where nothing else is said."""
+    return EndedRun(run=run, started_at=START, observation=observation or make_end(run))
+
+
+@pytest.mark.parametrize(("field", "value", "reason"), CHANGES)
+def test_another_measure_than_the_rounds_first_is_no_measurement(field: str, value: str, reason: str) -> None:
+    """What changed behind a name that stayed costs the run, and its message says what it was and what it is."""
+    seen = comparable(make_run(2), make_end(make_run(2), **{field: value}), [make_ended(make_run())])
+    assert isinstance(seen, Lost)
+    assert seen.reason == reason
+    assert seen.counts
+    assert value in seen.detail
+    assert FIRST[field] in seen.detail
+
+
+@pytest.mark.parametrize("field", FIRST)
+def test_what_is_not_known_is_not_held_against_a_result(field: str) -> None:
+    """An older runner or a message that was cut says less; the next result that says it is compared all the same."""
+    silent = make_end(make_run(2), **{field: None})
+    assert comparable(make_run(2), silent, [make_ended(make_run())]) is silent
+    before = [make_ended(make_run(), make_end(make_run(), **{field: None})), make_ended(make_run(2))]
+    same = make_end(make_run(3))
+    assert comparable(make_run(3), same, before) is same
+    assert isinstance(comparable(make_run(3), make_end(make_run(3), **{field: "other"}), before), Lost)
+
+
+@pytest.mark.parametrize("changes", [{"round": 2}, {"pool": "v100"}])
+def test_another_round_or_pool_has_a_measure_of_its_own(changes: dict[str, object]) -> None:
+    """An upgrade begins a round, and pools may run different images on different GPUs."""
+    run = make_run(2, **changes)
+    end = make_end(run, **{field: value for field, value, _ in CHANGES})
+    assert comparable(run, end, [make_ended(make_run())]) is end
+
+
+def test_runs_without_a_trial_neither_set_the_measure_nor_are_judged_by_it() -> None:
+    """A run that broke before it measured keeps its own reason, and says nothing of what numbers were measured with."""
+    broken = make_end(make_run(2), reached=False, engine_version="0.33.0")
+    assert comparable(make_run(2), broken, [make_ended(make_run())]) is broken
+    measured = make_end(make_run(3))
+    assert comparable(make_run(3), measured, [make_ended(make_run(2), broken)]) is measured
+    lost = Lost(reason="NodeLost", ended_at=START)
+    assert comparable(make_run(3), lost, [make_ended(make_run())]) is lost
+    assert comparable(make_run(3), measured, [make_ended(make_run(2), lost)]) is measured
+
+
+def test_a_name_that_was_cut_is_the_same_name() -> None:
+    """A result that is too long for a termination message keeps the start of its GPU's name."""
+    long = "NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition of a data centre"
+    whole = make_end(make_run(), gpu_model=long)
+    many = tuple(make_measured(5.0, index=index, batch_size=index + 1) for index in range(8))
+    provenance = whole.result.provenance.model_copy(update={"node": "n" * 253, "driver_version": "5" * 64})
+    full = whole.result.model_copy(update={"trials": many, "provenance": provenance})
+    size = len(encode_message(full).encode())
+    cut = decode_result(encode_message(full, limit_bytes=size - 250))
+    assert cut.provenance.gpu_model == long[:48]
+    end = Finished(result=cut, ended_at=START)
+    assert comparable(make_run(2), end, [make_ended(make_run(), whole)]) is end
+
+
+def test_an_image_that_was_pushed_again_costs_failures_and_no_data_point() -> None:
+    """Runs on changed software are broken ones of the study, as runs of changed prompts are."""
+    study = make_study()
+    before = decide(study, History(started_at=START), {}, START)
+    (run,) = before.start
+    live = replace(before.history, active=(StartedRun(run=run, started_at=START),), ended=(make_ended(make_run()),))
+    end = make_end(run, torch_version="2.14.0")
+    (failure,) = failures(decide(study, live, {run.name: end}, START).history)
+    assert isinstance(failure.observation, Lost)
+    assert failure.observation.reason == "SoftwareChanged"
+
+
+def test_an_upgrade_that_is_known_begins_a_round_and_is_no_failure() -> None:
+    """Where software is known by its versions, as on one machine, a resumed study goes on in another round."""
+    study = make_study(pools=(make_pool(software="vllm 0.32.0"),))
+    before = decide(study, History(started_at=START), {}, START)
+    history = replace(before.history, ended=(make_ended(before.start[0]),))
+    upgraded = replace(study, pools=(make_pool(software="vllm 0.33.0"),))
+    resumed = decide(upgraded, history, {}, START)
+    assert [entry.number for entry in resumed.history.rounds] == [1, 2]
+    (run,) = resumed.start
+    live = replace(resumed.history, active=(StartedRun(run=run, started_at=START),))
+    done = decide(upgraded, live, {run.name: make_end(run, engine_version="0.33.0")}, START)
+    assert failures(done.history) == ()
+    assert isinstance(done.history.ended[-1].observation, Finished)
