@@ -94,12 +94,16 @@ def test_a_deleted_pod_runs_once_more(place: Place) -> None:
 
 
 def test_what_is_taken_away_costs_no_failure(place: Place) -> None:
-    """Runs that lose their node, are drained or are evicted for memory end well without using the failure budget."""
+    """Runs that lose their node, are drained or end with its shutdown are measured without using the failure budget."""
     troubles: dict[str, Behaviour] = {
         "node": Evicted(reason="DeletionByPodGC", after_seconds=3600),  # by the garbage collector itself, long before
         "drained": Evicted(reason="EvictionByEvictionAPI"),
         "drained-gently": Evicted(reason="EvictionByEvictionAPI", graceful=True),
-        "pressed": Evicted(reason="TerminationByKubelet"),
+        "shut-down": Evicted(
+            reason="TerminationByKubelet",
+            pod_reason="Terminated",
+            pod_message="Pod was terminated in response to imminent node shutdown.",
+        ),
     }
 
     def play(spec: RunSpec, attempt: int) -> Behaviour:
@@ -117,7 +121,35 @@ def test_what_is_taken_away_costs_no_failure(place: Place) -> None:
     assert len(moved) == len(set(moved)) == 2
     attempts = {name: status["trials"][0]["attempts"] for name, status in ended.items()}
     # Where the runner had the time to end well its Job is over, and the run is made again; else the Job makes a pod.
-    assert attempts == {"node": 1, "drained": 1, "drained-gently": 2, "pressed": 1}
+    assert attempts == {"node": 1, "drained": 1, "drained-gently": 2, "shut-down": 1}
+
+
+@pytest.mark.parametrize(
+    ("words", "reason", "graceful"),
+    [
+        (
+            "The node was low on resource: memory. Threshold quantity: 100Mi, available: 24Mi. ",
+            "HostOutOfMemory",
+            False,
+        ),
+        ("The node was low on resource: memory. ", "HostOutOfMemory", True),
+        ("The node was low on resource: ephemeral-storage. ", "Evicted", False),
+    ],
+)
+def test_a_run_that_is_too_large_for_its_node_is_not_tried_for_ever(
+    place: Place, words: str, reason: str, *, graceful: bool
+) -> None:
+    """Each eviction by its kubelet uses the failure budget, and none of its Jobs makes a second pod."""
+    place.study(searchSpace=ONE_CELL, budget={"maxTrials": 1, "maxFailedTrials": 1})
+    evicted = Evicted(reason="TerminationByKubelet", pod_message=words, graceful=graceful)
+    with place.kubelet(lambda _spec, _attempt: evicted) as kubelet:
+        status = place.wait_for("Stalled", reason="TooManyFailures")
+        place.wait_until(lambda: not place.objects("pod"), what="the end of the Jobs, which would make further pods")
+        runs = [run.spec.run for run in kubelet.runs]
+    (row,) = status["trials"]
+    assert (row["state"], row["reason"], row["attempts"]) == ("Broken", reason, 2)
+    assert len(runs) == len(set(runs)) == 2
+    assert words.strip() in kit.condition(status, "Ready")["message"]
 
 
 def test_a_preempted_run_says_so_while_it_waits(place: Place) -> None:

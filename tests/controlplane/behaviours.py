@@ -34,7 +34,7 @@ DisruptionReason = Literal[
     "DeletionByTaintManager",
     "PreemptionByScheduler",
     "DeletionByPodGC",
-    "TerminationByKubelet",  # node pressure: the pod fails and stays
+    "TerminationByKubelet",  # node pressure, or the node's shutdown: the pod fails and stays
 ]
 
 
@@ -104,9 +104,12 @@ class Evicted:
     """The pod gets the condition DisruptionTarget and is deleted, or failed if its own kubelet evicts it.
 
     `graceful` says whether the runner had time to leave a result (broken: Stopped, exit 0); else it is killed with 137.
+    `pod_reason` and `pod_message` are what its own kubelet says of the pod.
     """
 
     reason: DisruptionReason = "EvictionByEvictionAPI"
+    pod_reason: str = "Evicted"
+    pod_message: str = "The node was low on resource: memory. "
     after_seconds: float = 0.0
     graceful: bool = False
 

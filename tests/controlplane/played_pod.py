@@ -205,11 +205,12 @@ class PlayedPod:
     async def _be_evicted(self, behaviour: Evicted) -> None:
         async with self._container(pull_seconds=0.0):
             await asyncio.sleep(behaviour.after_seconds)
-            await self._api.write(pod_status.disruption(behaviour.reason, "simulated disruption", self._now()))
             if behaviour.reason != "TerminationByKubelet":
+                await self._api.write(pod_status.disruption(behaviour.reason, "simulated disruption", self._now()))
                 await self._api.delete()
                 await asyncio.Event().wait()  # the deletion comes back as an event
-        await self._end(replace(KILLED, pod_reason="Evicted", pod_message="The node was low on resource: memory."))
+        said = {"pod_reason": behaviour.pod_reason, "pod_message": behaviour.pod_message}
+        await self._end(replace(self._on_sigterm(behaviour), disrupted=behaviour.reason, **said))
 
     async def _measure(self, behaviour: Succeeds | Breaks) -> None:
         assert self.spec is not None

@@ -30,8 +30,9 @@ class Ending:
     exit_code: int
     reason: str  # Completed, Error, OOMKilled
     message: str = ""
-    pod_reason: str | None = None  # "Evicted" of a pod that its kubelet fails
+    pod_reason: str | None = None  # "Evicted" of a pod that its kubelet fails; one that exits with 0 succeeds
     pod_message: str | None = None
+    disrupted: str | None = None  # the reason of the condition that the kubelet writes in the same breath
 
 
 def waiting_status(pod: Document, times: Times, *, reason: str, message: str | None = None) -> Document:
@@ -84,8 +85,10 @@ def ended_status(pod: Document, times: Times, ending: Ending) -> Document:
             _container(container, state={"terminated": terminated}, started=False) for container in _containers(pod)
         ],
     }
-    if ending.pod_reason is not None:
+    if failed and ending.pod_reason is not None:
         status |= {"reason": ending.pod_reason, "message": ending.pod_message}
+    if ending.disrupted is not None:
+        status["conditions"] += disruption(ending.disrupted, ending.pod_message or "", times.ended_at)["conditions"]
     return status
 
 

@@ -41,12 +41,12 @@ def test_a_killed_operator(place: Place, release: Installation, nodes: RealNodes
 
 
 def test_a_killed_shim(place: Place, nodes: RealNodes) -> None:
-    """A run whose containerd shim dies is broken with containerd's word for it."""
+    """A run whose containerd shim dies is told from one whose runner failed."""
     place.study(**studies.ENDLESS)
     pod = place.wait_for_run("ModelLoading") and place.running_pods()[0]
     nodes[pod["spec"]["nodeName"]].kill_shim(pod["metadata"]["uid"])
     row, message = broken(place)
-    assert row["reason"] == "RunnerError"
+    assert row["reason"] == "ContainerLost"
     assert "exit code 255" in message
 
 

@@ -28,6 +28,17 @@ def remove_all(prefix: str) -> None:
     wait_for(lambda: _try_to_remove(prefix), seconds=_REMOVAL_SECONDS, what=f"the end of all cgroups {prefix}*")
 
 
+def available_memory() -> int:
+    """Return the bytes that this machine has left, as every kubelet on it counts them.
+
+    That is all but what cAdvisor calls the working set: files that were read again lately count as memory in use.
+    """
+    used = int((ROOT / "memory" / "memory.usage_in_bytes").read_text())
+    lines = (ROOT / "memory" / "memory.stat").read_text().splitlines()
+    inactive_files = int(dict(line.split() for line in lines)["total_inactive_file"])
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") - used + inactive_files
+
+
 def _try_to_remove(prefix: str) -> bool:
     for folder in _found(prefix):
         for each, _, _ in os.walk(folder, topdown=False):

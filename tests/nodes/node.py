@@ -1,10 +1,15 @@
 """One real node: containerd, kubelet and kube-proxy in namespaces of their own, and its end."""
 
+import json
 import os
 import shutil
 import signal
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from controlplane.binaries import Binaries
 from controlplane.cluster import ControlPlane
@@ -20,6 +25,8 @@ HIDDEN = ("/run", "/var/lib", "/var/log")  # folders of this machine that a node
 _SCRIPT = Path(__file__).parent / "node.sh"
 _IMPORT_SECONDS = 600.0  # an image with an engine has several GB
 _START_SECONDS = 30.0
+_RESTART_SECONDS = 60.0
+_KIB = {"Ki": 1, "Mi": 1024}
 _LOGS = ("containerd.log", "kubelet.log", "kube-proxy.log")
 
 
@@ -81,6 +88,23 @@ class Node:
         sandboxes = self.run("ctr", "--namespace", "k8s.io", "containers", "list", "--quiet", _of_pod(pod_uid)).split()
         self.run("pkill", "-KILL", "--full", f"containerd-shim-runc-v2 .*({'|'.join(sandboxes)})")
 
+    def kill_kubelet(self) -> None:
+        """Kill its kubelet, which comes back at once with the configuration that there is."""
+        self.run("pkill", "-KILL", "--exact", "kubelet")
+
+    @contextmanager
+    def evicting_below(self, available_bytes: int) -> Iterator[None]:
+        """Have it evict pods while this machine has less memory left than this; afterwards it takes pods as before."""
+        usual = (self.folder / "kubelet.yaml").read_text()
+        changed = yaml.safe_load(usual)
+        changed["evictionHard"]["memory.available"] = f"{available_bytes // 1024}Ki"
+        try:
+            self._restart_kubelet(yaml.safe_dump(changed))
+            yield
+        finally:
+            self._restart_kubelet(usual)
+            wait_for(lambda: not self._lacks_memory(), seconds=_RESTART_SECONDS, what=f"memory on {self.name}")
+
     def check(self) -> None:
         """Make sure that it lives.
 
@@ -118,6 +142,30 @@ class Node:
         command = ("unshare", *namespaces, "--kill-child=KILL", "bash", *map(str, (*script, *programs)), *routes)
         return Process(f"node-{self.name}", command, folder=self._control_plane.directory)
 
+    def _restart_kubelet(self, config: str) -> None:
+        """Give the kubelet a configuration and wait until the node's status is of one that has read it."""
+        (self.folder / "kubelet.yaml").write_text(config)
+        reserved = _kibibytes(yaml.safe_load(config)["evictionHard"]["memory.available"])
+        self.kill_kubelet()
+
+        def has_read() -> bool:
+            status = self._object()["status"]
+            capacity, allocatable = (_kibibytes(status[key]["memory"]) for key in ("capacity", "allocatable"))
+            return capacity - allocatable == reserved
+
+        wait_for(has_read, seconds=_RESTART_SECONDS, what=f"the kubelet of {self.name} with its new configuration")
+
+    def _lacks_memory(self) -> bool:
+        """Say whether the node's status or a taint has it under pressure."""
+        found = self._object()
+        conditions = {each["type"]: each["status"] for each in found["status"]["conditions"]}
+        taints = [taint["key"] for taint in found["spec"].get("taints", ())]
+        return conditions["MemoryPressure"] != "False" or "node.kubernetes.io/memory-pressure" in taints
+
+    def _object(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self._control_plane.kubectl("get", "node", self.name, "--output=json"))
+        return found
+
     def _find_first_pid(self) -> int | None:
         """Return the process id of the script as this machine sees it."""
         self.check()
@@ -136,6 +184,11 @@ class Node:
         for name in ("containerd", "kubelet"):
             if (found := self.folder / name).is_dir():
                 shutil.rmtree(found)
+
+
+def _kibibytes(quantity: str) -> int:
+    """Return an amount of memory as the kubelet writes it, or this folder's files."""
+    return int(quantity[:-2]) * _KIB[quantity[-2:]]
 
 
 def _of_pod(uid: str) -> str:

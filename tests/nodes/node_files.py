@@ -107,6 +107,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
             "resolvConf": str(self.folder / "resolv.conf"),
             "volumePluginDir": "/var/lib/kubelet/volume-plugins",  # the default would be a folder of this machine
             "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+            "evictionPressureTransitionPeriod": "5s",  # a test that made it evict goes on soon
             "imageGCHighThresholdPercent": 100,  # images cannot be pulled again
             "nodeStatusUpdateFrequency": "2s",
         }

@@ -19,6 +19,7 @@ RUNNER = "localhost/stand-in-runner:1"
 # Names of models, by which a study or a run spec says what the stand-in does.
 REPORTS = "stand-in/report"
 EATS_MEMORY = "stand-in/eat-memory"
+HOLDS_MEMORY = "stand-in/hold-memory"  # 2.5 GiB
 CRASHES = "stand-in/crash"
 LISTENS = "stand-in/listen"
 HANGS = "stand-in/hang"

@@ -7,10 +7,14 @@ import pytest
 
 from cluster import kit
 from cluster.place import Body, Place
+from nodes import cgroups
 from nodes.real_nodes import RealNodes
-from nodes.stand_in_image import CRASHES, EATS_MEMORY, HANGS, RUNNER
+from nodes.stand_in_image import CRASHES, EATS_MEMORY, HANGS, HOLDS_MEMORY, RUNNER
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick_operator")]
+
+_GIB = 2**30
+_TRIES = 3
 
 
 def start(place: Place, behaviour: str, *, name: str = "study", image: str = RUNNER, **model: object) -> None:
@@ -49,6 +53,23 @@ def test_memory_of_the_container(place: Place) -> None:
     row, message = broken(place)
     assert row["reason"] == "HostOutOfMemory"
     assert "OOMKilled" in message
+
+
+def test_memory_of_the_node(place: Place, nodes: RealNodes) -> None:
+    """A runner that its kubelet evicts because the node is low on memory is HostOutOfMemory, and its Job is ended."""
+    for _ in range(_TRIES):
+        threshold = cgroups.available_memory() - _GIB
+        with nodes["n1"].evicting_below(threshold):
+            if abs(cgroups.available_memory() - _GIB - threshold) > _GIB / 2:
+                continue  # others on this machine took or freed memory while the kubelet started
+            start(place, HOLDS_MEMORY)
+            row, message = broken(place)
+            place.wait_until(lambda: not place.objects("pod"), what="the end of its Job, which would make another pod")
+            break
+    else:
+        pytest.fail("the memory that this machine has left changes too much for this test")
+    assert (row["reason"], row["attempts"]) == ("HostOutOfMemory", 1)
+    assert "The node was low on resource: memory." in message
 
 
 def test_missing_secret(place: Place) -> None:
@@ -90,13 +111,13 @@ def test_crash(place: Place) -> None:
 
 
 def test_killed_shim(place: Place, nodes: RealNodes) -> None:
-    """A runner whose containerd shim dies is not left as if it went on: its run is broken with containerd's word."""
+    """A runner whose containerd shim dies is not left as if it went on, nor is its end taken for one of its own."""
     start(place, HANGS)
     place.wait_until(lambda: _phases(place) == ["Running"], what="a run to disturb")
     (pod,) = place.objects("pod")
     nodes["n1"].kill_shim(pod["metadata"]["uid"])
     row, message = broken(place)
-    assert row["reason"] == "RunnerError"
+    assert row["reason"] == "ContainerLost"
     assert "exit code 255" in message  # as containerd says where nobody saw the end
 
 
@@ -105,7 +126,7 @@ def test_restarted_kubelet(place: Place, nodes: RealNodes) -> None:
     start(place, HANGS)
     place.wait_until(lambda: _phases(place) == ["Running"], what="a run that is not to be disturbed")
     (before,) = place.objects("pod")
-    nodes["n1"].run("pkill", "-KILL", "--exact", "kubelet")
+    nodes["n1"].kill_kubelet()
     start(place, CRASHES, name="other")
     assert broken(place, "other")[0]["attempts"] == 1
     after = place.get("pod", before["metadata"]["name"])

@@ -20,7 +20,7 @@ KUBERNETES_WORDS = {
     *("Foreground", "Gi", "IfNotPresent", "Ignore", "ImageInspectError", "ImagePullBackOff", "In", "InvalidImageName"),
     *("Job", "Memory", "Namespaced", "Never", "NoExecute", "NoSchedule", "Normal", "OOMKilled", "OnRootMismatch"),
     *("Pending", "PodInitializing", "PodScheduled", "PreferNoSchedule", "RegistryUnavailable", "RuntimeDefault"),
-    *("SignatureValidationFailed", "ThroughputStudyList", "True", "Warning"),
+    *("SignatureValidationFailed", "TerminationByKubelet", "ThroughputStudyList", "True", "Warning"),
 }
 OUR_WORDS = {
     *("Accept", "Authorization", "Bearer", "BearerToken"),  # of HTTP

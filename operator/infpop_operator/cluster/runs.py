@@ -165,7 +165,7 @@ class Runs:
         if existing is None and not isinstance(observation, Finished | Lost):
             observation = Lost(reason=DELETED, detail="somebody deleted the Job of this run", ended_at=now)
         if isinstance(observation, Finished):
-            pod = pods[-1].name if pods else None
+            pod = None if seen.pod is None else seen.pod.name
             gathered = await self._gatherer.gather(key, observation, pod, prepared.study.metrics)
             if gathered is None:
                 return replace(seen, observation=Running(phase=Phase.DONE))

@@ -22,6 +22,9 @@ REMEDIES = {
     # A run broke.
     "DeadlineExceeded": f"raise measurement.timeouts if it was at work, else {_LOG}",
     "HostOutOfMemory": "give the pool nodes with more memory, or the namespace a higher default limit",
+    "Evicted": "free what the message says the node lacks, or raise the limit that it names",
+    "ContainerLost": "see the log of containerd on the node, and whether the OOM killer was at work there: "
+    "journalctl -u containerd; dmesg",
     "Killed": f"see whether the node ran out of memory; {_LOG}",
     "PodFailed": f"correct what the message names; {_POD}",
     "RunnerError": _LOG,

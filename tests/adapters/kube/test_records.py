@@ -40,6 +40,9 @@ NEW_POD = PodRecord(
     created_at=at(1),
     metrics_port=9400,
 )
+EVICTED = {"phase": "Failed", "reason": "Evicted", "message": "low", "containerStatuses": [{"name": "runner"}]}
+FAILED = {"phase": "Failed", "failure": "Evicted: low"}
+LOW = {"message": "The node was low on resource: memory. "}
 
 
 def condition(kind: str, status: str = "True", **more: str) -> dict[str, str]:
@@ -112,6 +115,30 @@ def test_a_new_pod_is_read_back() -> None:
         (
             {"phase": "Failed", "reason": "OutOfcpu", "message": "no"},
             {"phase": "Failed", "failure": "OutOfcpu: no"},
+        ),
+        ({**EVICTED, "containerStatuses": None}, FAILED),  # a Pod that the kubelet refuses
+        ({**EVICTED, "reason": "Terminated"}, FAILED | {"failure": "Terminated: low", "container": ContainerRecord()}),
+        (EVICTED, FAILED | {"evicted": "low", "container": ContainerRecord()}),  # for a limit of its own
+        (
+            EVICTED | {"conditions": [condition("DisruptionTarget", reason="TerminationByKubelet", message="low")]},
+            FAILED
+            | {"evicted": "low", "container": ContainerRecord()}
+            | {"disrupted": "TerminationByKubelet: low", "disrupted_at": at(5)},
+        ),
+        (
+            {"phase": "Succeeded", "conditions": [condition("DisruptionTarget", reason="TerminationByKubelet", **LOW)]},
+            {"phase": "Succeeded", "evicted": LOW["message"], "disrupted_at": at(5)}
+            | {"disrupted": f"TerminationByKubelet: {LOW['message']}"},
+        ),
+        (
+            {"phase": "Running", "conditions": [condition("DisruptionTarget", reason="DeletionByPodGC", **LOW)]},
+            {"phase": "Running", "disrupted": f"DeletionByPodGC: {LOW['message']}", "disrupted_at": at(5)},
+        ),
+        (
+            EVICTED | {"conditions": [condition("DisruptionTarget", reason="EvictionByEvictionAPI", message="drain")]},
+            FAILED
+            | {"container": ContainerRecord()}
+            | {"disrupted": "EvictionByEvictionAPI: drain", "disrupted_at": at(5)},
         ),
         ({"phase": "Running", "podIP": "10.0.0.1"}, {"phase": "Running", "ip": "10.0.0.1"}),
         ({"containerStatuses": [{"name": "istio-proxy", "state": {"running": {}}}]}, {}),

@@ -11,11 +11,15 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 )
 
-const terminationMessage = "/dev/termination-log"
+const (
+	terminationMessage = "/dev/termination-log"
+	heldBytes          = 2560 << 20
+)
 
 func main() {
 	if filepath.Base(os.Args[0]) == "infpop-runner" {
@@ -54,6 +58,8 @@ func run() {
 		report()
 	case "stand-in/eat-memory":
 		eatMemory()
+	case "stand-in/hold-memory":
+		holdMemory()
 	case "stand-in/listen":
 		listen()
 	case "stand-in/crash":
@@ -88,10 +94,22 @@ func eatMemory() {
 	var kept [][]byte
 	for {
 		block := make([]byte, 1<<20)
-		for i := 0; i < len(block); i += 4096 {
-			block[i] = 1
-		}
+		touch(block)
 		kept = append(kept, block)
+	}
+}
+
+// holdMemory writes to 2.5 GiB of memory, no more, and keeps it until its end.
+func holdMemory() {
+	block := make([]byte, heldBytes)
+	touch(block)
+	pause()
+	runtime.KeepAlive(block)
+}
+
+func touch(block []byte) {
+	for i := 0; i < len(block); i += 4096 {
+		block[i] = 1
 	}
 }
 

@@ -173,7 +173,10 @@ def _pod_metadata(owner: Owner, run: Run) -> Json:
 
 
 def _ignore_disruptions() -> Json:
-    """A Pod that is taken away (drained, preempted, its node gone) is replaced and fails nothing."""
+    """A Pod that is taken away (drained, preempted, its node gone) is replaced and fails nothing.
+
+    Nor does one that its own kubelet evicts, as a rule cannot name the condition's reason: `observe` sees to that.
+    """
     return {"action": "Ignore", "onPodConditions": [{"type": labels.DISRUPTED, "status": "True"}]}
 
 

@@ -36,7 +36,8 @@ SCRAPED = {
     "prometheus.io/path": "/metrics",
 }
 
-DISRUPTED = "DisruptionTarget"  # pod condition: preempted, evicted, drained, or its node is gone
+# Pod condition: preempted, drained, its node is gone; and evicted by its own kubelet, which `records` tells apart.
+DISRUPTED = "DisruptionTarget"
 
 # Node labels that name a GPU product, the most exact first: GPU feature discovery says what NVML says, clouds name a
 # kind ("nvidia-tesla-a100", "a100"). Sources: NVIDIA GPU feature discovery README; GKE "Run GPUs in Standard node

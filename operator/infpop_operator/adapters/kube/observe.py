@@ -2,7 +2,8 @@
 
 Pure. Every state in which nothing moves has a reason (`Waiting`) and an end: schedule, pull and run have a limit each,
 counted apart, and time in a queue counts for none. A Pod that was taken away costs the study nothing: the Job makes
-another one.
+another one. It does so as well for a Pod that its own kubelet evicted, and would for ever where the run is too large
+for its node: there the run is over.
 """
 
 from collections.abc import Sequence
@@ -41,6 +42,9 @@ _DEADLINE = "DeadlineExceeded"  # the Job controller's word, and ours
 _EXIT_DONE = 0
 _EXIT_MISUNDERSTOOD = 2
 _EXIT_KILLED = 137
+_EXIT_UNSEEN = 255  # containerd's word where nobody saw the end; the runner ends with 0, 1, 2 or by a signal
+_REFUSED_UNDER_PRESSURE = "Evicted: "  # the kubelet's word, of a Pod that it did not evict
+_LOW_ON_MEMORY = "low on resource: memory"  # the kubelet's words when it evicts
 _SOURCE = "the termination message"
 
 
@@ -64,10 +68,11 @@ class PhaseLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenRun:
-    """What was seen. `held_since` is when the run first got devices, None while it never had any."""
+    """What was seen, and of which Pod. `held_since` is when the run first got devices, None while it never had any."""
 
     observation: Observation
     held_since: datetime | None
+    pod: PodRecord | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,16 +94,33 @@ def observe_run(  # noqa: PLR0917 - the run and all that is known of it
     Args:
         run: the run.
         job: its Job; what a missing one means only the caller knows.
-        pods: any Pods; those of this Job count, the newest of them.
+        pods: any Pods; those of this Job count, the newest of them or one that its kubelet evicted.
         hints: what else is known.
         limits: how long each phase may take.
         now: the time of the observation.
     """
     own = [pod for pod in pods if pod.job_uid == job.uid]
     own.sort(key=lambda pod: (pod.created_at, pod.disrupted is None, pod.name))
-    pod = own[-1] if own else None
-    end = _ended(run, job, own, now)
-    return SeenRun(observation=end or _alive(job, pod, hints, limits, now), held_since=_held_since(job, own))
+    pod = _telling_pod(run, own)
+    end = _ended(run, job, own, pod, now)
+    return SeenRun(observation=end or _alive(job, pod, hints, limits, now), held_since=_held_since(job, own), pod=pod)
+
+
+def _telling_pod(run: Run, pods: Sequence[PodRecord]) -> PodRecord | None:
+    """Return the Pod that says how the run is: the newest, unless a kubelet evicted one.
+
+    Then the run is over, although the Job makes another Pod: the one that left the most results tells how.
+    """
+    evicted = [pod for pod in reversed(pods) if pod.evicted is not None]
+    if not evicted:
+        return pods[-1] if pods else None
+    return max([*evicted, pods[-1]], key=lambda pod: _count_results(run, pod))
+
+
+def _count_results(run: Run, pod: PodRecord) -> int:
+    message = (pod.container.terminated_message if pod.container is not None else None) or ""
+    result = parse_result(message, run=run.name, source=_SOURCE)
+    return 0 if isinstance(result, str) else len(result.trials)
 
 
 def _held_since(job: JobRecord, pods: Sequence[PodRecord]) -> datetime | None:
@@ -113,13 +135,23 @@ def _held_since(job: JobRecord, pods: Sequence[PodRecord]) -> datetime | None:
     return job.started_at if had_pod else None
 
 
-def _ended(run: Run, job: JobRecord, pods: Sequence[PodRecord], now: datetime) -> Finished | Lost | None:
-    """Return how the run ended, None while it, or a Pod that replaces the newest one, may go on."""
-    end = _ended_itself(run, job, pods[-1] if pods else None, now)
-    was_disrupted = any(pod.disrupted is not None for pod in pods)
+def _ended(
+    run: Run, job: JobRecord, pods: Sequence[PodRecord], pod: PodRecord | None, now: datetime
+) -> Finished | Lost | None:
+    """Return how the run ended, of which `pod` tells, None while it, or a Pod that replaces the newest, may go on."""
+    end = _ended_itself(run, job, pod, now)
+    was_disrupted = any(each.disrupted is not None for each in pods)
     if isinstance(end, Lost) and end.reason == _DEADLINE and was_disrupted:
         return replace(end, counts=False)  # the time that was taken from it would have been enough
+    if end is not None and pod is not None and pod is not pods[-1]:
+        return replace(end, ended_at=max(end.ended_at, _held_until(pods[-1], now) or end.ended_at))
     return end
+
+
+def _held_until(pod: PodRecord, now: datetime) -> datetime | None:
+    """Return until when a Pod has, or had, devices, None where it never had any."""
+    finished_at = pod.container.finished_at if pod.container is not None else None
+    return None if pod.scheduled_at is None else finished_at or now
 
 
 def _ended_itself(run: Run, job: JobRecord, pod: PodRecord | None, now: datetime) -> Finished | Lost | None:
@@ -150,12 +182,18 @@ def _after_exit(
 
 
 def _is_replaced(job: JobRecord, pod: PodRecord) -> bool:
-    """Say whether the Job makes another Pod for one that is over. One that succeeded counts for it, whatever it did."""
-    return (pod.disrupted is not None or job.suspended) and (job.end or job.ending) is None and pod.phase != "Succeeded"
+    """Say whether another Pod, which the Job makes, goes on with the run in place of one that is over.
+
+    One that succeeded counts for the Job, whatever it did; one that its kubelet evicted counts for us.
+    """
+    taken_away = pod.evicted is None and (pod.disrupted is not None or job.suspended)
+    return taken_away and (job.end or job.ending) is None and pod.phase != "Succeeded"
 
 
 def _outside_cause(job: JobRecord, pod: PodRecord | None) -> Cause | None:
     """Return why somebody else ended the run: its deadline, its node, its queue or a person; None if nobody did."""
+    if pod is not None and pod.evicted is not None:
+        return _cause_of_eviction(pod.evicted)
     end = job.end or job.ending
     if end is not None and end.reason == _DEADLINE:
         return Cause(lost=_DEADLINE, broken="MeasureTimeout", detail=last_words(end.message))
@@ -166,6 +204,14 @@ def _outside_cause(job: JobRecord, pod: PodRecord | None) -> Cause | None:
     if pod is not None and pod.deleting:
         return Cause(lost=DELETED, broken="Stopped", detail="somebody deleted the Pod of this run")
     return None
+
+
+def _cause_of_eviction(words: str) -> Cause:
+    """Return why the kubelet ended a Pod: the run is suspected of needing more than its node has."""
+    detail = f"the kubelet evicted the Pod: {last_words(words)}"
+    if _LOW_ON_MEMORY in words:
+        return Cause(lost="HostOutOfMemory", broken="HostOutOfMemory", detail=detail)
+    return Cause(lost="Evicted", broken="RunnerError", detail=detail)
 
 
 def _cut_off(result: RunResult | str, cause: Cause) -> RunResult | str:
@@ -189,6 +235,10 @@ def _cause_of_container(container: ContainerRecord, words: str) -> Cause:
         return Cause(lost="NodeLost", broken="Stopped", detail=detail, counts=False)
     if container.exit_code == _EXIT_KILLED:
         return Cause(lost="Killed", broken="EngineCrash", detail="the runner was killed (SIGKILL)")
+    if container.exit_code == _EXIT_UNSEEN:
+        said = f"; its last words: {last_words(words)}" if words.strip() else ""
+        detail = f"the container runtime lost the container (exit code 255), as when its shim dies{said}"
+        return Cause(lost="ContainerLost", broken="EngineCrash", detail=detail)
     if container.exit_code == _EXIT_MISUNDERSTOOD:
         detail = f"the runner did not understand what to do: {last_words(words)}"
         return Cause(lost="RunnerError", broken="RunnerError", detail=detail)
@@ -199,7 +249,8 @@ def _cause_of_container(container: ContainerRecord, words: str) -> Cause:
 def _cause_of_pod(job: JobRecord, pod: PodRecord) -> Cause:
     """Return why a Pod is over whose container says nothing: its node refused it, or it was never started."""
     detail = last_words(pod.failure or "") or f"the Pod is {pod.phase} and says nothing of its container"
-    return _outside_cause(job, pod) or Cause(lost="PodFailed", broken="RunnerError", detail=detail)
+    refused = (pod.failure or "").startswith(_REFUSED_UNDER_PRESSURE)  # in the seconds before the scheduler knows of it
+    return _outside_cause(job, pod) or Cause(lost="PodFailed", broken="RunnerError", detail=detail, counts=not refused)
 
 
 def _cause_of_job(end: JobEnd) -> Cause:

@@ -13,6 +13,9 @@ from typing import Any
 from infpop_operator.adapters.kube import labels
 
 Body = Mapping[str, Any]
+_EVICTED = "Evicted"  # the kubelet's word on a Pod that it ends for want of a resource, and on one that it refuses
+_BY_KUBELET = "TerminationByKubelet"
+_LOW = "The node was low on resource: "
 _SUFFIXES = {"": 1.0, "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6}  # of counts and cores
 
 
@@ -69,7 +72,8 @@ class PodRecord:
     """A Pod of a run.
 
     `unschedulable` is the scheduler's message, `disrupted` says who takes the Pod away from us ("reason: message") and
-    `disrupted_at` when, `failure` why the kubelet failed the Pod as a whole. `scheduled_at` is None without a node.
+    `disrupted_at` when, `failure` why the kubelet failed the Pod as a whole. `evicted` has the kubelet's words where it
+    ended the Pod for want of memory, disk or process ids. `scheduled_at` is None without a node.
     """
 
     namespace: str
@@ -90,6 +94,7 @@ class PodRecord:
     disrupted: str | None = None
     disrupted_at: datetime | None = None
     failure: str | None = None
+    evicted: str | None = None
     container: ContainerRecord | None = None
 
 
@@ -168,6 +173,7 @@ def parse_pod(body: Body) -> PodRecord:
         disrupted=_said(disruption, "reason", "message"),
         disrupted_at=None if disruption is None else _time(disruption.get("lastTransitionTime")),
         failure=_said(status, "reason", "message") if status.get("phase") == "Failed" else None,
+        evicted=_evicted(status, disruption),
         container=_container(_list(status, "containerStatuses")),
     )
 
@@ -234,6 +240,23 @@ def _said(part: Body | None, *keys: str) -> str | None:
     if part is None:
         return None
     return ": ".join(part[key] for key in keys or ("message",) if part.get(key))
+
+
+def _evicted(status: Body, disruption: Body | None) -> str | None:
+    """Return the words of the Pod's own kubelet where it ended the Pod for want of a resource.
+
+    Not so where it preempts, shuts its node down, or refuses the Pod, which then has no containers. A Pod that is
+    beyond a limit of its own (of an emptyDir, of ephemeral storage) has no condition; of one whose container answers
+    with exit code 0 in time the condition is all that is left.
+    """
+    by = None if disruption is None else disruption.get("reason")
+    words = _said(disruption, "message") or ""
+    if by == _BY_KUBELET and words.startswith(_LOW):
+        return words
+    is_failed = (status.get("phase"), status.get("reason")) == ("Failed", _EVICTED)
+    if is_failed and by in {None, _BY_KUBELET} and _list(status, "containerStatuses"):
+        return _said(status, "message")
+    return None
 
 
 def _job_end(conditions: Sequence[Body], kind: str) -> JobEnd | None:
