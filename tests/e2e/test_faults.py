@@ -32,6 +32,7 @@ def test_a_killed_operator(place: Place, release: Installation, nodes: RealNodes
     kill_operator(release, nodes)
     place.wait(lambda status: len(done(status)) >= 2, what="trials after the first kill", name="disturbed")
     place.wait_for_run("Measuring", name="disturbed")
+    release.expect_a_clean_log()
     pod = release.pod()["metadata"]["name"]
     place.cluster.kubectl("delete", "pod", pod, "--namespace", NAMESPACE, "--force", "--grace-period=0")
     disturbed = studies.wait_for_end(place, name="disturbed", seconds=_SECONDS)
@@ -118,6 +119,7 @@ def kill_operator(release: Installation, nodes: RealNodes) -> None:
     before = release.restarts()
     nodes[release.pod()["spec"]["nodeName"]].run("pkill", "-KILL", "--full", "infpop operator")
     wait_for(lambda: release.restarts() > before, seconds=_SECONDS, what="the operator's next start")
+    release.expect_a_clean_log("--previous")
 
 
 def done(status: Body) -> list[Body]:
