@@ -31,6 +31,7 @@ def _formula(**formula: object) -> Changes:
 
 _RECORDED = {"path": "/a.csv", "gpuModel": "g", "engine": "e", "model": "m"}
 _PRICED = {"name": "a100", "gpuProduct": "A100", "pricePerGPUHour": "3.67"}
+_SHARE = {"name": "a100", "gpuProduct": "A100", "resources": {"cpu": 8, "memory": "64Gi"}}
 _MANY = [str(value) for value in range(16)]
 _EXTRA = [{"name": "block_size", "values": ["16", "32"]}]
 _LIMIT = "max_num_batched_tokens"
@@ -195,4 +196,11 @@ EXAMPLES: Mapping[str, Example] = {
         [{"key": "k", "effect": "NoExecute", "tolerationSeconds": 1}],
         [{"key": "k", "effect": "NoSchedule", "tolerationSeconds": 1}],
     ),
+    "cpus-beside-gpus": _value(
+        "spec.nodePools",
+        [{"name": "here", "gpuResource": "cpu", "resources": {"memory": "16Gi"}}, _SHARE],
+        [{"name": "here", "gpuResource": "cpu", "resources": {"cpu": 8}}, _SHARE],
+    ),
+    "cpus-above-zero": _value("spec.nodePools.0.resources.cpu", "0.001", "0.0"),
+    "memory-of-a-run": _value("spec.nodePools.0.resources.memory", "64Ti", "64"),
 }

@@ -38,6 +38,8 @@ NAMES = [
     "spec.engine.image",
     "spec.nodePools.0.name",
     "spec.nodePools.0.gpuResource",
+    "spec.nodePools.0.resources.cpu",
+    "spec.nodePools.0.resources.memory",
     "spec.scheduling.queueName",
     "spec.scheduling.priorityClassName",
     "spec.publish.configMap",

@@ -18,6 +18,7 @@ from infpop_operator.api.cel import RULES, Rule
 from infpop_operator.api.crd import NAME
 from infpop_operator.api.parse import parse_object
 from infpop_operator.api.status_model import StudyStatus
+from infpop_operator.core.errors import StudyError
 
 pytestmark = pytest.mark.cluster
 
@@ -163,6 +164,22 @@ def test_an_unknown_field_is_refused_or_dropped(api: Api) -> None:
 def test_what_is_far_too_large_is_refused(dry_api: Api, changes: dict[str, object], expected: str) -> None:
     """A list of 10,000 elements or a text of a megabyte gets one plain answer."""
     assert expected in dry_api.refusal(changed(changes))
+
+
+@pytest.mark.parametrize("value", [8, "8", "0.5", "500m"])
+def test_cpus_are_written_as_in_a_pod(dry_api: Api, value: object) -> None:
+    """A whole number needs no quotes; the API server keeps what was written."""
+    kept = dry_api.create(changed({"spec.nodePools.0.resources.cpu": value}), "--dry-run=server")
+    assert kept["spec"]["nodePools"][0]["resources"] == {"cpu": value}
+
+
+@pytest.mark.parametrize("value", [0, -1, 10_000, 1.5, True, "", "-1", "1e3", "8 CPUs"])
+def test_what_is_no_number_of_cpus_is_refused(dry_api: Api, value: object) -> None:
+    """The API server refuses what the operator would."""
+    document = changed({"spec.nodePools.0.resources.cpu": value})
+    assert "spec.nodePools[0].resources.cpu" in dry_api.refusal(document, "--dry-run=server")
+    with pytest.raises(StudyError):
+        parse_object(document)
 
 
 @pytest.mark.parametrize("text", ["--foo; rm -rf /", "{0.__class__}", "$(cmd)", "`cmd`", "%s%n", "../../etc", "<&>"])

@@ -25,6 +25,7 @@ FILE = WorkloadSpec(source=FileSource(path="/elsewhere/prompts.jsonl"), samples=
         make_study(budget=Budget(max_trials=44, deadline=timedelta(hours=1))),
         make_study(algorithm=Algorithm(name="random")),
         make_study(measurement=MeasurementSpec(load_timeout_seconds=60)),
+        make_study(pools=(make_pool(memory_bytes=2**36),)),
     ],
 )
 def test_what_does_not_change_a_number_keeps_what_was_measured(changed: Study) -> None:
@@ -46,11 +47,20 @@ def test_what_does_not_change_a_number_keeps_what_was_measured(changed: Study) -
         make_study(algorithm=Algorithm(seed=1)),
         make_study(pools=(make_pool(fingerprint="f2"),)),
         make_study(pools=(make_pool(software="vllm 0.33.0, torch 2.13.0"),)),
+        make_study(pools=(make_pool(cpu_millicores=8000),)),
     ],
 )
 def test_what_changes_a_number_changes_the_identity(changed: Study) -> None:
     """Numbers that may differ for a reason other than the configuration are never put side by side."""
     assert measurement_identity(changed, changed.pools[0]) != measurement_identity(STUDY, STUDY.pools[0])
+
+
+def test_memory_is_part_of_the_identity_where_the_devices_are_cpus() -> None:
+    """There the limit is what the engine makes its cache of: numbers under another one are never put beside these."""
+    identities = [
+        measurement_identity(STUDY, make_pool(device="cpu", memory_bytes=amount)) for amount in (None, 2**34, 2**35)
+    ]
+    assert len(set(identities)) == 3
 
 
 def test_another_method_of_measuring_changes_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:

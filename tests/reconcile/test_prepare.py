@@ -5,15 +5,17 @@ from cluster.kit import study
 from infpop_operator.adapters.kube.records import NodeRecord
 from infpop_operator.api.status_model import PoolStatus, StudyStatus
 from infpop_operator.cluster.prepare import Prepared, prepare_study
+from infpop_operator.core.fingerprint import measurement_identity
 from infpop_operator.settings import Settings
 
 GFD = {"nvidia.com/gpu.memory": "40960", "nvidia.com/gpu.compute.major": "8", "nvidia.com/gpu.compute.minor": "0"}
 SETTINGS = Settings(runner_image="example.org/runner:1")
 
 
-def prepared(*nodes: NodeRecord, previous: StudyStatus | None = None) -> Prepared:
-    """Return the study on these nodes."""
+def prepared(*nodes: NodeRecord, previous: StudyStatus | None = None, **pool: object) -> Prepared:
+    """Return the study on these nodes; keywords are fields of its pool."""
     body = study(OWNER.name, OWNER.namespace)
+    body["spec"]["nodePools"][0] |= pool
     body["metadata"] |= {"uid": OWNER.uid, "generation": 1}
     return prepare_study(body, nodes, previous, SETTINGS)
 
@@ -28,3 +30,16 @@ def test_a_pool_whose_only_node_is_replaced_keeps_its_round_and_waits() -> None:
     assert (kept.fingerprint, kept.device_count, kept.total_device_count) == (pool.fingerprint, 8, 0)
     assert changing.problems[pool.name].reason == "NodesChanging"
     assert changing.matched == {}
+
+
+def identity(**resources: object) -> str:
+    """Return what measurements of the study's pool belong to."""
+    study = prepared(make_node(labels=GFD), resources=resources).study
+    return measurement_identity(study, study.pools[0])
+
+
+def test_the_same_cpus_are_the_same_measurement_however_they_are_written() -> None:
+    """Another number of them is another measurement; memory, and another way to write it, keeps what was measured."""
+    assert len({identity(cpu=value) for value in (8, "8", "8.0", "8000m")}) == 1
+    assert len({identity(), identity(cpu=8), identity(cpu="500m")}) == 3
+    assert identity(cpu=8, memory="64Gi") == identity(cpu=8, memory="128Gi") == identity(cpu=8)

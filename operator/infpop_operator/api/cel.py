@@ -15,6 +15,7 @@ from infpop_operator.api.cel_metrics import METRIC_RULES
 from infpop_operator.api.cel_rule import Rule, above_zero, at_most, listed, unique
 from infpop_operator.api.fields import ARGUMENT_PATTERN, LABEL_KEY_PATTERN
 from infpop_operator.api.spec_engine import MOST_BATCHED_TOKENS
+from infpop_operator.api.spec_pool import LEAST_MEMORY, MOST_MEMORY
 from infpop_operator.core.run_spec import SEARCHED_FIELD
 from infpop_runner.contract import MOST_ENGINE_ARGUMENTS, PINNED_ARGUMENTS
 
@@ -289,6 +290,26 @@ _POOLS = (
         rule="!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
         message="is for the effect NoExecute alone. Remove it, or set effect: NoExecute",
         field="tolerationSeconds",
+    ),
+    Rule(
+        name="cpus-beside-gpus",
+        path="spec.nodePools[]",
+        rule="self.gpuResource != 'cpu' || !has(self.resources) || !has(self.resources.cpu)",
+        message="has no place with gpuResource cpu, where a run asks for as many CPUs as it has ranks. Remove it",
+        field="resources.cpu",
+    ),
+    Rule(
+        name="cpus-above-zero",
+        path="spec.nodePools[].resources.cpu",
+        rule="type(self) == int || self.matches('[1-9]')",
+        message="must be above 0. Use for example 8, or remove it",
+    ),
+    Rule(
+        name="memory-of-a-run",
+        path="spec.nodePools[].resources.memory",
+        rule=f"quantity(self).compareTo(quantity('{LEAST_MEMORY}')) >= 0 "
+        f"&& quantity(self).compareTo(quantity('{MOST_MEMORY}')) <= 0",
+        message=f'must be from {LEAST_MEMORY} to {MOST_MEMORY}. Write it with its unit, for example "64Gi"',
     ),
 )
 RULES: tuple[Rule, ...] = (

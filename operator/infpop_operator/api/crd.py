@@ -25,7 +25,7 @@ Schema = dict[str, Any]
 _KEPT = frozenset(
     {
         "default", "description", "enum", "maximum", "maxItems", "maxLength", "maxProperties", "minimum", "minItems",
-        "minLength", "minProperties", "pattern", "required",
+        "minLength", "minProperties", "pattern", "required", "x-kubernetes-int-or-string",
     }
 )  # fmt: skip
 _DROPPED = frozenset({"title", "propertyNames"})  # keys of maps have a rule

@@ -21,7 +21,7 @@ from infpop_operator.api.fields import (
     OBJECT_PATTERN,
     PRODUCT_PATTERN,
 )
-from infpop_operator.api.quantities import DECIMAL_PATTERN, DURATION_PATTERN
+from infpop_operator.api.quantities import CPU_PATTERN, DECIMAL_PATTERN, DURATION_PATTERN, MEMORY_PATTERN
 from infpop_operator.api.rules import broken_rules
 from infpop_operator.api.spec import ThroughputStudy
 from infpop_operator.core.errors import Problem, StudyError
@@ -51,6 +51,8 @@ _MESSAGES: Mapping[str, tuple[str, str]] = {
 _PATTERNS = {
     DURATION_PATTERN: ("is not a duration", 'Write for example "30s", "10m" or "1h30m"'),
     DECIMAL_PATTERN: ("is not a decimal", 'Write a plain decimal in quotes, for example "0.85"'),
+    CPU_PATTERN: ("is no amount of CPUs", 'Write for example 8, "1.5" or "500m"'),
+    MEMORY_PATTERN: ("is no amount of memory", 'Write it with its unit, for example "64Gi"'),
     NAME_PATTERN: (
         "is not a valid name",
         "Use lower-case letters, digits and dashes, a letter or digit at both ends",

@@ -1,20 +1,51 @@
-"""Durations and decimals as the API writes them: strings, because Kubernetes APIs carry no floats."""
+"""Durations, decimals and amounts of CPU and memory as the API writes them.
+
+They are strings, because Kubernetes APIs carry no floats. Amounts are quantities of Kubernetes, written in those of its
+ways that people use: without exponents, and without thousandths of a byte.
+"""
 
 import re
 from datetime import timedelta
 from decimal import Decimal
+from math import ceil
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 DURATION_PATTERN = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?([0-9]{1,6}ms)?$"
 DECIMAL_PATTERN = r"^[0-9]{1,15}(\.[0-9]{1,9})?$"
+CPU_PATTERN = r"^([0-9]{1,4}(\.[0-9]{1,3})?|[0-9]{1,7}m)$"
+MEMORY_PATTERN = r"^([0-9]{1,15}|[0-9]{1,12}(\.[0-9]{1,3})?(Ki|Mi|Gi|Ti|k|M|G|T))$"
 
 Duration = Annotated[str, Field(min_length=2, max_length=32, pattern=DURATION_PATTERN)]
 DecimalString = Annotated[str, Field(min_length=1, max_length=32, pattern=DECIMAL_PATTERN)]
+MemoryQuantity = Annotated[str, Field(min_length=1, max_length=32, pattern=MEMORY_PATTERN)]
+
+
+def _whole_number_as_text(value: object) -> object:
+    return str(value) if type(value) is int else value  # True is an int too, and no number of CPUs
+
+
+_MOST_CPUS = 9999  # what the pattern can say
+CpuQuantity = Annotated[
+    str,
+    BeforeValidator(_whole_number_as_text),
+    Field(min_length=1, max_length=16, pattern=CPU_PATTERN),
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "minimum": 1,
+            "maximum": _MOST_CPUS,
+            "minLength": 1,
+            "maxLength": 16,
+            "pattern": CPU_PATTERN,
+        }
+    ),
+]
 
 _SMALLEST_PLAIN, _LARGEST_PLAIN = 1e-6, 1e15
 _UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_UNITS = ("", "k", "M", "G", "T")  # each a thousand of the one before, or 1,024 where an i follows
 
 
 def seconds(duration: str) -> float:
@@ -26,6 +57,18 @@ def seconds(duration: str) -> float:
 def interval(duration: str) -> timedelta:
     """Return a `Duration` as a timedelta."""
     return timedelta(seconds=seconds(duration))
+
+
+def millicores(cpu: str) -> int:
+    """Return the thousandths of a CPU that a `CpuQuantity` such as "8", "0.5" or "500m" stands for."""
+    return int(cpu.removesuffix("m")) if cpu.endswith("m") else int(Decimal(cpu) * 1000)
+
+
+def memory_bytes(memory: str) -> int:
+    """Return the bytes that a `MemoryQuantity` such as "64Gi" or "1.5G" stands for, a part of one counted as one."""
+    number, unit, binary = re.findall(r"([0-9.]+)([kKMGT]?)(i?)", memory)[0]
+    unit_bytes: int = (1024 if binary else 1000) ** _UNITS.index(unit.replace("K", "k"))
+    return ceil(Decimal(number) * unit_bytes)
 
 
 def decimal_string(value: float, *, significant: int = 6) -> str:

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator
 
 from infpop_operator.api.checks import positive, unique
+from infpop_operator.api.quantities import memory_bytes, millicores
 from infpop_operator.api.spec import StudySpec
-from infpop_operator.api.spec_pool import Toleration
+from infpop_operator.api.spec_pool import LEAST_MEMORY, MOST_MEMORY, NodePool, Toleration
 from infpop_operator.core.errors import Problem
 
 _MOST_REPETITIONS = 4  # with more of them, or nested ones, a pattern can take for ever on a name of 63 characters
@@ -20,6 +21,8 @@ def pool_rules(spec: StudySpec) -> Iterator[Problem]:
             yield from _product(f"{field}.gpuProduct", pool.gpu_product)
         for number, toleration in enumerate(pool.tolerations):
             yield from _toleration(f"{field}.tolerations[{number}]", toleration)
+        yield from _cpus(f"{field}.resources.cpu", pool)
+        yield from _memory(f"{field}.resources.memory", pool)
         if pool.price_per_gpu_hour is None and spec.objective.metric == "costPerMillionTokens":
             remedy = 'Add what one GPU costs an hour, for example "3.67"'
             message = "the objective costPerMillionTokens needs it"
@@ -43,6 +46,25 @@ def _product(field: str, pattern: str) -> Iterator[Problem]:
     elif re.search(r"[)][*+?{]", pattern) or len(re.findall(r"[*+?{]", pattern)) > _MOST_REPETITIONS:
         message = f"has more than {_MOST_REPETITIONS} of * + ? {{, or one behind a group"
         yield Problem(field=field, value=pattern, message=message, remedy=remedy)
+
+
+def _cpus(field: str, pool: NodePool) -> Iterator[Problem]:
+    cpus = None if pool.resources is None else pool.resources.cpu
+    if cpus is None:
+        return
+    if pool.gpu_resource == "cpu":
+        message = "has no place with gpuResource cpu, where a run asks for as many CPUs as it has ranks"
+        yield Problem(field=field, value=cpus, message=message, remedy="Remove it")
+    elif millicores(cpus) == 0:
+        yield Problem(field=field, value=cpus, message="must be above 0", remedy="Use for example 8, or remove it")
+
+
+def _memory(field: str, pool: NodePool) -> Iterator[Problem]:
+    memory = None if pool.resources is None else pool.resources.memory
+    if memory is not None and not memory_bytes(LEAST_MEMORY) <= memory_bytes(memory) <= memory_bytes(MOST_MEMORY):
+        message = f"must be from {LEAST_MEMORY} to {MOST_MEMORY}"
+        remedy = 'Write it with its unit, for example "64Gi"'
+        yield Problem(field=field, value=memory, message=message, remedy=remedy)
 
 
 def _toleration(field: str, toleration: Toleration) -> Iterator[Problem]:

@@ -5,9 +5,10 @@ from typing import Literal
 from pydantic import Field
 
 from infpop_operator.api.fields import ApiModel, Image, LabelKey, LabelValue, Name, ObjectName, ProductPattern
-from infpop_operator.api.quantities import DecimalString
+from infpop_operator.api.quantities import CpuQuantity, DecimalString, MemoryQuantity
 
 DEFAULT_TTL_SECONDS = 86_400
+LEAST_MEMORY, MOST_MEMORY = "256Mi", "64Ti"  # of a run: no engine loads in less, and no machine has more
 
 
 class Toleration(ApiModel):
@@ -21,6 +22,21 @@ class Toleration(ApiModel):
     )
     toleration_seconds: int | None = Field(
         default=None, ge=0, le=86_400, description="how long NoExecute is tolerated; left out: for ever"
+    )
+
+
+class Resources(ApiModel):
+    """What a run is given of its node besides devices, whatever the number of its GPUs."""
+
+    cpu: CpuQuantity | None = Field(
+        default=None,
+        description='CPUs that each run requests, such as 8 or "500m"; there is no limit, and no place for it with '
+        "gpuResource cpu; part of what is measured",
+    )
+    memory: MemoryQuantity | None = Field(
+        default=None,
+        description="memory that each run requests, such as 64Gi, and its limit; what lies in /dev/shm counts; "
+        "part of what is measured with gpuResource cpu alone",
     )
 
 
@@ -48,6 +64,11 @@ class NodePool(ApiModel):
         default=None,
         description="container image of the runner for this pool, where it needs another than engine.image; "
         "cluster only",
+    )
+    resources: Resources | None = Field(
+        default=None,
+        description="CPUs and memory for each run of the pool, not for each GPU; left out: what the namespace's "
+        "LimitRange says, or nothing; cluster only",
     )
     price_per_gpu_hour: DecimalString | None = Field(
         default=None, alias="pricePerGPUHour", description="what one GPU costs an hour, in any one currency"

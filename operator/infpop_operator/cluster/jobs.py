@@ -59,6 +59,8 @@ def pod_settings(prepared: Prepared, pool_name: str, settings: Settings) -> PodS
         tolerations=_tolerations(pool),
         node_labels=() if matched is None else matched.node_labels,
         gpu_resource=pool.gpu_resource,
+        cpu=None if pool.resources is None else pool.resources.cpu,
+        memory=None if pool.resources is None else pool.resources.memory,
         queue_name=None if spec.scheduling is None else spec.scheduling.queue_name,
         priority_class=None if spec.scheduling is None else spec.scheduling.priority_class_name,
     )

@@ -15,6 +15,7 @@ from infpop_operator.adapters.kube.node_pools import (
 from infpop_operator.adapters.kube.records import NodeRecord
 from infpop_operator.api.convert import to_study
 from infpop_operator.api.parse import parse_object
+from infpop_operator.api.quantities import memory_bytes, millicores
 from infpop_operator.api.spec import StudySpec, ThroughputStudy
 from infpop_operator.api.spec_pool import NodePool
 from infpop_operator.api.status import PoolNodes, PoolProblem
@@ -150,8 +151,17 @@ def _pool(
         device="cpu" if node.gpu_resource == "cpu" else "cuda",
         software=image_of(spec, node, settings) or "",
         price_per_gpu_hour=None if node.price_per_gpu_hour is None else float(node.price_per_gpu_hour),
+        **_share_of_node(node),
         **known,
     )
+
+
+def _share_of_node(node: NodePool) -> dict[str, Any]:
+    cpus, memory = (None, None) if node.resources is None else (node.resources.cpu, node.resources.memory)
+    return {
+        "cpu_millicores": None if cpus is None else millicores(cpus),
+        "memory_bytes": None if memory is None else memory_bytes(memory),
+    }
 
 
 def _matched(match: MatchedPool) -> dict[str, Any]:

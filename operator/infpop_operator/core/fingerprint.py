@@ -40,7 +40,7 @@ def measurement_identity(study: Study, pool: Pool) -> str:
         "software": pool.software,
         "method": MEASUREMENT_VERSION,
     }
-    return digest(parts | _asked_besides(study))[:16]
+    return digest(parts | _asked_besides(study) | _share_of_node(pool))[:16]
 
 
 def _asked_besides(study: Study) -> dict[str, object]:
@@ -48,6 +48,19 @@ def _asked_besides(study: Study) -> dict[str, object]:
     if not study.metrics:
         return {}
     return {"metrics": {metric.name: [metric.query, metric.unit] for metric in study.metrics}}
+
+
+def _share_of_node(pool: Pool) -> dict[str, object]:
+    """Return what a run is given of its node as far as it changes numbers. Nothing where the study does not say.
+
+    Requested CPUs are the engine's share of a busy node. Memory is a limit that a run keeps to or dies of, except where
+    the devices are CPUs: there vLLM makes its cache as large as the limit allows.
+    """
+    share = {"cpu_millicores": pool.cpu_millicores}
+    if pool.device == "cpu":
+        share["memory_bytes"] = pool.memory_bytes
+    given = {name: amount for name, amount in share.items() if amount is not None}
+    return {"share_of_node": given} if given else {}
 
 
 def run_name(

@@ -125,7 +125,8 @@ class Pool:
 
     `fingerprint` identifies the hardware that measurements belong to, `software` names the engine that runs there with
     its versions ("vllm 0.32.0, torch 2.13.0", or a container image); empty where numbers are replayed. `device_count`
-    is the most devices that one run can have, None while unknown.
+    is the most devices that one run can have, None while unknown. `cpu_millicores` and `memory_bytes` are what each run
+    is given of its node, None where the study does not say.
     """
 
     name: str
@@ -136,6 +137,8 @@ class Pool:
     device_count: int | None = None
     total_device_count: int | None = None
     price_per_gpu_hour: float | None = None
+    cpu_millicores: int | None = None
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ REMEDIES = {
     "InvalidContainerConfig": f"correct what the message names; {_POD}",
     # A run broke.
     "DeadlineExceeded": f"raise measurement.timeouts if it was at work, else {_LOG}",
-    "HostOutOfMemory": "give the pool nodes with more memory, or the namespace a higher default limit",
+    "HostOutOfMemory": "set or raise nodePools[].resources.memory, or give the pool nodes with more memory",
     "Evicted": "free what the message says the node lacks, or raise the limit that it names",
     "ContainerLost": "see the log of containerd on the node, and whether the OOM killer was at work there: "
     "journalctl -u containerd; dmesg",
@@ -45,6 +45,7 @@ REMEDIES = {
     "RejectedArguments": "correct engine.args",
     "NotRecorded": "replay a landscape that has the cell",
     "UnstableRepeats": "see what else uses the node, or raise measurement.minDuration",
+    "CpuThrottled": "take the default limit of CPUs out of the namespace's LimitRange: runs on GPUs need none",
     "SourcesDisagree": "see whether several runners answer on one address; the number is not used",
     # The study does not go on.
     "InvalidSpec": "correct these fields and apply the study again",

@@ -38,6 +38,8 @@ EVERYTHING = PodSettings(
     ),
     node_labels=(("nvidia.com/gpu.product", ("NVIDIA-A100-SXM4-40GB",)), ("cloud.google.com/gke-accelerator", ("a",))),
     queue_name="gpus",
+    cpu="8",
+    memory="64Gi",
     priority_class="low",
 )
 EXTRA_RUN = replace(
@@ -52,7 +54,7 @@ EXTRA_RUN = replace(
     [
         ("default", RUN, DEFAULT),
         ("everything", EXTRA_RUN, EVERYTHING),
-        ("cpu", RUN, replace(DEFAULT, gpu_resource="cpu")),
+        ("cpu", RUN, replace(DEFAULT, gpu_resource="cpu", memory="16Gi")),
     ],
 )
 def test_the_whole_manifest_is_as_reviewed(name: str, run: Any, settings: PodSettings) -> None:  # noqa: ANN401

@@ -57,7 +57,7 @@ class PodSettings:
     """What the Pod of a run gets besides its spec, from the study and its pool.
 
     `token_secret` and `workload_config_map` are (name, key). `node_labels` holds alternatives: a node fits that has one
-    of the values of one of the keys. `gpu_resource` is "cpu" where a device is a CPU rank.
+    of the values of one of the keys. `gpu_resource` is "cpu" where a device is a CPU rank, and `cpu` is None there.
     """
 
     image: str
@@ -69,6 +69,8 @@ class PodSettings:
     tolerations: tuple[Toleration, ...] = ()
     node_labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
     gpu_resource: str = "nvidia.com/gpu"
+    cpu: str | None = None
+    memory: str | None = None
     queue_name: str | None = None
     priority_class: str | None = None
 
@@ -207,7 +209,6 @@ def _pod(run: Run, spec: RunSpec, settings: PodSettings) -> Json:
 
 
 def _container(run: Run, spec: RunSpec, settings: PodSettings) -> Json:
-    devices = {settings.gpu_resource: str(run.gpu_count)}
     return {
         "name": labels.RUNNER_CONTAINER,
         "image": settings.image,
@@ -216,7 +217,7 @@ def _container(run: Run, spec: RunSpec, settings: PodSettings) -> Json:
         "args": ["--metrics-address", "0.0.0.0", "--metrics-port", str(labels.METRICS_PORT)],  # noqa: S104 - in a Pod
         "env": _environment(spec, settings),
         "ports": [{"name": labels.METRICS_PORT_NAME, "containerPort": labels.METRICS_PORT, "protocol": "TCP"}],
-        "resources": {"requests": devices, "limits": dict(devices)},
+        "resources": _resources(run, settings),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
@@ -226,6 +227,19 @@ def _container(run: Run, spec: RunSpec, settings: PodSettings) -> Json:
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": _mounts(settings),
     }
+
+
+def _resources(run: Run, settings: PodSettings) -> Json:
+    """Return what the run is sure of and what it may not exceed: devices and memory are both.
+
+    CPUs beside GPUs are requested alone: a limit is a quota of time, which stops an engine that would have had more.
+    The limit of memory is the study's figure as it stands. /dev/shm counts against it, and its size is only a bound.
+    """
+    limits = {settings.gpu_resource: str(run.gpu_count)}
+    if settings.memory is not None:
+        limits["memory"] = settings.memory
+    cpus = {} if settings.cpu is None else {CPU: settings.cpu}
+    return {"requests": cpus | limits, "limits": limits}
 
 
 def _environment(spec: RunSpec, settings: PodSettings) -> list[Json]:
