@@ -20,7 +20,16 @@ from infpop_runner.contract import Broken, RunSpec
 from infpop_runner.engines.environment import build_environment
 from infpop_runner.engines.errors import EngineBrokenError
 from infpop_runner.metrics import RunMetrics, ScrapeWatch, serve
-from infpop_runner.process import Guard, OutputTail, ResultFile, adopt_orphans, count_usable_cpus, end_children
+from infpop_runner.process import (
+    Guard,
+    OutputTail,
+    ResultFile,
+    adopt_orphans,
+    count_usable_cpus,
+    end_children,
+    read_cpu_limit,
+    read_throttled_seconds,
+)
 from infpop_runner.trial import Journal, JournalError, Surroundings, carry_out
 
 SPEC_VARIABLE = "INFPOP_RUN_SPEC"
@@ -84,6 +93,8 @@ def _run(spec: RunSpec, options: argparse.Namespace, output: OutputTail, environ
             wait=time.sleep,
             devices=devices,
             memory_used_bytes=_memory_reader(devices),
+            throttled_seconds=read_throttled_seconds,
+            cpu_limit=read_cpu_limit(),
             output=output,
             guard=guard,
             metrics=metrics,
@@ -100,9 +111,7 @@ def _parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--result", type=Path, help=f"file for the result; default: {TERMINATION_LOG}, or standard output without it"
     )
     parser.add_argument("--metrics-port", type=int, default=0, help="port of /metrics; default: any free one")
-    parser.add_argument(
-        "--metrics-address", default="127.0.0.1", help="of /metrics; :: is every one, of IPv4 too"
-    )
+    parser.add_argument("--metrics-address", default="127.0.0.1", help="of /metrics; :: is every one, of IPv4 too")
     parser.add_argument("--port-file", type=Path, help="file to write the port of /metrics to")
     parser.add_argument("--lifeline-fd", type=int, help="end when the other end of this pipe is closed")
     return parser.parse_args(arguments)

@@ -35,10 +35,20 @@ def run(
     observe: Callable[[PassOutcome], None] = lambda _: None,
     memory: int | None = None,
     clock: Callable[[], float] = lambda: 0.0,
+    throttled: Callable[[], float | None] = lambda: None,
+    cpu_limit: float | None = None,
 ) -> Measured | Invalid:
     """Measure a trial whose passes are given."""
-    report = TrialReport(max_new_tokens=5, memory_peak_bytes=lambda: memory, missing_reasons=REASONS)
-    actions = TrialActions(warm_up=warm_up, run_pass=lambda: next(passes), observe=observe, clock=clock)
+    report = TrialReport(
+        max_new_tokens=5, memory_peak_bytes=lambda: memory, missing_reasons=REASONS, cpu_limit=cpu_limit
+    )
+    actions = TrialActions(
+        warm_up=warm_up,
+        run_pass=lambda: next(passes),
+        observe=observe,
+        clock=clock,
+        throttled_seconds=throttled,
+    )
     return measure_trial(TRIAL, rules, report, actions)
 
 
@@ -159,6 +169,64 @@ def test_the_concurrency_is_what_was_reached_in_any_pass() -> None:
     result = run(iter([make_pass(intervals=two), make_pass(intervals=three), make_pass(intervals=two)]))
     assert isinstance(result, Measured)
     assert (result.batch_size, result.concurrency_peak) == (4, 3)
+
+
+class Quota:
+    """A quota of CPUs that stops threads for `warming` seconds in a warm-up and `measuring` in every pass."""
+
+    def __init__(self, *, measuring: float, warming: float = 0.0, before: float = 0.0) -> None:
+        self._measuring, self._warming, self.total = measuring, warming, before
+
+    def warm_up(self) -> None:
+        """Stop threads in a warm-up."""
+        self.total += self._warming
+
+    def observe(self, _outcome: PassOutcome) -> None:
+        """Stop threads in a pass."""
+        self.total += self._measuring
+
+
+def measure_under(quota: Quota, *, seconds: tuple[float, ...] = (10.0,) * 3) -> Measured | Invalid:
+    """Measure a trial whose passes take `seconds` while `quota` stops threads."""
+    return run(
+        iter([make_pass(each) for each in seconds]),
+        warm_up=quota.warm_up,
+        observe=quota.observe,
+        throttled=lambda: quota.total,
+        cpu_limit=1.5,
+    )
+
+
+def test_a_number_that_a_limit_of_cpus_made_smaller_is_none() -> None:
+    """Repeats that agree on a number that is too low are no number, and the message names the limit and the remedy."""
+    result = measure_under(Quota(measuring=0.11))
+    assert isinstance(result, Invalid)
+    assert result.reason == "CpuThrottled"
+    assert "1.5 CPUs stopped threads" in result.detail
+    assert "0.33 s" in result.detail
+    assert "30 timed s" in result.detail
+    assert "LimitRange" in result.detail
+
+
+def test_less_throttling_than_can_decide_is_a_number() -> None:
+    """What cannot move a number by 1 % cannot move the best; what was stopped before the timed part is none of it."""
+    assert isinstance(measure_under(Quota(measuring=0.09, warming=50.0, before=1000.0)), Measured)
+
+
+def test_throttling_explains_repeats_that_disagree() -> None:
+    """The cause is named rather than the symptom, over all of the repeats with their extension."""
+    result = measure_under(Quota(measuring=0.2), seconds=(10.0, 10.0, 30.0, 10.0, 10.0, 30.0))
+    assert isinstance(result, Invalid)
+    assert result.reason == "CpuThrottled"
+    assert "1.2 s" in result.detail
+    assert "100 timed s" in result.detail
+
+
+def test_throttling_that_nobody_can_tell_of_is_not_judged() -> None:
+    """Without the kernel's word there is none against the number, even where it comes to be known half way."""
+    assert isinstance(run(repeat(make_pass()), throttled=lambda: None), Measured)
+    words = iter([None, 5.0, None, None, 9.0, None])
+    assert isinstance(run(repeat(make_pass()), throttled=lambda: next(words)), Measured)
 
 
 @given(st.lists(st.floats(0.01, 100), min_size=6, max_size=6))

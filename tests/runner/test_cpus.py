@@ -1,11 +1,11 @@
-"""The number of CPUs that an engine's threads are counted after."""
+"""The number of CPUs that an engine's threads are counted after, and what a limit of them costs it."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from infpop_runner.process import count_usable_cpus
+from infpop_runner.process import count_usable_cpus, read_cpu_limit, read_throttled_seconds
 
 ALLOWED = len(os.sched_getaffinity(0))
 
@@ -25,7 +25,52 @@ ALLOWED = len(os.sched_getaffinity(0))
 )
 def test_a_quota_bounds_the_cpus(tmp_path: Path, files: dict[str, str], cpus: int) -> None:
     """A container's quota, of either version of cgroups, counts where it is less than what the machine has."""
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
+    write(tmp_path, files)
     assert count_usable_cpus(tmp_path) == cpus
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "4000000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 40.0),
+        ({}, None),
+    ],
+)
+def test_a_limit_is_told_as_it_was_set(tmp_path: Path, files: dict[str, str], limit: float | None) -> None:
+    """Whoever set it finds the figure again, however many CPUs the machine has."""
+    write(tmp_path, files)
+    assert read_cpu_limit(tmp_path) == limit
+
+
+VERSION_2 = "usage_usec 9000000\nnr_periods 90\nnr_throttled 3\nthrottled_usec 2500000\nnr_bursts 0\nburst_usec 0\n"
+VERSION_1 = "nr_periods 21\nnr_throttled 20\nthrottled_time 1031598202\nnr_bursts 0\nburst_time 0\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "seconds"),
+    [
+        ({"cpu.stat": VERSION_2}, 2.5),
+        ({"cpu/cpu.stat": VERSION_1}, 1.031598202),
+        ({"cpu.stat": VERSION_2, "cpu.stat.local": "throttled_usec 4000000\n"}, 4.0),
+        ({"cpu/cpu.stat": VERSION_1, "cpu/cpu.stat.local": "throttled_time 1308067011\n"}, 1.308067011),
+        ({"cpu.stat": VERSION_2, "cpu.stat.local": ""}, 2.5),
+        ({"cpu.stat": VERSION_2.replace("2500000", "0")}, 0.0),
+        ({"cpu.stat": "usage_usec 9000000\nuser_usec 8000000\nsystem_usec 1000000\n"}, None),
+        ({"cpu.stat": "unlike anything at all\n"}, None),
+        ({"cpu.stat": "throttled_usec many\n"}, None),
+        ({}, None),
+    ],
+)
+def test_throttling_is_read_in_seconds(tmp_path: Path, files: dict[str, str], seconds: float | None) -> None:
+    """Either version's word counts, with the Pod's own limit where the kernel tells of it; silence is not zero."""
+    write(tmp_path, files)
+    assert read_throttled_seconds(tmp_path) == (None if seconds is None else pytest.approx(seconds))
+
+
+def write(directory: Path, files: dict[str, str]) -> None:
+    """Write the files of a container's cgroup."""
+    for name, text in files.items():
+        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / name).write_text(text)

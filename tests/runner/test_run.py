@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import count
 from typing import cast
 
 import pytest
@@ -66,6 +67,7 @@ class World:
         self.seconds = 0.0
         self.devices: tuple[str, ...] = ("0",)
         self.memory: Callable[[], int | None] = lambda: 0
+        self.throttled: Callable[[], float | None] = lambda: 0.0
         self.failures: dict[int, Exception] = {}
         self.load_failure: Exception | None = None
         self.loads: list[tuple[int, ...]] = []
@@ -105,6 +107,8 @@ class World:
             wait=self.wait,
             devices=self.devices,
             memory_used_bytes=self.memory,
+            throttled_seconds=self.throttled,
+            cpu_limit=2.0,
             output=cast("OutputTail", SilentOutput()),
             guard=Guard(clock=lambda: self.seconds, lifeline=None, on_end=lambda _reason, _detail: None),
             metrics=RunMetrics(spec),
@@ -214,6 +218,20 @@ def test_memory_that_cannot_be_read_costs_a_number_only(world: World) -> None:
     """When NVML fails the trials are measured all the same."""
     world.memory = lambda: None
     assert [outcome for _, outcome, _ in outcomes(world.carry_out(make_spec()))] == ["measured"] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "reason"), [("vllm", "cuda", "CpuThrottled"), ("vllm", "cpu", None), ("simulated", "cuda", None)]
+)
+def test_throttled_cpus_spoil_the_numbers_of_gpus_alone(
+    world: World, name: str, device: str, reason: str | None
+) -> None:
+    """Where the devices are CPUs their limit is what was asked for, and a replayed number is not this machine's."""
+    ticks = count()
+    world.throttled = lambda: float(next(ticks))
+    simulation = {"simulation": {}} if name == "simulated" else {}
+    result = world.carry_out(make_run_spec(batches=(2, 4), device=device, engine={"name": name, **simulation}))
+    assert {found for _, _, found in outcomes(result)} == {reason}
 
 
 def test_a_run_is_held_when_all_is_over_and_freed(world: World) -> None:

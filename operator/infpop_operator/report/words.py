@@ -21,6 +21,7 @@ _PHASES = {
 # Short forms for narrow columns; the legend under a table gives the reason itself.
 _SHORT_REASONS = {
     "BatchExceeded": "exceeded",
+    "CpuThrottled": "throttle",
     "GpuOutOfMemory": "memory",
     "HeadsNotDivisible": "heads",
     "Interrupted": "stopped",

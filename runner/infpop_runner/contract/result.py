@@ -31,6 +31,7 @@ InvalidReason = Literal[
     "BatchExceeded",  # more sequences ran at once than the batch size allows
     "Preempted",  # the engine evicted sequences and computed them twice
     "PrefixCacheHit",  # prompt tokens came from a cache instead of being computed
+    "CpuThrottled",  # a limit of CPUs stopped the processes that drive the GPUs
     "SourcesDisagree",  # never the runner's own: its metrics and its result say different things
 ]
 BrokenReason = Literal[

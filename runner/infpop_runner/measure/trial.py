@@ -2,9 +2,10 @@
 
 Order of events: `warmup_batches` full batches of other prompts, not timed; then `repeats` repeats, each of as many
 whole passes as fill `min_repeat_seconds`. A number comes out only if every sequence is complete, the batch was never
-larger than asked for, nothing was computed twice or taken from a cache, and the repeats agree. If they do not agree,
-each repeat is extended once by another of the same length and all of it is judged again: more evidence, none left out.
-(A range over more repeats can hardly shrink; leaving out the odd one would be choosing the result.)
+larger than asked for, nothing was computed twice or taken from a cache, no limit of CPUs held up the engine of a GPU,
+and the repeats agree. If they do not agree, each repeat is extended once by another of the same length and all of it is
+judged again: more evidence, none left out. (A range over more repeats can hardly shrink; leaving out the odd one would
+be choosing the result.)
 """
 
 from collections.abc import Callable, Mapping
@@ -14,30 +15,39 @@ from infpop_runner.contract import Invalid, InvalidReason, Measured, Measurement
 from infpop_runner.measure.statistics import median, peak_concurrency, percentile, round_significant, spread_ratio
 from infpop_runner.measure.values import Interval, PassOutcome, Repeat, merge_repeats
 
+# Throttled time of the timed time that no number may have more of. Less than a hundredth cannot decide which
+# configuration is the best: a difference below 1 % is a tie. The kernel adds it up over the CPUs, so that the engine
+# itself stood still for at most as long.
+MAX_THROTTLED_RATIO = 0.01
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialReport:
     """What surrounds the numbers of a trial.
 
     `missing_reasons` says for each optional field of `Measured` why it would be None with this engine and device.
+    `cpu_limit` is the limit of CPUs that the run has, None where it has none.
     """
 
     max_new_tokens: int
     memory_peak_bytes: Callable[[], int | None]
     missing_reasons: Mapping[str, str]
+    cpu_limit: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialActions:
     """What the loop may do: warm up with one batch of other prompts, run and time one pass, tell of a finished pass.
 
-    `clock` gives the seconds since the run started.
+    `clock` gives the seconds since the run started, `throttled_seconds` for how long a limit of CPUs stopped threads of
+    the run so far, added up over the CPUs; None where that is not known, or not to be judged.
     """
 
     warm_up: Callable[[], None]
     run_pass: Callable[[], PassOutcome]
     observe: Callable[[PassOutcome], None]
     clock: Callable[[], float]
+    throttled_seconds: Callable[[], float | None]
 
 
 def measure_trial(
@@ -67,14 +77,19 @@ def _run_repeats(
     repeats: tuple[Repeat, ...] = ()
     while len(repeats) < rules.repeats:
         passes: tuple[PassOutcome, ...] = ()
+        throttled = actions.throttled_seconds()
         while not passes or Repeat(passes=passes).seconds < rules.min_repeat_seconds:
             outcome = actions.run_pass()
             actions.observe(outcome)
             if flaw := find_flaw(outcome, trial, max_new_tokens=report.max_new_tokens):
                 return flaw
             passes += (outcome,)
-        repeats += (Repeat(passes=passes),)
+        repeats += (Repeat(passes=passes, throttled_seconds=_difference(throttled, actions.throttled_seconds())),)
     return repeats
+
+
+def _difference(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else after - before
 
 
 def find_flaw(outcome: PassOutcome, trial: TrialSpec, *, max_new_tokens: int) -> Invalid | None:
@@ -103,6 +118,8 @@ def _spread(repeats: tuple[Repeat, ...]) -> float:
 def _judge(
     trial: TrialSpec, rules: MeasurementSpec, report: TrialReport, repeats: tuple[Repeat, ...], window: Interval
 ) -> Measured | Invalid:
+    if throttled := _find_throttling(trial, report, repeats):
+        return throttled
     spread = _spread(repeats)
     if spread > rules.max_spread_ratio:
         rates = ", ".join(f"{repeat.tokens_per_second:.6g}" for repeat in repeats)
@@ -113,6 +130,20 @@ def _judge(
             detail=f"spread {spread:.3g} > {rules.max_spread_ratio:.3g}, tokens/s of the repeats: {rates}"[:1000],
         )
     return _measured(trial, report, repeats, window)
+
+
+def _find_throttling(trial: TrialSpec, report: TrialReport, repeats: tuple[Repeat, ...]) -> Invalid | None:
+    """Return why the number would be too low, or None.."""
+    stopped = sum(repeat.throttled_seconds for repeat in repeats if repeat.throttled_seconds is not None)
+    seconds = sum(repeat.seconds for repeat in repeats)
+    if stopped <= MAX_THROTTLED_RATIO * seconds:
+        return None
+    limit = "a limit of CPUs" if report.cpu_limit is None else f"the limit of {report.cpu_limit:.3g} CPUs"
+    detail = (
+        f"{limit} stopped threads of the run for {stopped:.3g} s, added up over the CPUs, in {seconds:.3g} timed s; a "
+        "run on GPUs needs none: see whether a LimitRange of the namespace sets it"
+    )
+    return Invalid(index=trial.index, batch_size=trial.batch_size, reason="CpuThrottled", detail=detail)
 
 
 def _measured(trial: TrialSpec, report: TrialReport, repeats: tuple[Repeat, ...], window: Interval) -> Measured:

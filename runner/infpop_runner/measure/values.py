@@ -27,9 +27,14 @@ class PassOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repeat:
-    """One or more whole passes that together give one throughput."""
+    """One or more whole passes that together give one throughput.
+
+    `throttled_seconds` is for how long a limit of CPUs stopped threads of the run meanwhile, added up over the CPUs;
+    None where that is not known, or not judged.
+    """
 
     passes: tuple[PassOutcome, ...]
+    throttled_seconds: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -49,4 +54,6 @@ class Repeat:
 
 def merge_repeats(first: Repeat, second: Repeat) -> Repeat:
     """Return one repeat that holds the passes of both: twice as long, nothing left out."""
-    return Repeat(passes=first.passes + second.passes)
+    stopped = (first.throttled_seconds, second.throttled_seconds)
+    known = None if None in stopped else sum(each for each in stopped if each is not None)
+    return Repeat(passes=first.passes + second.passes, throttled_seconds=known)

@@ -5,9 +5,19 @@ controls; a runner killed with SIGKILL is cleaned up after by whoever started it
 """
 
 from infpop_runner.process.children import adopt_orphans, end_children
-from infpop_runner.process.cpus import count_usable_cpus
+from infpop_runner.process.cpus import count_usable_cpus, read_cpu_limit, read_throttled_seconds
 from infpop_runner.process.guard import Guard, TimeoutReason
 from infpop_runner.process.output import OutputTail
 from infpop_runner.process.result_file import ResultFile
 
-__all__ = ["Guard", "OutputTail", "ResultFile", "TimeoutReason", "adopt_orphans", "count_usable_cpus", "end_children"]
+__all__ = [
+    "Guard",
+    "OutputTail",
+    "ResultFile",
+    "TimeoutReason",
+    "adopt_orphans",
+    "count_usable_cpus",
+    "end_children",
+    "read_cpu_limit",
+    "read_throttled_seconds",
+]

@@ -6,7 +6,7 @@ landscape has holes of one batch. Everything else that fails ends the run with i
 above an out-of-memory one, or `broken` says why. When all is over and freed, the run may be held to be scraped.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
@@ -181,7 +181,9 @@ def _measure(
     mark = around.output.mark()
     try:
         with around.guard.phase("MeasureTimeout", spec.measurement.measure_timeout_seconds):
-            return measure_trial(trial, _rules(spec), _report(spec, engine), _actions(trial, engine, around))
+            return measure_trial(
+                trial, _rules(spec), _report(spec, engine, around), _actions(spec, trial, engine, around)
+            )
     except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
         return _classify(error, spec, around, mark, "measure")
 
@@ -193,15 +195,26 @@ def _rules(spec: RunSpec) -> MeasurementSpec:
     return spec.measurement
 
 
-def _report(spec: RunSpec, engine: Engine) -> TrialReport:
+def _report(spec: RunSpec, engine: Engine, around: Surroundings) -> TrialReport:
     return TrialReport(
         max_new_tokens=spec.workload.max_new_tokens,
         memory_peak_bytes=engine.memory_peak_bytes,
         missing_reasons=engine.about.missing_reasons,
+        cpu_limit=around.cpu_limit,
     )
 
 
-def _actions(trial: TrialSpec, engine: Engine, around: Surroundings) -> TrialActions:
+def _throttled_seconds(spec: RunSpec, around: Surroundings) -> Callable[[], float | None]:
+    """Return what tells of throttling where that spoils a number.
+
+    Where the devices are CPUs their limit is what is measured, and a replayed pass is none of this machine's.
+    """
+    if spec.device == "cpu" or spec.engine.name == "simulated":
+        return lambda: None
+    return around.throttled_seconds
+
+
+def _actions(spec: RunSpec, trial: TrialSpec, engine: Engine, around: Surroundings) -> TrialActions:
     def show(state: Literal["warm-up", "measuring"]) -> None:
         around.metrics.enter(state)
         around.metrics.enter_trial(trial, state)
@@ -215,7 +228,11 @@ def _actions(trial: TrialSpec, engine: Engine, around: Surroundings) -> TrialAct
         around.metrics.observe_pass(trial, outcome)
 
     return TrialActions(
-        warm_up=warm_up, run_pass=lambda: engine.run_pass(trial.batch_size), observe=observe, clock=around.clock
+        warm_up=warm_up,
+        run_pass=lambda: engine.run_pass(trial.batch_size),
+        observe=observe,
+        clock=around.clock,
+        throttled_seconds=_throttled_seconds(spec, around),
     )
 
 
