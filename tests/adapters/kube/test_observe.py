@@ -72,6 +72,15 @@ def test_a_run_that_does_not_move_says_why(pod: PodRecord | None, hint: str | No
     assert observation.detail.isprintable()
 
 
+@pytest.mark.parametrize(("seconds", "reason"), [(2.9, "Starting"), (3, "Unschedulable")])
+def test_a_node_that_is_just_becoming_free_is_no_complaint(seconds: float, reason: str) -> None:
+    """The scheduler's first refusal, while the devices of the run before are given back, is nobody's business."""
+    pod = make_pod(unschedulable="1 Insufficient nvidia.com/gpu", created_at=at(10))
+    observation = seen(make_job(), pod, now=10 + seconds)
+    assert isinstance(observation, Waiting)
+    assert observation.reason == reason
+
+
 @pytest.mark.parametrize("phase", [None, Running(phase=Phase.MEASURING, trial_index=1)])
 def test_a_running_container_is_in_the_phase_that_it_says(phase: Running | None) -> None:
     """Until it says one, it is starting."""

@@ -39,6 +39,8 @@ _NODE_LOST = frozenset({"ContainerStatusUnknown", "Unknown"})  # the kubelet's a
 _REFUSED = " is forbidden: "  # after it comes who refused a Pod, and why
 _OVER = ("Failed", "Succeeded")
 _DEADLINE = "DeadlineExceeded"  # the Job controller's word, and ours
+# A Pod that follows another on its node is often tried before that one's devices are free, and again a second later.
+_SCHEDULER_RETRIES = timedelta(seconds=3)
 _EXIT_DONE = 0
 _EXIT_MISUNDERSTOOD = 2
 _EXIT_KILLED = 137
@@ -263,7 +265,7 @@ def _cause_of_job(end: JobEnd) -> Cause:
 def _alive(
     job: JobRecord, pod: PodRecord | None, hints: RunHints, limits: PhaseLimits, now: datetime
 ) -> Waiting | Running | Lost:
-    wait = _wait(job, pod, hints, limits)
+    wait = _wait(job, pod, hints, limits, now)
     if isinstance(wait, datetime):
         if now < wait + timedelta(seconds=limits.run_seconds):
             return hints.phase or Running(phase=Phase.STARTING)
@@ -275,7 +277,9 @@ def _alive(
     return Lost(reason=wait.reason, detail=detail, ended_at=now, counts=wait.counts)
 
 
-def _wait(job: JobRecord, pod: PodRecord | None, hints: RunHints, limits: PhaseLimits) -> _Wait | datetime:
+def _wait(
+    job: JobRecord, pod: PodRecord | None, hints: RunHints, limits: PhaseLimits, now: datetime
+) -> _Wait | datetime:
     """Return what the run waits for, or since when its container runs."""
     if job.suspended:
         return _Wait(reason="Queued", detail="the Job is suspended until its queue has room for it", until=None)
@@ -285,7 +289,8 @@ def _wait(job: JobRecord, pod: PodRecord | None, hints: RunHints, limits: PhaseL
     if pod is None:
         return _until_scheduled(*_without_pod(hints.failed_create), since, limits)
     if pod.scheduled_at is None:
-        return _until_scheduled(*_without_node(pod.unschedulable), max(since, pod.created_at), limits)
+        complaint = pod.unschedulable if now >= pod.created_at + _SCHEDULER_RETRIES else None
+        return _until_scheduled(*_without_node(complaint), max(since, pod.created_at), limits)
     return _on_node(job, pod, pod.scheduled_at, hints.failed_mount, limits)
 
 
