@@ -46,7 +46,6 @@ REMEDIES = {
     "NotRecorded": "replay a landscape that has the cell",
     "UnstableRepeats": "see what else uses the node, or raise measurement.minDuration",
     "CpuThrottled": "take the default limit of CPUs out of the namespace's LimitRange: runs on GPUs need none",
-    "CpuThrottled": "take the default limit of CPUs out of the namespace's LimitRange: runs on GPUs need none",
     "SourcesDisagree": "see whether several runners answer on one address; the number is not used",
     # The study does not go on.
     "InvalidSpec": "correct these fields and apply the study again",
