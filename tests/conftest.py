@@ -3,9 +3,14 @@
 import uuid
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from controlplane.cluster import ControlPlane, start_control_plane
+
+# Its default fails an example that takes longer than 200 ms; how fast a machine is today is no promise of ours.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

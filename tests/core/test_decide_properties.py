@@ -35,7 +35,7 @@ from simulation.strategies import stories, studies, worlds
 from simulation.world import Story, World, drive, observe, remember
 
 # A story takes some 50 ms, which hypothesis would call slow.
-properties = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+properties = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 @properties

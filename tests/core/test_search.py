@@ -77,7 +77,7 @@ def questions(draw: st.DrawFn) -> Question:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(questions())
 def test_an_answer_is_an_open_cell_and_the_same_question_has_the_same_answer(question: Question) -> None:
     """Whatever is known, a search answers with an open cell, None exactly when there is none, and never differently."""

@@ -267,7 +267,7 @@ hostile = st.text(st.characters(), max_size=80) | st.sampled_from(['"', "\\", "\
 outcome = st.sampled_from([*(name.capitalize() for name in OUTCOMES), "Nonsense"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(hostile, max_size=40),
     st.lists(st.tuples(st.integers(0, 39), outcome, hostile), max_size=60),
