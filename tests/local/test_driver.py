@@ -25,7 +25,7 @@ from infpop_operator.core.model import (
 from infpop_operator.core.ports import Executor, StudyStore
 from infpop_operator.local.driver import Outcome, drive
 from infpop_operator.report.snapshot import Snapshot
-from infpop_runner.contract import InfeasibleReason, RunSpec
+from infpop_runner.contract import InfeasibleReason, RunResult, RunSpec
 from local.kit import measurements
 from simulation.factories import START, make_cell, make_pool, make_study
 
@@ -182,6 +182,23 @@ def test_an_interrupt_ends_every_run_and_the_study_goes_on_later(patience: int) 
     again, _ = driven(STUDY, store)
     assert measurements(again.snapshot.decision.history) == ALL_CELLS
     assert failures(again.snapshot.decision.history) == ()
+
+
+def test_an_interrupted_run_is_held_to_the_rounds_measure() -> None:
+    """What was measured with other software than the round began with is no result, however the run ended."""
+    versions = iter(("0.32.0", "0.33.0"))
+
+    def upgraded(run: Run, spec: RunSpec, now: datetime) -> Played:
+        result = play_landscape(throughput, seconds=0)(run, spec, now).outcome
+        assert isinstance(result, RunResult)
+        provenance = result.provenance.model_copy(update={"engine_version": next(versions)})
+        return Played(seconds=0, outcome=result.model_copy(update={"provenance": provenance}))
+
+    outcome, _ = driven(STUDY, MemoryStore(), play=upgraded, patience=3)
+    history = outcome.snapshot.decision.history
+    assert (outcome.interrupted, len(history.ended)) == (True, 2)
+    assert len(measurements(history)) == 1
+    assert failures(history) == ()
 
 
 def test_a_finished_study_starts_nothing_again() -> None:

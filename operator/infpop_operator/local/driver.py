@@ -5,11 +5,12 @@ before it is started, so a process that nobody remembers cannot exist; a run tha
 as interrupted and tried again. Nothing is decided here: `core.decide` does.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from infpop_operator.core.comparable import comparable
 from infpop_operator.core.decide import decide
 from infpop_operator.core.errors import ExecutorError
 from infpop_operator.core.model import (
@@ -115,20 +116,22 @@ class _Drive:
         ended = list(before.ended)
         for entry in decision.history.ended:
             if entry.run.name not in known:
-                ended.append(self._stopped(entry) if entry.stopped is not None else entry)
+                ended.append(self._stopped(entry, ended) if entry.stopped is not None else entry)
                 self._store.record(ended[-1])
         return tuple(ended)
 
-    def _stopped(self, entry: EndedRun) -> EndedRun:
+    def _stopped(self, entry: EndedRun, earlier: Sequence[EndedRun]) -> EndedRun:
         """End a run that the study wants no more. Stopped before it is recorded: it may live, but not unremembered."""
         self._executor.stop(entry.run.name)
-        seen = self._last_seen(StartedRun(run=entry.run, started_at=entry.started_at))
+        seen = self._last_seen(StartedRun(run=entry.run, started_at=entry.started_at), earlier)
         return replace(entry, observation=seen) if isinstance(seen, Finished) and seen.result.trials else entry
 
-    def _last_seen(self, started: StartedRun) -> Finished | Lost:
+    def _last_seen(self, started: StartedRun, earlier: Sequence[EndedRun]) -> Finished | Lost:
         now = self._around.now()
         seen = self._executor.observe((started,), now)[started.run.name]
-        return seen if isinstance(seen, Finished | Lost) else Lost(reason=INTERRUPTED, ended_at=now, counts=False)
+        if isinstance(seen, Finished | Lost):
+            return comparable(started.run, seen, earlier)
+        return Lost(reason=INTERRUPTED, ended_at=now, counts=False)
 
     def _start(self, decision: Decision) -> tuple[tuple[StartedRun, ...], tuple[EndedRun, ...]]:
         started: list[StartedRun] = []
@@ -155,10 +158,10 @@ class _Drive:
 
     def _interrupt(self, decision: Decision) -> Snapshot:
         """End every run on the user's wish; what they measured is kept, and nothing of it counts as a failure."""
-        ended = []
+        ended: list[EndedRun] = []
         for entry in decision.history.active:
             self._executor.stop(entry.run.name)
-            seen = self._last_seen(entry)
+            seen = self._last_seen(entry, (*decision.history.ended, *ended))
             ended.append(EndedRun(run=entry.run, started_at=entry.started_at, observation=_uncounted(seen)))
             self._store.record(ended[-1])
         decision = replace(
