@@ -214,7 +214,7 @@ def _container(run: Run, spec: RunSpec, settings: PodSettings) -> Json:
         "image": settings.image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["infpop-runner"],
-        "args": ["--metrics-address", "0.0.0.0", "--metrics-port", str(labels.METRICS_PORT)],  # noqa: S104 - in a Pod
+        "args": ["--metrics-address", "::", "--metrics-port", str(labels.METRICS_PORT)],  # of IPv4 too
         "env": _environment(spec, settings),
         "ports": [{"name": labels.METRICS_PORT_NAME, "containerPort": labels.METRICS_PORT, "protocol": "TCP"}],
         "resources": _resources(run, settings),
