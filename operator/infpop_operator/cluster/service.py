@@ -37,7 +37,8 @@ _log = logging.getLogger(__name__)
 
 SELECTOR = f"{MANAGED_BY}={MANAGER}"
 Kind = Literal["study", "job", "pod", "node"]
-_TICKS_UNTIL_DEAD = 8  # the tick of 15 s is dead after two minutes
+_TICKS_UNTIL_DEAD = 8  # the usual tick of 15 s is dead after two minutes
+_NEVER_DEAD_BEFORE_S = 120.0  # a shorter tick waits as long for an API server or for a turn on a busy node
 _STUCK_S = 600.0  # no look takes that long: every request of it has a time-out
 
 
@@ -115,8 +116,8 @@ class Service:
 
     def is_alive(self) -> bool:
         """Say whether looks end, and the tick still ticks: it shares its loop and its client with everything else."""
-        ticks = self.seconds_since_tick() < _TICKS_UNTIL_DEAD * self._settings.tick_seconds
-        return ticks and self.queue.seconds_stuck() < _STUCK_S
+        longest_s = max(_NEVER_DEAD_BEFORE_S, _TICKS_UNTIL_DEAD * self._settings.tick_seconds)
+        return self.seconds_since_tick() < longest_s and self.queue.seconds_stuck() < _STUCK_S
 
     async def run(self) -> None:
         """Work until cancelled, or until something fails that should never fail."""

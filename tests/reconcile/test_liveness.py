@@ -1,0 +1,37 @@
+"""When an operator counts as dead."""
+
+from dataclasses import replace
+
+import pytest
+
+from infpop_operator.cluster.metrics import OperatorMetrics
+from infpop_operator.cluster.service import Service
+from infpop_operator.settings import Settings
+from simulation.factories import START
+
+
+@pytest.mark.parametrize(
+    ("tick_seconds", "silent_seconds", "alive"),
+    [
+        (1.0, 119.0, True),
+        (1.0, 120.0, False),
+        (15.0, 119.0, True),
+        (15.0, 120.0, False),
+        (60.0, 479.0, True),
+        (60.0, 480.0, False),
+    ],
+)
+def test_a_tick_may_be_late_by_two_minutes_or_by_eight_ticks(
+    tick_seconds: float, silent_seconds: float, *, alive: bool
+) -> None:
+    """An operator that waits for its API server, or for a turn on a busy node, is not killed for a short tick."""
+    now_seconds = 1000.0
+    settings = replace(Settings(), tick_seconds=tick_seconds)
+
+    def monotonic() -> float:
+        return now_seconds
+
+    metrics = OperatorMetrics(monotonic)
+    service = Service(None, None, settings, metrics=metrics, clock=lambda: START, monotonic=monotonic)
+    now_seconds += silent_seconds
+    assert service.is_alive() is alive
