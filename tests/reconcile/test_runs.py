@@ -1,20 +1,34 @@
 """What happens to a run between being seen and being stopped."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
 from adapters.kube.objects import OWNER, at, make_ended, make_job, make_node, make_running
+from adapters.kube.observing import message
 from cluster.kit import study
 from infpop_operator.adapters.kube.records import PodRecord
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.gathering import Gatherer
 from infpop_operator.cluster.keys import StudyKey
-from infpop_operator.cluster.prepare import prepare_study
+from infpop_operator.cluster.prepare import Prepared, prepare_study
 from infpop_operator.cluster.runs import Runs
 from infpop_operator.cluster.signs import Signs
 from infpop_operator.core.decide import decide
-from infpop_operator.core.model import History, StartedRun, Stop
+from infpop_operator.core.model import (
+    Decision,
+    Finished,
+    History,
+    Observation,
+    Phase,
+    Running,
+    Sample,
+    StartedRun,
+    Stop,
+    Waiting,
+    WatchedRun,
+)
 from infpop_operator.settings import Settings
 from simulation.factories import START
 
@@ -22,14 +36,32 @@ KEY = StudyKey(OWNER.namespace, OWNER.name)
 SETTINGS = Settings(runner_image="example.org/runner:1")
 
 
-def kept_when_stopped(seen: PodRecord, by_then: PodRecord) -> bool:
-    """Say whether a run is kept for the next look whose Pod was `seen`, and is `by_then` when the run is stopped."""
+def first_run() -> tuple[Prepared, Decision, History]:
+    """Return a study, what is decided of it first, and its history with the one run of that decision."""
     body = study(OWNER.name, OWNER.namespace)
     body["metadata"] |= {"uid": OWNER.uid, "generation": 1}
     prepared = prepare_study(body, [make_node()], None, SETTINGS)
     decision = decide(prepared.study, History(started_at=START), {}, START)
+    active = (StartedRun(run=decision.start[0], started_at=START),)
+    return prepared, decision, replace(decision.history, active=active)
+
+
+def make_runs(cache: Cache, signs: Signs, gatherer: Gatherer) -> Runs:
+    """Return what looks after Jobs that are all in `cache`: nothing is to be asked of the cluster."""
+    return Runs(
+        client=None,  # type: ignore[arg-type]
+        cache=cache,
+        signs=signs,
+        gatherer=gatherer,
+        settings=SETTINGS,
+        clock=lambda: at(120),
+    )
+
+
+def kept_when_stopped(seen: PodRecord, by_then: PodRecord) -> bool:
+    """Say whether a run is kept for the next look whose Pod was `seen`, and is `by_then` when the run is stopped."""
+    prepared, decision, history = first_run()
     run = decision.start[0]
-    history = replace(decision.history, active=(StartedRun(run=run, started_at=START),))
     cache = Cache()
     cache.see_job(make_job(name=run.name, run=run.name))
     cache.see_pod(replace(seen, run=run.name, resource_version="1"))
@@ -37,14 +69,7 @@ def kept_when_stopped(seen: PodRecord, by_then: PodRecord) -> bool:
 
     async def look() -> bool:
         gatherer = Gatherer(pods=signs, prometheus=None, order=("PodMetrics",), done=lambda _: None)
-        runs = Runs(
-            client=None,  # type: ignore[arg-type] - nothing is to be asked of the cluster
-            cache=cache,
-            signs=signs,
-            gatherer=gatherer,
-            settings=SETTINGS,
-            clock=lambda: at(120),
-        )
+        runs = make_runs(cache, signs, gatherer)
         jobs = runs.existing(KEY, OWNER)
         _, _, open_runs = await runs.observe(KEY, prepared, history, jobs, at(120))
         cache.see_pod(replace(by_then, run=run.name, resource_version="2"))
@@ -62,3 +87,57 @@ def test_a_run_that_ends_while_it_is_being_stopped_is_heard_out() -> None:
 def test_a_run_that_was_over_when_it_was_seen_is_not_kept() -> None:
     """What was seen of its end is all that there is."""
     assert not kept_when_stopped(make_ended(0), make_ended(0))
+
+
+class Slow:
+    """A source of metrics that has no answer before it is let."""
+
+    name = "PodMetrics"
+
+    def __init__(self) -> None:
+        self.asked: list[WatchedRun] = []
+        self.may_answer = asyncio.Event()
+
+    async def samples(self, watched: WatchedRun) -> Mapping[int, Sample]:
+        """Return nothing, late."""
+        self.asked.append(watched)
+        await self.may_answer.wait()
+        return {}
+
+
+def test_a_source_is_asked_once_of_an_evicted_pod_whose_replacement_has_devices() -> None:
+    """The time until the replacement lets go of them moves on with each look; what is asked about does not."""
+    prepared, decision, history = first_run()
+    run = decision.start[0]
+    left = message(0, complete=False, run=run.name)
+    evicted = make_ended(137, left, phase="Failed", evicted="low", disrupted="TerminationByKubelet: low")
+    replacement = make_running(uid="next", name="next", created_at=at(105), scheduled_at=at(106))
+    cache = Cache()
+    cache.see_job(make_job(name=run.name, run=run.name))
+    for pod in (evicted, replacement):
+        cache.see_pod(replace(pod, run=run.name))
+    signs = Signs(None, None, cache)  # type: ignore[arg-type]
+
+    async def looks() -> tuple[list[Observation], list[WatchedRun]]:
+        slow = Slow()
+        runs = make_runs(
+            cache, signs, Gatherer(pods=slow, prometheus=None, order=("PodMetrics",), done=lambda _: None, moment_s=0)
+        )
+        observations = []
+        for second in (120, 130, 140):
+            _, seen, _ = await runs.observe(KEY, prepared, history, runs.existing(KEY, OWNER), at(second))
+            observations.append(seen[run.name])
+            if second == 130:
+                slow.may_answer.set()
+            for _ in range(5):
+                await asyncio.sleep(0)
+        cache.see_pod(replace(replacement, run=run.name, resource_version="9"), deleted=True)
+        _, seen, _ = await runs.observe(KEY, prepared, history, runs.existing(KEY, OWNER), at(150))
+        return [*observations, seen[run.name]], slow.asked
+
+    (*waiting, asked, ended), watched = asyncio.run(looks())
+    assert waiting == [Running(phase=Phase.DONE)] * 2
+    assert asked == Waiting(reason="Terminating", detail="Ended: its pod is ending")
+    assert isinstance(ended, Finished)
+    assert ([trial.index for trial in ended.result.trials], ended.ended_at) == ([0], at(150))
+    assert [each.ended_at for each in watched] == [at(100)]

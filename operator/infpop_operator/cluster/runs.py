@@ -170,6 +170,8 @@ class Runs:
             if gathered is None:
                 return replace(seen, observation=Running(phase=Phase.DONE))
             observation = gathered
+        if isinstance(observation, Finished | Lost) and seen.held_until is not None:
+            observation = replace(observation, ended_at=max(observation.ended_at, seen.held_until))
         living = self._cache.living_pods(key, job.uid)
         return replace(seen, observation=self._endings.observe(run.name, observation, living, now))
 

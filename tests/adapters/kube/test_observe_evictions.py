@@ -102,7 +102,8 @@ def test_a_replacement_is_not_waited_for(replacement: PodRecord) -> None:
     assert (lost.reason, lost.counts) == ("HostOutOfMemory", True)
     assert observed.pod == evicted()
     finished_at = None if replacement.container is None else replacement.container.finished_at
-    assert lost.ended_at == (at(100) if replacement.scheduled_at is None else finished_at or at(300))
+    held_until = None if replacement.scheduled_at is None else finished_at or at(300)
+    assert (lost.ended_at, observed.held_until) == (at(100), held_until)
 
 
 @pytest.mark.parametrize("replacement", [*REPLACEMENTS, None])
@@ -127,7 +128,7 @@ def test_what_a_replacement_measured_is_kept() -> None:
         observed = observe_run(RUN, make_job(), [evicted(137, left), done], RunHints(), LIMITS, at(300))
         assert isinstance(observed.observation, Finished)
         assert observed.observation.result.broken is None
-        assert (observed.pod, observed.observation.ended_at) == (done, at(290))
+        assert (observed.pod, observed.observation.ended_at, observed.held_until) == (done, at(290), None)
 
 
 def test_of_several_evictions_the_last_is_told() -> None:

@@ -70,10 +70,14 @@ class PhaseLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenRun:
-    """What was seen, and of which Pod. `held_since` is when the run first got devices, None while it never had any."""
+    """What was seen, and of which Pod. `held_since` is when the run first got devices, None while it never had any.
+
+    `held_until` is until when a Pod that replaces that one has, or had, devices; None where none ever had.
+    """
 
     observation: Observation
     held_since: datetime | None
+    held_until: datetime | None = None
     pod: PodRecord | None = None
 
 
@@ -105,7 +109,12 @@ def observe_run(  # noqa: PLR0917 - the run and all that is known of it
     own.sort(key=lambda pod: (pod.created_at, pod.disrupted is None, pod.name))
     pod = _telling_pod(run, own)
     end = _ended(run, job, own, pod, now)
-    return SeenRun(observation=end or _alive(job, pod, hints, limits, now), held_since=_held_since(job, own), pod=pod)
+    return SeenRun(
+        observation=end or _alive(job, pod, hints, limits, now),
+        held_since=_held_since(job, own),
+        held_until=None if pod is None or pod is own[-1] else _held_until(own[-1], now),
+        pod=pod,
+    )
 
 
 def _telling_pod(run: Run, pods: Sequence[PodRecord]) -> PodRecord | None:
@@ -145,8 +154,6 @@ def _ended(
     was_disrupted = any(each.disrupted is not None for each in pods)
     if isinstance(end, Lost) and end.reason == _DEADLINE and was_disrupted:
         return replace(end, counts=False)  # the time that was taken from it would have been enough
-    if end is not None and pod is not None and pod is not pods[-1]:
-        return replace(end, ended_at=max(end.ended_at, _held_until(pods[-1], now) or end.ended_at))
     return end
 
 
