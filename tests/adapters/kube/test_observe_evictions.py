@@ -93,6 +93,15 @@ def test_a_pod_that_was_evicted_before_it_ran_is_told_in_the_same_way() -> None:
     assert lost == Lost(reason="Evicted", detail=detail, ended_at=at(100))
 
 
+def test_a_pod_that_is_being_evicted_is_waited_for_under_its_own_name() -> None:
+    """The kubelet says so before the container has ended: nothing is preempted, and no other Pod will go on."""
+    pod = make_running(evicted=LOW, disrupted=EVICTED["disrupted"], disrupted_at=at(90))
+    assert seen(make_job(), pod) == Waiting(reason="HostOutOfMemory", detail=WORDS)
+    lost = seen(make_job(), pod, now=3700)  # its node has gone silent
+    assert isinstance(lost, Lost)
+    assert (lost.reason, lost.counts) == ("HostOutOfMemory", True)
+
+
 @pytest.mark.parametrize("replacement", REPLACEMENTS)
 def test_a_replacement_is_not_waited_for(replacement: PodRecord) -> None:
     """An operator that was away meanwhile sees the eviction as well, and the devices that the next Pod had."""

@@ -290,7 +290,7 @@ def _wait(
     """Return what the run waits for, or since when its container runs."""
     if job.suspended:
         return _Wait(reason="Queued", detail="the Job is suspended until its queue has room for it", until=None)
-    if pod is not None and pod.disrupted is not None:
+    if pod is not None and pod.disrupted is not None and pod.evicted is None:
         return _until_scheduled("Preempted", last_words(pod.disrupted), pod.disrupted_at or pod.created_at, limits)
     since = job.started_at or job.created_at
     if pod is None:
