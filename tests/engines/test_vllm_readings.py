@@ -54,7 +54,10 @@ def test_times_are_from_scheduled_to_last_token(*, needed: bool) -> None:
     assert read_intervals(stats, version="9", needed=needed) == ((1.0, 3.0), (2.0, 4.5))
 
 
-@pytest.mark.parametrize("unknown", [None, Stats(), Stats(scheduled_ts=5.0)])
+UNKNOWN = [None, Stats(), Stats(scheduled_ts=5.0)]
+
+
+@pytest.mark.parametrize("unknown", UNKNOWN)
 def test_a_limit_of_our_own_needs_the_times_of_every_request(unknown: Stats | None) -> None:
     """A shared load of which nobody knows how many sequences ran at once breaks, and says what is missing."""
     with pytest.raises(EngineBrokenError, match=r"vLLM 9\.1 does not say when its requests") as found:
@@ -62,9 +65,10 @@ def test_a_limit_of_our_own_needs_the_times_of_every_request(unknown: Stats | No
     assert found.value.reason == "RunnerError"
 
 
-def test_a_limit_of_the_engines_own_needs_no_times() -> None:
-    """With one batch size in a load vLLM itself keeps to it, and a figure less costs no number."""
-    assert read_intervals([Stats(1.0, 3.0), None], version="9", needed=False) is None
+@pytest.mark.parametrize("unknown", UNKNOWN)
+def test_a_limit_of_the_engines_own_needs_no_times(unknown: Stats | None) -> None:
+    """With one batch size in a load vLLM itself keeps to it: a figure less costs no number, and is never zero."""
+    assert read_intervals([Stats(1.0, 3.0), unknown], version="9", needed=False) is None
 
 
 @pytest.mark.engine

@@ -36,7 +36,7 @@ def read_counter(metrics: Iterable[Any], name: str, *, version: str) -> int:
 
 
 def read_intervals(stats: Sequence[Any], *, version: str, needed: bool) -> tuple[Interval, ...] | None:
-    """Return when each request was in the batch, on the engine's clock; None where vLLM does not say.
+    """Return when each request was in the batch, on the engine's clock; None where vLLM does not say it of each.
 
     Args:
         stats: of each request, None for one without.
@@ -47,11 +47,12 @@ def read_intervals(stats: Sequence[Any], *, version: str, needed: bool) -> tuple
         EngineBrokenError: they are needed and vLLM does not say.
     """
     intervals = None if None in stats else tuple((each.scheduled_ts, each.last_token_ts) for each in stats)
-    unknown = intervals is None or any(start >= end for start, end in intervals)
-    if needed and unknown:
+    if intervals is not None and all(start < end for start, end in intervals):
+        return intervals
+    if needed:
         detail = (
             f"vLLM {version} does not say when its requests were scheduled and got their last token: without these "
             "times nobody knows whether the batch limit held that several batch sizes in one load need"
         )
         raise EngineBrokenError("RunnerError", detail)
-    return intervals
+    return None
