@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -22,7 +22,7 @@ from infpop_operator.core.model import Phase, Running, Value, WatchedRun
 KEY = StudyKey(OWNER.namespace, OWNER.name)
 RUN = "study-1"
 WATCHED = WatchedRun(
-    namespace=KEY.namespace, study=KEY.name, run=RUN, pod="study-1-pod", started_at=at(0), ended_at=at(100)
+    namespace=KEY.namespace, study=KEY.name, run=RUN, pod="study-1-abcde", started_at=at(0), ended_at=at(100)
 )
 OWN = f'namespace="serving",study="study",run="{RUN}"'
 METRICS = f"""
@@ -97,6 +97,20 @@ def test_a_running_pod_tells_its_phase_and_its_numbers() -> None:
         assert phase is not None
         assert phase.phase is Phase.MEASURING
         assert await scene.throughput() == {3: Value(tokens_per_second=12.5)}
+
+    played(scenario)
+
+
+def test_the_numbers_of_a_replacement_are_not_those_of_the_pod_before() -> None:
+    """Where an evicted Pod left a result and the next one is at work, each has measured for itself."""
+
+    async def scenario(scene: Scene) -> None:
+        scene.cache.see_pod(make_running(**ADDRESS))
+        scene.cache.see_pod(make_running(**ADDRESS | NEXT))
+        await scene.look(250)
+        assert await scene.throughput() == {}
+        other = replace(WATCHED, pod=NEXT["name"])
+        assert await scene.signs.samples(other) == {3: Value(tokens_per_second=12.5)}
 
     played(scenario)
 

@@ -30,11 +30,12 @@ _AT_ONCE = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sign:
-    """What is known of a run; `phase` and `throughput` were read from the Pod of this uid."""
+    """What is known of a run; `phase` and `throughput` were read from the Pod of this uid and name."""
 
     failed_create: str | None = None
     failed_mount: str | None = None
     pod_uid: str | None = None
+    pod: str | None = None
     phase: Running | None = None
     throughput: Samples = field(default_factory=dict)
 
@@ -61,8 +62,12 @@ class Signs:
         return "PodMetrics"
 
     async def samples(self, watched: WatchedRun) -> Samples:
-        """Return what the last look at the run's Pod gave; a Pod that has ended can no longer be asked."""
-        return self._sign(watched.run).throughput
+        """Return what the last look at the run's Pod gave; a Pod that has ended can no longer be asked.
+
+        Nothing where another Pod was looked at: that one replaces an evicted one, and measures for itself.
+        """
+        sign = self._sign(watched.run)
+        return sign.throughput if sign.pod == watched.pod else {}
 
     def forget_all_but(self, key: StudyKey, live: Container[str]) -> None:
         """Drop what is known of a study's runs, except for those that live."""
@@ -101,7 +106,8 @@ class Signs:
         if pod.phase == "Running" and pod.ip is not None and pod.metrics_port is not None:
             sample = await scrape_pod(self._http, pod, run)
             if sample.phase is not None:
-                self._remember(key, run, _Sign(pod_uid=pod.uid, phase=sample.phase, throughput=sample.throughput))
+                sign = _Sign(pod_uid=pod.uid, pod=pod.name, phase=sample.phase, throughput=sample.throughput)
+                self._remember(key, run, sign)
         elif _is_being_created(pod) and pod.scheduled_at is not None and now - pod.scheduled_at > _MOUNT_PATIENCE:
             events = await self._events(pod.namespace, pod.uid)
             if events is not None:
