@@ -133,7 +133,7 @@ def _judge(
 
 
 def _find_throttling(trial: TrialSpec, report: TrialReport, repeats: tuple[Repeat, ...]) -> Invalid | None:
-    """Return why the number would be too low, or None.."""
+    """Return why the number would be too low, or None."""
     stopped = sum(repeat.throttled_seconds for repeat in repeats if repeat.throttled_seconds is not None)
     seconds = sum(repeat.seconds for repeat in repeats)
     if stopped <= MAX_THROTTLED_RATIO * seconds:
