@@ -177,8 +177,8 @@ def test_a_kubelet_that_ends_a_pod_for_others_sake_costs_nothing(reason: str, wo
 
 
 def test_a_pod_that_its_kubelet_refuses_was_not_evicted() -> None:
-    """The kubelet says Evicted of it as well; nothing of it ever ran, as if the scheduler had known of the pressure."""
+    """The kubelet says Evicted of it as well. It counts: a node that refuses every Pod would be tried for ever."""
     refused = "Evicted: Pod was rejected: The node had condition: [MemoryPressure]."
     assert seen(make_job(), make_bound(phase="Failed", failure=refused)) == Lost(
-        reason="PodFailed", detail=f"{refused}; {NOTHING}", ended_at=at(100), counts=False
+        reason="PodFailed", detail=f"{refused}; {NOTHING}", ended_at=at(100)
     )

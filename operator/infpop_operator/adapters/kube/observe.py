@@ -45,7 +45,6 @@ _EXIT_DONE = 0
 _EXIT_MISUNDERSTOOD = 2
 _EXIT_KILLED = 137
 _EXIT_UNSEEN = 255  # containerd's word where nobody saw the end; the runner ends with 0, 1, 2 or by a signal
-_REFUSED_UNDER_PRESSURE = "Evicted: "  # the kubelet's word, of a Pod that it did not evict
 _LOW_ON_MEMORY = "low on resource: memory"  # the kubelet's words when it evicts
 _SOURCE = "the termination message"
 
@@ -258,8 +257,7 @@ def _cause_of_container(container: ContainerRecord, words: str) -> Cause:
 def _cause_of_pod(job: JobRecord, pod: PodRecord) -> Cause:
     """Return why a Pod is over whose container says nothing: its node refused it, or it was never started."""
     detail = last_words(pod.failure or "") or f"the Pod is {pod.phase} and says nothing of its container"
-    refused = (pod.failure or "").startswith(_REFUSED_UNDER_PRESSURE)  # in the seconds before the scheduler knows of it
-    return _outside_cause(job, pod) or Cause(lost="PodFailed", broken="RunnerError", detail=detail, counts=not refused)
+    return _outside_cause(job, pod) or Cause(lost="PodFailed", broken="RunnerError", detail=detail)
 
 
 def _cause_of_job(end: JobEnd) -> Cause:
