@@ -9,7 +9,7 @@ import json
 
 from infpop_operator.core.model import PlannedTrial, Pool, Study
 
-MEASUREMENT_VERSION = 1  # of our own method: raised whenever the runner would find another number for the same run
+MEASUREMENT_VERSION = 2  # of our own method: raised whenever the runner would find another number for the same run
 _TIMEOUTS = {"load_timeout_seconds", "measure_timeout_seconds"}
 _NAME_PREFIX_LENGTH = 52  # a Job name is a label value: 63 characters, less a dash and ten of the hash
 
