@@ -57,7 +57,7 @@ async def pod_metrics(shown: Shown, run: str, stack: AsyncExitStack) -> MetricsS
     body["metadata"] |= {"uid": OWNER.uid, "resourceVersion": "1"}
     cache.see_study(body)
     cache.see_job(make_job())
-    cache.see_pod(make_running(ip="10.0.0.7", metrics_port=9400))
+    cache.see_pod(make_running(name=WATCHED.pod, ip="10.0.0.7", metrics_port=9400))
     signs = Signs(client, http, cache)
     await signs.look([StudyKey(OWNER.namespace, OWNER.name)], at(100))
     return signs
