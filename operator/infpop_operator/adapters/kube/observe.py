@@ -19,7 +19,7 @@ from infpop_operator.adapters.conclude import (
     parse_result,
 )
 from infpop_operator.adapters.kube.errors import quota_words
-from infpop_operator.adapters.kube.records import ContainerRecord, JobEnd, JobRecord, PodRecord
+from infpop_operator.adapters.kube.records import LOW, ContainerRecord, JobEnd, JobRecord, PodRecord
 from infpop_operator.core.model import DELETED, Finished, Lost, Observation, Phase, Run, Running, Waiting
 from infpop_runner.contract import RunResult
 
@@ -45,7 +45,6 @@ _EXIT_DONE = 0
 _EXIT_MISUNDERSTOOD = 2
 _EXIT_KILLED = 137
 _EXIT_UNSEEN = 255  # containerd's word where nobody saw the end; the runner ends with 0, 1, 2 or by a signal
-_LOW_ON_MEMORY = "low on resource: memory"  # the kubelet's words when it evicts
 _SOURCE = "the termination message"
 
 
@@ -217,7 +216,7 @@ def _outside_cause(job: JobRecord, pod: PodRecord | None) -> Cause | None:
 def _cause_of_eviction(words: str) -> Cause:
     """Return why the kubelet ended a Pod: the run is suspected of needing more than its node has."""
     detail = f"the kubelet evicted the Pod: {last_words(words)}"
-    if _LOW_ON_MEMORY in words:
+    if f"{LOW}memory" in words:
         return Cause(lost="HostOutOfMemory", broken="HostOutOfMemory", detail=detail)
     return Cause(lost="Evicted", broken="RunnerError", detail=detail)
 

@@ -15,7 +15,7 @@ from infpop_operator.adapters.kube import labels
 Body = Mapping[str, Any]
 _EVICTED = "Evicted"  # the kubelet's word on a Pod that it ends for want of a resource, and on one that it refuses
 _BY_KUBELET = "TerminationByKubelet"
-_LOW = "The node was low on resource: "
+LOW = "The node was low on resource: "  # the kubelet's words when it evicts; the resource follows
 _SUFFIXES = {"": 1.0, "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6}  # of counts and cores
 
 
@@ -251,7 +251,7 @@ def _evicted(status: Body, disruption: Body | None) -> str | None:
     """
     by = None if disruption is None else disruption.get("reason")
     words = _said(disruption, "message") or ""
-    if by == _BY_KUBELET and words.startswith(_LOW):
+    if by == _BY_KUBELET and words.startswith(LOW):
         return words
     is_failed = (status.get("phase"), status.get("reason")) == ("Failed", _EVICTED)
     if is_failed and by in {None, _BY_KUBELET} and _list(status, "containerStatuses"):
