@@ -151,12 +151,12 @@ def _pool(
         device="cpu" if node.gpu_resource == "cpu" else "cuda",
         software=image_of(spec, node, settings) or "",
         price_per_gpu_hour=None if node.price_per_gpu_hour is None else float(node.price_per_gpu_hour),
-        **_share_of_node(node),
+        **_amounts(node),
         **known,
     )
 
 
-def _share_of_node(node: NodePool) -> dict[str, Any]:
+def _amounts(node: NodePool) -> dict[str, Any]:
     cpus, memory = (None, None) if node.resources is None else (node.resources.cpu, node.resources.memory)
     return {
         "cpu_millicores": None if cpus is None else millicores(cpus),

@@ -170,6 +170,7 @@ class Runs:
             if gathered is None:
                 return replace(seen, observation=Running(phase=Phase.DONE))
             observation = gathered
+        # Only now: with an end that moves on at each look the sources would be asked anew each time.
         if isinstance(observation, Finished | Lost) and seen.held_until is not None:
             observation = replace(observation, ended_at=max(observation.ended_at, seen.held_until))
         living = self._cache.living_pods(key, job.uid)

@@ -15,34 +15,34 @@ from infpop_runner.contract import SHORTENED_NAME, Provenance
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fact:
-    """One thing that all results of a round have in common; `detail` is filled in with both values."""
+    """One thing that all results of a round have in common; `what` stands before both values."""
 
     reason: str
     of: Callable[[Provenance], str | None]
-    detail: str
+    what: str
 
 
 _FACTS = (
     _Fact(
         reason="WorkloadChanged",
         of=lambda provenance: provenance.workload_hash,
-        detail="the prompts are others than before: workload {own}, the round began with {first}",
+        what="the prompts are others than before: workload",
     ),
     _Fact(
         reason="SoftwareChanged",
         of=lambda provenance: provenance.engine_version,
-        detail="the engine is another than before: version {own}, the round began with {first}",
+        what="the engine is another than before: version",
     ),
     _Fact(
         reason="SoftwareChanged",
         of=lambda provenance: provenance.torch_version,
-        detail="PyTorch is another than before: version {own}, the round began with {first}",
+        what="PyTorch is another than before: version",
     ),
     _Fact(
         reason="GpuChanged",
         # A result that is too long for its place has the start of the name.
         of=lambda provenance: provenance.gpu_model and provenance.gpu_model[:SHORTENED_NAME],
-        detail="the GPU is another than before: {own}, the round began with {first}",
+        what="the GPU is another than before:",
     ),
 )
 
@@ -61,7 +61,7 @@ def comparable(run: Run, observation: Finished | Lost, ended: Sequence[EndedRun]
     for fact in _FACTS:
         is_now, was = fact.of(own), _first(fact, earlier)
         if None not in (is_now, was) and is_now != was:
-            detail = fact.detail.format(own=is_now, first=was)
+            detail = f"{fact.what} {is_now}, the round began with {was}"
             return Lost(reason=fact.reason, detail=detail, ended_at=observation.ended_at)
     return observation
 
