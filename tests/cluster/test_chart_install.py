@@ -141,6 +141,8 @@ def test_an_upgrade_from_the_last_commit_works(clean: ControlPlane, tmp_path: Pa
     (deployment,) = kit.get(clean, NAMESPACE, "deployment")
     (expected,) = of_kind(rendered(*VALUES, namespace=NAMESPACE), "Deployment")
     assert deployment["metadata"]["labels"].items() >= expected["metadata"]["labels"].items()
+    (now,), (wanted,) = (each["spec"]["template"]["spec"]["containers"] for each in (deployment, expected))
+    assert (now["command"], now["env"], now["image"]) == (wanted["command"], wanted["env"], wanted["image"])
 
 
 def test_a_release_that_is_upgraded_to_itself_changes_nothing(release: ControlPlane) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.metrics import OperatorMetrics
 from infpop_operator.cluster.service import Service
 from infpop_operator.settings import Settings
@@ -34,4 +35,20 @@ def test_a_tick_may_be_late_by_two_minutes_or_by_eight_ticks(
     metrics = OperatorMetrics(monotonic)
     service = Service(None, None, settings, metrics=metrics, clock=lambda: START, monotonic=monotonic)
     now_seconds += silent_seconds
+    assert service.is_alive() is alive
+
+
+@pytest.mark.parametrize(("stuck_seconds", "alive"), [(599.0, True), (600.0, False)])
+def test_a_look_may_take_ten_minutes(stuck_seconds: float, *, alive: bool) -> None:
+    """An operator whose tick ticks and whose looks at studies never end is killed as well."""
+    now_seconds = 1000.0
+
+    def monotonic() -> float:
+        return now_seconds
+
+    settings = replace(Settings(), tick_seconds=3600.0)
+    metrics = OperatorMetrics(monotonic)
+    service = Service(None, None, settings, metrics=metrics, clock=lambda: START, monotonic=monotonic)
+    service.queue._active[StudyKey("serving", "study")] = now_seconds
+    now_seconds += stuck_seconds
     assert service.is_alive() is alive

@@ -140,4 +140,4 @@ def test_a_source_is_asked_once_of_an_evicted_pod_whose_replacement_has_devices(
     assert asked == Waiting(reason="Terminating", detail="Ended: its pod is ending")
     assert isinstance(ended, Finished)
     assert ([trial.index for trial in ended.result.trials], ended.ended_at) == ([0], at(150))
-    assert [each.ended_at for each in watched] == [at(100)]
+    assert [(each.pod, each.ended_at) for each in watched] == [("study-1-abcde", at(100))]

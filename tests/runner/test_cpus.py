@@ -16,6 +16,7 @@ ALLOWED = len(os.sched_getaffinity(0))
         ({"cpu.max": "100000 100000\n"}, 1),
         ({"cpu.max": "50000 100000\n"}, 1),
         ({"cpu.max": f"{ALLOWED * 100000 + 99999} 100000\n"}, ALLOWED),
+        ({"cpu.max": f"{(ALLOWED + 1) * 100000} 100000\n"}, ALLOWED),
         ({"cpu.max": "max 100000\n"}, ALLOWED),
         ({"cpu/cpu.cfs_quota_us": "199999\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
         ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, ALLOWED),
