@@ -83,6 +83,16 @@ class Process:
             )
 
 
+def has_ipv6_loopback() -> bool:
+    """Say whether ::1 is an address of this machine; a container may have IPv6 and no address of it."""
+    try:
+        with socket.socket(socket.AF_INET6) as tried:
+            tried.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
 def free_ports(count: int) -> list[int]:
     """Return ports of 127.0.0.1 that nobody listens on."""
     candidates = random.SystemRandom().sample(_PORTS, len(_PORTS))
