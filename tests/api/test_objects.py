@@ -113,7 +113,8 @@ def test_a_hostile_key_is_quoted_where_it_is_complained_of(text: str) -> None:
 def test_any_text_anywhere_is_told_of_in_printable_words(text: str) -> None:
     """Problems go to terminals and into conditions."""
     for path in ("spec.engine.name", "spec.budget.maxTrials", "spec.nodePools.0.gpuResource", "kind"):
-        assert problems(changed({path: text})).isprintable()
+        wrong = f"{text}?"  # hypothesis draws words of our own as well, and one of them may be right
+        assert problems(changed({path: wrong})).isprintable()
 
 
 @pytest.mark.parametrize(
