@@ -36,10 +36,12 @@ def watching(place: Place, directory: Path, **environment: str) -> Iterator[kit.
         assert process.is_running()
 
 
-def all_measured_once(kubelet: SimulatedKubelet) -> bool:
-    """Say whether every configuration of the space had one run."""
-    cells = [(run.spec.gpu_count, run.spec.trials[0].batch_size) for run in kubelet.runs]
-    return sorted(cells) == [(gpus, batch) for gpus in SPACE["gpuCount"] for batch in SPACE["batchSize"]]
+CELLS = [(gpus, batch) for gpus in SPACE["gpuCount"] for batch in SPACE["batchSize"]]
+
+
+def measured(kubelet: SimulatedKubelet) -> list[tuple[int, int]]:
+    """Return the configurations of the runs so far, sorted: GPUs and batch size."""
+    return sorted((run.spec.gpu_count, run.spec.trials[0].batch_size) for run in kubelet.runs)
 
 
 def test_the_api_server_goes_and_comes_back(place: Place, tmp_path: Path) -> None:
@@ -57,7 +59,7 @@ def test_the_api_server_goes_and_comes_back(place: Place, tmp_path: Path) -> Non
             place.cluster.apiserver_start()
             place.cluster.proxy.blackhole(active=False)
         place.wait_for("Succeeded")
-        assert all_measured_once(kubelet)
+        assert measured(kubelet) == CELLS
 
 
 def test_watches_that_are_cut_are_taken_up_again(place: Place, tmp_path: Path) -> None:
@@ -68,7 +70,7 @@ def test_watches_that_are_cut_are_taken_up_again(place: Place, tmp_path: Path) -
             place.wait(lambda status, trials=trials: len(status["trials"]) >= trials, what=f"{trials} trials")
             assert place.cluster.cut_watches() > 0
         place.wait_for("Succeeded")
-        assert all_measured_once(kubelet)
+        assert measured(kubelet) == CELLS
 
 
 @pytest.mark.parametrize("ending", ["everything arrives late", "what was sent is lost"])
@@ -87,7 +89,7 @@ def test_a_network_that_swallows_everything(place: Place, tmp_path: Path, ending
             place.cluster.proxy.blackhole(active=False)
         assert ended < 6
         place.wait_for("Succeeded")
-        assert all_measured_once(kubelet)
+        assert measured(kubelet) == CELLS
 
 
 def test_what_was_deleted_while_nobody_watched_is_found_out(place: Place, tmp_path: Path) -> None:
@@ -124,6 +126,35 @@ def test_a_right_that_is_missing_is_told_and_costs_no_failure(place: Place, tmp_
     with place.kubelet(replay(throughput)):
         (row,) = place.wait_for("Succeeded")["trials"]
     assert (row["attempts"], process.stop()) == (1, 0)
+
+
+# The operator with a deaf ear: of one kind of object its watch tells nothing.
+DEAF = """
+from infpop_operator.cli.main import main
+from infpop_operator.cluster.service import Service
+hear = Service.seen
+Service.seen = lambda self, kind, body, **how: None if kind == {kind!r} else hear(self, kind, body, **how)
+main()
+"""
+
+
+@pytest.mark.parametrize("kind", ["pod", "job"])
+def test_a_watch_that_is_behind_the_others_loses_nothing(place: Place, tmp_path: Path, kind: str) -> None:
+    """Jobs are seen to end whose Pods were never heard of, or the other way round: every result is found, at once."""
+    program = (sys.executable, "-c", DEAF.format(kind=kind), "operator")
+    settings = {**QUICK, **NEVER}
+    process = kit.OperatorProcess(
+        place.cluster, tmp_path, namespace=place.namespace, program=program, environment=settings
+    )
+    process.start()
+    try:
+        with place.kubelet(replay(throughput, trial_seconds=0.3)) as kubelet:
+            place.study(searchSpace=SPACE)
+            trials = place.wait_for("Succeeded")["trials"]
+    finally:
+        assert process.stop() == 0
+    assert measured(kubelet) == CELLS
+    assert {(row["state"], row["attempts"]) for row in trials} == {("Measured", 1)}
 
 
 # The operator with another clock: INFPOP_BREAK names a file; once it is there, the clock does what {broken} says.

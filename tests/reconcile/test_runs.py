@@ -5,11 +5,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
+from adapters.kube.api_server import api_server
 from adapters.kube.objects import OWNER, at, make_ended, make_job, make_node, make_running
 from adapters.kube.observing import message
 from cluster.kit import study
+from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.records import PodRecord
 from infpop_operator.cluster.cache import Cache
+from infpop_operator.cluster.ending import Endings
 from infpop_operator.cluster.gathering import Gatherer
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.prepare import Prepared, prepare_study
@@ -20,6 +23,7 @@ from infpop_operator.core.model import (
     Decision,
     Finished,
     History,
+    Lost,
     Observation,
     Phase,
     Running,
@@ -46,10 +50,10 @@ def first_run() -> tuple[Prepared, Decision, History]:
     return prepared, decision, replace(decision.history, active=active)
 
 
-def make_runs(cache: Cache, signs: Signs, gatherer: Gatherer) -> Runs:
-    """Return what looks after Jobs that are all in `cache`: nothing is to be asked of the cluster."""
+def make_runs(cache: Cache, signs: Signs, gatherer: Gatherer, client: KubeClient | None = None) -> Runs:
+    """Return what looks after Jobs that are all in `cache`; without a client nothing is to be asked of the cluster."""
     return Runs(
-        client=None,  # type: ignore[arg-type]
+        client=client,  # type: ignore[arg-type]
         cache=cache,
         signs=signs,
         gatherer=gatherer,
@@ -68,8 +72,12 @@ def kept_when_stopped(seen: PodRecord, by_then: PodRecord) -> bool:
     signs = Signs(None, None, cache)  # type: ignore[arg-type]
 
     async def look() -> bool:
+        async with api_server() as server, KubeClient(server.connection()) as client:
+            return await is_kept(client)
+
+    async def is_kept(client: KubeClient) -> bool:
         gatherer = Gatherer(pods=signs, prometheus=None, order=("PodMetrics",), done=lambda _: None)
-        runs = make_runs(cache, signs, gatherer)
+        runs = make_runs(cache, signs, gatherer, client)
         jobs = runs.existing(KEY, OWNER)
         _, _, open_runs = await runs.observe(KEY, prepared, history, jobs, at(120))
         cache.see_pod(replace(by_then, run=run.name, resource_version="2"))
@@ -141,3 +149,14 @@ def test_a_source_is_asked_once_of_an_evicted_pod_whose_replacement_has_devices(
     assert isinstance(ended, Finished)
     assert ([trial.index for trial in ended.result.trials], ended.ended_at) == ([0], at(150))
     assert [(each.pod, each.ended_at) for each in watched] == [("study-1-abcde", at(100))]
+
+
+def test_a_lost_run_has_its_devices_until_its_last_pod_lets_go_of_them() -> None:
+    """The first reason stays, and the GPU-hours of the whole end are paid."""
+    endings = Endings(patience=timedelta(seconds=120))
+    evicted = Lost(reason="Evicted", detail="low on disk", ended_at=at(100))
+    assert endings.observe("run", evicted, [make_running()], at(100)) == Waiting(
+        reason="Terminating", detail="Evicted: its pod is ending"
+    )
+    gone = Lost(reason="ResultMissing", ended_at=at(140))
+    assert endings.observe("run", gone, [], at(141)) == replace(evicted, ended_at=at(140))

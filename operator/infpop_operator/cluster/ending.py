@@ -80,13 +80,14 @@ def has_ended(pod: PodRecord) -> bool:
 
 
 def _last_word(ending: Ending, seen: Observation) -> Finished | Lost:
-    """Return what the run left behind, or why it was ended."""
+    """Return what the run left behind, or why it was ended; it ended when it was last seen to."""
     for word in (seen, ending.seen):
         if isinstance(word, Finished) and word.result.trials:
             return word
+    ended_at = max(word.ended_at for word in (seen, ending.seen) if isinstance(word, Finished | Lost))
     if ending.stopped is None:
-        return ending.seen
-    return Lost(reason=ending.stopped, ended_at=ending.seen.ended_at, counts=False)
+        return replace(ending.seen, ended_at=ended_at)
+    return Lost(reason=ending.stopped, ended_at=ended_at, counts=False)
 
 
 def stopped_now(reasons: Mapping[str, str], now: datetime) -> dict[str, Ending]:

@@ -158,9 +158,10 @@ class Runs:
         if job is None:  # remembered, and its Job not yet created
             waiting = Waiting(reason="Starting", detail="its Job is about to be created")
             return SeenRun(observation=waiting, held_since=None)
-        limits = phase_limits(prepared.document.spec, run, self._settings)
-        pods = self._cache.pods(key, job.uid)
-        seen = observe_run(run, job, pods, self._signs.of(run.name), limits, now)
+        seen = self._look_at(key, prepared, run, job, now)
+        if existing is None or isinstance(seen.observation, Lost):
+            await self._read_pods(job)
+            seen = self._look_at(key, prepared, run, job, now)
         observation = seen.observation
         if existing is None and not isinstance(observation, Finished | Lost):
             observation = Lost(reason=DELETED, detail="somebody deleted the Job of this run", ended_at=now)
@@ -175,6 +176,19 @@ class Runs:
             observation = replace(observation, ended_at=max(observation.ended_at, seen.held_until))
         living = self._cache.living_pods(key, job.uid)
         return replace(seen, observation=self._endings.observe(run.name, observation, living, now))
+
+    def _look_at(self, key: StudyKey, prepared: Prepared, run: Run, job: JobRecord, now: datetime) -> SeenRun:
+        limits = phase_limits(prepared.document.spec, run, self._settings)
+        return observe_run(run, job, self._cache.pods(key, job.uid), self._signs.of(run.name), limits, now)
+
+    async def _read_pods(self, job: JobRecord) -> None:
+        """Take in the Pods of a Job as they are now: a run is not given up on the word of watches alone.
+
+        They are not in step. After an outage that of Jobs can be a minute ahead of that of Pods: the Job has ended, and
+        the Pod that has the result was never heard of.
+        """
+        for pod in await self._client.list_pods_of_run(job.namespace, job.name):
+            self._cache.see_pod(pod)
 
     async def _create_job(self, prepared: Prepared, run: Run) -> Lost | None:
         """Create the Job of `run`, or find that it exists; return why it cannot be."""

@@ -1,4 +1,4 @@
-"""As much of an API server as clients need to be tested alone: ConfigMaps, Events, and a bearer token."""
+"""As much of an API server as clients need to be tested alone: ConfigMaps, Events, no Pods, and a bearer token."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +13,10 @@ Body = dict[str, Any]
 
 
 class ApiServer:
-    """Keeps ConfigMaps of all namespaces by name, and Events. Whoever has another token than `token` is refused."""
+    """Keeps ConfigMaps of all namespaces by name, and Events; there are no Pods.
+
+    Whoever has another token than `token` is refused.
+    """
 
     def __init__(self) -> None:
         self.config_maps: dict[str, Body] = {}
@@ -36,6 +39,8 @@ class ApiServer:
             return _refused(401, "Unauthorized")
         if request.path.endswith("/events"):
             return web.json_response({"metadata": {"resourceVersion": "1"}, "items": self._about(request)})
+        if request.path.endswith("/pods"):
+            return web.json_response({"metadata": {"resourceVersion": "1"}, "items": []})
         name = request.match_info.get("name")
         match request.method:
             case "GET":
@@ -74,6 +79,7 @@ async def api_server() -> AsyncIterator[ApiServer]:
     server = ApiServer()
     application = web.Application(client_max_size=4 * 1024 * 1024)
     application.router.add_get("/api/v1/namespaces/{namespace}/events", server.answer)
+    application.router.add_get("/api/v1/namespaces/{namespace}/pods", server.answer)
     path = "/api/v1/namespaces/{namespace}/configmaps"
     application.router.add_route("*", path, server.answer)
     application.router.add_route("*", f"{path}/{{name}}", server.answer)

@@ -30,6 +30,7 @@ from infpop_operator.adapters.kube.errors import (
     KubeUnavailableError,
     quota_words,
 )
+from infpop_operator.adapters.kube.labels import RUN
 from infpop_operator.adapters.kube.records import JobRecord, NodeRecord, PodRecord, parse_job, parse_node, parse_pod
 
 _log = logging.getLogger(__name__)
@@ -100,6 +101,11 @@ class KubeClient:
     async def list_pods(self, selector: str) -> tuple[list[PodRecord], str]:
         """Return the Pods with these labels, and the resource version that they were listed at."""
         return await self._list("api/v1", "pods", parse=parse_pod, labelSelector=selector)
+
+    async def list_pods_of_run(self, namespace: str, run: str) -> list[PodRecord]:
+        """Return the Pods of a run, as the API server has them now."""
+        selector = f"{RUN}={run}"
+        return (await self._list("api/v1", "pods", parse=parse_pod, within=namespace, labelSelector=selector))[0]
 
     async def list_config_maps(self, namespace: str, selector: str) -> list[Body]:
         """Return the ConfigMaps of a namespace with these labels."""
