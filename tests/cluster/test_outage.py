@@ -5,6 +5,7 @@ What it missed is found again by itself. A dead operator says so, or ends.
 
 import json
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +16,10 @@ import pytest
 from cluster import kit
 from cluster.conftest import QUICK
 from cluster.place import Place, throughput
-from controlplane.behaviours import HangsLoading, replay
+from controlplane.behaviours import HangsLoading, Succeeds, replay
 from controlplane.kubelet import SimulatedKubelet
 from controlplane.processes import free_ports
+from infpop_runner.contract import RunSpec
 
 pytestmark = pytest.mark.cluster
 
@@ -39,19 +41,31 @@ def watching(place: Place, directory: Path, **environment: str) -> Iterator[kit.
 CELLS = [(gpus, batch) for gpus in SPACE["gpuCount"] for batch in SPACE["batchSize"]]
 
 
+def cell(spec: RunSpec) -> tuple[int, int]:
+    """Return the configuration of a run of one trial: GPUs and batch size."""
+    return spec.gpu_count, spec.trials[0].batch_size
+
+
 def measured(kubelet: SimulatedKubelet) -> list[tuple[int, int]]:
-    """Return the configurations of the runs so far, sorted: GPUs and batch size."""
-    return sorted((run.spec.gpu_count, run.spec.trials[0].batch_size) for run in kubelet.runs)
+    """Return the configurations of the runs so far, sorted."""
+    return sorted(cell(run.spec) for run in kubelet.runs)
 
 
 def test_the_api_server_goes_and_comes_back(place: Place, tmp_path: Path) -> None:
     """An outage in the middle of a study loses nothing and repeats nothing; what ended meanwhile is read afterwards."""
-    with watching(place, tmp_path) as process, place.kubelet(replay(throughput, trial_seconds=0.3)) as kubelet:
+    gate, held = threading.Event(), CELLS[-1]
+
+    def play(spec: RunSpec, _attempt: int) -> Succeeds:
+        return Succeeds(throughput=throughput, gate=gate if cell(spec) == held else None)
+
+    with watching(place, tmp_path) as process, place.kubelet(play) as kubelet:
         place.study(searchSpace=SPACE)
-        place.wait(lambda status: len(status["trials"]) >= 2, what="a second trial")
+        # With its Pod at work: one that is being created while the server dies the Job controller may create twice.
+        place.wait_until(lambda: held in measured(kubelet), what="the run that ends in the outage")
         place.cluster.apiserver_stop()
         try:
             place.wait_until(lambda: "no answer" in process.text(), what="a complaint in the log")
+            gate.set()
         finally:
             # As a load balancer, the proxy sends nobody to a server that is not ready: before it has read who may do
             # what it refuses everything.
