@@ -142,35 +142,6 @@ def test_a_right_that_is_missing_is_told_and_costs_no_failure(place: Place, tmp_
     assert (row["attempts"], process.stop()) == (1, 0)
 
 
-# The operator with a deaf ear: of one kind of object its watch tells nothing.
-DEAF = """
-from infpop_operator.cli.main import main
-from infpop_operator.cluster.service import Service
-hear = Service.seen
-Service.seen = lambda self, kind, body, **how: None if kind == {kind!r} else hear(self, kind, body, **how)
-main()
-"""
-
-
-@pytest.mark.parametrize("kind", ["pod", "job"])
-def test_a_watch_that_is_behind_the_others_loses_nothing(place: Place, tmp_path: Path, kind: str) -> None:
-    """Jobs are seen to end whose Pods were never heard of, or the other way round: every result is found, at once."""
-    program = (sys.executable, "-c", DEAF.format(kind=kind), "operator")
-    settings = {**QUICK, **NEVER}
-    process = kit.OperatorProcess(
-        place.cluster, tmp_path, namespace=place.namespace, program=program, environment=settings
-    )
-    process.start()
-    try:
-        with place.kubelet(replay(throughput, trial_seconds=0.3)) as kubelet:
-            place.study(searchSpace=SPACE)
-            trials = place.wait_for("Succeeded")["trials"]
-    finally:
-        assert process.stop() == 0
-    assert measured(kubelet) == CELLS
-    assert {(row["state"], row["attempts"]) for row in trials} == {("Measured", 1)}
-
-
 # The operator with another clock: INFPOP_BREAK names a file; once it is there, the clock does what {broken} says.
 PROGRAM = """
 import os, pathlib, time, types

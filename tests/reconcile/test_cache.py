@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from adapters.kube.objects import OWNER, make_node
+from adapters.kube.objects import JOB_UID, OWNER, make_node, make_pod
 from cluster.kit import study
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.keys import StudyKey
@@ -121,3 +121,15 @@ def test_a_node_that_left_the_watched_labels_may_come_back() -> None:
     assert cache.nodes() == ()
     cache.see_node(replace(node, resource_version="7"))
     assert [each.name for each in cache.nodes()] == ["n1"]
+
+
+def test_a_listing_of_one_runs_pods_knows_which_are_gone() -> None:
+    """Those of other runs are not in it and stay, as does one that is newer than the listing."""
+    cache = Cache()
+    for uid, version, run in (("old", "5", "study-1"), ("new", "9", "study-1"), ("other", "5", "study-2")):
+        cache.see_pod(make_pod(uid=uid, name=uid, resource_version=version, run=run))
+    assert cache.replace_pods_of_run(KEY, "study-1", [], "7") == (KEY,)
+    assert {pod.uid: pod.gone for pod in cache.pods(KEY, JOB_UID)} == {"new": False, "old": True, "other": False}
+    assert cache.replace_pods_of_run(KEY, "study-1", [], "7") == ()
+    assert cache.replace_pods_of_run(KEY, "study-1", [make_pod(uid="found", resource_version="8")], "8") == (KEY,)
+    assert "found" in {pod.uid for pod in cache.living_pods(KEY, JOB_UID)}

@@ -12,7 +12,7 @@ from cluster.kit import study
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.records import PodRecord
 from infpop_operator.cluster.cache import Cache
-from infpop_operator.cluster.ending import Endings
+from infpop_operator.cluster.ending import Endings, stopped_now
 from infpop_operator.cluster.gathering import Gatherer
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.prepare import Prepared, prepare_study
@@ -160,3 +160,12 @@ def test_a_lost_run_has_its_devices_until_its_last_pod_lets_go_of_them() -> None
     )
     gone = Lost(reason="ResultMissing", ended_at=at(140))
     assert endings.observe("run", gone, [], at(141)) == replace(evicted, ended_at=at(140))
+
+
+def test_a_run_whose_pod_does_not_let_go_pays_until_it_is_given_up() -> None:
+    """A node that does not answer keeps its devices for as long as the end is waited for."""
+    endings = Endings(patience=timedelta(seconds=120))
+    endings.begin("run", stopped_now({"run": "Suspended"}, at(100))["run"])
+    assert isinstance(endings.observe("run", Running(phase=Phase.STARTING), [make_running()], at(220)), Waiting)
+    given_up = endings.observe("run", Running(phase=Phase.STARTING), [make_running()], at(221))
+    assert given_up == Lost(reason="Suspended", ended_at=at(221), counts=False)

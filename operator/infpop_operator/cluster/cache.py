@@ -11,7 +11,7 @@ known when, until a newer listing: a listing or an answer that is older must not
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
@@ -102,7 +102,8 @@ class Cache:
 
     def pods(self, key: StudyKey, job_uid: str) -> tuple[PodRecord, ...]:
         """Return the Pods of a Job, also those that are gone, oldest first."""
-        pods = (each.record for each in self._children[key].pods.values() if each.record.job_uid == job_uid)
+        held = (each for each in self._children[key].pods.values() if each.record.job_uid == job_uid)
+        pods = (replace(each.record, gone=True) if each.gone else each.record for each in held)
         return tuple(sorted(pods, key=lambda pod: (pod.created_at, pod.name)))
 
     def newest_pod_uid(self, key: StudyKey, run: str) -> str | None:
@@ -194,6 +195,17 @@ class Cache:
     def replace_pods(self, pods: Iterable[PodRecord], listed_at: str) -> tuple[StudyKey, ...]:
         """Take in a listing of all our Pods: what it lacks is gone."""
         return self._replace(list(pods), listed_at, lambda children: children.pods, self.see_pod)
+
+    def replace_pods_of_run(
+        self, key: StudyKey, run: str, pods: Sequence[PodRecord], listed_at: str
+    ) -> tuple[StudyKey, ...]:
+        """Take in a listing of one run's Pods: what it lacks is gone."""
+        held = {uid: each for uid, each in self._children[key].pods.items() if each.record.run == run}
+        touched = [key for pod in pods for key in self.see_pod(pod)]
+        for each in _unlisted(held, {pod.uid for pod in pods}, listed_at):
+            each.gone = True
+            touched.append(key)
+        return tuple(dict.fromkeys(touched))
 
     def replace_nodes(self, nodes: Iterable[NodeRecord], listed_at: str) -> tuple[StudyKey, ...]:
         """Take in a listing of all nodes: what it lacks is gone."""

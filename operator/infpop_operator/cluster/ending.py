@@ -50,7 +50,7 @@ class Endings:
         if hold_devices(pods) and now - ending.since <= self._patience:
             reason = ending.seen.reason if isinstance(ending.seen, Lost) else ending.stopped or "Ended"
             return Waiting(reason=TERMINATING, detail=f"{reason}: its pod is ending")
-        return _last_word(ending, seen)
+        return _last_word(ending, seen, [now] if hold_devices(pods) else [])
 
     def with_reason(self, entry: EndedRun) -> EndedRun:
         """Return the end of a run with the reason for which the study ended it, also where its end came later."""
@@ -79,12 +79,13 @@ def has_ended(pod: PodRecord) -> bool:
     return exited or pod.phase in _OVER
 
 
-def _last_word(ending: Ending, seen: Observation) -> Finished | Lost:
-    """Return what the run left behind, or why it was ended; it ended when it was last seen to."""
-    for word in (seen, ending.seen):
+def _last_word(ending: Ending, seen: Observation, held: Sequence[datetime]) -> Finished | Lost:
+    """Return what the run left behind, or why it was ended; it ended when it was last seen to, or `held` devices."""
+    words = [word for word in (seen, ending.seen) if isinstance(word, Finished | Lost)]
+    for word in words:
         if isinstance(word, Finished) and word.result.trials:
             return word
-    ended_at = max(word.ended_at for word in (seen, ending.seen) if isinstance(word, Finished | Lost))
+    ended_at = max([*(word.ended_at for word in words), *held])
     if ending.stopped is None:
         return replace(ending.seen, ended_at=ended_at)
     return Lost(reason=ending.stopped, ended_at=ended_at, counts=False)

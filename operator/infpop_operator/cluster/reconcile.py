@@ -136,6 +136,8 @@ class Reconciler:
         remembered = await self._remembered(owner, jobs, now)
         before, observations, open_runs = await self._runs.observe(key, prepared, remembered, jobs, now)
         decision = await asyncio.to_thread(decide, prepared.study, before, observations, now)
+        if await self._runs.hear_out(key, decision, jobs):
+            return 0.0
         held = await self._runs.end(key, decision, jobs, open_runs, now)
         terminating = {run for run, seen in observations.items() if _is_terminating(seen)}
         any_ending = bool(held | terminating)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from infpop_operator.adapters.kube.client import KubeClient
-from infpop_operator.adapters.kube.errors import KubeDeniedError, KubeExistsError, KubeRefusedError
+from infpop_operator.adapters.kube.errors import KubeDeniedError, KubeExistsError, KubeMissingError, KubeRefusedError
 from infpop_operator.adapters.kube.job_manifest import Owner
 from infpop_operator.adapters.kube.observe import SeenRun, observe_run
 from infpop_operator.adapters.kube.records import JobRecord, parse_job
@@ -78,6 +78,11 @@ class Runs:
             if self._is_open(key, entry.run.name, jobs):
                 open_runs.add(entry.run.name)
         return with_devices_held(history, held), observations, frozenset(open_runs)
+
+    async def hear_out(self, key: StudyKey, decision: Decision, jobs: Jobs) -> bool:
+        """Read the runs that are to be stopped; say whether there was news, so that it has to be decided again."""
+        stops = [stop.run for stop in decision.stop if stop.run in jobs and stop.run not in self._endings.names()]
+        return any([await self._read(key, jobs[run]) for run in stops])
 
     async def end(
         self, key: StudyKey, decision: Decision, jobs: Jobs, open_runs: frozenset[str], now: datetime
@@ -153,18 +158,15 @@ class Runs:
         self._gatherer.forget_all_but(key, ())
 
     async def _observe_run(self, key: StudyKey, prepared: Prepared, run: Run, jobs: Jobs, now: datetime) -> SeenRun:
-        existing = jobs.get(run.name)
-        job = existing or self._cache.deleted_job(key, run.name, study_uid=prepared.owner.uid)
+        job = self._job_of(key, prepared, run, jobs)
         if job is None:  # remembered, and its Job not yet created
             waiting = Waiting(reason="Starting", detail="its Job is about to be created")
             return SeenRun(observation=waiting, held_since=None)
         seen = self._look_at(key, prepared, run, job, now)
-        if existing is None or isinstance(seen.observation, Lost):
-            await self._read_pods(job)
+        if isinstance(seen.observation, Lost) and await self._read(key, job):
+            job = self._job_of(key, prepared, run, self.existing(key, prepared.owner)) or job
             seen = self._look_at(key, prepared, run, job, now)
         observation = seen.observation
-        if existing is None and not isinstance(observation, Finished | Lost):
-            observation = Lost(reason=DELETED, detail="somebody deleted the Job of this run", ended_at=now)
         if isinstance(observation, Finished):
             pod = None if seen.pod is None else seen.pod.name
             gathered = await self._gatherer.gather(key, observation, pod, prepared.study.metrics)
@@ -177,18 +179,31 @@ class Runs:
         living = self._cache.living_pods(key, job.uid)
         return replace(seen, observation=self._endings.observe(run.name, observation, living, now))
 
+    def _job_of(self, key: StudyKey, prepared: Prepared, run: Run, jobs: Jobs) -> JobRecord | None:
+        """Return the Job of a run, also one that is gone; None if it never had one that is known."""
+        return jobs.get(run.name) or self._cache.deleted_job(key, run.name, study_uid=prepared.owner.uid)
+
     def _look_at(self, key: StudyKey, prepared: Prepared, run: Run, job: JobRecord, now: datetime) -> SeenRun:
+        """Return how a run is, by what is known of its Job and its Pods."""
         limits = phase_limits(prepared.document.spec, run, self._settings)
-        return observe_run(run, job, self._cache.pods(key, job.uid), self._signs.of(run.name), limits, now)
+        seen = observe_run(run, job, self._cache.pods(key, job.uid), self._signs.of(run.name), limits, now)
+        if isinstance(seen.observation, Finished | Lost) or run.name in self.existing(key, prepared.owner):
+            return seen
+        lost = Lost(reason=DELETED, detail="somebody deleted the Job of this run", ended_at=now)
+        return replace(seen, observation=lost)
 
-    async def _read_pods(self, job: JobRecord) -> None:
-        """Take in the Pods of a Job as they are now: a run is not given up on the word of watches alone.
+    async def _read(self, key: StudyKey, job: JobRecord) -> bool:
+        """Take in a Job and its Pods as they are now; say whether that was news.
 
-        They are not in step. After an outage that of Jobs can be a minute ahead of that of Pods: the Job has ended, and
-        the Pod that has the result was never heard of.
+        A run is not given up on the word of watches alone. They are not in step: after an outage that of Jobs can be a
+        minute ahead of that of Pods, and the Pod that has the result was never heard of; or the other way round.
         """
-        for pod in await self._client.list_pods_of_run(job.namespace, job.name):
-            self._cache.see_pod(pod)
+        try:
+            news = self._cache.see_job(parse_job(await self._client.get_job(job.namespace, job.name)))
+        except KubeMissingError:
+            news = ()
+        pods, listed_at = await self._client.list_pods_of_run(job.namespace, job.name)
+        return bool([*news, *self._cache.replace_pods_of_run(key, job.name, pods, listed_at)])
 
     async def _create_job(self, prepared: Prepared, run: Run) -> Lost | None:
         """Create the Job of `run`, or find that it exists; return why it cannot be."""

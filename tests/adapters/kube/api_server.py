@@ -1,4 +1,4 @@
-"""As much of an API server as clients need to be tested alone: ConfigMaps, Events, no Pods, and a bearer token."""
+"""As much of an API server as clients need to be tested alone: ConfigMaps, Events, no Jobs or Pods, a bearer token."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ Body = dict[str, Any]
 
 
 class ApiServer:
-    """Keeps ConfigMaps of all namespaces by name, and Events; there are no Pods.
+    """Keeps ConfigMaps of all namespaces by name, and Events; there are no Jobs and no Pods.
 
     Whoever has another token than `token` is refused.
     """
@@ -39,8 +39,6 @@ class ApiServer:
             return _refused(401, "Unauthorized")
         if request.path.endswith("/events"):
             return web.json_response({"metadata": {"resourceVersion": "1"}, "items": self._about(request)})
-        if request.path.endswith("/pods"):
-            return web.json_response({"metadata": {"resourceVersion": "1"}, "items": []})
         name = request.match_info.get("name")
         match request.method:
             case "GET":
@@ -50,6 +48,14 @@ class ApiServer:
             case _:
                 assert name is not None
                 return self._patch(self.config_maps[name], await request.json())
+
+    async def answer_pods(self, _: web.Request) -> web.Response:
+        """List no Pods."""
+        return web.json_response({"metadata": {"resourceVersion": "1"}, "items": []})
+
+    async def answer_job(self, _: web.Request) -> web.Response:
+        """Know no Job."""
+        return _refused(404, "NotFound")
 
     def _about(self, request: web.Request) -> list[Body]:
         field, _, uid = request.query["fieldSelector"].partition("=")
@@ -79,7 +85,8 @@ async def api_server() -> AsyncIterator[ApiServer]:
     server = ApiServer()
     application = web.Application(client_max_size=4 * 1024 * 1024)
     application.router.add_get("/api/v1/namespaces/{namespace}/events", server.answer)
-    application.router.add_get("/api/v1/namespaces/{namespace}/pods", server.answer)
+    application.router.add_get("/api/v1/namespaces/{namespace}/pods", server.answer_pods)
+    application.router.add_get("/apis/batch/v1/namespaces/{namespace}/jobs/{name}", server.answer_job)
     path = "/api/v1/namespaces/{namespace}/configmaps"
     application.router.add_route("*", path, server.answer)
     application.router.add_route("*", f"{path}/{{name}}", server.answer)

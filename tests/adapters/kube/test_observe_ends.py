@@ -22,7 +22,7 @@ from adapters.kube.observing import (
 )
 from infpop_operator.adapters.kube.observe import RunHints, observe_run
 from infpop_operator.adapters.kube.records import JobRecord, PodRecord
-from infpop_operator.core.model import Finished, Lost, Waiting
+from infpop_operator.core.model import Finished, Lost, Phase, Running, Waiting
 from infpop_runner.contract import Broken, RunResult
 from simulation.factories import START
 
@@ -304,6 +304,21 @@ def test_a_deadline_that_passed_because_of_a_disruption_uses_no_budget(newest: P
     alone = seen(make_job(**EXPIRED), newest, now=300)
     assert isinstance(alone, Lost)
     assert alone.counts
+
+
+@pytest.mark.parametrize(
+    "surplus",
+    [make_pod(**NEXT, gone=True), make_bound(**NEXT, deleting=True), make_ended(137, **NEXT, deleting=True, gone=True)],
+)
+def test_a_pod_that_was_one_too_many_says_nothing(surplus: PodRecord) -> None:
+    """A Job controller that was cut off while it made a Pod makes another, and takes one of them back."""
+    assert seen(make_job(), make_running(), surplus) == Running(phase=Phase.STARTING)
+    ended = make_ended(0, message(0, 1))
+    assert isinstance(seen(make_job(), ended, surplus), Finished)
+    first_taken = replace(make_ended(0, message(broken="Stopped")), deleting=True)
+    assert seen(make_job(), first_taken, make_running(**NEXT), now=300) == Running(phase=Phase.STARTING)
+    both_taken = seen(make_job(**FAILED), replace(make_running(), gone=True), surplus, now=300)
+    assert isinstance(both_taken, Lost)
 
 
 def test_time_goes_on_where_an_end_has_no_time() -> None:

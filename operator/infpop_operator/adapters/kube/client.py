@@ -102,10 +102,9 @@ class KubeClient:
         """Return the Pods with these labels, and the resource version that they were listed at."""
         return await self._list("api/v1", "pods", parse=parse_pod, labelSelector=selector)
 
-    async def list_pods_of_run(self, namespace: str, run: str) -> list[PodRecord]:
-        """Return the Pods of a run, as the API server has them now."""
-        selector = f"{RUN}={run}"
-        return (await self._list("api/v1", "pods", parse=parse_pod, within=namespace, labelSelector=selector))[0]
+    async def list_pods_of_run(self, namespace: str, run: str) -> tuple[list[PodRecord], str]:
+        """Return the Pods of a run as they are now, and the resource version that they were listed at."""
+        return await self._list("api/v1", "pods", parse=parse_pod, within=namespace, labelSelector=f"{RUN}={run}")
 
     async def list_config_maps(self, namespace: str, selector: str) -> list[Body]:
         """Return the ConfigMaps of a namespace with these labels."""

@@ -116,14 +116,22 @@ def observe_run(  # noqa: PLR0917 - the run and all that is known of it
 
 
 def _telling_pod(run: Run, pods: Sequence[PodRecord]) -> PodRecord | None:
-    """Return the Pod that says how the run is: the newest, unless a kubelet evicted one.
+    """Return the Pod that says how the run is: the newest, unless a kubelet evicted one, or it was one too many.
 
-    Then the run is over, although the Job makes another Pod: the one that left the most results tells how.
+    Where one was evicted the run is over, although the Job makes another Pod: the one that left the most results tells
+    how. One too many is made by a Job controller that was cut off while it made the first; it takes back either.
     """
     evicted = [pod for pod in reversed(pods) if pod.evicted is not None]
-    if not evicted:
-        return pods[-1] if pods else None
-    return max([*evicted, pods[-1]], key=lambda pod: _count_results(run, pod))
+    if evicted:
+        return max([*evicted, pods[-1]], key=lambda pod: _count_results(run, pod))
+    kept = [pod for pod in pods if pod.disrupted is None and not _is_withdrawn(pod)]
+    if kept and pods[-1].disrupted is None:
+        return kept[-1]
+    return pods[-1] if pods else None
+
+
+def _is_withdrawn(pod: PodRecord) -> bool:
+    return pod.deleting or pod.gone
 
 
 def _count_results(run: Run, pod: PodRecord) -> int:

@@ -73,7 +73,8 @@ class PodRecord:
 
     `unschedulable` is the scheduler's message, `disrupted` says who takes the Pod away from us ("reason: message") and
     `disrupted_at` when, `failure` why the kubelet failed the Pod as a whole. `evicted` has the kubelet's words where it
-    ended the Pod for want of memory, disk or process ids. `scheduled_at` is None without a node.
+    ended the Pod for want of memory, disk or process ids. `scheduled_at` is None without a node. A Pod says itself that
+    it is `deleting`; that it is `gone` is known of it otherwise.
     """
 
     namespace: str
@@ -86,6 +87,7 @@ class PodRecord:
     created_at: datetime
     phase: str = "Pending"
     deleting: bool = False
+    gone: bool = False
     node: str | None = None
     ip: str | None = None
     metrics_port: int | None = None
