@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from adapters.kube.api_server import api_server
-from adapters.kube.objects import OWNER, at, make_ended, make_job, make_node, make_running
+from adapters.kube.objects import OWNER, at, make_ended, make_job, make_node, make_pod, make_running
 from adapters.kube.observing import message
 from cluster.kit import study
 from infpop_operator.adapters.kube.client import KubeClient
@@ -62,39 +64,52 @@ def make_runs(cache: Cache, signs: Signs, gatherer: Gatherer, client: KubeClient
     )
 
 
-def kept_when_stopped(seen: PodRecord, by_then: PodRecord) -> bool:
-    """Say whether a run is kept for the next look whose Pod was `seen`, and is `by_then` when the run is stopped."""
+def kept_when_stopped(seen: PodRecord | None, by_then: PodRecord) -> tuple[bool, bool]:
+    """Say whether a run is decided on again whose Pod was `seen`, and is `by_then` when the run is to be stopped.
+
+    And if not, whether it is still among those that are not over.
+    """
     prepared, decision, history = first_run()
     run = decision.start[0]
     cache = Cache()
     cache.see_job(make_job(name=run.name, run=run.name))
-    cache.see_pod(replace(seen, run=run.name, resource_version="1"))
+    if seen is not None:
+        cache.see_pod(replace(seen, run=run.name, resource_version="1"))
     signs = Signs(None, None, cache)  # type: ignore[arg-type]
 
-    async def look() -> bool:
+    async def look() -> tuple[bool, bool]:
         async with api_server() as server, KubeClient(server.connection()) as client:
             return await is_kept(client)
 
-    async def is_kept(client: KubeClient) -> bool:
+    async def is_kept(client: KubeClient) -> tuple[bool, bool]:
         gatherer = Gatherer(pods=signs, prometheus=None, order=("PodMetrics",), done=lambda _: None)
         runs = make_runs(cache, signs, gatherer, client)
         jobs = runs.existing(KEY, OWNER)
-        _, _, open_runs = await runs.observe(KEY, prepared, history, jobs, at(120))
+        sighting = await runs.observe(KEY, prepared, history, jobs, at(120))
         cache.see_pod(replace(by_then, run=run.name, resource_version="2"))
         stopping = replace(decision, stop=(Stop(run=run.name, reason="Suspended"),))
-        return run.name in await runs.end(KEY, stopping, jobs, open_runs, at(120) + timedelta(seconds=1))
+        again = await runs.hear_out(KEY, prepared, stopping, sighting, jobs)
+        return again, run.name in await runs.end(KEY, prepared, stopping, sighting, at(121))
 
     return asyncio.run(look())
 
 
-def test_a_run_that_ends_while_it_is_being_stopped_is_heard_out() -> None:
-    """Its Pod was at work when it was seen and has ended when it is stopped: its result is not known yet, nor lost."""
-    assert kept_when_stopped(make_running(), make_ended(0))
+@pytest.mark.parametrize("seen", [None, make_pod(), make_running()])
+def test_a_run_that_ends_while_it_is_being_stopped_is_heard_out(seen: PodRecord | None) -> None:
+    """Its Pod was at work when it was seen, or unheard of, and has ended by now: its result is not known, nor lost."""
+    again, _ = kept_when_stopped(seen, make_ended(0))
+    assert again
+
+
+@pytest.mark.parametrize("seen", [None, make_pod(), make_running()])
+def test_a_run_whose_devices_are_heard_of_late_is_ending(seen: PodRecord | None) -> None:
+    """Nothing else is started before they are free."""
+    assert kept_when_stopped(seen, make_running()) == (False, True)
 
 
 def test_a_run_that_was_over_when_it_was_seen_is_not_kept() -> None:
     """What was seen of its end is all that there is."""
-    assert not kept_when_stopped(make_ended(0), make_ended(0))
+    assert kept_when_stopped(make_ended(0), make_ended(0)) == (False, False)
 
 
 class Slow:
@@ -133,15 +148,15 @@ def test_a_source_is_asked_once_of_an_evicted_pod_whose_replacement_has_devices(
         )
         observations = []
         for second in (120, 130, 140):
-            _, seen, _ = await runs.observe(KEY, prepared, history, runs.existing(KEY, OWNER), at(second))
-            observations.append(seen[run.name])
+            seen = await runs.observe(KEY, prepared, history, runs.existing(KEY, OWNER), at(second))
+            observations.append(seen.observations[run.name])
             if second == 130:
                 slow.may_answer.set()
             for _ in range(5):
                 await asyncio.sleep(0)
         cache.see_pod(replace(replacement, run=run.name, resource_version="9"), deleted=True)
-        _, seen, _ = await runs.observe(KEY, prepared, history, runs.existing(KEY, OWNER), at(150))
-        return [*observations, seen[run.name]], slow.asked
+        seen = await runs.observe(KEY, prepared, history, runs.existing(KEY, OWNER), at(150))
+        return [*observations, seen.observations[run.name]], slow.asked
 
     (*waiting, asked, ended), watched = asyncio.run(looks())
     assert waiting == [Running(phase=Phase.DONE)] * 2

@@ -11,7 +11,7 @@ is no right to read a Secret, to write a study's spec, to touch a node, or to de
 - apiGroups: [infpop.io]
   resources: [throughputstudies/status]
   verbs: [update]
-# One Job for each run: created (get: it exists already), told when it may be removed (patch), deleted when nobody wants
+# One Job for each run: created, read anew (get), told when it may be removed (patch), deleted when nobody wants
 # it any more.
 - apiGroups: [batch]
   resources: [jobs]

@@ -1,9 +1,9 @@
 """What is known of the cluster: studies, and small records of Jobs, Pods and Nodes.
 
-Fed by watch events, by our own writes, and by a full listing now and then. It is ours and not kopf's index for three
-reasons: a Job that we created is in it before its event comes back (or a second decision would not know of it), a
-listing repairs it (after a broken watch kopf lists again but never says what went away), and it is tested without a
-cluster. Of two versions of an object the newer one wins, whichever way it came.
+Fed by watch events, by our own writes, by a full listing now and then, and by a look at one run before it is given up.
+It is ours and not kopf's index for three reasons: a Job that we created is in it before its event comes back (or the
+next decision would not know of it), a listing repairs it (after a broken watch kopf lists again but never says what
+went away), and it is tested without a cluster. Of two versions of an object the newer one wins, whichever way it came.
 
 A Job or Pod that went away is kept as a tombstone until its run's end was remembered: only so can a deleted Job be
 told from one that was never created, and the last word of a pod be heard. Of a study or Node that went away it is
@@ -102,20 +102,21 @@ class Cache:
 
     def pods(self, key: StudyKey, job_uid: str) -> tuple[PodRecord, ...]:
         """Return the Pods of a Job, also those that are gone, oldest first."""
-        held = (each for each in self._children[key].pods.values() if each.record.job_uid == job_uid)
-        pods = (replace(each.record, gone=True) if each.gone else each.record for each in held)
+        pods = [pod for pod in self._pods(key) if pod.job_uid == job_uid]
         return tuple(sorted(pods, key=lambda pod: (pod.created_at, pod.name)))
 
-    def newest_pod_uid(self, key: StudyKey, run: str) -> str | None:
-        """Return which Pod of a run was made last, also where it is gone."""
-        pods = (each.record for each in self._children[key].pods.values() if each.record.run == run)
-        newest = max(pods, key=lambda pod: (pod.created_at, pod.name), default=None)
-        return None if newest is None else newest.uid
+    def newest_pod(self, key: StudyKey, run: str) -> PodRecord | None:
+        """Return the Pod of a run that was made last, also where it is gone; but one that stays comes first."""
+        pods = (pod for pod in self._pods(key) if pod.run == run)
+        return max(pods, key=lambda pod: (not pod.withdrawn, pod.created_at, pod.name), default=None)
 
     def living_pods(self, key: StudyKey, job_uid: str) -> tuple[PodRecord, ...]:
         """Return the Pods of a Job that exist."""
-        held = self._children[key].pods.values()
-        return tuple(each.record for each in held if each.record.job_uid == job_uid and not each.gone)
+        return tuple(pod for pod in self.pods(key, job_uid) if not pod.gone)
+
+    def _pods(self, key: StudyKey) -> Iterator[PodRecord]:
+        for held in self._children[key].pods.values():
+            yield replace(held.record, gone=True) if held.gone else held.record
 
     def see_study(self, body: Body, *, deleted: bool = False) -> tuple[StudyKey, ...]:
         """Take in a version of a study."""

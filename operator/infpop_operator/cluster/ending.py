@@ -40,6 +40,11 @@ class Endings:
         """Return the runs that are ending."""
         return self._known.keys()
 
+    def is_overdue(self, run: str, now: datetime) -> bool:
+        """Say whether nobody waits any longer for the end of a run that is ending."""
+        ending = self._known.get(run)
+        return ending is not None and now - ending.since > self._patience
+
     def observe(self, run: str, seen: Observation, pods: Sequence[PodRecord], now: datetime) -> Observation:
         """Return how a run is, given how it looks: one that ended while its pods hold devices is terminating."""
         if isinstance(seen, Finished | Lost):
@@ -47,7 +52,7 @@ class Endings:
         ending = self._known.get(run)
         if ending is None:
             return seen
-        if hold_devices(pods) and now - ending.since <= self._patience:
+        if hold_devices(pods) and not self.is_overdue(run, now):
             reason = ending.seen.reason if isinstance(ending.seen, Lost) else ending.stopped or "Ended"
             return Waiting(reason=TERMINATING, detail=f"{reason}: its pod is ending")
         return _last_word(ending, seen, [now] if hold_devices(pods) else [])
@@ -80,7 +85,7 @@ def has_ended(pod: PodRecord) -> bool:
 
 
 def _last_word(ending: Ending, seen: Observation, held: Sequence[datetime]) -> Finished | Lost:
-    """Return what the run left behind, or why it was ended; it ended when it was last seen to, or `held` devices."""
+    """Return what the run left behind, or why it was ended: when it was last seen to end, or to have `held` devices."""
     words = [word for word in (seen, ending.seen) if isinstance(word, Finished | Lost)]
     for word in words:
         if isinstance(word, Finished) and word.result.trials:

@@ -134,11 +134,12 @@ class Reconciler:
         key, now, owner = look.key, look.now, prepared.owner
         jobs = self._runs.existing(key, owner)
         remembered = await self._remembered(owner, jobs, now)
-        before, observations, open_runs = await self._runs.observe(key, prepared, remembered, jobs, now)
+        seen = await self._runs.observe(key, prepared, remembered, jobs, now)
+        before, observations = seen.history, seen.observations
         decision = await asyncio.to_thread(decide, prepared.study, before, observations, now)
-        if await self._runs.hear_out(key, decision, jobs):
+        if await self._runs.hear_out(key, prepared, decision, seen, jobs):
             return 0.0
-        held = await self._runs.end(key, decision, jobs, open_runs, now)
+        held = await self._runs.end(key, prepared, decision, seen, now)
         terminating = {run for run, seen in observations.items() if _is_terminating(seen)}
         any_ending = bool(held | terminating)
         step = plan_step(before, decision, held, any_ending=any_ending)

@@ -1,7 +1,9 @@
 """The runs of a study as Jobs: seen, created, ended, and cleaned away. What is wanted is decided elsewhere."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from infpop_operator.adapters.kube.client import KubeClient
@@ -36,6 +38,20 @@ from infpop_operator.settings import Settings
 Jobs = Mapping[str, JobRecord]  # by run
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """What was seen of the live runs of a study.
+
+    `history` has the time since when they hold their devices. `asked` are runs about which the sources of metrics are
+    being asked, `over` the uids of the Pods that had ended.
+    """
+
+    history: History
+    observations: Mapping[str, Observation]
+    asked: frozenset[str]
+    over: frozenset[str]
+
+
 class Runs:
     """Looks after Jobs; everything that it keeps in memory can be lost at any time."""
 
@@ -61,44 +77,50 @@ class Runs:
         """Return the Jobs of the study that exist now."""
         return {job.run: job for job in self._cache.jobs(key, study_uid=owner.uid) if job.run is not None}
 
-    async def observe(
-        self, key: StudyKey, prepared: Prepared, history: History, jobs: Jobs, now: datetime
-    ) -> tuple[History, dict[str, Observation], frozenset[str]]:
-        """Return what is seen of the live runs, the history with the time since when they hold their devices.
-
-        And which of them were not over when they were seen: they held devices, or somebody was being asked about them.
-        """
+    async def observe(self, key: StudyKey, prepared: Prepared, history: History, jobs: Jobs, now: datetime) -> Sighting:
+        """Look at the live runs."""
         observations: dict[str, Observation] = {}
         held: dict[str, StartedRun] = {}
-        open_runs: set[str] = set()
+        over: set[str] = set()
         for entry in history.active:
+            over |= self._over(key, prepared, entry.run.name, jobs)
             seen = await self._observe_run(key, prepared, entry.run, jobs, now)
             observations[entry.run.name] = seen.observation
             held[entry.run.name] = replace(entry, started_at=min(now, seen.held_since or now))
-            if self._is_open(key, entry.run.name, jobs):
-                open_runs.add(entry.run.name)
-        return with_devices_held(history, held), observations, frozenset(open_runs)
+        return Sighting(
+            history=with_devices_held(history, held),
+            observations=observations,
+            asked=frozenset(run for run in observations if self._gatherer.is_asking(key, run)),
+            over=frozenset(over),
+        )
 
-    async def hear_out(self, key: StudyKey, decision: Decision, jobs: Jobs) -> bool:
-        """Read the runs that are to be stopped; say whether there was news, so that it has to be decided again."""
-        stops = [stop.run for stop in decision.stop if stop.run in jobs and stop.run not in self._endings.names()]
-        return any([await self._read(key, jobs[run]) for run in stops])
+    async def hear_out(self, key: StudyKey, prepared: Prepared, decision: Decision, seen: Sighting, jobs: Jobs) -> bool:
+        """Read the runs that are to be stopped; say whether one has ended that had not, or has a Job that it had not.
+
+        Then its result is not known here, and it has to be decided again.
+        """
+        stops = {stop.run for stop in decision.stop}
+        await asyncio.gather(*(self._read(key, run) for run in stops if run not in self._endings.names()))
+        by_now = self.existing(key, prepared.owner)
+        over = frozenset().union(*(self._over(key, prepared, run, by_now) for run in stops))
+        return not over <= seen.over or not stops & by_now.keys() <= jobs.keys()
 
     async def end(
-        self, key: StudyKey, decision: Decision, jobs: Jobs, open_runs: frozenset[str], now: datetime
+        self, key: StudyKey, prepared: Prepared, decision: Decision, seen: Sighting, now: datetime
     ) -> frozenset[str]:
         """Have the Jobs of all runs that are ending deleted; return those of `decision.stop` that are not over yet.
 
-        One that was not over when it was seen, and is by now, is heard at the next look: its result is not known here.
+        They hold devices, or somebody is being asked about them.
         """
+        jobs = self.existing(key, prepared.owner)
         stops = {stop.run: stop.reason for stop in decision.stop}
-        held = frozenset(run for run in stops if run in jobs and self._holds_devices(key, jobs[run]))
+        held = frozenset(run for run in stops if self._holds_devices(key, prepared, run, jobs))
         for run, ending in stopped_now({run: stops[run] for run in held}, now).items():
             self._endings.begin(run, ending)
         for run, job in jobs.items():
             if run in self._endings.names():
                 await self._delete(job)
-        return held | (open_runs & stops.keys())
+        return held | (seen.asked & stops.keys())
 
     async def end_all(self, key: StudyKey, study_uid: str) -> None:
         """Have every Job of a study deleted that has not ended."""
@@ -114,7 +136,7 @@ class Runs:
             history: as it is remembered now.
             jobs: those that were seen before the history was read: a newer one may be of a run that is not in it.
         """
-        exited = frozenset(job.uid for job in jobs.values() if self._has_exited(key, job))
+        exited = frozenset(job.uid for run, job in jobs.items() if self._has_exited(key, run))
         for job in leftovers(tuple(jobs.values()), history, exited).living:
             await self._delete(job)
 
@@ -158,13 +180,14 @@ class Runs:
         self._gatherer.forget_all_but(key, ())
 
     async def _observe_run(self, key: StudyKey, prepared: Prepared, run: Run, jobs: Jobs, now: datetime) -> SeenRun:
-        job = self._job_of(key, prepared, run, jobs)
+        job = self._job_of(key, prepared, run.name, jobs)
         if job is None:  # remembered, and its Job not yet created
             waiting = Waiting(reason="Starting", detail="its Job is about to be created")
             return SeenRun(observation=waiting, held_since=None)
         seen = self._look_at(key, prepared, run, job, now)
-        if isinstance(seen.observation, Lost) and await self._read(key, job):
-            job = self._job_of(key, prepared, run, self.existing(key, prepared.owner)) or job
+        if isinstance(seen.observation, Lost) or self._endings.is_overdue(run.name, now):
+            await self._read(key, run.name)
+            job = self._job_of(key, prepared, run.name, self.existing(key, prepared.owner)) or job
             seen = self._look_at(key, prepared, run, job, now)
         observation = seen.observation
         if isinstance(observation, Finished):
@@ -179,9 +202,9 @@ class Runs:
         living = self._cache.living_pods(key, job.uid)
         return replace(seen, observation=self._endings.observe(run.name, observation, living, now))
 
-    def _job_of(self, key: StudyKey, prepared: Prepared, run: Run, jobs: Jobs) -> JobRecord | None:
+    def _job_of(self, key: StudyKey, prepared: Prepared, run: str, jobs: Jobs) -> JobRecord | None:
         """Return the Job of a run, also one that is gone; None if it never had one that is known."""
-        return jobs.get(run.name) or self._cache.deleted_job(key, run.name, study_uid=prepared.owner.uid)
+        return jobs.get(run) or self._cache.deleted_job(key, run, study_uid=prepared.owner.uid)
 
     def _look_at(self, key: StudyKey, prepared: Prepared, run: Run, job: JobRecord, now: datetime) -> SeenRun:
         """Return how a run is, by what is known of its Job and its Pods."""
@@ -192,18 +215,16 @@ class Runs:
         lost = Lost(reason=DELETED, detail="somebody deleted the Job of this run", ended_at=now)
         return replace(seen, observation=lost)
 
-    async def _read(self, key: StudyKey, job: JobRecord) -> bool:
-        """Take in a Job and its Pods as they are now; say whether that was news.
+    async def _read(self, key: StudyKey, run: str) -> None:
+        """Take in a run's Job and its Pods as they are now: a run is not given up on the word of watches alone.
 
-        A run is not given up on the word of watches alone. They are not in step: after an outage that of Jobs can be a
-        minute ahead of that of Pods, and the Pod that has the result was never heard of; or the other way round.
+        They are not in step: after an outage that of Jobs can be a minute ahead of that of Pods, and the Pod that has
+        the result was never heard of; or the other way round.
         """
-        try:
-            news = self._cache.see_job(parse_job(await self._client.get_job(job.namespace, job.name)))
-        except KubeMissingError:
-            news = ()
-        pods, listed_at = await self._client.list_pods_of_run(job.namespace, job.name)
-        return bool([*news, *self._cache.replace_pods_of_run(key, job.name, pods, listed_at)])
+        with suppress(KubeMissingError):  # gone, or not made yet
+            self._cache.see_job(parse_job(await self._client.get_job(key.namespace, run)))
+        pods, listed_at = await self._client.list_pods_of_run(key.namespace, run)
+        self._cache.replace_pods_of_run(key, run, pods, listed_at)
 
     async def _create_job(self, prepared: Prepared, run: Run) -> Lost | None:
         """Create the Job of `run`, or find that it exists; return why it cannot be."""
@@ -227,13 +248,17 @@ class Runs:
         if not job.deleting:
             await self._client.delete_job(job.namespace, job.name, uid=job.uid)
 
-    def _is_open(self, key: StudyKey, run: str, jobs: Jobs) -> bool:
-        return self._gatherer.is_asking(key, run) or (run in jobs and self._holds_devices(key, jobs[run]))
+    def _holds_devices(self, key: StudyKey, prepared: Prepared, run: str, jobs: Jobs) -> bool:
+        job = self._job_of(key, prepared, run, jobs)
+        return job is not None and hold_devices(self._cache.living_pods(key, job.uid))
 
-    def _holds_devices(self, key: StudyKey, job: JobRecord) -> bool:
-        return hold_devices(self._cache.living_pods(key, job.uid))
+    def _over(self, key: StudyKey, prepared: Prepared, run: str, jobs: Jobs) -> frozenset[str]:
+        """Return the uids of a run's Pods that have ended."""
+        job = self._job_of(key, prepared, run, jobs)
+        pods = () if job is None else self._cache.pods(key, job.uid)
+        return frozenset(pod.uid for pod in pods if has_ended(pod))
 
-    def _has_exited(self, key: StudyKey, job: JobRecord) -> bool:
+    def _has_exited(self, key: StudyKey, run: str) -> bool:
         """Say whether the newest pod has come to its own end; one that was taken away is replaced by the Job."""
-        pods = self._cache.pods(key, job.uid)
-        return bool(pods) and pods[-1].disrupted is None and has_ended(pods[-1])
+        newest = self._cache.newest_pod(key, run)
+        return newest is not None and newest.disrupted is None and has_ended(newest)

@@ -88,7 +88,7 @@ class Signs:
         if job.run is None:
             return False
         before = self.of(job.run)
-        pods = [pod for pod in self._cache.pods(key, job.uid) if not pod.deleting]
+        pods = [pod for pod in self._cache.pods(key, job.uid) if not pod.withdrawn]
         async with self._slots:
             if pods:
                 await self._look_at_pod(key, job.run, pods[-1], now)
@@ -125,9 +125,10 @@ class Signs:
         """Return what is known of a run; the numbers of a Pod that was replaced are not those of the next one."""
         key = self._studies.get(run)
         sign = _Sign() if key is None else self._known[key].get(run, _Sign())
-        if key is None or sign.pod_uid is None or sign.pod_uid == self._cache.newest_pod_uid(key, run):
+        if key is None or sign.pod_uid is None:
             return sign
-        return _Sign()
+        newest = self._cache.newest_pod(key, run)
+        return sign if newest is not None and newest.uid == sign.pod_uid else _Sign()
 
     async def _events(self, namespace: str, uid: str) -> Sequence[Mapping[str, Any]] | None:
         try:

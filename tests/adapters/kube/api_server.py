@@ -86,7 +86,7 @@ async def api_server() -> AsyncIterator[ApiServer]:
     application = web.Application(client_max_size=4 * 1024 * 1024)
     application.router.add_get("/api/v1/namespaces/{namespace}/events", server.answer)
     application.router.add_get("/api/v1/namespaces/{namespace}/pods", server.answer_pods)
-    application.router.add_get("/apis/batch/v1/namespaces/{namespace}/jobs/{name}", server.answer_job)
+    application.router.add_route("*", "/apis/batch/v1/namespaces/{namespace}/jobs/{name}", server.answer_job)
     path = "/api/v1/namespaces/{namespace}/configmaps"
     application.router.add_route("*", path, server.answer)
     application.router.add_route("*", f"{path}/{{name}}", server.answer)

@@ -124,14 +124,10 @@ def _telling_pod(run: Run, pods: Sequence[PodRecord]) -> PodRecord | None:
     evicted = [pod for pod in reversed(pods) if pod.evicted is not None]
     if evicted:
         return max([*evicted, pods[-1]], key=lambda pod: _count_results(run, pod))
-    kept = [pod for pod in pods if pod.disrupted is None and not _is_withdrawn(pod)]
+    kept = [pod for pod in pods if pod.disrupted is None and not pod.withdrawn]
     if kept and pods[-1].disrupted is None:
         return kept[-1]
     return pods[-1] if pods else None
-
-
-def _is_withdrawn(pod: PodRecord) -> bool:
-    return pod.deleting or pod.gone
 
 
 def _count_results(run: Run, pod: PodRecord) -> int:

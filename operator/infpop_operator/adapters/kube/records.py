@@ -99,6 +99,11 @@ class PodRecord:
     evicted: str | None = None
     container: ContainerRecord | None = None
 
+    @property
+    def withdrawn(self) -> bool:
+        """Whether it was taken away, or is being."""
+        return self.deleting or self.gone
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeRecord:
