@@ -112,6 +112,33 @@ def test_a_run_that_was_over_when_it_was_seen_is_not_kept() -> None:
     assert kept_when_stopped(make_ended(0), make_ended(0)) == (False, False)
 
 
+def test_a_run_is_read_before_its_end_is_waited_for_no_longer() -> None:
+    """Its Pod was let go of meanwhile and nobody heard: its devices are not paid for as if it had kept them."""
+    prepared, decision, history = first_run()
+    run = decision.start[0]
+    cache = Cache()
+    cache.see_job(make_job(name=run.name, run=run.name))
+    cache.see_pod(make_running(run=run.name))
+    signs = Signs(None, None, cache)  # type: ignore[arg-type]
+    stopping = replace(decision, stop=(Stop(run=run.name, reason="Suspended"),))
+
+    async def looks() -> tuple[Observation, Observation]:
+        async with api_server() as server, KubeClient(server.connection()) as client:
+            gatherer = Gatherer(pods=signs, prometheus=None, order=("PodMetrics",), done=lambda _: None)
+            runs = make_runs(cache, signs, gatherer, client)
+            jobs = runs.existing(KEY, OWNER)
+            seen = await runs.observe(KEY, prepared, history, jobs, at(120))
+            await runs.end(KEY, prepared, stopping, seen, at(121))
+            ending = await runs.observe(KEY, prepared, history, jobs, at(241))
+            server.listed_at = "20"
+            ended = await runs.observe(KEY, prepared, history, jobs, at(242))
+            return ending.observations[run.name], ended.observations[run.name]
+
+    ending, ended = asyncio.run(looks())
+    assert ending == Waiting(reason="Terminating", detail="Suspended: its pod is ending")
+    assert ended == Lost(reason="Suspended", ended_at=at(121), counts=False)
+
+
 class Slow:
     """A source of metrics that has no answer before it is let."""
 

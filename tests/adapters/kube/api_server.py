@@ -24,6 +24,7 @@ class ApiServer:
         self.token = "first"  # noqa: S105 - of a test
         self.requests: list[str] = []
         self.url = ""
+        self.listed_at = "1"  # the version of a listing of Pods
         self._version = 100
 
     def connection(self, token: str | None = None) -> Connection:
@@ -51,7 +52,7 @@ class ApiServer:
 
     async def answer_pods(self, _: web.Request) -> web.Response:
         """List no Pods."""
-        return web.json_response({"metadata": {"resourceVersion": "1"}, "items": []})
+        return web.json_response({"metadata": {"resourceVersion": self.listed_at}, "items": []})
 
     async def answer_job(self, _: web.Request) -> web.Response:
         """Know no Job."""
