@@ -211,3 +211,41 @@ def test_a_run_whose_pod_does_not_let_go_pays_until_it_is_given_up() -> None:
     assert isinstance(endings.observe("run", Running(phase=Phase.STARTING), [make_running()], at(220)), Waiting)
     given_up = endings.observe("run", Running(phase=Phase.STARTING), [make_running()], at(221))
     assert given_up == Lost(reason="Suspended", ended_at=at(221), counts=False)
+
+
+class SlowOnce(Slow):
+    """A source whose first answer comes while it is asked the second time."""
+
+    async def samples(self, watched: WatchedRun) -> Mapping[int, Sample]:
+        """Return nothing; for the first run late."""
+        if self.asked:
+            self.may_answer.set()
+            for _ in range(9):
+                await asyncio.sleep(0)
+        return await super().samples(watched)
+
+
+def test_an_answer_that_comes_during_a_look_is_not_taken_for_an_end() -> None:
+    """A run that looks at work because a source was being asked is kept, though the answer is there by the end."""
+    prepared, decision, history = first_run()
+    first = replace(decision.start[0], name="study-first")
+    second = replace(decision.start[0], name="study-second")
+    history = replace(history, active=tuple(StartedRun(run=run, started_at=START) for run in (first, second)))
+    cache = Cache()
+    for run in (first, second):
+        cache.see_job(make_job(name=run.name, run=run.name, uid=f"job-{run.name}"))
+        left = message(0, 1, run=run.name)
+        cache.see_pod(make_ended(0, left, name=run.name, run=run.name, uid=run.name, job_uid=f"job-{run.name}"))
+    stopping = replace(decision, stop=(Stop(run=first.name, reason="Suspended"),))
+    signs = Signs(None, None, cache)  # type: ignore[arg-type]
+
+    async def look() -> tuple[Mapping[str, Observation], frozenset[str]]:
+        gatherer = Gatherer(pods=SlowOnce(), prometheus=None, order=("PodMetrics",), done=lambda _: None, moment_s=0.5)
+        runs = make_runs(cache, signs, gatherer)
+        seen = await runs.observe(KEY, prepared, history, runs.existing(KEY, OWNER), at(120))
+        assert not gatherer.is_asking(KEY, first.name)
+        return seen.observations, await runs.end(KEY, prepared, stopping, seen, at(121))
+
+    observations, kept = asyncio.run(look())
+    assert observations[first.name] == Running(phase=Phase.DONE)
+    assert kept == {first.name}

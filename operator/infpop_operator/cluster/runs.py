@@ -81,16 +81,20 @@ class Runs:
         """Look at the live runs."""
         observations: dict[str, Observation] = {}
         held: dict[str, StartedRun] = {}
+        asked: set[str] = set()
         over: set[str] = set()
         for entry in history.active:
+            # Before it is looked at: what ends meanwhile is looked at once more, and never missed.
             over |= self._over(key, prepared, entry.run.name, jobs)
             seen = await self._observe_run(key, prepared, entry.run, jobs, now)
+            if self._gatherer.is_asking(key, entry.run.name):
+                asked.add(entry.run.name)
             observations[entry.run.name] = seen.observation
             held[entry.run.name] = replace(entry, started_at=min(now, seen.held_since or now))
         return Sighting(
             history=with_devices_held(history, held),
             observations=observations,
-            asked=frozenset(run for run in observations if self._gatherer.is_asking(key, run)),
+            asked=frozenset(asked),
             over=frozenset(over),
         )
 
@@ -100,6 +104,8 @@ class Runs:
         Then its result is not known here, and it has to be decided again.
         """
         stops = {stop.run for stop in decision.stop}
+        if not stops:
+            return False
         await asyncio.gather(*(self._read(key, run) for run in stops if run not in self._endings.names()))
         by_now = self.existing(key, prepared.owner)
         over = frozenset().union(*(self._over(key, prepared, run, by_now) for run in stops))
