@@ -85,7 +85,10 @@ def has_ended(pod: PodRecord) -> bool:
 
 
 def _last_word(ending: Ending, seen: Observation, held: Sequence[datetime]) -> Finished | Lost:
-    """Return what the run left behind, or why it was ended: when it was last seen to end, or to have `held` devices."""
+    """Return the result that the run left, as it was seen, or else why it was ended.
+
+    That was when it was last seen to end, or to have `held` devices.
+    """
     words = [word for word in (seen, ending.seen) if isinstance(word, Finished | Lost)]
     for word in words:
         if isinstance(word, Finished) and word.result.trials:
