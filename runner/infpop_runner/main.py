@@ -30,7 +30,7 @@ from infpop_runner.process import (
     read_cpu_limit,
     read_throttled_seconds,
 )
-from infpop_runner.trial import Journal, JournalError, Surroundings, carry_out
+from infpop_runner.trial import Environment, Journal, JournalError, execute_run
 
 SPEC_VARIABLE = "INFPOP_RUN_SPEC"
 TERMINATION_LOG = Path("/dev/termination-log")
@@ -86,9 +86,9 @@ def _run(spec: RunSpec, options: argparse.Namespace, output: OutputTail, environ
         journal.close(Broken(reason=error.reason, detail=str(error)))
         return
     environment.update(build_environment(spec, current=environment, devices=devices, cores=count_usable_cpus()))
-    carry_out(
+    execute_run(
         spec,
-        Surroundings(
+        Environment(
             clock=lambda: time.perf_counter() - start,
             wait=time.sleep,
             devices=devices,

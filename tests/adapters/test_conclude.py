@@ -2,11 +2,11 @@
 
 import pytest
 
-from conformance.entries import make_run
+from factories.runs import make_run
+from factories.studies import START
 from infpop_operator.adapters.conclude import INTERRUPTED, Cause, cause_of_exit, conclude, last_words, parse_result
 from infpop_operator.core.model import Finished, Lost
 from infpop_runner.contract import Provenance, RunResult
-from simulation.factories import START
 
 RUN = make_run()
 CRASH = Cause(lost="RunnerError", broken="RunnerError", detail="it crashed")

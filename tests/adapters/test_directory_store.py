@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from conformance.entries import ROUND, make_finished, make_started
+from factories.runs import ROUND, make_finished, make_started
+from factories.studies import START
 from infpop_operator.adapters.directory_store import DirectoryStore
 from infpop_operator.core.errors import StoreError
-from simulation.factories import START
 
 
 def opened(directory: Path, study: str = "study", namespace: str = "") -> DirectoryStore:

@@ -9,15 +9,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conformance.entries import make_run
+from factories.runs import make_run
+from factories.studies import make_pool, make_study
 from infpop_operator.adapters.devices import Devices
 from infpop_operator.adapters.local_executor import DEADLINE_GRACE_S, EXIT_GRACE_S, LocalExecutor
 from infpop_operator.core.errors import ExecutorError
 from infpop_operator.core.model import Finished, Lost, Observation, Run, StartedRun
 from infpop_operator.core.run_spec import build_run_spec
 from infpop_runner.contract import MeasurementSpec, RunSpec
-from local.kit import DEADLINE_S, clock_time, own_environment, processes_of
-from simulation.factories import make_pool, make_study
+from local.local_studies import DEADLINE_S, clock_time, own_environment, processes_of
 
 pytestmark = pytest.mark.process
 STAND_IN = Path(__file__).with_name("stand_in_runner.py")

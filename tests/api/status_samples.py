@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from infpop_operator.api.standing import PoolProblem, Standing
+from factories.studies import START, make_cell, make_measured, make_pool, make_study
 from infpop_operator.api.status import to_status
+from infpop_operator.api.status_context import PoolProblem, StatusContext
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.core.model import (
     Decision,
@@ -25,7 +26,6 @@ from infpop_operator.core.model import (
     Waiting,
 )
 from infpop_runner.contract import EngineSpec, Infeasible, Provenance, RunResult, TrialResult
-from simulation.factories import START, make_cell, make_measured, make_pool, make_study
 
 ROWS = 700
 LONG = "<" * 512  # six bytes each, as Go's JSON writes them
@@ -36,7 +36,7 @@ TWO_POOLS = (make_pool(), make_pool(name="v100", fingerprint="f2", gpu_model="V1
 
 def decision_of(history: History, **changes: object) -> Decision:
     """Return a decision with this history."""
-    decision = Decision(history=history, verdict=Verdict.WORKING, reason="Measuring", message="1 run in progress")
+    decision = Decision(history=history, verdict=Verdict.RUNNING, reason="Measuring", message="1 run in progress")
     return replace(decision, **changes)
 
 
@@ -90,12 +90,12 @@ def long_history(*, detail: str, rounds: int = 7, pool: str = "a100", **extra: s
     return History(started_at=START, rounds=opened, ended=tuple(ended))
 
 
-def with_figures(history: History, figures: Mapping[str, float | Missing]) -> History:
+def with_extra_metrics(history: History, extra_metrics: Mapping[str, float | Missing]) -> History:
     """Return the history with the same further metrics for each of its trials."""
 
     def figured(entry: EndedRun) -> EndedRun:
-        known = {trial.index: figures for trial in entry.run.trials}
-        return replace(entry, observation=replace(entry.observation, figures=known))
+        known = {trial.index: extra_metrics for trial in entry.run.trials}
+        return replace(entry, observation=replace(entry.observation, extra_metrics=known))
 
     return replace(history, ended=tuple(figured(entry) for entry in history.ended))
 
@@ -105,12 +105,12 @@ def large_status(*, worst: bool = True) -> StudyStatus:
     pool, text = ("p" * 63, LONG) if worst else ("a100", REALISTIC)
     extra = {f"{letter * 64}": LONG for letter in "abcd"} if worst else {}
     metrics = {f"{letter * 32}": 42949672960.0 for letter in "abcdef"} if worst else {}
-    history = with_figures(long_history(detail=text, pool=pool, **extra), metrics)
+    history = with_extra_metrics(long_history(detail=text, pool=pool, **extra), metrics)
     waiting = [run_of(700 + number, 7, pool=pool, **extra) for number in range(64 if worst else 2)]
     history = replace(history, active=tuple(StartedRun(run=run, started_at=START) for run in waiting))
     observations = {run.name: Waiting(reason="Unschedulable", detail=text * 2) for run in waiting}
     problems = {f"{'q' * 60}{number}": PoolProblem(reason="NoMatchingNodes", message=text) for number in range(15)}
-    standing = Standing(generation=7, observations=observations, pool_problems=problems if worst else {})
+    standing = StatusContext(generation=7, observations=observations, pool_problems=problems if worst else {})
     return to_status(_study(pool, worst=worst), decision_of(history, message=text), START, standing=standing)
 
 

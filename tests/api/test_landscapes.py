@@ -5,6 +5,7 @@ from datetime import datetime
 
 import pytest
 
+from factories.studies import make_cell, make_pool
 from infpop_operator.adapters.fake_executor import Played, play_landscape
 from infpop_operator.api.landscapes import to_landscape
 from infpop_operator.api.quantities import parse_scalar, scalar_text
@@ -24,8 +25,7 @@ from infpop_operator.core.model import (
 from infpop_operator.report.landscape_table import pool_landscape
 from infpop_operator.report.snapshot import Snapshot
 from infpop_runner.contract import RunSpec
-from report.kit import breaking, snapshots
-from simulation.factories import make_cell, make_pool
+from report.played_studies import breaking, snapshots
 
 EXTRA = SearchSpace(
     gpu_counts=(1, 2),
@@ -65,7 +65,7 @@ def from_status(status: StudyStatus, study: Study | None, pool: str) -> Landscap
     return to_landscape(status, row, study)
 
 
-def comparable(cell: LandscapeCell) -> tuple[object, ...]:
+def reject_incomparable(cell: LandscapeCell) -> tuple[object, ...]:
     """Return what must be the same: all but digits beyond the sixth, and the end of long texts."""
     number = cell.throughput_tokens_per_second
     return (
@@ -97,7 +97,7 @@ def test_a_status_gives_the_same_picture_as_its_history(name: str) -> None:
                 assert found.collapsed_extra == expected.collapsed_extra
                 pairs = zip(found.rows, expected.rows, strict=True)
                 for ours, theirs in ((ours, theirs) for pair in pairs for ours, theirs in zip(*pair, strict=True)):
-                    assert comparable(ours) == comparable(theirs)
+                    assert reject_incomparable(ours) == reject_incomparable(theirs)
 
 
 def test_without_a_spec_the_rows_alone_are_the_picture() -> None:

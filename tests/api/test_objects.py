@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from api.documents import VALID, Document, changed
 from api.rule_examples import EXAMPLES
+from factories.studies import make_pool
 from infpop_operator.adapters.kube import job_manifest
 from infpop_operator.api.convert import WORKLOAD_DIRECTORY, to_source, to_study
 from infpop_operator.api.parse import parse_document, parse_object
@@ -18,7 +19,6 @@ from infpop_operator.api.render import render_study
 from infpop_operator.core.errors import StudyError
 from infpop_operator.core.space import cells
 from infpop_runner.contract import FileSource
-from simulation.factories import make_pool
 
 HOSTILE = [
     "--foo; rm -rf /",

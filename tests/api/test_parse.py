@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from api.documents import VALID, Document
 from api.documents import changed as changed_document
+from factories.studies import make_pool
 from infpop_operator.api.convert import to_metric, to_study
 from infpop_operator.api.parse import parse_document
 from infpop_operator.api.spec import ThroughputStudy
@@ -22,7 +23,6 @@ from infpop_operator.core.model import PlannedTrial, Run
 from infpop_operator.core.run_spec import build_run_spec
 from infpop_operator.core.space import cells
 from infpop_runner.contract import PINNED_ARGUMENTS, RunSpec
-from simulation.factories import make_pool
 
 
 def changed(path: str, value: object) -> str:

@@ -5,15 +5,15 @@ from dataclasses import replace
 import pytest
 
 from api.status_samples import decision_of
-from infpop_operator.api.standing import PrometheusStanding
-from infpop_operator.api.status import PoolProblem, Standing, refused_status, to_status, waiting_status
+from factories.studies import START, make_study
+from infpop_operator.api.status import PoolProblem, StatusContext, refused_status, to_status, waiting_status
+from infpop_operator.api.status_context import PrometheusHealth
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.model import Decision, History, Round, Verdict
-from simulation.factories import START, make_study
 
-DOWN = Standing(prometheus=PrometheusStanding(outage="no answer since 12:03:04"))
-UP = Standing(prometheus=PrometheusStanding())
+DOWN = StatusContext(prometheus=PrometheusHealth(outage="no answer since 12:03:04"))
+UP = StatusContext(prometheus=PrometheusHealth())
 HISTORY = History(started_at=START, rounds=(Round(pool="a100", number=1, identity="i1"),))
 NO_NODES = {"v100": PoolProblem(reason="NoMatchingNodes", message="no node has the label pool=v100")}
 MISTAKE = Problem(field="spec.budget.deadline", value="0s", message="is no time", remedy="Remove it")
@@ -25,18 +25,18 @@ def unreachable(status: StudyStatus) -> str | None:
     return f"{found[0].status} {found[0].reason}" if found else None
 
 
-def decided(verdict: Verdict, standing: Standing) -> str | None:
+def decided(verdict: Verdict, standing: StatusContext) -> str | None:
     """Return what the status of a decision says of Prometheus."""
     decision: Decision = decision_of(HISTORY, verdict=verdict, reason="NothingEligible")
     return unreachable(to_status(make_study(), decision, START, standing=standing))
 
 
-@pytest.mark.parametrize("verdict", [Verdict.WORKING, Verdict.WAITING])
+@pytest.mark.parametrize("verdict", [Verdict.RUNNING, Verdict.WAITING])
 def test_an_outage_is_told_while_a_search_goes_on(verdict: Verdict) -> None:
     """Also while nothing runs: the next run will need Prometheus."""
     assert decided(verdict, DOWN) == "True PrometheusUnreachable"
     assert decided(verdict, UP) == "False Reachable"
-    assert decided(verdict, Standing()) is None
+    assert decided(verdict, StatusContext()) is None
 
 
 @pytest.mark.parametrize("verdict", [Verdict.SUCCEEDED, Verdict.STALLED])

@@ -17,9 +17,10 @@ from api.status_samples import (
     measured_round,
     run_of,
 )
+from factories.studies import START, make_measured, make_pool, make_study
 from infpop_operator.api.status import (
     PoolNodes,
-    Standing,
+    StatusContext,
     refused_status,
     to_status,
     waiting_status,
@@ -38,7 +39,6 @@ from infpop_operator.core.model import (
     Waiting,
 )
 from infpop_runner.contract import Infeasible
-from simulation.factories import START, make_measured, make_pool, make_study
 from simulation.world import World, drive, observe
 
 TYPES = ["Accepted", "Ready", "Reconciling", "Stalled", "Succeeded", "ResultStale", "Suspended"]
@@ -73,7 +73,7 @@ SUCCEEDED = decision_of(measured_round(1, 1000.0), verdict=Verdict.SUCCEEDED, re
 def test_every_condition_is_written_every_time() -> None:
     """Whoever waits for a condition finds it from the first status on, of this generation."""
     statuses = [
-        to_status(make_study(), decision_of(History(started_at=START)), START, standing=Standing(generation=3)),
+        to_status(make_study(), decision_of(History(started_at=START)), START, standing=StatusContext(generation=3)),
         refused_status([MISTAKE], START, generation=3),
         waiting_status("NoMatchingNodes", "no pool has a node", START, generation=3),
     ]
@@ -101,7 +101,7 @@ def test_every_condition_is_written_every_time() -> None:
 def test_the_state_tells_why_a_study_does_not_measure(states: list[Observation], expected: str) -> None:
     """The run that is furthest speaks for the study; only where none has begun, the one that waits."""
     history, observations = live_history(*states)
-    status = to_status(make_study(), decision_of(history), START, standing=Standing(observations=observations))
+    status = to_status(make_study(), decision_of(history), START, standing=StatusContext(observations=observations))
     assert truth(status, "Ready") == f"False {expected}"
     assert truth(status, "Reconciling") == f"True {expected}"
     if states and isinstance(states[0], Waiting) and states[0].detail:
@@ -112,22 +112,22 @@ def test_a_live_run_is_shown_with_its_state_and_since_when() -> None:
     """A run that waits says why; the time is that of the last change of its state."""
     history, observations = live_history(Waiting(reason="ImagePull", detail="pulling"))
     later, third = START + timedelta(minutes=5), START + timedelta(minutes=9)
-    first = to_status(make_study(), decision_of(history), START, standing=Standing(observations=observations))
+    first = to_status(make_study(), decision_of(history), START, standing=StatusContext(observations=observations))
     (run,) = first.runs
     assert (run.pool, run.gpu_count, run.batch_sizes) == ("a100", 8, [1])
     assert (run.state, run.message, run.since) == ("ImagePull", "pulling", START)
     same = to_status(
-        make_study(), decision_of(history), later, previous=first, standing=Standing(observations=observations)
+        make_study(), decision_of(history), later, previous=first, standing=StatusContext(observations=observations)
     )
     assert same == first
-    running = Standing(observations={run.name: Running(phase=Phase.LOADING)})
+    running = StatusContext(observations={run.name: Running(phase=Phase.LOADING)})
     (run,) = to_status(make_study(), decision_of(history), third, previous=same, standing=running).runs
     assert (run.state, run.message, run.since) == ("ModelLoading", None, third)
 
 
 def test_a_finished_study_with_a_pool_that_cannot_be_tuned_is_not_ready() -> None:
     """The best so far is shown, but a pool that the owner asked for is still to come."""
-    standing = Standing(pool_problems={"v100": NO_NODES})
+    standing = StatusContext(pool_problems={"v100": NO_NODES})
     status = to_status(make_study(), SUCCEEDED, START, standing=standing)
     assert (truth(status, "Ready"), truth(status, "Succeeded")) == ("False NoMatchingNodes", "False NoMatchingNodes")
     assert (truth(status, "Reconciling"), truth(status, "Stalled")) == ("True NoMatchingNodes", "False NoMatchingNodes")
@@ -144,10 +144,10 @@ def test_a_finished_study_with_a_pool_that_cannot_be_tuned_is_not_ready() -> Non
 def test_nodes_that_go_away_after_the_end_change_no_result() -> None:
     """An autoscaler that takes idle nodes away makes no finished study unfinished; a change of the spec does."""
     done = replace(SUCCEEDED, reasons_by_pool={"a100": "SpaceExhausted"})
-    here = Standing(generation=1, pool_nodes={"a100": PoolNodes(nodes=2, gpus_per_node=8)})
+    here = StatusContext(generation=1, pool_nodes={"a100": PoolNodes(nodes=2, gpus_per_node=8)})
     first = to_status(make_study(), done, START, standing=here)
     assert (first.pools[0].nodes, first.pools[0].gpus_per_node) == (2, 8)
-    away = Standing(generation=1, pool_problems={"a100": NO_NODES})
+    away = StatusContext(generation=1, pool_problems={"a100": NO_NODES})
     for pools in ((make_pool(),), ()):
         status = to_status(make_study(pools=pools), done, START, previous=first, standing=away)
         assert (truth(status, "Ready"), status.best) == ("True Succeeded", first.best)
@@ -159,7 +159,7 @@ def test_nodes_that_go_away_after_the_end_change_no_result() -> None:
 
 def test_a_suspended_study_is_held_and_says_so() -> None:
     """Nothing goes on, nothing is wrong, and what was found stays."""
-    status = to_status(make_study(), SUCCEEDED, START, standing=Standing(suspended=True))
+    status = to_status(make_study(), SUCCEEDED, START, standing=StatusContext(suspended=True))
     assert truth(status, "Suspended") == "True Suspended"
     assert (truth(status, "Ready"), truth(status, "Reconciling")) == ("False Suspended", "False Suspended")
     assert status.best is not None
@@ -201,7 +201,7 @@ def test_of_a_pool_without_nodes_the_best_competes_with_the_others(throughput: f
     """A pool whose nodes are away for now keeps what it achieved."""
     elsewhere = decision_of(measured_round(1, throughput, pool="v100"), verdict=Verdict.SUCCEEDED)
     old = to_status(make_study(pools=TWO_POOLS[1:]), elsewhere, START)
-    standing = Standing(pool_problems={"v100": NO_NODES})
+    standing = StatusContext(pool_problems={"v100": NO_NODES})
     assert best_pool(to_status(make_study(), SUCCEEDED, START, previous=old, standing=standing)) == pool
 
 
@@ -226,7 +226,7 @@ def test_a_refused_study_says_everything_that_is_wrong_and_keeps_what_was_found(
 
 def test_a_study_without_any_node_says_what_each_pool_waits_for() -> None:
     """Nothing can be decided, but everything is told."""
-    standing = Standing(pool_problems={"v100": NO_NODES})
+    standing = StatusContext(pool_problems={"v100": NO_NODES})
     status = waiting_status("NoMatchingNodes", "no pool has a node", START, generation=1, standing=standing)
     assert [(row.name, row.reason) for row in status.pools] == [("v100", "NoMatchingNodes")]
     assert (truth(status, "Accepted"), truth(status, "Reconciling")) == ("True Valid", "True NoMatchingNodes")
@@ -250,7 +250,7 @@ def test_progress_counts_done_trials_of_all_pools() -> None:
     history = replace(history, ended=(ended_run(run_of(9, 1), make_measured(1.0, index=9)),))
     study = make_study(space=replace(make_study().space, batch_sizes=tuple(range(1, 12)), gpu_counts=(8,)))
     assert to_status(study, decision_of(history), START).progress == "1/11"
-    standing = Standing(pool_problems={"v100": NO_NODES})
+    standing = StatusContext(pool_problems={"v100": NO_NODES})
     assert to_status(study, decision_of(history), START, standing=standing).progress == "1/22"
 
 
@@ -274,7 +274,7 @@ def _steps() -> st.SearchStrategy[Callable[[StudyStatus | None, datetime], Study
     ) -> Callable[[StudyStatus | None, datetime], StudyStatus]:
         history, observations = live_history(*([observation] if observation is not None else []))
         history = replace(history, rounds=_rounds("a100", rounds), ended=measured_round(1, 1000.0).ended)
-        standing = Standing(
+        standing = StatusContext(
             generation=rounds,
             observations=observations,
             suspended=suspended,
@@ -320,7 +320,7 @@ def test_the_same_look_twice_changes_nothing(pools: tuple[object, ...]) -> None:
     status: StudyStatus | None = None
     for step in drive(study, world).steps:
         decision = replace(step.decision, history=step.after)
-        standing = Standing(generation=1, observations=observe(world, step.after, step.now))
+        standing = StatusContext(generation=1, observations=observe(world, step.after, step.now))
         status = to_status(study, decision, step.now, previous=status, standing=standing)
         read = StudyStatus.model_validate_json(status.model_dump_json(by_alias=True, exclude_none=True))
         assert read == status

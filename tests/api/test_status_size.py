@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.status_samples import REALISTIC, decision_of, large_status, long_history, with_figures
+from api.status_samples import REALISTIC, decision_of, large_status, long_history, with_extra_metrics
+from factories.studies import START, make_study
 from infpop_operator.api.clip import clip, stored_bytes
 from infpop_operator.api.status import to_status
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.api.status_size import size_bytes
-from simulation.factories import START, make_study
 
 
 @pytest.mark.parametrize(("extra", "oldest"), [({}, 3), ({"kv_cache_dtype": "fp8_e5m2"}, 7)])
@@ -19,7 +19,7 @@ def test_500_rows_with_six_metrics_are_a_small_status(extra: dict[str, str], old
     """There is room for the longest names; where it is short, metrics of rounds that are over go before rows."""
     names = [f"metric{number}".ljust(32, "x") for number in range(6)]
     known = dict.fromkeys(names, 42949672960.0)
-    history = with_figures(long_history(detail=REALISTIC, **extra), known)
+    history = with_extra_metrics(long_history(detail=REALISTIC, **extra), known)
     study = make_study(space=replace(make_study().space, gpu_counts=(8,), batch_sizes=tuple(range(1, 701))))
     status = to_status(study, decision_of(history), START)
     assert size_bytes(status) < 256 * 1024

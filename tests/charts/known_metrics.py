@@ -6,8 +6,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
 from engines.specs import make_run_spec
-from infpop_operator.cluster.metrics import OperatorMetrics
-from infpop_operator.cluster.study_collector import StudyCollector
+from infpop_operator.cluster.metrics.operator_metrics import OperatorMetrics
+from infpop_operator.cluster.metrics.study_collector import StudyCollector
 from infpop_runner.metrics import RunMetrics
 
 _SUFFIXES = {

@@ -10,7 +10,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from infpop_operator.cli.main import app
-from local.kit import study_document, write_study
+from local.local_studies import study_document, write_study
 
 VLLM: dict[str, Any] = {"name": "vllm"}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from infpop_operator import __version__
-from local.kit import (
+from local.local_studies import (
     DEADLINE_S,
     await_state,
     history_of,

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from infpop_operator.adapters.kube.study_reader import NoAnswerError, ReadError
 from infpop_operator.cli.main import app
 from infpop_operator.cli.status import follow
-from infpop_operator.cluster.reading import NoAnswerError, ReadError
 from infpop_operator.report.status_page import StatusPage
-from local.kit import own_environment, read_terminal
-from report.objects import NOW, Body, ended, make_document, refused
+from local.local_studies import own_environment, read_terminal
+from report.study_objects import NOW, Body, ended, make_document, refused
 
 STUDIES = "/apis/infpop.io/v1alpha1/namespaces/serving/throughputstudies"
 Answers = Mapping[str, tuple[int, Any]]

@@ -7,7 +7,8 @@ from typing import Protocol
 
 import pytest
 
-from conformance.entries import make_run
+from factories.runs import make_run
+from factories.studies import START, make_study
 from infpop_operator.adapters.fake_executor import FakeExecutor, Played, play_landscape
 from infpop_operator.adapters.leftovers import find_marked, run_mark
 from infpop_operator.adapters.local_executor import LocalExecutor
@@ -16,8 +17,7 @@ from infpop_operator.core.model import EndedRun, Finished, History, Lost, Observ
 from infpop_operator.core.ports import Executor
 from infpop_operator.core.run_spec import build_run_spec
 from infpop_runner.contract import EngineSpec, RunSpec, SimulationSpec
-from local.kit import DEADLINE_S, clock_time, own_environment
-from simulation.factories import START, make_study
+from local.local_studies import DEADLINE_S, clock_time, own_environment
 
 LASTS, IS_LOST = "lasts", "is-lost"
 

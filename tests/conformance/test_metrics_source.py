@@ -11,15 +11,15 @@ import httpx
 import pytest
 
 from adapters.kube.api_server import api_server
-from adapters.kube.objects import OWNER, at, make_job, make_running
 from adapters.prometheus.api import RUN as WATCHED
 from adapters.prometheus.api import Clock, failure, prometheus_api, series, throughputs
 from cluster.kit import study
+from factories.kube_objects import OWNER, at, make_job, make_running
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.prometheus import PrometheusMetrics
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.keys import StudyKey
-from infpop_operator.cluster.signs import Signs
+from infpop_operator.cluster.run_probes import RunProbes
 from infpop_operator.core.model import Sample, Value, WatchedRun
 from infpop_operator.core.ports import MetricsSource
 from infpop_operator.settings import PrometheusSettings, SourceName
@@ -58,7 +58,7 @@ async def pod_metrics(shown: Shown, run: str, stack: AsyncExitStack) -> MetricsS
     cache.see_study(body)
     cache.see_job(make_job())
     cache.see_pod(make_running(name=WATCHED.pod, ip="10.0.0.7", metrics_port=9400))
-    signs = Signs(client, http, cache)
+    signs = RunProbes(client, http, cache)
     await signs.look([StudyKey(OWNER.namespace, OWNER.name)], at(100))
     return signs
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from conformance.entries import ROUND, make_finished, make_lost, make_started
+from factories.runs import ROUND, make_finished, make_lost, make_started
+from factories.studies import START
 from infpop_operator.adapters.directory_store import DirectoryStore
 from infpop_operator.adapters.memory_store import MemoryStore
 from infpop_operator.core.ports import StudyStore
-from simulation.factories import START
 
 Reopen = Callable[[], StudyStore]  # the store as a process sees it that starts after the one before has died
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from factories.studies import make_pool, make_study
 from infpop_operator.core import objective
 from infpop_operator.core.decide import decide
 from infpop_operator.core.history import active_gpus, failures, gpu_seconds, trials_of
@@ -27,10 +28,9 @@ from infpop_operator.core.model import (
     Verdict,
 )
 from infpop_operator.core.scope import baseline_of
-from infpop_operator.core.search import Question, Record, propose
+from infpop_operator.core.search import SearchRequest, SearchTrial, propose
 from infpop_operator.core.space import cells, ruled_out
 from infpop_runner.contract import Measured
-from simulation.factories import make_pool, make_study
 from simulation.strategies import stories, studies, worlds
 from simulation.world import Story, World, drive, observe, remember
 
@@ -259,9 +259,9 @@ def test_changed_hardware_starts_a_round_that_measures_the_old_best_first(
         assert starts[0].trials[0] == PlannedTrial(index=0, configuration=expected)
 
 
-def _question(study: Study, history: History, run: Run) -> Question:
+def _question(study: Study, history: History, run: Run) -> SearchRequest:
     """Return what the search should be asked for the first new trial of `run`."""
-    told: list[Record] = []
+    told: list[SearchTrial] = []
     trials = trials_of(history, run.pool, run.round)
     for trial in trials:
         cell = trial.configuration
@@ -269,9 +269,9 @@ def _question(study: Study, history: History, run: Run) -> Question:
             told += _told_of_number(study, trial, trial.result)
         elif trial.state in (TrialState.INFEASIBLE, TrialState.RUNNING):
             state = "failed" if trial.state is TrialState.INFEASIBLE else "pending"
-            told.append(Record(configuration=cell, state=state))
+            told.append(SearchTrial(configuration=cell, state=state))
     closed = {trial.configuration for trial in trials} | set(ruled_out(study, study.pools[0], trials, None))
-    return Question(
+    return SearchRequest(
         space=study.space,
         records=tuple(told),
         open_cells=tuple(
@@ -286,15 +286,15 @@ def _question(study: Study, history: History, run: Run) -> Question:
     )
 
 
-def _told_of_number(study: Study, trial: Trial, measured: Measured) -> list[Record]:
+def _told_of_number(study: Study, trial: Trial, measured: Measured) -> list[SearchTrial]:
     """Return a failure where the bound on power is broken, and nothing where a power that decides was not seen."""
-    cell, power = trial.configuration, trial.figures.get("power")
+    cell, power = trial.configuration, trial.extra_metrics.get("power")
     if study.objective.metric in ("power", "tokensPerJoule") and not isinstance(power, float):
         return []
     if study.objective.metric == "power" and power > 800.0:
-        return [Record(configuration=cell, state="failed")]
-    loss = objective.loss(study.objective, measured, cell.gpu_count, None, trial.figures)
-    return [Record(configuration=cell, state="measured", loss=loss)]
+        return [SearchTrial(configuration=cell, state="failed")]
+    loss = objective.loss(study.objective, measured, cell.gpu_count, None, trial.extra_metrics)
+    return [SearchTrial(configuration=cell, state="measured", loss=loss)]
 
 
 def _first_run_is_lost_and_the_second_is_not(study: Study, seed: int) -> bool:

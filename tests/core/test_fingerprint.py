@@ -5,11 +5,11 @@ from datetime import timedelta
 
 import pytest
 
+from factories.studies import make_cell, make_pool, make_study
 from infpop_operator.core import fingerprint
 from infpop_operator.core.fingerprint import measurement_identity, run_name
 from infpop_operator.core.model import Algorithm, Budget, Objective, PlannedTrial, SearchSpace, Study
 from infpop_runner.contract import EngineSpec, FileSource, MeasurementSpec, ModelSpec, SimulationSpec, WorkloadSpec
-from simulation.factories import make_cell, make_pool, make_study
 
 STUDY = make_study()
 FILE = WorkloadSpec(source=FileSource(path="/elsewhere/prompts.jsonl"), samples=8, max_new_tokens=5)

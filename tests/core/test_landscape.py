@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from factories.studies import SPACE, make_cell, make_measured, make_pool, make_study, make_trials
 from infpop_operator.core.landscape import CellState, landscape
 from infpop_operator.core.model import Configuration, Constraint, ExtraParameter, Objective, SearchSpace, TrialState
 from infpop_operator.core.space import cells
 from infpop_runner.contract import EngineSpec, ModelFacts
-from simulation.factories import SPACE, make_cell, make_measured, make_pool, make_study, make_trials
 
 SMALL = SearchSpace(gpu_counts=(1, 2), batch_sizes=(1, 2, 4))
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from factories.studies import SPACE, make_cell, make_measured, make_pool, make_study, make_trial, make_trials
 from infpop_operator.core.model import Constraint, Metric, Objective, Trial, TrialState
 from infpop_operator.core.objective import (
     TIE_RATIO,
@@ -21,7 +22,6 @@ from infpop_operator.core.objective import (
 )
 from infpop_operator.core.space import cells
 from infpop_runner.contract import Measured
-from simulation.factories import SPACE, make_cell, make_measured, make_pool, make_study, make_trial, make_trials
 
 METRICS: tuple[Metric, ...] = ("throughput", "throughputPerGPU", "costPerMillionTokens")
 

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from factories.studies import START, make_cell, make_measured, make_pool, make_study
 from infpop_operator.core.decide import decide
 from infpop_operator.core.history import failures, known_model_facts, trials_of
 from infpop_operator.core.model import (
@@ -33,7 +34,6 @@ from infpop_runner.contract import (
     RunResult,
     TrialResult,
 )
-from simulation.factories import START, make_cell, make_measured, make_pool, make_study
 
 MINUTE = timedelta(minutes=1)
 
@@ -99,7 +99,7 @@ def test_a_run_of_an_older_round_is_stopped() -> None:
     second = decide(changed, first.history, {}, START + MINUTE)
     assert [(stop.run, stop.reason) for stop in second.stop] == [(first.start[0].name, "Superseded")]
     assert second.start[0].round == 2
-    assert second.verdict is Verdict.WORKING
+    assert second.verdict is Verdict.RUNNING
 
 
 def test_facts_of_another_model_rule_nothing_out() -> None:
@@ -203,7 +203,7 @@ def test_pauses_between_broken_runs_grow_and_the_budget_ends_them() -> None:
     """The first retry comes at once, later ones after 10 and 20 s; a sixth failure is one too many."""
     study, now = make_study(), START
     decision, pauses = begin(study), []
-    while decision.verdict in (Verdict.WORKING, Verdict.WAITING):
+    while decision.verdict in (Verdict.RUNNING, Verdict.WAITING):
         lost = Lost(reason="NodeLost", detail="gone", ended_at=now)
         decision = tell(study, decision, lost, now)
         if decision.verdict is Verdict.WAITING:
@@ -236,7 +236,7 @@ def test_broken_machines_are_no_plateau() -> None:
         now += 10 * MINUTE
         decision = begin(study, decision.history, now) if decision.verdict is Verdict.WAITING else decision
     assert [trial.state for trial in trials_of(decision.history, "a100", 1)][1:3] == [TrialState.BROKEN] * 2
-    assert decision.verdict is Verdict.WORKING
+    assert decision.verdict is Verdict.RUNNING
 
 
 def test_one_configuration_that_always_breaks_does_not_end_the_study() -> None:
@@ -270,7 +270,7 @@ def test_a_broken_trial_beyond_a_lowered_limit_is_given_up() -> None:
     lost = Lost(reason="NodeLost", ended_at=START, counts=False)
     lowered = replace(study, budget=Budget(max_concurrent_gpus=4))
     second = tell(lowered, first, lost, START)
-    assert second.verdict is Verdict.WORKING
+    assert second.verdict is Verdict.RUNNING
     assert second.start[0].gpu_count <= 4
 
 

@@ -4,12 +4,12 @@ import ast
 
 import pytest
 
+from factories.studies import make_cell, make_study
 from infpop_operator.core.engine_args import engine_args
 from infpop_operator.core.model import Configuration, PlannedTrial, Run, Study
 from infpop_operator.core.run_spec import LONGER_FACTOR, build_run_spec
 from infpop_runner.contract import EngineSpec, MeasurementSpec, RunSpec
 from infpop_runner.engines.vllm_args import build_engine_args
-from simulation.factories import make_cell, make_study
 
 VLLM = EngineSpec(name="vllm", args={"block_size": 32})
 

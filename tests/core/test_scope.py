@@ -3,13 +3,13 @@
 from dataclasses import replace
 from datetime import timedelta
 
+from factories.studies import make_cell, make_pool, make_study
 from infpop_operator.core.decide import decide
 from infpop_operator.core.history import current_round, trials_of
 from infpop_operator.core.landscape import landscape
 from infpop_operator.core.model import Algorithm, Budget, Configuration, Plateau, Round, SearchSpace, Study
 from infpop_operator.core.recommend import best_of_study
 from infpop_operator.core.scope import baseline_of, current_trials
-from simulation.factories import make_cell, make_pool, make_study
 from simulation.world import Story, World, drive
 
 WIDE = SearchSpace(gpu_counts=(1, 4), batch_sizes=(16, 64))

@@ -10,29 +10,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from factories.studies import SPACE, make_cell
 from infpop_operator.core.model import AlgorithmName, Configuration, ExtraParameter, SearchSpace
-from infpop_operator.core.search import ALGORITHMS, Question, Record, encoding, hyperopt_ask, propose
+from infpop_operator.core.search import ALGORITHMS, SearchRequest, SearchTrial, encoding, hyperopt_ask, propose
 from infpop_operator.core.space import cells
-from simulation.factories import SPACE, make_cell
 
 NAMES = get_args(AlgorithmName)
 HYPEROPT = ("tpe", "anneal", "random")
 
 
-def make_question(**changes: object) -> Question:
+def make_question(**changes: object) -> SearchRequest:
     """Return the first question of a search on 44 cells."""
-    first = Question(space=SPACE, records=(), open_cells=cells(SPACE), index=0, seed=0, algorithm="tpe", max_trials=44)
+    first = SearchRequest(
+        space=SPACE, records=(), open_cells=cells(SPACE), index=0, seed=0, algorithm="tpe", max_trials=44
+    )
     return replace(first, **changes)
 
 
-def measured(cell: Configuration, loss: float) -> Record:
+def measured(cell: Configuration, loss: float) -> SearchTrial:
     """Return a record with a number."""
-    return Record(configuration=cell, state="measured", loss=loss)
+    return SearchTrial(configuration=cell, state="measured", loss=loss)
 
 
-def failed(cell: Configuration) -> Record:
+def failed(cell: Configuration) -> SearchTrial:
     """Return a record of a cell that cannot be used."""
-    return Record(configuration=cell, state="failed")
+    return SearchTrial(configuration=cell, state="failed")
 
 
 spaces = st.builds(
@@ -52,7 +54,7 @@ losses = st.floats(-1e12, 1e12, allow_nan=False) | st.just(-1e-300) | st.just(0.
 
 
 @st.composite
-def questions(draw: st.DrawFn) -> Question:
+def questions(draw: st.DrawFn) -> SearchRequest:
     """Draw a question with any mixture of known cells, some open cells, and perhaps a record outside the space."""
     space = draw(spaces)
     every = list(cells(space))
@@ -62,11 +64,13 @@ def questions(draw: st.DrawFn) -> Question:
     kinds = st.one_of(
         losses.map(lambda loss: ("measured", loss)), st.sampled_from([("failed", None), ("pending", None)])
     )
-    records = [Record(configuration=cell, state=state, loss=loss) for cell in known for state, loss in [draw(kinds)]]
+    records = [
+        SearchTrial(configuration=cell, state=state, loss=loss) for cell in known for state, loss in [draw(kinds)]
+    ]
     if draw(st.booleans()):
         records.insert(0, measured(make_cell(16, 7), -5.0))
     rest = every[len(known) :]
-    return Question(
+    return SearchRequest(
         space=space,
         records=tuple(records),
         open_cells=tuple(sorted(rest[: draw(st.integers(0, len(rest)))], key=every.index)),
@@ -79,7 +83,7 @@ def questions(draw: st.DrawFn) -> Question:
 
 @settings(max_examples=200)
 @given(questions())
-def test_an_answer_is_an_open_cell_and_the_same_question_has_the_same_answer(question: Question) -> None:
+def test_an_answer_is_an_open_cell_and_the_same_question_has_the_same_answer(question: SearchRequest) -> None:
     """Whatever is known, a search answers with an open cell, None exactly when there is none, and never differently."""
     answer = propose(question)
     if question.open_cells:
@@ -118,7 +122,7 @@ def test_three_failures_and_no_success_lead_to_the_cell_most_likely_to_work(
 ) -> None:
     """A model that does not fit is tried with the smallest batch on the most GPUs; pending trials are no failures."""
     tried = [make_cell(1, 512), make_cell(2, 512), make_cell(4, 512)]
-    records = tuple(Record(configuration=cell, state=state) for cell in tried)
+    records = tuple(SearchTrial(configuration=cell, state=state) for cell in tried)
     opened = tuple(cell for cell in cells(SPACE) if cell not in tried)
     cell = propose(make_question(algorithm=algorithm, records=records, open_cells=opened, index=3))
     assert (cell == make_cell(8, 1)) == (state == "failed")
@@ -166,10 +170,12 @@ def test_failed_cells_are_known_to_be_bad() -> None:
     [
         (measured(make_cell(1, 1), -3.0), 2, {"status": "ok", "loss": -3.0}),
         (failed(make_cell(1, 1)), 2, {"status": "fail"}),
-        (Record(configuration=make_cell(1, 1), state="pending"), 1, {"status": "new"}),
+        (SearchTrial(configuration=make_cell(1, 1), state="pending"), 1, {"status": "new"}),
     ],
 )
-def test_hyperopt_is_told_what_its_searches_can_read(record: Record, state: int, result: dict[str, object]) -> None:
+def test_hyperopt_is_told_what_its_searches_can_read(
+    record: SearchTrial, state: int, result: dict[str, object]
+) -> None:
     """A failure is done and has no loss: Hyperopt drops records in the error state and believes any number."""
     assert hyperopt_ask._outcome(record) == (state, result)
 
@@ -189,7 +195,7 @@ def test_a_record_outside_the_space_does_not_change_the_answer() -> None:
 def test_a_record_has_a_finite_loss_exactly_when_measured(state: str, loss: float | None) -> None:
     """NaN and infinity never reach a search, and a failure has no number."""
     with pytest.raises(ValueError, match=r"loss"):
-        Record(configuration=make_cell(1, 1), state=state, loss=loss)
+        SearchTrial(configuration=make_cell(1, 1), state=state, loss=loss)
 
 
 def test_the_grid_goes_from_most_gpus_down_and_from_small_batches_up() -> None:
@@ -205,7 +211,7 @@ def test_the_grid_goes_from_most_gpus_down_and_from_small_batches_up() -> None:
 
 def test_the_grid_waits_for_a_pending_load_while_others_are_open() -> None:
     """Parallel trials spread over loads, so that no larger batch starts before the smaller one is known."""
-    pending = (Record(configuration=make_cell(8, 1), state="pending"),)
+    pending = (SearchTrial(configuration=make_cell(8, 1), state="pending"),)
     opened = tuple(cell for cell in cells(SPACE) if cell != make_cell(8, 1))
     question = make_question(algorithm="grid", records=pending, open_cells=opened)
     assert propose(question) == make_cell(4, 1)
@@ -251,7 +257,7 @@ def test_the_grid_loads_no_numerical_library() -> None:
         "import sys\n"
         "from infpop_operator.core import decide, landscape, model, objective, search, space\n"
         "grid = model.SearchSpace(gpu_counts=(1,), batch_sizes=(1,))\n"
-        "search.propose(search.Question(space=grid, records=(), open_cells=space.cells(grid), index=0, seed=0,"
+        "search.propose(search.SearchRequest(space=grid, records=(), open_cells=space.cells(grid), index=0, seed=0,"
         " algorithm='grid'))\n"
         "print(sorted({'hyperopt', 'numpy', 'scipy'} & set(sys.modules)))\n"
     )
@@ -276,12 +282,12 @@ def throughput(cell: Configuration) -> float:
 
 def visit(algorithm: AlgorithmName, *, seed: int, asks: int, space: SearchSpace = SPACE) -> list[Configuration]:
     """Ask `asks` times, answer each with the landscape's value, and return the cells in the order asked for."""
-    records: list[Record] = []
+    records: list[SearchTrial] = []
     opened = list(cells(space))
     Random(seed).shuffle(opened)
     for index in range(asks):
         cell = propose(
-            Question(
+            SearchRequest(
                 space=space,
                 records=tuple(records),
                 open_cells=tuple(opened),

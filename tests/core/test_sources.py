@@ -5,11 +5,11 @@ from datetime import timedelta
 
 import pytest
 
+from factories.studies import START, make_measured
 from infpop_operator.adapters.journal import decode_line, encode_entry
 from infpop_operator.core.model import EndedRun, Finished, Missing, Run, Sample, Value
-from infpop_operator.core.sources import gather, windows_of, with_figures
+from infpop_operator.core.sources import merge_sources, windows_of, with_extra_metrics
 from infpop_runner.contract import Infeasible, Invalid, Measured, Provenance, RunResult, TrialResult
-from simulation.factories import START, make_measured
 
 OOM = Infeasible(index=1, batch_size=2, reason="GpuOutOfMemory")
 
@@ -24,7 +24,7 @@ def make_finished(*trials: TrialResult) -> Finished:
 
 def test_a_number_that_a_source_confirms_names_the_source() -> None:
     """A trial row says which source gave its number."""
-    gathered = gather(make_finished(make_measured(100.0)), [("PodMetrics", {0: Value(tokens_per_second=100.5)})])
+    gathered = merge_sources(make_finished(make_measured(100.0)), [("PodMetrics", {0: Value(tokens_per_second=100.5)})])
     (trial,) = gathered.result.trials
     assert isinstance(trial, Measured)
     assert (trial.throughput_tokens_per_second, gathered.sources) == (100.5, {0: "PodMetrics"})
@@ -35,14 +35,14 @@ def test_what_no_source_knows_keeps_the_number_of_the_result(sample: Sample | No
     """A missing measurement is never a number, and never takes one away."""
     found = {} if sample is None else {0: sample}
     finished = make_finished(make_measured(100.0))
-    gathered = gather(finished, [("PodMetrics", found)])
+    gathered = merge_sources(finished, [("PodMetrics", found)])
     assert (gathered.result, gathered.sources) == (finished.result, {})
 
 
 def test_why_a_source_has_no_number_is_kept() -> None:
     """A source that was asked and could not tell a measured trial's number says why; one that saw nothing is silent."""
     sources = [("A", {0: Missing(reason="Stale"), 1: Missing(reason="Empty")}), ("B", {})]
-    assert gather(make_finished(make_measured(100.0), OOM), sources).unanswered == {"A": "Stale"}
+    assert merge_sources(make_finished(make_measured(100.0), OOM), sources).missing_sources == {"A": "Stale"}
 
 
 def test_trials_were_measured_when_their_repeats_ran() -> None:
@@ -64,8 +64,8 @@ def test_no_trial_was_measured_after_its_run(seconds: float) -> None:
 def test_a_figure_that_cannot_be_written_down_is_missing(number: float) -> None:
     """Whatever a source says: a journal that holds it could never be read again."""
     run = Run(name="study-1", pool="a100", round=1, attempt=1, trials=())
-    finished = with_figures(make_finished(make_measured(100.0)), {0: {"power": number, "load": 0.5}})
-    assert finished.figures == {0: {"power": Missing(reason="NotANumber"), "load": 0.5}}
+    finished = with_extra_metrics(make_finished(make_measured(100.0)), {0: {"power": number, "load": 0.5}})
+    assert finished.extra_metrics == {0: {"power": Missing(reason="NotANumber"), "load": 0.5}}
     ended = EndedRun(run=run, started_at=START, observation=finished)
     assert decode_line(encode_entry(ended)) == ended
 
@@ -73,13 +73,13 @@ def test_a_figure_that_cannot_be_written_down_is_missing(number: float) -> None:
 def test_the_first_source_that_has_a_number_gives_it() -> None:
     """Sources are asked in order, and one without a number is passed over."""
     sources = [("A", {0: Missing(reason="Down")}), ("B", {0: Value(tokens_per_second=99.5)}), ("C", {})]
-    assert gather(make_finished(make_measured(100.0)), sources).sources == {0: "B"}
+    assert merge_sources(make_finished(make_measured(100.0)), sources).sources == {0: "B"}
 
 
 def test_sources_that_disagree_leave_no_number() -> None:
     """A disagreement above 1 % is never silent: the trial is invalid and both numbers are said."""
     sources = [("A", {0: Value(tokens_per_second=100.0)}), ("B", {0: Value(tokens_per_second=102.0)})]
-    (trial,) = gather(make_finished(make_measured(100.0)), sources).result.trials
+    (trial,) = merge_sources(make_finished(make_measured(100.0)), sources).result.trials
     assert isinstance(trial, Invalid)
     assert trial.reason == "SourcesDisagree"
     assert "A 100, B 102, result 100" in trial.detail
@@ -88,4 +88,4 @@ def test_sources_that_disagree_leave_no_number() -> None:
 def test_a_trial_without_a_number_gets_none() -> None:
     """What a source shows of a trial that is not measured is not believed."""
     finished = make_finished(OOM)
-    assert gather(finished, [("PodMetrics", {1: Value(tokens_per_second=5.0)})]).result.trials == (OOM,)
+    assert merge_sources(finished, [("PodMetrics", {1: Value(tokens_per_second=5.0)})]).result.trials == (OOM,)

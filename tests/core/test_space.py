@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from factories.studies import SPACE, make_cell, make_pool, make_study, make_trial, make_trials
 from infpop_operator.core.model import Configuration, ExtraParameter, Pool, SearchSpace, TrialState
 from infpop_operator.core.space import cells, merge_facts, ruled_out
 from infpop_runner.contract import EngineSpec, InfeasibleReason, ModelFacts
-from simulation.factories import SPACE, make_cell, make_pool, make_study, make_trial, make_trials
 
 VLLM = EngineSpec(name="vllm")
 PIPELINE = EngineSpec(name="hf-pipeline")

@@ -10,7 +10,7 @@ import pytest
 from engines.specs import make_run_spec
 from infpop_operator.adapters.prometheus import PrometheusMetrics
 from infpop_operator.core.model import Finished, WatchedRun
-from infpop_operator.core.sources import gather
+from infpop_operator.core.sources import merge_sources
 from infpop_operator.settings import PrometheusSettings
 from infpop_runner.contract import Measured, RunResult
 from prometheus.discovery import static_targets
@@ -54,11 +54,11 @@ def test_numbers_of_vllm_come_through_prometheus(tmp_path: Path) -> None:
                 async with PrometheusMetrics(settings, now=lambda: datetime.now(UTC), count=lambda _: None) as source:  # noqa: TID251 - as above
                     assert result.ended_at is not None
                     finished = Finished(result=result, ended_at=result.ended_at)
-                    return gather(finished, [(source.name, await source.samples(watched(result)))])
+                    return merge_sources(finished, [(source.name, await source.samples(watched(result)))])
 
             gathered = asyncio.run(ask())
     assert gathered.sources == dict.fromkeys(range(len(BATCHES)), "Prometheus")
-    assert gathered.unanswered == {}
+    assert gathered.missing_sources == {}
     for own, through in zip(result.trials, gathered.result.trials, strict=True):
         assert isinstance(own, Measured)
         assert isinstance(through, Measured)

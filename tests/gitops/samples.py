@@ -9,14 +9,14 @@ from typing import Any
 import yaml
 
 from api.status_samples import decision_of, ended_run, run_of
-from infpop_operator.api.standing import Standing
+from factories.studies import START, make_measured, make_study
 from infpop_operator.api.status import refused_status, to_status
+from infpop_operator.api.status_context import StatusContext
 from infpop_operator.api.status_model import StudyStatus
-from infpop_operator.cluster.telling import dump_status
+from infpop_operator.cluster.status_writer import dump_status
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.model import History, Phase, Round, Running, StartedRun, Verdict, Waiting
 from infpop_runner.contract import EngineSpec
-from simulation.factories import START, make_measured, make_study
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "argocd" / "testdata"
 _GENERATION = 2
@@ -47,8 +47,8 @@ def samples() -> dict[str, dict[str, Any]]:
     }
 
 
-def _standing(seen: Running | Waiting | None = None, *, suspended: bool = False) -> Standing:
-    return Standing(
+def _standing(seen: Running | Waiting | None = None, *, suspended: bool = False) -> StatusContext:
+    return StatusContext(
         generation=_GENERATION,
         observations={} if seen is None else {_RUN.name: seen},
         suspended=suspended,

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from factories.studies import START, make_cell, make_pool, make_study
 from infpop_operator.adapters.fake_executor import FakeExecutor, Played, play_landscape
 from infpop_operator.adapters.memory_store import MemoryStore
 from infpop_operator.core.errors import ExecutorError
@@ -26,8 +27,7 @@ from infpop_operator.core.ports import Executor, StudyStore
 from infpop_operator.local.driver import Outcome, drive
 from infpop_operator.report.snapshot import Snapshot
 from infpop_runner.contract import InfeasibleReason, RunResult, RunSpec
-from local.kit import measurements
-from simulation.factories import START, make_cell, make_pool, make_study
+from local.local_studies import measurements
 
 SPACE = SearchSpace(gpu_counts=(1, 2), batch_sizes=(4, 8))
 STUDY = make_study(space=SPACE, algorithm=Algorithm(name="grid"), pools=(make_pool(device_count=2),))

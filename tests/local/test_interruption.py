@@ -13,7 +13,7 @@ from infpop_operator.core.history import failures
 from infpop_operator.core.model import Phase
 from infpop_operator.local import tiny_model
 from infpop_operator.local.interruption import Interruption
-from local.kit import (
+from local.local_studies import (
     DEADLINE_S,
     await_state,
     history_of,

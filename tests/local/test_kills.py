@@ -16,7 +16,7 @@ import pytest
 from infpop_operator.adapters.run_state import RunStates
 from infpop_operator.core.history import failures
 from infpop_operator.core.model import Finished, Phase
-from local.kit import (
+from local.local_studies import (
     DEADLINE_S,
     await_state,
     history_of,

@@ -9,7 +9,7 @@ from infpop_operator.adapters.machine import Machine
 from infpop_operator.api.parse import parse_document
 from infpop_operator.core.model import Pool
 from infpop_operator.local.pool import fit_pools
-from local.kit import study_document
+from local.local_studies import study_document
 
 MACHINE = Machine(cpu_model="cpu", cpu_cores=2)
 

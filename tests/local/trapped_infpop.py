@@ -19,7 +19,7 @@ from infpop_operator.local.driver import drive
 from infpop_operator.local.prepare import prepare
 from infpop_operator.report.snapshot import Snapshot
 from infpop_runner.contract import RunSpec
-from local.kit import clock_time, own_environment
+from local.local_studies import clock_time, own_environment
 
 
 class _Trapped:

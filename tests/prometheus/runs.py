@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from adapters.kube.objects import make_planned_run
 from controlplane.behaviours import Play
 from controlplane.cluster import ControlPlane
 from controlplane.kubelet import SimulatedKubelet
 from controlplane.nodes import added_nodes, gpu_node
 from controlplane.waiting import wait_for
 from engines.specs import make_simulated_spec
+from factories.kube_objects import make_planned_run
 from infpop_operator.adapters.kube.job_manifest import Owner, PodSettings, build_job
 from infpop_runner.contract import RunResult, decode_result
 

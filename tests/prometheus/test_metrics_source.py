@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from engines.specs import make_run_spec
+from factories.studies import make_measured
 from infpop_operator.adapters.prometheus import PrometheusMetrics
 from infpop_operator.core.extra_metrics import PRESETS, ExtraMetric, Preset
 from infpop_operator.core.model import Missing, Sample, Value, WatchedRun
@@ -24,7 +25,6 @@ from prometheus.discovery import static_targets
 from prometheus.exporters import serving
 from prometheus.faults import Fault, FaultyProxy
 from prometheus.server import PrometheusServer
-from simulation.factories import make_measured
 
 pytestmark = pytest.mark.prometheus
 
@@ -94,7 +94,7 @@ class Watched:
 
     def figure(self, metric: ExtraMetric, *, begin: datetime, end: datetime) -> float | Missing:
         """Return a further metric of a trial that was measured between these times."""
-        return self.ask(lambda source: source.figures(self.run(), {0: (begin, end)}, (metric,)))[0][metric.name]
+        return self.ask(lambda source: source.extra_metrics(self.run(), {0: (begin, end)}, (metric,)))[0][metric.name]
 
 
 def now() -> datetime:

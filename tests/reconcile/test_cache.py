@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from adapters.kube.objects import JOB_UID, OWNER, make_node, make_pod
 from cluster.kit import study
+from factories.kube_objects import JOB_UID, OWNER, make_node, make_pod
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.keys import StudyKey
 

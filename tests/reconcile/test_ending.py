@@ -23,7 +23,7 @@ KUBECONFIG = """
 # The operator, but for a service that has no client: its first request fails as nothing but a defect does.
 BROKEN = """
 import contextlib, time
-from infpop_operator.cluster.metrics import OperatorMetrics
+from infpop_operator.cluster.metrics.operator_metrics import OperatorMetrics
 from infpop_operator.cluster.service import Service
 from infpop_operator.handlers import operator
 

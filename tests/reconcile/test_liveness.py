@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from factories.studies import START
 from infpop_operator.cluster.keys import StudyKey
-from infpop_operator.cluster.metrics import OperatorMetrics
+from infpop_operator.cluster.metrics.operator_metrics import OperatorMetrics
 from infpop_operator.cluster.service import Service
 from infpop_operator.settings import Settings
-from simulation.factories import START
 
 
 @pytest.mark.parametrize(

@@ -18,14 +18,14 @@ from prometheus_client.registry import Collector
 
 from controlplane.processes import free_ports
 from controlplane.waiting import wait_for
+from factories.studies import START
 from infpop_operator.cluster.cache import Cache
-from infpop_operator.cluster.metrics import OperatorMetrics
-from infpop_operator.cluster.metrics_page import MetricsPage
+from infpop_operator.cluster.metrics.exposition import MetricsPage
+from infpop_operator.cluster.metrics.operator_metrics import OperatorMetrics
 from infpop_operator.core.errors import SettingError
 from infpop_operator.handlers.metrics_server import serve_metrics
 from prometheus.discovery import static_targets
 from prometheus.server import PrometheusServer
-from simulation.factories import START
 
 # Of an API server that is not there: the operator goes on asking it.
 KUBECONFIG = """

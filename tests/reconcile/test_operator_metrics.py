@@ -6,10 +6,10 @@ import pytest
 from prometheus_client import generate_latest
 
 from api.status_samples import ended_run, run_of
+from factories.studies import START, make_measured
 from infpop_operator.adapters.kube.errors import KubeConflictError, KubeUnavailableError
-from infpop_operator.cluster.metrics import MOST_REASONS, RESULTS, OperatorMetrics
+from infpop_operator.cluster.metrics.operator_metrics import MOST_REASONS, RESULTS, OperatorMetrics
 from infpop_operator.core.model import EndedRun, Finished, Lost
-from simulation.factories import START, make_measured
 
 
 class Bench:
@@ -65,12 +65,12 @@ def test_a_request_without_an_answer_has_no_code() -> None:
     assert bench.value("infpop_operator_api_requests_total", verb="PUT", code="none") == 1
 
 
-def ended(*, held_seconds: float | None, **unanswered: str) -> EndedRun:
+def ended(*, held_seconds: float | None, **missing_sources: str) -> EndedRun:
     """Return a run on 8 GPUs that was held for a scrape, and of which these sources had no number."""
     entry = ended_run(run_of(0, 1), make_measured(100.0, index=0, batch_size=1))
     assert isinstance(entry.observation, Finished)
     result = entry.observation.result.model_copy(update={"held_seconds": held_seconds})
-    return replace(entry, observation=replace(entry.observation, result=result, unanswered=unanswered))
+    return replace(entry, observation=replace(entry.observation, result=result, missing_sources=missing_sources))
 
 
 def test_a_held_run_costs_all_its_gpus() -> None:

@@ -8,18 +8,19 @@ from datetime import timedelta
 import pytest
 
 from adapters.kube.api_server import api_server
-from adapters.kube.objects import OWNER, at, make_ended, make_job, make_node, make_pod, make_running
 from adapters.kube.observing import message
 from cluster.kit import study
+from factories.kube_objects import OWNER, at, make_ended, make_job, make_node, make_pod, make_running
+from factories.studies import START
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.records import PodRecord
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.ending import Endings, stopped_now
-from infpop_operator.cluster.gathering import Gatherer
 from infpop_operator.cluster.keys import StudyKey
-from infpop_operator.cluster.prepare import Prepared, prepare_study
+from infpop_operator.cluster.metrics_gatherer import MetricsGatherer
+from infpop_operator.cluster.resolve import ResolvedStudy, resolve_study
+from infpop_operator.cluster.run_probes import RunProbes
 from infpop_operator.cluster.runs import Runs
-from infpop_operator.cluster.signs import Signs
 from infpop_operator.core.decide import decide
 from infpop_operator.core.model import (
     Decision,
@@ -36,23 +37,22 @@ from infpop_operator.core.model import (
     WatchedRun,
 )
 from infpop_operator.settings import Settings
-from simulation.factories import START
 
 KEY = StudyKey(OWNER.namespace, OWNER.name)
 SETTINGS = Settings(runner_image="example.org/runner:1")
 
 
-def first_run() -> tuple[Prepared, Decision, History]:
+def first_run() -> tuple[ResolvedStudy, Decision, History]:
     """Return a study, what is decided of it first, and its history with the one run of that decision."""
     body = study(OWNER.name, OWNER.namespace)
     body["metadata"] |= {"uid": OWNER.uid, "generation": 1}
-    prepared = prepare_study(body, [make_node()], None, SETTINGS)
+    prepared = resolve_study(body, [make_node()], None, SETTINGS)
     decision = decide(prepared.study, History(started_at=START), {}, START)
     active = (StartedRun(run=decision.start[0], started_at=START),)
     return prepared, decision, replace(decision.history, active=active)
 
 
-def make_runs(cache: Cache, signs: Signs, gatherer: Gatherer, client: KubeClient | None = None) -> Runs:
+def make_runs(cache: Cache, signs: RunProbes, gatherer: MetricsGatherer, client: KubeClient | None = None) -> Runs:
     """Return what looks after Jobs that are all in `cache`; without a client nothing is to be asked of the cluster."""
     return Runs(
         client=client,  # type: ignore[arg-type]
@@ -75,14 +75,14 @@ def kept_when_stopped(seen: PodRecord | None, by_then: PodRecord) -> tuple[bool,
     cache.see_job(make_job(name=run.name, run=run.name))
     if seen is not None:
         cache.see_pod(replace(seen, run=run.name, resource_version="1"))
-    signs = Signs(None, None, cache)  # type: ignore[arg-type]
+    signs = RunProbes(None, None, cache)  # type: ignore[arg-type]
 
     async def look() -> tuple[bool, bool]:
         async with api_server() as server, KubeClient(server.connection()) as client:
             return await is_kept(client)
 
     async def is_kept(client: KubeClient) -> tuple[bool, bool]:
-        gatherer = Gatherer(pods=signs, prometheus=None, order=("PodMetrics",), done=lambda _: None)
+        gatherer = MetricsGatherer(pods=signs, prometheus=None, order=("PodMetrics",), done=lambda _: None)
         runs = make_runs(cache, signs, gatherer, client)
         jobs = runs.existing(KEY, OWNER)
         sighting = await runs.observe(KEY, prepared, history, jobs, at(120))
@@ -119,12 +119,12 @@ def test_a_run_is_read_before_its_end_is_waited_for_no_longer() -> None:
     cache = Cache()
     cache.see_job(make_job(name=run.name, run=run.name))
     cache.see_pod(make_running(run=run.name))
-    signs = Signs(None, None, cache)  # type: ignore[arg-type]
+    signs = RunProbes(None, None, cache)  # type: ignore[arg-type]
     stopping = replace(decision, stop=(Stop(run=run.name, reason="Suspended"),))
 
     async def looks() -> tuple[Observation, Observation]:
         async with api_server() as server, KubeClient(server.connection()) as client:
-            gatherer = Gatherer(pods=signs, prometheus=None, order=("PodMetrics",), done=lambda _: None)
+            gatherer = MetricsGatherer(pods=signs, prometheus=None, order=("PodMetrics",), done=lambda _: None)
             runs = make_runs(cache, signs, gatherer, client)
             jobs = runs.existing(KEY, OWNER)
             seen = await runs.observe(KEY, prepared, history, jobs, at(120))
@@ -166,12 +166,14 @@ def test_a_source_is_asked_once_of_an_evicted_pod_whose_replacement_has_devices(
     cache.see_job(make_job(name=run.name, run=run.name))
     for pod in (evicted, replacement):
         cache.see_pod(replace(pod, run=run.name))
-    signs = Signs(None, None, cache)  # type: ignore[arg-type]
+    signs = RunProbes(None, None, cache)  # type: ignore[arg-type]
 
     async def looks() -> tuple[list[Observation], list[WatchedRun]]:
         slow = Slow()
         runs = make_runs(
-            cache, signs, Gatherer(pods=slow, prometheus=None, order=("PodMetrics",), done=lambda _: None, moment_s=0)
+            cache,
+            signs,
+            MetricsGatherer(pods=slow, prometheus=None, order=("PodMetrics",), done=lambda _: None, moment_s=0),
         )
         observations = []
         for second in (120, 130, 140):
@@ -237,10 +239,12 @@ def test_an_answer_that_comes_during_a_look_is_not_taken_for_an_end() -> None:
         left = message(0, 1, run=run.name)
         cache.see_pod(make_ended(0, left, name=run.name, run=run.name, uid=run.name, job_uid=f"job-{run.name}"))
     stopping = replace(decision, stop=(Stop(run=first.name, reason="Suspended"),))
-    signs = Signs(None, None, cache)  # type: ignore[arg-type]
+    signs = RunProbes(None, None, cache)  # type: ignore[arg-type]
 
     async def look() -> tuple[Mapping[str, Observation], frozenset[str]]:
-        gatherer = Gatherer(pods=SlowOnce(), prometheus=None, order=("PodMetrics",), done=lambda _: None, moment_s=0.5)
+        gatherer = MetricsGatherer(
+            pods=SlowOnce(), prometheus=None, order=("PodMetrics",), done=lambda _: None, moment_s=0.5
+        )
         runs = make_runs(cache, signs, gatherer)
         seen = await runs.observe(KEY, prepared, history, runs.existing(KEY, OWNER), at(120))
         assert not gatherer.is_asking(KEY, first.name)

@@ -11,11 +11,16 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.status_samples import large_status
+from factories.studies import START
 from infpop_operator.api.spec import StudySpec
-from infpop_operator.cluster.study_collector import MOST_STUDIES, StudyCollector
-from infpop_operator.cluster.study_figures import CONDITIONS, MOST_POOLS, MOST_REASONS, OUTCOMES
-from infpop_operator.cluster.telling import dump_status
-from simulation.factories import START
+from infpop_operator.cluster.metrics.study_collector import MOST_STUDIES, StudyCollector
+from infpop_operator.cluster.metrics.study_metrics import (
+    CONDITIONS,
+    MOST_POOLS,
+    MOST_REASONS,
+    OUTCOMES,
+)
+from infpop_operator.cluster.status_writer import dump_status
 
 Labels = Mapping[str, str]
 # Runs, best, its throughput, improvement and GPU-seconds, beside the trials; each outcome may have "Other" and "" more.

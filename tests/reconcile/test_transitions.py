@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from infpop_operator.api.status_model import Condition, StudyStatus
-from infpop_operator.cluster.events import Told, broken_runs, transitions
+from infpop_operator.cluster.events import StudyEvent, broken_runs, transitions
 from infpop_operator.core.model import Configuration, EndedRun, Lost, PlannedTrial, Run
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -91,4 +91,4 @@ def test_a_run_that_broke_is_told_unless_the_study_ended_it() -> None:
     ended = EndedRun(run=run, started_at=NOW, observation=lost)
     stopped = EndedRun(run=run, started_at=NOW, observation=lost, stopped="Suspended")
     message = "run study-1 on pool a100 (1 GPU, batch size 8): Preempted: kubectl drain"
-    assert broken_runs([ended, stopped]) == (Told(type="Warning", reason="RunBroken", message=message),)
+    assert broken_runs([ended, stopped]) == (StudyEvent(type="Warning", reason="RunBroken", message=message),)

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from adapters.kube.objects import OWNER, make_node
 from cluster.kit import study
+from factories.kube_objects import OWNER, make_node
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.look import look_at, refused
-from infpop_operator.cluster.prepare import prepare_study
+from infpop_operator.cluster.resolve import resolve_study
 from infpop_operator.core.errors import StudyError
 from infpop_operator.settings import Settings
 
@@ -80,7 +80,7 @@ def test_a_study_of_another_version_is_refused_with_what_to_do(changes: dict[str
     if changes.get("spec", "") is None:
         del document["spec"]
     with pytest.raises(StudyError, match=complaint) as raised:
-        prepare_study(document, [make_node()], None, SETTINGS)
+        resolve_study(document, [make_node()], None, SETTINGS)
     status = refused(look_at(KEY, document, NOW), raised.value.problems)
     assert {condition.type: condition.status for condition in status.conditions}["Accepted"] == "False"
 
@@ -88,4 +88,4 @@ def test_a_study_of_another_version_is_refused_with_what_to_do(changes: dict[str
 def test_a_study_without_an_image_needs_one() -> None:
     """Invariant 10: where neither study nor operator names an image, both ways out are told."""
     with pytest.raises(StudyError, match=r"nodePools\[0\]\.image: names no image.*INFPOP_RUNNER_IMAGE"):
-        prepare_study(body(), [make_node()], None, Settings())
+        resolve_study(body(), [make_node()], None, Settings())

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from adapters.kube.objects import OWNER, make_job, make_node, make_pod
 from cluster.kit import study
+from factories.kube_objects import OWNER, make_job, make_node, make_pod
 from infpop_operator.adapters.kube import node_pools
 from infpop_operator.adapters.kube.node_pools import PoolQuery, RememberedMatches, match_pool
 from infpop_operator.cluster.cache import Cache

@@ -2,14 +2,14 @@
 
 import json
 
-from adapters.kube.objects import OWNER, make_node
 from cluster.kit import study
+from factories.kube_objects import OWNER, make_node
+from factories.studies import START
 from infpop_operator.cluster.jobs import job_of
-from infpop_operator.cluster.prepare import prepare_study
+from infpop_operator.cluster.resolve import resolve_study
 from infpop_operator.core.decide import decide
 from infpop_operator.core.model import History
 from infpop_operator.settings import Settings
-from simulation.factories import START
 
 
 def test_the_path_of_a_config_maps_prompts_is_in_its_mount() -> None:
@@ -18,7 +18,7 @@ def test_the_path_of_a_config_maps_prompts_is_in_its_mount() -> None:
     body = study(OWNER.name, OWNER.namespace, workload={"source": source})
     body["metadata"] |= {"uid": OWNER.uid, "generation": 1}
     settings = Settings(runner_image="example.org/runner:1")
-    prepared = prepare_study(body, [make_node()], None, settings)
+    prepared = resolve_study(body, [make_node()], None, settings)
     (run, *_) = decide(prepared.study, History(started_at=START), {}, START).start
     pod = job_of(prepared, run, settings)["spec"]["template"]["spec"]
     (container,) = pod["containers"]

@@ -25,13 +25,22 @@ KUBERNETES_WORDS = {
 OUR_WORDS = {
     *("Accept", "Authorization", "Bearer", "BearerToken"),  # of HTTP
     *("MatchBatch", "Maximize", "Minimize", "PodMetrics", "Prometheus"),  # values of fields and settings
-    *("Ended", "Outside", "Resumed", "Untried", "Working"),  # states
+    *("Ended", "Outside", "Resumed", "Untried"),  # states
     *("ForCausalLM", "LMHeadModel", "YlGnBu"),  # of other libraries
     # Headings of columns and lines.
     *("Age", "Batch", "Cost", "Energy", "Files", "For", "GPUs", "Metrics", "Open", "Reason", "Refused", "Result"),
     *("Spent", "State", "Status", "Throughput", "Trials"),
     # Types by name, and words of the pictures.
-    *("BrokenReason", "IdPrompts", "InfeasibleReason", "InvalidReason", "Prompt", "Prompts", "RecordState", "RunState"),
+    *(
+        "BrokenReason",
+        "IdPrompts",
+        "InfeasibleReason",
+        "InvalidReason",
+        "Prompt",
+        "Prompts",
+        "SearchTrialState",
+        "RunState",
+    ),
     *("Interval", "TimeoutReason", "TrialResult", "WorkloadSource"),
 }
 

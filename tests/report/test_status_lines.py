@@ -9,7 +9,7 @@ from infpop_operator.core.model import Phase, Running, Waiting
 from infpop_operator.report.snapshot import Snapshot
 from infpop_operator.report.status_lines import StatusLines, page_changes
 from infpop_operator.report.status_page import StatusPage
-from report.objects import NOW, at_instant, ended, make_document, snapshots_of
+from report.study_objects import NOW, at_instant, ended, make_document, snapshots_of
 
 DOCUMENT = make_document(
     searchSpace={"gpuCount": [1, 2, 4], "batchSize": [8, 64]},

@@ -18,8 +18,8 @@ from infpop_operator.report.live import render_live
 from infpop_operator.report.progress import picture_of
 from infpop_operator.report.snapshot import Snapshot
 from infpop_operator.report.status_page import Outcome, render_page
-from report.kit import printed
-from report.objects import (
+from report.played_studies import printed
+from report.study_objects import (
     NOW,
     SPEC,
     Body,

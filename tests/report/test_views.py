@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from factories.studies import make_cell, make_pool, make_study
 from infpop_operator.adapters.fake_executor import Played, play_landscape
 from infpop_operator.core.model import (
     Algorithm,
@@ -29,8 +30,7 @@ from infpop_operator.report.serving import render_serving
 from infpop_operator.report.snapshot import Snapshot
 from infpop_operator.report.words import duration, number
 from infpop_runner.contract import EngineSpec, ModelSpec, Provenance, RunSpec
-from report.kit import BATCHES, VLLM, printed, snapshots
-from simulation.factories import make_cell, make_pool, make_study
+from report.played_studies import BATCHES, VLLM, printed, snapshots
 
 
 @cache

@@ -14,7 +14,7 @@ from infpop_runner.engines.errors import EngineRefusedError
 from infpop_runner.measure import PassOutcome, pass_length
 from infpop_runner.metrics import RunMetrics, ScrapeWatch
 from infpop_runner.process import Guard, OutputTail
-from infpop_runner.trial import Journal, Surroundings, carry_out
+from infpop_runner.trial import Environment, Journal, execute_run
 from infpop_runner.trial import run as module
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -99,10 +99,10 @@ class World:
         """Let no result be written any more."""
         self.place_lost = True
 
-    def carry_out(self, spec: RunSpec) -> RunResult:
+    def execute_run(self, spec: RunSpec) -> RunResult:
         """Do the run and return its complete result."""
         journal = Journal(spec, write=self.write, now=lambda: NOW)
-        around = Surroundings(
+        around = Environment(
             clock=lambda: self.seconds,
             wait=self.wait,
             devices=self.devices,
@@ -115,7 +115,7 @@ class World:
             scrapes=self.scrapes,
             journal=journal,
         )
-        carry_out(spec, around)
+        execute_run(spec, around)
         assert journal.result.ended_at is not None
         return journal.result
 
@@ -151,7 +151,7 @@ def outcomes(result: RunResult) -> list[tuple[int, str, str | None]]:
 def test_measuring_stops_at_a_batch_that_does_not_fit(world: World) -> None:
     """After an out-of-memory nothing larger is tried and nothing is broken."""
     world.failures = {4: OUT_OF_MEMORY}
-    result = world.carry_out(make_spec())
+    result = world.execute_run(make_spec())
     assert outcomes(result) == [(2, "measured", None), (4, "infeasible", "GpuOutOfMemory")]
     assert result.broken is None
 
@@ -159,7 +159,7 @@ def test_measuring_stops_at_a_batch_that_does_not_fit(world: World) -> None:
 def test_a_refusal_that_holds_for_every_batch_is_told_for_every_batch(world: World) -> None:
     """What does not depend on the batch is reported for all trials that are left, so that none is unexplained."""
     world.failures = {4: RuntimeError("CUDA error: no kernel image is available for execution on the device")}
-    assert outcomes(world.carry_out(make_spec())) == [
+    assert outcomes(world.execute_run(make_spec())) == [
         (2, "measured", None),
         (4, "infeasible", "IncompatibleGPU"),
         (8, "infeasible", "IncompatibleGPU"),
@@ -169,7 +169,7 @@ def test_a_refusal_that_holds_for_every_batch_is_told_for_every_batch(world: Wor
 def test_a_hole_in_a_landscape_is_a_hole_of_one_batch(world: World) -> None:
     """A cell that was not recorded says nothing about the next."""
     world.failures = {4: EngineRefusedError("NotRecorded", "no such cell")}
-    assert [outcome for _, outcome, _ in outcomes(world.carry_out(make_spec()))] == [
+    assert [outcome for _, outcome, _ in outcomes(world.execute_run(make_spec()))] == [
         "measured",
         "infeasible",
         "measured",
@@ -184,7 +184,7 @@ def test_a_load_is_tried_for_smaller_batches_only_where_they_count(
 ) -> None:
     """Where a load takes the same memory for every batch, one that does not fit decides for all of them."""
     world.load_failure = OUT_OF_MEMORY
-    result = world.carry_out(make_spec(name))
+    result = world.execute_run(make_spec(name))
     assert world.loads == loads
     assert outcomes(result) == [(batch, "infeasible", "GpuOutOfMemory") for batch in (2, 4, 8)]
     assert result.broken is None
@@ -192,7 +192,7 @@ def test_a_load_is_tried_for_smaller_batches_only_where_they_count(
 
 def test_a_missing_device_is_broken(world: World) -> None:
     """Fewer devices than asked for are the machine's failure and say nothing about the configuration."""
-    result = world.carry_out(make_spec(gpu_count=2))
+    result = world.execute_run(make_spec(gpu_count=2))
     assert (result.trials, world.loads) == ((), [])
     assert result.broken is not None
     assert result.broken.reason == "GpuMissing"
@@ -201,13 +201,13 @@ def test_a_missing_device_is_broken(world: World) -> None:
 def test_memory_that_is_still_being_freed_is_waited_for(world: World) -> None:
     """What an ended process held may take some seconds to be free."""
     world.memory = lambda: 40 << 30 if world.seconds < 3.0 else 1 << 30
-    assert len(world.carry_out(make_spec()).trials) == 3
+    assert len(world.execute_run(make_spec()).trials) == 3
 
 
 def test_memory_of_others_is_never_an_out_of_memory(world: World) -> None:
     """A device that somebody else uses is not clean: nothing is loaded, and no configuration is blamed."""
     world.memory = lambda: 40 << 30
-    result = world.carry_out(make_spec())
+    result = world.execute_run(make_spec())
     assert (result.trials, world.loads) == ((), [])
     assert result.broken is not None
     assert result.broken.reason == "GpuNotClean"
@@ -217,7 +217,7 @@ def test_memory_of_others_is_never_an_out_of_memory(world: World) -> None:
 def test_memory_that_cannot_be_read_costs_a_number_only(world: World) -> None:
     """When NVML fails the trials are measured all the same."""
     world.memory = lambda: None
-    assert [outcome for _, outcome, _ in outcomes(world.carry_out(make_spec()))] == ["measured"] * 3
+    assert [outcome for _, outcome, _ in outcomes(world.execute_run(make_spec()))] == ["measured"] * 3
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_throttled_cpus_spoil_the_numbers_of_gpus_alone(
     ticks = count()
     world.throttled = lambda: float(next(ticks))
     simulation = {"simulation": {}} if name == "simulated" else {}
-    result = world.carry_out(make_run_spec(batches=(2, 4), device=device, engine={"name": name, **simulation}))
+    result = world.execute_run(make_run_spec(batches=(2, 4), device=device, engine={"name": name, **simulation}))
     assert {found for _, _, found in outcomes(result)} == {reason}
 
 
@@ -243,7 +243,7 @@ def test_a_run_is_held_when_all_is_over_and_freed(world: World) -> None:
         world.scrapes.saw_final_values()
 
     world.close = close
-    result = world.carry_out(make_spec(scrape_grace_seconds=600))
+    result = world.execute_run(make_spec(scrape_grace_seconds=600))
     assert [(each.ended_at, each.held_seconds, len(each.trials)) for each in closed] == [(NOW, None, 3)]
     assert result == world.written[-1]
     assert result == closed[0].model_copy(update={"held_seconds": 0.0})
@@ -253,7 +253,7 @@ def test_a_broken_run_that_has_a_number_is_held(world: World) -> None:
     """What was measured before a run broke is shown like any other number."""
     world.failures[4] = RuntimeError("the engine died")
     world.scrapes.saw_final_values()
-    result = world.carry_out(make_spec(scrape_grace_seconds=600))
+    result = world.execute_run(make_spec(scrape_grace_seconds=600))
     assert outcomes(result) == [(2, "measured", None)]
     assert result.broken is not None
     assert result.held_seconds == 0.0
@@ -263,14 +263,14 @@ def test_a_broken_run_that_has_a_number_is_held(world: World) -> None:
 def test_a_run_without_a_number_is_not_held(world: World, grace_seconds: float) -> None:
     """GPUs do not wait for a scrape that has nothing to see."""
     world.load_failure = OUT_OF_MEMORY
-    result = world.carry_out(make_spec(scrape_grace_seconds=grace_seconds))
+    result = world.execute_run(make_spec(scrape_grace_seconds=grace_seconds))
     assert {outcome for _, outcome, _ in outcomes(result)} == {"infeasible"}
     assert result.held_seconds is None
 
 
 def test_a_run_that_is_not_to_wait_is_not_held(world: World) -> None:
     """Without a grace a run ends when its result is complete, as it does on one machine."""
-    result = world.carry_out(make_spec())
+    result = world.execute_run(make_spec())
     assert [outcome for _, outcome, _ in outcomes(result)] == ["measured"] * 3
     assert result.held_seconds is None
 
@@ -279,6 +279,6 @@ def test_how_long_a_run_was_held_need_not_be_written(world: World) -> None:
     """A complete result is not spoilt by a place for it that has gone since."""
     world.scrapes.saw_final_values()
     world.close = world.lose_the_place
-    world.carry_out(make_spec(scrape_grace_seconds=600))
+    world.execute_run(make_spec(scrape_grace_seconds=600))
     assert world.written[-1].ended_at is not None
     assert world.written[-1].held_seconds is None

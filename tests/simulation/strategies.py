@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from hypothesis import strategies as st
 
+from factories.studies import make_cell, make_pool, make_study
 from infpop_operator.core.model import (
     Algorithm,
     Budget,
@@ -16,7 +17,6 @@ from infpop_operator.core.model import (
     SearchSpace,
     Study,
 )
-from simulation.factories import make_cell, make_pool, make_study
 from simulation.world import Story, World, drive
 
 SPACES = (

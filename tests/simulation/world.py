@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from math import log2
 from random import Random
 
+from factories.studies import START, make_invalid, make_measured
 from infpop_operator.core.decide import decide
 from infpop_operator.core.model import (
     Configuration,
@@ -30,7 +31,6 @@ from infpop_operator.core.model import (
     Verdict,
 )
 from infpop_runner.contract import Broken, Infeasible, Provenance, RunResult, TrialResult
-from simulation.factories import START, make_invalid, make_measured
 
 Entry = Round | StartedRun | EndedRun
 STEPS_LIMIT = 5000
@@ -83,7 +83,7 @@ class World:
         if chance.random() < self.lost:
             return Lost(reason="NodeLost", ended_at=ended_at)
         result = self._result(run, started_at, ended_at, chance)
-        return Finished(result=result, ended_at=ended_at, figures=self._figures(run))
+        return Finished(result=result, ended_at=ended_at, extra_metrics=self._figures(run))
 
     def _figures(self, run: Run) -> Mapping[int, Mapping[str, float | Missing]]:
         if self.unseen is None:

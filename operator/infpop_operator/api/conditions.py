@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from infpop_operator.api.clip import clip
-from infpop_operator.api.standing import PoolProblem, Standing
+from infpop_operator.api.status_context import PoolProblem, StatusContext
 from infpop_operator.api.status_model import Best, Condition
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.history import broken_reason
@@ -23,7 +23,7 @@ _AT_WORK = (Phase.WARMING_UP, Phase.MEASURING, Phase.DONE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Truth:
+class ConditionState:
     """Whether a condition holds (None: unknown), and why."""
 
     holds: bool | None
@@ -37,16 +37,16 @@ def as_reason(text: str) -> str:
 
 
 def write_conditions(
-    truths: Mapping[str, Truth], now: datetime, *, generation: int | None, previous: Sequence[Condition]
+    states: Mapping[str, ConditionState], now: datetime, *, generation: int | None, previous: Sequence[Condition]
 ) -> list[Condition]:
-    """Return the conditions that say `truths`; those whose status did not change keep their time."""
+    """Return the conditions that say `states`; those whose status did not change keep their time."""
     before = {condition.type: condition for condition in previous}
-    return [_condition(kind, truth, now, generation, before.get(kind)) for kind, truth in truths.items()]
+    return [_condition(kind, truth, now, generation, before.get(kind)) for kind, truth in states.items()]
 
 
-def decided_truths(
-    decision: Decision, standing: Standing, open_problems: Mapping[str, PoolProblem], result_stale: Truth
-) -> dict[str, Truth]:
+def decided_states(
+    decision: Decision, standing: StatusContext, open_problems: Mapping[str, PoolProblem], result_stale: ConditionState
+) -> dict[str, ConditionState]:
     """Return what a decision says.
 
     Args:
@@ -67,81 +67,87 @@ def decided_truths(
     else:
         reason, message = _progress(decision, standing)
     return {
-        "Accepted": Truth(holds=True, reason="Valid", message="the study is valid"),
+        "Accepted": ConditionState(holds=True, reason="Valid", message="the study is valid"),
         "Ready": _ready(succeeded and not standing.suspended, reason, message),
-        "Reconciling": Truth(holds=not (succeeded or stalled or standing.suspended), reason=reason, message=message),
+        "Reconciling": ConditionState(
+            holds=not (succeeded or stalled or standing.suspended), reason=reason, message=message
+        ),
         "Stalled": _own(stalled, decision, reason, message),
         "Succeeded": _own(succeeded, decision, reason, message),
         "ResultStale": result_stale,
         "Suspended": suspended_truth(suspended=standing.suspended),
-        **prometheus_truth(standing, searching=decision.verdict in (Verdict.WORKING, Verdict.WAITING)),
+        **prometheus_truth(standing, searching=decision.verdict in (Verdict.RUNNING, Verdict.WAITING)),
     }
 
 
-def _ready(holds: bool, reason: str, message: str) -> Truth:  # noqa: FBT001 - the truth itself
+def _ready(holds: bool, reason: str, message: str) -> ConditionState:  # noqa: FBT001 - the truth itself
     """Return whether there is a result. Its reason is the state that `kubectl get` shows, so the end is called so."""
-    return Truth(holds=holds, reason="Succeeded" if holds else reason, message=message)
+    return ConditionState(holds=holds, reason="Succeeded" if holds else reason, message=message)
 
 
-def _own(holds: bool, decision: Decision, reason: str, message: str) -> Truth:  # noqa: FBT001 - the truth itself
+def _own(holds: bool, decision: Decision, reason: str, message: str) -> ConditionState:  # noqa: FBT001 - the truth itself
     """Return an end of the search: where it holds it has the decision's own words, whatever Ready says now."""
     if holds:
-        return Truth(holds=True, reason=decision.reason, message=decision.message)
-    return Truth(holds=False, reason=reason, message=message)
+        return ConditionState(holds=True, reason=decision.reason, message=decision.message)
+    return ConditionState(holds=False, reason=reason, message=message)
 
 
-def refused_truths(problems: Sequence[Problem], kept: Truth, standing: Standing) -> dict[str, Truth]:
+def refused_states(
+    problems: Sequence[Problem], kept: ConditionState, standing: StatusContext
+) -> dict[str, ConditionState]:
     """Return what is true of a study that says something impossible; `kept` is what was known of its result."""
     text = "; ".join(str(problem) for problem in problems)
     refusal = {"reason": "InvalidSpec", "message": text}
     return {
-        "Accepted": Truth(holds=False, **refusal),
-        "Ready": Truth(holds=False, **refusal),
-        "Reconciling": Truth(holds=False, **refusal),
-        "Stalled": Truth(holds=True, **refusal),
-        "Succeeded": Truth(holds=False, **refusal),
+        "Accepted": ConditionState(holds=False, **refusal),
+        "Ready": ConditionState(holds=False, **refusal),
+        "Reconciling": ConditionState(holds=False, **refusal),
+        "Stalled": ConditionState(holds=True, **refusal),
+        "Succeeded": ConditionState(holds=False, **refusal),
         "ResultStale": kept,
         "Suspended": suspended_truth(suspended=standing.suspended),
         **prometheus_truth(standing, searching=False),
     }
 
 
-def waiting_truths(reason: str, message: str, kept: Truth, standing: Standing) -> dict[str, Truth]:
+def waiting_states(
+    reason: str, message: str, kept: ConditionState, standing: StatusContext
+) -> dict[str, ConditionState]:
     """Return what is true of a valid study for which nothing can be decided yet."""
     suspended = standing.suspended
     if suspended:
         reason, message = _SUSPENDED
     why = {"reason": reason, "message": message}
     return {
-        "Accepted": Truth(holds=True, reason="Valid", message="the study is valid"),
-        "Ready": Truth(holds=False, **why),
-        "Reconciling": Truth(holds=not suspended, **why),
-        "Stalled": Truth(holds=False, **why),
-        "Succeeded": Truth(holds=False, **why),
+        "Accepted": ConditionState(holds=True, reason="Valid", message="the study is valid"),
+        "Ready": ConditionState(holds=False, **why),
+        "Reconciling": ConditionState(holds=not suspended, **why),
+        "Stalled": ConditionState(holds=False, **why),
+        "Succeeded": ConditionState(holds=False, **why),
         "ResultStale": kept,
         "Suspended": suspended_truth(suspended=suspended),
         **prometheus_truth(standing, searching=True),
     }
 
 
-def stale_truth(best: Best | None, newest_round: int | None) -> Truth:
+def stale_state(best: Best | None, newest_round: int | None) -> ConditionState:
     """Return whether `best` belongs to an older round than its pool's newest one, None where that is not known."""
     if best is None:
-        return Truth(holds=False, reason="NoResult", message="there is no result yet")
+        return ConditionState(holds=False, reason="NoResult", message="there is no result yet")
     if newest_round is None or best.round >= newest_round:
-        return Truth(holds=False, reason="Current", message="the best belongs to its pool's newest round")
+        return ConditionState(holds=False, reason="Current", message="the best belongs to its pool's newest round")
     message = f"the best is of round {best.round} of pool {best.pool}; round {newest_round} has none yet"
-    return Truth(holds=True, reason="NewerRound", message=message)
+    return ConditionState(holds=True, reason="NewerRound", message=message)
 
 
-def suspended_truth(*, suspended: bool) -> Truth:
+def suspended_truth(*, suspended: bool) -> ConditionState:
     """Return whether the owner wants no runs now."""
     if suspended:
-        return Truth(holds=True, reason="Suspended", message="spec.suspend is true")
-    return Truth(holds=False, reason="NotSuspended", message="spec.suspend is false")
+        return ConditionState(holds=True, reason="Suspended", message="spec.suspend is true")
+    return ConditionState(holds=False, reason="NotSuspended", message="spec.suspend is false")
 
 
-def prometheus_truth(standing: Standing, *, searching: bool) -> dict[str, Truth]:
+def prometheus_truth(standing: StatusContext, *, searching: bool) -> dict[str, ConditionState]:
     """Return whether numbers that Prometheus should give come from elsewhere just now.
 
     Empty where nobody asks Prometheus. A search that has ended asks it no more, so an outage is none of its concern:
@@ -151,24 +157,26 @@ def prometheus_truth(standing: Standing, *, searching: bool) -> dict[str, Truth]
         return {}
     outage = standing.prometheus.outage
     if not searching:
-        truth = Truth(holds=False, reason="NotAsked", message="no run is to be measured")
+        truth = ConditionState(holds=False, reason="NotAsked", message="no run is to be measured")
     elif outage is None:
-        truth = Truth(holds=False, reason="Reachable", message="Prometheus answers")
+        truth = ConditionState(holds=False, reason="Reachable", message="Prometheus answers")
     else:
-        truth = Truth(holds=True, reason="PrometheusUnreachable", message=outage)
+        truth = ConditionState(holds=True, reason="PrometheusUnreachable", message=outage)
     return {"PrometheusUnreachable": truth}
 
 
-def kept_truth(kind: str, previous: Sequence[Condition], default: Truth) -> Truth:
+def kept_state(kind: str, previous: Sequence[Condition], default: ConditionState) -> ConditionState:
     """Return what the last status said of one condition, `default` where it said nothing."""
     found = next((condition for condition in previous if condition.type == kind), None)
     if found is None:
         return default
     holds = None if found.status == "Unknown" else found.status == "True"
-    return Truth(holds=holds, reason=found.reason, message=found.message)
+    return ConditionState(holds=holds, reason=found.reason, message=found.message)
 
 
-def _condition(kind: str, truth: Truth, now: datetime, generation: int | None, before: Condition | None) -> Condition:
+def _condition(
+    kind: str, truth: ConditionState, now: datetime, generation: int | None, before: Condition | None
+) -> Condition:
     status = "Unknown" if truth.holds is None else "True" if truth.holds else "False"
     unchanged = before is not None and before.status == status
     return Condition(
@@ -186,9 +194,9 @@ def _first_problem(problems: Mapping[str, PoolProblem]) -> tuple[str, str]:
     return next(iter(problems.values())).reason, text
 
 
-def _progress(decision: Decision, standing: Standing) -> tuple[str, str]:
+def _progress(decision: Decision, standing: StatusContext) -> tuple[str, str]:
     """Return why the study stands where it stands: the furthest of its live runs tells, where there are any."""
-    if decision.verdict is not Verdict.WORKING:
+    if decision.verdict is not Verdict.RUNNING:
         return decision.reason, _with_detail(decision)
     live = [(entry, standing.observations.get(entry.run.name)) for entry in decision.history.active]
     running = [(entry, seen) for entry, seen in live if isinstance(seen, Running)]

@@ -9,16 +9,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from infpop_operator.api.conditions import (
-    Truth,
-    decided_truths,
-    kept_truth,
-    refused_truths,
-    stale_truth,
-    waiting_truths,
+    ConditionState,
+    decided_states,
+    kept_state,
+    refused_states,
+    stale_state,
+    waiting_states,
     write_conditions,
 )
 from infpop_operator.api.quantities import decimal_string
-from infpop_operator.api.standing import PoolNodes, PoolProblem, Standing
+from infpop_operator.api.status_context import PoolNodes, PoolProblem, StatusContext
 from infpop_operator.api.status_model import Best, PoolStatus, StudyStatus
 from infpop_operator.api.status_rows import best_row, live_rows, pool_row, problem_row, trial_rows
 from infpop_operator.api.status_size import fit
@@ -29,9 +29,9 @@ from infpop_operator.core.recommend import best_of_pool, best_of_study
 from infpop_operator.core.scope import current_trials
 from infpop_operator.core.space import cells
 
-__all__ = ["PoolNodes", "PoolProblem", "Standing", "refused_status", "to_status", "waiting_status"]
+__all__ = ["PoolNodes", "PoolProblem", "StatusContext", "refused_status", "to_status", "waiting_status"]
 
-_LOCAL = Standing()
+_LOCAL = StatusContext()
 
 
 def to_status(
@@ -40,7 +40,7 @@ def to_status(
     now: datetime,
     *,
     previous: StudyStatus | None = None,
-    standing: Standing = _LOCAL,
+    standing: StatusContext = _LOCAL,
 ) -> StudyStatus:
     """Return the status that says what `decision` knows and why.
 
@@ -56,14 +56,14 @@ def to_status(
     pools = _pools(study, decision, previous, standing)
     best = _best(study, decision, previous, standing)
     newest = current_round(history, best.pool) if best is not None else None
-    truths = decided_truths(
-        decision, standing, _open_problems(pools, standing), stale_truth(best, newest.number if newest else None)
+    states = decided_states(
+        decision, standing, _open_problems(pools, standing), stale_state(best, newest.number if newest else None)
     )
     return fit(
         StudyStatus(
             observed_generation=standing.generation,
             simulated=study.engine.name == "simulated",
-            conditions=write_conditions(truths, now, generation=standing.generation, previous=previous.conditions),
+            conditions=write_conditions(states, now, generation=standing.generation, previous=previous.conditions),
             progress=_progress(study, history, standing),
             best=best,
             pools=pools,
@@ -80,11 +80,11 @@ def refused_status(
     *,
     generation: int | None = None,
     previous: StudyStatus | None = None,
-    standing: Standing = _LOCAL,
+    standing: StatusContext = _LOCAL,
 ) -> StudyStatus:
     """Return the status of a study that says something impossible; what was found before is kept."""
     previous = previous or StudyStatus()
-    return _undecided(refused_truths(problems, _kept_staleness(previous), standing), now, generation, previous)
+    return _undecided(refused_states(problems, _kept_staleness(previous), standing), now, generation, previous)
 
 
 def waiting_status(
@@ -94,7 +94,7 @@ def waiting_status(
     *,
     generation: int | None = None,
     previous: StudyStatus | None = None,
-    standing: Standing = _LOCAL,
+    standing: StatusContext = _LOCAL,
 ) -> StudyStatus:
     """Return the status of a valid study for which nothing can be decided yet; what was found before is kept."""
     previous = previous or StudyStatus()
@@ -103,14 +103,14 @@ def waiting_status(
     rows = {name: problem_row(name, before.get(name), standing, still_ended=same) for name in standing.pool_problems}
     pools = [rows.pop(row.name, row) for row in previous.pools]
     previous = previous.model_copy(update={"pools": [*pools, *rows.values()]})
-    truths = waiting_truths(reason, message, _kept_staleness(previous), standing)
-    return _undecided(truths, now, generation, previous)
+    states = waiting_states(reason, message, _kept_staleness(previous), standing)
+    return _undecided(states, now, generation, previous)
 
 
 def _undecided(
-    truths: Mapping[str, Truth], now: datetime, generation: int | None, previous: StudyStatus
+    states: Mapping[str, ConditionState], now: datetime, generation: int | None, previous: StudyStatus
 ) -> StudyStatus:
-    conditions = write_conditions(truths, _whole_seconds(now), generation=generation, previous=previous.conditions)
+    conditions = write_conditions(states, _whole_seconds(now), generation=generation, previous=previous.conditions)
     return fit(previous.model_copy(update={"observed_generation": generation, "conditions": conditions, "runs": []}))
 
 
@@ -119,11 +119,11 @@ def _whole_seconds(now: datetime) -> datetime:
     return now.replace(microsecond=0)
 
 
-def _kept_staleness(previous: StudyStatus) -> Truth:
-    return kept_truth("ResultStale", previous.conditions, stale_truth(previous.best, None))
+def _kept_staleness(previous: StudyStatus) -> ConditionState:
+    return kept_state("ResultStale", previous.conditions, stale_state(previous.best, None))
 
 
-def _pools(study: Study, decision: Decision, previous: StudyStatus, standing: Standing) -> list[PoolStatus]:
+def _pools(study: Study, decision: Decision, previous: StudyStatus, standing: StatusContext) -> list[PoolStatus]:
     before = {row.name: row for row in previous.pools}
     tuned = [pool_row(study, pool, decision, standing) for pool in study.pools]
     known = {pool.name for pool in study.pools}
@@ -135,13 +135,13 @@ def _pools(study: Study, decision: Decision, previous: StudyStatus, standing: St
     ]
 
 
-def _open_problems(pools: Sequence[PoolStatus], standing: Standing) -> dict[str, PoolProblem]:
+def _open_problems(pools: Sequence[PoolStatus], standing: StatusContext) -> dict[str, PoolProblem]:
     """Return the problems of pools whose search has not ended: the study waits for them."""
     ended = {row.name for row in pools if row.ended is not None}
     return {name: problem for name, problem in standing.pool_problems.items() if name not in ended}
 
 
-def _best(study: Study, decision: Decision, previous: StudyStatus, standing: Standing) -> Best | None:
+def _best(study: Study, decision: Decision, previous: StudyStatus, standing: StatusContext) -> Best | None:
     """Return the best of the newest rounds, or the best of before where its pool has nothing newer to say yet."""
     found = best_of_study(study, decision.history)
     current = best_row(study, *found) if found is not None else None
@@ -151,11 +151,11 @@ def _best(study: Study, decision: Decision, previous: StudyStatus, standing: Sta
     if current is None:
         return kept
     if any(pool.name == kept.pool for pool in study.pools):
-        return kept if decision.verdict in (Verdict.WORKING, Verdict.WAITING) else current
+        return kept if decision.verdict in (Verdict.RUNNING, Verdict.WAITING) else current
     return min(current, kept, key=lambda best: _loss(study, best))
 
 
-def _holds_on(study: Study, decision: Decision, kept: Best, standing: Standing) -> bool:
+def _holds_on(study: Study, decision: Decision, kept: Best, standing: StatusContext) -> bool:
     """Say whether a best of before may still be shown: its pool is wanted and has no best of a newer look."""
     pool = next((pool for pool in study.pools if pool.name == kept.pool), None)
     if pool is None:
@@ -182,7 +182,7 @@ def _loss(study: Study, best: Best) -> float:
             return float(figure) if study.objective.goal == "Minimize" else -float(figure)
 
 
-def _progress(study: Study, history: History, standing: Standing) -> str:
+def _progress(study: Study, history: History, standing: StatusContext) -> str:
     """Return trials done / trials at most, over all pools of the spec."""
     done = sum(
         trial.state is not TrialState.RUNNING for pool in study.pools for trial in current_trials(study, pool, history)

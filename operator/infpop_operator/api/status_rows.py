@@ -5,7 +5,7 @@ from datetime import datetime
 
 from infpop_operator.api.clip import clip
 from infpop_operator.api.quantities import decimal_string, figure_string, scalar_text
-from infpop_operator.api.standing import Standing
+from infpop_operator.api.status_context import StatusContext
 from infpop_operator.api.status_model import Baseline, Best, LiveRun, PoolStatus, TrialCounts, TrialRow
 from infpop_operator.core import objective
 from infpop_operator.core.engine_args import engine_args
@@ -46,7 +46,7 @@ def best_row(study: Study, pool: Pool, trial: Trial) -> Best:
     cost = None
     if pool.price_per_gpu_hour is not None:
         cost = decimal_string(objective.cost_per_million_tokens(measured, gpus, pool.price_per_gpu_hour))
-    per_joule = objective.tokens_per_joule(study.objective, measured, trial.figures)
+    per_joule = objective.tokens_per_joule(study.objective, measured, trial.extra_metrics)
     return Best(
         pool=pool.name,
         round=trial.round,
@@ -64,7 +64,7 @@ def best_row(study: Study, pool: Pool, trial: Trial) -> Best:
     )
 
 
-def pool_row(study: Study, pool: Pool, decision: Decision, standing: Standing) -> PoolStatus:
+def pool_row(study: Study, pool: Pool, decision: Decision, standing: StatusContext) -> PoolStatus:
     """Return what is known of a pool and of its newest round."""
     row = PoolStatus(name=pool.name, gpu=pool.gpu_model, fingerprint=pool.fingerprint)
     newest = current_round(decision.history, pool.name)
@@ -72,7 +72,7 @@ def pool_row(study: Study, pool: Pool, decision: Decision, standing: Standing) -
     return row if newest is None else row.model_copy(update=_round(study, pool, decision, newest))
 
 
-def problem_row(name: str, before: PoolStatus | None, standing: Standing, *, still_ended: bool) -> PoolStatus:
+def problem_row(name: str, before: PoolStatus | None, standing: StatusContext, *, still_ended: bool) -> PoolStatus:
     """Return what was known of a pool that cannot be tuned now, and why it cannot."""
     row = before if before is not None else PoolStatus(name=name)
     nodes = standing.pool_nodes.get(name)
@@ -92,7 +92,7 @@ def trial_rows(study: Study, history: History) -> list[TrialRow]:
     return rows[-MAX_TRIAL_ROWS:]
 
 
-def live_rows(history: History, standing: Standing, now: datetime, previous: Sequence[LiveRun]) -> list[LiveRun]:
+def live_rows(history: History, standing: StatusContext, now: datetime, previous: Sequence[LiveRun]) -> list[LiveRun]:
     """Return the runs that live; one that is in the same state as before keeps the time since when it is."""
     before = {row.name: row for row in previous}
     return [
@@ -101,7 +101,7 @@ def live_rows(history: History, standing: Standing, now: datetime, previous: Seq
     ]
 
 
-def _surroundings(pool: Pool, standing: Standing) -> dict[str, object]:
+def _surroundings(pool: Pool, standing: StatusContext) -> dict[str, object]:
     nodes = standing.pool_nodes.get(pool.name)
     return {
         "nodes": nodes.nodes if nodes is not None else None,
@@ -111,7 +111,7 @@ def _surroundings(pool: Pool, standing: Standing) -> dict[str, object]:
     }
 
 
-def _problem(name: str, standing: Standing) -> dict[str, object]:
+def _problem(name: str, standing: StatusContext) -> dict[str, object]:
     problem = standing.pool_problems.get(name)
     if problem is None:
         return {"reason": None, "message": None}
@@ -201,9 +201,11 @@ def _explanation(study: Study, trial: Trial, measured: Measured | None) -> tuple
     if measured is None:
         return trial.reason, trial.detail
     wanted, gpus = study.objective, trial.configuration.gpu_count
-    broken = objective.violations(wanted.constraints, measured, gpus, trial.figures)
-    missing = objective.unknown(wanted, trial.figures)
-    lacking = (f"{name} missing: {found.reason}" for name, found in trial.figures.items() if isinstance(found, Missing))
+    broken = objective.violations(wanted.constraints, measured, gpus, trial.extra_metrics)
+    missing = objective.missing_metrics(wanted, trial.extra_metrics)
+    lacking = (
+        f"{name} missing: {found.reason}" for name, found in trial.extra_metrics.items() if isinstance(found, Missing)
+    )
     told = dict.fromkeys((*broken, *missing, *lacking))  # what decides comes first: a message is cut short
     reason = CONSTRAINT_BROKEN if broken else METRIC_MISSING if missing else None
     return reason, "; ".join(told)
@@ -211,7 +213,9 @@ def _explanation(study: Study, trial: Trial, measured: Measured | None) -> tuple
 
 def _metrics(trial: Trial) -> dict[str, str] | None:
     """Return the further metrics that have a number, None where there are none."""
-    known = {name: figure_string(found) for name, found in trial.figures.items() if not isinstance(found, Missing)}
+    known = {
+        name: figure_string(found) for name, found in trial.extra_metrics.items() if not isinstance(found, Missing)
+    }
     return known or None
 
 

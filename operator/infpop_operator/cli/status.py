@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.text import Text
 
 from infpop_operator.adapters.kube.connection import ConnectionConfigError
+from infpop_operator.adapters.kube.study_reader import NoAnswerError, ReadError, StudyReader
 from infpop_operator.cli.complaint import complain
 from infpop_operator.cli.exit_codes import ExitCode
-from infpop_operator.cluster.reading import NoAnswerError, ReadError, StudyReader
 from infpop_operator.cluster.shown import to_page
 from infpop_operator.cluster.view import UnreadableError
 from infpop_operator.report.live import LiveView

@@ -39,7 +39,7 @@ class _Children:
     pods: dict[str, _Held[PodRecord]] = field(default_factory=dict)
 
 
-class _Graves(Generic[K]):
+class _Tombstones(Generic[K]):
     """When objects went away: the version at which each was gone."""
 
     def __init__(self) -> None:
@@ -64,10 +64,10 @@ class Cache:
 
     def __init__(self) -> None:
         self._studies: dict[StudyKey, Body] = {}
-        self._gone_studies: _Graves[StudyKey] = _Graves()
+        self._gone_studies: _Tombstones[StudyKey] = _Tombstones()
         self._children: defaultdict[StudyKey, _Children] = defaultdict(_Children)
         self._nodes: dict[str, NodeRecord] = {}
-        self._gone_nodes: _Graves[str] = _Graves()
+        self._gone_nodes: _Tombstones[str] = _Tombstones()
         self._node_list: tuple[NodeRecord, ...] | None = None
 
     def studies(self) -> tuple[StudyKey, ...]:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from infpop_operator.adapters.kube.client import KubeClient
-from infpop_operator.adapters.kube.errors import KubeEndingError, KubeError
+from infpop_operator.adapters.kube.errors import KubeError, KubeNamespaceTerminatingError
 from infpop_operator.adapters.kube.job_manifest import API_VERSION, KIND
 from infpop_operator.api.status_model import Condition, StudyStatus, TrialRow
 from infpop_operator.core.fingerprint import digest
@@ -40,7 +40,7 @@ _PROGRESS = {"Starting", "ContainerCreating", "ModelLoading", "WarmingUp", "Meas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class StudyEvent:
     """Something that happened to a study."""
 
     type: Literal["Normal", "Warning"]
@@ -48,51 +48,51 @@ class Told:
     message: str
 
 
-def transitions(before: StudyStatus | None, after: StudyStatus) -> tuple[Told, ...]:
+def transitions(before: StudyStatus | None, after: StudyStatus) -> tuple[StudyEvent, ...]:
     """Return what happened between two statuses: conditions that turned, trials that ended, rounds that began."""
     return (*_conditions(before, after), *_rounds(before, after), *_trials(before, after))
 
 
-def broken_runs(ended: Sequence[EndedRun]) -> tuple[Told, ...]:
+def broken_runs(ended: Sequence[EndedRun]) -> tuple[StudyEvent, ...]:
     """Return which runs broke by themselves; the rows of a status do not say it of one that is tried again at once."""
     return tuple(_broken_run(entry) for entry in ended if entry.stopped is None and broken_reason(entry) is not None)
 
 
-def unanswered_runs(ended: Sequence[EndedRun]) -> tuple[Told, ...]:
+def unanswered_runs(ended: Sequence[EndedRun]) -> tuple[StudyEvent, ...]:
     """Return of which runs a source of metrics had no number, and whose numbers count instead."""
     return tuple(
         _unanswered(entry.run, entry.observation)
         for entry in ended
-        if isinstance(entry.observation, Finished) and entry.observation.unanswered
+        if isinstance(entry.observation, Finished) and entry.observation.missing_sources
     )
 
 
-def _unanswered(run: Run, finished: Finished) -> Told:
-    why = ", ".join(f"{source}: {reason}" for source, reason in finished.unanswered.items())
+def _unanswered(run: Run, finished: Finished) -> StudyEvent:
+    why = ", ".join(f"{source}: {reason}" for source, reason in finished.missing_sources.items())
     instead = ", ".join(sorted(set(finished.sources.values()))) or "the run's own result"
-    return Told(
+    return StudyEvent(
         type="Normal",
         reason="MetricsMissing",
         message=f"run {run.name} on pool {run.pool}: no number from {why}; its numbers are those of {instead}",
     )
 
 
-def _broken_run(entry: EndedRun) -> Told:
+def _broken_run(entry: EndedRun) -> StudyEvent:
     run, why = entry.run, ": ".join(part for part in broken_reason(entry) or () if part)
     batches = ", ".join(str(trial.configuration.batch_size) for trial in run.trials)
     what = f"run {run.name} on pool {run.pool} ({_gpus(run.gpu_count)}, batch size {batches})"
-    return Told(type="Warning", reason="RunBroken", message=f"{what}: {why}")
+    return StudyEvent(type="Warning", reason="RunBroken", message=f"{what}: {why}")
 
 
-def _conditions(before: StudyStatus | None, after: StudyStatus) -> Iterator[Told]:
+def _conditions(before: StudyStatus | None, after: StudyStatus) -> Iterator[StudyEvent]:
     known = {condition.type: condition for condition in before.conditions} if before is not None else {}
-    told: dict[str, Told] = {}
+    told: dict[str, StudyEvent] = {}
     # Ready comes last: what it says with a reason that another condition has just told is no news.
     for condition in sorted(after.conditions, key=lambda condition: condition.type == "Ready"):
         if condition.type in _TOLD and _turned(known.get(condition.type), condition):
             bad = (condition.type, condition.status) in _BAD
             kind: Literal["Normal", "Warning"] = "Warning" if bad else "Normal"
-            told.setdefault(condition.reason, Told(type=kind, reason=condition.reason, message=condition.message))
+            told.setdefault(condition.reason, StudyEvent(type=kind, reason=condition.reason, message=condition.message))
     yield from told.values()
 
 
@@ -107,7 +107,7 @@ def _turned(before: Condition | None, after: Condition) -> bool:
     return after.status not in {before.status, "Unknown"}
 
 
-def _trials(before: StudyStatus | None, after: StudyStatus) -> Iterator[Told]:
+def _trials(before: StudyStatus | None, after: StudyStatus) -> Iterator[StudyEvent]:
     """Without a status of before nobody knows which of up to 500 trials have been told; a new study has none."""
     if before is None:
         return
@@ -115,7 +115,7 @@ def _trials(before: StudyStatus | None, after: StudyStatus) -> Iterator[Told]:
     for row in after.trials:
         old = known.get(_identity(row))
         if row.state in _ENDED and (old is None or (old.state, old.run) != (row.state, row.run)):
-            yield Told(type="Normal", reason=_ENDED[row.state], message=_trial_text(row))
+            yield StudyEvent(type="Normal", reason=_ENDED[row.state], message=_trial_text(row))
 
 
 def _identity(row: TrialRow) -> tuple[str, int, int]:
@@ -136,12 +136,12 @@ def _gpus(count: int) -> str:
     return f"{count} GPU" if count == 1 else f"{count} GPUs"
 
 
-def _rounds(before: StudyStatus | None, after: StudyStatus) -> Iterator[Told]:
+def _rounds(before: StudyStatus | None, after: StudyStatus) -> Iterator[StudyEvent]:
     known = {(pool.name, pool.round) for pool in before.pools} if before is not None else set()
     for pool in after.pools:
         if pool.round is not None and (pool.name, pool.round) not in known:
             message = f"pool {pool.name}: round {pool.round} on {pool.gpu or 'its nodes'} ({pool.image or 'no image'})"
-            yield Told(type="Normal", reason="RoundStarted", message=message)
+            yield StudyEvent(type="Normal", reason="RoundStarted", message=message)
 
 
 class Recorder:
@@ -151,13 +151,13 @@ class Recorder:
         self._client = client
         self._clock = clock
 
-    async def tell(self, study: Mapping[str, Any], told: Sequence[Told]) -> None:
+    async def tell(self, study: Mapping[str, Any], told: Sequence[StudyEvent]) -> None:
         """Write one Event for each of `told`."""
         for each in told:
             _log.info("study %s/%s: %s: %s", *_name(study), each.reason, each.message)
             try:
                 await self._client.create_event(_event(study, each, self._clock()))
-            except KubeEndingError:
+            except KubeNamespaceTerminatingError:
                 return
             except KubeError as error:
                 _log.warning("study %s/%s: Event %s not written: %s", *_name(study), each.reason, error)
@@ -167,7 +167,7 @@ def _name(study: Mapping[str, Any]) -> tuple[str, str]:
     return (study["metadata"]["namespace"], study["metadata"]["name"])
 
 
-def _event(study: Mapping[str, Any], told: Told, now: datetime) -> Mapping[str, Any]:
+def _event(study: Mapping[str, Any], told: StudyEvent, now: datetime) -> Mapping[str, Any]:
     metadata = study["metadata"]
     at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     unique = digest([metadata["uid"], metadata.get("generation"), told.reason, told.message])[:16]

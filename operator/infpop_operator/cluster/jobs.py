@@ -10,7 +10,7 @@ from infpop_operator.adapters.kube.observe import PhaseLimits
 from infpop_operator.api.quantities import seconds
 from infpop_operator.api.spec import StudySpec
 from infpop_operator.api.spec_pool import NodePool
-from infpop_operator.cluster.prepare import Prepared, image_of
+from infpop_operator.cluster.resolve import ResolvedStudy, image_of
 from infpop_operator.core.model import Lost, Run
 from infpop_operator.core.run_spec import LONGER_FACTOR, build_run_spec
 from infpop_operator.settings import Settings
@@ -19,7 +19,7 @@ _RUN_GRACE_SECONDS = 120.0  # start of the runner, and what it needs to leave it
 _JOB_GRACE_SECONDS = 300.0  # the Job's own deadline is the last resort: it tells less than ours
 
 
-def job_of(prepared: Prepared, run: Run, settings: Settings) -> dict[str, Any]:
+def job_of(prepared: ResolvedStudy, run: Run, settings: Settings) -> dict[str, Any]:
     """Return the manifest of the Job of `run`."""
     spec = build_run_spec(prepared.study, run, scrape_grace_seconds=settings.held_seconds)
     limits = phase_limits(prepared.document.spec, run, settings)
@@ -43,7 +43,7 @@ def phase_limits(spec: StudySpec, run: Run, settings: Settings) -> PhaseLimits:
     )
 
 
-def pod_settings(prepared: Prepared, pool_name: str, settings: Settings) -> PodSettings:
+def pod_settings(prepared: ResolvedStudy, pool_name: str, settings: Settings) -> PodSettings:
     """Return what the Pods of a pool get, from the study and the nodes that the pool matched."""
     spec = prepared.document.spec
     pool = next(pool for pool in spec.node_pools if pool.name == pool_name)

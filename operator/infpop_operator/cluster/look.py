@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from infpop_operator.api.standing import PrometheusStanding
-from infpop_operator.api.status import Standing, refused_status, to_status, waiting_status
+from infpop_operator.api.status import StatusContext, refused_status, to_status, waiting_status
+from infpop_operator.api.status_context import PrometheusHealth
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.keys import StudyKey
-from infpop_operator.cluster.prepare import Prepared
+from infpop_operator.cluster.resolve import ResolvedStudy
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.model import Decision, Observation
 
@@ -26,7 +26,7 @@ class Look:
     body: Body
     previous: StudyStatus | None
     now: datetime
-    prometheus: PrometheusStanding | None = None
+    prometheus: PrometheusHealth | None = None
 
     @property
     def generation(self) -> int:
@@ -45,7 +45,7 @@ class Look:
         return isinstance(spec, Mapping) and spec.get("suspend") is True
 
 
-def look_at(key: StudyKey, body: Body, now: datetime, *, prometheus: PrometheusStanding | None = None) -> Look:
+def look_at(key: StudyKey, body: Body, now: datetime, *, prometheus: PrometheusHealth | None = None) -> Look:
     """Return a look; a status that another version wrote and we cannot read is as good as none."""
     try:
         previous = StudyStatus.model_validate(body["status"]) if "status" in body else None
@@ -56,23 +56,23 @@ def look_at(key: StudyKey, body: Body, now: datetime, *, prometheus: PrometheusS
 
 def refused(look: Look, problems: Sequence[Problem]) -> StudyStatus:
     """Return the status of a study that says something impossible."""
-    standing = Standing(generation=look.generation, suspended=look.is_suspended, prometheus=look.prometheus)
+    standing = StatusContext(generation=look.generation, suspended=look.is_suspended, prometheus=look.prometheus)
     return refused_status(problems, look.now, generation=look.generation, previous=look.previous, standing=standing)
 
 
 def hindered(look: Look, reason: str, message: str) -> StudyStatus:
     """Return the status of a valid study for which nothing can be decided or done now."""
-    standing = Standing(generation=look.generation, suspended=look.is_suspended, prometheus=look.prometheus)
+    standing = StatusContext(generation=look.generation, suspended=look.is_suspended, prometheus=look.prometheus)
     return waiting_status(
         reason, message, look.now, generation=look.generation, previous=look.previous, standing=standing
     )
 
 
-def without_nodes(look: Look, prepared: Prepared) -> StudyStatus:
+def without_nodes(look: Look, prepared: ResolvedStudy) -> StudyStatus:
     """Return the status of a study of which no pool can be tuned, now or ever before."""
     reason = next(iter(prepared.problems.values())).reason
     message = "; ".join(f"pool {name}: {problem.message}" for name, problem in prepared.problems.items())
-    standing = Standing(
+    standing = StatusContext(
         generation=look.generation,
         pool_problems=prepared.problems,
         suspended=prepared.document.spec.suspend,
@@ -83,10 +83,12 @@ def without_nodes(look: Look, prepared: Prepared) -> StudyStatus:
     )
 
 
-def decided(look: Look, prepared: Prepared, decision: Decision, observations: Mapping[str, Observation]) -> StudyStatus:
+def decided(
+    look: Look, prepared: ResolvedStudy, decision: Decision, observations: Mapping[str, Observation]
+) -> StudyStatus:
     """Return the status that a decision makes; its history is what the journal has by now."""
     live = {entry.run.name for entry in decision.history.active}
-    standing = Standing(
+    standing = StatusContext(
         generation=look.generation,
         observations={run: seen for run, seen in observations.items() if run in live},
         pool_problems=prepared.problems,

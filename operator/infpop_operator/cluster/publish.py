@@ -10,18 +10,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from infpop_operator.adapters.kube.client import KubeClient
-from infpop_operator.adapters.kube.errors import KubeExistsError, KubeMissingError
+from infpop_operator.adapters.kube.errors import KubeExistsError, KubeNotFoundError
 from infpop_operator.adapters.kube.labels import CONTENT, MANAGED_BY, MANAGER, STUDY
 from infpop_operator.api.render import render_study
 from infpop_operator.api.status_model import Best
-from infpop_operator.cluster.events import Told
-from infpop_operator.cluster.prepare import Prepared
+from infpop_operator.cluster.events import StudyEvent
+from infpop_operator.cluster.resolve import ResolvedStudy
 
 BEST = "best"
 ARGS, ARGS_TEXT, BEST_JSON, STUDY_YAML = "args", "args.txt", "best.json", "study.yaml"
 
 
-async def publish(client: KubeClient, prepared: Prepared, best: Best) -> Told | None:
+async def publish(client: KubeClient, prepared: ResolvedStudy, best: Best) -> StudyEvent | None:
     """Write `best` to the ConfigMap that the study names, where it differs; return what is to be told of it.
 
     Raises:
@@ -34,11 +34,11 @@ async def publish(client: KubeClient, prepared: Prepared, best: Best) -> Told | 
     namespace = prepared.owner.namespace
     try:
         existing = await client.get_config_map(namespace, target.config_map)
-    except KubeMissingError:
+    except KubeNotFoundError:
         return await _create(client, wanted)
     if not _is_ours(existing, prepared):
         message = f"ConfigMap {target.config_map} exists and is not this study's: delete it or name another"
-        return Told(type="Warning", reason="PublishRefused", message=message)
+        return StudyEvent(type="Warning", reason="PublishRefused", message=message)
     if existing.get("data") == wanted["data"]:
         return None
     # Keys that are no longer written stay: a merge patch adds, and ours are always the same.
@@ -47,21 +47,23 @@ async def publish(client: KubeClient, prepared: Prepared, best: Best) -> Told | 
     return _published(target.config_map, best)
 
 
-async def _create(client: KubeClient, wanted: Mapping[str, Any]) -> Told | None:
+async def _create(client: KubeClient, wanted: Mapping[str, Any]) -> StudyEvent | None:
     try:
         await client.create_config_map(wanted)
     except KubeExistsError:  # somebody was faster: looked at the next time
         return None
     name = wanted["metadata"]["name"]
-    return Told(type="Normal", reason="Published", message=f"the best configuration is in ConfigMap {name}")
+    return StudyEvent(type="Normal", reason="Published", message=f"the best configuration is in ConfigMap {name}")
 
 
-def _published(name: str, best: Best) -> Told:
+def _published(name: str, best: Best) -> StudyEvent:
     what = f"{best.gpu_count} GPUs, batch size {best.batch_size} on pool {best.pool}"
-    return Told(type="Normal", reason="Published", message=f"ConfigMap {name} has a new best configuration: {what}")
+    return StudyEvent(
+        type="Normal", reason="Published", message=f"ConfigMap {name} has a new best configuration: {what}"
+    )
 
 
-def build_config_map(prepared: Prepared, name: str, best: Best) -> Mapping[str, Any]:
+def build_config_map(prepared: ResolvedStudy, name: str, best: Best) -> Mapping[str, Any]:
     """Return the ConfigMap: `args` as a JSON list, `args.txt` with one argument a line, the result, and the study."""
     return {
         "apiVersion": "v1",
@@ -80,7 +82,7 @@ def build_config_map(prepared: Prepared, name: str, best: Best) -> Mapping[str, 
     }
 
 
-def _is_ours(config_map: Mapping[str, Any], prepared: Prepared) -> bool:
+def _is_ours(config_map: Mapping[str, Any], prepared: ResolvedStudy) -> bool:
     known = config_map["metadata"].get("labels") or {}
     wanted = {MANAGED_BY: MANAGER, STUDY: prepared.owner.name, CONTENT: BEST}
     return all(known.get(key) == value for key, value in wanted.items())

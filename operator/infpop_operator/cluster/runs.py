@@ -7,17 +7,22 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from infpop_operator.adapters.kube.client import KubeClient
-from infpop_operator.adapters.kube.errors import KubeDeniedError, KubeExistsError, KubeMissingError, KubeRefusedError
+from infpop_operator.adapters.kube.errors import (
+    KubeExistsError,
+    KubeForbiddenError,
+    KubeNotFoundError,
+    KubeRefusedError,
+)
 from infpop_operator.adapters.kube.job_manifest import Owner
 from infpop_operator.adapters.kube.observe import SeenRun, observe_run
 from infpop_operator.adapters.kube.records import JobRecord, parse_job
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.ending import Endings, has_ended, hold_devices, stopped_now
-from infpop_operator.cluster.gathering import Gatherer
 from infpop_operator.cluster.jobs import job_of, phase_limits, refusal
 from infpop_operator.cluster.keys import StudyKey
-from infpop_operator.cluster.prepare import Prepared
-from infpop_operator.cluster.signs import Signs
+from infpop_operator.cluster.metrics_gatherer import MetricsGatherer
+from infpop_operator.cluster.resolve import ResolvedStudy
+from infpop_operator.cluster.run_probes import RunProbes
 from infpop_operator.cluster.step import leftovers, with_devices_held
 from infpop_operator.core.model import (
     DELETED,
@@ -60,8 +65,8 @@ class Runs:
         *,
         client: KubeClient,
         cache: Cache,
-        signs: Signs,
-        gatherer: Gatherer,
+        signs: RunProbes,
+        gatherer: MetricsGatherer,
         settings: Settings,
         clock: Callable[[], datetime],
     ) -> None:
@@ -77,7 +82,9 @@ class Runs:
         """Return the Jobs of the study that exist now."""
         return {job.run: job for job in self._cache.jobs(key, study_uid=owner.uid) if job.run is not None}
 
-    async def observe(self, key: StudyKey, prepared: Prepared, history: History, jobs: Jobs, now: datetime) -> Sighting:
+    async def observe(
+        self, key: StudyKey, prepared: ResolvedStudy, history: History, jobs: Jobs, now: datetime
+    ) -> Sighting:
         """Look at the live runs."""
         observations: dict[str, Observation] = {}
         held: dict[str, StartedRun] = {}
@@ -98,7 +105,9 @@ class Runs:
             over=frozenset(over),
         )
 
-    async def hear_out(self, key: StudyKey, prepared: Prepared, decision: Decision, seen: Sighting, jobs: Jobs) -> bool:
+    async def hear_out(
+        self, key: StudyKey, prepared: ResolvedStudy, decision: Decision, seen: Sighting, jobs: Jobs
+    ) -> bool:
         """Read the runs that are to be stopped; say whether one has ended that had not, or has a Job that it had not.
 
         Then its result is not known here, and it has to be decided again.
@@ -112,7 +121,7 @@ class Runs:
         return not over <= seen.over or not stops & by_now.keys() <= jobs.keys()
 
     async def end(
-        self, key: StudyKey, prepared: Prepared, decision: Decision, seen: Sighting, now: datetime
+        self, key: StudyKey, prepared: ResolvedStudy, decision: Decision, seen: Sighting, now: datetime
     ) -> frozenset[str]:
         """Have the Jobs of all runs that are ending deleted; return those of `decision.stop` that are not over yet.
 
@@ -146,13 +155,15 @@ class Runs:
         for job in leftovers(tuple(jobs.values()), history, exited).living:
             await self._delete(job)
 
-    async def expire(self, prepared: Prepared, history: History, jobs: Jobs) -> None:
+    async def expire(self, prepared: ResolvedStudy, history: History, jobs: Jobs) -> None:
         """Let the cluster remove ended Jobs, whose results are in the status by now."""
         for job in leftovers(tuple(jobs.values()), history, frozenset()).ended:
             seconds = prepared.document.spec.ttl_seconds_after_finished
             await self._client.set_job_ttl(job.namespace, job.name, seconds)
 
-    async def create(self, key: StudyKey, prepared: Prepared, history: History, jobs: Jobs) -> tuple[EndedRun, ...]:
+    async def create(
+        self, key: StudyKey, prepared: ResolvedStudy, history: History, jobs: Jobs
+    ) -> tuple[EndedRun, ...]:
         """Create the Jobs that live runs lack; return the runs that the API server refused."""
         refused: list[EndedRun] = []
         pools = {pool.name for pool in prepared.study.pools}
@@ -185,7 +196,9 @@ class Runs:
         self._signs.forget_all_but(key, ())
         self._gatherer.forget_all_but(key, ())
 
-    async def _observe_run(self, key: StudyKey, prepared: Prepared, run: Run, jobs: Jobs, now: datetime) -> SeenRun:
+    async def _observe_run(
+        self, key: StudyKey, prepared: ResolvedStudy, run: Run, jobs: Jobs, now: datetime
+    ) -> SeenRun:
         job = self._job_of(key, prepared, run.name, jobs)
         if job is None:  # remembered, and its Job not yet created
             waiting = Waiting(reason="Starting", detail="its Job is about to be created")
@@ -208,11 +221,11 @@ class Runs:
         living = self._cache.living_pods(key, job.uid)
         return replace(seen, observation=self._endings.observe(run.name, observation, living, now))
 
-    def _job_of(self, key: StudyKey, prepared: Prepared, run: str, jobs: Jobs) -> JobRecord | None:
+    def _job_of(self, key: StudyKey, prepared: ResolvedStudy, run: str, jobs: Jobs) -> JobRecord | None:
         """Return the Job of a run, also one that is gone; None if it never had one that is known."""
         return jobs.get(run) or self._cache.deleted_job(key, run, study_uid=prepared.owner.uid)
 
-    def _look_at(self, key: StudyKey, prepared: Prepared, run: Run, job: JobRecord, now: datetime) -> SeenRun:
+    def _look_at(self, key: StudyKey, prepared: ResolvedStudy, run: Run, job: JobRecord, now: datetime) -> SeenRun:
         """Return how a run is, by what is known of its Job and its Pods."""
         limits = phase_limits(prepared.document.spec, run, self._settings)
         seen = observe_run(run, job, self._cache.pods(key, job.uid), self._signs.of(run.name), limits, now)
@@ -227,19 +240,19 @@ class Runs:
         They are not in step: after an outage that of Jobs can be a minute ahead of that of Pods, and the Pod that has
         the result was never heard of; or the other way round.
         """
-        with suppress(KubeMissingError):  # gone, or not made yet
+        with suppress(KubeNotFoundError):  # gone, or not made yet
             self._cache.see_job(parse_job(await self._client.get_job(key.namespace, run)))
         pods, listed_at = await self._client.list_pods_of_run(key.namespace, run)
         self._cache.replace_pods_of_run(key, run, pods, listed_at)
 
-    async def _create_job(self, prepared: Prepared, run: Run) -> Lost | None:
+    async def _create_job(self, prepared: ResolvedStudy, run: Run) -> Lost | None:
         """Create the Job of `run`, or find that it exists; return why it cannot be."""
         owner = prepared.owner
         try:
             created = await self._client.create_job(job_of(prepared, run, self._settings))
         except KubeExistsError:
             created = await self._client.get_job(owner.namespace, run.name)
-        except KubeDeniedError:
+        except KubeForbiddenError:
             raise  # we are at fault, not the run
         except KubeRefusedError as error:
             return refusal(error, self._clock())
@@ -254,11 +267,11 @@ class Runs:
         if not job.deleting:
             await self._client.delete_job(job.namespace, job.name, uid=job.uid)
 
-    def _holds_devices(self, key: StudyKey, prepared: Prepared, run: str, jobs: Jobs) -> bool:
+    def _holds_devices(self, key: StudyKey, prepared: ResolvedStudy, run: str, jobs: Jobs) -> bool:
         job = self._job_of(key, prepared, run, jobs)
         return job is not None and hold_devices(self._cache.living_pods(key, job.uid))
 
-    def _over(self, key: StudyKey, prepared: Prepared, run: str, jobs: Jobs) -> frozenset[str]:
+    def _over(self, key: StudyKey, prepared: ResolvedStudy, run: str, jobs: Jobs) -> frozenset[str]:
         """Return the uids of a run's Pods that have ended."""
         job = self._job_of(key, prepared, run, jobs)
         pods = () if job is None else self._cache.pods(key, job.uid)

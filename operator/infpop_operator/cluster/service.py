@@ -21,12 +21,12 @@ from infpop_operator.adapters.kube.nodes_file import NodesFile
 from infpop_operator.adapters.kube.records import NodeRecord, parse_job, parse_node, parse_pod
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.events import Recorder
-from infpop_operator.cluster.gathering import Gatherer
 from infpop_operator.cluster.keys import StudyKey
-from infpop_operator.cluster.metrics import OperatorMetrics
-from infpop_operator.cluster.metrics_page import MetricsPage
-from infpop_operator.cluster.reconcile import Reconciler
-from infpop_operator.cluster.signs import Signs
+from infpop_operator.cluster.metrics.exposition import MetricsPage
+from infpop_operator.cluster.metrics.operator_metrics import OperatorMetrics
+from infpop_operator.cluster.metrics_gatherer import MetricsGatherer
+from infpop_operator.cluster.reconciler import Reconciler
+from infpop_operator.cluster.run_probes import RunProbes
 from infpop_operator.cluster.work_queue import WorkQueue
 from infpop_operator.core.errors import SettingError
 from infpop_operator.core.ports import PrometheusSource
@@ -73,8 +73,8 @@ class Service:
         self._monotonic = monotonic
         self.metrics = metrics
         self.cache = Cache()
-        self._signs = Signs(client, http, self.cache)
-        self._gatherer = Gatherer(
+        self._signs = RunProbes(client, http, self.cache)
+        self._gatherer = MetricsGatherer(
             pods=self._signs, prometheus=prometheus, order=settings.sources, done=lambda key: self._mark((key,))
         )
         self._reconciler = Reconciler(

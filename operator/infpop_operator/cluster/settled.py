@@ -10,7 +10,7 @@ from typing import Any
 from infpop_operator.adapters.kube.node_pools import MatchedPool
 from infpop_operator.adapters.kube.records import JobRecord
 from infpop_operator.api.status import PoolProblem
-from infpop_operator.cluster.prepare import Prepared
+from infpop_operator.cluster.resolve import ResolvedStudy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class Sight:
     open_jobs: tuple[JobRecord, ...]  # not ended, or not yet told when to go
 
 
-def sight_of(body: Mapping[str, Any], prepared: Prepared, jobs: Sequence[JobRecord]) -> Sight:
+def sight_of(body: Mapping[str, Any], prepared: ResolvedStudy, jobs: Sequence[JobRecord]) -> Sight:
     """Return what a look would see of a study whose search has ended."""
     return Sight(
         version=body["metadata"]["resourceVersion"],

@@ -49,7 +49,7 @@ def as_told(decision: Decision, history: History, *, any_ending: bool) -> Decisi
     if not any_ending or decision.verdict not in (Verdict.SUCCEEDED, Verdict.STALLED):
         return decision
     message = f"{decision.message}; the last runs are ending"
-    return replace(decision, verdict=Verdict.WORKING, reason="Terminating", message=message)
+    return replace(decision, verdict=Verdict.RUNNING, reason="Terminating", message=message)
 
 
 def with_devices_held(history: History, held: Mapping[str, StartedRun]) -> History:

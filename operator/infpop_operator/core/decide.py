@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from infpop_operator.core import budget
-from infpop_operator.core.comparable import comparable
+from infpop_operator.core.comparability import reject_incomparable
 from infpop_operator.core.fingerprint import measurement_identity
 from infpop_operator.core.history import broken_reason, broken_runs_in_a_row, current_round
 from infpop_operator.core.model import (
@@ -32,7 +32,7 @@ from infpop_operator.core.model import (
     Verdict,
     Waiting,
 )
-from infpop_operator.core.objective import unknown
+from infpop_operator.core.objective import missing_metrics
 from infpop_operator.core.plan import PoolPlan, plan_pool
 from infpop_operator.core.recommend import best_of_pool, best_of_study
 from infpop_operator.core.run_spec import pool_named
@@ -57,7 +57,7 @@ def decide(study: Study, history: History, observations: Mapping[str, Observatio
     plans = {pool.name: plan_pool(study, pool, history) for pool in study.pools}
     starts = () if exhausted or study.suspended else _starts(study, history, plans, now)
     verdict, reason, message = _verdict(study, history, starts, plans, exhausted, now=now)
-    goes_on = verdict in (Verdict.WORKING, Verdict.WAITING)
+    goes_on = verdict in (Verdict.RUNNING, Verdict.WAITING)
     return Decision(
         history=history,
         start=starts,
@@ -76,7 +76,7 @@ def _absorb(history: History, observations: Mapping[str, Observation]) -> Histor
     for started in history.active:
         match observations.get(started.run.name):
             case Finished() | Lost() as observation:
-                seen = comparable(started.run, observation, ended)
+                seen = reject_incomparable(started.run, observation, ended)
                 ended.append(EndedRun(run=started.run, started_at=started.started_at, observation=seen))
             case Waiting() | Running() | None:
                 active.append(started)
@@ -164,7 +164,7 @@ def _verdict(
 ) -> tuple[Verdict, str, str]:
     live = len(history.active) + len(starts)
     if live:
-        return (Verdict.WORKING, "Measuring", f"{live} run{'s' if live > 1 else ''} in progress")
+        return (Verdict.RUNNING, "Measuring", f"{live} run{'s' if live > 1 else ''} in progress")
     goes_on = exhausted is None and any(plan.next_run is not None for plan in plans.values())
     if goes_on and study.suspended:
         return (Verdict.WAITING, SUSPENDED, "spec.suspend is true: nothing is started until it is false")
@@ -193,7 +193,9 @@ def _why_waiting(history: History, plans: Mapping[str, PoolPlan], now: datetime)
 def _why_nothing(study: Study, history: History) -> str:
     """Return why there is no best: in the end no number, or numbers without a metric that decides."""
     trials = [trial for pool in study.pools for trial in current_trials(study, pool, history)]
-    found = (unknown(study.objective, trial.figures) for trial in trials if trial.state is TrialState.MEASURED)
+    found = (
+        missing_metrics(study.objective, trial.extra_metrics) for trial in trials if trial.state is TrialState.MEASURED
+    )
     lacking = [sentences for sentences in found if sentences]
     if not lacking:
         return "no valid result that keeps to the constraints"

@@ -135,7 +135,7 @@ def _with_result(before: Trial | None, ended: EndedRun, planned: PlannedTrial, r
         invalid_results=(before.invalid_results if before else 0) + (state is TrialState.INVALID),
         result=result,
         source=found.sources.get(planned.index) if found is not None else None,
-        figures=found.figures.get(planned.index, {}) if found is not None else {},
+        extra_metrics=found.extra_metrics.get(planned.index, {}) if found is not None else {},
         reason=reason,
         detail=detail,
     )

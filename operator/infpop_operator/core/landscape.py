@@ -175,8 +175,8 @@ def _tried(view: _View, trial: Trial) -> LandscapeCell:
         spread_ratio=result.spread_ratio if result else None,
         reason=trial.reason,
         detail=trial.detail,
-        violations=objective.violations(wanted.constraints, result, gpus, trial.figures) if result else (),
-        missing=objective.unknown(wanted, trial.figures) if result else (),
+        violations=objective.violations(wanted.constraints, result, gpus, trial.extra_metrics) if result else (),
+        missing=objective.missing_metrics(wanted, trial.extra_metrics) if result else (),
         extra=trial.configuration.extra,
         is_best=view.best is not None and view.best.index == trial.index,
     )

@@ -269,8 +269,8 @@ class Finished:
     result: RunResult
     ended_at: datetime
     sources: Mapping[int, str] = field(default_factory=dict)
-    unanswered: Mapping[str, str] = field(default_factory=dict)
-    figures: Mapping[int, Mapping[str, float | Missing]] = field(default_factory=dict)
+    missing_sources: Mapping[str, str] = field(default_factory=dict)
+    extra_metrics: Mapping[int, Mapping[str, float | Missing]] = field(default_factory=dict)
 
 
 INTERRUPTED = "Interrupted"  # the reason of a run that its user ended
@@ -374,7 +374,7 @@ class Trial:
     invalid_results: int = 0
     result: Measured | Infeasible | Invalid | None = None
     source: str | None = None
-    figures: Mapping[str, float | Missing] = field(default_factory=dict)
+    extra_metrics: Mapping[str, float | Missing] = field(default_factory=dict)
     reason: str | None = None
     detail: str = ""
 
@@ -382,7 +382,7 @@ class Trial:
 class Verdict(StrEnum):
     """Where a study stands as a whole."""
 
-    WORKING = "Working"  # runs are going, or will be
+    RUNNING = "Running"  # runs are going, or will be
     WAITING = "Waiting"  # nothing to do before `wake_at`
     SUCCEEDED = "Succeeded"  # the search ended by its own rules and has a best configuration
     STALLED = "Stalled"  # it ended, or cannot go on, without being able to recommend one

@@ -32,8 +32,8 @@ _TOKENS_PER_UNIT_OF_COST = 1e6
 _NO_WINDOW = Missing(reason="NoWindow")  # the run did not say when it measured, so nothing could be asked
 _LEAST_WATTS = 1e-3  # no device that computes takes less; a quotient by next to nothing has no end
 
-Figures = Mapping[str, float | Missing]  # further metrics of a trial, by name
-NO_FIGURES: Figures = {}
+MetricValues = Mapping[str, float | Missing]  # further metrics of a trial, by name
+NO_FIGURES: MetricValues = {}
 
 
 def value(
@@ -41,7 +41,7 @@ def value(
     measured: Measured,
     gpu_count: int,
     price_per_gpu_hour: float | None,
-    figures: Figures = NO_FIGURES,
+    extra_metrics: MetricValues = NO_FIGURES,
 ) -> float:
     """Return the objective of one measurement, in the unit of its metric.
 
@@ -64,25 +64,25 @@ def value(
                 raise ValueError("costPerMillionTokens needs pricePerGPUHour on the pool")
             return cost_per_million_tokens(measured, gpu_count, price_per_gpu_hour)
         case "tokensPerJoule":
-            tokens = tokens_per_joule(objective, measured, figures)
+            tokens = tokens_per_joule(objective, measured, extra_metrics)
             if tokens is None:
                 raise ValueError("tokensPerJoule needs a power above 0")
             return tokens
         case name:
-            return _known(name, figures)
+            return _known(name, extra_metrics)
 
 
-def _known(name: str, figures: Figures) -> float:
-    match figures.get(name, _NO_WINDOW):
+def _known(name: str, extra_metrics: MetricValues) -> float:
+    match extra_metrics.get(name, _NO_WINDOW):
         case Missing(reason=reason):
             raise ValueError(f"the objective {name} is missing: {reason}")
         case number:
             return number
 
 
-def tokens_per_joule(objective: Objective, measured: Measured, figures: Figures) -> float | None:
+def tokens_per_joule(objective: Objective, measured: Measured, extra_metrics: MetricValues) -> float | None:
     """Return the tokens that a joule generates, None where no power above 0 is known."""
-    watts = figures.get(objective.power_metric or "", _NO_WINDOW)
+    watts = extra_metrics.get(objective.power_metric or "", _NO_WINDOW)
     if isinstance(watts, Missing) or watts < _LEAST_WATTS:
         return None
     return measured.throughput_tokens_per_second / watts
@@ -99,15 +99,15 @@ def loss(
     measured: Measured,
     gpu_count: int,
     price_per_gpu_hour: float | None,
-    figures: Figures = NO_FIGURES,
+    extra_metrics: MetricValues = NO_FIGURES,
 ) -> float:
     """Return the objective as a number to be minimised. Same arguments and errors as `value`."""
-    number = value(objective, measured, gpu_count, price_per_gpu_hour, figures)
+    number = value(objective, measured, gpu_count, price_per_gpu_hour, extra_metrics)
     return -number if _is_maximised(objective) else number
 
 
 def violations(
-    constraints: Sequence[Constraint], measured: Measured, gpu_count: int, figures: Figures = NO_FIGURES
+    constraints: Sequence[Constraint], measured: Measured, gpu_count: int, extra_metrics: MetricValues = NO_FIGURES
 ) -> tuple[str, ...]:
     """Return a sentence for each bound that the measurement breaks; empty when it keeps to all of them.
 
@@ -115,24 +115,24 @@ def violations(
     further metric that is missing nothing is said here, but by `unknown`: it may be known of the next trial.
     """
     return tuple(
-        text for constraint in constraints for text in _broken_bounds(constraint, measured, gpu_count, figures)
+        text for constraint in constraints for text in _broken_bounds(constraint, measured, gpu_count, extra_metrics)
     )
 
 
-def deciding(objective: Objective) -> tuple[str, ...]:
+def required_metrics(objective: Objective) -> tuple[str, ...]:
     """Return the names of the study's own metrics without which the objective and its constraints say nothing."""
     bounds = (bound.metric for bound in objective.constraints if bound.metric not in CONSTRAINT_METRICS)
     return tuple(dict.fromkeys((*_inputs(objective), *bounds)))
 
 
-def unknown(objective: Objective, figures: Figures) -> tuple[str, ...]:
+def missing_metrics(objective: Objective, extra_metrics: MetricValues) -> tuple[str, ...]:
     """Return a sentence for each further metric that decides and has no number; empty when all of them have one."""
-    return tuple(_sentences(objective, deciding(objective), figures))
+    return tuple(_sentences(objective, required_metrics(objective), extra_metrics))
 
 
-def has_value(objective: Objective, figures: Figures) -> bool:
+def has_value(objective: Objective, extra_metrics: MetricValues) -> bool:
     """Say whether every further metric that the objective itself needs has a number, whatever the constraints need."""
-    return not any(_sentences(objective, _inputs(objective), figures))
+    return not any(_sentences(objective, _inputs(objective), extra_metrics))
 
 
 def eligible(study: Study, pool: Pool, trials: Iterable[Trial]) -> tuple[Trial, ...]:
@@ -191,11 +191,11 @@ def _candidates(study: Study, pool: Pool, trials: Iterable[Trial]) -> tuple[_Can
     objective = study.objective
     found: list[_Candidate] = []
     for trial in trials:
-        gpus, result, figures = trial.configuration.gpu_count, trial.result, trial.figures
-        if not isinstance(result, Measured) or unknown(objective, figures):
+        gpus, result, extra_metrics = trial.configuration.gpu_count, trial.result, trial.extra_metrics
+        if not isinstance(result, Measured) or missing_metrics(objective, extra_metrics):
             continue
-        if not violations(objective.constraints, result, gpus, figures):
-            number = loss(objective, result, gpus, pool.price_per_gpu_hour, figures)
+        if not violations(objective.constraints, result, gpus, extra_metrics):
+            number = loss(objective, result, gpus, pool.price_per_gpu_hour, extra_metrics)
             # Every built-in objective is proportional to the throughput or to its inverse: the relative error is the
             # same. That of a metric of the study's own is not known.
             ratio = standard_error_ratio(result) if objective.metric in METRICS else 0.0
@@ -210,9 +210,9 @@ def _inputs(objective: Objective) -> tuple[str, ...]:
     return () if objective.metric in METRICS else (objective.metric,)
 
 
-def _sentences(objective: Objective, names: Iterable[str], figures: Figures) -> Iterator[str]:
+def _sentences(objective: Objective, names: Iterable[str], extra_metrics: MetricValues) -> Iterator[str]:
     for name in names:
-        number = figures.get(name, _NO_WINDOW)
+        number = extra_metrics.get(name, _NO_WINDOW)
         if isinstance(number, Missing):
             yield f"{name} missing: {number.reason}"
         elif (objective.metric, objective.power_metric) == ("tokensPerJoule", name) and number < _LEAST_WATTS:
@@ -234,9 +234,11 @@ def _is_maximised(objective: Objective) -> bool:
     return objective.metric != "costPerMillionTokens"
 
 
-def _broken_bounds(constraint: Constraint, measured: Measured, gpu_count: int, figures: Figures) -> Iterator[str]:
+def _broken_bounds(
+    constraint: Constraint, measured: Measured, gpu_count: int, extra_metrics: MetricValues
+) -> Iterator[str]:
     name = constraint.metric
-    number = _metric(name, measured, gpu_count, figures)
+    number = _metric(name, measured, gpu_count, extra_metrics)
     if number is None:
         if name in _FIELDS:
             yield f"{name} unknown: {measured.missing[_FIELDS[name]]}"
@@ -254,7 +256,7 @@ _FIELDS: Mapping[str, str] = {
 }
 
 
-def _metric(name: str, measured: Measured, gpu_count: int, figures: Figures) -> float | None:
+def _metric(name: str, measured: Measured, gpu_count: int, extra_metrics: MetricValues) -> float | None:
     match name:
         case "batchSecondsP50":
             return measured.batch_seconds_p50
@@ -267,5 +269,5 @@ def _metric(name: str, measured: Measured, gpu_count: int, figures: Figures) -> 
         case "throughputPerGPU":
             return measured.throughput_tokens_per_second / gpu_count
         case _:
-            figure = figures.get(name, _NO_WINDOW)
+            figure = extra_metrics.get(name, _NO_WINDOW)
             return None if isinstance(figure, Missing) else figure

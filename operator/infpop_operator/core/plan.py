@@ -28,7 +28,7 @@ from infpop_operator.core.model import (
 )
 from infpop_operator.core.recommend import improvement_ratio, measurement, trial_loss
 from infpop_operator.core.scope import baseline_of, in_scope
-from infpop_operator.core.search import Question, Record, propose
+from infpop_operator.core.search import SearchRequest, SearchTrial, propose
 from infpop_operator.core.space import cells, ruled_out
 
 
@@ -156,7 +156,7 @@ def _next_cell(
 ) -> Configuration:
     if not chosen and view.baseline is not None and view.baseline in candidates:
         return view.baseline
-    question = Question(
+    question = SearchRequest(
         space=view.study.space,
         records=_records(view, chosen),
         open_cells=candidates,
@@ -171,34 +171,34 @@ def _next_cell(
     return cell
 
 
-def _records(view: _View, chosen: tuple[PlannedTrial, ...]) -> tuple[Record, ...]:
+def _records(view: _View, chosen: tuple[PlannedTrial, ...]) -> tuple[SearchTrial, ...]:
     """What the search is told: results and pending trials, never a broken machine or a number that is not known."""
     space = frozenset(cells(view.study.space))
     known = [_record(view, trial) for trial in view.trials if trial.configuration in space]
-    pending = [Record(configuration=trial.configuration, state="pending", loss=None) for trial in chosen]
+    pending = [SearchTrial(configuration=trial.configuration, state="pending", loss=None) for trial in chosen]
     return (*(record for record in known if record is not None), *pending)
 
 
-def _record(view: _View, trial: Trial) -> Record | None:
+def _record(view: _View, trial: Trial) -> SearchTrial | None:
     match trial.state:
         case TrialState.RUNNING:
-            return Record(configuration=trial.configuration, state="pending", loss=None)
+            return SearchTrial(configuration=trial.configuration, state="pending", loss=None)
         case TrialState.INFEASIBLE:
-            return Record(configuration=trial.configuration, state="failed", loss=None)
+            return SearchTrial(configuration=trial.configuration, state="failed", loss=None)
         case TrialState.MEASURED:
             return _measured_record(view, trial)
         case TrialState.INVALID | TrialState.BROKEN:
             return None
 
 
-def _measured_record(view: _View, trial: Trial) -> Record | None:
+def _measured_record(view: _View, trial: Trial) -> SearchTrial | None:
     """Return what a number says of its configuration: nothing while a metric that decides is missing."""
     wanted, cell = view.study.objective, trial.configuration
-    if objective.violations(wanted.constraints, measurement(trial), cell.gpu_count, trial.figures):
-        return Record(configuration=cell, state="failed", loss=None)
-    if objective.unknown(wanted, trial.figures):
+    if objective.violations(wanted.constraints, measurement(trial), cell.gpu_count, trial.extra_metrics):
+        return SearchTrial(configuration=cell, state="failed", loss=None)
+    if objective.missing_metrics(wanted, trial.extra_metrics):
         return None
-    return Record(configuration=cell, state="measured", loss=trial_loss(view.study, view.pool, trial))
+    return SearchTrial(configuration=cell, state="measured", loss=trial_loss(view.study, view.pool, trial))
 
 
 def _retry(view: _View) -> Run | None:

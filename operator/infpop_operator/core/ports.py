@@ -73,7 +73,7 @@ class MetricsSource(Protocol):
 class ExtraMetricsSource(Protocol):
     """Knows what other exporters saw of a run's pod. What it does not know is `Missing` with a reason."""
 
-    async def figures(
+    async def extra_metrics(
         self,
         watched: WatchedRun,
         windows: Mapping[int, tuple[datetime, datetime]],

@@ -38,13 +38,13 @@ def measurement(trial: Trial) -> Measured:
 def trial_value(study: Study, pool: Pool, trial: Trial) -> float:
     """Return what a measured trial is worth by the study's objective, in the objective's own unit."""
     gpus, price = trial.configuration.gpu_count, pool.price_per_gpu_hour
-    return objective.value(study.objective, measurement(trial), gpus, price, trial.figures)
+    return objective.value(study.objective, measurement(trial), gpus, price, trial.extra_metrics)
 
 
 def trial_loss(study: Study, pool: Pool, trial: Trial) -> float:
     """Return the same as a number to be made small."""
     gpus, price = trial.configuration.gpu_count, pool.price_per_gpu_hour
-    return objective.loss(study.objective, measurement(trial), gpus, price, trial.figures)
+    return objective.loss(study.objective, measurement(trial), gpus, price, trial.extra_metrics)
 
 
 def improvement_ratio(study: Study, pool: Pool, *, new: Trial, old: Trial) -> float | None:
@@ -52,7 +52,7 @@ def improvement_ratio(study: Study, pool: Pool, *, new: Trial, old: Trial) -> fl
 
     None where the objective of one of them is not known, or nothing is relative to that of `old`.
     """
-    if not all(objective.has_value(study.objective, trial.figures) for trial in (new, old)):
+    if not all(objective.has_value(study.objective, trial.extra_metrics) for trial in (new, old)):
         return None
     values = (trial_value(study, pool, trial) for trial in (new, old))
     return objective.improvement_ratio(study.objective, *values)

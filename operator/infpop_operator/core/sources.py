@@ -17,10 +17,10 @@ AGREEMENT_RATIO = 0.01  # the same gauge, read twice, differs by rounding alone;
 _CLOCK_STEP_S = 5.0  # a node's clock may be set during a run, and its end is known to the second
 
 Samples = Mapping[int, Sample]
-Figures = Mapping[int, Mapping[str, float | Missing]]
+MetricValues = Mapping[int, Mapping[str, float | Missing]]
 
 
-def gather(finished: Finished, sources: Sequence[tuple[str, Samples]]) -> Finished:
+def merge_sources(finished: Finished, sources: Sequence[tuple[str, Samples]]) -> Finished:
     """Return the run with each number from the first source that has one, and the source's name.
 
     Args:
@@ -40,7 +40,7 @@ def gather(finished: Finished, sources: Sequence[tuple[str, Samples]]) -> Finish
         finished,
         result=finished.result.model_copy(update={"trials": tuple(trials)}),
         sources=given,
-        unanswered=_unanswered(finished, sources),
+        missing_sources=_unanswered(finished, sources),
     )
 
 
@@ -61,12 +61,13 @@ def windows_of(finished: Finished) -> Mapping[int, tuple[datetime, datetime]]:
     }
 
 
-def with_figures(finished: Finished, figures: Figures) -> Finished:
+def with_extra_metrics(finished: Finished, extra_metrics: MetricValues) -> Finished:
     """Return the run with further metrics of its trials, each a number that can be written down, or why it is none."""
     return replace(
         finished,
-        figures={
-            index: {name: _written(figure) for name, figure in of_trial.items()} for index, of_trial in figures.items()
+        extra_metrics={
+            index: {name: _written(figure) for name, figure in of_trial.items()}
+            for index, of_trial in extra_metrics.items()
         },
     )
 

@@ -6,7 +6,7 @@ from functools import partial
 
 from aiohttp import hdrs, web
 
-from infpop_operator.cluster.metrics_page import MetricsPage
+from infpop_operator.cluster.metrics.exposition import MetricsPage
 from infpop_operator.core.errors import SettingError
 from infpop_operator.settings import METRICS_PORT_VARIABLE
 

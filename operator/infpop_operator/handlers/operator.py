@@ -16,7 +16,7 @@ from infpop_operator.adapters.kube.connection import FindConnection, find_connec
 from infpop_operator.adapters.kube.nodes_file import NodesFile
 from infpop_operator.adapters.kube.pod_metrics import build_client
 from infpop_operator.adapters.prometheus import PrometheusMetrics
-from infpop_operator.cluster.metrics import OperatorMetrics
+from infpop_operator.cluster.metrics.operator_metrics import OperatorMetrics
 from infpop_operator.cluster.service import Service
 from infpop_operator.handlers.login import register_login
 from infpop_operator.handlers.registration import register

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from infpop_operator.core.comparable import comparable
+from infpop_operator.core.comparability import reject_incomparable
 from infpop_operator.core.decide import decide
 from infpop_operator.core.errors import ExecutorError
 from infpop_operator.core.model import (
@@ -35,7 +35,7 @@ _LONGEST_PAUSE = timedelta(seconds=0.25)  # how soon a change of phase or an int
 _SHORTEST_PAUSE = timedelta(milliseconds=10)
 
 
-class Surroundings(Protocol):
+class Environment(Protocol):
     """What the loop needs besides the study, its store and its executor."""
 
     def now(self) -> datetime:
@@ -63,7 +63,7 @@ class Outcome:
     interrupted: bool
 
 
-def drive(study: Study, store: StudyStore, executor: Executor, surroundings: Surroundings) -> Outcome:
+def drive(study: Study, store: StudyStore, executor: Executor, surroundings: Environment) -> Outcome:
     """Carry on with `study` until it has succeeded or stalled, or the user interrupts it.
 
     No run lives when this returns. An exception of the store or the executor passes through; the caller ends the runs.
@@ -72,7 +72,7 @@ def drive(study: Study, store: StudyStore, executor: Executor, surroundings: Sur
 
 
 class _Drive:
-    def __init__(self, study: Study, store: StudyStore, executor: Executor, surroundings: Surroundings) -> None:
+    def __init__(self, study: Study, store: StudyStore, executor: Executor, surroundings: Environment) -> None:
         self._study = study
         self._store = store
         self._executor = executor
@@ -130,7 +130,7 @@ class _Drive:
         now = self._around.now()
         seen = self._executor.observe((started,), now)[started.run.name]
         if isinstance(seen, Finished | Lost):
-            return comparable(started.run, seen, earlier)
+            return reject_incomparable(started.run, seen, earlier)
         return Lost(reason=INTERRUPTED, ended_at=now, counts=False)
 
     def _start(self, decision: Decision) -> tuple[tuple[StartedRun, ...], tuple[EndedRun, ...]]:

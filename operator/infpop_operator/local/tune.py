@@ -12,8 +12,8 @@ from infpop_operator.adapters.devices import Devices
 from infpop_operator.adapters.directory_store import DirectoryStore
 from infpop_operator.adapters.local_executor import LocalExecutor
 from infpop_operator.adapters.model_config import directory_facts
-from infpop_operator.api.standing import Standing
 from infpop_operator.api.status import to_status
+from infpop_operator.api.status_context import StatusContext
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.core.errors import InfPopError, StoreError
 from infpop_operator.core.model import Study
@@ -120,7 +120,7 @@ class _Here:
 
     def _save_status(self, snapshot: Snapshot) -> None:
         """Write the status in the custom resource's shape; conditions that did not change keep their time."""
-        standing = Standing(observations=snapshot.observations)
+        standing = StatusContext(observations=snapshot.observations)
         status = to_status(snapshot.study, snapshot.decision, snapshot.now, previous=self._previous, standing=standing)
         self._previous = status
         self.status = status.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -32,7 +32,7 @@ _TITLES = {
     Verdict.SUCCEEDED: FOUND,
     Verdict.STALLED: NOTHING,
     Verdict.WAITING: ("Stopped before the end", "bold yellow"),
-    Verdict.WORKING: ("Still working", "bold cyan"),
+    Verdict.RUNNING: ("Still working", "bold cyan"),
 }
 
 

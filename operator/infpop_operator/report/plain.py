@@ -126,7 +126,7 @@ def result_text(result: TrialResult) -> str:
 
 def _verdict(snapshot: Snapshot) -> Iterator[str]:
     decision = snapshot.decision
-    if decision.verdict is not Verdict.WORKING:
+    if decision.verdict is not Verdict.RUNNING:
         yield f"{decision.verdict.value.lower()}: {why(decision)}"
 
 

@@ -7,11 +7,11 @@ wait with it: a run without any number is not held.
 from contextlib import suppress
 
 from infpop_runner.contract import Measured, RunSpec
+from infpop_runner.trial.environment import Environment
 from infpop_runner.trial.journal import JournalError
-from infpop_runner.trial.surroundings import Surroundings
 
 
-def hold_for_scrape(spec: RunSpec, around: Surroundings) -> None:
+def hold_for_scrape(spec: RunSpec, around: Environment) -> None:
     """Wait until a scrape has seen the final values, at most `spec.scrape_grace_seconds`, and note how long it took."""
     if not spec.scrape_grace_seconds or not _has_a_number(around):
         return
@@ -21,5 +21,5 @@ def hold_for_scrape(spec: RunSpec, around: Surroundings) -> None:
         around.journal.note_held(around.clock() - start)
 
 
-def _has_a_number(around: Surroundings) -> bool:
+def _has_a_number(around: Environment) -> bool:
     return any(isinstance(trial, Measured) for trial in around.journal.result.trials)

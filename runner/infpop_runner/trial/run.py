@@ -26,8 +26,8 @@ from infpop_runner.engines.errors import EngineBrokenError
 from infpop_runner.engines.failures import Failed, Phase, Refused, classify_exception
 from infpop_runner.measure import PassOutcome, Prompts, TrialActions, TrialReport, measure_trial, round_significant
 from infpop_runner.process import end_children
+from infpop_runner.trial.environment import Environment
 from infpop_runner.trial.hold import hold_for_scrape
-from infpop_runner.trial.surroundings import Surroundings
 from infpop_runner.workload import WorkloadError, load_prompts
 
 GRACE_SECONDS = 0.5  # what an engine's processes get to end by themselves; nothing of theirs is worth waiting for
@@ -37,7 +37,7 @@ LOOK_SECONDS = 0.25
 CLOSE_SECONDS = 30.0  # beyond it the guard ends the process; the result is complete by then
 
 
-def carry_out(spec: RunSpec, around: Surroundings) -> None:
+def execute_run(spec: RunSpec, around: Environment) -> None:
     """Do the run, close its journal and hold it. Raises nothing that an engine or a workload may raise."""
     failed: Failed | None = None
     remaining = list(spec.trials)
@@ -60,7 +60,7 @@ def carry_out(spec: RunSpec, around: Surroundings) -> None:
     hold_for_scrape(spec, around)
 
 
-def _load(spec: RunSpec, trials: Sequence[TrialSpec], around: Surroundings) -> Engine | Refused | Failed:
+def _load(spec: RunSpec, trials: Sequence[TrialSpec], around: Environment) -> Engine | Refused | Failed:
     """Return the engine, dimensioned for the largest of `trials`, or why there is none."""
     mark = around.output.mark()
     start = around.clock()
@@ -79,7 +79,7 @@ def _load(spec: RunSpec, trials: Sequence[TrialSpec], around: Surroundings) -> E
     return engine
 
 
-def _check_devices(spec: RunSpec, around: Surroundings) -> None:
+def _check_devices(spec: RunSpec, around: Environment) -> None:
     if spec.device == "cpu":
         return
     if len(around.devices) < spec.gpu_count:
@@ -93,7 +93,7 @@ def _check_devices(spec: RunSpec, around: Surroundings) -> None:
         around.wait(LOOK_SECONDS)
 
 
-def _prompts(spec: RunSpec, around: Surroundings) -> Prompts:
+def _prompts(spec: RunSpec, around: Environment) -> Prompts:
     try:
         prompts = load_prompts(spec.workload, seed=spec.seed)
     except WorkloadError as error:
@@ -102,7 +102,7 @@ def _prompts(spec: RunSpec, around: Surroundings) -> Prompts:
     return prompts
 
 
-def _load_request(spec: RunSpec, prompts: Prompts, trials: Sequence[TrialSpec], around: Surroundings) -> LoadRequest:
+def _load_request(spec: RunSpec, prompts: Prompts, trials: Sequence[TrialSpec], around: Environment) -> LoadRequest:
     return LoadRequest(
         spec=spec,
         prompts=prompts,
@@ -113,7 +113,7 @@ def _load_request(spec: RunSpec, prompts: Prompts, trials: Sequence[TrialSpec], 
     )
 
 
-def _note_load(engine: Engine, load_seconds: float, around: Surroundings) -> None:
+def _note_load(engine: Engine, load_seconds: float, around: Environment) -> None:
     about = engine.about
     tokens = about.prompt_tokens_mean
     around.journal.note_provenance(
@@ -136,7 +136,7 @@ def _info(engine: str, version: str | None, model: ModelFacts | None) -> dict[st
     }
 
 
-def _give_up(remaining: list[TrialSpec], refused: Refused, around: Surroundings) -> None:
+def _give_up(remaining: list[TrialSpec], refused: Refused, around: Environment) -> None:
     """Note what a refused load means: its largest trial is infeasible, or all of them are."""
     hopeless = [remaining[-1]] if refused.largest_only else list(remaining)
     for trial in hopeless:
@@ -144,19 +144,19 @@ def _give_up(remaining: list[TrialSpec], refused: Refused, around: Surroundings)
         _note_infeasible(trial, refused, around)
 
 
-def _note_infeasible(trial: TrialSpec, refused: Refused, around: Surroundings) -> None:
+def _note_infeasible(trial: TrialSpec, refused: Refused, around: Environment) -> None:
     _note(
         Infeasible(index=trial.index, batch_size=trial.batch_size, reason=refused.reason, detail=refused.detail),
         around,
     )
 
 
-def _note(result: Measured | Invalid | Infeasible, around: Surroundings) -> None:
+def _note(result: Measured | Invalid | Infeasible, around: Environment) -> None:
     around.journal.add(result)
     around.metrics.trial_ended(result)
 
 
-def _measure_all(spec: RunSpec, trials: Sequence[TrialSpec], engine: Engine, around: Surroundings) -> Failed | None:
+def _measure_all(spec: RunSpec, trials: Sequence[TrialSpec], engine: Engine, around: Environment) -> Failed | None:
     for position, trial in enumerate(trials):
         match _measure(spec, trial, engine, around):
             case Failed() as failed:
@@ -176,7 +176,7 @@ def _measure_all(spec: RunSpec, trials: Sequence[TrialSpec], engine: Engine, aro
 
 
 def _measure(
-    spec: RunSpec, trial: TrialSpec, engine: Engine, around: Surroundings
+    spec: RunSpec, trial: TrialSpec, engine: Engine, around: Environment
 ) -> Measured | Invalid | Refused | Failed:
     mark = around.output.mark()
     try:
@@ -195,7 +195,7 @@ def _rules(spec: RunSpec) -> MeasurementSpec:
     return spec.measurement
 
 
-def _report(spec: RunSpec, engine: Engine, around: Surroundings) -> TrialReport:
+def _report(spec: RunSpec, engine: Engine, around: Environment) -> TrialReport:
     return TrialReport(
         max_new_tokens=spec.workload.max_new_tokens,
         memory_peak_bytes=engine.memory_peak_bytes,
@@ -204,7 +204,7 @@ def _report(spec: RunSpec, engine: Engine, around: Surroundings) -> TrialReport:
     )
 
 
-def _throttled_seconds(spec: RunSpec, around: Surroundings) -> Callable[[], float | None]:
+def _throttled_seconds(spec: RunSpec, around: Environment) -> Callable[[], float | None]:
     """Return what tells of throttling where that spoils a number.
 
     Where the devices are CPUs their limit is what is measured, and a replayed pass is none of this machine's.
@@ -214,7 +214,7 @@ def _throttled_seconds(spec: RunSpec, around: Surroundings) -> Callable[[], floa
     return around.throttled_seconds
 
 
-def _actions(spec: RunSpec, trial: TrialSpec, engine: Engine, around: Surroundings) -> TrialActions:
+def _actions(spec: RunSpec, trial: TrialSpec, engine: Engine, around: Environment) -> TrialActions:
     def show(state: Literal["warm-up", "measuring"]) -> None:
         around.metrics.enter(state)
         around.metrics.enter_trial(trial, state)
@@ -236,11 +236,11 @@ def _actions(spec: RunSpec, trial: TrialSpec, engine: Engine, around: Surroundin
     )
 
 
-def _classify(error: BaseException, spec: RunSpec, around: Surroundings, mark: int, phase: Phase) -> Refused | Failed:
+def _classify(error: BaseException, spec: RunSpec, around: Environment, mark: int, phase: Phase) -> Refused | Failed:
     return classify_exception(error, log_tail=around.output.text_since(mark), device=spec.device, phase=phase)
 
 
-def _close(engine: Engine, around: Surroundings) -> None:
+def _close(engine: Engine, around: Environment) -> None:
     """Free everything. What goes wrong here changes no number, and the children are ended in any case."""
     with around.guard.phase("MeasureTimeout", CLOSE_SECONDS), suppress(Exception):
         engine.close()

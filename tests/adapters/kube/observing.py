@@ -1,12 +1,12 @@
 """A run that is looked at: what its container leaves behind, who ends it, and the look itself."""
 
-from adapters.kube.objects import at
-from conformance.entries import make_run
+from factories.kube_objects import at
+from factories.runs import make_run
+from factories.studies import START, make_measured
 from infpop_operator.adapters.kube.observe import PhaseLimits, RunHints, observe_run
 from infpop_operator.adapters.kube.records import JobEnd, JobRecord, PodRecord
 from infpop_operator.core.model import Observation
 from infpop_runner.contract import Broken, Measured, Provenance, RunResult
-from simulation.factories import START, make_measured
 
 RUN = make_run()  # two trials, indexes 0 and 1
 LIMITS = PhaseLimits(schedule_seconds=600, pull_seconds=1800, run_seconds=3600)

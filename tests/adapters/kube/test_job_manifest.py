@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.kube.objects import OWNER, make_node, make_planned_run, make_spec
+from factories.kube_objects import OWNER, make_node, make_planned_run, make_spec
 from infpop_operator.adapters.kube.job_manifest import (
     PodSettings,
     Toleration,

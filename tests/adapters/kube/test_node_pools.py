@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.kube.objects import A100, make_node
+from factories.kube_objects import A100, make_node
 from infpop_operator.adapters.kube.labels import GPU_PRODUCT_LABELS
 from infpop_operator.adapters.kube.node_pools import (
     MatchedPool,

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from adapters.kube.objects import at, make_bound, make_ended, make_job, make_pod, make_running
 from adapters.kube.observing import DRAINED, EXPIRED, FAILED, LIMITS, NEXT, RUN, SUSPENDED, job_end, message, seen
+from factories.kube_objects import at, make_bound, make_ended, make_job, make_pod, make_running
+from factories.studies import START
 from infpop_operator.adapters.kube.observe import RunHints, observe_run
 from infpop_operator.adapters.kube.records import ContainerRecord, JobRecord, PodRecord
 from infpop_operator.core.model import Lost, Phase, Running, Waiting
-from simulation.factories import START
 
 QUOTA = "exceeded quota: gpus, requested: requests.nvidia.com/gpu=2"
 REFUSED = f'pods "study-1-x" is forbidden: {QUOTA}'

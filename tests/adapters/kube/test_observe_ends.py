@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.kube.objects import at, make_bound, make_ended, make_job, make_pod, make_running
 from adapters.kube.observing import (
     DRAINED,
     EXPIRED,
@@ -20,11 +19,12 @@ from adapters.kube.observing import (
     message,
     seen,
 )
+from factories.kube_objects import at, make_bound, make_ended, make_job, make_pod, make_running
+from factories.studies import START
 from infpop_operator.adapters.kube.observe import RunHints, observe_run
 from infpop_operator.adapters.kube.records import JobRecord, PodRecord
 from infpop_operator.core.model import Finished, Lost, Phase, Running, Waiting
 from infpop_runner.contract import Broken, RunResult
-from simulation.factories import START
 
 
 @pytest.mark.parametrize(

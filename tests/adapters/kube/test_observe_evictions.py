@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from adapters.kube.objects import at, make_bound, make_ended, make_job, make_pod, make_running
 from adapters.kube.observing import (
     DRAINED,
     EXPIRED,
@@ -19,6 +18,7 @@ from adapters.kube.observing import (
     message,
     seen,
 )
+from factories.kube_objects import at, make_bound, make_ended, make_job, make_pod, make_running
 from infpop_operator.adapters.kube.observe import RunHints, observe_run
 from infpop_operator.adapters.kube.records import JobRecord, PodRecord
 from infpop_operator.core.model import Finished, Lost, Running, Waiting

@@ -9,8 +9,9 @@ import httpx
 import pytest
 from prometheus_client import generate_latest, start_http_server
 
-from adapters.kube.objects import make_running
 from engines.specs import make_run_spec
+from factories.kube_objects import make_running
+from factories.studies import make_measured
 from infpop_operator.adapters.kube.pod_metrics import (
     Missing,
     PodSample,
@@ -23,7 +24,6 @@ from infpop_operator.adapters.kube.pod_metrics import (
 from infpop_operator.core.model import Phase, Running
 from infpop_runner.contract import Infeasible
 from infpop_runner.metrics import RunMetrics
-from simulation.factories import make_measured
 
 SPEC = make_run_spec(namespace="serving", run="study-1", batches=(4, 8, 16))
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from adapters.kube.objects import JOB_UID, OWNER, at, job_body, make_planned_run, pod_body, stamp
+from factories.kube_objects import JOB_UID, OWNER, at, job_body, make_planned_run, pod_body, stamp
 from infpop_operator.adapters.kube.job_manifest import PodSettings
 from infpop_operator.adapters.kube.records import (
     ContainerRecord,

@@ -10,10 +10,10 @@ from typing import Any
 
 from aiohttp import web
 
+from factories.studies import START
 from infpop_operator.adapters.prometheus import Pace, PrometheusMetrics
 from infpop_operator.core.model import WatchedRun
 from infpop_operator.settings import PrometheusSettings
-from simulation.factories import START
 
 Behaviour = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Pairs = Sequence[tuple[float, str]]

@@ -278,8 +278,8 @@ def test_figures_come_by_trial_and_name() -> None:
 
     async def scenario(scene: Scene) -> None:
         scene.api.answers = [success("vector", [number("310")])]
-        figures = await scene.source.figures(RUN, {1: WINDOWS[1]}, (POWER,))
-        assert figures == {1: {"power": 310.0}}
+        extra_metrics = await scene.source.extra_metrics(RUN, {1: WINDOWS[1]}, (POWER,))
+        assert extra_metrics == {1: {"power": 310.0}}
         (form,) = scene.api.questions
         assert form == {
             "query": 'sum(power{namespace="serving",pod="study-1-x7f"}[300s])',
@@ -297,12 +297,12 @@ def test_every_figure_is_there_or_says_why_not() -> None:
     async def scenario(scene: Scene) -> None:
         scene.api.answers = [success("vector", [number("0.5")])]
         metrics = (POWER, SHARE)
-        assert await scene.source.figures(replace(RUN, pod=None), WINDOWS, metrics) == {
+        assert await scene.source.extra_metrics(replace(RUN, pod=None), WINDOWS, metrics) == {
             0: {"power": Missing(reason="NoPod"), "share": Missing(reason="Stale")},
             1: {"power": Missing(reason="NoPod"), "share": 0.5},
         }
-        assert await scene.source.figures(RUN, {}, metrics) == {}
-        assert await scene.source.figures(RUN, WINDOWS, ()) == {0: {}, 1: {}}
+        assert await scene.source.extra_metrics(RUN, {}, metrics) == {}
+        assert await scene.source.extra_metrics(RUN, WINDOWS, ()) == {0: {}, 1: {}}
 
     play(scenario)
 
@@ -328,7 +328,9 @@ def test_a_studys_query_takes_prometheus_from_nobody(answer: Behaviour, reason: 
 
     async def scenario(scene: Scene) -> None:
         scene.api.answers, scene.api.probe = [answer], ALIVE
-        assert await scene.source.figures(RUN, {1: WINDOWS[1]}, (SHARE,)) == {1: {"share": Missing(reason=reason)}}
+        assert await scene.source.extra_metrics(RUN, {1: WINDOWS[1]}, (SHARE,)) == {
+            1: {"share": Missing(reason=reason)}
+        }
         assert scene.source.outage is None
 
     play(scenario, timeout_seconds=0.3, patience_seconds=1.0)
@@ -338,8 +340,8 @@ def test_a_query_that_is_no_text_is_refused() -> None:
     """Half a character cannot be sent; nothing is asked."""
 
     async def scenario(scene: Scene) -> None:
-        figures = await scene.source.figures(RUN, {1: WINDOWS[1]}, (replace(SHARE, query="share\ud800"),))
-        assert figures == {1: {"share": Missing(reason="QueryRejected")}}
+        extra_metrics = await scene.source.extra_metrics(RUN, {1: WINDOWS[1]}, (replace(SHARE, query="share\ud800"),))
+        assert extra_metrics == {1: {"share": Missing(reason="QueryRejected")}}
         assert (scene.api.questions, scene.source.outage) == ([], None)
 
     play(scenario)
@@ -355,8 +357,8 @@ def test_all_figures_of_a_run_have_one_patience() -> None:
 
         scene.api.answers, scene.api.probe = [take_long], ALIVE
         metrics = [replace(SHARE, name=f"metric{number}") for number in range(6)]
-        figures = await scene.source.figures(RUN, dict.fromkeys(range(8), WINDOWS[1]), metrics)
-        found = [figure for row in figures.values() for figure in row.values()]
+        extra_metrics = await scene.source.extra_metrics(RUN, dict.fromkeys(range(8), WINDOWS[1]), metrics)
+        found = [figure for row in extra_metrics.values() for figure in row.values()]
         assert len(found) == 48
         assert set(found) == {Missing(reason="PrometheusUnreachable"), Missing(reason="TimedOut")}
         assert len(scene.api.queries) <= 8
@@ -370,8 +372,8 @@ def test_figures_of_an_outage_cost_nothing() -> None:
     async def scenario(scene: Scene) -> None:
         scene.api.answers = [failure(503)]
         await scene.source.probe()
-        figures = await scene.source.figures(RUN, WINDOWS, (POWER, SHARE))
-        assert {figure for row in figures.values() for figure in row.values()} == {
+        extra_metrics = await scene.source.extra_metrics(RUN, WINDOWS, (POWER, SHARE))
+        assert {figure for row in extra_metrics.values() for figure in row.values()} == {
             Missing(reason="PrometheusUnreachable")
         }
         assert scene.api.queries == []
@@ -384,7 +386,7 @@ def test_a_refused_query_is_explained_in_the_log(caplog: pytest.LogCaptureFixtur
 
     async def scenario(scene: Scene) -> None:
         scene.api.answers = [failure(400, error_type="bad_data", text="unexpected right brace")]
-        await scene.source.figures(RUN, WINDOWS, (SHARE,))
+        await scene.source.extra_metrics(RUN, WINDOWS, (SHARE,))
 
     play(scenario)
     assert "metric share of study serving/study: 'share' is refused: HTTP 400, unexpected right brace" in caplog.text

@@ -20,11 +20,11 @@ from infpop_operator import __version__
 from infpop_operator.adapters.kube.connection import Connection, ConnectionConfigError, FindConnection
 from infpop_operator.adapters.kube.errors import (
     KubeConflictError,
-    KubeDeniedError,
-    KubeEndingError,
     KubeError,
     KubeExistsError,
-    KubeMissingError,
+    KubeForbiddenError,
+    KubeNamespaceTerminatingError,
+    KubeNotFoundError,
     KubeQuotaError,
     KubeRefusedError,
     KubeUnavailableError,
@@ -141,7 +141,7 @@ class KubeClient:
         body = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
         try:
             await self._request("DELETE", _path("apis/batch/v1", namespace, "jobs", name), body=body)
-        except (KubeMissingError, KubeConflictError):  # gone, or already another one
+        except (KubeNotFoundError, KubeConflictError):  # gone, or already another one
             return
 
     async def set_job_ttl(self, namespace: str, name: str, seconds: int) -> None:
@@ -149,7 +149,7 @@ class KubeClient:
         body = {"spec": {"ttlSecondsAfterFinished": seconds}}
         try:
             await self._request("PATCH", _path("apis/batch/v1", namespace, "jobs", name), body=body, kind=_MERGE)
-        except KubeMissingError:
+        except KubeNotFoundError:
             return
 
     async def create_config_map(self, config_map: Body) -> Body:
@@ -301,15 +301,15 @@ def _error(request: str, code: int, answer: bytes) -> KubeError:
     if code == _CONFLICT:
         return KubeExistsError(text) if reason == "AlreadyExists" else KubeConflictError(text)
     if code == _MISSING:
-        return KubeMissingError(text)
+        return KubeNotFoundError(text)
     if code == _UNKNOWN or _DENIED.search(message):
-        return KubeDeniedError(text)
+        return KubeForbiddenError(text)
     return _refusal(request, text, message) if code in _REFUSED else KubeUnavailableError(text)
 
 
 def _refusal(request: str, text: str, message: str) -> KubeError:
     if message.endswith(_ENDING):
-        return KubeEndingError(text)
+        return KubeNamespaceTerminatingError(text)
     quota = quota_words(message)
     return KubeRefusedError(text) if quota is None else KubeQuotaError(f"{request}: {quota}"[:_LONGEST_MESSAGE])
 

@@ -3,10 +3,10 @@
 KubeError
 ├── KubeConflictError     somebody else changed the object meanwhile: look again
 ├── KubeExistsError       an object of that name is there already
-├── KubeEndingError       the namespace is being deleted: nothing new can be in it
-├── KubeMissingError      there is no such object
+├── KubeNamespaceTerminatingError       the namespace is being deleted: nothing new can be in it
+├── KubeNotFoundError      there is no such object
 ├── KubeRefusedError      forbidden, invalid or against a policy: trying again changes nothing
-│   ├── KubeDeniedError   not by us: our account lacks the right, or the server does not know it yet
+│   ├── KubeForbiddenError   not by us: our account lacks the right, or the server does not know it yet
 │   └── KubeQuotaError    against a quota: there may be room later
 └── KubeUnavailableError  no answer, an overload or a defect of the server: try again later
 """
@@ -26,11 +26,11 @@ class KubeExistsError(KubeError):
     """An object of that name exists (409, AlreadyExists)."""
 
 
-class KubeEndingError(KubeError):
+class KubeNamespaceTerminatingError(KubeError):
     """The namespace is being deleted (403, NamespaceTerminating); what is in it goes by itself."""
 
 
-class KubeMissingError(KubeError):
+class KubeNotFoundError(KubeError):
     """The object does not exist (404)."""
 
 
@@ -38,7 +38,7 @@ class KubeRefusedError(KubeError):
     """The server understood and refused (400, 401, 403, 422): the message says why."""
 
 
-class KubeDeniedError(KubeRefusedError):
+class KubeForbiddenError(KubeRefusedError):
     """Whoever asks lacks the right (401, 403): the request is as it should be.
 
     An API server that has just started says so to everybody for a second, until it has read who may do what.

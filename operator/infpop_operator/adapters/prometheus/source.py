@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Self
 
 from infpop_operator.adapters.prometheus.answers import REJECTED, Answer, Failure
-from infpop_operator.adapters.prometheus.asking import Asker, Pace
 from infpop_operator.adapters.prometheus.client import PrometheusClient
-from infpop_operator.adapters.prometheus.judging import NOT_YET, to_figure, to_samples
 from infpop_operator.adapters.prometheus.promql import Question, metric_question, throughput_question
+from infpop_operator.adapters.prometheus.retrying import Pace, RetryingClient
+from infpop_operator.adapters.prometheus.validation import NOT_YET, to_figure, to_samples
 from infpop_operator.core.extra_metrics import ExtraMetric
 from infpop_operator.core.model import Missing, Sample, WatchedRun
 from infpop_operator.settings import PrometheusSettings
@@ -45,7 +45,7 @@ class PrometheusMetrics:
         pace: Pace = _USUAL_PACE,
     ) -> None:
         self._client = PrometheusClient(settings, count)
-        self._asker = Asker(self._client, patience_seconds=settings.patience_seconds, now=now, pace=pace)
+        self._asker = RetryingClient(self._client, patience_seconds=settings.patience_seconds, now=now, pace=pace)
         self._slots = asyncio.Semaphore(_FIGURES_AT_ONCE)
 
     async def __aenter__(self) -> Self:
@@ -85,17 +85,17 @@ class PrometheusMetrics:
             return dict.fromkeys(watched.trials, Missing(reason=reply.reason))
         return to_samples(reply, watched)
 
-    async def figures(
+    async def extra_metrics(
         self, watched: WatchedRun, windows: Mapping[int, Window], metrics: Sequence[ExtraMetric]
     ) -> Mapping[int, Mapping[str, float | Missing]]:
         """Return every metric of every trial, by trial index and name."""
         until = self._asker.deadline()
         asked = [(index, metric) for index in windows for metric in metrics]
         found = await asyncio.gather(*(self._figure(metric, watched, windows[index], until) for index, metric in asked))
-        figures: dict[int, dict[str, float | Missing]] = {index: {} for index in windows}
+        extra_metrics: dict[int, dict[str, float | Missing]] = {index: {} for index in windows}
         for (index, metric), figure in zip(asked, found, strict=True):
-            figures[index][metric.name] = figure
-        return figures
+            extra_metrics[index][metric.name] = figure
+        return extra_metrics
 
     async def _figure(self, metric: ExtraMetric, watched: WatchedRun, window: Window, until: float) -> float | Missing:
         question = metric_question(metric, watched, window)

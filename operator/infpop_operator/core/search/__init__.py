@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import cast
 
 from infpop_operator.core.model import AlgorithmName, Configuration
-from infpop_operator.core.search.question import Question, Record, RecordState
+from infpop_operator.core.search.request import SearchRequest, SearchTrial, SearchTrialState
 
-__all__ = ["ALGORITHMS", "Question", "Record", "RecordState", "propose", "warm_up"]
+__all__ = ["ALGORITHMS", "SearchRequest", "SearchTrial", "SearchTrialState", "propose", "warm_up"]
 
 ALGORITHMS: Mapping[AlgorithmName, tuple[str, str]] = {
     "tpe": ("infpop_operator.core.search.hyperopt_ask", "propose_tpe"),
@@ -22,7 +22,7 @@ ALGORITHMS: Mapping[AlgorithmName, tuple[str, str]] = {
 }
 
 
-def propose(question: Question) -> Configuration | None:
+def propose(question: SearchRequest) -> Configuration | None:
     """Return one of the question's open cells, None when there is none; the same question has the same answer.
 
     Raises:
@@ -31,7 +31,7 @@ def propose(question: Question) -> Configuration | None:
     if not question.open_cells:
         return None
     module, function = ALGORITHMS[question.algorithm]
-    algorithm = cast("Callable[[Question], Configuration | None]", getattr(import_module(module), function))
+    algorithm = cast("Callable[[SearchRequest], Configuration | None]", getattr(import_module(module), function))
     return algorithm(question)
 
 

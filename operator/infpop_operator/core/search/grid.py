@@ -6,10 +6,10 @@ For the same reason a load with a pending cell is passed over while another load
 """
 
 from infpop_operator.core.model import Configuration
-from infpop_operator.core.search.question import Question
+from infpop_operator.core.search.request import SearchRequest
 
 
-def propose(question: Question) -> Configuration | None:
+def propose(question: SearchRequest) -> Configuration | None:
     """Return the first open cell in grid order, None when none is open. The seed plays no part."""
     busy = {record.configuration.load_key for record in question.records if record.state == "pending"}
 
@@ -19,6 +19,6 @@ def propose(question: Question) -> Configuration | None:
     return min(question.open_cells, key=order, default=None)
 
 
-def _extra_positions(question: Question, cell: Configuration) -> list[int]:
+def _extra_positions(question: SearchRequest, cell: Configuration) -> list[int]:
     chosen = dict(cell.extra)
     return [parameter.values.index(chosen[parameter.name]) for parameter in question.space.extra]

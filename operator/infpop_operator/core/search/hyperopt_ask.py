@@ -35,7 +35,7 @@ from hyperopt.base import Domain
 
 from infpop_operator.core.model import Configuration, SearchSpace
 from infpop_operator.core.search import encoding
-from infpop_operator.core.search.question import Question, Record
+from infpop_operator.core.search.request import SearchRequest, SearchTrial
 
 # Random cells before the model is used: at most this many, and at most half of the budget. Hyperopt's own 20 are all of
 # a usual budget. On 39 published 44-cell landscapes, 8 seeds each, 5 gave 0.946 of the optimum after 10 trials and 8
@@ -61,7 +61,7 @@ class Suggest(Protocol):
         ...
 
 
-def propose_tpe(question: Question) -> Configuration | None:
+def propose_tpe(question: SearchRequest) -> Configuration | None:
     """Return the next cell by tree-structured Parzen estimators, None when no cell is open.
 
     Source: Bergstra, Bardenet, Bengio and Kegl, Algorithms for Hyper-Parameter Optimization (2011).
@@ -70,12 +70,12 @@ def propose_tpe(question: Question) -> Configuration | None:
     return _propose(question, suggest, partial(suggest, n_EI_candidates=1))
 
 
-def propose_anneal(question: Question) -> Configuration | None:
+def propose_anneal(question: SearchRequest) -> Configuration | None:
     """Return the next cell by simulated annealing around the best so far, None when no cell is open."""
     return _propose(question, anneal.suggest, anneal.suggest)
 
 
-def propose_random(question: Question) -> Configuration | None:
+def propose_random(question: SearchRequest) -> Configuration | None:
     """Return a random open cell, None when no cell is open."""
     return _propose(question, rand.suggest, rand.suggest)
 
@@ -84,7 +84,7 @@ def _startup_trials(max_trials: int | None) -> int:
     return STARTUP_TRIALS if max_trials is None else max(1, min(STARTUP_TRIALS, max_trials // 2))
 
 
-def _propose(question: Question, first: Suggest, again: Suggest) -> Configuration | None:
+def _propose(question: SearchRequest, first: Suggest, again: Suggest) -> Configuration | None:
     if len(question.open_cells) <= 1 or _only_failures(question.records):
         return _rescue(question.open_cells)
     opened = frozenset(question.open_cells)
@@ -92,7 +92,7 @@ def _propose(question: Question, first: Suggest, again: Suggest) -> Configuratio
     return next(asked, None) or _drawn(question)
 
 
-def _only_failures(records: tuple[Record, ...]) -> bool:
+def _only_failures(records: tuple[SearchTrial, ...]) -> bool:
     states = [record.state for record in records]
     return "measured" not in states and states.count("failed") >= FAILURES_BEFORE_RESCUE
 
@@ -102,7 +102,7 @@ def _rescue(open_cells: tuple[Configuration, ...]) -> Configuration | None:
     return min(open_cells, key=lambda cell: (cell.batch_size, -cell.gpu_count), default=None)
 
 
-def _asks(question: Question, first: Suggest, again: Suggest) -> Iterator[Configuration]:
+def _asks(question: SearchRequest, first: Suggest, again: Suggest) -> Iterator[Configuration]:
     domain = _domain(question.space)
     trials = _trials(question, domain)
     for retry in range(RETRIES + 1):
@@ -111,12 +111,12 @@ def _asks(question: Question, first: Suggest, again: Suggest) -> Iterator[Config
         yield encoding.decode(question.space, _positions(document))
 
 
-def _drawn(question: Question) -> Configuration:
+def _drawn(question: SearchRequest) -> Configuration:
     generator = np.random.default_rng(np.random.SeedSequence([question.seed, question.index, RETRIES + 1]))
     return question.open_cells[int(generator.integers(len(question.open_cells)))]
 
 
-def _seed(question: Question, retry: int) -> int:
+def _seed(question: SearchRequest, retry: int) -> int:
     """Return a seed below 2**31, which is what every random generator in Hyperopt takes."""
     words = np.random.SeedSequence([question.seed, question.index, retry]).generate_state(1)
     return int(words[0]) & 0x7FFFFFFF
@@ -137,7 +137,7 @@ def _positions(document: Document) -> Mapping[str, int]:
     return {label: int(values[0]) for label, values in document["misc"]["vals"].items()}
 
 
-def _trials(question: Question, domain: Domain) -> Trials:
+def _trials(question: SearchRequest, domain: Domain) -> Trials:
     known = ((record, encoding.encode(question.space, record.configuration)) for record in question.records)
     inside = [(record, positions) for record, positions in known if positions is not None]
     trials = Trials()
@@ -146,7 +146,7 @@ def _trials(question: Question, domain: Domain) -> Trials:
     return trials
 
 
-def _document(tid: int, record: Record, positions: Mapping[str, int], domain: Domain) -> Document:
+def _document(tid: int, record: SearchTrial, positions: Mapping[str, int], domain: Domain) -> Document:
     state, result = _outcome(record)
     values = {label: [position] for label, position in positions.items()}
     misc = {
@@ -160,7 +160,7 @@ def _document(tid: int, record: Record, positions: Mapping[str, int], domain: Do
     return {"tid": tid, "state": state, "result": result, "misc": misc, "version": 0, **unused}
 
 
-def _outcome(record: Record) -> tuple[int, Document]:
+def _outcome(record: SearchTrial) -> tuple[int, Document]:
     match record.state:
         case "measured":
             return (JOB_STATE_DONE, {"status": STATUS_OK, "loss": record.loss})

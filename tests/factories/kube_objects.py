@@ -4,12 +4,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from factories.studies import START, make_study
 from infpop_operator.adapters.kube.job_manifest import Owner, PodSettings, build_job
 from infpop_operator.adapters.kube.records import ContainerRecord, JobRecord, NodeRecord, PodRecord
 from infpop_operator.core.model import Configuration, PlannedTrial, Run
 from infpop_operator.core.run_spec import build_run_spec
 from infpop_runner.contract import RunSpec
-from simulation.factories import START, make_study
 
 OWNER = Owner(name="study", namespace="serving", uid="study-uid")
 JOB_UID = "job-uid"

@@ -7,7 +7,7 @@ import pytest
 
 from adapters.prometheus.api import END, OWNER, RUN, START
 from infpop_operator.adapters.prometheus.answers import Answer, Series
-from infpop_operator.adapters.prometheus.judging import to_figure, to_samples
+from infpop_operator.adapters.prometheus.validation import to_figure, to_samples
 from infpop_operator.core.extra_metrics import Unit
 from infpop_operator.core.model import Missing, Sample, Value
 

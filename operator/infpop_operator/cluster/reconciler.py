@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from infpop_operator.adapters.kube.client import KubeClient
-from infpop_operator.adapters.kube.errors import KubeConflictError, KubeEndingError, KubeError
+from infpop_operator.adapters.kube.errors import KubeConflictError, KubeError, KubeNamespaceTerminatingError
 from infpop_operator.adapters.kube.job_manifest import Owner
 from infpop_operator.adapters.kube.journal_store import JournalStore
 from infpop_operator.adapters.kube.node_pools import RememberedMatches
@@ -19,16 +19,16 @@ from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.ending import TERMINATING
 from infpop_operator.cluster.events import Recorder
-from infpop_operator.cluster.gathering import Gatherer
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.look import Look, decided, look_at, refused, without_nodes
-from infpop_operator.cluster.metrics import OperatorMetrics
-from infpop_operator.cluster.prepare import Prepared, prepare_study
+from infpop_operator.cluster.metrics.operator_metrics import OperatorMetrics
+from infpop_operator.cluster.metrics_gatherer import MetricsGatherer
+from infpop_operator.cluster.resolve import ResolvedStudy, resolve_study
+from infpop_operator.cluster.run_probes import RunProbes
 from infpop_operator.cluster.runs import Jobs, Runs
 from infpop_operator.cluster.settled import Sight, sight_of
-from infpop_operator.cluster.signs import Signs
+from infpop_operator.cluster.status_writer import StatusWriter
 from infpop_operator.cluster.step import as_told, plan_step, with_devices_held
-from infpop_operator.cluster.telling import Teller
 from infpop_operator.core.decide import decide
 from infpop_operator.core.errors import StoreError, StudyError
 from infpop_operator.core.model import Decision, History, StartedRun, Verdict, Waiting
@@ -48,8 +48,8 @@ class Reconciler:
         *,
         client: KubeClient,
         cache: Cache,
-        signs: Signs,
-        gatherer: Gatherer,
+        signs: RunProbes,
+        gatherer: MetricsGatherer,
         metrics: OperatorMetrics,
         recorder: Recorder,
         settings: Settings,
@@ -62,7 +62,7 @@ class Reconciler:
         self._gatherer = gatherer
         self._metrics = metrics
         self._runs = Runs(client=client, cache=cache, signs=signs, gatherer=gatherer, settings=settings, clock=clock)
-        self._teller = Teller(client=client, cache=cache, recorder=recorder, settings=settings)
+        self._teller = StatusWriter(client=client, cache=cache, recorder=recorder, settings=settings)
         self._match = RememberedMatches()
         self._unfinished: set[StudyKey] = set()
         self._settled: dict[StudyKey, Sight] = {}
@@ -92,7 +92,7 @@ class Reconciler:
                 await self._let_go(look)
                 return None
             return await self._look(look)
-        except KubeEndingError:
+        except KubeNamespaceTerminatingError:
             self._unfinished.discard(key)
             _log.info("study %s: its namespace is being deleted", key)
             return None
@@ -104,7 +104,7 @@ class Reconciler:
 
     async def _look(self, look: Look) -> float | None:
         try:
-            prepared = prepare_study(look.body, self._cache.nodes(), look.previous, self._settings, match=self._match)
+            prepared = resolve_study(look.body, self._cache.nodes(), look.previous, self._settings, match=self._match)
         except StudyError as error:
             await self._refuse(look, error)
             return None
@@ -130,7 +130,7 @@ class Reconciler:
         await self._runs.end_all(look.key, look.uid)
         self._forget(look.key)
 
-    async def _step(self, look: Look, prepared: Prepared, sight: Sight) -> float | None:
+    async def _step(self, look: Look, prepared: ResolvedStudy, sight: Sight) -> float | None:
         key, now, owner = look.key, look.now, prepared.owner
         jobs = self._runs.existing(key, owner)
         remembered = await self._remembered(owner, jobs, now)
@@ -177,14 +177,14 @@ class Reconciler:
         self._store.forget(owner.uid)
         return await self._store.load(owner, now)
 
-    async def _look_after_published(self, look: Look, prepared: Prepared) -> None:
+    async def _look_after_published(self, look: Look, prepared: ResolvedStudy) -> None:
         if look.key in self._unchecked and look.previous is not None:
             if any(known.type == "Succeeded" and known.status == "True" for known in look.previous.conditions):
                 await self._teller.publish(look, prepared, look.previous)
             self._unchecked.discard(look.key)
 
     def _note_activity(self, key: StudyKey, told: Decision) -> None:
-        goes_on = told.verdict in (Verdict.WORKING, Verdict.WAITING)
+        goes_on = told.verdict in (Verdict.RUNNING, Verdict.WAITING)
         (self._unfinished.add if goes_on else self._unfinished.discard)(key)
 
     def _settle(self, look: Look, status: StudyStatus, sight: Sight) -> None:

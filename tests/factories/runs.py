@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 
+from factories.studies import START, make_cell, make_measured
 from infpop_operator.core.model import EndedRun, Finished, Lost, Missing, PlannedTrial, Round, Run, StartedRun
 from infpop_runner.contract import Infeasible, Provenance, RunResult
-from simulation.factories import START, make_cell, make_measured
 
 ROUND = Round(pool="a100", number=1, identity="id-1", baseline=make_cell(1, 8))
 
@@ -42,8 +42,8 @@ def make_finished(started: StartedRun) -> EndedRun:
         result=result,
         ended_at=ended_at,
         sources={first.index: "Prometheus"},
-        unanswered={"PodMetrics": "PodGone"},
-        figures={first.index: {"power": 812.5, "load": 0.0, "cores": Missing(reason="Stale")}},
+        missing_sources={"PodMetrics": "PodGone"},
+        extra_metrics={first.index: {"power": 812.5, "load": 0.0, "cores": Missing(reason="Stale")}},
     )
     return EndedRun(run=started.run, started_at=started.started_at, observation=found)
 

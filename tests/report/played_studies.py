@@ -7,13 +7,13 @@ from datetime import datetime
 
 from rich.console import Console, RenderableType
 
+from factories.studies import START, make_study
 from infpop_operator.adapters.fake_executor import FakeExecutor, Played, play_landscape
 from infpop_operator.adapters.memory_store import MemoryStore
 from infpop_operator.core.model import Algorithm, Budget, Run, SearchSpace, Study
 from infpop_operator.local.driver import drive
 from infpop_operator.report.snapshot import Snapshot
 from infpop_runner.contract import Broken, EngineSpec, InfeasibleReason, RunSpec
-from simulation.factories import START, make_study
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1028)
 WIDE = SearchSpace(gpu_counts=(1, 2, 4, 8), batch_sizes=BATCHES)
@@ -41,7 +41,7 @@ def breaking(run: Run, spec: RunSpec, now: datetime) -> Played:
     return played
 
 
-class Surroundings:
+class Environment:
     """Played time, and everything that was shown."""
 
     def __init__(self, executor: FakeExecutor) -> None:
@@ -69,7 +69,7 @@ def snapshots(play: Callable[[Run, RunSpec, datetime], Played] = breaking, **cha
 def driven(study: Study, play: Callable[[Run, RunSpec, datetime], Played]) -> list[Snapshot]:
     """Drive `study` to its end and return everything that was shown."""
     executor = FakeExecutor(play, now=START)
-    surroundings = Surroundings(executor)
+    surroundings = Environment(executor)
     drive(study, MemoryStore(), executor, surroundings)
     return surroundings.shown
 

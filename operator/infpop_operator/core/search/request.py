@@ -1,4 +1,4 @@
-"""What a search is asked, and what it may know: `Question` and its `Record`s.
+"""What a search is asked, and what it may know: `SearchRequest` and its `SearchTrial`s.
 
 A question holds everything that the answer depends on, so that the same question always has the same answer and no
 search keeps any state between two questions.
@@ -10,11 +10,11 @@ from typing import Literal
 
 from infpop_operator.core.model import AlgorithmName, Configuration, SearchSpace
 
-RecordState = Literal["measured", "failed", "pending"]
+SearchTrialState = Literal["measured", "failed", "pending"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class SearchTrial:
     """One configuration that the search knows about.
 
     `measured` has a loss, in any unit as long as smaller is better; `failed` cannot be used, whatever the reason;
@@ -22,7 +22,7 @@ class Record:
     """
 
     configuration: Configuration
-    state: RecordState
+    state: SearchTrialState
     loss: float | None = None
 
     def __post_init__(self) -> None:
@@ -34,7 +34,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class SearchRequest:
     """Which of `open_cells` to measure next.
 
     `records` are in index order. `index` is the index of the trial that is asked for, `seed` the study's. `max_trials`
@@ -42,7 +42,7 @@ class Question:
     """
 
     space: SearchSpace
-    records: tuple[Record, ...]
+    records: tuple[SearchTrial, ...]
     open_cells: tuple[Configuration, ...]
     index: int
     seed: int

@@ -9,7 +9,7 @@ from infpop_runner.trial.journal import Journal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Environment:
     """Made once, at the process's edge.
 
     `clock` is monotonic, in seconds since the run started. `devices` are the names of the GPUs that the run may use,

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from infpop_operator.adapters.kube.client import KubeClient
-from infpop_operator.adapters.kube.errors import KubeDeniedError, KubeError, KubeQuotaError, KubeRefusedError
+from infpop_operator.adapters.kube.errors import KubeError, KubeForbiddenError, KubeQuotaError, KubeRefusedError
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.cache import Cache
-from infpop_operator.cluster.events import Recorder, Told, broken_runs, transitions, unanswered_runs
+from infpop_operator.cluster.events import Recorder, StudyEvent, broken_runs, transitions, unanswered_runs
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.look import Body, Look, hindered
-from infpop_operator.cluster.prepare import Prepared
 from infpop_operator.cluster.publish import publish
+from infpop_operator.cluster.resolve import ResolvedStudy
 from infpop_operator.core.errors import InfPopError, StoreError
 from infpop_operator.core.model import EndedRun
 from infpop_operator.settings import Settings
@@ -20,7 +20,7 @@ from infpop_operator.settings import Settings
 _log = logging.getLogger(__name__)
 
 
-class Teller:
+class StatusWriter:
     """The one writer of statuses."""
 
     def __init__(self, *, client: KubeClient, cache: Cache, recorder: Recorder, settings: Settings) -> None:
@@ -55,14 +55,14 @@ class Teller:
         except KubeError as failure:
             _log.debug("study %s: %s", look.key, failure)
 
-    async def publish(self, look: Look, prepared: Prepared, status: StudyStatus) -> None:
+    async def publish(self, look: Look, prepared: ResolvedStudy, status: StudyStatus) -> None:
         """Write the best configuration to where the study wants it; a refusal is told and is no failure of ours."""
         if status.best is None:
             return
         try:
             told = await publish(self._client, prepared, status.best)
         except KubeRefusedError as error:
-            told = Told(type="Warning", reason="PublishRefused", message=str(error))
+            told = StudyEvent(type="Warning", reason="PublishRefused", message=str(error))
         await self._recorder.tell(look.body, () if told is None else (told,))
 
     def forget(self, key: StudyKey) -> None:
@@ -94,7 +94,7 @@ def _reason(error: InfPopError) -> str:
             return "JournalUnreadable"
         case KubeQuotaError():
             return "QuotaExceeded"
-        case KubeDeniedError():
+        case KubeForbiddenError():
             return "MissingRights"
         case KubeRefusedError():
             return "ApiRefused"

@@ -6,18 +6,18 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cluster.kit import study as document_of
+from factories.studies import START
 from infpop_operator.adapters.fake_executor import Played, play_landscape
 from infpop_operator.api.landscapes import described_study
 from infpop_operator.api.parse import parse_object
-from infpop_operator.api.standing import PoolNodes, PoolProblem, Standing
 from infpop_operator.api.status import refused_status, to_status, waiting_status
+from infpop_operator.api.status_context import PoolNodes, PoolProblem, StatusContext
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.model import Observation, Run
 from infpop_operator.report.snapshot import Snapshot
 from infpop_runner.contract import InfeasibleReason, RunSpec
-from report.kit import driven
-from simulation.factories import START
+from report.played_studies import driven
 
 Body = dict[str, Any]
 POOLS = [{"name": "a100", "gpuProduct": "A100", "pricePerGPUHour": "3.67"}, {"name": "v100", "gpuProduct": "V100"}]
@@ -81,7 +81,7 @@ def at_instant(
 ) -> Body:
     """Return the object at one instant of its search; keywords say what else the operator knows."""
     seen = snapshot.observations if observations is None else observations
-    known = Standing(generation=1, observations=seen, pool_nodes=NODES)
+    known = StatusContext(generation=1, observations=seen, pool_nodes=NODES)
     study = replace(snapshot.study, suspended=bool(standing.get("suspended")))
     earlier = to_status(study, snapshot.decision, NOW - timedelta(seconds=75), standing=known)
     status = to_status(study, snapshot.decision, NOW, previous=earlier, standing=replace(known, **standing))
@@ -107,7 +107,7 @@ def without_nodes(document: Body, message: str) -> Body:
         f"pool a100: {message}",
         NOW - timedelta(minutes=1),
         generation=1,
-        standing=Standing(pool_problems=problems),
+        standing=StatusContext(pool_problems=problems),
     )
     return with_status(document, status)
 

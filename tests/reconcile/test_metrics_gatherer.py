@@ -8,13 +8,13 @@ from functools import partial
 
 import pytest
 
-from infpop_operator.api.standing import PrometheusStanding
-from infpop_operator.cluster.gathering import Gatherer
+from factories.studies import START, make_measured
+from infpop_operator.api.status_context import PrometheusHealth
 from infpop_operator.cluster.keys import StudyKey
+from infpop_operator.cluster.metrics_gatherer import MetricsGatherer
 from infpop_operator.core.extra_metrics import ExtraMetric
 from infpop_operator.core.model import Finished, Missing, Sample, Value, WatchedRun
 from infpop_runner.contract import Provenance, RunResult
-from simulation.factories import START, make_measured
 
 KEY = StudyKey("serving", "study")
 POWER = ExtraMetric(name="power", query="power", unit="watts")
@@ -34,7 +34,7 @@ class Notes:
         self.asked.append(watched)
         return {0: Value(tokens_per_second=self.number)}
 
-    async def figures(
+    async def extra_metrics(
         self,
         watched: WatchedRun,  # noqa: ARG002 - one run alone
         windows: Mapping[int, tuple[datetime, datetime]],
@@ -57,10 +57,10 @@ def make_finished(run: str = "study-1") -> Finished:
     return Finished(result=result, ended_at=end)
 
 
-gathering = partial(Gatherer, done=lambda _: None)
+gathering = partial(MetricsGatherer, done=lambda _: None)
 
 
-def gathered(gatherer: Gatherer, *metrics: ExtraMetric) -> Finished:
+def gathered(gatherer: MetricsGatherer, *metrics: ExtraMetric) -> Finished:
     """Return all that is known of the run, where everybody answers at once."""
     whole = asyncio.run(gatherer.gather(KEY, make_finished(), "pod", metrics))
     assert whole is not None
@@ -118,7 +118,7 @@ def test_nobody_waits_for_a_source_that_says_nothing() -> None:
 
     async def looks() -> None:
         prometheus.answers, woken = asyncio.Event(), asyncio.Event()
-        gatherer = Gatherer(
+        gatherer = MetricsGatherer(
             pods=Notes("PodMetrics", 100.0),
             prometheus=prometheus,
             order=("Prometheus",),
@@ -167,14 +167,14 @@ def test_a_defect_of_a_source_is_told_and_asked_again() -> None:
 def test_extra_metrics_come_from_prometheus() -> None:
     """Every measured trial gets every metric that its study names."""
     gatherer = gathering(pods=Notes("PodMetrics", 100.0), prometheus=Notes("Prometheus", 100.0), order=("PodMetrics",))
-    assert gathered(gatherer, POWER).figures == {0: {"power": 300.0}}
+    assert gathered(gatherer, POWER).extra_metrics == {0: {"power": 300.0}}
 
 
 def test_extra_metrics_without_prometheus_have_a_reason() -> None:
     """A figure that nobody can give is missing with a reason, never zero, and takes no number away."""
     gatherer = gathering(pods=Notes("PodMetrics", 100.0), prometheus=None, order=("Prometheus", "PodMetrics"))
     whole = gathered(gatherer, POWER)
-    assert whole.figures == {0: {"power": Missing(reason="NoPrometheus")}}
+    assert whole.extra_metrics == {0: {"power": Missing(reason="NoPrometheus")}}
     assert whole.sources == {0: "PodMetrics"}
 
 
@@ -184,4 +184,4 @@ def test_an_outage_is_known_only_where_prometheus_is_asked() -> None:
     assert gathering(pods=pods, prometheus=None, order=()).standing() is None
     down = Notes("Prometheus", 1.0, outage="no answer since 12:00")
     standing = gathering(pods=pods, prometheus=down, order=("Prometheus",)).standing()
-    assert standing == PrometheusStanding(outage="no answer since 12:00")
+    assert standing == PrometheusHealth(outage="no answer since 12:00")

@@ -5,6 +5,7 @@ from datetime import datetime
 
 import pytest
 
+from factories.studies import make_cell, make_measured, make_pool, make_study, make_trial
 from infpop_operator.core.decide import decide
 from infpop_operator.core.extra_metrics import ExtraMetric
 from infpop_operator.core.fingerprint import measurement_identity
@@ -30,17 +31,16 @@ from infpop_operator.core.model import (
 from infpop_operator.core.objective import (
     TIE_RATIO,
     best,
-    deciding,
     eligible,
     has_value,
     loss,
+    missing_metrics,
+    required_metrics,
     tokens_per_joule,
-    unknown,
     value,
     violations,
 )
 from infpop_operator.core.recommend import best_of_study, improvement_ratio
-from simulation.factories import make_cell, make_measured, make_pool, make_study, make_trial
 from simulation.world import World, drive
 
 ENERGY = Objective(metric="tokensPerJoule", power_metric="power")
@@ -64,13 +64,15 @@ class Clouded(World):
         """Return how a run ends, without the powers that nobody saw."""
         ended = super().outcome(run, started_at)
         unseen = {each.index: {"power": STALE} for each in run.trials if each.configuration.batch_size >= 64}
-        return replace(ended, figures={**ended.figures, **unseen}) if isinstance(ended, Finished) else ended
+        return replace(ended, extra_metrics={**ended.extra_metrics, **unseen}) if isinstance(ended, Finished) else ended
 
 
-def trial(gpus: int, throughput: float, *, index: int = 0, spread: float = 0.0, **figures: float | Missing) -> Trial:
-    """Return a measured trial with these figures."""
+def trial(
+    gpus: int, throughput: float, *, index: int = 0, spread: float = 0.0, **extra_metrics: float | Missing
+) -> Trial:
+    """Return a measured trial with these extra_metrics."""
     measured = make_measured(throughput, index=index, batch_size=64, spread_ratio=spread)
-    return replace(make_trial(make_cell(gpus, 64), measured, index=index), figures=figures)
+    return replace(make_trial(make_cell(gpus, 64), measured, index=index), extra_metrics=extra_metrics)
 
 
 def test_tokens_per_joule_are_tokens_per_second_and_watt() -> None:
@@ -91,7 +93,7 @@ def test_a_metric_of_ones_own_has_the_direction_that_its_owner_gives(goal: Goal,
 
 
 @pytest.mark.parametrize(
-    ("objective", "figures", "expected"),
+    ("objective", "extra_metrics", "expected"),
     [
         (Objective(), {}, ()),
         (Objective(), {"power": STALE}, ()),
@@ -112,15 +114,20 @@ def test_a_metric_of_ones_own_has_the_direction_that_its_owner_gives(goal: Goal,
     ],
 )
 def test_what_is_missing_is_told_exactly_where_it_decides(
-    objective: Objective, figures: dict[str, float | Missing], expected: tuple[str, ...]
+    objective: Objective, extra_metrics: dict[str, float | Missing], expected: tuple[str, ...]
 ) -> None:
     """A figure that is only looked at holds nothing up; no power is not no consumption."""
-    assert unknown(objective, figures) == expected
+    assert missing_metrics(objective, extra_metrics) == expected
     if expected:
-        assert eligible(make_study(objective=objective), make_pool(), [replace(trial(1, 1.0), figures=figures)]) == ()
-        if not has_value(objective, figures):
+        assert (
+            eligible(
+                make_study(objective=objective), make_pool(), [replace(trial(1, 1.0), extra_metrics=extra_metrics)]
+            )
+            == ()
+        )
+        if not has_value(objective, extra_metrics):
             with pytest.raises(ValueError, match=r"needs a power|is missing"):
-                value(objective, make_measured(1.0), 1, None, figures)
+                value(objective, make_measured(1.0), 1, None, extra_metrics)
 
 
 def test_bounds_on_a_metric_of_ones_own_are_those_of_any_other() -> None:
@@ -128,7 +135,7 @@ def test_bounds_on_a_metric_of_ones_own_are_those_of_any_other() -> None:
     bounds = (Constraint(metric="load", minimum=30.0, maximum=90.0),)
     told = [violations(bounds, make_measured(1.0), 1, {"load": load}) for load in (29.0, 30.0, 90.0, 91.0, STALE)]
     assert told == [("load 29 < 30",), (), (), ("load 91 > 90",), ()]
-    assert deciding(replace(ENERGY, constraints=(*bounds, Constraint(metric="spread", maximum=1.0)))) == (
+    assert required_metrics(replace(ENERGY, constraints=(*bounds, Constraint(metric="spread", maximum=1.0)))) == (
         "power",
         "load",
     )
@@ -154,7 +161,7 @@ def test_a_metric_of_ones_own_ties_within_one_percent_whatever_the_throughput_do
     )
     assert best(make_study(objective=LOAD), make_pool(), noisy) == noisy[0]
     assert best(make_study(objective=ENERGY), make_pool(), noisy) == noisy[1]
-    equal = (noisy[0], replace(noisy[1], figures={"load": 89.5}))
+    equal = (noisy[0], replace(noisy[1], extra_metrics={"load": 89.5}))
     assert best(make_study(objective=LOAD), make_pool(), equal) == equal[1]
 
 
@@ -177,7 +184,7 @@ def test_the_most_frugal_configuration_is_found_with_a_third_of_the_powers_unsee
         story = drive(study, world)
         trials = trials_of(story.history, "a100", 1)
         measured = [each for each in trials if each.state is TrialState.MEASURED]
-        seen = [each for each in measured if each.figures["power"] != STALE]
+        seen = [each for each in measured if each.extra_metrics["power"] != STALE]
         worth = {
             each.configuration: world.throughput(each.configuration) / world.watts(each.configuration) for each in seen
         }
@@ -205,7 +212,7 @@ def test_trials_that_say_nothing_make_no_plateau() -> None:
     budget = Budget(max_trials=20, plateau=Plateau(trials=3, improvement_ratio=0.01))
     study = make_study(space=SPACE, objective=ENERGY, algorithm=Algorithm(name="grid"), budget=budget)
     trials = trials_of(drive(study, Clouded(memory=1024, unseen=0.0)).history, "a100", 1)
-    assert [each.figures["power"] for each in trials[2:5]] == [STALE] * 3
+    assert [each.extra_metrics["power"] for each in trials[2:5]] == [STALE] * 3
     assert len(trials) == 20
 
 

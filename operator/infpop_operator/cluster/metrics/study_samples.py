@@ -1,4 +1,4 @@
-"""From the figures of one study to its samples: names, labels and units. Pure."""
+"""From the metrics of one study to its samples: names, labels and units. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 from prometheus_client.samples import Sample
 
 from infpop_operator.cluster.keys import StudyKey
-from infpop_operator.cluster.study_figures import PoolFigures, StudyFigures
+from infpop_operator.cluster.metrics.study_metrics import PoolFigures, StudyMetrics
 
 Labels = dict[str, str]
 
@@ -44,15 +44,15 @@ _GPU_SECONDS = Family("infpop_study_gpu_seconds", "counter", "GPU time of the ru
 FAMILIES = (_CONDITION, _TRIALS, _BEST, _THROUGHPUT, _IMPROVEMENT, _RUNS, _GPU_SECONDS)
 
 
-def samples_of(figures: StudyFigures) -> Mapping[str, Sequence[Sample]]:
+def samples_of(metrics: StudyMetrics) -> Mapping[str, Sequence[Sample]]:
     """Return the samples of a study by the name of their family."""
-    study = _study_labels(figures.key)
+    study = _study_labels(metrics.key)
     samples: dict[str, list[Sample]] = {
         _CONDITION.name: [
-            _CONDITION.sample({**study, "condition": kind}, float(holds)) for kind, holds in figures.conditions.items()
+            _CONDITION.sample({**study, "condition": kind}, float(holds)) for kind, holds in metrics.conditions.items()
         ]
     }
-    for pool in figures.pools:
+    for pool in metrics.pools:
         for family, sample in _of_pool({**study, "pool": pool.name}, pool):
             samples.setdefault(family.name, []).append(sample)
     return samples

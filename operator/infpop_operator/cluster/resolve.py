@@ -29,7 +29,7 @@ MatchPool = Callable[[PoolQuery, Sequence[NodeRecord]], MatchedPool | UnmatchedP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class ResolvedStudy:
     """A study that can be decided on.
 
     `matched` are the pools that have nodes now, `problems` says of every other pool why it cannot be tuned. A pool
@@ -56,14 +56,14 @@ def owner_of(body: Mapping[str, Any]) -> Owner:
     return Owner(name=metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"])
 
 
-def prepare_study(
+def resolve_study(
     body: Mapping[str, Any],
     nodes: Sequence[NodeRecord],
     previous: StudyStatus | None,
     settings: Settings,
     *,
     match: MatchPool = match_pool,
-) -> Prepared:
+) -> ResolvedStudy:
     """Return the study that `body` describes, on the nodes that there are.
 
     Args:
@@ -87,7 +87,7 @@ def prepare_study(
     pools = (_pool(node, matches[node.name], remembered.get(node.name), document.spec, settings)
              for node in document.spec.node_pools)  # fmt: skip
     owner = owner_of(body)
-    return Prepared(
+    return ResolvedStudy(
         document=document,
         owner=owner,
         study=_study(document, owner, tuple(pool for pool in pools if pool is not None)),

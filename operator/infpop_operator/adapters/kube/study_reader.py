@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from infpop_operator.adapters.kube.client import PLURAL, KubeClient
 from infpop_operator.adapters.kube.connection import Connection, find_connection
-from infpop_operator.adapters.kube.errors import KubeError, KubeMissingError, KubeRefusedError
+from infpop_operator.adapters.kube.errors import KubeError, KubeNotFoundError, KubeRefusedError
 from infpop_operator.api.crd import GROUP
 from infpop_operator.api.fields import NAME_PATTERN
 from infpop_operator.core.errors import InfPopError
@@ -81,7 +81,7 @@ class StudyReader:
         client, namespace = await self._open()
         try:
             return await client.get_study(namespace, self._name)
-        except KubeMissingError:
+        except KubeNotFoundError:
             raise await self._missing(client, namespace) from None
         except KubeRefusedError as error:
             right = f"kubectl auth can-i get {_RESOURCE} --namespace {namespace}"
@@ -106,7 +106,7 @@ class StudyReader:
         nothing = f"namespace {namespace} has no study {self._name}"
         try:
             studies, _ = await client.list_studies()
-        except KubeMissingError:
+        except KubeNotFoundError:
             remedy = "Install it: infpop crds | kubectl apply --server-side -f -"
             return ReadError(f"the cluster does not know the kind {_RESOURCE}. {remedy}.")
         except KubeError:

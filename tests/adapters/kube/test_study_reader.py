@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-from infpop_operator.cluster.reading import NoAnswerError, ReadError, StudyReader
+from infpop_operator.adapters.kube.study_reader import NoAnswerError, ReadError, StudyReader
 
 
 @contextmanager

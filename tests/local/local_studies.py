@@ -12,11 +12,11 @@ from typing import Any
 import psutil
 import yaml
 
+from factories.studies import START
 from infpop_operator.adapters.journal import Journal, fold
 from infpop_operator.adapters.leftovers import find_marked, run_mark
 from infpop_operator.core.model import Finished, History
 from infpop_runner.contract import Measured
-from simulation.factories import START
 
 DEADLINE_S = 120.0  # far longer than anything here takes; reaching it is a failure, never a verdict on speed
 _POLL_S = 0.01

@@ -23,14 +23,14 @@ class PoolNodes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PrometheusStanding:
+class PrometheusHealth:
     """Whether Prometheus answers; `outage` is why it does not, None while it does."""
 
     outage: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class StatusContext:
     """What the one who writes the status knows.
 
     Args:
@@ -47,4 +47,4 @@ class Standing:
     pool_problems: Mapping[str, PoolProblem] = field(default_factory=dict)
     pool_nodes: Mapping[str, PoolNodes] = field(default_factory=dict)
     suspended: bool = False
-    prometheus: PrometheusStanding | None = None
+    prometheus: PrometheusHealth | None = None

@@ -40,7 +40,7 @@ class _Sign:
     throughput: Samples = field(default_factory=dict)
 
 
-class Signs:
+class RunProbes:
     """The newest signs of each live run; a `MetricsSource` from the Pods' own endpoints."""
 
     def __init__(self, client: KubeClient, http: httpx.AsyncClient, cache: Cache) -> None:

@@ -9,14 +9,14 @@ import httpx
 import pytest
 
 from adapters.kube.api_server import ApiServer, api_server
-from adapters.kube.objects import OWNER, at, make_bound, make_job, make_pod, make_running, stamp
 from cluster.kit import study
+from factories.kube_objects import OWNER, at, make_bound, make_job, make_pod, make_running, stamp
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.observe import RunHints
 from infpop_operator.adapters.kube.records import ContainerRecord, PodRecord
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.keys import StudyKey
-from infpop_operator.cluster.signs import Signs
+from infpop_operator.cluster.run_probes import RunProbes
 from infpop_operator.core.model import Phase, Running, Value, WatchedRun
 
 KEY = StudyKey(OWNER.namespace, OWNER.name)
@@ -47,7 +47,7 @@ class Scene:
 
     server: ApiServer
     cache: Cache
-    signs: Signs
+    signs: RunProbes
 
     async def look(self, now: float = 100) -> tuple[StudyKey, ...]:
         """Look at the study `now` seconds after its Job was created."""
@@ -81,7 +81,7 @@ def played(scenario: Callable[[Scene], Awaitable[None]]) -> None:
             body["metadata"] |= {"uid": OWNER.uid, "resourceVersion": "1"}
             cache.see_study(body)
             cache.see_job(make_job())
-            await scenario(Scene(server, cache, Signs(client, http, cache)))
+            await scenario(Scene(server, cache, RunProbes(client, http, cache)))
 
     asyncio.run(play())
 

@@ -53,7 +53,7 @@ class Outage:
         return f"no answer since {self.since:%Y-%m-%d %H:%M:%S} UTC: {self.reason} ({self.detail})"
 
 
-class Asker:
+class RetryingClient:
     """Asks with patience.
 
     Args:

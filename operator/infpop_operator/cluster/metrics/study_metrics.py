@@ -62,7 +62,7 @@ class PoolFigures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StudyFigures:
+class StudyMetrics:
     """One study.
 
     `conditions` has those that are known to hold or not. `activity` is another number whenever a trial has a
@@ -78,7 +78,7 @@ class StudyFigures:
     newest_run_since: datetime | None
 
 
-def figures_of(body: Mapping[str, Any]) -> StudyFigures:
+def study_metrics_of(body: Mapping[str, Any]) -> StudyMetrics:
     """Return what is known of a study as the API server has it."""
     try:
         status = StudyStatus.model_validate(body.get("status") or {})
@@ -87,9 +87,9 @@ def figures_of(body: Mapping[str, Any]) -> StudyFigures:
     return _figures(body, status, _state(_conditions(status)))
 
 
-def _figures(body: Mapping[str, Any], status: StudyStatus, state: State) -> StudyFigures:
+def _figures(body: Mapping[str, Any], status: StudyStatus, state: State) -> StudyMetrics:
     metadata, conditions = body["metadata"], _conditions(status)
-    return StudyFigures(
+    return StudyMetrics(
         key=StudyKey(metadata["namespace"], metadata["name"]),
         created_at=metadata.get("creationTimestamp") or "",
         state=state,

@@ -15,8 +15,8 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from infpop_operator.cluster.keys import StudyKey
-from infpop_operator.cluster.study_figures import State, StudyFigures, figures_of
-from infpop_operator.cluster.study_samples import FAMILIES, UNCHANGED, samples_of
+from infpop_operator.cluster.metrics.study_metrics import State, StudyMetrics, study_metrics_of
+from infpop_operator.cluster.metrics.study_samples import FAMILIES, UNCHANGED, samples_of
 
 MOST_STUDIES = 1000
 _GO_ON: tuple[State, ...] = ("new", "reconciling")
@@ -29,7 +29,7 @@ class _Known:
 
     uid: str
     version: str
-    figures: StudyFigures
+    metrics: StudyMetrics
     samples: Mapping[str, Sequence[Sample]]
     changed_at: datetime
 
@@ -48,7 +48,7 @@ class StudyCollector(Collector):
     def see(self, bodies: Iterable[Body], now: datetime) -> None:
         """Take in all studies that there are."""
         seen = (self._look(body, now) for body in bodies)
-        self._known = {each.figures.key: each for each in seen}
+        self._known = {each.metrics.key: each for each in seen}
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
@@ -71,33 +71,33 @@ class StudyCollector(Collector):
         before = self._known.get(StudyKey(metadata["namespace"], metadata["name"]))
         if before is not None and (before.uid, before.version) == (uid, version):
             return before
-        figures = figures_of(body)
+        metrics = study_metrics_of(body)
         same = before if before is not None and before.uid == uid else None
-        changed_at = _changed_at(same, figures, now)
-        return _Known(uid=uid, version=version, figures=figures, samples=samples_of(figures), changed_at=changed_at)
+        changed_at = _changed_at(same, metrics, now)
+        return _Known(uid=uid, version=version, metrics=metrics, samples=samples_of(metrics), changed_at=changed_at)
 
     def _unchanged(self, shown: Sequence[_Known]) -> Metric:
         family = GaugeMetricFamily(UNCHANGED.name, UNCHANGED.text, labels=("namespace", "study"))
         for each in shown:
-            if each.figures.conditions.get("Reconciling") and self._now is not None:
-                family.add_metric(each.figures.key, max(0.0, (self._now - each.changed_at).total_seconds()))
+            if each.metrics.conditions.get("Reconciling") and self._now is not None:
+                family.add_metric(each.metrics.key, max(0.0, (self._now - each.changed_at).total_seconds()))
         return family
 
 
-def _changed_at(before: _Known | None, figures: StudyFigures, now: datetime) -> datetime:
+def _changed_at(before: _Known | None, metrics: StudyMetrics, now: datetime) -> datetime:
     if before is None:  # of what was before we began to look, live runs alone tell when they changed
-        return figures.newest_run_since or now
-    return before.changed_at if before.figures.activity == figures.activity else now
+        return metrics.newest_run_since or now
+    return before.changed_at if before.metrics.activity == metrics.activity else now
 
 
 def _chosen(known: Sequence[_Known]) -> Sequence[_Known]:
-    newest_first = sorted(known, key=lambda each: (each.figures.created_at, each.figures.key), reverse=True)
-    return sorted(newest_first, key=lambda each: each.figures.state not in _GO_ON)[:MOST_STUDIES]
+    newest_first = sorted(known, key=lambda each: (each.metrics.created_at, each.metrics.key), reverse=True)
+    return sorted(newest_first, key=lambda each: each.metrics.state not in _GO_ON)[:MOST_STUDIES]
 
 
 def _states(known: Sequence[_Known]) -> Metric:
     family = GaugeMetricFamily("infpop_studies", "Studies by state", labels=("state",))
-    counted = Counter(each.figures.state for each in known)
+    counted = Counter(each.metrics.state for each in known)
     for state in get_args(State):
         family.add_metric((state,), counted[state])
     return family

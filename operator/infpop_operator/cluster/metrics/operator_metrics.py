@@ -96,7 +96,7 @@ class OperatorMetrics:
         if held_seconds is not None:
             self._held_seconds.observe(held_seconds)
             self._held_gpu_seconds.inc(held_seconds * entry.run.gpu_count)
-        for source, reason in entry.observation.unanswered.items():
+        for source, reason in entry.observation.missing_sources.items():
             self._missing.labels(self._bounded("source", source), self._bounded("reason", reason)).inc()
 
     def asked_prometheus(self, outcome: str) -> None:

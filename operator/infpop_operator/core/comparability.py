@@ -47,7 +47,7 @@ _FACTS = (
 )
 
 
-def comparable(run: Run, observation: Finished | Lost, ended: Sequence[EndedRun]) -> Finished | Lost:
+def reject_incomparable(run: Run, observation: Finished | Lost, ended: Sequence[EndedRun]) -> Finished | Lost:
     """Return the observation, or a loss where its trials must not be compared with the earlier ones of its round.
 
     Args:

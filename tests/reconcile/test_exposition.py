@@ -12,15 +12,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.status_samples import ended_run, large_status, run_of
 from engines.specs import make_run_spec
+from factories.studies import START, make_measured
 from infpop_operator.cluster.cache import Cache
-from infpop_operator.cluster.metrics import OperatorMetrics
-from infpop_operator.cluster.metrics_page import MetricsPage
-from infpop_operator.cluster.study_collector import StudyCollector
-from infpop_operator.cluster.telling import dump_status
+from infpop_operator.cluster.metrics.exposition import MetricsPage
+from infpop_operator.cluster.metrics.operator_metrics import OperatorMetrics
+from infpop_operator.cluster.metrics.study_collector import StudyCollector
+from infpop_operator.cluster.status_writer import dump_status
 from infpop_operator.core.model import EndedRun, Finished
 from infpop_runner.metrics import RunMetrics
 from prometheus.promtool import complaints_about
-from simulation.factories import START, make_measured
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 ROW = re.compile(r"^\| `(?P<name>infpop_\w+)` \| (?P<kind>\w+) \|(?P<labels>[^|]*)\|", re.MULTILINE)
@@ -48,7 +48,7 @@ def ended() -> EndedRun:
     entry = ended_run(run_of(0, 1), make_measured(100.0, index=0, batch_size=1))
     assert isinstance(entry.observation, Finished)
     result = entry.observation.result.model_copy(update={"held_seconds": 4.0})
-    seen = Finished(result=result, ended_at=START, unanswered={"Prometheus": "Empty"})
+    seen = Finished(result=result, ended_at=START, missing_sources={"Prometheus": "Empty"})
     return EndedRun(run=entry.run, started_at=START, observation=seen)
 
 

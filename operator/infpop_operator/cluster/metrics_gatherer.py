@@ -9,12 +9,12 @@ import asyncio
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 
-from infpop_operator.api.standing import PrometheusStanding
+from infpop_operator.api.status_context import PrometheusHealth
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.core.extra_metrics import ExtraMetric
 from infpop_operator.core.model import Finished, Missing, WatchedRun
 from infpop_operator.core.ports import MetricsSource, PrometheusSource
-from infpop_operator.core.sources import gather, windows_of, with_figures
+from infpop_operator.core.sources import merge_sources, windows_of, with_extra_metrics
 from infpop_operator.settings import SourceName
 from infpop_runner.contract import Measured
 
@@ -31,7 +31,7 @@ class _Gathering:
     task: asyncio.Task[Finished]
 
 
-class Gatherer:
+class MetricsGatherer:
     """Asks the sources of metrics in the order of the settings.
 
     Args:
@@ -64,11 +64,11 @@ class Gatherer:
         for key in tuple(self._known):
             self.forget_all_but(key, ())
 
-    def standing(self) -> PrometheusStanding | None:
+    def standing(self) -> PrometheusHealth | None:
         """Return whether Prometheus answers, None where it is not asked."""
         if self._prometheus is None:
             return None
-        return PrometheusStanding(outage=self._prometheus.outage)
+        return PrometheusHealth(outage=self._prometheus.outage)
 
     async def look(self) -> None:
         """Find out whether Prometheus answers just now."""
@@ -127,7 +127,7 @@ class Gatherer:
     ) -> Finished:
         watched = _watched(key, finished, pod)
         async with self._slots:
-            whole = gather(finished, [(source.name, await source.samples(watched)) for source in self._sources])
+            whole = merge_sources(finished, [(source.name, await source.samples(watched)) for source in self._sources])
             return await self._with_figures(whole, watched, metrics)
 
     async def _with_figures(self, finished: Finished, watched: WatchedRun, metrics: Sequence[ExtraMetric]) -> Finished:
@@ -135,9 +135,9 @@ class Gatherer:
         if not metrics or not windows:
             return finished
         if self._prometheus is not None:
-            return with_figures(finished, await self._prometheus.figures(watched, windows, metrics))
+            return with_extra_metrics(finished, await self._prometheus.extra_metrics(watched, windows, metrics))
         missing: Mapping[str, float | Missing] = {metric.name: Missing(reason=NO_PROMETHEUS) for metric in metrics}
-        return with_figures(finished, dict.fromkeys(windows, missing))
+        return with_extra_metrics(finished, dict.fromkeys(windows, missing))
 
 
 def _watched(key: StudyKey, finished: Finished, pod: str | None) -> WatchedRun:

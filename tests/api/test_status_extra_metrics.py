@@ -1,4 +1,4 @@
-"""What a status says of further metrics: figures, what is missing, and who is best by them."""
+"""What a status says of further metrics: extra_metrics, what is missing, and who is best by them."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -6,24 +6,24 @@ from dataclasses import replace
 import pytest
 
 from api.status_samples import NO_NODES, TWO_POOLS, best_pool, decision_of, ended_run, measured_round, run_of
+from factories.studies import START, make_measured, make_study
 from infpop_operator.api.quantities import figure_string
-from infpop_operator.api.status import Standing, to_status
+from infpop_operator.api.status import StatusContext, to_status
 from infpop_operator.core.model import Constraint, History, Missing, Objective, Round, Verdict
-from simulation.factories import START, make_measured, make_study
 
 STALE = Missing(reason="Stale")
 ENERGY = Objective(metric="tokensPerJoule", power_metric="power")
 
 
-def figured_history(*figures: Mapping[str, float | Missing]) -> History:
-    """Return a history of as many trials of 1,000 tokens/s, 1,100 and so on, with these figures."""
+def figured_history(*extra_metrics: Mapping[str, float | Missing]) -> History:
+    """Return a history of as many trials of 1,000 tokens/s, 1,100 and so on, with these extra_metrics."""
     entries = [
         ended_run(run_of(index, 1), make_measured(1000.0 + 100 * index, index=index, batch_size=index + 1))
-        for index in range(len(figures))
+        for index in range(len(extra_metrics))
     ]
     ended = tuple(
-        replace(entry, observation=replace(entry.observation, figures={index: known}))
-        for index, (entry, known) in enumerate(zip(entries, figures, strict=True))
+        replace(entry, observation=replace(entry.observation, extra_metrics={index: known}))
+        for index, (entry, known) in enumerate(zip(entries, extra_metrics, strict=True))
     )
     return History(started_at=START, rounds=(Round(pool="a100", number=1, identity="i1"),), ended=ended)
 
@@ -89,7 +89,7 @@ def test_a_kept_best_competes_by_what_the_study_decides_by(objective: Objective,
     away = replace(away, ended=(entry,))
     old = to_status(replace(study, pools=TWO_POOLS[1:]), decision_of(away, verdict=Verdict.SUCCEEDED), START)
     here = decision_of(figured_history({"power": 500.0}), verdict=Verdict.SUCCEEDED)
-    standing = Standing(pool_problems={"v100": NO_NODES})
+    standing = StatusContext(pool_problems={"v100": NO_NODES})
     status = to_status(replace(study, pools=TWO_POOLS[:1]), here, START, previous=old, standing=standing)
     assert best_pool(status) == pool
 
@@ -97,7 +97,7 @@ def test_a_kept_best_competes_by_what_the_study_decides_by(objective: Objective,
 def test_a_kept_best_without_the_metric_gives_way() -> None:
     """After a change of the objective a row of before may lack what decides now."""
     old = to_status(make_study(pools=TWO_POOLS[1:]), decision_of(measured_round(1, 9000.0, pool="v100")), START)
-    standing = Standing(pool_problems={"v100": NO_NODES})
+    standing = StatusContext(pool_problems={"v100": NO_NODES})
     for objective in (ENERGY, Objective(metric="power", goal="Minimize"), Objective(metric="power", goal="Maximize")):
         here = decision_of(figured_history({"power": 500.0}), verdict=Verdict.SUCCEEDED)
         study = make_study(pools=TWO_POOLS[:1], objective=objective)

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from infpop_operator.core.comparable import comparable
+from factories.studies import START, make_cell, make_measured, make_pool, make_study
+from infpop_operator.core.comparability import reject_incomparable
 from infpop_operator.core.decide import decide
 from infpop_operator.core.history import failures
 from infpop_operator.core.model import EndedRun, Finished, History, Lost, PlannedTrial, Run, StartedRun
 from infpop_runner.contract import Broken, Provenance, RunResult, decode_result, encode_message
-from simulation.factories import START, make_cell, make_measured, make_pool, make_study
 
 FIRST = {
     "workload_hash": "a" * 8,
@@ -53,7 +53,7 @@ def make_ended(run: Run, observation: Finished | Lost | None = None) -> EndedRun
 @pytest.mark.parametrize(("field", "value", "reason"), CHANGES)
 def test_another_measure_than_the_rounds_first_is_no_measurement(field: str, value: str, reason: str) -> None:
     """What changed behind a name that stayed costs the run, and its message says what it was and what it is."""
-    seen = comparable(make_run(2), make_end(make_run(2), **{field: value}), [make_ended(make_run())])
+    seen = reject_incomparable(make_run(2), make_end(make_run(2), **{field: value}), [make_ended(make_run())])
     assert isinstance(seen, Lost)
     assert seen.reason == reason
     assert seen.counts
@@ -65,11 +65,11 @@ def test_another_measure_than_the_rounds_first_is_no_measurement(field: str, val
 def test_what_is_not_known_is_not_held_against_a_result(field: str) -> None:
     """An older runner or a message that was cut says less; the next result that says it is compared all the same."""
     silent = make_end(make_run(2), **{field: None})
-    assert comparable(make_run(2), silent, [make_ended(make_run())]) is silent
+    assert reject_incomparable(make_run(2), silent, [make_ended(make_run())]) is silent
     before = [make_ended(make_run(), make_end(make_run(), **{field: None})), make_ended(make_run(2))]
     same = make_end(make_run(3))
-    assert comparable(make_run(3), same, before) is same
-    assert isinstance(comparable(make_run(3), make_end(make_run(3), **{field: "other"}), before), Lost)
+    assert reject_incomparable(make_run(3), same, before) is same
+    assert isinstance(reject_incomparable(make_run(3), make_end(make_run(3), **{field: "other"}), before), Lost)
 
 
 @pytest.mark.parametrize("changes", [{"round": 2}, {"pool": "v100"}])
@@ -77,18 +77,18 @@ def test_another_round_or_pool_has_a_measure_of_its_own(changes: dict[str, objec
     """An upgrade begins a round, and pools may run different images on different GPUs."""
     run = make_run(2, **changes)
     end = make_end(run, **{field: value for field, value, _ in CHANGES})
-    assert comparable(run, end, [make_ended(make_run())]) is end
+    assert reject_incomparable(run, end, [make_ended(make_run())]) is end
 
 
 def test_runs_without_a_trial_neither_set_the_measure_nor_are_judged_by_it() -> None:
     """A run that broke before it measured keeps its own reason, and says nothing of what numbers were measured with."""
     broken = make_end(make_run(2), reached=False, engine_version="0.33.0")
-    assert comparable(make_run(2), broken, [make_ended(make_run())]) is broken
+    assert reject_incomparable(make_run(2), broken, [make_ended(make_run())]) is broken
     measured = make_end(make_run(3))
-    assert comparable(make_run(3), measured, [make_ended(make_run(2), broken)]) is measured
+    assert reject_incomparable(make_run(3), measured, [make_ended(make_run(2), broken)]) is measured
     lost = Lost(reason="NodeLost", ended_at=START)
-    assert comparable(make_run(3), lost, [make_ended(make_run())]) is lost
-    assert comparable(make_run(3), measured, [make_ended(make_run(2), lost)]) is measured
+    assert reject_incomparable(make_run(3), lost, [make_ended(make_run())]) is lost
+    assert reject_incomparable(make_run(3), measured, [make_ended(make_run(2), lost)]) is measured
 
 
 def test_a_name_that_was_cut_is_the_same_name() -> None:
@@ -102,7 +102,7 @@ def test_a_name_that_was_cut_is_the_same_name() -> None:
     cut = decode_result(encode_message(full, limit_bytes=size - 250))
     assert cut.provenance.gpu_model == long[:48]
     end = Finished(result=cut, ended_at=START)
-    assert comparable(make_run(2), end, [make_ended(make_run(), whole)]) is end
+    assert reject_incomparable(make_run(2), end, [make_ended(make_run(), whole)]) is end
 
 
 def test_an_image_that_was_pushed_again_costs_failures_and_no_data_point() -> None:

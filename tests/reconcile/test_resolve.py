@@ -1,10 +1,10 @@
 """What a study is decided on: its document, the nodes that there are, and what is remembered of those that were."""
 
-from adapters.kube.objects import OWNER, make_node
 from cluster.kit import study
+from factories.kube_objects import OWNER, make_node
 from infpop_operator.adapters.kube.records import NodeRecord
 from infpop_operator.api.status_model import PoolStatus, StudyStatus
-from infpop_operator.cluster.prepare import Prepared, prepare_study
+from infpop_operator.cluster.resolve import ResolvedStudy, resolve_study
 from infpop_operator.core.fingerprint import measurement_identity
 from infpop_operator.settings import Settings
 
@@ -12,12 +12,12 @@ GFD = {"nvidia.com/gpu.memory": "40960", "nvidia.com/gpu.compute.major": "8", "n
 SETTINGS = Settings(runner_image="example.org/runner:1")
 
 
-def prepared(*nodes: NodeRecord, previous: StudyStatus | None = None, **pool: object) -> Prepared:
+def prepared(*nodes: NodeRecord, previous: StudyStatus | None = None, **pool: object) -> ResolvedStudy:
     """Return the study on these nodes; keywords are fields of its pool."""
     body = study(OWNER.name, OWNER.namespace)
     body["spec"]["nodePools"][0] |= pool
     body["metadata"] |= {"uid": OWNER.uid, "generation": 1}
-    return prepare_study(body, nodes, previous, SETTINGS)
+    return resolve_study(body, nodes, previous, SETTINGS)
 
 
 def test_a_pool_whose_only_node_is_replaced_keeps_its_round_and_waits() -> None:
