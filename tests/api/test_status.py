@@ -320,7 +320,7 @@ def test_the_same_look_twice_changes_nothing(pools: tuple[object, ...]) -> None:
     status: StudyStatus | None = None
     for step in drive(study, world).steps:
         decision = replace(step.decision, history=step.after)
-        standing = StatusContext(generation=1, observations=observe(world, step.after, step.now))
+        standing = StatusContext(generation=1, observations=observe(world, step.after.active, step.now))
         status = to_status(study, decision, step.now, previous=status, standing=standing)
         read = StudyStatus.model_validate_json(status.model_dump_json(by_alias=True, exclude_none=True))
         assert read == status

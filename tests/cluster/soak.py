@@ -24,7 +24,8 @@ from controlplane.cluster import ControlPlane
 from controlplane.kubelet import SimulatedKubelet
 from controlplane.nodes import Manifest, create_nodes, delete_nodes, gpu_node
 from controlplane.waiting import wait_for
-from infpop_operator.adapters.journal import Entry, Header, decode_line
+from infpop_operator.adapters.journal import Header, decode_line
+from infpop_operator.core.history_diff import Entry
 from infpop_operator.core.model import EndedRun, Finished, Lost
 from infpop_runner.contract import Measured, RunSpec
 

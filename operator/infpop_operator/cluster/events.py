@@ -151,9 +151,9 @@ class Recorder:
         self._client = client
         self._clock = clock
 
-    async def tell(self, study: Mapping[str, Any], told: Sequence[StudyEvent]) -> None:
-        """Write one Event for each of `told`."""
-        for each in told:
+    async def record(self, study: Mapping[str, Any], events: Sequence[StudyEvent]) -> None:
+        """Write one Event for each of `events`."""
+        for each in events:
             _log.info("study %s/%s: %s: %s", *_name(study), each.reason, each.message)
             try:
                 await self._client.create_event(_event(study, each, self._clock()))

@@ -133,16 +133,17 @@ class KubeClient:
         """Return one Job as the API server has it now."""
         return await self._request("GET", _path("apis/batch/v1", namespace, "jobs", name))
 
-    async def delete_job(self, namespace: str, name: str, *, uid: str) -> None:
-        """Delete this very Job; it stays until its pods are gone. One that is gone already is fine.
+    async def delete_job(self, namespace: str, name: str, *, uid: str) -> bool:
+        """Delete this very Job; return whether it was still there.
 
-        In the foreground, so that the last word of its pod is seen before the Job vanishes.
+        In the foreground: the Job stays until its Pods are gone, so that their final result is seen.
         """
         body = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
         try:
             await self._request("DELETE", _path("apis/batch/v1", namespace, "jobs", name), body=body)
         except (KubeNotFoundError, KubeConflictError):  # gone, or already another one
-            return
+            return False
+        return True
 
     async def set_job_ttl(self, namespace: str, name: str, seconds: int) -> None:
         """Have the cluster remove a finished Job `seconds` after its end. One that is gone already is fine."""
