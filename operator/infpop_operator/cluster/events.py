@@ -5,14 +5,15 @@ after a crash for example, leaves one Event.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.errors import KubeError, KubeNamespaceTerminatingError
-from infpop_operator.adapters.kube.job_manifest import API_VERSION, KIND
+from infpop_operator.adapters.kube.records import Body
+from infpop_operator.api.resource import API_VERSION, GROUP, KIND
 from infpop_operator.api.status_model import Condition, StudyStatus, TrialRow
 from infpop_operator.core.fingerprint import digest
 from infpop_operator.core.history import broken_reason
@@ -151,7 +152,7 @@ class Recorder:
         self._client = client
         self._clock = clock
 
-    async def tell(self, study: Mapping[str, Any], told: Sequence[StudyEvent]) -> None:
+    async def tell(self, study: Body, told: Sequence[StudyEvent]) -> None:
         """Write one Event for each of `told`."""
         for each in told:
             _log.info("study %s/%s: %s: %s", *_name(study), each.reason, each.message)
@@ -163,11 +164,11 @@ class Recorder:
                 _log.warning("study %s/%s: Event %s not written: %s", *_name(study), each.reason, error)
 
 
-def _name(study: Mapping[str, Any]) -> tuple[str, str]:
+def _name(study: Body) -> tuple[str, str]:
     return (study["metadata"]["namespace"], study["metadata"]["name"])
 
 
-def _event(study: Mapping[str, Any], told: StudyEvent, now: datetime) -> Mapping[str, Any]:
+def _event(study: Body, told: StudyEvent, now: datetime) -> Body:
     metadata = study["metadata"]
     at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     unique = digest([metadata["uid"], metadata.get("generation"), told.reason, told.message])[:16]
@@ -187,7 +188,7 @@ def _event(study: Mapping[str, Any], told: StudyEvent, now: datetime) -> Mapping
         "reason": told.reason,
         "message": told.message[:_LONGEST_MESSAGE],
         "source": {"component": _COMPONENT},
-        "reportingComponent": f"infpop.io/{_COMPONENT}",
+        "reportingComponent": f"{GROUP}/{_COMPONENT}",
         "reportingInstance": _COMPONENT,
         "firstTimestamp": at,
         "lastTimestamp": at,

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from pydantic import ValidationError
 
+from infpop_operator.adapters.kube.records import Body
 from infpop_operator.api.status import StatusContext, refused_status, to_status, waiting_status
 from infpop_operator.api.status_context import PrometheusHealth
 from infpop_operator.api.status_model import StudyStatus
@@ -14,8 +14,6 @@ from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.resolve import ResolvedStudy
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.model import Decision, Observation
-
-Body = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

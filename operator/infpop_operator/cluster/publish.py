@@ -6,12 +6,11 @@ that name that this study did not write is left alone.
 """
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.errors import KubeExistsError, KubeNotFoundError
 from infpop_operator.adapters.kube.labels import CONTENT, MANAGED_BY, MANAGER, STUDY
+from infpop_operator.adapters.kube.records import Body
 from infpop_operator.api.render import render_study
 from infpop_operator.api.status_model import Best
 from infpop_operator.cluster.events import StudyEvent
@@ -47,7 +46,7 @@ async def publish(client: KubeClient, prepared: ResolvedStudy, best: Best) -> St
     return _published(target.config_map, best)
 
 
-async def _create(client: KubeClient, wanted: Mapping[str, Any]) -> StudyEvent | None:
+async def _create(client: KubeClient, wanted: Body) -> StudyEvent | None:
     try:
         await client.create_config_map(wanted)
     except KubeExistsError:  # somebody was faster: looked at the next time
@@ -63,7 +62,7 @@ def _published(name: str, best: Best) -> StudyEvent:
     )
 
 
-def build_config_map(prepared: ResolvedStudy, name: str, best: Best) -> Mapping[str, Any]:
+def build_config_map(prepared: ResolvedStudy, name: str, best: Best) -> Body:
     """Return the ConfigMap: `args` as a JSON list, `args.txt` with one argument a line, the result, and the study."""
     return {
         "apiVersion": "v1",
@@ -82,7 +81,7 @@ def build_config_map(prepared: ResolvedStudy, name: str, best: Best) -> Mapping[
     }
 
 
-def _is_ours(config_map: Mapping[str, Any], prepared: ResolvedStudy) -> bool:
+def _is_ours(config_map: Body, prepared: ResolvedStudy) -> bool:
     known = config_map["metadata"].get("labels") or {}
     wanted = {MANAGED_BY: MANAGER, STUDY: prepared.owner.name, CONTENT: BEST}
     return all(known.get(key) == value for key, value in wanted.items())

@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.errors import KubeError, KubeForbiddenError, KubeQuotaError, KubeRefusedError
+from infpop_operator.adapters.kube.records import Body
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.events import Recorder, StudyEvent, broken_runs, transitions, unanswered_runs
 from infpop_operator.cluster.keys import StudyKey
-from infpop_operator.cluster.look import Body, Look, hindered
+from infpop_operator.cluster.look import Look, hindered
 from infpop_operator.cluster.publish import publish
 from infpop_operator.cluster.resolve import ResolvedStudy
 from infpop_operator.core.errors import InfPopError, StoreError

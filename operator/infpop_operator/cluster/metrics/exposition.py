@@ -13,9 +13,10 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from infpop_operator.adapters.kube.records import Body
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.metrics.operator_metrics import OperatorMetrics
-from infpop_operator.cluster.metrics.study_collector import Body, StudyCollector
+from infpop_operator.cluster.metrics.study_collector import StudyCollector
 
 _FASTEST = 1  # of gzip's levels: the text shrinks to a tenth with any of them
 

@@ -8,19 +8,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, get_args
+from typing import get_args
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
+from infpop_operator.adapters.kube.records import Body
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.metrics.study_metrics import State, StudyMetrics, study_metrics_of
 from infpop_operator.cluster.metrics.study_samples import FAMILIES, UNCHANGED, samples_of
 
 MOST_STUDIES = 1000
 _GO_ON: tuple[State, ...] = ("new", "reconciling")
-Body = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

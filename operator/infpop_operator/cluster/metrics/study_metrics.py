@@ -9,10 +9,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ValidationError
 
+from infpop_operator.adapters.kube.records import Body
 from infpop_operator.api.conditions import as_reason
 from infpop_operator.api.status_model import PoolStatus, StudyStatus, TrialRow
 from infpop_operator.cluster.keys import StudyKey
@@ -78,7 +79,7 @@ class StudyMetrics:
     newest_run_since: datetime | None
 
 
-def study_metrics_of(body: Mapping[str, Any]) -> StudyMetrics:
+def study_metrics_of(body: Body) -> StudyMetrics:
     """Return what is known of a study as the API server has it."""
     try:
         status = StudyStatus.model_validate(body.get("status") or {})
@@ -87,7 +88,7 @@ def study_metrics_of(body: Mapping[str, Any]) -> StudyMetrics:
     return _figures(body, status, _state(_conditions(status)))
 
 
-def _figures(body: Mapping[str, Any], status: StudyStatus, state: State) -> StudyMetrics:
+def _figures(body: Body, status: StudyStatus, state: State) -> StudyMetrics:
     metadata, conditions = body["metadata"], _conditions(status)
     return StudyMetrics(
         key=StudyKey(metadata["namespace"], metadata["name"]),
