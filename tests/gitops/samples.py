@@ -39,7 +39,7 @@ def samples() -> dict[str, dict[str, Any]]:
     return {
         "new": _study(None),
         "edited": _study(measuring, generation=_GENERATION + 1),
-        "refused": _study(refused_status([_MISTAKE], START, generation=_GENERATION)),
+        "refused": _study(refused_status([_MISTAKE], START, standing=_standing())),
         "measuring": _study(measuring),
         "waiting": _study(to_status(_STUDY, decision_of(_LIVE), START, standing=_standing(_UNSCHEDULABLE))),
         "stalled": _study(to_status(_STUDY, _STUCK, START, standing=_standing())),

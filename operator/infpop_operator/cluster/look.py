@@ -55,15 +55,13 @@ def look_at(key: StudyKey, body: Body, now: datetime, *, prometheus: PrometheusH
 def refused(look: Look, problems: Sequence[Problem]) -> StudyStatus:
     """Return the status of a study that says something impossible."""
     standing = StatusContext(generation=look.generation, suspended=look.is_suspended, prometheus=look.prometheus)
-    return refused_status(problems, look.now, generation=look.generation, previous=look.previous, standing=standing)
+    return refused_status(problems, look.now, previous=look.previous, standing=standing)
 
 
 def hindered(look: Look, reason: str, message: str) -> StudyStatus:
     """Return the status of a valid study for which nothing can be decided or done now."""
     standing = StatusContext(generation=look.generation, suspended=look.is_suspended, prometheus=look.prometheus)
-    return waiting_status(
-        reason, message, look.now, generation=look.generation, previous=look.previous, standing=standing
-    )
+    return waiting_status(reason, message, look.now, previous=look.previous, standing=standing)
 
 
 def without_nodes(look: Look, prepared: ResolvedStudy) -> StudyStatus:
@@ -76,9 +74,7 @@ def without_nodes(look: Look, prepared: ResolvedStudy) -> StudyStatus:
         suspended=prepared.document.spec.suspend,
         prometheus=look.prometheus,
     )
-    return waiting_status(
-        reason, message, look.now, generation=look.generation, previous=look.previous, standing=standing
-    )
+    return waiting_status(reason, message, look.now, previous=look.previous, standing=standing)
 
 
 def decided(
