@@ -36,7 +36,7 @@ class Bench:
 def test_a_look_is_counted_by_how_it_ended(error: Exception | None, result: str) -> None:
     """Once, with its time; the other results are there with a zero, so that a first failure is seen as a rate."""
     bench = Bench()
-    bench.metrics.looked(0.25, error)
+    bench.metrics.count_reconcile(0.25, error)
     counted = {each: bench.value("infpop_operator_reconciles_total", result=each) for each in RESULTS}
     assert counted == {each: float(each == result) for each in RESULTS}
     assert bench.value("infpop_operator_reconcile_seconds_sum") == 0.25
@@ -46,12 +46,12 @@ def test_the_age_of_the_last_pass_grows_until_a_look_ends_well() -> None:
     """Looks that fail are no progress; a look that ends well is, and so is having nothing to look at."""
     bench, name = Bench(), "infpop_operator_last_pass_age_seconds"
     bench.now_s += 60
-    bench.metrics.looked(1.0, KubeUnavailableError("no answer"))
+    bench.metrics.count_reconcile(1.0, KubeUnavailableError("no answer"))
     assert bench.value(name) == 60
-    bench.metrics.looked(1.0, None)
+    bench.metrics.count_reconcile(1.0, None)
     assert bench.value(name) == 0
     bench.now_s += 30
-    bench.metrics.passed()
+    bench.metrics.note_progress()
     bench.now_s += 5
     assert bench.value(name) == 5
 
@@ -59,8 +59,8 @@ def test_the_age_of_the_last_pass_grows_until_a_look_ends_well() -> None:
 def test_a_request_without_an_answer_has_no_code() -> None:
     """It is counted all the same."""
     bench = Bench()
-    bench.metrics.asked_api("GET", 200)
-    bench.metrics.asked_api("PUT", None)
+    bench.metrics.count_api_request("GET", 200)
+    bench.metrics.count_api_request("PUT", None)
     assert bench.value("infpop_operator_api_requests_total", verb="GET", code="200") == 1
     assert bench.value("infpop_operator_api_requests_total", verb="PUT", code="none") == 1
 
@@ -76,8 +76,8 @@ def ended(*, held_seconds: float | None, **missing_sources: str) -> EndedRun:
 def test_a_held_run_costs_all_its_gpus() -> None:
     """Seconds once, GPU-seconds for each GPU; a run that was not to be held is none of zero seconds."""
     bench = Bench()
-    bench.metrics.run_ended(ended(held_seconds=4.0))
-    bench.metrics.run_ended(ended(held_seconds=None))
+    bench.metrics.count_ended_run(ended(held_seconds=4.0))
+    bench.metrics.count_ended_run(ended(held_seconds=None))
     assert bench.value("infpop_run_held_seconds_sum") == 4
     assert bench.value("infpop_run_held_seconds_count") == 1
     assert bench.value("infpop_held_gpu_seconds_total") == 32
@@ -86,10 +86,10 @@ def test_a_held_run_costs_all_its_gpus() -> None:
 def test_a_source_that_lacks_a_number_is_counted_with_its_reason() -> None:
     """Once for each run; of a run that left no result nothing is said."""
     bench = Bench()
-    bench.metrics.run_ended(ended(held_seconds=None, Prometheus="Empty", PodMetrics="NotSeen"))
-    bench.metrics.run_ended(ended(held_seconds=None, Prometheus="Empty"))
+    bench.metrics.count_ended_run(ended(held_seconds=None, Prometheus="Empty", PodMetrics="NotSeen"))
+    bench.metrics.count_ended_run(ended(held_seconds=None, Prometheus="Empty"))
     lost = Lost(reason="NodeLost", ended_at=START)
-    bench.metrics.run_ended(replace(ended(held_seconds=None), observation=lost))
+    bench.metrics.count_ended_run(replace(ended(held_seconds=None), observation=lost))
     assert bench.value("infpop_source_missing_total", source="Prometheus", reason="Empty") == 2
     assert bench.value("infpop_source_missing_total", source="PodMetrics", reason="NotSeen") == 1
     assert bench.value("infpop_run_held_seconds_count") == 0
@@ -99,8 +99,8 @@ def test_reasons_of_others_are_bounded() -> None:
     """Whatever a source says why it has no number: single words, and no more of them than a label may have."""
     bench = Bench()
     for number in range(500):
-        bench.metrics.run_ended(ended(held_seconds=None, Prometheus=f'Empty {number}"}}\n'))
-        bench.metrics.asked_prometheus(f"Outcome{number}")
+        bench.metrics.count_ended_run(ended(held_seconds=None, Prometheus=f'Empty {number}"}}\n'))
+        bench.metrics.count_prometheus_query(f"Outcome{number}")
     page = generate_latest(bench.metrics.registry).decode()
     for family in ("infpop_source_missing_total{", "infpop_prometheus_queries_total{"):
         series = [line for line in page.splitlines() if line.startswith(family)]

@@ -70,7 +70,7 @@ class Bench:
 
     def see(self, *bodies: dict[str, Any]) -> None:
         """Scrape while these are the studies."""
-        self.collector.see(bodies, self.now)
+        self.collector.update(bodies, self.now)
 
     def page(self) -> str:
         """Return what a scrape gives."""

@@ -149,7 +149,7 @@ class Reconciler:
         rounds = () if prepared.study.suspended and not before.rounds else step.rounds
         history = await self._store.record(owner, (*rounds, *ended, *starts), now)
         for entry in ended:
-            self._metrics.run_ended(entry)
+            self._metrics.count_ended_run(entry)
         await self._runs.end_leftovers(key, history, jobs)
         refused_runs = await self._runs.create(key, prepared, history, jobs)
         history = await self._store.record(owner, refused_runs, now)

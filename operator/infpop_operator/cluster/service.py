@@ -92,7 +92,7 @@ class Service:
             workers=settings.workers,
             clock=monotonic,
             random=Random(),
-            watch=metrics.looked,
+            watch=metrics.count_reconcile,
         )
         self.page = MetricsPage(metrics, self.cache, queue_depth=lambda: self.queue.depth, clock=clock)
         self._last_tick_s = monotonic()
@@ -166,7 +166,7 @@ class Service:
         while True:
             keys = self._reconciler.unfinished()
             if not keys:
-                self.metrics.passed()
+                self.metrics.note_progress()
             parts = max(1, min(len(keys), int(self._settings.tick_seconds)))
             for part in range(parts):
                 self._last_tick_s = self._monotonic()
