@@ -8,7 +8,7 @@ from prometheus_client import generate_latest
 from api.status_samples import ended_run, run_of
 from factories.studies import START, make_measured
 from infpop_operator.adapters.kube.errors import KubeConflictError, KubeUnavailableError
-from infpop_operator.cluster.metrics.operator_metrics import MOST_REASONS, RESULTS, OperatorMetrics
+from infpop_operator.cluster.metrics.operator_metrics import MOST_REASONS, RESULTS, BoundedLabel, OperatorMetrics
 from infpop_operator.core.model import EndedRun, Finished, Lost
 
 
@@ -107,6 +107,51 @@ def test_reasons_of_others_are_bounded() -> None:
         assert len(series) <= MOST_REASONS + 2  # "Other", and the "ok" that is there from the start
         assert sum(float(line.rpartition(" ")[2]) for line in series) == 500
     assert bench.value("infpop_source_missing_total", source="Prometheus", reason="Empty0") == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"), [("a", ["a"]), ("ab", ["a", "b"]), ("abcab", ["a", "b", "Other", "a", "b"])]
+)
+def test_a_label_keeps_its_first_values(values: str, shown: list[str]) -> None:
+    """Below and at its bound each value is shown; above it the first ones are, and every other one is "Other"."""
+    label = BoundedLabel(2)
+    assert [label.of(value) for value in values] == shown
+
+
+def test_the_bounds_of_labels_are_apart() -> None:
+    """As many sources as there may be take no room from reasons and outcomes."""
+    bench = Bench()
+    sources = {f"Source{number}": "Empty" for number in range(MOST_REASONS + 1)}
+    bench.metrics.count_ended_run(ended(held_seconds=None, **sources))
+    bench.metrics.count_prometheus_query("TimedOut")
+    last = f"Source{MOST_REASONS - 1}"
+    assert bench.value("infpop_source_missing_total", source=last, reason="Empty") == 1
+    assert bench.value("infpop_source_missing_total", source="Other", reason="Empty") == 1
+    assert bench.value("infpop_prometheus_queries_total", outcome="TimedOut") == 1
+
+
+def test_prometheus_queries_are_there_before_the_first() -> None:
+    """A rate needs the zero before the first one."""
+    assert Bench().value("infpop_prometheus_queries_total", outcome="ok") == 0
+
+
+def test_the_queue_and_the_process_are_shown() -> None:
+    """The depth is the last one that was set."""
+    bench = Bench()
+    bench.metrics.set_queue_depth(7)
+    assert bench.value("infpop_operator_queue_depth") == 7
+    assert bench.value("process_resident_memory_bytes")
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [("infpop_operator_reconcile_seconds", "0.001", "65.536"), ("infpop_run_held_seconds", "1.0", "600.0")],
+)
+def test_the_buckets_reach_from_the_shortest_to_the_longest_time(name: str, least: str, most: str) -> None:
+    """A reconcile that changes nothing takes a millisecond; a run is held for ten minutes at most."""
+    page = generate_latest(Bench().metrics.registry).decode()
+    bounds = [line.split('"')[1] for line in page.splitlines() if line.startswith(f"{name}_bucket")]
+    assert (bounds[0], bounds[-2], bounds[-1]) == (least, most, "+Inf")
 
 
 def test_nothing_says_when_a_counter_was_made() -> None:
