@@ -9,6 +9,7 @@ from factories.machines import make_gpu, make_machine
 from infpop_operator.adapters.gpus import Gpu
 from infpop_operator.adapters.machine import Machine
 from infpop_operator.api.parse import parse_document
+from infpop_operator.core.errors import Problem, StudyError
 from infpop_operator.core.model import Pool
 from infpop_operator.local.pool import LocalPool, fit_pools
 from local.local_studies import study_document
@@ -54,6 +55,60 @@ def test_replayed_numbers_need_no_hardware() -> None:
     found = fitted(make_machine(), nodePools=nodes)
     pools = [(pool.name, pool.fingerprint, pool.device_count, pool.price_per_gpu_hour) for pool in found.pools]
     assert pools == [("a100", "simulated", None, 2.5), ("v100", "simulated", None, None)]
+
+
+def problems(machine: Machine, **spec: object) -> list[Problem]:
+    """Return why a study cannot be carried out on `machine`."""
+    with pytest.raises(StudyError) as caught:
+        fitted(machine, engine={"name": "vllm"}, **spec)
+    return list(caught.value.problems)
+
+
+def test_a_machine_that_no_pool_describes_is_refused() -> None:
+    """The message says what the machine has, and the remedy names a pool that would fit."""
+    nodes = [{"name": "v100", "gpuProduct": "V100"}, {"name": "any"}]
+    assert problems(make_machine(), nodePools=nodes) == [
+        Problem(
+            field="spec.nodePools",
+            value="v100 (V100), any (any GPU)",
+            message="none of them describes this machine: it has no NVIDIA GPU",
+            remedy='Add a pool with "gpuResource: cpu"',
+        )
+    ]
+    others = (make_gpu(0, name="Tesla T4"), make_gpu(1, name="NVIDIA L4"), make_gpu(2, name="Tesla T4"))
+    assert problems(make_machine(*others), nodePools=nodes[:1]) == [
+        Problem(
+            field="spec.nodePools",
+            value="v100 (V100)",
+            message="none of them describes this machine: its GPUs are NVIDIA L4, Tesla T4",
+            remedy='Add a pool with "gpuProduct: NVIDIA L4" or "gpuResource: cpu"',
+        )
+    ]
+
+
+def test_a_machine_that_two_pools_describe_is_refused() -> None:
+    """Which one is meant is the user's to say."""
+    nodes = [{"name": "a100", "gpuProduct": "A100"}, {"name": "here", "gpuResource": "cpu"}, {"name": "any"}]
+    (problem,) = problems(make_machine(*GPUS), nodePools=nodes)
+    assert problem == Problem(
+        field="spec.nodePools",
+        value="a100, here, any",
+        message="more than one of them describes this machine",
+        remedy="Leave one of them in the study",
+    )
+
+
+def test_a_search_space_that_needs_more_devices_than_there_are_is_refused() -> None:
+    """Each count above the bound is named with its place, the baseline's too; a count at the bound is not."""
+    space = {"gpuCount": [1, 2, 4], "batchSize": [8]}
+    baseline = {"gpuCount": 3, "batchSize": 8}
+    message, remedy = "this machine has 2 visible GPUs (NVIDIA A100-SXM4-40GB)", "Use at most 2"
+    assert problems(make_machine(*GPUS[:2]), searchSpace=space, baseline=baseline, nodePools=[{"name": "a"}]) == [
+        Problem(field="spec.searchSpace.gpuCount[2]", value="4", message=message, remedy=remedy),
+        Problem(field="spec.baseline.gpuCount", value="3", message=message, remedy=remedy),
+    ]
+    (problem,) = problems(make_machine(), searchSpace=space)
+    assert (problem.value, problem.message) == ("4", "this machine has 2 usable CPU cores")
 
 
 def test_the_fingerprint_of_gpus_changes_with_the_hardware_and_with_nothing_else() -> None:

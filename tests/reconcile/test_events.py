@@ -138,6 +138,7 @@ def test_a_run_whose_numbers_come_from_another_source_is_reported() -> None:
 
     entries = [
         with_sources({0: "PodMetrics", 1: "PodMetrics"}, {"Prometheus": "Empty"}),
+        with_sources({0: "Prometheus", 1: "PodMetrics"}, {"Prometheus": "Empty"}),
         with_sources({}, {"Prometheus": "TimedOut", "PodMetrics": "PodGone"}),
         with_sources({0: "Prometheus"}, {}),
         make_lost(make_started()),
@@ -148,6 +149,11 @@ def test_a_run_whose_numbers_come_from_another_source_is_reported() -> None:
             type="Normal",
             reason="MetricsMissing",
             message=f"{run} Prometheus: Empty; its numbers are those of PodMetrics",
+        ),
+        StudyEvent(
+            type="Normal",
+            reason="MetricsMissing",
+            message=f"{run} Prometheus: Empty; its numbers are those of PodMetrics, Prometheus",
         ),
         StudyEvent(
             type="Normal",
