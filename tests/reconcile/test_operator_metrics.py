@@ -8,7 +8,7 @@ from prometheus_client import generate_latest
 from api.status_samples import ended_run, run_of
 from factories.studies import START, make_measured
 from infpop_operator.adapters.kube.errors import KubeConflictError, KubeUnavailableError
-from infpop_operator.cluster.metrics.operator_metrics import MOST_REASONS, RESULTS, BoundedLabel, OperatorMetrics
+from infpop_operator.cluster.metrics.operator_metrics import MOST_REASONS, BoundedLabel, OperatorMetrics
 from infpop_operator.core.model import EndedRun, Finished, Lost
 
 
@@ -33,17 +33,18 @@ class Bench:
         (KeyError("defect"), "unexpected"),
     ],
 )
-def test_a_look_is_counted_by_how_it_ended(error: Exception | None, result: str) -> None:
+def test_a_reconcile_is_counted_by_its_result(error: Exception | None, result: str) -> None:
     """Once, with its time; the other results are there with a zero, so that a first failure is seen as a rate."""
     bench = Bench()
     bench.metrics.count_reconcile(0.25, error)
-    counted = {each: bench.value("infpop_operator_reconciles_total", result=each) for each in RESULTS}
-    assert counted == {each: float(each == result) for each in RESULTS}
+    results = ("ok", "conflict", "error", "unexpected")
+    counted = {each: bench.value("infpop_operator_reconciles_total", result=each) for each in results}
+    assert counted == {each: float(each == result) for each in results}
     assert bench.value("infpop_operator_reconcile_seconds_sum") == 0.25
 
 
-def test_the_age_of_the_last_pass_grows_until_a_look_ends_well() -> None:
-    """Looks that fail are no progress; a look that ends well is, and so is having nothing to look at."""
+def test_the_time_since_the_last_success_grows_until_a_reconcile_succeeds() -> None:
+    """A reconcile that fails is no progress; one that succeeds is, and so is having nothing to reconcile."""
     bench, name = Bench(), "infpop_operator_last_pass_age_seconds"
     bench.now_s += 60
     bench.metrics.count_reconcile(1.0, KubeUnavailableError("no answer"))
