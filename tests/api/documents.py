@@ -4,11 +4,13 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from infpop_operator.api.resource import API_VERSION, KIND
+
 Document = dict[str, Any]
 
 VALID: Document = {
-    "apiVersion": "infpop.io/v1alpha1",
-    "kind": "ThroughputStudy",
+    "apiVersion": API_VERSION,
+    "kind": KIND,
     "metadata": {"name": "study", "namespace": "serving", "labels": {"team": "a"}},
     "spec": {
         "model": {"name": "org/model"},

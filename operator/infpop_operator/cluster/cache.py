@@ -15,12 +15,11 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
-from infpop_operator.adapters.kube.records import JobRecord, NodeRecord, PodRecord
+from infpop_operator.adapters.kube.records import Body, JobRecord, NodeRecord, PodRecord
 from infpop_operator.cluster.keys import StudyKey
 
 R = TypeVar("R", JobRecord, PodRecord)
 K = TypeVar("K", StudyKey, str)
-Body = Mapping[str, Any]
 
 
 @dataclass(slots=True)

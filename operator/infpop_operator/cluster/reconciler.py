@@ -146,7 +146,7 @@ class Reconciler:
         history = apply(before, entries)
         ended = [entry for entry in entries if isinstance(entry, EndedRun)]
         for entry in ended:
-            self._metrics.run_ended(entry)
+            self._metrics.count_ended_run(entry)
         news = await self._runs.stop(context, decision.stop)
         await self._runs.delete_leftovers(context, history, jobs)
         refused_runs = await self._runs.create(context, history.active)

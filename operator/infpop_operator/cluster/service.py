@@ -7,10 +7,10 @@ probe is the worst that can happen.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from random import Random
-from typing import Any, Literal
+from typing import Literal
 
 import httpx
 
@@ -18,7 +18,7 @@ from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.errors import KubeError
 from infpop_operator.adapters.kube.labels import MANAGED_BY, MANAGER
 from infpop_operator.adapters.kube.nodes_file import NodesFile
-from infpop_operator.adapters.kube.records import NodeRecord, parse_job, parse_node, parse_pod
+from infpop_operator.adapters.kube.records import Body, NodeRecord, parse_job, parse_node, parse_pod
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.events import Recorder
 from infpop_operator.cluster.keys import StudyKey
@@ -95,12 +95,12 @@ class Service:
             workers=settings.workers,
             clock=monotonic,
             random=Random(),
-            watch=metrics.looked,
+            watch=metrics.count_reconcile,
         )
         self.page = MetricsPage(metrics, self.cache, queue_depth=lambda: self.queue.depth, clock=clock)
         self._last_tick_s = monotonic()
 
-    def seen(self, kind: Kind, body: Mapping[str, Any], *, deleted: bool) -> None:
+    def seen(self, kind: Kind, body: Body, *, deleted: bool) -> None:
         """Take in what a watch told, and have the studies looked at that it is about."""
         match kind:
             case "study":
@@ -170,7 +170,7 @@ class Service:
         while True:
             keys = self._reconciler.unfinished()
             if not keys:
-                self.metrics.passed()
+                self.metrics.note_progress()
             parts = max(1, min(len(keys), int(self._settings.tick_seconds)))
             for part in range(parts):
                 self._last_tick_s = self._monotonic()

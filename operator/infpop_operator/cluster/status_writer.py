@@ -77,9 +77,7 @@ class StatusWriter:
 def refused(context: ReconcileContext, problems: Sequence[Problem]) -> StudyStatus:
     """Return the status of a study that says something impossible."""
     standing = _status_context(context)
-    return refused_status(
-        problems, context.now, generation=context.generation, previous=context.previous, standing=standing
-    )
+    return refused_status(problems, context.now, previous=context.previous, standing=standing)
 
 
 def hindered(context: ReconcileContext, reason: str, message: str) -> StudyStatus:
@@ -88,7 +86,6 @@ def hindered(context: ReconcileContext, reason: str, message: str) -> StudyStatu
         reason,
         message,
         context.now,
-        generation=context.generation,
         previous=context.previous,
         standing=_status_context(context),
     )
@@ -104,9 +101,7 @@ def without_nodes(context: ReconcileContext, resolved: ResolvedStudy) -> StudySt
         suspended=resolved.document.spec.suspend,
         prometheus=context.prometheus,
     )
-    return waiting_status(
-        reason, message, context.now, generation=context.generation, previous=context.previous, standing=standing
-    )
+    return waiting_status(reason, message, context.now, previous=context.previous, standing=standing)
 
 
 def decided(context: ResolvedContext, decision: Decision, observations: Mapping[str, Observation]) -> StudyStatus:
