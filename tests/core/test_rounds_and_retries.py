@@ -240,15 +240,19 @@ def test_broken_machines_are_no_plateau() -> None:
 
 
 def test_one_configuration_that_always_breaks_does_not_end_the_study() -> None:
-    """After two retries a trial stays broken and the search goes on elsewhere."""
+    """After its first attempt and two retries a trial stays broken and the search goes on elsewhere."""
     study, now = make_study(), START
     decision = begin(study)
-    for _ in range(3):
+    attempts = []
+    while decision.start[0].trials[0].index == 0:
+        attempts.append(decision.start[0].attempt)
         decision = tell(study, decision, Lost(reason="EngineCrash", ended_at=now), now)
         if decision.verdict is Verdict.WAITING and decision.wake_at is not None:
             now = decision.wake_at
             decision = begin(study, decision.history, now)
-    assert decision.start[0].trials[0].index == 1
+    assert attempts == [1, 2, 3]
+    assert (decision.start[0].trials[0].index, decision.start[0].attempt) == (1, 1)
+    assert trials_of(decision.history, "a100", 1)[0].state is TrialState.BROKEN
 
 
 def test_a_spent_budget_ends_live_runs_and_says_when_it_will() -> None:
