@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from core.planning import ALONE, FOUR, LOAD, chosen, make_small_study, measured, next_run, planned
-from factories.runs import make_ended, make_finish, make_loss, make_round, make_run, make_started
+from core.planning import ALONE, FOUR, LOAD, SPACE, chosen, make_small_study, measured, next_run, planned
+from factories.runs import Outcome, make_ended, make_finish, make_history, make_loss, make_round, make_run, make_started
 from factories.studies import make_cell, make_pool, make_study
+from infpop_operator.core import plan
 from infpop_operator.core.fingerprint import run_name
-from infpop_operator.core.model import Algorithm, Budget, Configuration, Study
+from infpop_operator.core.model import Algorithm, Budget, Configuration, Constraint, Finished, Missing, Objective, Study
 from infpop_operator.core.search import SearchRequest, SearchTrial, propose
 from infpop_operator.core.space import cells
 from infpop_runner.contract import EngineSpec, ModelFacts
@@ -99,9 +100,9 @@ def test_a_pool_waits_while_as_many_runs_live_as_may(parallel: int, *, waits: bo
     """Runs of every pool count; what is being measured is not proposed again."""
     study = make_small_study(budget=Budget(parallel_trials=parallel))
     active = (make_started(run=ALONE), make_started(run=make_run("elsewhere", cells=LOAD[1:2], pool="v100")))
-    plan = planned(study, active=active)
-    assert plan.ended is None
-    assert (plan.next_run and chosen(plan.next_run)) == (None if waits else [make_cell(1, 8)])
+    wanted = planned(study, active=active)
+    assert wanted.ended is None
+    assert (wanted.next_run and chosen(wanted.next_run)) == (None if waits else [make_cell(1, 8)])
 
 
 def test_a_retry_does_not_wait_for_live_runs() -> None:
@@ -125,6 +126,35 @@ def asked(study: Study, records: Sequence[SearchTrial], index: int) -> Configura
         max_trials=study.budget.max_trials,
     )
     return propose(question)
+
+
+def test_the_search_hears_what_is_certain_and_nothing_else() -> None:
+    """A broken bound is a failure whatever the number; a number that cannot be compared says nothing yet."""
+    bound = Constraint(metric="throughputPerGPU", minimum=10.0)
+    study = make_small_study(
+        objective=Objective(metric="queue", goal="Maximize", constraints=(bound,)), baseline=make_cell(3, 8)
+    )
+    told = {0: 7.0, 1: 8.0, 2: Missing(reason="Stale"), 4: Missing(reason="Stale")}
+    cell = [*cells(SPACE)[:3], make_cell(3, 8), *cells(SPACE)[4:]]
+    rates: list[Outcome] = [100.0, 9.0, 100.0, 100.0, 9.0, "NotRecorded"]
+    ended = [measured([cell[index]], rate, index=index) for index, rate in enumerate(rates)]
+    ended += [make_ended(make_run("lost", cells=[cell[6]], index=6), make_loss())]
+    ended = [
+        replace(end, observation=replace(end.observation, extra_metrics={index: {"queue": told.get(index, 1.0)}}))
+        if isinstance(end.observation, Finished)
+        else end
+        for index, end in enumerate(ended)
+    ]
+    live = make_started(run=make_run("live", cells=[cell[7]], index=7))
+    view = plan._view(study, study.pools[0], make_history(ended=tuple(ended), active=(live,)))
+    assert plan._records(view, make_run(cells=[make_cell(2, 8)], index=8).trials) == (
+        SearchTrial(configuration=cell[0], state="measured", loss=-7.0),
+        SearchTrial(configuration=cell[1], state="failed"),
+        SearchTrial(configuration=cell[4], state="failed"),
+        SearchTrial(configuration=cell[5], state="failed"),
+        SearchTrial(configuration=cell[7], state="pending"),
+        SearchTrial(configuration=make_cell(2, 8), state="pending"),
+    )
 
 
 @pytest.mark.parametrize("seed", range(6))
