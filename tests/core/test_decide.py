@@ -226,6 +226,12 @@ def test_a_pause_is_the_reason_to_wait_until_it_is_over(now_s: float, reason: st
     assert decision.wake_at == (at(105) if reason == "Preempted" else None)
 
 
+def test_a_single_failure_is_no_reason_to_wait() -> None:
+    """The first retry comes at once, so what is waited for is room."""
+    study = make_study(space=TINY, pools=(FULL,))
+    assert decided(study, ended=broke_twice()[:1]).reason == "NoRoom"
+
+
 def test_the_pause_of_any_pool_explains_the_wait_before_the_room_of_another() -> None:
     """Pools that want no run have nothing to wait for."""
     pools = (FULL, make_pool(name="v100", fingerprint="f2"))
