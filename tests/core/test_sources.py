@@ -1,6 +1,7 @@
 """What several metrics sources say of a run, put together."""
 
 import math
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -68,6 +69,14 @@ def test_a_figure_that_cannot_be_written_down_is_missing(number: float) -> None:
     assert finished.extra_metrics == {0: {"power": Missing(reason="NotANumber"), "load": 0.5}}
     ended = EndedRun(run=run, started_at=START, observation=finished)
     assert decode_line(encode_entry(ended)) == ended
+
+
+def test_the_extra_metrics_of_a_run_are_those_that_were_gathered_last() -> None:
+    """Each trial keeps its own; why a number is missing stays what it was; nothing else of the run changes."""
+    before = replace(make_finished(make_measured(100.0)), extra_metrics={0: {"old": 1.0}}, sources={0: "A"})
+    gathered = {0: {"power": Missing(reason="Stale"), "load": 0.0}, 1: {"power": -5.0}}
+    after = with_extra_metrics(before, gathered)
+    assert after == replace(before, extra_metrics=gathered)
 
 
 def test_the_first_source_that_has_a_number_gives_it() -> None:
