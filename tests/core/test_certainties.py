@@ -145,7 +145,7 @@ def test_each_fact_that_an_engine_reported_wins_over_the_declared_one(field: str
 
 
 def test_cells_come_in_the_order_of_their_values() -> None:
-    """Extra values keep the order of the study, whatever they are."""
+    """Extra values keep the order of the study, sorted or not."""
     extra = (ExtraParameter(name="b", values=(2, 1)), ExtraParameter(name="a", values=("y", "x")))
     space = SearchSpace(gpu_counts=(1, 2), batch_sizes=(4,), extra=extra)
     assert [(cell.gpu_count, dict(cell.extra)) for cell in cells(space)] == [

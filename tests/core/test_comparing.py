@@ -115,8 +115,8 @@ def test_every_broken_bound_is_told_in_the_order_of_the_constraints() -> None:
         Constraint(metric="queue", maximum=3.0),
         Constraint(metric="throughputPerGPU", minimum=101.0),
     )
-    told = violations(constraints, FULL, 4, {"queue": 3.0})
-    assert told == ("spread 0.125 > 0.1", "throughputPerGPU 100 < 101")
+    broken = violations(constraints, FULL, 4, {"queue": 3.0})
+    assert broken == ("spread 0.125 > 0.1", "throughputPerGPU 100 < 101")
 
 
 VALUES: Mapping[str, tuple[Objective, float, bool]] = {
@@ -266,7 +266,7 @@ def test_the_eligible_trials_keep_their_order() -> None:
 def test_a_value_that_is_not_known_is_an_error(
     objective: Objective, figures: Mapping[str, float | Missing], message: str
 ) -> None:
-    """Nobody compares it by mistake."""
+    """It is never compared by mistake."""
     measured: Measured = FULL
     with pytest.raises(ValueError, match=message):
         value(objective, measured, 1, None, figures)

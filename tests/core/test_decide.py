@@ -147,7 +147,7 @@ def test_a_changed_identity_opens_the_next_round_with_the_best_until_then(
     ],
 )
 def test_a_stop_says_the_first_reason_for_it(changes: dict[str, object], stops: dict[str, str]) -> None:
-    """A run of an older round or a removed pool is superseded, whatever else is true; a pause comes before a budget."""
+    """A run of an older round or a removed pool is superseded in any case; suspension comes before a budget."""
     study = make_study(**({"budget": Budget(parallel_trials=9)} | changes))
     rounds = (make_round(), make_round(pool="gone"), *begun(study).rounds)
     rounds = (*rounds[:2], replace(rounds[2], number=2))
@@ -316,7 +316,7 @@ def test_the_verdict_of_a_study_without_live_runs(
 
 
 def test_pools_that_ended_for_different_reasons_are_all_told() -> None:
-    """One reason of all pools is the study's; several are told one by one."""
+    """If all pools have one reason it is the study's; otherwise the message lists them."""
     study = make_study(space=TINY, pools=TWO_POOLS, budget=Budget(max_trials=1))
     both = decided(study, ended=(measured(5.0), measured(6.0, pool="v100")))
     assert (both.reason, both.message) == (

@@ -39,7 +39,7 @@ def test_every_preset_asks_what_it_says() -> None:
 
 @pytest.mark.parametrize("preset", get_args(Preset))
 def test_every_preset_has_all_placeholders(preset: Preset) -> None:
-    """A query without one of them would tell the numbers of other pods or other times."""
+    """A query without one of them would return numbers of other Pods or other times."""
     query, unit = PRESETS[preset]
     assert all(f"${name}" in query for name in PLACEHOLDERS)
     assert unit in LARGEST

@@ -78,7 +78,7 @@ def test_a_trial_says_what_its_run_found(outcome: Outcome, state: TrialState, re
 
 
 def test_a_trial_keeps_its_own_source_and_its_own_extra_metrics() -> None:
-    """What was gathered of one trial of a run is never told of another."""
+    """Samples of one trial of a run are never attributed to another."""
     found = replace(
         make_finish(SHARED),
         sources={0: "Prometheus", 1: "PodMetrics"},
@@ -131,7 +131,7 @@ def test_each_attempt_is_counted_and_the_last_one_tells_the_state() -> None:
 
 
 def test_a_trial_that_runs_again_keeps_what_was_counted_of_it() -> None:
-    """Its last result is not told while the next one is awaited."""
+    """The last result is dropped while the next one is pending."""
     ends = (make_ended(ALONE, make_loss()), make_ended(ALONE, make_finish(ALONE, ["UnstableRepeats"])))
     live = make_started(run=replace(ALONE, name="again", pool="v100", round=2))
     ends = tuple(replace(end, run=replace(end.run, pool="v100", round=2)) for end in ends)
@@ -239,7 +239,7 @@ def test_no_trial_is_suspected_of_what_is_no_trials_fault(observation: object) -
     ],
 )
 def test_only_the_trial_that_an_engine_died_on_is_blamed(ended: EndedRun, expected: list[int]) -> None:
-    """The others of its load keep their retries; where nobody knows which it was all are blamed alike."""
+    """The others of its load keep their retries; where it is not known which it was, all are blamed alike."""
     assert [trial.failures for trial in trials_of(after(ended), "a100", 1)] == expected
 
 

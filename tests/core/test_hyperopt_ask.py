@@ -1,4 +1,4 @@
-"""What Hyperopt is asked and told, document by document, and what is done when its answers are of no use."""
+"""The documents that Hyperopt receives, and the fallback when it proposes cells that are not open."""
 
 from dataclasses import replace
 
@@ -30,34 +30,34 @@ def record(cell: Configuration, state: SearchTrialState, loss: float | None = No
 
 
 def documents_of(*records: SearchTrial) -> list[hyperopt_ask.Document]:
-    """Return what Hyperopt is told of these records."""
+    """Return the documents that Hyperopt receives for these records."""
     question = make_question(records=records)
     trials = hyperopt_ask._trials(question, hyperopt_ask._domain(SPACE))
     return list(trials.trials)
 
 
-def test_every_record_inside_the_space_is_told_at_its_positions() -> None:
+def test_every_record_inside_the_space_has_a_document_with_its_positions() -> None:
     """Numbers are their places in the records; one outside the space leaves no gap."""
-    told = documents_of(
+    documents = documents_of(
         record(make_cell(1, 16, mode="fast"), "measured", -5.0),
         record(make_cell(8, 16, mode="fast"), "measured", -9.0),
         record(make_cell(4, 64, mode="slow"), "failed"),
         record(make_cell(2, 8, mode="slow"), "pending"),
     )
-    assert [document["tid"] for document in told] == [0, 1, 2]
-    assert [document["misc"]["tid"] for document in told] == [0, 1, 2]
-    assert [document["state"] for document in told] == [JOB_STATE_DONE, JOB_STATE_DONE, JOB_STATE_RUNNING]
-    assert [document["result"] for document in told] == [
+    assert [document["tid"] for document in documents] == [0, 1, 2]
+    assert [document["misc"]["tid"] for document in documents] == [0, 1, 2]
+    assert [document["state"] for document in documents] == [JOB_STATE_DONE, JOB_STATE_DONE, JOB_STATE_RUNNING]
+    assert [document["result"] for document in documents] == [
         {"status": "ok", "loss": -5.0},
         {"status": "fail"},
         {"status": "new"},
     ]
-    assert [document["misc"]["vals"] for document in told] == [
+    assert [document["misc"]["vals"] for document in documents] == [
         {"gpuCount": [0], "batchSize": [1], "extra.mode": [1]},
         {"gpuCount": [2], "batchSize": [3], "extra.mode": [0]},
         {"gpuCount": [1], "batchSize": [0], "extra.mode": [0]},
     ]
-    assert [document["misc"]["idxs"] for document in told] == [
+    assert [document["misc"]["idxs"] for document in documents] == [
         {label: [tid] for label in ("gpuCount", "batchSize", "extra.mode")} for tid in range(3)
     ]
 

@@ -135,7 +135,7 @@ def identity(study: Study) -> str:
 
 @pytest.mark.parametrize(("kind", "table"), TABLES)
 def test_every_field_is_classified(kind: type, table: Mapping[str, object]) -> None:
-    """Whoever adds a field says here whether it makes another measurement."""
+    """A new field must be put on one side of its table."""
     assert set(table) == names_of(kind)
 
 

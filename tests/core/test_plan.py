@@ -129,18 +129,18 @@ def asked(study: Study, records: Sequence[SearchTrial], index: int) -> Configura
 
 
 def test_the_search_hears_what_is_certain_and_nothing_else() -> None:
-    """A broken bound is a failure whatever the number; a number that cannot be compared says nothing yet."""
+    """A broken bound is a failure whatever its number; a number that cannot be compared says nothing yet."""
     bound = Constraint(metric="throughputPerGPU", minimum=10.0)
     study = make_small_study(
         objective=Objective(metric="queue", goal="Maximize", constraints=(bound,)), baseline=make_cell(3, 8)
     )
-    told = {0: 7.0, 1: 8.0, 2: Missing(reason="Stale"), 4: Missing(reason="Stale")}
+    queue = {0: 7.0, 1: 8.0, 2: Missing(reason="Stale"), 4: Missing(reason="Stale")}
     cell = [*cells(SPACE)[:3], make_cell(3, 8), *cells(SPACE)[4:]]
     rates: list[Outcome] = [100.0, 9.0, 100.0, 100.0, 9.0, "NotRecorded"]
     ended = [measured([cell[index]], rate, index=index) for index, rate in enumerate(rates)]
     ended += [make_ended(make_run("lost", cells=[cell[6]], index=6), make_loss())]
     ended = [
-        replace(end, observation=replace(end.observation, extra_metrics={index: {"queue": told.get(index, 1.0)}}))
+        replace(end, observation=replace(end.observation, extra_metrics={index: {"queue": queue.get(index, 1.0)}}))
         if isinstance(end.observation, Finished)
         else end
         for index, end in enumerate(ended)

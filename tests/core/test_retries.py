@@ -81,7 +81,7 @@ def test_the_trials_of_a_broken_load_go_on_together_but_for_its_suspect(
 
 
 def test_the_innocents_of_a_load_go_on_together_after_its_suspect() -> None:
-    """Whatever becomes of the suspect, it never comes back to the load that it broke."""
+    """The suspect never comes back to the load that it broke, measured or lost."""
     crash = make_finish(SHARED, [1.0, None, None, None], broken="EngineCrash")
     suspect = replace(SHARED, name="suspect", trials=SHARED.trials[1:2], attempt=2)
     assert retry(crash, make_ended(suspect)) == ([2, 3], 2)

@@ -106,8 +106,8 @@ def test_a_gain_over_nothing_is_a_gain(last: float, ended: str | None) -> None:
     )
     ends = each_measured(1.0, 1.0, 1.0)
     figures = [{"queue": number} for number in (0.0, 0.0, last)]
-    told = (
+    ended_runs = (
         replace(end, observation=replace(end.observation, extra_metrics={index: figure}))
         for index, (end, figure) in enumerate(zip(ends, figures, strict=True))
     )
-    assert planned(study, *told).ended == ended
+    assert planned(study, *ended_runs).ended == ended

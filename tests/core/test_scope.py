@@ -33,7 +33,7 @@ def configurations(story: Story) -> set[Configuration]:
 
 
 def test_what_left_the_search_space_is_no_longer_recommended() -> None:
-    """Whoever may no longer use four GPUs gets the best of one GPU; the older numbers stay in history."""
+    """A study that may no longer use four GPUs gets the best of one GPU; the older numbers stay in history."""
     study = make_study(space=WIDE, algorithm=GRID)
     first = finish(study)
     assert best_of_study(study, first.history)[1].configuration == make_cell(4, 64)

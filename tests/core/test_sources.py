@@ -41,7 +41,7 @@ def test_what_no_source_knows_keeps_the_number_of_the_result(sample: Sample | No
 
 
 def test_why_a_source_has_no_number_is_kept() -> None:
-    """A source that was asked and could not tell a measured trial's number says why; one that saw nothing is silent."""
+    """A source without a number for a measured trial gives its reason; one that returned nothing gives none."""
     sources = [("A", {0: Missing(reason="Stale"), 1: Missing(reason="Empty")}), ("B", {})]
     assert merge_sources(make_finished(make_measured(100.0), OOM), sources).missing_sources == {"A": "Stale"}
 
@@ -107,7 +107,7 @@ def test_sources_agree_within_one_percent_of_the_result(seen: float, *, agrees: 
 
 @pytest.mark.parametrize("seen", [(100.0, 102.0), (102.0, 100.0), (100.0, 98.0)])
 def test_one_source_that_disagrees_is_enough(seen: tuple[float, float]) -> None:
-    """Whichever it is, nobody knows which of them is right."""
+    """It is not known which of them is right."""
     sources = [(name, {0: Value(tokens_per_second=number)}) for name, number in zip("AB", seen, strict=True)]
     (trial,) = merge_sources(make_finished(make_measured(100.0)), sources).result.trials
     assert isinstance(trial, Invalid)
