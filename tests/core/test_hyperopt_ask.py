@@ -1,10 +1,12 @@
 """The documents that Hyperopt receives, and the fallback when it proposes cells that are not open."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
-from hyperopt import JOB_STATE_DONE, JOB_STATE_RUNNING
+from hyperopt import JOB_STATE_DONE, JOB_STATE_RUNNING, anneal, rand, tpe
 
 from factories.studies import make_cell
 from infpop_operator.core.model import Configuration, ExtraParameter, SearchSpace
@@ -46,6 +48,7 @@ def test_every_record_inside_the_space_has_a_document_with_its_positions() -> No
     )
     assert [document["tid"] for document in documents] == [0, 1, 2]
     assert [document["misc"]["tid"] for document in documents] == [0, 1, 2]
+    assert {tuple(sorted(document["misc"])) for document in documents} == {("cmd", "idxs", "tid", "vals", "workdir")}
     assert [document["state"] for document in documents] == [JOB_STATE_DONE, JOB_STATE_DONE, JOB_STATE_RUNNING]
     assert [document["result"] for document in documents] == [
         {"status": "ok", "loss": -5.0},
@@ -170,6 +173,32 @@ def test_the_first_open_cell_that_is_proposed_is_the_answer() -> None:
     assert hyperopt_ask._propose(question, first, again) == opened
     assert (len(first.asked), again.asked) == (1, [])
     assert hyperopt_ask._propose(question, Suggest(closed), Suggest(opened)) == opened
+
+
+def test_tpe_asks_again_with_a_single_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its usual 24 candidates nearly every seed gives the same cell; both asks have the same random start."""
+    asked: list[tuple[object, partial[object], partial[object]]] = []
+    monkeypatch.setattr(hyperopt_ask, "_propose", lambda *arguments: asked.append(arguments))
+    question = make_question(max_trials=10)
+    hyperopt_ask.propose_tpe(question)
+    ((given, first, again),) = asked
+    assert given is question
+    assert (first.func, first.keywords) == (tpe.suggest, {"n_startup_jobs": 5, "verbose": False})
+    assert (again.func, again.keywords) == (tpe.suggest, first.keywords | {"n_EI_candidates": 1})
+
+
+@pytest.mark.parametrize(
+    ("propose", "suggest"),
+    [(hyperopt_ask.propose_anneal, anneal.suggest), (hyperopt_ask.propose_random, rand.suggest)],
+)
+def test_the_other_searches_ask_again_as_they_did_before(
+    monkeypatch: pytest.MonkeyPatch, propose: Callable[[SearchRequest], object], suggest: object
+) -> None:
+    """Another seed is enough for them."""
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr(hyperopt_ask, "_propose", lambda *arguments: asked.append(arguments))
+    propose(make_question())
+    assert asked == [(make_question(), suggest, suggest)]
 
 
 def test_every_algorithm_can_be_loaded_before_the_first_question() -> None:

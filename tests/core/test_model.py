@@ -1,13 +1,27 @@
 """The values of the design: their order, what they derive from themselves, and what they are by default."""
 
 from datetime import timedelta
+from enum import StrEnum
 
 import pytest
 
 from factories.runs import make_ended, make_finish, make_loss, make_run
 from factories.studies import make_cell, make_pool
+from infpop_operator.core.decide import SUSPENDED
 from infpop_operator.core.errors import Problem, StudyError
-from infpop_operator.core.model import Algorithm, Budget, Configuration, Objective
+from infpop_operator.core.landscape import CellState
+from infpop_operator.core.model import (
+    DELETED,
+    INTERRUPTED,
+    NO_ROOM,
+    Algorithm,
+    Budget,
+    Configuration,
+    Objective,
+    Phase,
+    TrialState,
+    Verdict,
+)
 
 
 def test_configurations_are_ordered_by_gpu_count_then_batch_size() -> None:
@@ -47,6 +61,25 @@ def test_a_study_that_says_nothing_is_careful() -> None:
     assert Objective() == Objective(metric="throughput", constraints=(), goal=None, power_metric=None)
     assert Budget(deadline=timedelta(1)).deadline == timedelta(1)
     assert (make_pool().software, make_pool().cpu_millicores, make_pool().memory_bytes) == ("", None, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (Phase, ["Starting", "ModelLoading", "WarmingUp", "Measuring", "Done"]),
+        (TrialState, ["Running", "Measured", "Infeasible", "Invalid", "Broken"]),
+        (Verdict, ["Running", "Waiting", "Succeeded", "Stalled"]),
+        (CellState, ["Measured", "Infeasible", "Invalid", "Broken", "Running", "RuledOut", "Untried", "Outside"]),
+    ],
+)
+def test_states_are_called_as_users_and_journals_know_them(kind: type[StrEnum], values: list[str]) -> None:
+    """A status, a metric or a journal that holds one of them is still understood."""
+    assert [state.value for state in kind] == values
+
+
+def test_reasons_of_our_own_are_called_as_users_know_them() -> None:
+    """They stand in conditions, events and journals."""
+    assert (INTERRUPTED, NO_ROOM, DELETED, SUSPENDED) == ("Interrupted", "NoRoom", "Deleted", "Suspended")
 
 
 @pytest.mark.parametrize(

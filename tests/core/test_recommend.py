@@ -102,7 +102,7 @@ def trial_of(gpus: int, rate: float) -> Trial:
     [
         (Objective(), 400.0, -400.0),
         (Objective(metric="throughputPerGPU"), 100.0, -100.0),
-        (COST, 4.0 * 4 / 3600 / 400 * 1e6, 4.0 * 4 / 3600 / 400 * 1e6),
+        (COST, 1.0 * 4 / 3600 / 400 * 1e6, 1.0 * 4 / 3600 / 400 * 1e6),
         (Objective(metric="queue", goal="Minimize"), 7.0, 7.0),
         (Objective(metric="queue", goal="Maximize"), 7.0, -7.0),
     ],
@@ -110,8 +110,8 @@ def trial_of(gpus: int, rate: float) -> Trial:
 def test_a_trial_is_worth_what_the_objective_says(objective: Objective, expected: float, lost: float) -> None:
     """GPU count, price and extra metrics are the trial's and the pool's own."""
     study, trial = make_study(objective=objective), replace(trial_of(4, 400.0), extra_metrics={"queue": 7.0})
-    assert trial_value(study, DEAR, trial) == pytest.approx(expected)
-    assert trial_loss(study, DEAR, trial) == pytest.approx(lost)
+    assert trial_value(study, CHEAP, trial) == pytest.approx(expected)
+    assert trial_loss(study, CHEAP, trial) == pytest.approx(lost)
 
 
 @pytest.mark.parametrize(
