@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from factories.studies import START, make_cell, make_measured, make_pool, make_study
+from factories.studies import START, at, make_cell, make_measured, make_pool, make_study
 from infpop_operator.core.comparability import reject_incomparable
 from infpop_operator.core.decide import decide
 from infpop_operator.core.history import failures
@@ -59,6 +59,35 @@ def test_another_measure_than_the_rounds_first_is_no_measurement(field: str, val
     assert seen.counts
     assert value in seen.detail
     assert FIRST[field] in seen.detail
+
+
+@pytest.mark.parametrize(("field", "value", "reason"), CHANGES)
+def test_a_rejected_run_ended_when_it_ended(field: str, value: str, reason: str) -> None:
+    """The loss takes the run's own end, so that its GPU time and the pause after it are right."""
+    end = replace(make_end(make_run(2), **{field: value}), ended_at=at(33))
+    seen = reject_incomparable(make_run(2), end, [make_ended(make_run())])
+    assert isinstance(seen, Lost)
+    assert seen == Lost(reason=reason, detail=seen.detail, ended_at=at(33))
+    assert seen.detail.index(value) < seen.detail.index(FIRST[field])
+
+
+def test_the_first_change_is_the_one_in_the_message() -> None:
+    """Prompts before software, the engine before PyTorch, the GPU last."""
+    changed = {field: value for field, value, _ in CHANGES}
+    for field, value, reason in CHANGES:
+        seen = reject_incomparable(make_run(2), make_end(make_run(2), **changed), [make_ended(make_run())])
+        assert isinstance(seen, Lost)
+        assert (seen.reason, value in seen.detail, FIRST[field] in seen.detail) == (reason, True, True)
+        del changed[field]
+
+
+def test_the_round_is_measured_by_the_first_result_that_says_it() -> None:
+    """A later result that is in history all the same changes nothing."""
+    later = make_ended(make_run(2), make_end(make_run(2), engine_version="0.33.0"))
+    before = [make_ended(make_run()), later]
+    assert isinstance(reject_incomparable(make_run(3), later.observation, before), Lost)
+    same = make_end(make_run(3))
+    assert reject_incomparable(make_run(3), same, before) is same
 
 
 @pytest.mark.parametrize("field", FIRST)

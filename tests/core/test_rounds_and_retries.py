@@ -52,8 +52,8 @@ def started(decision: Decision, now: datetime) -> Decision:
     return replace(decision, history=replace(decision.history, active=active))
 
 
-def tell(study: Study, before: Decision, observation: Observation, now: datetime) -> Decision:
-    """Tell what became of the only live run, and start what is decided then."""
+def report(study: Study, before: Decision, observation: Observation, now: datetime) -> Decision:
+    """Report the end of the only live run, and start what is decided then."""
     (live,) = before.history.active
     return started(decide(study, before.history, {live.run.name: observation}, now), now)
 
@@ -81,11 +81,11 @@ def finished(
 
 
 def test_changed_hardware_starts_a_round_with_the_last_best_as_its_baseline() -> None:
-    """The configuration in use is measured first on the new hardware, so that the gain can be told."""
+    """The configuration in use is measured first on the new hardware, so that the gain is known."""
     study = make_study(budget=Budget(max_trials=1))
     first = begin(study)
     chosen = first.start[0].trials[0].configuration
-    done = tell(study, first, finished(first.start[0], START + MINUTE), START + MINUTE)
+    done = report(study, first, finished(first.start[0], START + MINUTE), START + MINUTE)
     assert done.verdict is Verdict.SUCCEEDED
     upgraded = replace(study, pools=(make_pool(fingerprint="new"),))
     second = begin(upgraded, done.history, START + 2 * MINUTE)
@@ -148,7 +148,7 @@ def test_facts_of_another_model_rule_nothing_out() -> None:
     """Fourteen heads of the last round's model say nothing about this round's."""
     study = make_study(budget=Budget(max_trials=1))
     first = begin(study)
-    done = tell(study, first, finished(first.start[0], START + MINUTE), START + MINUTE)
+    done = report(study, first, finished(first.start[0], START + MINUTE), START + MINUTE)
     assert known_model_facts(done.history) == ModelFacts(attention_heads=14)
     second = begin(replace(study, model_fingerprint="other"), done.history, START + 2 * MINUTE)
     assert known_model_facts(second.history) is None
@@ -160,9 +160,9 @@ def test_the_trial_that_an_engine_died_on_is_tried_again_alone() -> None:
     first = begin(study)
     batches = sorted(trial.configuration.batch_size for trial in first.start[0].trials)
     broken = finished(first.start[0], START + MINUTE, broken="EngineCrash", reached=1)
-    second = tell(study, first, broken, START + MINUTE)
+    second = report(study, first, broken, START + MINUTE)
     assert [trial.configuration.batch_size for trial in second.start[0].trials] == batches[1:2]
-    third = tell(study, second, finished(second.start[0], START + 2 * MINUTE), START + 2 * MINUTE)
+    third = report(study, second, finished(second.start[0], START + 2 * MINUTE), START + 2 * MINUTE)
     assert sorted(trial.configuration.batch_size for trial in third.start[0].trials) == batches[2:]
 
 
@@ -171,7 +171,7 @@ def test_a_trial_that_a_result_lacks_without_a_reason_is_broken() -> None:
     study = make_study(algorithm=Algorithm(trials_per_run=4), budget=Budget(max_failed_trials=0))
     first = begin(study)
     (live,) = first.history.active
-    second = tell(study, first, finished(live.run, START + MINUTE, reached=1), START + MINUTE)
+    second = report(study, first, finished(live.run, START + MINUTE, reached=1), START + MINUTE)
     assert (second.verdict, second.reason) == (Verdict.STALLED, "TooManyFailures")
     assert "RunnerError: the result lacks trials" in second.message
     states = [trial.state for trial in trials_of(second.history, "a100", 1)]
@@ -187,7 +187,7 @@ def test_only_a_smaller_batch_out_of_memory_explains_a_missing_trial(reason: Inf
     smallest = min(live.run.trials, key=lambda trial: trial.configuration.batch_size)
     refused = Infeasible(index=smallest.index, batch_size=smallest.configuration.batch_size, reason=reason)
     result = finished(live.run, START + MINUTE).result.model_copy(update={"trials": (refused,)})
-    second = tell(study, first, Finished(result=result, ended_at=START + MINUTE), START + MINUTE)
+    second = report(study, first, Finished(result=result, ended_at=START + MINUTE), START + MINUTE)
     assert len(failures(second.history)) == (0 if reason == "GpuOutOfMemory" else 1)
 
 
@@ -195,9 +195,9 @@ def test_another_workload_within_a_round_is_no_measurement() -> None:
     """Numbers of other prompts than the round began with are never compared with its own: they count as a failure."""
     study = make_study()
     first = begin(study)
-    second = tell(study, first, with_hash(finished(first.start[0], START + MINUTE), "a" * 8), START + MINUTE)
+    second = report(study, first, with_hash(finished(first.start[0], START + MINUTE), "a" * 8), START + MINUTE)
     other = with_hash(finished(second.start[0], START + 2 * MINUTE), "b" * 8)
-    third = tell(study, second, other, START + 2 * MINUTE)
+    third = report(study, second, other, START + 2 * MINUTE)
     (failure,) = failures(third.history)
     assert isinstance(failure.observation, Lost)
     assert failure.observation.reason == "WorkloadChanged"
@@ -205,7 +205,7 @@ def test_another_workload_within_a_round_is_no_measurement() -> None:
     assert "bbbbbbbb" in failure.observation.detail
     changed = begin(replace(study, workload_fingerprint="other"), second.history, START + MINUTE)
     (live,) = changed.history.active
-    fresh = tell(
+    fresh = report(
         replace(study, workload_fingerprint="other"), changed, with_hash(finished(live.run, START), "b"), START
     )
     assert failures(fresh.history) == ()
@@ -222,7 +222,7 @@ def test_an_interrupted_run_keeps_its_company_and_costs_nothing() -> None:
     study = make_study(algorithm=Algorithm(trials_per_run=4), budget=Budget(max_failed_trials=0))
     first = begin(study)
     stopped = finished(first.start[0], START + MINUTE, broken="Stopped", reached=1)
-    second = tell(study, first, stopped, START + MINUTE)
+    second = report(study, first, stopped, START + MINUTE)
     assert len(second.start[0].trials) == 3
 
 
@@ -236,7 +236,7 @@ def test_an_unstable_trial_is_measured_once_more_and_longer() -> None:
         invalid = Invalid(index=0, batch_size=run.trials[0].configuration.batch_size, reason="UnstableRepeats")
         now = START + len(longer) * MINUTE
         result = finished(run, now).result.model_copy(update={"trials": (invalid,)})
-        decision = tell(study, decision, Finished(result=result, ended_at=now), now)
+        decision = report(study, decision, Finished(result=result, ended_at=now), now)
     assert longer == [False, True]
     assert decision.verdict is Verdict.STALLED
 
@@ -247,7 +247,7 @@ def test_pauses_between_broken_runs_grow_and_the_budget_ends_them() -> None:
     decision, pauses = begin(study), []
     while decision.verdict in (Verdict.RUNNING, Verdict.WAITING):
         lost = Lost(reason="NodeLost", detail="gone", ended_at=now)
-        decision = tell(study, decision, lost, now)
+        decision = report(study, decision, lost, now)
         if decision.verdict is Verdict.WAITING:
             assert decision.wake_at is not None
             pauses.append((decision.wake_at - now).total_seconds())
@@ -261,7 +261,7 @@ def test_pauses_between_broken_runs_grow_and_the_budget_ends_them() -> None:
 def test_a_new_round_has_a_fresh_failure_budget() -> None:
     """What broke before the model was mended is no reason to stop now; the message of the stop says what to raise."""
     study = make_study(budget=Budget(max_failed_trials=0))
-    stalled = tell(study, begin(study), Lost(reason="NodeLost", ended_at=START), START)
+    stalled = report(study, begin(study), Lost(reason="NodeLost", ended_at=START), START)
     assert stalled.reason == "TooManyFailures"
     assert "raise spec.budget.maxFailedTrials" in stalled.message
     assert begin(replace(study, model_fingerprint="mended"), stalled.history, START + MINUTE).start
@@ -272,9 +272,9 @@ def test_broken_machines_are_no_plateau() -> None:
     budget = Budget(max_failed_trials=100, plateau=Plateau(trials=2, improvement_ratio=0.01))
     study, now = make_study(budget=budget), START
     decision = begin(study)
-    decision = tell(study, decision, finished(decision.start[0], now), now)
+    decision = report(study, decision, finished(decision.start[0], now), now)
     for _ in range(6):
-        decision = tell(study, decision, Lost(reason="EngineCrash", ended_at=now), now)
+        decision = report(study, decision, Lost(reason="EngineCrash", ended_at=now), now)
         now += 10 * MINUTE
         decision = begin(study, decision.history, now) if decision.verdict is Verdict.WAITING else decision
     assert [trial.state for trial in trials_of(decision.history, "a100", 1)][1:3] == [TrialState.BROKEN] * 2
@@ -282,19 +282,23 @@ def test_broken_machines_are_no_plateau() -> None:
 
 
 def test_one_configuration_that_always_breaks_does_not_end_the_study() -> None:
-    """After two retries a trial stays broken and the search goes on elsewhere."""
+    """After its first attempt and two retries a trial stays broken and the search goes on elsewhere."""
     study, now = make_study(), START
     decision = begin(study)
-    for _ in range(3):
-        decision = tell(study, decision, Lost(reason="EngineCrash", ended_at=now), now)
+    attempts = []
+    while decision.start[0].trials[0].index == 0:
+        attempts.append(decision.start[0].attempt)
+        decision = report(study, decision, Lost(reason="EngineCrash", ended_at=now), now)
         if decision.verdict is Verdict.WAITING and decision.wake_at is not None:
             now = decision.wake_at
             decision = begin(study, decision.history, now)
-    assert decision.start[0].trials[0].index == 1
+    assert attempts == [1, 2, 3]
+    assert (decision.start[0].trials[0].index, decision.start[0].attempt) == (1, 1)
+    assert trials_of(decision.history, "a100", 1)[0].state is TrialState.BROKEN
 
 
 def test_a_spent_budget_ends_live_runs_and_says_when_it_will() -> None:
-    """GPU-hours hold to the second: the driver is told when to look again, and the run is stopped then."""
+    """GPU-hours hold to the second: the decision says when to decide again, and the run is stopped then."""
     study = make_study(budget=Budget(max_gpu_hours=1.0, max_concurrent_gpus=8))
     first = begin(study)
     gpus = first.start[0].gpu_count
@@ -311,7 +315,7 @@ def test_a_broken_trial_beyond_a_lowered_limit_is_given_up() -> None:
     first = begin(study)
     lost = Lost(reason="NodeLost", ended_at=START, counts=False)
     lowered = replace(study, budget=Budget(max_concurrent_gpus=4))
-    second = tell(lowered, first, lost, START)
+    second = report(lowered, first, lost, START)
     assert second.verdict is Verdict.RUNNING
     assert second.start[0].gpu_count <= 4
 

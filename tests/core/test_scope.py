@@ -3,13 +3,14 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from factories.studies import make_cell, make_pool, make_study
+from factories.runs import make_ended, make_history, make_round, make_run
+from factories.studies import make_cell, make_pool, make_study, make_trials
 from infpop_operator.core.decide import decide
 from infpop_operator.core.history import current_round, trials_of
 from infpop_operator.core.landscape import landscape
 from infpop_operator.core.model import Algorithm, Budget, Configuration, Plateau, Round, SearchSpace, Study
 from infpop_operator.core.recommend import best_of_study
-from infpop_operator.core.scope import baseline_of, current_trials
+from infpop_operator.core.scope import baseline_of, current_trials, earlier_best, in_scope
 from simulation.world import Story, World, drive
 
 WIDE = SearchSpace(gpu_counts=(1, 4), batch_sizes=(16, 64))
@@ -32,7 +33,7 @@ def configurations(story: Story) -> set[Configuration]:
 
 
 def test_what_left_the_search_space_is_no_longer_recommended() -> None:
-    """Whoever may no longer use four GPUs gets the best of one GPU; the older numbers stay in history."""
+    """A study that may no longer use four GPUs gets the best of one GPU; the older numbers stay in history."""
     study = make_study(space=WIDE, algorithm=GRID)
     first = finish(study)
     assert best_of_study(study, first.history)[1].configuration == make_cell(4, 64)
@@ -81,6 +82,37 @@ def test_a_later_round_is_compared_with_the_best_before_it() -> None:
     assert baseline_of(study, known) == make_cell(4, 64)
     assert baseline_of(study, replace(known, baseline=None)) == make_cell(1, 8)
     assert baseline_of(study, replace(known, number=1)) == make_cell(1, 8)
+
+
+def test_the_best_before_a_round_is_known_from_the_second_round_on() -> None:
+    """What the journal of a first round calls its baseline is none."""
+    entry = Round(pool="a100", number=1, identity="i", baseline=make_cell(4, 64))
+    assert earlier_best(entry) is None
+    assert earlier_best(replace(entry, number=2)) == make_cell(4, 64)
+    assert earlier_best(replace(entry, number=2, baseline=None)) is None
+
+
+def test_trials_of_the_space_and_of_the_baseline_count_in_their_order() -> None:
+    """Everything else stays in history alone, another batch size of the baseline's as well."""
+    entries = [make_cell(1, 64), make_cell(4, 8), make_cell(1, 16), make_cell(2, 64), make_cell(4, 16)]
+    trials = make_trials([(cell, 1.0) for cell in entries])
+    study = make_study(space=NARROW)
+    assert in_scope(study, trials, make_cell(4, 8)) == (trials[0], trials[1], trials[2])
+    assert in_scope(study, trials, None) == (trials[0], trials[2])
+
+
+def test_the_trials_that_count_are_those_of_the_newest_round_of_a_pool() -> None:
+    """Its baseline is the best before it; a pool without a round has none."""
+    study = make_study(space=NARROW, baseline=make_cell(8, 8))
+    rounds = (make_round(), make_round(number=2, baseline=make_cell(4, 8)), make_round(pool="v100", number=3))
+    runs = [
+        make_run("first", cells=[make_cell(1, 32)]),
+        make_run("second", cells=[make_cell(1, 16), make_cell(4, 8), make_cell(8, 8)], round=2),
+    ]
+    history = make_history(rounds=rounds, ended=tuple(make_ended(run) for run in runs))
+    found = [trial.configuration for trial in current_trials(study, study.pools[0], history)]
+    assert found == [make_cell(1, 16), make_cell(4, 8)]
+    assert current_trials(study, make_pool(name="h100"), history) == ()
 
 
 def test_a_round_without_a_best_leaves_the_word_to_the_study() -> None:

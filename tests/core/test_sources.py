@@ -1,6 +1,7 @@
 """What several metrics sources say of a run, put together."""
 
 import math
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -40,7 +41,7 @@ def test_what_no_source_knows_keeps_the_number_of_the_result(sample: Sample | No
 
 
 def test_why_a_source_has_no_number_is_kept() -> None:
-    """A source that was asked and could not tell a measured trial's number says why; one that saw nothing is silent."""
+    """A source without a number for a measured trial gives its reason; one that returned nothing gives none."""
     sources = [("A", {0: Missing(reason="Stale"), 1: Missing(reason="Empty")}), ("B", {})]
     assert merge_sources(make_finished(make_measured(100.0), OOM), sources).missing_sources == {"A": "Stale"}
 
@@ -70,6 +71,14 @@ def test_a_figure_that_cannot_be_written_down_is_missing(number: float) -> None:
     assert decode_line(encode_entry(ended)) == ended
 
 
+def test_the_extra_metrics_of_a_run_are_those_that_were_gathered_last() -> None:
+    """Each trial keeps its own; why a number is missing stays what it was; nothing else of the run changes."""
+    before = replace(make_finished(make_measured(100.0)), extra_metrics={0: {"old": 1.0}}, sources={0: "A"})
+    gathered = {0: {"power": Missing(reason="Stale"), "load": 0.0}, 1: {"power": -5.0}}
+    after = with_extra_metrics(before, gathered)
+    assert after == replace(before, extra_metrics=gathered)
+
+
 def test_the_first_source_that_has_a_number_gives_it() -> None:
     """Sources are asked in order, and one without a number is passed over."""
     sources = [("A", {0: Missing(reason="Down")}), ("B", {0: Value(tokens_per_second=99.5)}), ("C", {})]
@@ -83,6 +92,65 @@ def test_sources_that_disagree_leave_no_number() -> None:
     assert isinstance(trial, Invalid)
     assert trial.reason == "SourcesDisagree"
     assert "A 100, B 102, result 100" in trial.detail
+
+
+@pytest.mark.parametrize(
+    ("seen", "agrees"), [(98.9, False), (99.0, True), (100.0, True), (101.0, True), (101.1, False), (200.0, False)]
+)
+def test_sources_agree_within_one_percent_of_the_result(seen: float, *, agrees: bool) -> None:
+    """One per cent in either direction is rounding, more is a disagreement."""
+    gathered = merge_sources(make_finished(make_measured(100.0)), [("A", {0: Value(tokens_per_second=seen)})])
+    (trial,) = gathered.result.trials
+    assert isinstance(trial, Measured) is agrees
+    assert gathered.sources == {0: "A"}
+
+
+@pytest.mark.parametrize("seen", [(100.0, 102.0), (102.0, 100.0), (100.0, 98.0)])
+def test_one_source_that_disagrees_is_enough(seen: tuple[float, float]) -> None:
+    """It is not known which of them is right."""
+    sources = [(name, {0: Value(tokens_per_second=number)}) for name, number in zip("AB", seen, strict=True)]
+    (trial,) = merge_sources(make_finished(make_measured(100.0)), sources).result.trials
+    assert isinstance(trial, Invalid)
+    said = f"A {seen[0]:g}, B {seen[1]:g}, result 100"
+    assert trial == Invalid(
+        index=0,
+        batch_size=1,
+        reason="SourcesDisagree",
+        detail=f"tokens/s differ by more than 1%: {said}",
+    )
+
+
+def test_each_trial_has_its_own_number_and_source() -> None:
+    """What else the result says of a trial stays, as do trials that no source knows."""
+    trials = [make_measured(100.0 * number, index=number, batch_size=number) for number in (1, 2, 3)]
+    sources = [
+        ("A", {1: Value(tokens_per_second=100.5), 2: Missing(reason="Stale")}),
+        ("B", {1: Value(tokens_per_second=99.5), 2: Value(tokens_per_second=201.0)}),
+    ]
+    finished = make_finished(*trials)
+    gathered = merge_sources(finished, sources)
+    assert gathered.result.trials == (
+        trials[0].model_copy(update={"throughput_tokens_per_second": 100.5}),
+        trials[1].model_copy(update={"throughput_tokens_per_second": 201.0}),
+        trials[2],
+    )
+    assert gathered.sources == {1: "A", 2: "B"}
+    assert gathered.missing_sources == {"A": "Stale"}
+    assert (gathered.ended_at, gathered.result.run) == (finished.ended_at, "study-1")
+
+
+def test_the_first_reason_of_a_source_is_kept() -> None:
+    """It is asked trial by trial and may fail in several ways; trials without a number are not asked about."""
+    trials = (make_measured(1.0, index=0), OOM, make_measured(1.0, index=2), make_measured(1.0, index=3))
+    reasons = {1: Missing(reason="Full"), 2: Missing(reason="Stale"), 3: Missing(reason="Empty")}
+    assert merge_sources(make_finished(*trials), [("A", reasons)]).missing_sources == {"A": "Stale"}
+
+
+@pytest.mark.parametrize(("seconds", "believed"), [(304.9, True), (305.0, True), (305.1, False)])
+def test_a_clock_may_be_five_seconds_off(seconds: float, *, believed: bool) -> None:
+    """A window that ends so little after the run of five minutes is believed."""
+    measured = make_measured(100.0).model_copy(update={"window_seconds": (1.5, seconds)})
+    assert (windows_of(make_finished(measured)) != {}) is believed
 
 
 def test_a_trial_without_a_number_gets_none() -> None:

@@ -1,10 +1,9 @@
 """Objects of a cluster for tests: as the API server writes them, and as records; each keyword changes one thing."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
 from typing import Any
 
-from factories.studies import START, make_study
+from factories.studies import at, make_study
 from infpop_operator.adapters.kube.job_manifest import Owner, PodSettings, build_job
 from infpop_operator.adapters.kube.records import ContainerRecord, JobRecord, NodeRecord, PodRecord
 from infpop_operator.core.model import Configuration, PlannedTrial, Run
@@ -16,13 +15,8 @@ JOB_UID = "job-uid"
 A100 = "NVIDIA-A100-SXM4-40GB"
 
 
-def at(seconds: float) -> datetime:
-    """Return a time after the Job's creation."""
-    return START + timedelta(seconds=seconds)
-
-
 def stamp(seconds: float) -> str:
-    """Return the same time as the API server writes it."""
+    """Return a time after the Job's creation as the API server writes it."""
     return at(seconds).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -1,26 +1,133 @@
-"""Steps of a study for stores and executors to handle."""
+"""Rounds, runs and their ends: valid by default; each keyword changes one thing."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
+from typing import get_args
 
-from factories.studies import START, make_cell, make_measured
-from infpop_operator.core.model import EndedRun, Finished, Lost, Missing, PlannedTrial, Round, Run, StartedRun
-from infpop_runner.contract import Infeasible, Provenance, RunResult
+from factories.studies import START, at, make_cell, make_measured
+from infpop_operator.core.model import (
+    Configuration,
+    EndedRun,
+    Finished,
+    History,
+    Lost,
+    Missing,
+    PlannedTrial,
+    Round,
+    Run,
+    StartedRun,
+)
+from infpop_runner.contract import (
+    Broken,
+    BrokenReason,
+    Infeasible,
+    InfeasibleReason,
+    Invalid,
+    InvalidReason,
+    Measured,
+    Provenance,
+    RunResult,
+    TrialResult,
+)
 
 ROUND = Round(pool="a100", number=1, identity="id-1", baseline=make_cell(1, 8))
 
-
-def make_run(name: str = "study-1", *, index: int = 0, batch_sizes: tuple[int, ...] = (8, 16)) -> Run:
-    """Return a run of one GPU with a trial for each batch size; the extras cover every type of argument."""
-    trials = tuple(
-        PlannedTrial(index=index + offset, configuration=make_cell(1, batch, a=1, b=0.5, c=True, d="text"))
-        for offset, batch in enumerate(batch_sizes)
-    )
-    return Run(name=name, pool="a100", round=1, attempt=1, trials=trials)
+# What became of a trial: its tokens/s, why it is infeasible or invalid, or None where the result lacks it.
+Outcome = float | Measured | InfeasibleReason | InvalidReason | None
 
 
-def make_started(name: str = "study-1", *, index: int = 0) -> StartedRun:
+def make_round(**changes: object) -> Round:
+    """Return the first round of the pool a100, without a baseline."""
+    return replace(Round(pool="a100", number=1, identity="id-1"), **changes)
+
+
+def make_run(
+    name: str = "study-1",
+    *,
+    index: int = 0,
+    batch_sizes: tuple[int, ...] = (8, 16),
+    cells: Sequence[Configuration] = (),
+    **changes: object,
+) -> Run:
+    """Return a run with a trial for each of `cells`, its indexes from `index` on.
+
+    Without `cells`: on one GPU, a trial for each batch size; the extras cover every type of argument.
+    """
+    chosen = cells or tuple(make_cell(1, batch, a=1, b=0.5, c=True, d="text") for batch in batch_sizes)
+    trials = tuple(PlannedTrial(index=number, configuration=cell) for number, cell in enumerate(chosen, start=index))
+    return replace(Run(name=name, pool="a100", round=1, attempt=1, trials=trials), **changes)
+
+
+def make_started(name: str = "study-1", *, index: int = 0, **changes: object) -> StartedRun:
     """Return a run that was started a second after the study."""
-    return StartedRun(run=make_run(name, index=index), started_at=START + timedelta(seconds=1))
+    return replace(StartedRun(run=make_run(name, index=index), started_at=at(1)), **changes)
+
+
+def make_trial_result(planned: PlannedTrial, outcome: Outcome) -> TrialResult | None:
+    """Return the result of a planned trial, None where the outcome is None."""
+    index, batch_size = planned.index, planned.configuration.batch_size
+    match outcome:
+        case None | Measured():
+            return outcome
+        case float() | int():
+            return make_measured(float(outcome), index=index, batch_size=batch_size)
+        case reason if reason in get_args(InvalidReason):
+            return Invalid(index=index, batch_size=batch_size, reason=reason, detail=f"{reason} of {index}")
+        case reason:
+            return Infeasible(index=index, batch_size=batch_size, reason=reason, detail=f"{reason} of {index}")
+
+
+def make_result(
+    run: Run, outcomes: Sequence[Outcome] | None = None, *, broken: BrokenReason | None = None, **changes: object
+) -> RunResult:
+    """Return the result of a run that loaded its engine, with an outcome for each trial in the order of the run.
+
+    By default every trial has 100 tokens/s.
+    """
+    given = [100.0] * len(run.trials) if outcomes is None else outcomes
+    found = (make_trial_result(planned, outcome) for planned, outcome in zip(run.trials, given, strict=True))
+    values: dict[str, object] = {
+        "run": run.name,
+        "trials": tuple(result for result in found if result is not None),
+        "load_seconds": 1.0,
+        "provenance": Provenance(engine="simulated"),
+        "broken": Broken(reason=broken, detail=f"{broken} of {run.name}") if broken else None,
+        "started_at": START,
+        "ended_at": at(60),
+    }
+    return RunResult.model_validate(values | changes)
+
+
+def make_finish(
+    run: Run,
+    outcomes: Sequence[Outcome] | None = None,
+    *,
+    ended: float = 60,
+    broken: BrokenReason | None = None,
+    **changes: object,
+) -> Finished:
+    """Return the end of a run with a result, a minute after the study's start; `changes` are the result's."""
+    result = make_result(run, outcomes, broken=broken, **({"ended_at": at(ended)} | changes))
+    return Finished(result=result, ended_at=at(ended))
+
+
+def make_loss(reason: str = "NodeLost", *, ended: float = 60, **changes: object) -> Lost:
+    """Return the end of a run without a result, a minute after the study's start, which uses the failure budget."""
+    return replace(Lost(reason=reason, ended_at=at(ended)), **changes)
+
+
+def make_ended(
+    run: Run | None = None, observation: Finished | Lost | None = None, *, began: float = 0, stopped: str | None = None
+) -> EndedRun:
+    """Return a run that began with the study and measured all of its trials."""
+    run = run or make_run()
+    return EndedRun(run=run, started_at=at(began), observation=observation or make_finish(run), stopped=stopped)
+
+
+def make_history(**changes: object) -> History:
+    """Return the history of a study with the first round of the pool a100 and no run yet."""
+    return replace(History(started_at=START, rounds=(make_round(),)), **changes)
 
 
 def make_finished(started: StartedRun) -> EndedRun:

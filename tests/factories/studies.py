@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from infpop_operator.core.model import (
     Algorithm,
@@ -32,6 +32,11 @@ from infpop_runner.contract import (
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SPACE = SearchSpace(gpu_counts=(1, 2, 4, 8), batch_sizes=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024))
 SIMULATED = EngineSpec(name="simulated", simulation=SimulationSpec())
+
+
+def at(seconds: float) -> datetime:
+    """Return a time after the start of the study."""
+    return START + timedelta(seconds=seconds)
 
 
 def make_pool(**changes: object) -> Pool:

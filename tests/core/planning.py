@@ -1,0 +1,53 @@
+"""What the tests of a pool's plan begin with: a small grid search, and runs of it that ended."""
+
+from collections.abc import Sequence
+
+from factories.runs import Outcome, make_ended, make_finish, make_history, make_run
+from factories.studies import make_cell, make_study
+from infpop_operator.core.model import Algorithm, Configuration, EndedRun, Run, SearchSpace, Study
+from infpop_operator.core.plan import PoolPlan, plan_pool
+from infpop_operator.core.space import cells
+
+SPACE = SearchSpace(gpu_counts=(1, 2), batch_sizes=(8, 16, 32, 64))
+GRID = Algorithm(name="grid")
+FOUR = Algorithm(name="grid", trials_per_run=4)
+LOAD = tuple(make_cell(2, batch) for batch in SPACE.batch_sizes)  # the first engine load of a grid search
+SHARED = make_run("shared", cells=LOAD)
+ALONE = make_run("alone", cells=LOAD[:1])
+OTHER_GPU = "IncompatibleGPU"
+
+
+def make_small_study(**changes: object) -> Study:
+    """Return a grid search on eight cells."""
+    return make_study(**({"space": SPACE, "algorithm": GRID} | changes))
+
+
+def planned(study: Study, *ended: EndedRun, **changes: object) -> PoolPlan:
+    """Return what the study's only pool does after these runs."""
+    return plan_pool(study, study.pools[0], make_history(ended=ended, **changes))
+
+
+def next_run(study: Study, *ended: EndedRun, **changes: object) -> Run:
+    """Return the run that the pool wants, which has not ended."""
+    plan = planned(study, *ended, **changes)
+    assert plan.next_run is not None
+    assert plan.ended is None
+    return plan.next_run
+
+
+def chosen(run: Run) -> list[Configuration]:
+    """Return the configurations of a run in its order."""
+    return [trial.configuration for trial in run.trials]
+
+
+def measured(
+    configurations: Sequence[Configuration], *outcomes: Outcome, index: int = 0, **changes: object
+) -> EndedRun:
+    """Return a run with an outcome for each configuration, 100 tokens/s by default."""
+    run = make_run(f"run-{index}", cells=configurations, index=index, **changes)
+    return make_ended(run, make_finish(run, outcomes or None))
+
+
+def each_measured(*rates: Outcome) -> tuple[EndedRun, ...]:
+    """Return a run of one trial for each of these outcomes, on the cells in order of GPU count."""
+    return tuple(measured([cells(SPACE)[index]], rate, index=index) for index, rate in enumerate(rates))

@@ -1,0 +1,52 @@
+"""The queries that most clusters share, word by word: a change of one changes what studies measure."""
+
+from typing import get_args
+
+import pytest
+
+from infpop_operator.core.extra_metrics import LARGEST, PLACEHOLDERS, PRESETS, Preset, Unit
+
+GPUS = "max by (Hostname, UUID, gpu)"
+LOAD = (
+    'avg_over_time(DCGM_FI_DEV_GPU_UTIL{namespace="$namespace",pod="$pod"}[$window])'
+    ' or avg_over_time(DCGM_FI_DEV_GPU_UTIL{exported_namespace="$namespace",exported_pod="$pod"}[$window])'
+)
+POWER = (
+    'avg_over_time(DCGM_FI_DEV_POWER_USAGE{namespace="$namespace",pod="$pod"}[$window])'
+    ' or avg_over_time(DCGM_FI_DEV_POWER_USAGE{exported_namespace="$namespace",exported_pod="$pod"}[$window])'
+)
+MEMORY = (
+    'max_over_time(DCGM_FI_DEV_FB_USED{namespace="$namespace",pod="$pod"}[$window])'
+    ' or max_over_time(DCGM_FI_DEV_FB_USED{exported_namespace="$namespace",exported_pod="$pod"}[$window])'
+)
+CORES = (
+    'rate(container_cpu_usage_seconds_total{namespace="$namespace",pod="$pod"}[$window])'
+    ' or rate(container_cpu_usage_seconds_total{exported_namespace="$namespace",exported_pod="$pod"}[$window])'
+)
+QUERIES = {
+    "gpuUtilization": (f"avg({GPUS} ({LOAD}))", "percent"),
+    "gpuPower": (f"sum({GPUS} ({POWER}))", "watts"),
+    "gpuMemory": (f"max({MEMORY}) * 1048576", "bytes"),
+    "cpuUsage": (f"max({CORES})", "count"),
+}
+
+
+def test_every_preset_asks_what_it_says() -> None:
+    """Both styles of labels are asked for, over the window of the trial, each GPU once."""
+    assert PRESETS == QUERIES
+    assert tuple(PRESETS) == get_args(Preset)
+
+
+@pytest.mark.parametrize("preset", get_args(Preset))
+def test_every_preset_has_all_placeholders(preset: Preset) -> None:
+    """A query without one of them would return numbers of other Pods or other times."""
+    query, unit = PRESETS[preset]
+    assert all(f"${name}" in query for name in PLACEHOLDERS)
+    assert unit in LARGEST
+
+
+def test_every_unit_says_what_is_too_much() -> None:
+    """Shares end at one, percentages at a hundred, and no device works at more than 200 degrees."""
+    bounded = {unit: largest for unit, largest in LARGEST.items() if largest is not None}
+    assert bounded == {"ratio": 1.0, "percent": 100.0, "celsius": 200.0}
+    assert tuple(LARGEST) == get_args(Unit)

@@ -1,0 +1,167 @@
+"""Every field of what a runner reads, and of the arguments to serve with, from a study whose values all differ."""
+
+from dataclasses import replace
+
+import pytest
+
+from factories.studies import make_cell, make_pool, make_study
+from infpop_operator.core.engine_args import engine_args
+from infpop_operator.core.model import Algorithm, PlannedTrial, Run
+from infpop_operator.core.run_spec import build_run_spec, pool_named
+from infpop_runner.contract import (
+    EngineSpec,
+    MeasurementSpec,
+    ModelSpec,
+    RunSpec,
+    SyntheticSource,
+    TrialSpec,
+    WorkloadSpec,
+)
+
+MODEL = ModelSpec(name="org/model", revision="abc", dtype="bfloat16", load_format="dummy")
+VLLM = EngineSpec(
+    name="vllm",
+    gpu_memory_utilization=0.7,
+    max_num_batched_tokens=4096,
+    enforce_eager=True,
+    args={"block_size": 32, "kv_cache_dtype": "auto"},
+)
+MEASUREMENT = MeasurementSpec(
+    warmup_batches=2,
+    repeats=5,
+    min_repeat_seconds=20,
+    max_spread_ratio=0.4,
+    load_timeout_seconds=100,
+    measure_timeout_seconds=200,
+)
+STUDY = make_study(
+    key="serving/study",
+    namespace="serving",
+    name="my-study",
+    model=MODEL,
+    engine=VLLM,
+    workload=WorkloadSpec(source=SyntheticSource(prompt_tokens=9), samples=7, max_new_tokens=6),
+    algorithm=Algorithm(seed=11),
+    measurement=MEASUREMENT,
+    pools=(make_pool(), make_pool(name="cpus", device="cpu", fingerprint="f2")),
+)
+RUN = Run(
+    name="my-study-0123456789",
+    pool="cpus",
+    round=3,
+    attempt=2,
+    trials=(
+        PlannedTrial(index=5, configuration=make_cell(2, 64, block_size=16, swap_space=4)),
+        PlannedTrial(index=4, configuration=make_cell(2, 8, block_size=16, swap_space=4)),
+    ),
+)
+
+
+def test_every_field_of_a_run_reaches_its_runner() -> None:
+    """Nothing is left to a default; trials come in ascending batch size; searched arguments win over pinned ones."""
+    spec = build_run_spec(STUDY, RUN, scrape_grace_seconds=30)
+    expected = {
+        "contract_version": 1,
+        "namespace": "serving",
+        "study": "my-study",
+        "pool": "cpus",
+        "round": 3,
+        "run": "my-study-0123456789",
+        "model": MODEL,
+        "engine": VLLM.model_copy(update={"args": {"block_size": 16, "kv_cache_dtype": "auto", "swap_space": 4}}),
+        "workload": STUDY.workload,
+        "device": "cpu",
+        "gpu_count": 2,
+        "trials": (TrialSpec(index=4, batch_size=8), TrialSpec(index=5, batch_size=64)),
+        "measurement": MEASUREMENT,
+        "seed": 11,
+        "scrape_grace_seconds": 30.0,
+    }
+    assert set(expected) == set(RunSpec.model_fields)
+    assert {name: getattr(spec, name) for name in RunSpec.model_fields} == expected
+    assert build_run_spec(STUDY, RUN).scrape_grace_seconds == 0.0
+    assert build_run_spec(STUDY, replace(RUN, pool="a100")).device == "cuda"
+
+
+def test_a_longer_run_changes_how_long_is_measured_and_nothing_else() -> None:
+    """Repeats and the time-out of a trial are three times as long; loading takes no longer."""
+    longer = build_run_spec(STUDY, replace(RUN, longer=True))
+    times = {"min_repeat_seconds": 60.0, "measure_timeout_seconds": 600.0}
+    assert longer.measurement == MEASUREMENT.model_copy(update=times)
+    assert longer.model_copy(update={"measurement": MEASUREMENT}) == build_run_spec(STUDY, RUN)
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(1199.0, 3597.0), (1200.0, 3600.0), (1201.0, 3600.0)])
+def test_a_repeat_is_never_longer_than_the_contract_allows(seconds: float, expected: float) -> None:
+    """An hour is the longest."""
+    study = replace(STUDY, measurement=MeasurementSpec(min_repeat_seconds=seconds))
+    assert build_run_spec(study, replace(RUN, longer=True)).measurement.min_repeat_seconds == expected
+
+
+def test_a_pool_is_found_by_its_name() -> None:
+    """One that the study lacks is an error."""
+    assert pool_named(STUDY, "cpus") == STUDY.pools[1]
+    with pytest.raises(KeyError, match="gone"):
+        build_run_spec(STUDY, replace(RUN, pool="gone"))
+
+
+def test_the_arguments_of_vllm_are_those_of_the_study_and_the_configuration() -> None:
+    """Everything that the study sets for serving, searched arguments in place of pinned ones, booleans as flags."""
+    cell = make_cell(2, 64, block_size=16, chunked=True, sleep=False)
+    assert engine_args(STUDY, cell) == (
+        "--tensor-parallel-size=2",
+        "--max-num-seqs=64",
+        "--max-num-batched-tokens=4096",
+        "--gpu-memory-utilization=0.7",
+        "--dtype=bfloat16",
+        "--revision=abc",
+        "--enforce-eager",
+        "--block-size=16",
+        "--kv-cache-dtype=auto",
+        "--chunked",
+        "--no-sleep",
+    )
+
+
+def test_what_a_study_does_not_set_is_not_told_to_vllm() -> None:
+    """The engine's own defaults hold, and on CPUs there is no GPU memory to use."""
+    plain = make_study(engine=EngineSpec(name="vllm"), pools=(make_pool(device="cpu"),))
+    assert engine_args(plain, make_cell(1, 8)) == (
+        "--tensor-parallel-size=1",
+        "--max-num-seqs=8",
+        "--max-num-batched-tokens=8192",
+    )
+    mixed = replace(plain, pools=(make_pool(device="cpu"), make_pool(name="gpus")))
+    assert engine_args(mixed, make_cell(1, 8))[3:] == ("--gpu-memory-utilization=0.85",)
+
+
+@pytest.mark.parametrize(("batch", "tokens"), [(4095, 4096), (4096, 4096), (4097, 4097)])
+def test_a_step_takes_at_least_a_token_of_each_sequence(batch: int, tokens: int) -> None:
+    """The limit of a step is raised to the batch size."""
+    assert engine_args(STUDY, make_cell(2, batch))[2] == f"--max-num-batched-tokens={tokens}"
+
+
+def test_a_searched_step_limit_is_told_once() -> None:
+    """It stands where the study's own would."""
+    args = engine_args(STUDY, make_cell(2, 8, max_num_batched_tokens=512))
+    assert [arg for arg in args if "batched" in arg] == ["--max-num-batched-tokens=512"]
+
+
+def test_the_arguments_of_a_pipeline_are_keyword_arguments() -> None:
+    """Several GPUs share the model by its device map; further arguments are the model's own."""
+    engine = EngineSpec(name="hf-pipeline", args={"attn_implementation": "sdpa"})
+    study = replace(STUDY, engine=engine)
+    assert engine_args(study, make_cell(2, 64, low_cpu=True)) == (
+        "batch_size=64",
+        "dtype='bfloat16'",
+        "device_map='auto'",
+        "revision='abc'",
+        "model_kwargs={'attn_implementation': 'sdpa', 'low_cpu': True}",
+    )
+    plain = make_study(engine=EngineSpec(name="hf-pipeline"))
+    assert engine_args(plain, make_cell(1, 8)) == ("batch_size=8", "dtype='auto'")
+
+
+def test_a_simulation_has_no_arguments_to_copy() -> None:
+    """It names the configuration alone."""
+    assert engine_args(make_study(), make_cell(2, 8)) == ("--gpu-count=2", "--batch-size=8")
