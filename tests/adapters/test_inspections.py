@@ -40,8 +40,11 @@ def test_a_workload_file_is_identified_by_its_content(tmp_path: Path) -> None:
 
 
 def test_a_compressed_workload_file_is_read(tmp_path: Path) -> None:
-    """JSONL.gz is recognised by its content, not by its name."""
-    workload_fingerprint(prompts(tmp_path, gzip.compress(LINES), "prompts"), samples=2)
+    """JSONL.gz is recognised by its content, not by its name, and its prompts are counted."""
+    source = prompts(tmp_path, gzip.compress(LINES), "prompts")
+    assert workload_fingerprint(source, samples=2)
+    with pytest.raises(StudyError, match="only 2 prompts"):
+        workload_fingerprint(source, samples=3)
 
 
 def test_other_sources_are_identified_by_what_they_are() -> None:
@@ -78,8 +81,11 @@ def test_a_wrong_workload_file_names_line_and_remedy(
 
 
 def test_lines_behind_the_samples_are_not_looked_at(tmp_path: Path) -> None:
-    """Only the prompts that are used have to be right."""
-    workload_fingerprint(prompts(tmp_path, LINES + b"oops\n"), samples=2)
+    """Only the prompts that are used have to be right; the first one behind them would be looked at."""
+    source = prompts(tmp_path, LINES + b"oops\n")
+    assert workload_fingerprint(source, samples=2)
+    with pytest.raises(StudyError, match="line 4 is not JSON"):
+        workload_fingerprint(source, samples=3)
 
 
 @pytest.mark.parametrize(
@@ -143,9 +149,14 @@ def test_a_wrong_landscape_names_the_choice_that_is_wrong(
 
 
 def test_a_right_landscape_passes(tmp_path: Path) -> None:
-    """The columns are there, and so are cells."""
-    (tmp_path / "landscape.csv").write_text(CSV)
-    check_landscape(RecordedLandscape(path=str(tmp_path / "landscape.csv"), gpu_model="A100", engine="vllm", model="m"))
+    """The columns are there, and so are cells; without the one cell there is nothing to replay."""
+    path = tmp_path / "landscape.csv"
+    landscape = RecordedLandscape(path=str(path), gpu_model="A100", engine="vllm", model="m")
+    path.write_text(CSV)
+    check_landscape(landscape)
+    path.write_text(CSV.splitlines(keepends=True)[0])
+    with pytest.raises(StudyError, match="recorded"):
+        check_landscape(landscape)
 
 
 METRICS = """# TYPE infpop_run_state gauge

@@ -23,7 +23,12 @@ VALID: Document = {
 
 def changed(changes: Mapping[str, object]) -> Document:
     """Return the valid document with values replaced; the key "a.b.0.c" walks mappings and lists."""
-    document = copy.deepcopy(VALID)
+    return changed_of(VALID, changes)
+
+
+def changed_of(original: Document, changes: Mapping[str, object]) -> Document:
+    """Return another document with values replaced, by the same keys."""
+    document = copy.deepcopy(original)
     for path, value in changes.items():
         *parents, last = path.split(".")
         node: Any = document
