@@ -131,6 +131,12 @@ def test_the_fingerprint_of_gpus_changes_with_the_hardware_and_with_nothing_else
     assert len(others) == 6
 
 
+def test_gpus_whose_driver_is_unknown_have_a_fingerprint() -> None:
+    """It is another one than with a driver that is known."""
+    known, unknown = (pool_of(make_machine(*GPUS, driver_version=version)) for version in ("550.1", None))
+    assert known.fingerprint != unknown.fingerprint
+
+
 def test_the_fingerprint_of_a_cpu_changes_with_its_model_and_cores() -> None:
     """The GPUs beside it do not matter."""
     first = pool_of(make_machine(), gpuResource="cpu").fingerprint
