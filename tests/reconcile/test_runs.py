@@ -46,7 +46,7 @@ def first_run() -> tuple[ResolvedStudy, Decision, History]:
     """Return a study, what is decided of it first, and its history with the one run of that decision."""
     body = study(OWNER.name, OWNER.namespace)
     body["metadata"] |= {"uid": OWNER.uid, "generation": 1}
-    prepared = resolve_study(body, [make_node()], None, SETTINGS)
+    prepared = resolve_study(body, [make_node()], History(started_at=START), SETTINGS)
     decision = decide(prepared.study, History(started_at=START), {}, START)
     active = (StartedRun(run=decision.start[0], started_at=START),)
     return prepared, decision, replace(decision.history, active=active)

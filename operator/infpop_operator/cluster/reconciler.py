@@ -8,6 +8,7 @@ exists already is the one that was wanted; a finished Job gets a time to live on
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from infpop_operator.adapters.kube.client import KubeClient
@@ -15,6 +16,7 @@ from infpop_operator.adapters.kube.errors import KubeConflictError, KubeError, K
 from infpop_operator.adapters.kube.job_manifest import Owner
 from infpop_operator.adapters.kube.journal_store import JournalStore
 from infpop_operator.adapters.kube.node_pools import RememberedMatches
+from infpop_operator.api.spec import ThroughputStudy
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.ending import TERMINATING
@@ -23,10 +25,10 @@ from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.look import Look, decided, look_at, refused, without_nodes
 from infpop_operator.cluster.metrics.operator_metrics import OperatorMetrics
 from infpop_operator.cluster.metrics_gatherer import MetricsGatherer
-from infpop_operator.cluster.resolve import ResolvedStudy, resolve_study
+from infpop_operator.cluster.resolve import ResolvedStudy, join_nodes, owner_of, parse_study
 from infpop_operator.cluster.run_probes import RunProbes
 from infpop_operator.cluster.runs import Jobs, Runs
-from infpop_operator.cluster.settled import Sight, sight_of
+from infpop_operator.cluster.settled import Settled, Sight, sight_of
 from infpop_operator.cluster.status_writer import StatusWriter
 from infpop_operator.cluster.step import as_told, plan_step, with_devices_held
 from infpop_operator.core.decide import decide
@@ -65,7 +67,7 @@ class Reconciler:
         self._teller = StatusWriter(client=client, cache=cache, recorder=recorder, settings=settings)
         self._match = RememberedMatches()
         self._unfinished: set[StudyKey] = set()
-        self._settled: dict[StudyKey, Sight] = {}
+        self._settled: dict[StudyKey, Settled] = {}
         self._unchecked: set[StudyKey] = set()
 
     def unfinished(self) -> tuple[StudyKey, ...]:
@@ -104,19 +106,31 @@ class Reconciler:
 
     async def _look(self, look: Look) -> float | None:
         try:
-            prepared = resolve_study(look.body, self._cache.nodes(), look.previous, self._settings, match=self._match)
+            document = parse_study(look.body, self._settings)
         except StudyError as error:
             await self._refuse(look, error)
             return None
+        settled = self._settled.get(look.key)
+        if settled is not None:
+            prepared = self._resolve(look, document, settled.rounds)
+            if self._sight(look, prepared) == settled.sight:
+                await self._look_after_published(look, prepared)
+                return None
+        jobs = self._runs.existing(look.key, owner_of(look.body))
+        remembered = await self._remembered(owner_of(look.body), jobs, look.now)
+        prepared = self._resolve(look, document, remembered)
         if not prepared.study.pools:
             self._unfinished.add(look.key)
             await self._teller.tell(look, without_nodes(look, prepared))
             return None
-        sight = sight_of(look.body, prepared, self._cache.jobs(look.key, study_uid=look.uid))
-        if self._settled.get(look.key) != sight:
-            return await self._step(look, prepared, sight)
-        await self._look_after_published(look, prepared)
-        return None
+        return await self._step(look, prepared, remembered, jobs)
+
+    def _resolve(self, look: Look, document: ThroughputStudy, history: History) -> ResolvedStudy:
+        nodes, owner = self._cache.nodes(), owner_of(look.body)
+        return join_nodes(document, owner, nodes, history, self._settings, match=self._match, previous=look.previous)
+
+    def _sight(self, look: Look, prepared: ResolvedStudy) -> Sight:
+        return sight_of(look.body, prepared, self._cache.jobs(look.key, study_uid=look.uid))
 
     async def _refuse(self, look: Look, error: StudyError) -> None:
         """Say what is wrong. What runs was wanted by the last spec that could be understood, and ends by itself."""
@@ -130,10 +144,9 @@ class Reconciler:
         await self._runs.end_all(look.key, look.uid)
         self._forget(look.key)
 
-    async def _step(self, look: Look, prepared: ResolvedStudy, sight: Sight) -> float | None:
+    async def _step(self, look: Look, prepared: ResolvedStudy, remembered: History, jobs: Jobs) -> float | None:
         key, now, owner = look.key, look.now, prepared.owner
-        jobs = self._runs.existing(key, owner)
-        remembered = await self._remembered(owner, jobs, now)
+        sight = self._sight(look, prepared)
         seen = await self._runs.observe(key, prepared, remembered, jobs, now)
         before, observations = seen.history, seen.observations
         decision = await asyncio.to_thread(decide, prepared.study, before, observations, now)
@@ -162,7 +175,7 @@ class Reconciler:
         self._runs.forget_ended(key, history, (*ended, *refused_runs))
         if told.verdict is Verdict.SUCCEEDED:
             await self._teller.publish(look, prepared, status)
-        self._settle(look, status, sight)
+        self._settle(look, status, Settled(sight=sight, rounds=replace(history, ended=(), active=())))
         return 0.0 if refused_runs else _seconds_until(decision.wake_at, now)
 
     async def _remembered(self, owner: Owner, jobs: Jobs, now: datetime) -> History:
@@ -187,12 +200,12 @@ class Reconciler:
         goes_on = told.verdict in (Verdict.RUNNING, Verdict.WAITING)
         (self._unfinished.add if goes_on else self._unfinished.discard)(key)
 
-    def _settle(self, look: Look, status: StudyStatus, sight: Sight) -> None:
+    def _settle(self, look: Look, status: StudyStatus, settled: Settled) -> None:
         """Leave a study alone whose search has ended and whose look changed nothing; its journal leaves memory."""
-        if look.key in self._unfinished or status != look.previous or sight.open_jobs:
+        if look.key in self._unfinished or status != look.previous or settled.sight.open_jobs:
             self._settled.pop(look.key, None)
             return
-        self._settled[look.key] = sight
+        self._settled[look.key] = settled
         self._store.forget(look.uid)
 
     def _forget(self, key: StudyKey) -> None:

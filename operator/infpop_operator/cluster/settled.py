@@ -11,6 +11,7 @@ from infpop_operator.adapters.kube.node_pools import MatchedPool
 from infpop_operator.adapters.kube.records import JobRecord
 from infpop_operator.api.status import PoolProblem
 from infpop_operator.cluster.resolve import ResolvedStudy
+from infpop_operator.core.model import History
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,14 @@ class Sight:
     matched: Mapping[str, MatchedPool]
     problems: Mapping[str, PoolProblem]
     open_jobs: tuple[JobRecord, ...]  # not ended, or not yet told when to go
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """A study whose search has ended: what was seen of it last, and its rounds, to resolve it without its journal."""
+
+    sight: Sight
+    rounds: History  # without runs, which are what makes a history large
 
 
 def sight_of(body: Mapping[str, Any], prepared: ResolvedStudy, jobs: Sequence[JobRecord]) -> Sight:

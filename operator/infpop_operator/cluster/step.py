@@ -30,9 +30,8 @@ def plan_step(before: History, decision: Decision, ending: Container[str], *, an
         any_ending: whether there are such runs, those of earlier looks included.
     """
     known = {entry.run.name for entry in before.ended}
-    opened = {(entry.pool, entry.number) for entry in before.rounds}
     return Step(
-        rounds=tuple(entry for entry in decision.history.rounds if (entry.pool, entry.number) not in opened),
+        rounds=tuple(entry for entry in decision.history.rounds if entry not in before.rounds),
         ended=tuple(
             entry for entry in decision.history.ended if entry.run.name not in known and entry.run.name not in ending
         ),

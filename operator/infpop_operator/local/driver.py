@@ -184,8 +184,8 @@ class _Drive:
 
 
 def _new_rounds(before: History, after: History) -> Iterator[Round]:
-    known = {(entry.pool, entry.number) for entry in before.rounds}
-    yield from (entry for entry in after.rounds if (entry.pool, entry.number) not in known)
+    """Yield the rounds that were opened, and those of which more is known than before."""
+    yield from (entry for entry in after.rounds if entry not in before.rounds)
 
 
 def _uncounted(seen: Finished | Lost) -> Finished | Lost:
