@@ -3,9 +3,28 @@
 from datetime import timedelta
 
 from factories.studies import START, make_cell, make_measured
-from infpop_operator.core.model import EndedRun, Finished, Lost, Missing, PlannedTrial, Round, Run, StartedRun
+from infpop_operator.core.model import (
+    EndedRun,
+    EngineSettings,
+    Finished,
+    Lost,
+    Missing,
+    PlannedTrial,
+    Round,
+    Run,
+    StartedRun,
+)
 from infpop_runner.contract import Infeasible, Provenance, RunResult
 
+ENGINE = EngineSettings(
+    name="vllm",
+    max_num_batched_tokens=4096,
+    gpu_memory_utilization=0.7,
+    enforce_eager=True,
+    args=(("a", 1), ("b", 0.5), ("c", True), ("d", "text")),
+    dtype="float16",
+    revision="r1",
+)
 ROUND = Round(pool="a100", number=1, identity="id-1", baseline=make_cell(1, 8))
 
 

@@ -8,6 +8,7 @@ from factories.studies import START
 from infpop_operator.adapters.kube.records import NodeRecord
 from infpop_operator.api.status_model import PoolStatus, StudyStatus
 from infpop_operator.cluster.resolve import ResolvedStudy, resolve_study
+from infpop_operator.cluster.step import plan_step
 from infpop_operator.core.decide import decide
 from infpop_operator.core.fingerprint import measurement_identity
 from infpop_operator.core.model import History
@@ -78,7 +79,10 @@ def test_an_old_round_learns_its_hardware_and_engine_when_nodes_are_there() -> N
     """No round is opened for that, and from then on the status is not needed."""
     opened = begun(make_node(labels=GFD))
     old = replace(opened, rounds=(replace(opened.rounds[0], hardware=None, engine=None),))
-    assert decide(prepared(make_node(labels=GFD), history=old).study, old, {}, START).history == opened
+    decision = decide(prepared(make_node(labels=GFD), history=old).study, old, {}, START)
+    assert decision.history == opened
+    assert plan_step(old, decision, (), any_ending=False).rounds == opened.rounds  # it is recorded again
+    assert plan_step(opened, decision, (), any_ending=False).rounds == ()
     assert opened.rounds[0].hardware is not None
     assert opened.rounds[0].engine is not None
 
