@@ -102,9 +102,9 @@ def _open_rounds(study: Study, history: History) -> History:
 
 
 def _with_surroundings(entry: Round, study: Study, pool: Pool) -> Round:
-    """Return the round with what was seen of the hardware last; its engine never changes while it is the newest."""
+    """Return the round with what was seen of the hardware last; its identity fixes all of the rest."""
     hardware = Hardware(fingerprint=pool.fingerprint, gpu_model=pool.gpu_model, device_count=pool.device_count)
-    return replace(entry, hardware=hardware, engine=entry.engine or engine_settings(study, pool))
+    return replace(entry, hardware=hardware, engine=engine_settings(study, pool))
 
 
 def _next_round(study: Study, history: History, pool: Pool, last: Round, identity: str) -> Round:
