@@ -17,7 +17,7 @@ from api.status_samples import (
     measured_round,
     run_of,
 )
-from factories.studies import START, make_measured, make_pool, make_study
+from factories.studies import START, make_measured, make_study
 from infpop_operator.api.status import (
     PoolNodes,
     StatusContext,
@@ -26,19 +26,23 @@ from infpop_operator.api.status import (
     waiting_status,
 )
 from infpop_operator.api.status_model import Best, Condition, StudyStatus
+from infpop_operator.core.engine_args import engine_settings
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.model import (
+    Constraint,
     History,
+    Objective,
     Observation,
     Phase,
     Round,
     Running,
+    SearchSpace,
     StartedRun,
     Study,
     Verdict,
     Waiting,
 )
-from infpop_runner.contract import Infeasible
+from infpop_runner.contract import EngineSpec, Infeasible, ModelSpec
 from simulation.world import World, drive, observe
 
 TYPES = ["Accepted", "Ready", "Reconciling", "Stalled", "Succeeded", "ResultStale", "Suspended"]
@@ -54,6 +58,12 @@ def truth(status: StudyStatus, kind: str) -> str:
 def message(status: StudyStatus, kind: str) -> str:
     """Return the message of one condition."""
     return next(condition.message for condition in status.conditions if condition.type == kind)
+
+
+def best_of(status: StudyStatus) -> Best:
+    """Return the best of a status that has one."""
+    assert status.best is not None
+    return status.best
 
 
 def live_history(*states: Observation) -> tuple[History, Mapping[str, Observation]]:
@@ -149,13 +159,13 @@ def test_nodes_that_go_away_after_the_end_change_no_result() -> None:
     first = to_status(make_study(), done, START, standing=here)
     assert (first.pools[0].nodes, first.pools[0].gpus_per_node) == (2, 8)
     away = StatusContext(generation=1, pool_problems={"a100": NO_NODES})
-    for pools in ((make_pool(),), ()):
-        status = to_status(make_study(pools=pools), done, START, previous=first, standing=away)
-        assert (truth(status, "Ready"), status.best) == ("True Succeeded", first.best)
-        assert (status.pools[0].reason, status.pools[0].gpus_per_node) == ("NoMatchingNodes", 8)
-    edited = replace(away, generation=2)
-    status = to_status(make_study(pools=()), done, START, previous=first, standing=edited)
-    assert (truth(status, "Ready"), status.best) == ("False NoMatchingNodes", first.best)
+    status = to_status(make_study(), done, START, previous=first, standing=away)
+    assert (truth(status, "Ready"), status.best) == ("True Succeeded", first.best)
+    assert (status.pools[0].reason, status.pools[0].gpus_per_node) == ("NoMatchingNodes", 8)
+    opened = replace(SUCCEEDED.history, rounds=_rounds("a100", 2))
+    edited = decision_of(opened, verdict=Verdict.WAITING, reason="NoRoom")
+    status = to_status(make_study(), edited, START, previous=first, standing=replace(away, generation=2))
+    assert (truth(status, "Ready"), best_of(status).round) == ("False NoMatchingNodes", 1)
 
 
 def test_a_suspended_study_is_held_and_says_so() -> None:
@@ -172,13 +182,13 @@ def test_the_best_of_an_older_round_is_shown_as_such_until_there_is_a_newer_one(
     first = to_status(study, SUCCEEDED, START)
     assert truth(first, "ResultStale") == "False Current"
     opened = replace(SUCCEEDED.history, rounds=measured_round(2, 1.0).rounds)
-    waiting = to_status(study, decision_of(opened), START, previous=first)
-    assert waiting.best == first.best
+    waiting = to_status(study, decision_of(opened), START)
+    assert (best_of(waiting).round, best_of(waiting).throughput) == (1, "1000")
     assert truth(waiting, "ResultStale") == "True NewerRound"
     stalled = decision_of(opened, verdict=Verdict.STALLED, reason="NothingEligible")
-    assert to_status(study, stalled, START, previous=waiting).best == first.best
+    assert to_status(study, stalled, START).best == waiting.best
     ended = (*opened.ended, *measured_round(2, 500.0).ended)
-    newer = to_status(study, decision_of(replace(opened, ended=ended)), START, previous=waiting)
+    newer = to_status(study, decision_of(replace(opened, ended=ended)), START)
     assert newer.best is not None
     assert (newer.best.round, newer.best.throughput) == (2, "500")
     assert truth(newer, "ResultStale") == "False Current"
@@ -186,24 +196,67 @@ def test_the_best_of_an_older_round_is_shown_as_such_until_there_is_a_newer_one(
 
 def test_an_old_best_gives_way_once_its_pool_is_gone_or_ended_without_one() -> None:
     """What is recommended can be had: not on a pool that nobody lists, nor by a round that found nothing."""
-    study = make_study(pools=TWO_POOLS)
-    old = to_status(make_study(pools=TWO_POOLS[1:]), decision_of(measured_round(1, 9000.0, pool="v100")), START)
-    assert old.best is not None
-    history = replace(measured_round(1, 1000.0), rounds=(*measured_round(1, 1.0).rounds, *_rounds("v100", 2)))
-    assert to_status(study, decision_of(history), START, previous=old).best == old.best
-    done = decision_of(history, verdict=Verdict.SUCCEEDED)
-    assert best_pool(to_status(study, done, START, previous=old)) == "a100"
-    assert best_pool(to_status(make_study(), decision_of(history), START, previous=old)) == "a100"
-    assert to_status(make_study(), decision_of(History(started_at=START)), START, previous=old).best is None
+    study, here, old = make_study(pools=TWO_POOLS), measured_round(1, 1000.0), measured_round(1, 9000.0, pool="v100")
+    history = replace(here, rounds=(*here.rounds, *_rounds("v100", 2)), ended=(*here.ended, *old.ended))
+    shown = to_status(study, decision_of(history), START)
+    assert (best_pool(shown), truth(shown, "ResultStale")) == ("v100", "True NewerRound")
+    done = to_status(study, decision_of(history, verdict=Verdict.SUCCEEDED), START, previous=shown)
+    assert (best_pool(done), truth(done, "ResultStale")) == ("a100", "False Current")
+    assert best_pool(to_status(make_study(), decision_of(history), START, previous=shown)) == "a100"
+    assert to_status(make_study(), decision_of(History(started_at=START)), START, previous=shown).best is None
 
 
 @pytest.mark.parametrize(("throughput", "pool"), [(500.0, "a100"), (2000.0, "v100")])
-def test_of_a_pool_without_nodes_the_best_competes_with_the_others(throughput: float, pool: str) -> None:
+@pytest.mark.parametrize("verdict", [Verdict.RUNNING, Verdict.SUCCEEDED])
+def test_of_a_pool_without_nodes_the_best_competes_with_the_others(
+    verdict: Verdict, throughput: float, pool: str
+) -> None:
     """A pool whose nodes are away for now keeps what it achieved."""
-    elsewhere = decision_of(measured_round(1, throughput, pool="v100"), verdict=Verdict.SUCCEEDED)
-    old = to_status(make_study(pools=TWO_POOLS[1:]), elsewhere, START)
+    here, away = measured_round(1, 1000.0), measured_round(1, throughput, pool="v100")
+    history = replace(here, rounds=(*here.rounds, *away.rounds), ended=(*here.ended, *away.ended))
     standing = StatusContext(pool_problems={"v100": NO_NODES})
-    assert best_pool(to_status(make_study(), SUCCEEDED, START, previous=old, standing=standing)) == pool
+    study = make_study(pools=TWO_POOLS)
+    assert best_pool(to_status(study, decision_of(history, verdict=verdict), START, standing=standing)) == pool
+
+
+def test_what_is_no_longer_eligible_is_not_the_best_of_an_older_round() -> None:
+    """A constraint or a search space that was tightened takes the old best away; another one of its round follows."""
+    slow = replace(run_of(1, 1), name="slow")
+    fast, rounds = measured_round(1, 1000.0), _rounds("a100", 2)
+    history = replace(fast, rounds=rounds, ended=(*fast.ended, ended_run(slow, make_measured(700.0, index=1))))
+    study = make_study(space=SearchSpace(gpu_counts=(8,), batch_sizes=(1, 2)))
+    first = to_status(study, decision_of(history), START)
+    assert (best_of(first).run, best_of(first).throughput) == ("study-a100-1-0", "1000")
+    narrower = replace(study, space=SearchSpace(gpu_counts=(8,), batch_sizes=(2,)))
+    assert best_of(to_status(narrower, decision_of(history), START, previous=first)).run == "slow"
+    stricter = replace(study, objective=Objective(constraints=(Constraint(metric="throughputPerGPU", minimum=1e6),)))
+    assert to_status(stricter, decision_of(history), START, previous=first).best is None
+
+
+def test_the_most_recent_earlier_round_with_a_best_speaks_for_its_pool() -> None:
+    """A faster result of before that says nothing of what was wanted last."""
+    first, second = measured_round(1, 9000.0), measured_round(2, 1000.0)
+    history = replace(first, rounds=_rounds("a100", 4), ended=(*first.ended, *second.ended))
+    status = to_status(make_study(), decision_of(history), START)
+    assert (best_of(status).round, best_of(status).throughput) == (2, "1000")
+
+
+def test_an_older_best_carries_the_arguments_under_which_it_was_measured() -> None:
+    """What the study says now was never measured with it; an older version's round does not say, and nor do we."""
+    engine = EngineSpec(name="vllm", gpu_memory_utilization=0.7, enforce_eager=True, args={"kv_cache_dtype": "fp8"})
+    study = make_study(engine=engine, model=ModelSpec(name="m", revision="r1", dtype="float16"))
+    pool = study.pools[0]
+    rounds = (replace(_rounds("a100", 1)[0], engine=engine_settings(study, pool)), *_rounds("a100", 2)[1:])
+    edited = make_study(engine=EngineSpec(name="vllm"))
+    history = replace(measured_round(1, 1000.0), rounds=rounds)
+    before = to_status(study, decision_of(replace(history, rounds=rounds[:1])), START)
+    after = to_status(edited, decision_of(history), START)
+    assert after.best == before.best
+    assert {"--kv-cache-dtype=fp8", "--gpu-memory-utilization=0.7", "--dtype=float16", "--revision=r1"} <= {
+        *best_of(after).engine_args
+    }
+    unknown = replace(history, rounds=_rounds("a100", 2))
+    assert best_of(to_status(edited, decision_of(unknown), START)).engine_args == []
 
 
 def _rounds(pool: str, number: int) -> tuple[Round, ...]:

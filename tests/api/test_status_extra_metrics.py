@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from api.status_samples import NO_NODES, TWO_POOLS, best_pool, decision_of, ended_run, measured_round, run_of
+from api.status_samples import TWO_POOLS, best_pool, decision_of, ended_run, measured_round, run_of
 from factories.studies import START, make_measured, make_study
 from infpop_operator.api.quantities import figure_string
-from infpop_operator.api.status import StatusContext, to_status
-from infpop_operator.core.model import Constraint, History, Missing, Objective, Round, Verdict
+from infpop_operator.api.status import to_status
+from infpop_operator.core.model import Constraint, History, Missing, Objective, Round
 
 STALE = Missing(reason="Stale")
 ENERGY = Objective(metric="tokensPerJoule", power_metric="power")
@@ -81,27 +81,23 @@ def test_the_gain_over_a_baseline_of_unknown_worth_is_not_told() -> None:
         (Objective(metric="power", goal="Maximize"), "a100"),
     ],
 )
-def test_a_kept_best_competes_by_what_the_study_decides_by(objective: Objective, pool: str) -> None:
-    """Of a pool whose nodes are away there is only the row, and the row has all that is needed."""
+def test_an_older_best_competes_by_what_the_study_decides_by(objective: Objective, pool: str) -> None:
+    """The best of an earlier round is ranked like every other one, whatever the objective is."""
     study = make_study(pools=TWO_POOLS, objective=objective)
-    away = replace(figured_history({"power": 100.0}), rounds=(Round(pool="v100", number=1, identity="i"),))
-    entry = replace(away.ended[0], run=run_of(0, 1, pool="v100"))
-    away = replace(away, ended=(entry,))
-    old = to_status(replace(study, pools=TWO_POOLS[1:]), decision_of(away, verdict=Verdict.SUCCEEDED), START)
-    here = decision_of(figured_history({"power": 500.0}), verdict=Verdict.SUCCEEDED)
-    standing = StatusContext(pool_problems={"v100": NO_NODES})
-    status = to_status(replace(study, pools=TWO_POOLS[:1]), here, START, previous=old, standing=standing)
-    assert best_pool(status) == pool
+    here, before = figured_history({"power": 500.0}), figured_history({"power": 100.0})
+    older = replace(before.ended[0], run=run_of(0, 1, pool="v100"))
+    rounds = tuple(Round(pool="v100", number=number, identity=f"i{number}") for number in (1, 2))
+    history = replace(here, rounds=(*here.rounds, *rounds), ended=(*here.ended, older))
+    assert best_pool(to_status(study, decision_of(history), START)) == pool
 
 
-def test_a_kept_best_without_the_metric_gives_way() -> None:
-    """After a change of the objective a row of before may lack what decides now."""
-    old = to_status(make_study(pools=TWO_POOLS[1:]), decision_of(measured_round(1, 9000.0, pool="v100")), START)
-    standing = StatusContext(pool_problems={"v100": NO_NODES})
+def test_an_older_best_without_the_metric_gives_way() -> None:
+    """After a change of the objective an earlier round may lack what decides now."""
+    here, before = figured_history({"power": 500.0}), measured_round(1, 9000.0, pool="v100")
+    rounds = (*here.rounds, *before.rounds, Round(pool="v100", number=2, identity="i2"))
+    decision = decision_of(replace(here, rounds=rounds, ended=(*here.ended, *before.ended)))
     for objective in (ENERGY, Objective(metric="power", goal="Minimize"), Objective(metric="power", goal="Maximize")):
-        here = decision_of(figured_history({"power": 500.0}), verdict=Verdict.SUCCEEDED)
-        study = make_study(pools=TWO_POOLS[:1], objective=objective)
-        assert best_pool(to_status(study, here, START, previous=old, standing=standing)) == "a100"
+        assert best_pool(to_status(make_study(pools=TWO_POOLS, objective=objective), decision, START)) == "a100"
 
 
 @pytest.mark.parametrize(

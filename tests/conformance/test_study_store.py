@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from factories.runs import ROUND, make_finished, make_lost, make_started
+from factories.runs import ENGINE, ROUND, make_finished, make_lost, make_started
 from factories.studies import START
 from infpop_operator.adapters.directory_store import DirectoryStore
 from infpop_operator.adapters.memory_store import MemoryStore
+from infpop_operator.core.model import Hardware
 from infpop_operator.core.ports import StudyStore
 
 Reopen = Callable[[], StudyStore]  # the store as a process sees it that starts after the one before has died
@@ -54,6 +56,18 @@ def test_everything_recorded_comes_back_as_it_was(reopen: Reopen) -> None:
     assert history.rounds == (ROUND,)
     assert history.ended == (make_finished(first), make_lost(third))
     assert history.active == (second,)
+
+
+def test_a_round_of_which_more_is_known_keeps_its_place(reopen: Reopen) -> None:
+    """What was seen last of its hardware counts; another round under its number does not."""
+    other = replace(ROUND, pool="v100")
+    known = replace(ROUND, hardware=Hardware(fingerprint="f", gpu_model="A100", device_count=8), engine=ENGINE)
+    smaller = replace(known, hardware=Hardware(fingerprint="f", gpu_model="A100", device_count=4))
+    store = reopen()
+    store.load(START)
+    for entry in (ROUND, other, known, smaller, replace(known, identity="another")):
+        store.record(entry)
+    assert reopen().load(START).rounds == (smaller, other)
 
 
 def test_a_step_recorded_twice_counts_once(reopen: Reopen) -> None:

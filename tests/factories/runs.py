@@ -9,6 +9,7 @@ from factories.studies import START, at, make_cell, make_measured
 from infpop_operator.core.model import (
     Configuration,
     EndedRun,
+    EngineSettings,
     Finished,
     History,
     Lost,
@@ -31,6 +32,15 @@ from infpop_runner.contract import (
     TrialResult,
 )
 
+ENGINE = EngineSettings(
+    name="vllm",
+    max_num_batched_tokens=4096,
+    gpu_memory_utilization=0.7,
+    enforce_eager=True,
+    args=(("a", 1), ("b", 0.5), ("c", True), ("d", "text")),
+    dtype="float16",
+    revision="r1",
+)
 ROUND = Round(pool="a100", number=1, identity="id-1", baseline=make_cell(1, 8))
 
 # What became of a trial: its tokens/s, why it is infeasible or invalid, or None where the result lacks it.

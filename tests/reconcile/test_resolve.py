@@ -1,35 +1,91 @@
 """What a study is decided on: its document, the nodes that there are, and what is remembered of those that were."""
 
+from dataclasses import replace
+
+from infpop_operator.cluster.step import plan_step
+
 from cluster.kit import study
-from factories.kube_objects import OWNER, make_node
+from factories.kube_objects import A100, OWNER, make_node
+from factories.studies import START
 from infpop_operator.adapters.kube.records import NodeRecord
 from infpop_operator.api.status_model import PoolStatus, StudyStatus
 from infpop_operator.cluster.resolve import ResolvedStudy, resolve_study
+from infpop_operator.core.decide import decide
 from infpop_operator.core.fingerprint import measurement_identity
+from infpop_operator.core.model import History
 from infpop_operator.settings import Settings
 
 GFD = {"nvidia.com/gpu.memory": "40960", "nvidia.com/gpu.compute.major": "8", "nvidia.com/gpu.compute.minor": "0"}
 SETTINGS = Settings(runner_image="example.org/runner:1")
 
 
-def prepared(*nodes: NodeRecord, previous: StudyStatus | None = None, **pool: object) -> ResolvedStudy:
+NEW = History(started_at=START)
+JUST_JOINED = make_node("new", label="cloud.google.com/gke-accelerator", product="nvidia-tesla-a100")
+
+
+def prepared(
+    *nodes: NodeRecord, history: History = NEW, previous: StudyStatus | None = None, **pool: object
+) -> ResolvedStudy:
     """Return the study on these nodes; keywords are fields of its pool."""
     body = study(OWNER.name, OWNER.namespace)
     body["spec"]["nodePools"][0] |= pool
     body["metadata"] |= {"uid": OWNER.uid, "generation": 1}
-    return resolve_study(body, nodes, previous, SETTINGS)
+    return resolve_study(body, nodes, history, SETTINGS, previous=previous)
+
+
+def begun(*nodes: NodeRecord) -> History:
+    """Return the history of the study once its first round was opened on these nodes."""
+    return decide(prepared(*nodes).study, NEW, {}, START).history
 
 
 def test_a_pool_whose_only_node_is_replaced_keeps_its_round_and_waits() -> None:
     """Until the new node has all its labels nothing is started on it, and nothing is measured anew."""
     (pool,) = prepared(make_node(labels=GFD)).study.pools
-    row = PoolStatus(name=pool.name, gpu=pool.gpu_model, gpus_per_node=8, fingerprint=pool.fingerprint)
-    new = make_node("new", label="cloud.google.com/gke-accelerator", product="nvidia-tesla-a100")
-    changing = prepared(new, previous=StudyStatus(pools=[row]))
+    changing = prepared(JUST_JOINED, history=begun(make_node(labels=GFD)))
     (kept,) = changing.study.pools
     assert (kept.fingerprint, kept.device_count, kept.total_device_count) == (pool.fingerprint, 8, 0)
     assert changing.problems[pool.name].reason == "NodesChanging"
     assert changing.matched == {}
+
+
+def test_what_is_remembered_of_a_pool_follows_its_nodes_while_they_are_there() -> None:
+    """A larger or smaller node of the same kind is the same round, and is what counts once all nodes are away."""
+    small = make_node("small", labels=GFD, gpus=4)
+    opened = begun(make_node(labels=GFD))
+    later = decide(prepared(small, history=opened).study, opened, {}, START).history
+    assert [entry.number for entry in later.rounds] == [1]
+    (away,) = prepared(history=later).study.pools
+    assert (away.device_count, away.total_device_count, away.gpu_model) == (4, 0, A100)
+
+
+def test_a_status_is_believed_only_of_an_old_round_and_where_its_identity_confirms_it() -> None:
+    """An earlier version kept hardware in the status alone; what somebody else writes there changes nothing."""
+    (pool,) = prepared(make_node(labels=GFD)).study.pools
+    row = PoolStatus(name=pool.name, gpu=pool.gpu_model, gpus_per_node=8, fingerprint=pool.fingerprint)
+    told = StudyStatus(pools=[row])
+    forged = StudyStatus(pools=[row.model_copy(update={"fingerprint": "forged", "gpus_per_node": 1})])
+    opened = begun(make_node(labels=GFD))
+    old = replace(opened, rounds=(replace(opened.rounds[0], hardware=None, engine=None),))
+    (kept,) = prepared(history=old, previous=told).study.pools
+    assert (kept.fingerprint, kept.device_count, kept.total_device_count) == (pool.fingerprint, 8, 0)
+    assert prepared(history=old, previous=forged).study.pools == ()
+    assert prepared(history=old).study.pools == ()
+    assert prepared(history=NEW, previous=told).study.pools == ()
+    assert prepared(history=opened, previous=forged).study.pools == (kept,)
+    changing = prepared(JUST_JOINED, history=old, previous=told)
+    assert changing.problems[pool.name].reason == "NodesChanging"
+
+
+def test_an_old_round_learns_its_hardware_and_engine_when_nodes_are_there() -> None:
+    """No round is opened for that, and from then on the status is not needed."""
+    opened = begun(make_node(labels=GFD))
+    old = replace(opened, rounds=(replace(opened.rounds[0], hardware=None, engine=None),))
+    decision = decide(prepared(make_node(labels=GFD), history=old).study, old, {}, START)
+    assert decision.history == opened
+    assert plan_step(old, decision, (), any_ending=False).rounds == opened.rounds  # it is recorded again
+    assert plan_step(opened, decision, (), any_ending=False).rounds == ()
+    assert opened.rounds[0].hardware is not None
+    assert opened.rounds[0].engine is not None
 
 
 def identity(**resources: object) -> str:

@@ -67,7 +67,7 @@ class Scene:
         )
         body = study(OWNER.name, OWNER.namespace)
         body["metadata"] |= {"uid": OWNER.uid, "generation": 1}
-        resolved = resolve_study(body, [make_node()], None, SETTINGS)
+        resolved = resolve_study(body, [make_node()], History(started_at=START), SETTINGS)
         self._context = resolve_context(read_context(body, memories.of(KEY), START), resolved)
         decision = decide(resolved.study, History(started_at=START), {}, START)
         self.entry = StartedRun(run=decision.start[0], started_at=START)

@@ -7,6 +7,7 @@ import pytest
 
 from cluster.kit import study
 from factories.kube_objects import OWNER, make_node
+from factories.studies import START
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.context import read_context
 from infpop_operator.cluster.keys import StudyKey
@@ -14,6 +15,7 @@ from infpop_operator.cluster.resolve import resolve_study
 from infpop_operator.cluster.status_writer import refused
 from infpop_operator.cluster.study_memory import StudyMemory
 from infpop_operator.core.errors import StudyError
+from infpop_operator.core.model import History
 from infpop_operator.settings import Settings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -82,7 +84,7 @@ def test_a_study_of_another_version_is_refused_with_what_to_do(changes: dict[str
     if changes.get("spec", "") is None:
         del document["spec"]
     with pytest.raises(StudyError, match=complaint) as raised:
-        resolve_study(document, [make_node()], None, SETTINGS)
+        resolve_study(document, [make_node()], History(started_at=START), SETTINGS)
     status = refused(read_context(document, StudyMemory(key=KEY), NOW), raised.value.problems)
     assert {condition.type: condition.status for condition in status.conditions}["Accepted"] == "False"
 
@@ -90,4 +92,4 @@ def test_a_study_of_another_version_is_refused_with_what_to_do(changes: dict[str
 def test_a_study_without_an_image_needs_one() -> None:
     """Invariant 10: where neither study nor operator names an image, both ways out are told."""
     with pytest.raises(StudyError, match=r"nodePools\[0\]\.image: names no image.*INFPOP_RUNNER_IMAGE"):
-        resolve_study(body(), [make_node()], None, Settings())
+        resolve_study(body(), [make_node()], History(started_at=START), Settings())

@@ -18,7 +18,7 @@ def test_the_path_of_a_config_maps_prompts_is_in_its_mount() -> None:
     body = study(OWNER.name, OWNER.namespace, workload={"source": source})
     body["metadata"] |= {"uid": OWNER.uid, "generation": 1}
     settings = Settings(runner_image="example.org/runner:1")
-    prepared = resolve_study(body, [make_node()], None, settings)
+    prepared = resolve_study(body, [make_node()], History(started_at=START), settings)
     (run, *_) = decide(prepared.study, History(started_at=START), {}, START).start
     pod = job_of(prepared, run, settings)["spec"]["template"]["spec"]
     (container,) = pod["containers"]

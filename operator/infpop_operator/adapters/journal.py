@@ -1,22 +1,39 @@
 """The journal of a study: one JSON object a line, only ever appended to.
 
 Every line is on the disk before `append` returns. A line without its end (the process or the machine died while it was
-written) was never acted upon and is dropped; any other line that cannot be read is an error that names it. The format
-has a version of its own and does not change when the status changes. Locking is not done here.
+written) was never acted upon and is dropped; any other line that cannot be read is an error that names it. Locking
+is not done here.
+
+The format has a version of its own, which does not change when the status or a name in the code changes. It is raised
+only when an older version would misread a journal. Version 1 has grown by keys that an older version ignores and that
+are absent in what it wrote: `hardware` and `engine` of a round. Where two fields of `Finished` have other names in the
+code by now, the journal keeps the first ones. So an upgrade, and a way back, lose nothing.
 """
 
 import os
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    ValidationError,
+    field_serializer,
+    field_validator,
+)
 
 from infpop_operator.core.errors import StoreError
 from infpop_operator.core.history_diff import Entry, apply
 from infpop_operator.core.model import EndedRun, History, Round, StartedRun
 
 VERSION = 1
+_KEYS: Mapping[str, str] = {"missing_sources": "unanswered", "extra_metrics": "figures"}  # field of Finished -> its key
 
 
 class _Line(BaseModel):
@@ -52,6 +69,24 @@ class EndedLine(_Line):
 
     kind: Literal["ended"] = "ended"
     ended: EndedRun
+
+    @field_validator("ended", mode="before")
+    @classmethod
+    def _from_keys(cls, ended: object) -> object:
+        fields = {key: name for name, key in _KEYS.items()}
+        return _with_names(ended, fields) if isinstance(ended, dict) else ended
+
+    @field_serializer("ended", mode="wrap")
+    def _to_keys(self, ended: EndedRun, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _with_names(write(ended), _KEYS)
+
+
+def _with_names(ended: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the JSON of an ended run with other names in its observation, in the same order."""
+    observation = ended.get("observation")
+    if not isinstance(observation, dict):
+        return ended
+    return {**ended, "observation": {names.get(key, key): value for key, value in observation.items()}}
 
 
 Line = Header | RoundLine | StartedLine | EndedLine

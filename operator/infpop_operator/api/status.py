@@ -4,7 +4,6 @@ A pure function of its arguments: the same decision gives the same bytes, and a 
 changes nothing, so that our own write is no reason for another one.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -25,7 +24,7 @@ from infpop_operator.api.status_size import fit
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.history import current_round
 from infpop_operator.core.model import Decision, History, Study, TrialState, Verdict
-from infpop_operator.core.recommend import best_of_pool, best_of_study
+from infpop_operator.core.recommend import best_in_use
 from infpop_operator.core.scope import current_trials
 from infpop_operator.core.space import cells
 
@@ -48,13 +47,13 @@ def to_status(
         study: the study.
         decision: the newest decision; its history is what the status tells.
         now: when what changes is said to change.
-        previous: the last status; what did not change keeps its time, and a best is kept while a new round has none.
+        previous: the last status; nothing but the times of what did not change is taken from it.
         standing: what else is known.
     """
     previous, now = previous or StudyStatus(), _whole_seconds(now)
     history = decision.history
-    pools = _pools(study, decision, previous, standing)
-    best = _best(study, decision, previous, standing)
+    pools = _pools(study, decision, standing)
+    best = _best(study, decision)
     newest = current_round(history, best.pool) if best is not None else None
     states = decided_states(
         decision, standing, _open_problems(pools, standing), stale_state(best, newest.number if newest else None)
@@ -121,15 +120,11 @@ def _kept_staleness(previous: StudyStatus) -> ConditionState:
     return kept_state("ResultStale", previous.conditions, stale_state(previous.best, None))
 
 
-def _pools(study: Study, decision: Decision, previous: StudyStatus, standing: StatusContext) -> list[PoolStatus]:
-    before = {row.name: row for row in previous.pools}
+def _pools(study: Study, decision: Decision, standing: StatusContext) -> list[PoolStatus]:
     tuned = [pool_row(study, pool, decision, standing) for pool in study.pools]
     known = {pool.name for pool in study.pools}
-    same = standing.generation == previous.observed_generation
     return tuned + [
-        problem_row(name, before.get(name), standing, still_ended=same)
-        for name in standing.pool_problems
-        if name not in known
+        problem_row(name, None, standing, still_ended=False) for name in standing.pool_problems if name not in known
     ]
 
 
@@ -139,45 +134,11 @@ def _open_problems(pools: Sequence[PoolStatus], standing: StatusContext) -> dict
     return {name: problem for name, problem in standing.pool_problems.items() if name not in ended}
 
 
-def _best(study: Study, decision: Decision, previous: StudyStatus, standing: StatusContext) -> Best | None:
-    """Return the best of the newest rounds, or the best of before where its pool has nothing newer to say yet."""
-    found = best_of_study(study, decision.history)
-    current = best_row(study, *found) if found is not None else None
-    kept = previous.best
-    if kept is None or not _holds_on(study, decision, kept, standing):
-        return current
-    if current is None:
-        return kept
-    if any(pool.name == kept.pool for pool in study.pools):
-        return kept if decision.verdict in (Verdict.RUNNING, Verdict.WAITING) else current
-    return min(current, kept, key=lambda best: _loss(study, best))
-
-
-def _holds_on(study: Study, decision: Decision, kept: Best, standing: StatusContext) -> bool:
-    """Say whether a best of before may still be shown: its pool is wanted and has no best of a newer look."""
-    pool = next((pool for pool in study.pools if pool.name == kept.pool), None)
-    if pool is None:
-        return kept.pool in standing.pool_problems
-    newest = current_round(decision.history, pool.name)
-    older = newest is not None and kept.round < newest.number
-    return older and best_of_pool(study, pool, decision.history) is None
-
-
-def _loss(study: Study, best: Best) -> float:
-    match study.objective.metric:
-        case "throughput":
-            return -float(best.throughput)
-        case "throughputPerGPU":
-            return -float(best.throughput_per_gpu)
-        case "costPerMillionTokens":
-            return float(best.cost_per_million_tokens or "inf")
-        case "tokensPerJoule":
-            return -float(best.tokens_per_joule or 0)
-        case name:
-            figure = (best.metrics or {}).get(name)
-            if figure is None:
-                return math.inf
-            return float(figure) if study.objective.goal == "Minimize" else -float(figure)
+def _best(study: Study, decision: Decision) -> Best | None:
+    """Return the best of the newest rounds, or of an earlier one while its pool has nothing newer to say."""
+    goes_on = decision.verdict in (Verdict.RUNNING, Verdict.WAITING)
+    found = best_in_use(study, decision.history, search_goes_on=goes_on)
+    return None if found is None else best_row(study, *found, history=decision.history)
 
 
 def _progress(study: Study, history: History, standing: StatusContext) -> str:

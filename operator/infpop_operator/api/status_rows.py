@@ -8,7 +8,7 @@ from infpop_operator.api.quantities import decimal_string, figure_string, scalar
 from infpop_operator.api.status_context import StatusContext
 from infpop_operator.api.status_model import Baseline, Best, LiveRun, PoolStatus, TrialCounts, TrialRow
 from infpop_operator.core import objective
-from infpop_operator.core.engine_args import engine_args
+from infpop_operator.core.engine_args import engine_args, recorded_engine_args
 from infpop_operator.core.history import current_round, trials_of
 from infpop_operator.core.model import (
     Configuration,
@@ -39,8 +39,8 @@ _ROW_VALUE_BYTES = 64  # of a further argument; the best configuration has them 
 _MESSAGE_BYTES = 256
 
 
-def best_row(study: Study, pool: Pool, trial: Trial) -> Best:
-    """Return a measured trial as a recommendation."""
+def best_row(study: Study, pool: Pool, trial: Trial, *, history: History) -> Best:
+    """Return a measured trial as a recommendation, with the arguments under which it was measured."""
     measured, configuration = measurement(trial), trial.configuration
     gpus, tokens = configuration.gpu_count, measured.throughput_tokens_per_second
     cost = None
@@ -57,11 +57,20 @@ def best_row(study: Study, pool: Pool, trial: Trial) -> Best:
         throughput_per_gpu=decimal_string(tokens / gpus),
         spread=decimal_string(measured.spread_ratio, significant=3),
         cost_per_million_tokens=cost,
-        engine_args=list(engine_args(study, configuration)),
+        engine_args=list(_engine_args(study, trial, history)),
         metrics=_metrics(trial),
         tokens_per_joule=None if per_joule is None else figure_string(per_joule),
         run=trial.run,
     )
+
+
+def _engine_args(study: Study, trial: Trial, history: History) -> tuple[str, ...]:
+    """Return the arguments of a trial's round; none where they are not known, in a round of an earlier version."""
+    newest = current_round(history, trial.pool)
+    if newest is not None and newest.number == trial.round:
+        return engine_args(study, trial.configuration)
+    known = next((one.engine for one in history.rounds if (one.pool, one.number) == (trial.pool, trial.round)), None)
+    return () if known is None else recorded_engine_args(known, trial.configuration)
 
 
 def pool_row(study: Study, pool: Pool, decision: Decision, standing: StatusContext) -> PoolStatus:
@@ -127,7 +136,7 @@ def _round(study: Study, pool: Pool, decision: Decision, newest: Round) -> dict[
     return {
         "round": newest.number,
         "identity": newest.identity,
-        "best": best_row(study, pool, best) if best is not None else None,
+        "best": best_row(study, pool, best, history=decision.history) if best is not None else None,
         "baseline": _baseline(in_use, baseline),
         "improvement_percent": _improvement(study, pool, best, baseline),
         "trials": _counts(trials),

@@ -16,7 +16,7 @@ from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.errors import KubeConflictError, KubeError, KubeNamespaceTerminatingError
 from infpop_operator.adapters.kube.journal_store import JournalStore
 from infpop_operator.adapters.kube.node_pools import RememberedMatches
-from infpop_operator.adapters.kube.records import JobRecord
+from infpop_operator.api.spec import ThroughputStudy
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.context import ReconcileContext, ResolvedContext, read_context, resolve_context
@@ -24,7 +24,7 @@ from infpop_operator.cluster.events import Recorder
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.metrics.operator_metrics import OperatorMetrics
 from infpop_operator.cluster.metrics_gatherer import MetricsGatherer
-from infpop_operator.cluster.resolve import resolve_study
+from infpop_operator.cluster.resolve import join_nodes, owner_of, parse_study
 from infpop_operator.cluster.run_probes import RunProbes
 from infpop_operator.cluster.runs import Jobs, Runs
 from infpop_operator.cluster.status_writer import StatusWriter, decided, refused, without_nodes
@@ -106,22 +106,50 @@ class Reconciler:
 
     async def _reconcile(self, context: ReconcileContext) -> float | None:
         try:
-            resolved = resolve_study(
-                context.body, self._cache.nodes(), context.previous, self._settings, match=self._match
-            )
+            document = parse_study(context.body, self._settings)
         except StudyError as error:
             await self._refuse(context, error)
             return None
-        if not resolved.study.pools:
+        settled = context.memory.settled
+        if settled is not None:
+            known = self._resolve(context, document, settled.rounds)
+            if self._state(known, settled.rounds) == settled:
+                await self._recheck_published(known)
+                return None
+        jobs = self._runs.jobs_by_run(context)
+        history = await self._load(context, jobs)
+        known = self._resolve(context, document, history)
+        if not known.study.pools:
             context.memory.is_unfinished = True
-            await self._writer.write(context, without_nodes(context, resolved))
+            await self._writer.write(context, without_nodes(context, known.resolved))
             return None
-        known = resolve_context(context, resolved)
-        state = _settled_state(known, self._cache.jobs(context.key, study_uid=context.uid))
-        if context.memory.settled != state:
-            return await self._step(known, state)
-        await self._recheck_published(known)
-        return None
+        return await self._step(known, history, jobs)
+
+    def _resolve(self, context: ReconcileContext, document: ThroughputStudy, history: History) -> ResolvedContext:
+        resolved = join_nodes(
+            document,
+            owner_of(context.body),
+            self._cache.nodes(),
+            history,
+            self._settings,
+            match=self._match,
+            previous=context.previous,
+        )
+        return resolve_context(context, resolved)
+
+    def _state(self, context: ResolvedContext, history: History) -> SettledState:
+        """Return all that a pass over a study depends on once its search has ended.
+
+        Such studies stay for months, and each Node that comes or goes wakes all of them.
+        """
+        jobs = self._cache.jobs(context.key, study_uid=context.uid)
+        return SettledState(
+            rounds=replace(history, ended=(), active=()),
+            version=context.body["metadata"]["resourceVersion"],
+            matched=context.resolved.matched,
+            problems=context.resolved.problems,
+            open_jobs=tuple(job for job in jobs if job.end is None or job.ttl_seconds is None),
+        )
 
     async def _refuse(self, context: ReconcileContext, error: StudyError) -> None:
         """Say what is wrong. Running Jobs came from the last valid spec and are left to finish, unless suspended."""
@@ -135,10 +163,10 @@ class Reconciler:
         await self._runs.delete_all(context)
         self._drop(context.key)
 
-    async def _step(self, context: ResolvedContext, state: SettledState) -> float | None:
+    async def _step(self, context: ResolvedContext, recorded: History, jobs: Jobs) -> float | None:
         now = context.now
-        jobs = self._runs.jobs_by_run(context)
-        observed = await self._runs.observe(context, await self._load(context, jobs))
+        state = self._state(context, recorded)
+        observed = await self._runs.observe(context, recorded)
         before = observed.history
         decision = await asyncio.to_thread(decide, context.study, before, observed.observations, now)
         entries = _entries(context, before, decision)
@@ -154,7 +182,7 @@ class Reconciler:
         decision = replace(decision, history=apply(history, refused_runs))
         status = decided(context, decision, observed.observations)
         await self._finish(context, decision, status, (*ended, *refused_runs), jobs)
-        self._settle(context, status, state)
+        self._settle(context, status, replace(state, rounds=replace(decision.history, ended=(), active=())))
         return 0.0 if refused_runs or news else _seconds_until(decision.wake_at, now)
 
     async def _finish(
@@ -176,17 +204,18 @@ class Reconciler:
         if decision.verdict is Verdict.SUCCEEDED:
             await self._writer.publish(context, status)
 
-    async def _load(self, context: ResolvedContext, jobs: Jobs) -> History:
+    async def _load(self, context: ReconcileContext, jobs: Jobs) -> History:
         """Return the recorded history. If it lacks a Job, another operator went on with the study: read it again.
 
         A start is recorded before its Job is created, so a journal that is read after a Job was seen has that Job.
         """
-        history = await self._store.load(context.owner, context.now)
+        owner = owner_of(context.body)
+        history = await self._store.load(owner, context.now)
         known = {entry.run.name for entry in history.active} | {entry.run.name for entry in history.ended}
         if jobs.keys() <= known:
             return history
         self._store.forget(context.uid)
-        return await self._store.load(context.owner, context.now)
+        return await self._store.load(owner, context.now)
 
     async def _recheck_published(self, context: ResolvedContext) -> None:
         if context.memory.recheck_published and context.previous is not None:
@@ -208,19 +237,6 @@ class Reconciler:
         if memory is not None and memory.uid is not None:
             self._store.forget(memory.uid)
         self._cache.drop_study(key)
-
-
-def _settled_state(context: ResolvedContext, jobs: Sequence[JobRecord]) -> SettledState:
-    """Return all that a pass over a study depends on once its search has ended.
-
-    Such studies stay for months, and each Node that comes or goes wakes all of them.
-    """
-    return SettledState(
-        version=context.body["metadata"]["resourceVersion"],
-        matched=context.resolved.matched,
-        problems=context.resolved.problems,
-        open_jobs=tuple(job for job in jobs if job.end is None or job.ttl_seconds is None),
-    )
 
 
 def _entries(context: ResolvedContext, before: History, decision: Decision) -> tuple[Entry, ...]:

@@ -19,10 +19,11 @@ from infpop_operator.api.quantities import memory_bytes, millicores
 from infpop_operator.api.spec import StudySpec, ThroughputStudy
 from infpop_operator.api.spec_pool import NodePool
 from infpop_operator.api.status import PoolNodes, PoolProblem
-from infpop_operator.api.status_model import PoolStatus, StudyStatus
+from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.core.errors import Problem, StudyError
-from infpop_operator.core.fingerprint import digest
-from infpop_operator.core.model import Pool, Study
+from infpop_operator.core.fingerprint import digest, measurement_identity
+from infpop_operator.core.history import current_round
+from infpop_operator.core.model import Hardware, History, Pool, Study
 from infpop_operator.settings import RUNNER_IMAGE_VARIABLE, Settings
 
 MatchPool = Callable[[PoolQuery, Sequence[NodeRecord]], MatchedPool | UnmatchedPool]
@@ -59,19 +60,23 @@ def owner_of(body: Mapping[str, Any]) -> Owner:
 def resolve_study(
     body: Mapping[str, Any],
     nodes: Sequence[NodeRecord],
-    previous: StudyStatus | None,
+    history: History,
     settings: Settings,
     *,
     match: MatchPool = match_pool,
+    previous: StudyStatus | None = None,
 ) -> ResolvedStudy:
-    """Return the study that `body` describes, on the nodes that there are.
+    """Return the study that `body` describes, on the nodes that there are. The arguments are those of `join_nodes`.
 
-    Args:
-        body: the object as the API server has it.
-        nodes: all nodes that are known.
-        previous: its status as it was read; what is remembered there of pools whose nodes are away.
-        settings: of the operator.
-        match: `match_pool`, or one that remembers.
+    Raises:
+        StudyError: the study cannot be carried out on any cluster as it is.
+    """
+    document = parse_study(body, settings)
+    return join_nodes(document, owner_of(body), nodes, history, settings, match=match, previous=previous)
+
+
+def parse_study(body: Mapping[str, Any], settings: Settings) -> ThroughputStudy:
+    """Return what `body` says, which some cluster can carry out. No journal is needed for that.
 
     Raises:
         StudyError: the study cannot be carried out on any cluster as it is.
@@ -80,13 +85,42 @@ def resolve_study(
     problems = list(_cluster_problems(document.spec, settings))
     if problems:
         raise StudyError(problems)
-    remembered = {pool.name: pool for pool in previous.pools} if previous is not None else {}
+    return document
+
+
+def join_nodes(
+    document: ThroughputStudy,
+    owner: Owner,
+    nodes: Sequence[NodeRecord],
+    history: History,
+    settings: Settings,
+    *,
+    match: MatchPool = match_pool,
+    previous: StudyStatus | None = None,
+) -> ResolvedStudy:
+    """Return the study on the nodes that there are.
+
+    Args:
+        document: what the study says.
+        owner: which study it is.
+        nodes: all nodes that are known.
+        history: its rounds say what is remembered of pools whose nodes are away; runs are not needed here.
+        settings: of the operator.
+        match: `match_pool`, or one that remembers.
+        previous: the status as it was read. It is used only for a round without hardware, which a version opened that
+            kept the hardware in the status alone, and only where the round's identity confirms what it says.
+    """
+    remembered = {
+        node.name: known
+        for node in document.spec.node_pools
+        if (known := _remembered(document, owner, node, history=history, settings=settings, previous=previous))
+        is not None
+    }
     matches = {
         pool.name: _steady(match(_query(pool), nodes), remembered.get(pool.name)) for pool in document.spec.node_pools
     }
     pools = (_pool(node, matches[node.name], remembered.get(node.name), document.spec, settings)
              for node in document.spec.node_pools)  # fmt: skip
-    owner = owner_of(body)
     return ResolvedStudy(
         document=document,
         owner=owner,
@@ -129,29 +163,36 @@ def _query(pool: NodePool) -> PoolQuery:
     )
 
 
-def _steady(match: MatchedPool | UnmatchedPool, known: PoolStatus | None) -> MatchedPool | UnmatchedPool:
+def _steady(match: MatchedPool | UnmatchedPool, known: Hardware | None) -> MatchedPool | UnmatchedPool:
     if known is None:
         return match
-    return without_flapping(match, fingerprint=known.fingerprint, gpu_model=known.gpu)
+    return without_flapping(match, fingerprint=known.fingerprint, gpu_model=known.gpu_model)
 
 
 def _pool(
     node: NodePool,
     match: MatchedPool | UnmatchedPool,
-    remembered: PoolStatus | None,
+    remembered: Hardware | None,
     spec: StudySpec,
     settings: Settings,
 ) -> Pool | None:
-    known = _matched(match) if isinstance(match, MatchedPool) else _remembered(remembered)
-    if known is None:
-        return None
+    if isinstance(match, MatchedPool):
+        return _pool_on(node, _hardware(match), match.total_device_count, spec, settings)
+    # Nodes that are away may come back as they were: the round stays open, with room for no run.
+    return None if remembered is None else _pool_on(node, remembered, 0, spec, settings)
+
+
+def _pool_on(node: NodePool, hardware: Hardware, devices: int, spec: StudySpec, settings: Settings) -> Pool:
     return Pool(
         name=node.name,
         device="cpu" if node.gpu_resource == "cpu" else "cuda",
         software=image_of(spec, node, settings) or "",
         price_per_gpu_hour=None if node.price_per_gpu_hour is None else float(node.price_per_gpu_hour),
+        fingerprint=hardware.fingerprint,
+        gpu_model=hardware.gpu_model,
+        device_count=hardware.device_count,
+        total_device_count=devices,
         **_amounts(node),
-        **known,
     )
 
 
@@ -163,25 +204,36 @@ def _amounts(node: NodePool) -> dict[str, Any]:
     }
 
 
-def _matched(match: MatchedPool) -> dict[str, Any]:
-    return {
-        "fingerprint": match.fingerprint,
-        "gpu_model": match.gpu_model,
-        "device_count": match.device_count,
-        "total_device_count": match.total_device_count,
-    }
+def _hardware(match: MatchedPool) -> Hardware:
+    return Hardware(fingerprint=match.fingerprint, gpu_model=match.gpu_model, device_count=match.device_count)
 
 
-def _remembered(pool: PoolStatus | None) -> dict[str, Any] | None:
-    """Nodes that are away may come back as they were: the round stays open, with room for no run."""
-    if pool is None or pool.fingerprint is None:
+def _remembered(
+    document: ThroughputStudy,
+    owner: Owner,
+    node: NodePool,
+    *,
+    history: History,
+    settings: Settings,
+    previous: StudyStatus | None,
+) -> Hardware | None:
+    """Return the hardware of the pool's newest round, None where it is not known."""
+    newest = current_round(history, node.name)
+    if newest is None or newest.hardware is not None:
+        return None if newest is None else newest.hardware
+    shown = _shown(node.name, previous)
+    if shown is None:
         return None
-    return {
-        "fingerprint": pool.fingerprint,
-        "gpu_model": pool.gpu,
-        "device_count": pool.gpus_per_node,
-        "total_device_count": 0,
-    }
+    pool = _pool_on(node, shown, 0, document.spec, settings)
+    return shown if measurement_identity(_study(document, owner, (pool,)), pool) == newest.identity else None
+
+
+def _shown(pool: str, previous: StudyStatus | None) -> Hardware | None:
+    """Return the hardware that a status tells of a pool."""
+    row = next((row for row in previous.pools if row.name == pool), None) if previous is not None else None
+    if row is None or row.fingerprint is None:
+        return None
+    return Hardware(fingerprint=row.fingerprint, gpu_model=row.gpu, device_count=row.gpus_per_node)
 
 
 def _cluster_problems(spec: StudySpec, settings: Settings) -> Iterator[Problem]:

@@ -28,8 +28,8 @@ def conclusion_of(view: View, outcome: Outcome) -> Conclusion | None:
 
 
 def _serving(view: View, best: Best) -> str | None:
-    """Return what to copy; not a text that shows as another one than it is."""
-    if view.document is None:
+    """Return what to copy; not a text that shows as another one than it is, nor without arguments that nobody knows."""
+    if view.document is None or not best.engine_args:
         return None
     model = view.document.spec.model.name
     printable = model.isprintable() and all(argument.isprintable() for argument in best.engine_args)

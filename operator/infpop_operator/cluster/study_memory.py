@@ -15,14 +15,18 @@ from infpop_operator.adapters.kube.observe import RunHints
 from infpop_operator.adapters.kube.records import JobRecord
 from infpop_operator.api.status_context import PoolProblem
 from infpop_operator.cluster.keys import StudyKey
-from infpop_operator.core.model import Finished, Lost
+from infpop_operator.core.model import Finished, History, Lost
 from infpop_operator.core.sources import Samples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettledState:
-    """All that a pass over a study depends on once its search has ended."""
+    """All that a pass over a study depends on once its search has ended.
 
+    `rounds` is its history without runs, which are what makes a history large: enough to resolve the study.
+    """
+
+    rounds: History
     version: str
     matched: Mapping[str, MatchedPool]
     problems: Mapping[str, PoolProblem]

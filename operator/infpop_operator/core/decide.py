@@ -11,6 +11,7 @@ from datetime import datetime
 
 from infpop_operator.core import budget
 from infpop_operator.core.comparability import reject_incomparable
+from infpop_operator.core.engine_args import engine_settings
 from infpop_operator.core.fingerprint import measurement_identity
 from infpop_operator.core.history import broken_reason, broken_runs_in_a_row, current_round
 from infpop_operator.core.model import (
@@ -18,6 +19,7 @@ from infpop_operator.core.model import (
     Decision,
     EndedRun,
     Finished,
+    Hardware,
     History,
     Lost,
     Observation,
@@ -111,15 +113,25 @@ def stop_runs(history: History, reasons: Mapping[str, str]) -> History:
 
 
 def _open_rounds(study: Study, history: History) -> History:
+    """Return the history with a round of today's identity for each pool, which says what was seen of its hardware."""
     rounds = list(history.rounds)
     for pool in study.pools:
         last = current_round(history, pool.name)
         identity = measurement_identity(study, pool)
         if last is None:
-            rounds.append(Round(pool=pool.name, number=1, identity=identity, baseline=study.baseline))
+            first = Round(pool=pool.name, number=1, identity=identity, baseline=study.baseline)
+            rounds.append(_with_surroundings(first, study, pool))
         elif last.identity != identity:
-            rounds.append(_next_round(study, history, pool, last, identity))
+            rounds.append(_with_surroundings(_next_round(study, history, pool, last, identity), study, pool))
+        else:
+            rounds[rounds.index(last)] = _with_surroundings(last, study, pool)
     return replace(history, rounds=tuple(rounds))
+
+
+def _with_surroundings(entry: Round, study: Study, pool: Pool) -> Round:
+    """Return the round with what was seen of the hardware last; its identity fixes all of the rest."""
+    hardware = Hardware(fingerprint=pool.fingerprint, gpu_model=pool.gpu_model, device_count=pool.device_count)
+    return replace(entry, hardware=hardware, engine=engine_settings(study, pool))
 
 
 def _next_round(study: Study, history: History, pool: Pool, last: Round, identity: str) -> Round:

@@ -1,40 +1,65 @@
 """The arguments with which to serve the best configuration, ready to copy into a Deployment or a shell."""
 
-from infpop_operator.core.model import Configuration, Scalar, Study
+from infpop_operator.core.model import Configuration, EngineSettings, Pool, Scalar, Study
 from infpop_operator.core.run_spec import SEARCHED_FIELD
 
 
 def engine_args(study: Study, configuration: Configuration) -> tuple[str, ...]:
-    """Return the engine's own arguments for `configuration`, one string each.
+    """Return the engine's own arguments for `configuration`, as the study says now, one string each.
 
     For vLLM these follow the model's name in `vllm serve MODEL`; for Hugging Face pipelines they are keyword arguments
     of `transformers.pipeline`. What only makes a measurement honest (prefix caching off, ignored end-of-sequence) is
     left out: it does not belong in production.
     """
-    extra = {**study.engine.args, **dict(configuration.extra)}
-    tokens = extra.pop(SEARCHED_FIELD, study.engine.max_num_batched_tokens)
-    match study.engine.name:
+    return recorded_engine_args(_settings(study, any(pool.device == "cuda" for pool in study.pools)), configuration)
+
+
+def recorded_engine_args(settings: EngineSettings, configuration: Configuration) -> tuple[str, ...]:
+    """Return the same for settings that a round remembers: the study may say something else by now."""
+    extra = {**dict(settings.args), **dict(configuration.extra)}
+    tokens = extra.pop(SEARCHED_FIELD, settings.max_num_batched_tokens)
+    match settings.name:
         case "vllm":
-            return _vllm(study, configuration, max(int(tokens), configuration.batch_size), extra)
+            return _vllm(settings, configuration, max(int(tokens), configuration.batch_size), extra)
         case "hf-pipeline":
-            return _hf_pipeline(study, configuration, extra)
+            return _hf_pipeline(settings, configuration, extra)
         case "simulated":
             return (f"--gpu-count={configuration.gpu_count}", f"--batch-size={configuration.batch_size}")
 
 
-def _vllm(study: Study, configuration: Configuration, tokens: int, extra: dict[str, Scalar]) -> tuple[str, ...]:
+def engine_settings(study: Study, pool: Pool) -> EngineSettings:
+    """Return what a round on `pool` has to remember, so that its best can be served when the study has changed."""
+    return _settings(study, pool.device == "cuda")
+
+
+def _settings(study: Study, on_gpus: bool) -> EngineSettings:  # noqa: FBT001 - the truth itself
+    engine, model = study.engine, study.model
+    return EngineSettings(
+        name=engine.name,
+        max_num_batched_tokens=engine.max_num_batched_tokens,
+        gpu_memory_utilization=engine.gpu_memory_utilization if on_gpus else None,
+        enforce_eager=engine.enforce_eager,
+        args=tuple(engine.args.items()),
+        dtype=model.dtype,
+        revision=model.revision,
+    )
+
+
+def _vllm(
+    settings: EngineSettings, configuration: Configuration, tokens: int, extra: dict[str, Scalar]
+) -> tuple[str, ...]:
     args: dict[str, Scalar] = {
         "tensor_parallel_size": configuration.gpu_count,
         "max_num_seqs": configuration.batch_size,
         "max_num_batched_tokens": tokens,
     }
-    if any(pool.device == "cuda" for pool in study.pools):
-        args["gpu_memory_utilization"] = study.engine.gpu_memory_utilization
-    if study.model.dtype != "auto":
-        args["dtype"] = study.model.dtype
-    if study.model.revision is not None:
-        args["revision"] = study.model.revision
-    if study.engine.enforce_eager:
+    if settings.gpu_memory_utilization is not None:
+        args["gpu_memory_utilization"] = settings.gpu_memory_utilization
+    if settings.dtype != "auto":
+        args["dtype"] = settings.dtype
+    if settings.revision is not None:
+        args["revision"] = settings.revision
+    if settings.enforce_eager:
         args["enforce_eager"] = True
     return tuple(_flag(name, value) for name, value in (args | extra).items())
 
@@ -46,12 +71,12 @@ def _flag(name: str, value: Scalar) -> str:
     return f"--{option}={value}"
 
 
-def _hf_pipeline(study: Study, configuration: Configuration, extra: dict[str, Scalar]) -> tuple[str, ...]:
-    args: dict[str, object] = {"batch_size": configuration.batch_size, "dtype": study.model.dtype}
+def _hf_pipeline(settings: EngineSettings, configuration: Configuration, extra: dict[str, Scalar]) -> tuple[str, ...]:
+    args: dict[str, object] = {"batch_size": configuration.batch_size, "dtype": settings.dtype}
     if configuration.gpu_count > 1:
         args["device_map"] = "auto"
-    if study.model.revision is not None:
-        args["revision"] = study.model.revision
+    if settings.revision is not None:
+        args["revision"] = settings.revision
     if extra:
         args["model_kwargs"] = extra  # as the runner passes them: they are the model's, not the pipeline's
     return tuple(f"{name}={value!r}" for name, value in args.items())

@@ -13,15 +13,16 @@ Entry = Round | StartedRun | EndedRun
 
 
 def changes(before: History, after: History) -> tuple[Entry, ...]:
-    """Return what has to be recorded of a step, in order: new rounds, runs that ended, runs that started or stop.
+    """Return what has to be recorded of a step, in order: rounds, runs that ended, runs that started or stop.
+
+    Rounds are those that were opened, and those of whose hardware more is known than before.
 
     Since when a run holds its devices is recorded with the next of these: until then it is observed again.
     """
-    rounds = {(entry.pool, entry.number) for entry in before.rounds}
     ended = {entry.run.name for entry in before.ended}
     stopping = {entry.run.name: entry.stopping for entry in before.active}
     return (
-        *(entry for entry in after.rounds if (entry.pool, entry.number) not in rounds),
+        *(entry for entry in after.rounds if entry not in before.rounds),
         *(entry for entry in after.ended if entry.run.name not in ended),
         *(
             entry
@@ -32,14 +33,20 @@ def changes(before: History, after: History) -> tuple[Entry, ...]:
 
 
 def apply(history: History, entries: Iterable[Entry]) -> History:
-    """Return `history` with further steps; one that was recorded twice counts once, and what ended stays ended."""
+    """Return `history` with further steps.
+
+    A step that was recorded twice counts once, and what ended stays ended. A round is recorded again when more is known
+    of its hardware: the newest record counts, in the first one's place.
+    """
     rounds = {(entry.pool, entry.number): entry for entry in history.rounds}
     ended = {entry.run.name: entry for entry in history.ended}
     active = {entry.run.name: entry for entry in history.active}
     for entry in entries:
         match entry:
             case Round():
-                rounds.setdefault((entry.pool, entry.number), entry)
+                known = rounds.setdefault((entry.pool, entry.number), entry)
+                if known.identity == entry.identity:
+                    rounds[entry.pool, entry.number] = entry
             case StartedRun() if entry.run.name not in ended:
                 active[entry.run.name] = entry  # the newest says whether it is stopping
             case StartedRun():

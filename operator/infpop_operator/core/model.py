@@ -333,16 +333,45 @@ class EndedRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """What is remembered of a pool's nodes while they are away: a `Pool`'s fields of the same names."""
+
+    fingerprint: str
+    gpu_model: str | None = None
+    device_count: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """What a study says of its engine and model, as far as engine arguments are made from it.
+
+    `gpu_memory_utilization` is None where the devices are CPUs.
+    """
+
+    name: Literal["vllm", "hf-pipeline", "simulated"]
+    max_num_batched_tokens: int
+    gpu_memory_utilization: float | None = None
+    enforce_eager: bool = False
+    args: tuple[tuple[str, Scalar], ...] = ()
+    dtype: str = "auto"
+    revision: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
     """One search on one pool for one measurement identity.
 
-    `baseline` is the configuration in use when it began. `core.scope` says what counts as the baseline now.
+    `baseline` is the configuration in use when it began. `core.scope` says what counts as the baseline now. `hardware`
+    is what was last seen of the pool's nodes, `engine` what the round's trials were measured with. Both are None in a
+    round that an earlier version opened, until the round is the newest and the pool's nodes are seen.
     """
 
     pool: str
     number: int
     identity: str
     baseline: Configuration | None = None
+    hardware: Hardware | None = None
+    engine: EngineSettings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

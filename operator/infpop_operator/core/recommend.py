@@ -1,9 +1,12 @@
-"""What a study recommends: the best of each pool's newest round, and the best of those."""
+"""What a study recommends: the best of each pool's newest round, and the best of those.
+
+Until a new round has a best of its own, that of an earlier round is in use.
+"""
 
 from infpop_operator.core import objective
 from infpop_operator.core.history import current_round, trials_of
 from infpop_operator.core.model import History, Pool, Study, Trial
-from infpop_operator.core.scope import current_trials
+from infpop_operator.core.scope import baseline_of, current_trials, in_scope
 from infpop_runner.contract import Measured
 
 
@@ -22,6 +25,28 @@ def best_of_study(study: Study, history: History) -> tuple[Pool, Trial] | None:
     """Return the best of the pools' best trials by the study's objective; of equals the pool that is listed first."""
     found = [(pool, best) for pool in study.pools if (best := best_of_pool(study, pool, history)) is not None]
     return min(found, key=lambda pair: trial_loss(study, *pair), default=None)
+
+
+def best_in_use(study: Study, history: History, *, search_goes_on: bool) -> tuple[Pool, Trial] | None:
+    """Return the best to show: of a pool whose newest round has none, that of its last round that has one.
+
+    Such an older best gives way when the search has ended with a best of the newest rounds. Everything is judged by the
+    study as it is now, so what is no longer eligible is not shown.
+    """
+    newest = best_of_study(study, history)
+    if newest is not None and not search_goes_on:
+        return newest
+    found = [(pool, best) for pool in study.pools if (best := _last_best(study, pool, history)) is not None]
+    return min(found, key=lambda pair: trial_loss(study, *pair), default=None)
+
+
+def _last_best(study: Study, pool: Pool, history: History) -> Trial | None:
+    for entry in reversed([entry for entry in history.rounds if entry.pool == pool.name]):
+        trials = in_scope(study, trials_of(history, pool.name, entry.number), baseline_of(study, entry))
+        best = objective.best(study, pool, trials)
+        if best is not None:
+            return best
+    return None
 
 
 def measurement(trial: Trial) -> Measured:

@@ -1,0 +1,70 @@
+"""A local result directory of an earlier version is gone on with, or left as it is where its study has ended."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from infpop_operator.adapters.journal import Journal
+from infpop_operator.core.model import EndedRun, Lost, Round, StartedRun
+from local.local_studies import history_of, measurements, run_infpop
+from upgrade.old_data import GOLDEN, holds
+
+
+def copied(name: str, to: Path) -> Path:
+    """Return a copy of an old result directory."""
+    return Path(shutil.copytree(GOLDEN / name, to / "out"))
+
+
+def test_a_finished_directory_is_not_measured_again(tmp_path: Path) -> None:
+    """The same command prints the same best, and nothing but what is known of the hardware is recorded."""
+    directory = copied("local-finished", tmp_path)
+    before, old = history_of(directory), json.loads((directory / "status.json").read_text())
+    for _ in range(2):
+        run = run_infpop("tune", directory / "study.yaml", "--output", directory, "--json", cwd=tmp_path)
+        assert run.returncode == 0, run.stderr
+        status = json.loads(run.stdout)
+        assert holds(status["best"], old["best"])
+        assert holds(status["trials"], old["trials"])
+        assert [one["lastTransitionTime"] for one in status["conditions"]] == [
+            one["lastTransitionTime"] for one in old["conditions"]
+        ]
+    after = history_of(directory)
+    assert (after.started_at, after.ended, after.active) == (before.started_at, before.ended, ())
+    known = Journal(directory / "journal.jsonl").read()
+    assert known is not None
+    assert [entry.number for entry in known[1] if isinstance(entry, Round)] == [1, 1]
+
+
+def test_an_interrupted_directory_goes_on_with_what_it_has(tmp_path: Path) -> None:
+    """The trial that was measured is not measured again, and the search comes to the same end."""
+    directory = copied("local-interrupted", tmp_path)
+    before = history_of(directory)
+    assert [entry.observation.reason for entry in before.ended if isinstance(entry.observation, Lost)] == [
+        "Interrupted"
+    ]
+    run = run_infpop("tune", directory / "study.yaml", "--output", directory, "--json", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    after = history_of(directory)
+    assert after.ended[: len(before.ended)] == before.ended
+    assert [(entry.pool, entry.number) for entry in after.rounds] == [("here", 1)]
+    numbers = [(gpus, batch) for gpus, batch, _ in measurements(after)]
+    assert numbers == [(1, 4), (1, 8), (2, 4), (2, 8), (2, 16)]
+    finished = json.loads((GOLDEN / "local-finished" / "status.json").read_text())
+    best = json.loads(run.stdout)["best"]
+    assert {key: best[key] for key in best.keys() - {"run"}} == {
+        key: finished["best"][key] for key in best.keys() - {"run"}
+    }
+
+
+@pytest.mark.parametrize("name", ["local-finished", "local-interrupted"])
+def test_an_old_local_journal_is_read_whole(name: str) -> None:
+    """Each of its lines is one step."""
+    known = Journal(GOLDEN / name / "journal.jsonl").read()
+    assert known is not None
+    header, entries = known
+    assert (header.version, header.study) == (1, "study")
+    kinds = [type(entry) for entry in entries]
+    runs = 6 if name == "local-finished" else 2
+    assert (kinds.count(Round), kinds.count(StartedRun), kinds.count(EndedRun)) == (1, runs, runs)
