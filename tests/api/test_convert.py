@@ -178,7 +178,7 @@ def test_a_study_that_leaves_everything_out_has_the_documented_defaults() -> Non
     [
         ("builtin", BuiltinSource(name="code-infilling-v1")),
         ("file", FileSource(path="/studies/data/prompts.jsonl", field="file-field")),
-        ("config-map", FileSource(path="/mounted/map-key.jsonl", field="map-field")),
+        ("config-map", FileSource(path="/workload/map-key.jsonl", field="map-field")),
         (
             "preset",
             HuggingFaceSource(
@@ -194,7 +194,7 @@ def test_a_study_that_leaves_everything_out_has_the_documented_defaults() -> Non
 )
 def test_every_source_of_prompts_is_handed_on(name: str, expected: WorkloadSource) -> None:
     """Each kind of source keeps its own fields; a relative path is one of the study's directory."""
-    study = converted(parse_object(with_source(name)), base=BASE, config_maps=PurePosixPath("/mounted"))
+    study = converted(parse_object(with_source(name)), base=BASE)
     assert study.workload == WorkloadSpec(source=expected, samples=77, max_new_tokens=33)
 
 

@@ -118,7 +118,7 @@ def test_failures_leave_healthy_runs_alone_and_spent_time_ends_them(limits: Budg
     first = decide(make_study(budget=limits), History(started_at=START), {}, START).history
     history = replace(first, active=(make_started(run=run_on(1, "healthy")),), ended=broke(2))
     decision = decide(make_study(budget=limits), history, {}, at(101))
-    assert [stop.reason for stop in decision.stop] == stops
+    assert [entry.stopping for entry in decision.stop] == stops
     if not stops:
         assert [started.run.name for started in decision.history.active] == ["healthy"]
         assert decision.verdict is Verdict.RUNNING

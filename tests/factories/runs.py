@@ -70,8 +70,9 @@ def make_run(
 
 
 def make_started(name: str = "study-1", *, index: int = 0, **changes: object) -> StartedRun:
-    """Return a run that was started a second after the study."""
-    return replace(StartedRun(run=make_run(name, index=index), started_at=at(1)), **changes)
+    """Return a run that was started a second after the study, and has held its devices since its start."""
+    started = replace(StartedRun(run=make_run(name, index=index), started_at=at(1)), **changes)
+    return started if "held_since" in changes else replace(started, held_since=started.started_at)
 
 
 def make_trial_result(planned: PlannedTrial, outcome: Outcome) -> TrialResult | None:
@@ -132,7 +133,8 @@ def make_ended(
 ) -> EndedRun:
     """Return a run that began with the study and measured all of its trials."""
     run = run or make_run()
-    return EndedRun(run=run, started_at=at(began), observation=observation or make_finish(run), stopped=stopped)
+    observation = observation or make_finish(run)
+    return EndedRun(run=run, started_at=at(began), held_since=at(began), observation=observation, stopped=stopped)
 
 
 def make_history(**changes: object) -> History:

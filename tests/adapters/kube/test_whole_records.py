@@ -46,7 +46,6 @@ JOB = {
     "status": {
         "startTime": stamp(2),
         "completionTime": stamp(700),
-        "active": 3,
         "failed": 9,
         "conditions": [
             condition("FailureTarget", 4, reason="ending-reason", message="ending-message"),
@@ -122,7 +121,6 @@ def test_every_field_of_a_job_is_read_from_its_own_place() -> None:
         created_at=at(1),
         started_at=at(2),
         suspended=True,
-        active=3,
         deleting=True,
         ending=JobEnd(complete=False, reason="ending-reason", message="ending-message", at=at(4)),
         end=JobEnd(complete=False, reason="end-reason", message="end-message", at=at(5)),
@@ -203,9 +201,9 @@ def test_a_job_that_is_complete_is_complete(kinds: tuple[str, ...], complete: bo
 @pytest.mark.parametrize(
     ("spec", "status", "expected"),
     [
-        ({}, {}, (None, False, 0, None)),
-        ({"suspend": False}, {"active": None}, (None, False, 0, None)),
-        ({"ttlSecondsAfterFinished": 0}, {}, (None, False, 0, 0)),
+        ({}, {}, (None, False, None)),
+        ({"suspend": False}, {}, (None, False, None)),
+        ({"ttlSecondsAfterFinished": 0}, {}, (None, False, 0)),
     ],
 )
 def test_what_a_job_does_not_say_is_absent(
@@ -213,7 +211,7 @@ def test_what_a_job_does_not_say_is_absent(
 ) -> None:
     """Null and missing are the same; a time to live of 0 is one."""
     job = parse_job({**JOB, "spec": spec, "status": status})
-    assert (job.started_at, job.suspended, job.active, job.ttl_seconds) == expected
+    assert (job.started_at, job.suspended, job.ttl_seconds) == expected
 
 
 @pytest.mark.parametrize(
