@@ -214,8 +214,8 @@ FULL = make_pool(total_device_count=0)
     ("now_s", "reason", "message"),
     [
         (104, "Preempted", "the next try is at 00:01:45 UTC; run a100-1 on pool a100 broke"),
-        (105, "NoRoom", "pool a100 has no nodes for a run of 1 GPUs now"),
-        (106, "NoRoom", "pool a100 has no nodes for a run of 1 GPUs now"),
+        (105, "NoRoom", "pool a100 has no nodes for a run of 1 GPU now"),
+        (106, "NoRoom", "pool a100 has no nodes for a run of 1 GPU now"),
     ],
 )
 def test_a_pause_is_the_reason_to_wait_until_it_is_over(now_s: float, reason: str, message: str) -> None:
@@ -224,6 +224,12 @@ def test_a_pause_is_the_reason_to_wait_until_it_is_over(now_s: float, reason: st
     decision = decide(study, begun(study, ended=broke_twice()), {}, at(now_s))
     assert (decision.verdict, decision.reason, decision.message) == (Verdict.WAITING, reason, message)
     assert decision.wake_at == (at(105) if reason == "Preempted" else None)
+
+
+def test_the_room_that_is_lacking_is_counted_in_gpus() -> None:
+    """One GPU, two GPUs."""
+    study = make_small_study(pools=(FULL,))
+    assert decided(study).message == "pool a100 has no nodes for a run of 2 GPUs now"
 
 
 def test_a_single_failure_is_no_reason_to_wait() -> None:
@@ -241,7 +247,7 @@ def test_the_pause_of_any_pool_explains_the_wait_before_the_room_of_another() ->
     done = make_ended(one("done", pool="v100"))
     assert decided(study, ended=(*broke_twice("v100"), done)).reason == "NoRoom"
     room = decided(make_study(space=TINY, pools=pools[::-1]), ended=(done,))
-    assert room.message == "pool a100 has no nodes for a run of 1 GPUs now"
+    assert room.message == "pool a100 has no nodes for a run of 1 GPU now"
 
 
 @pytest.mark.parametrize(("live", "message"), [(1, "1 run in progress"), (2, "2 runs in progress")])
@@ -262,7 +268,7 @@ STALE = Missing(reason="Stale")
 NOTHING = "no valid result that keeps to the constraints"
 SPENT = Budget(deadline=timedelta(seconds=50))
 TOO_MANY = (
-    "1 runs broke, more than spec.budget.maxFailedTrials 0; last: NodeLost. Mend the cause and raise"
+    "1 run broke, more than spec.budget.maxFailedTrials 0; last: NodeLost. Mend the cause and raise"
     " spec.budget.maxFailedTrials to go on"
 )
 BROKEN = make_ended(one("broken", make_cell(2, 8), 1), make_loss())
