@@ -27,62 +27,62 @@ def build_operator_dashboard() -> Dashboard:
 
 
 def _up() -> stat.Panel:
-    text = "Operators that are scraped. There has to be exactly one; two may be one that is scraped twice."
+    text = "Scraped operators. There must be exactly one; two may be one operator that is scraped twice."
     query = at_end("count(infpop_operator_queue_depth) or on () vector(0)", "")
     return judged(number("Operators", text, query, unit="none", width=4), good_from=1, good_below=2)
 
 
 def _age() -> stat.Panel:
-    text = "Time since a look at a study ended well, or since there was nothing to look at."
+    text = "Time since the last successful reconcile, or since there was no study to reconcile."
     query = at_end("max(infpop_operator_last_pass_age_seconds)", "")
-    return judged(number("Last pass", text, query, unit="s", width=4), good_below=_NO_PASS_SECONDS)
+    return judged(number("Last success", text, query, unit="s", width=4), good_below=_NO_PASS_SECONDS)
 
 
-def _live_runs() -> stat.Panel:
-    text = "Runs that live now, in the chosen namespaces."
+def _active_runs() -> stat.Panel:
+    text = "Active runs in the chosen namespaces."
     query = at_end(f"sum({best_by(_POOL, 'infpop_study_runs', _CHOSEN)})", "")
-    return number("Live runs", text, query, unit="none", width=4)
+    return number("Active runs", text, query, unit="none", width=4)
 
 
 def _spent() -> stat.Panel:
-    text = "GPU-hours of all ended runs of the studies that there are, in the chosen namespaces."
+    text = "GPU-hours of the ended runs of all existing studies in the chosen namespaces."
     query = at_end(f"sum({best_by(_POOL, 'infpop_study_gpu_seconds_total', _CHOSEN)}) / 3600", "")
     return number("GPU-hours", text, query, unit="suffix: GPU-h", width=4).decimals(1)
 
 
 def _held_total() -> stat.Panel:
-    text = "GPU-hours that finished runs were held in the shown time until Prometheus had seen their last values."
+    text = "GPU-hours that finished runs spent waiting for a scrape of their final values, in the shown time range."
     query = at_end(or_zero("sum(increase(infpop_held_gpu_seconds_total[$__range])) / 3600"), "")
-    return number("GPU-hours held for scrapes", text, query, unit="suffix: GPU-h", width=4).decimals(3)
+    return number("GPU-hours waiting for scrapes", text, query, unit="suffix: GPU-h", width=4).decimals(3)
 
 
 def _left_out() -> stat.Panel:
-    text = "Studies beyond the 1,000 that have series of their own."
+    text = "Studies that have no series of their own because there are more than 1,000."
     query = at_end("max(infpop_studies_without_series)", "")
     return judged(number("Studies without series", text, query, unit="none", width=4), good_below=1)
 
 
-def _looks() -> timeseries.Panel:
-    text = "Looks at a study that ended, by how. Conflicts are looked at again; the reason of an error is in the log."
+def _reconciles() -> timeseries.Panel:
+    text = "Finished reconciles by result. A conflict is retried; the log has the reason of an error."
     query = over_time(rate_by("result", "infpop_operator_reconciles_total"), "{{result}}")
-    return areas("Looks at studies", text, query, unit="ops", width=8)
+    return areas("Reconciles", text, query, unit="ops", width=8)
 
 
-def _look_seconds() -> timeseries.Panel:
-    text = "How long a look at a study took."
+def _reconcile_seconds() -> timeseries.Panel:
+    text = "Duration of a reconcile of a study."
     histogram = "infpop_operator_reconcile_seconds"
-    return lines("Duration of a look", text, *_quantiles(histogram), unit="s", width=8)
+    return lines("Duration of a reconcile", text, *_quantiles(histogram), unit="s", width=8)
 
 
 def _queue() -> timeseries.Panel:
-    text = "Studies that are due or looked at now."
+    text = "Studies that wait for a reconcile or are being reconciled."
     return lines("Queue", text, over_time("max(infpop_operator_queue_depth)", "studies"), unit="none", width=8)
 
 
 def _age_over_time() -> timeseries.Panel:
-    text = "Time since a look at a study ended well, or since there was nothing to look at; an alert from 5 minutes on."
-    query = over_time("max(infpop_operator_last_pass_age_seconds)", "last pass")
-    return lines("Age of the last pass", text, query, unit="s", width=8)
+    text = "Time since the last successful reconcile, or since there was no study to reconcile; alerts after 5 minutes."
+    query = over_time("max(infpop_operator_last_pass_age_seconds)", "last success")
+    return lines("Time since the last success", text, query, unit="s", width=8)
 
 
 def _processor() -> timeseries.Panel:
@@ -101,20 +101,20 @@ _OF_THE_OPERATOR = " and on (job, instance) infpop_operator_queue_depth"
 
 
 def _requests() -> timeseries.Panel:
-    text = 'Requests to the API server; code "none": there was no answer.'
+    text = 'Requests to the API server; code "none" means no answer.'
     query = over_time(rate_by("verb, code", "infpop_operator_api_requests_total"), "{{verb}} {{code}}")
     return areas("API requests", text, query, unit="reqps", width=12)
 
 
 def _failures() -> timeseries.Panel:
-    text = "What went wrong: refused or unanswered API requests (conflicts and absent objects are ordinary), and looks."
+    text = "Refused or unanswered API requests (conflicts and absent objects are normal), and failed reconciles."
     refused = rate_by("code", "infpop_operator_api_requests_total", 'code=~"none|4..|5..", code!~"404|409|410"')
     failed = rate_by("result", "infpop_operator_reconciles_total", 'result=~"error|unexpected"')
     return lines(
         "Errors",
         text,
         over_time(or_zero(refused), "API {{code}}", ref="A"),
-        over_time(or_zero(failed), "look {{result}}", ref="B"),
+        over_time(or_zero(failed), "reconcile {{result}}", ref="B"),
         unit="ops",
         width=12,
     )
@@ -133,27 +133,29 @@ def _outcomes() -> timeseries.Panel:
 
 
 def _unchanged() -> timeseries.Panel:
-    text = "For how long nothing changed in studies that go on, the ten longest; an alert from an hour on."
+    text = "Time without progress of unfinished studies, the ten longest; alerts after an hour."
     longest = f"topk(10, max by (namespace, study) (infpop_study_unchanged_seconds{{{_CHOSEN}}}))"
     query = over_time(longest, "{{namespace}}/{{study}}")
-    return lines("Unchanged since", text, query, unit="s", width=8)
+    return lines("Time without progress", text, query, unit="s", width=8)
 
 
 def _questions() -> timeseries.Panel:
-    text = "Requests to Prometheus, those that only ask whether it is there among them: ok, or why there was no answer."
+    text = "Requests to Prometheus, health checks included: ok, or the reason why there was no answer."
     query = over_time(or_zero(rate_by("outcome", "infpop_prometheus_queries_total")), "{{outcome}}")
     return areas("Prometheus queries", text, query, unit="reqps", width=8)
 
 
 def _missing() -> timeseries.Panel:
-    text = "Ended runs that a source lacked a number of, so that the next source was asked. No trial is lost."
+    text = (
+        "Ended runs for which a metrics source lacked a number, so that InfPop asked the next source. No trial is lost."
+    )
     query = "sum by (source, reason) (increase(infpop_source_missing_total[$__rate_interval]))"
     return areas("Missing numbers", text, over_time(or_zero(query), "{{source}} {{reason}}"), unit="none", width=8)
 
 
 def _held() -> timeseries.Panel:
-    text = "How long finished runs were held for a scrape; about half a scrape interval is as good as it can be."
-    return lines("Held for a scrape", text, *_quantiles("infpop_run_held_seconds"), unit="s", width=8)
+    text = "Time that finished runs waited for a scrape; half a scrape interval is the best possible value."
+    return lines("Waiting for a scrape", text, *_quantiles("infpop_run_held_seconds"), unit="s", width=8)
 
 
 def _quantiles(histogram: str) -> tuple[Dataquery, ...]:
@@ -164,8 +166,8 @@ def _quantiles(histogram: str) -> tuple[Dataquery, ...]:
 
 
 _ROWS: Rows = {
-    "Health": (_up, _age, _left_out, _live_runs, _spent, _held_total),
-    "Work": (_looks, _look_seconds, _queue, _age_over_time, _processor, _memory),
+    "Health": (_up, _age, _left_out, _active_runs, _spent, _held_total),
+    "Work": (_reconciles, _reconcile_seconds, _queue, _age_over_time, _processor, _memory),
     "API server and errors": (_requests, _failures),
     "Studies": (_states, _outcomes, _unchanged),
     "Prometheus": (_questions, _missing, _held),

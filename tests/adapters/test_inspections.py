@@ -8,14 +8,6 @@ import httpx
 import pytest
 
 from infpop_operator.adapters.landscape_file import check_landscape
-from infpop_operator.adapters.machine import (
-    Gpu,
-    Machine,
-    this_machine,
-    to_cpu_pool,
-    to_gpu_pool,
-    visible_gpus,
-)
 from infpop_operator.adapters.model_config import directory_facts, directory_fingerprint, hub_facts
 from infpop_operator.adapters.run_state import RunStates
 from infpop_operator.adapters.workload_file import workload_fingerprint
@@ -48,8 +40,11 @@ def test_a_workload_file_is_identified_by_its_content(tmp_path: Path) -> None:
 
 
 def test_a_compressed_workload_file_is_read(tmp_path: Path) -> None:
-    """JSONL.gz is recognised by its content, not by its name."""
-    workload_fingerprint(prompts(tmp_path, gzip.compress(LINES), "prompts"), samples=2)
+    """JSONL.gz is recognised by its content, not by its name, and its prompts are counted."""
+    source = prompts(tmp_path, gzip.compress(LINES), "prompts")
+    assert workload_fingerprint(source, samples=2)
+    with pytest.raises(StudyError, match="only 2 prompts"):
+        workload_fingerprint(source, samples=3)
 
 
 def test_other_sources_are_identified_by_what_they_are() -> None:
@@ -86,8 +81,11 @@ def test_a_wrong_workload_file_names_line_and_remedy(
 
 
 def test_lines_behind_the_samples_are_not_looked_at(tmp_path: Path) -> None:
-    """Only the prompts that are used have to be right."""
-    workload_fingerprint(prompts(tmp_path, LINES + b"oops\n"), samples=2)
+    """Only the prompts that are used have to be right; the first one behind them would be looked at."""
+    source = prompts(tmp_path, LINES + b"oops\n")
+    assert workload_fingerprint(source, samples=2)
+    with pytest.raises(StudyError, match="line 4 is not JSON"):
+        workload_fingerprint(source, samples=3)
 
 
 @pytest.mark.parametrize(
@@ -151,77 +149,14 @@ def test_a_wrong_landscape_names_the_choice_that_is_wrong(
 
 
 def test_a_right_landscape_passes(tmp_path: Path) -> None:
-    """The columns are there, and so are cells."""
-    (tmp_path / "landscape.csv").write_text(CSV)
-    check_landscape(RecordedLandscape(path=str(tmp_path / "landscape.csv"), gpu_model="A100", engine="vllm", model="m"))
-
-
-def make_gpu(index: int, name: str = "NVIDIA A100-SXM4-40GB", memory_gib: int = 40) -> Gpu:
-    """Return a GPU."""
-    return Gpu(
-        index=index, uuid=f"GPU-{index}abc", name=name, memory_bytes=memory_gib * 2**30, compute_capability="8.0"
-    )
-
-
-GPUS = tuple(make_gpu(index) for index in range(4))
-
-
-@pytest.mark.parametrize(
-    ("visible", "expected"),
-    [
-        (None, [0, 1, 2, 3]),
-        ("", []),
-        ("2", [2]),
-        ("3,1", [3, 1]),
-        ("1, 2", [1, 2]),
-        ("0,9,1", [0]),
-        ("-1", []),
-        ("1,1,2", [1]),
-        ("GPU-2abc,GPU-0", [2, 0]),
-        ("NoDevFiles", []),
-    ],
-)
-def test_visible_devices_are_read_as_cuda_reads_them(visible: str | None, expected: list[int]) -> None:
-    """Indexes or UUIDs, in order, and nothing behind a mistake."""
-    assert [gpu.index for gpu in visible_gpus(GPUS, visible)] == expected
-
-
-@pytest.mark.parametrize(
-    ("pattern", "amount"), [(None, 4), ("A100", 4), ("NVIDIA-A100", 4), ("V100", 0), ("^A100", 0), ("40GB|80GB", 4)]
-)
-def test_a_pool_is_matched_by_the_product_name(pattern: str | None, amount: int) -> None:
-    """Node labels write dashes where the driver writes spaces; both find the same GPUs."""
-    machine = Machine(cpu_model="cpu", cpu_cores=2, gpus=GPUS)
-    assert len(machine.matching(pattern)) == amount
-
-
-def test_the_fingerprint_changes_with_the_hardware_and_with_nothing_else() -> None:
-    """Order and UUIDs do not matter; kind, memory, number and the driver's major version do."""
-
-    def fingerprint(*gpus: Gpu, driver: str = "550.1") -> str:
-        return to_gpu_pool(gpus, driver, name="p", price_per_gpu_hour=None).fingerprint
-
-    first = fingerprint(*GPUS)
-    assert fingerprint(*reversed(GPUS)) == first
-    assert fingerprint(*(make_gpu(index + 4) for index in range(4)), driver="550.9") == first
-    others = {
-        first,
-        fingerprint(*GPUS[:3]),
-        fingerprint(*GPUS, driver="600.1"),
-        fingerprint(*GPUS[:3], make_gpu(3, memory_gib=80)),
-        fingerprint(*GPUS[:3], make_gpu(3, name="Tesla V100-SXM2-32GB")),
-    }
-    assert len(others) == 5
-
-
-def test_this_machine_has_a_cpu() -> None:
-    """The real machine is described, with or without GPUs; hiding them hides them."""
-    machine = this_machine({"CUDA_VISIBLE_DEVICES": ""})
-    assert machine.cpu_model
-    assert machine.cpu_cores >= 1
-    assert machine.gpus == ()
-    pool = to_cpu_pool(machine, name="here", price_per_gpu_hour=None)
-    assert (pool.device, pool.device_count) == ("cpu", machine.cpu_cores)
+    """The columns are there, and so are cells; without the one cell there is nothing to replay."""
+    path = tmp_path / "landscape.csv"
+    landscape = RecordedLandscape(path=str(path), gpu_model="A100", engine="vllm", model="m")
+    path.write_text(CSV)
+    check_landscape(landscape)
+    path.write_text(CSV.splitlines(keepends=True)[0])
+    with pytest.raises(StudyError, match="recorded"):
+        check_landscape(landscape)
 
 
 METRICS = """# TYPE infpop_run_state gauge

@@ -4,11 +4,13 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from infpop_operator.api.resource import API_VERSION, KIND
+
 Document = dict[str, Any]
 
 VALID: Document = {
-    "apiVersion": "infpop.io/v1alpha1",
-    "kind": "ThroughputStudy",
+    "apiVersion": API_VERSION,
+    "kind": KIND,
     "metadata": {"name": "study", "namespace": "serving", "labels": {"team": "a"}},
     "spec": {
         "model": {"name": "org/model"},
@@ -21,7 +23,12 @@ VALID: Document = {
 
 def changed(changes: Mapping[str, object]) -> Document:
     """Return the valid document with values replaced; the key "a.b.0.c" walks mappings and lists."""
-    document = copy.deepcopy(VALID)
+    return changed_of(VALID, changes)
+
+
+def changed_of(original: Document, changes: Mapping[str, object]) -> Document:
+    """Return another document with values replaced, by the same keys."""
+    document = copy.deepcopy(original)
     for path, value in changes.items():
         *parents, last = path.split(".")
         node: Any = document

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, Field
 
+from api.cel_evaluation import Schema, defaulted, schema_of_object
 from api.documents import changed
 from api.rule_examples import EXAMPLES
 from infpop_operator.api.cel import RULES, Rule
@@ -27,13 +28,6 @@ KEYWORDS = {
     "nullable", "pattern", "properties", "required", "type", "x-kubernetes-int-or-string", "x-kubernetes-list-map-keys",
     "x-kubernetes-list-type", "x-kubernetes-validations",
 }  # fmt: skip
-
-Schema = dict[str, Any]
-
-
-def schema_of_object() -> Schema:
-    """Return the schema of the whole object."""
-    return build_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 
 
 def nodes(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema]]:
@@ -135,17 +129,7 @@ def test_whatever_has_a_default_in_python_has_the_same_in_the_schema() -> None:
     """A study means the same on a cluster as on one machine."""
     document = parse_object(changed({}))
     from_python = document.model_dump(mode="json", by_alias=True, exclude_none=True)["spec"]
-    assert _defaulted(changed({})["spec"], schema_of_object()["properties"]["spec"]) == from_python
-
-
-def _defaulted(value: Any, schema: Schema) -> Any:  # noqa: ANN401 - any JSON
-    """Return `value` with defaults filled in as the API server does."""
-    if isinstance(value, list):
-        return [_defaulted(element, schema["items"]) for element in value]
-    if not isinstance(value, dict) or "properties" not in schema:
-        return value
-    defaults = {name: inner["default"] for name, inner in schema["properties"].items() if "default" in inner}
-    return {name: _defaulted(inner, schema["properties"][name]) for name, inner in (defaults | value).items()}
+    assert defaulted(changed({})["spec"], schema_of_object()["properties"]["spec"]) == from_python
 
 
 def test_a_status_is_never_filled_in() -> None:

@@ -1,7 +1,6 @@
 """An object of the API server is a study or is explained; what is hostile in it is data; it can be written out."""
 
 import json
-from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 from api.documents import VALID, Document, changed
 from api.rule_examples import EXAMPLES
 from factories.studies import make_pool
-from infpop_operator.adapters.kube import job_manifest
 from infpop_operator.api.convert import WORKLOAD_DIRECTORY, to_source, to_study
 from infpop_operator.api.parse import parse_document, parse_object
 from infpop_operator.api.render import render_study
@@ -133,11 +131,8 @@ def test_a_pattern_that_could_take_for_ever_is_refused(pattern: str) -> None:
 
 def test_a_config_map_is_a_file_where_the_run_finds_it() -> None:
     """The runner reads files alone; a key of a ConfigMap is one in its Pod."""
-    assert job_manifest.WORKLOAD_DIRECTORY == WORKLOAD_DIRECTORY
     source = parse_object(changed(EXAMPLES["one-source"].valid)).spec.workload.source
     assert to_source(source, None) == FileSource(path=str(WORKLOAD_DIRECTORY / "prompts.jsonl"), field="prompt")
-    elsewhere = to_source(source, None, config_maps=PurePosixPath("/data"))
-    assert elsewhere == FileSource(path="/data/prompts.jsonl", field="prompt")
 
 
 def test_two_studies_of_one_name_can_be_told_apart() -> None:

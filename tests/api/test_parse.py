@@ -256,7 +256,8 @@ def test_a_preset_is_a_query_with_a_unit_and_known_placeholders(preset: Preset) 
     """What InfPop itself suggests would pass as a query of one's own."""
     metric = to_metric(SpecMetric(name="figure", preset=preset))
     written = [{"name": "figure", "query": metric.query, "unit": metric.unit}]
-    assert parse_document(changed("spec.metrics", written), source="study.yaml").spec.metrics
+    document = parse_document(changed("spec.metrics", written), source="study.yaml")
+    assert [to_metric(each) for each in document.spec.metrics] == [metric]
 
 
 @pytest.mark.parametrize("metric", [SpecMetric(name="a"), SpecMetric(name="a", query="b")])
@@ -408,5 +409,8 @@ def _as_the_runner_reads_it(document: ThroughputStudy) -> RunSpec:
 
 @pytest.mark.parametrize("document", [VALID, WHOLE, SIMULATED])
 def test_the_documents_that_are_mutated_are_studies(document: Document) -> None:
-    """Otherwise the test above would only ever see refusals."""
-    assert _as_the_runner_reads_it(parse_document(yaml.safe_dump(document), source="study.yaml"))
+    """Otherwise the test above would only ever see refusals: their largest cell is what the runner is given."""
+    spec = _as_the_runner_reads_it(parse_document(yaml.safe_dump(document), source="study.yaml"))
+    assert (spec.model.name, spec.engine.name) == ("org/model", document["spec"]["engine"]["name"])
+    assert (spec.gpu_count, [trial.batch_size for trial in spec.trials]) == (2, [8])
+    assert spec.measurement.min_repeat_seconds == 30.0

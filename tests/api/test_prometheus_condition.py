@@ -12,7 +12,7 @@ from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.model import Decision, History, Round, Verdict
 
-DOWN = StatusContext(prometheus=PrometheusHealth(outage="no answer since 12:03:04"))
+DOWN = StatusContext(generation=1, prometheus=PrometheusHealth(outage="no answer since 12:03:04"))
 UP = StatusContext(prometheus=PrometheusHealth())
 HISTORY = History(started_at=START, rounds=(Round(pool="a100", number=1, identity="i1"),))
 NO_NODES = {"v100": PoolProblem(reason="NoMatchingNodes", message="no node has the label pool=v100")}
@@ -48,6 +48,6 @@ def test_an_outage_is_not_left_at_a_search_that_has_ended(verdict: Verdict) -> N
 
 def test_an_outage_concerns_a_study_that_waits_and_none_that_is_refused() -> None:
     """A study that cannot be understood asks nobody anything."""
-    waiting = waiting_status("NoMatchingNodes", "none", START, generation=1, previous=None, standing=DOWN)
-    refused = refused_status([MISTAKE], START, generation=1, previous=None, standing=DOWN)
+    waiting = waiting_status("NoMatchingNodes", "none", START, previous=None, standing=DOWN)
+    refused = refused_status([MISTAKE], START, previous=None, standing=DOWN)
     assert (unreachable(waiting), unreachable(refused)) == ("True PrometheusUnreachable", "False NotAsked")

@@ -67,6 +67,7 @@ def live_history(*states: Observation) -> tuple[History, Mapping[str, Observatio
     return history, {run.name: state for run, state in zip(runs, states, strict=True)}
 
 
+FIRST = StatusContext(generation=1)
 SUCCEEDED = decision_of(measured_round(1, 1000.0), verdict=Verdict.SUCCEEDED, reason="SpaceExhausted", message="done")
 
 
@@ -74,8 +75,8 @@ def test_every_condition_is_written_every_time() -> None:
     """Whoever waits for a condition finds it from the first status on, of this generation."""
     statuses = [
         to_status(make_study(), decision_of(History(started_at=START)), START, standing=StatusContext(generation=3)),
-        refused_status([MISTAKE], START, generation=3),
-        waiting_status("NoMatchingNodes", "no pool has a node", START, generation=3),
+        refused_status([MISTAKE], START, standing=StatusContext(generation=3)),
+        waiting_status("NoMatchingNodes", "no pool has a node", START, standing=StatusContext(generation=3)),
     ]
     for status in statuses:
         assert [condition.type for condition in status.conditions] == TYPES
@@ -213,7 +214,7 @@ def test_a_refused_study_says_everything_that_is_wrong_and_keeps_what_was_found(
     """A typing error in an edit costs no result; it stands in the status with field, value and remedy."""
     before = to_status(make_study(), SUCCEEDED, START)
     other = replace(MISTAKE, field="spec.engine.args", message="x" * 3000)
-    status = refused_status([MISTAKE, other], START, generation=2, previous=before)
+    status = refused_status([MISTAKE, other], START, previous=before, standing=StatusContext(generation=2))
     assert truth(status, "Accepted") == "False InvalidSpec"
     assert truth(status, "Stalled") == "True InvalidSpec"
     assert (truth(status, "Ready"), truth(status, "ResultStale")) == ("False InvalidSpec", "False Current")
@@ -226,11 +227,11 @@ def test_a_refused_study_says_everything_that_is_wrong_and_keeps_what_was_found(
 
 def test_a_study_without_any_node_says_what_each_pool_waits_for() -> None:
     """Nothing can be decided, but everything is told."""
-    standing = StatusContext(pool_problems={"v100": NO_NODES})
-    status = waiting_status("NoMatchingNodes", "no pool has a node", START, generation=1, standing=standing)
+    standing = replace(FIRST, pool_problems={"v100": NO_NODES})
+    status = waiting_status("NoMatchingNodes", "no pool has a node", START, standing=standing)
     assert [(row.name, row.reason) for row in status.pools] == [("v100", "NoMatchingNodes")]
     assert (truth(status, "Accepted"), truth(status, "Reconciling")) == ("True Valid", "True NoMatchingNodes")
-    again = waiting_status("NoMatchingNodes", "no pool has a node", START, generation=1, previous=status)
+    again = waiting_status("NoMatchingNodes", "no pool has a node", START, previous=status, standing=FIRST)
     assert again.model_dump() == status.model_dump()
     held = waiting_status("NoMatchingNodes", "no pool has a node", START, standing=replace(standing, suspended=True))
     assert (truth(held, "Suspended"), truth(held, "Reconciling")) == ("True Suspended", "False Suspended")
@@ -284,8 +285,10 @@ def _steps() -> st.SearchStrategy[Callable[[StudyStatus | None, datetime], Study
         return lambda previous, now: to_status(study, decision, now, previous=previous, standing=standing)
 
     return st.one_of(
-        st.just(lambda previous, now: refused_status([MISTAKE], now, generation=1, previous=previous)),
-        st.just(lambda previous, now: waiting_status("NoMatchingNodes", "none", now, generation=1, previous=previous)),
+        st.just(lambda previous, now: refused_status([MISTAKE], now, previous=previous, standing=FIRST)),
+        st.just(
+            lambda previous, now: waiting_status("NoMatchingNodes", "none", now, previous=previous, standing=FIRST)
+        ),
         st.builds(
             decided,
             st.sampled_from(Verdict),
@@ -320,7 +323,7 @@ def test_the_same_look_twice_changes_nothing(pools: tuple[object, ...]) -> None:
     status: StudyStatus | None = None
     for step in drive(study, world).steps:
         decision = replace(step.decision, history=step.after)
-        standing = StatusContext(generation=1, observations=observe(world, step.after, step.now))
+        standing = StatusContext(generation=1, observations=observe(world, step.after.active, step.now))
         status = to_status(study, decision, step.now, previous=status, standing=standing)
         read = StudyStatus.model_validate_json(status.model_dump_json(by_alias=True, exclude_none=True))
         assert read == status

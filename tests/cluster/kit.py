@@ -14,9 +14,10 @@ import yaml
 
 from controlplane.cluster import ControlPlane
 from controlplane.waiting import wait_for
+from infpop_operator.api.resource import API_VERSION, GROUP, KIND, NAME, PLURAL, SHORT_NAME
 
 ROOT = Path(__file__).parents[2]
-CRD = ROOT / "crds" / "infpop.io_throughputstudies.yaml"
+CRD = ROOT / "crds" / f"{GROUP}_{PLURAL}.yaml"
 RBAC = ROOT / "examples" / "cluster" / "rbac.yaml"
 ACCOUNT = ("infpop", "infpop-operator")  # namespace and name
 IMAGE = "example.org/runner:1"
@@ -33,7 +34,7 @@ def install(cluster: ControlPlane) -> None:
 
 def _is_established(cluster: ControlPlane) -> bool:
     """Neither `kubectl wait` nor its jsonpath bears an object that has no conditions yet."""
-    crd = json.loads(cluster.kubectl("get", "crd", "throughputstudies.infpop.io", "--output=json"))
+    crd = json.loads(cluster.kubectl("get", "crd", NAME, "--output=json"))
     conditions = crd.get("status", {}).get("conditions") or ()
     return any((each["type"], each["status"]) == ("Established", "True") for each in conditions)
 
@@ -131,8 +132,8 @@ def operator(
 def study(name: str, namespace: str, **spec: object) -> dict[str, Any]:
     """Return a valid study on simulated GPUs; keywords replace parts of the spec."""
     return {
-        "apiVersion": "infpop.io/v1alpha1",
-        "kind": "ThroughputStudy",
+        "apiVersion": API_VERSION,
+        "kind": KIND,
         "metadata": {"name": name, "namespace": namespace},
         "spec": {
             "model": {"name": "example/model"},
@@ -158,7 +159,7 @@ def get(cluster: ControlPlane, namespace: str, kind: str, *names: str) -> Any:  
 
 def status_of(cluster: ControlPlane, namespace: str, name: str) -> dict[str, Any]:
     """Return the status of a study, empty while there is none."""
-    found: dict[str, Any] = get(cluster, namespace, "tstudy", name).get("status", {})
+    found: dict[str, Any] = get(cluster, namespace, SHORT_NAME, name).get("status", {})
     return found
 
 

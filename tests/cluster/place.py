@@ -20,13 +20,14 @@ from controlplane.cluster import ControlPlane
 from controlplane.kubelet import SimulatedKubelet
 from controlplane.nodes import added_nodes, gpu_node
 from controlplane.waiting import wait_for
+from infpop_operator.api.resource import API_PATH, PLURAL
 
 Body = dict[str, Any]
 SECONDS = 90.0  # of patience with two busy cores; nothing waits that long where it works
 MEMORY = 64  # the largest batch that fits, by GPU
 _MERGE = {"Content-Type": "application/merge-patch+json"}
 _PATHS = {
-    "study": "/apis/infpop.io/v1alpha1/namespaces/{}/throughputstudies",
+    "study": f"/{API_PATH}/namespaces/{{}}/{PLURAL}",
     "job": "/apis/batch/v1/namespaces/{}/jobs",
     "pod": "/api/v1/namespaces/{}/pods",
     "configmap": "/api/v1/namespaces/{}/configmaps",

@@ -24,7 +24,9 @@ from controlplane.cluster import ControlPlane
 from controlplane.kubelet import SimulatedKubelet
 from controlplane.nodes import Manifest, create_nodes, delete_nodes, gpu_node
 from controlplane.waiting import wait_for
-from infpop_operator.adapters.journal import Entry, Header, decode_line
+from infpop_operator.adapters.journal import Header, decode_line
+from infpop_operator.api.resource import API_PATH, PLURAL
+from infpop_operator.core.history_diff import Entry
 from infpop_operator.core.model import EndedRun, Finished, Lost
 from infpop_runner.contract import Measured, RunSpec
 
@@ -306,7 +308,7 @@ class Soak:
 
     def _wait_for_studies(self) -> None:
         """An API server that is ready, or a definition that is established, answers 429 until its cache is filled."""
-        path = f"/apis/infpop.io/v1alpha1/namespaces/{self._namespace}/throughputstudies"
+        path = f"/{API_PATH}/namespaces/{self._namespace}/{PLURAL}"
         wait_for(lambda: self._place._client.get(path).is_success, seconds=60, what="an answer about studies")
 
     def _wait_for_controllers(self) -> None:

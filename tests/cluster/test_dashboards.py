@@ -225,7 +225,7 @@ def test_as_many_trials_have_ended_as_the_study_has_rows(shown: Shown) -> None:
 
 
 @pytest.mark.parametrize(
-    ("panel", "labels"), [("GPU-hours held for scrapes", {}), ("Prometheus queries", {"outcome": "ok"})]
+    ("panel", "labels"), [("GPU-hours waiting for scrapes", {}), ("Prometheus queries", {"outcome": "ok"})]
 )
 def test_what_is_zero_until_something_is_counted_was_counted(
     shown: Shown, panel: str, labels: Mapping[str, str]

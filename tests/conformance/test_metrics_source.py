@@ -20,6 +20,7 @@ from infpop_operator.adapters.prometheus import PrometheusMetrics
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.run_probes import RunProbes
+from infpop_operator.cluster.study_memory import StudyMemories
 from infpop_operator.core.model import Sample, Value, WatchedRun
 from infpop_operator.core.ports import MetricsSource
 from infpop_operator.settings import PrometheusSettings, SourceName
@@ -41,7 +42,7 @@ class Once(httpx.AsyncByteStream):
 
 
 async def pod_metrics(shown: Shown, run: str, stack: AsyncExitStack) -> MetricsSource:
-    """Return a source that has looked at the pod of the run, where these values were shown."""
+    """Return a source that has probed the Pod of the run, where these values were shown."""
     owner = f'namespace="{WATCHED.namespace}",study="{WATCHED.study}",run="{run}"'
     lines = [f'infpop_run_state{{{owner},state="measuring"}} 1']
     lines += [f'{THROUGHPUT}{{{owner},trial="{trial}"}} {value}' for trial, value in (shown or {}).items()]
@@ -58,9 +59,9 @@ async def pod_metrics(shown: Shown, run: str, stack: AsyncExitStack) -> MetricsS
     cache.see_study(body)
     cache.see_job(make_job())
     cache.see_pod(make_running(name=WATCHED.pod, ip="10.0.0.7", metrics_port=9400))
-    signs = RunProbes(client, http, cache)
-    await signs.look([StudyKey(OWNER.namespace, OWNER.name)], at(100))
-    return signs
+    probes = RunProbes(client, http, cache, StudyMemories())
+    await probes.probe([StudyKey(OWNER.namespace, OWNER.name)], at(100))
+    return probes
 
 
 async def prometheus(shown: Shown, run: str, stack: AsyncExitStack) -> MetricsSource:

@@ -32,7 +32,7 @@ from infpop_operator.core.search import SearchRequest, SearchTrial, propose
 from infpop_operator.core.space import cells, ruled_out
 from infpop_runner.contract import Measured
 from simulation.strategies import stories, studies, worlds
-from simulation.world import Story, World, drive, observe, remember
+from simulation.world import Story, World, drive, remember
 
 # A story takes some 50 ms, which hypothesis would call slow.
 properties = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
@@ -60,13 +60,13 @@ def test_nothing_starts_once_the_failure_budget_is_spent(story: Story) -> None:
 @properties
 @given(stories())
 def test_gpu_hours_and_deadline_are_never_exceeded(story: Story) -> None:
-    """When the GPU-hours are spent or the deadline is over, every GPU is given back at that instant."""
+    """When the GPU-hours are spent or the deadline is over, every run is stopped at that instant."""
     budget = story.study.budget
     for step in story.steps:
         if budget.max_gpu_hours is not None:
             assert gpu_seconds(step.after, step.now) <= budget.max_gpu_hours * 3600 * (1 + 1e-9) + 1e-3
         if budget.deadline is not None and step.now >= step.after.started_at + budget.deadline:
-            assert not step.after.active
+            assert all(started.stopping for started in step.after.active)
 
 
 @properties
@@ -146,17 +146,16 @@ def test_an_incompatible_gpu_ends_its_pool(story: Story) -> None:
 def test_the_same_inputs_give_the_same_decision(story: Story) -> None:
     """`decide` has no memory and no chance of its own."""
     for step in story.steps[::3]:
-        seen = observe(story.world, step.before, step.now)
-        assert decide(story.study, step.before, seen, step.now) == step.decision
+        assert decide(story.study, step.before, step.observations, step.now) == step.decision
 
 
 @properties
 @given(stories())
 def test_without_news_there_is_nothing_more_to_do(story: Story) -> None:
-    """Asked again at once, after everything was carried out, it starts and stops nothing and learns nothing."""
+    """Asked again at once, after everything was carried out, it starts nothing more and learns nothing."""
     for step in story.steps:
         again = decide(story.study, step.after, {}, step.now)
-        assert (again.start, again.stop, again.history) == ((), (), step.after)
+        assert (again.start, again.history) == ((), step.after)
 
 
 @properties
@@ -168,8 +167,26 @@ def test_from_any_prefix_of_the_journal_the_story_ends_the_same(story: Story, da
     now = story.journal[cut][0]
     rest = drive(story.study, story.world, history=remember([entry for _, entry in kept]), now=now)
     assert kept + rest.journal == story.journal
-    # A stop that was recorded is not said again: a driver stops first and records then.
-    assert replace(rest.end, stop=()) == replace(story.end, stop=())
+    assert rest.end == story.end
+
+
+@properties
+@given(stories(), st.data())
+def test_an_interrupted_study_loses_no_result(story: Story, data: st.DataObject) -> None:
+    """Ended by its user after any decision and started again, it keeps each number and measures none of them again."""
+    after = data.draw(st.integers(0, len(story.steps) - 1))
+    first = drive(story.study, story.world, interrupted_after=after)
+    history = remember([entry for _, entry in first.journal])
+    assert history.active == ()
+    rest = drive(story.study, story.world, history=history, now=first.journal[-1][0])
+    for pool in history.rounds:
+        measured = {
+            trial.index
+            for trial in trials_of(history, pool.pool, pool.number)
+            if trial.state in (TrialState.MEASURED, TrialState.INFEASIBLE)
+        }
+        again = {trial.index for run, trial in _planned(rest) if (run.pool, run.round) == (pool.pool, pool.number)}
+        assert not measured & again
 
 
 @properties
@@ -249,7 +266,9 @@ def test_changed_hardware_starts_a_round_that_measures_the_old_best_first(
     changed = replace(study, pools=(make_pool(fingerprint="new"),))
     second = drive(changed, world, history=step.after, now=step.now)
     first = second.steps[0]
-    assert {stop.run for stop in first.decision.stop} == {started.run.name for started in step.after.active}
+    assert {stopping.run.name for stopping in first.decision.stop} == {
+        started.run.name for started in step.after.active
+    }
     assert all(run.round == 2 for run in _started(second))
     best = objective.best(study, study.pools[0], trials_of(step.after, "a100", 1))
     expected = best.configuration if best is not None else study.baseline

@@ -7,7 +7,7 @@ import pytest
 
 from factories.studies import START, make_cell, make_measured, make_pool, make_study
 from infpop_operator.core.decide import decide
-from infpop_operator.core.history import failures, known_model_facts, trials_of
+from infpop_operator.core.history import failures, gpu_seconds, known_model_facts, trials_of
 from infpop_operator.core.model import (
     Algorithm,
     Budget,
@@ -45,7 +45,10 @@ def begin(study: Study, history: History | None = None, now: datetime = START) -
 
 def started(decision: Decision, now: datetime) -> Decision:
     """Return the decision with its starts in history, as a driver would leave it."""
-    active = (*decision.history.active, *(StartedRun(run=run, started_at=now) for run in decision.start))
+    active = (
+        *decision.history.active,
+        *(StartedRun(run=run, started_at=now, held_since=now) for run in decision.start),
+    )
     return replace(decision, history=replace(decision.history, active=active))
 
 
@@ -92,14 +95,53 @@ def test_changed_hardware_starts_a_round_with_the_last_best_as_its_baseline() ->
 
 
 def test_a_run_of_an_older_round_is_stopped() -> None:
-    """A run for hardware or settings that the study no longer wants frees its GPUs at once, and costs no failure."""
+    """A run on hardware or settings of the past is ended, costs no failure, and makes room once it has ended."""
     study = make_study(budget=Budget(max_failed_trials=0))
     first = begin(study)
+    name = first.start[0].name
     changed = replace(study, workload_fingerprint="other")
     second = decide(changed, first.history, {}, START + MINUTE)
-    assert [(stop.run, stop.reason) for stop in second.stop] == [(first.start[0].name, "Superseded")]
-    assert second.start[0].round == 2
-    assert second.verdict is Verdict.RUNNING
+    assert [(entry.run.name, entry.stopping) for entry in second.stop] == [(name, "Superseded")]
+    assert (second.start, second.verdict, second.reason) == ((), Verdict.RUNNING, "Terminating")
+    lost = Lost(reason="Interrupted", ended_at=START + 2 * MINUTE)
+    third = decide(changed, second.history, {name: lost}, START + 2 * MINUTE)
+    assert third.history.ended[0].stopped == "Superseded"
+    assert third.history.ended[0].observation == Lost(reason="Superseded", ended_at=lost.ended_at, counts=False)
+    assert third.start[0].round == 2
+    assert third.verdict is Verdict.RUNNING
+
+
+def test_a_run_that_is_stopped_keeps_what_it_measured() -> None:
+    """Its numbers count, the trials that it did not reach cost no failure, and the first reason stays."""
+    study = make_study(algorithm=Algorithm(trials_per_run=4), budget=Budget(max_failed_trials=0))
+    first = begin(study)
+    run = first.start[0]
+    stopping = decide(replace(study, suspended=True), first.history, {}, START + MINUTE)
+    assert (stopping.verdict, stopping.reason) == (Verdict.WAITING, "Suspended")
+    changed = replace(study, suspended=True, budget=replace(study.budget, deadline=MINUTE))
+    still = decide(changed, stopping.history, {}, START + 2 * MINUTE)
+    assert [entry.stopping for entry in still.stop] == ["Suspended"]
+    cut = finished(run, START + 3 * MINUTE, broken="Stopped", reached=2)
+    after = decide(study, still.history, {run.name: cut}, START + 3 * MINUTE)
+    states = [trial.state for trial in trials_of(after.history, "a100", 1)]
+    assert sorted(states) == [TrialState.BROKEN] * 2 + [TrialState.MEASURED] * 2
+    assert [len(started.trials) for started in after.start] == [2]
+    assert failures(after.history) == ()
+
+
+def test_devices_are_paid_for_from_when_they_are_held() -> None:
+    """Neither the time in a queue nor a run that never got a device costs GPU-hours."""
+    study = make_study(budget=Budget(parallel_trials=2, max_concurrent_gpus=16))
+    first = begin(study)
+    waiting, held = (
+        replace(first.history.active[0], held_since=None),
+        replace(first.history.active[1], held_since=START + MINUTE),
+    )
+    history = replace(first.history, active=(waiting, held))
+    assert gpu_seconds(history, START + 3 * MINUTE) == 120 * held.run.gpu_count
+    lost = Lost(reason="NodeLost", ended_at=START + 2 * MINUTE)
+    ended = decide(study, history, {waiting.run.name: lost, held.run.name: lost}, START + 3 * MINUTE).history.ended
+    assert [entry.gpu_seconds for entry in ended] == [0.0, 60.0 * held.run.gpu_count]
 
 
 def test_facts_of_another_model_rule_nothing_out() -> None:
@@ -263,7 +305,7 @@ def test_a_spent_budget_ends_live_runs_and_says_when_it_will() -> None:
     assert first.wake_at is not None
     assert timedelta() < first.wake_at - (START + timedelta(hours=1) / gpus) < timedelta(milliseconds=1)
     second = decide(study, first.history, {}, first.wake_at)
-    assert [stop.reason for stop in second.stop] == ["GPUHoursSpent"]
+    assert [entry.stopping for entry in second.stop] == ["GPUHoursSpent"]
     assert second.start == ()
 
 

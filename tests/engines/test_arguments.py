@@ -42,16 +42,48 @@ def test_vllm_arguments_on_gpus() -> None:
 
 def test_one_load_for_several_batches_is_made_for_the_largest() -> None:
     """With several trials the limit is the largest batch, and a scheduler that can lower it is asked for."""
-    args = build_engine_args(make_run_spec(batches=(2, 8)), batch_sizes=(2, 8), longest_prompt=100)
-    assert args["max_num_seqs"] == 8
-    assert args["scheduler_cls"] == "infpop_runner.engines.batch_limit.batch_limited_scheduler"
+    spec = make_run_spec(
+        device="cuda",
+        gpu_count=2,
+        batches=(2, 8),
+        engine={"gpu_memory_utilization": 0.7, "enforce_eager": False, "max_num_batched_tokens": 1000},
+        workload={"max_new_tokens": 37},
+        seed=11,
+    )
+    assert build_engine_args(spec, batch_sizes=(2, 8), longest_prompt=100) == {
+        "model": "model",
+        "dtype": "auto",
+        "load_format": "auto",
+        "tensor_parallel_size": 2,
+        "max_num_seqs": 8,
+        "max_num_batched_tokens": 1000,
+        "max_model_len": 137,
+        "enforce_eager": False,
+        "enable_prefix_caching": False,
+        "seed": 11,
+        "disable_log_stats": False,
+        "gpu_memory_utilization": 0.7,
+        "scheduler_cls": "infpop_runner.engines.batch_limit.batch_limited_scheduler",
+    }
 
 
 def test_vllm_on_a_cpu_takes_a_fixed_cache_and_no_share_of_a_gpu() -> None:
-    """On a CPU the KV cache has a fixed size, which the user may change."""
-    args = build_engine_args(make_run_spec(), batch_sizes=(4,), longest_prompt=1)
-    assert args["kv_cache_memory_bytes"] == 1 << 30
-    assert "gpu_memory_utilization" not in args
+    """On a CPU the KV cache has a fixed size, which the user may change; no revision is named where there is none."""
+    args = build_engine_args(make_run_spec(gpu_count=2), batch_sizes=(4,), longest_prompt=1)
+    assert args == {
+        "model": "model",
+        "dtype": "auto",
+        "load_format": "auto",
+        "tensor_parallel_size": 2,
+        "max_num_seqs": 4,
+        "max_num_batched_tokens": 2048,
+        "max_model_len": 5,
+        "enforce_eager": True,
+        "enable_prefix_caching": False,
+        "seed": 0,
+        "disable_log_stats": False,
+        "kv_cache_memory_bytes": 1 << 30,
+    }
     changed = make_run_spec(engine={"args": {"kv_cache_memory_bytes": 5}})
     assert build_engine_args(changed, batch_sizes=(4,), longest_prompt=1)["kv_cache_memory_bytes"] == 5
 
@@ -67,32 +99,38 @@ def test_arguments_that_define_the_measurement_cannot_be_overridden(name: str) -
         build_pipeline_args(spec)
 
 
-def test_a_batch_above_the_step_limit_raises_the_limit() -> None:
+@pytest.mark.parametrize(("largest", "limit"), [(2047, 2048), (2048, 2048), (2049, 2049), (4096, 4096)])
+def test_a_batch_above_the_step_limit_raises_the_limit(largest: int, limit: int) -> None:
     """Every sequence of a batch gets a token in each step; what was passed is what is recorded."""
-    args = build_engine_args(make_run_spec(), batch_sizes=(8, 4096), longest_prompt=1)
-    assert (args["max_num_seqs"], args["max_num_batched_tokens"]) == (4096, 4096)
+    args = build_engine_args(make_run_spec(), batch_sizes=(8, largest), longest_prompt=1)
+    assert (args["max_num_seqs"], args["max_num_batched_tokens"]) == (largest, limit)
 
 
-def test_pipeline_arguments() -> None:
-    """The pipeline spreads over GPUs by itself, and is one device on a CPU."""
-    assert build_pipeline_args(make_run_spec(engine={"name": "hf-pipeline"})) == {
-        "task": "text-generation",
-        "dtype": "auto",
-        "device": "cpu",
-    }
-    assert build_pipeline_args(CUDA) == {
-        "task": "text-generation",
-        "dtype": "float16",
-        "device_map": "auto",
-        "revision": "abc",
-    }
+@pytest.mark.parametrize("gpu_count", [1, 2, 8])
+def test_a_pipeline_on_gpus_spreads_over_all_that_it_has(gpu_count: int) -> None:
+    """One GPU is used as well as several: the model is never left on the CPU beside them."""
+    spec = make_run_spec(device="cuda", gpu_count=gpu_count, model={"revision": "abc", "dtype": "float16"})
+    expected = {"task": "text-generation", "dtype": "float16", "device_map": "auto", "revision": "abc"}
+    assert build_pipeline_args(spec) == expected
+
+
+def test_a_pipeline_on_a_cpu_is_one_device() -> None:
+    """Without GPUs the CPU is named; a model without a revision gets none."""
+    expected = {"task": "text-generation", "dtype": "auto", "device": "cpu"}
+    assert build_pipeline_args(make_run_spec(engine={"name": "hf-pipeline"})) == expected
 
 
 def test_generation_is_greedy_and_of_exact_length() -> None:
-    """The shortest and the longest allowed answer are the same."""
-    args = build_generation_args(make_run_spec(), pad_token_id=2)
-    assert (args["min_new_tokens"], args["max_new_tokens"]) == (4, 4)
-    assert (args["do_sample"], args["num_beams"], args["return_tensors"]) == (False, 1, True)
+    """The shortest and the longest allowed answer are the same, and nothing is drawn by chance."""
+    spec = make_run_spec(workload={"max_new_tokens": 37})
+    assert build_generation_args(spec, pad_token_id=2) == {
+        "do_sample": False,
+        "num_beams": 1,
+        "max_new_tokens": 37,
+        "min_new_tokens": 37,
+        "pad_token_id": 2,
+        "return_tensors": True,
+    }
 
 
 @pytest.mark.parametrize(
@@ -109,13 +147,27 @@ def test_what_a_pipeline_cannot_do_is_refused(spec: RunSpec, reason: str) -> Non
     assert refused.value.reason == reason
 
 
-def test_cores_are_shared_among_ranks() -> None:
-    """Ranks on a CPU do not fight for its cores."""
-    environment = build_environment(make_run_spec(gpu_count=2), current={}, devices=(), cores=8)
-    assert environment["OMP_NUM_THREADS"] == "4"
-    assert environment["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
-    one = build_environment(make_run_spec(gpu_count=4), current={}, devices=(), cores=2)
-    assert one["OMP_NUM_THREADS"] == "1"
+USUAL = {
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    "VLLM_NO_USAGE_STATS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONWARNINGS": "ignore::UserWarning:multiprocessing.resource_tracker",
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+}
+
+
+@pytest.mark.parametrize(("ranks", "cores", "each"), [(1, 8, "8"), (2, 8, "4"), (3, 8, "2"), (8, 8, "1"), (4, 2, "1")])
+def test_cores_are_shared_among_ranks(ranks: int, cores: int, each: str) -> None:
+    """Ranks on a CPU do not fight for its cores; each has one at least."""
+    environment = build_environment(make_run_spec(gpu_count=ranks), current={}, devices=(), cores=cores)
+    threads = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": each}
+    assert environment == {**USUAL, **threads, "CUDA_VISIBLE_DEVICES": ""}
+
+
+def test_a_run_on_gpus_sees_its_own() -> None:
+    """The devices are named in their order, and the threads of the CPU are left as they are."""
+    environment = build_environment(CUDA, current={}, devices=("3", "1"), cores=8)
+    assert environment == {**USUAL, "CUDA_VISIBLE_DEVICES": "3,1"}
 
 
 def test_a_run_on_a_cpu_sees_no_gpu() -> None:
@@ -124,14 +176,10 @@ def test_a_run_on_a_cpu_sees_no_gpu() -> None:
     assert environment["CUDA_VISIBLE_DEVICES"] == ""
 
 
-def test_what_the_user_has_set_stays_except_the_devices() -> None:
+@pytest.mark.parametrize("name", [*USUAL, "OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND"])
+def test_what_the_user_has_set_stays_except_the_devices(name: str) -> None:
     """A variable of the user is not touched; the devices are always the run's own."""
-    environment = build_environment(
-        CUDA,
-        current={"TOKENIZERS_PARALLELISM": "true", "CUDA_VISIBLE_DEVICES": "0,1,2,3,4"},
-        devices=("1", "3"),
-        cores=8,
-    )
-    assert "TOKENIZERS_PARALLELISM" not in environment
-    assert "OMP_NUM_THREADS" not in environment
+    current = {name: "the user's own", "CUDA_VISIBLE_DEVICES": "0,1,2,3,4"}
+    environment = build_environment(make_run_spec(), current=current, devices=("1", "3"), cores=8)
+    assert name not in environment
     assert environment["CUDA_VISIBLE_DEVICES"] == "1,3"

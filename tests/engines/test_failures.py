@@ -2,6 +2,7 @@
 
 import pytest
 
+from infpop_runner.contract import InfeasibleReason
 from infpop_runner.engines.errors import EngineBrokenError, EngineRefusedError
 from infpop_runner.engines.failures import (
     Device,
@@ -143,6 +144,87 @@ def test_what_broke_is_retried_and_never_told(
     assert isinstance(outcome, Failed)
     assert outcome.reason == reason
     assert outcome.detail
+
+
+LOADED = f"{CORE_FAILED} with pydantic_core._pydantic_core.ValidationError: 1 validation error"
+
+
+@pytest.mark.parametrize(
+    ("exception", "log_tail", "device", "phase", "reason"),
+    [
+        (f"{CUDA_OOM}\n{NOT_CLEAN}", "", "cuda", "load", "GpuOutOfMemory"),  # refusals before surroundings
+        (f"{NOT_CLEAN}\n{CUDA_OOM}", "", "cuda", "load", "GpuOutOfMemory"),  # wherever they stand
+        (f"{HEADS}\n{CUDA_OOM}", "", "cuda", "load", "GpuOutOfMemory"),  # in the order of the rules
+        (f"{NO_CONFIG}\n{HOST_MEMORY}", "", "cuda", "load", "HostOutOfMemory"),
+        (f"{HEADS}\n{HOST_MEMORY}", "", "cpu", "load", "HeadsNotDivisible"),
+        (HEADS, "", "cuda", "load", "HeadsNotDivisible"),  # although pydantic says it
+        (f"{CORE_FAILED}\n{NOT_CLEAN}", f"ERROR {CUDA_OOM}", "cuda", "load", "GpuNotClean"),  # exception before log
+        (CORE_FAILED, f"ERROR {BAD_VALUE}\nERROR {CUDA_OOM}", "cuda", "load", "GpuOutOfMemory"),  # known before refused
+        (CORE_FAILED, f"ERROR {CUDA_OOM}\nERROR {BAD_VALUE}", "cuda", "load", "GpuOutOfMemory"),
+        (CORE_FAILED, f"ERROR {NOT_CLEAN}\nERROR {CUDA_OOM}", "cuda", "load", "GpuOutOfMemory"),  # the last of a log
+        (CORE_FAILED, f"ERROR {NO_KERNEL}\nERROR {CUDA_OOM}\nERROR {NO_KERNEL}", "cuda", "load", "IncompatibleGPU"),
+        (LOADED, f"ERROR {BAD_BACKEND}", "cuda", "load", "RejectedArguments"),
+        (ENGINE_DEAD, f"ERROR {BAD_BACKEND}", "cuda", "load", "EngineCrash"),  # only of an engine that did not start
+        (f"builtins.ImportError: x\n{CORE_FAILED}", "", "cuda", "load", "EngineCrash"),
+        (f"{BAD_VALUE}\n{CORE_FAILED}", "", "cuda", "measure", "EngineCrash"),
+    ],
+)
+def test_of_several_causes_the_rules_choose(
+    exception: str, log_tail: str, device: Device, phase: Phase, reason: str
+) -> None:
+    """An exception is believed before a log, a refusal before the surroundings, and of a log the last that counts."""
+    outcome = classify(Evidence(exception=exception, log_tail=log_tail, device=device, phase=phase))
+    assert outcome.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("level", "reason"),
+    [
+        ("DEBUG", "EngineCrash"),
+        ("INFO", "EngineCrash"),
+        ("WARNING", "EngineCrash"),
+        ("ERROR", "GpuOutOfMemory"),
+        ("CRITICAL", "GpuOutOfMemory"),
+        ("", "GpuOutOfMemory"),
+    ],
+)
+def test_what_a_process_merely_remarks_is_no_cause(level: str, reason: str) -> None:
+    """A level at the beginning of a line says whether it tells of a failure; a line without one may."""
+    log = f"(EngineCore pid=7) {level} 11-21 10:00:00 [worker.py:1] {CUDA_OOM}\nINFO bye"
+    outcome = classify(Evidence(exception=CORE_FAILED, log_tail=log, device="cuda", phase="load"))
+    assert outcome.reason == reason
+
+
+def test_the_end_of_the_log_goes_with_a_crash() -> None:
+    """Where nothing is known, the exception is told with the last that the engine wrote, no longer than a detail."""
+    outcome = classify(Evidence(exception=ENGINE_DEAD, log_tail="x" * 900 + "last", device="cuda", phase="measure"))
+    assert outcome == Failed(reason="EngineCrash", detail=f"{ENGINE_DEAD}\n{'x' * 296}last"[:600])
+    alone = classify(Evidence(exception="builtins.KeyError: 1", log_tail="log", device="cuda", phase="measure"))
+    assert alone == Failed(reason="RunnerError", detail="builtins.KeyError: 1")
+
+
+def test_the_cause_that_was_hidden_on_purpose_is_not_read() -> None:
+    """`raise ... from None` hides what came before; without it the exception that was handled is read too."""
+    hidden, shown = RuntimeError("outer"), RuntimeError("outer")
+    hidden.__context__, hidden.__suppress_context__ = ValueError("CUDA out of memory"), True
+    shown.__context__ = ValueError("CUDA out of memory")
+    assert describe_exception(hidden) == "builtins.RuntimeError: outer"
+    assert describe_exception(shown) == "builtins.RuntimeError: outer\nbuiltins.ValueError: CUDA out of memory"
+
+
+@pytest.mark.parametrize(
+    ("reason", "largest_only", "expected"),
+    [("GpuOutOfMemory", False, True), ("RejectedArguments", False, False), ("RejectedArguments", True, True)],
+)
+def test_running_out_of_memory_says_nothing_of_smaller_batches(
+    reason: InfeasibleReason,
+    largest_only: bool,  # noqa: FBT001 - both ways of it
+    expected: bool,  # noqa: FBT001
+) -> None:
+    """A refusal of an adapter keeps what it says of smaller batches; no memory is always one of the largest alone."""
+    error = EngineRefusedError(reason, "d" * 700, largest_only=largest_only)
+    outcome = classify_exception(error, log_tail="", device="cuda", phase="measure")
+    assert outcome == Refused(reason=reason, detail="d" * 600, largest_only=expected)
 
 
 def test_a_log_is_no_evidence_against_an_exception_that_speaks_for_itself() -> None:

@@ -71,7 +71,6 @@ def make_job(**changes: object) -> JobRecord:
         run="study-1",
         created_at=at(0),
         started_at=at(0),
-        active=1,
     )
     return replace(job, **changes)
 

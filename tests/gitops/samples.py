@@ -10,6 +10,7 @@ import yaml
 
 from api.status_samples import decision_of, ended_run, run_of
 from factories.studies import START, make_measured, make_study
+from infpop_operator.api.resource import API_VERSION, KIND
 from infpop_operator.api.status import refused_status, to_status
 from infpop_operator.api.status_context import StatusContext
 from infpop_operator.api.status_model import StudyStatus
@@ -38,7 +39,7 @@ def samples() -> dict[str, dict[str, Any]]:
     return {
         "new": _study(None),
         "edited": _study(measuring, generation=_GENERATION + 1),
-        "refused": _study(refused_status([_MISTAKE], START, generation=_GENERATION)),
+        "refused": _study(refused_status([_MISTAKE], START, standing=_standing())),
         "measuring": _study(measuring),
         "waiting": _study(to_status(_STUDY, decision_of(_LIVE), START, standing=_standing(_UNSCHEDULABLE))),
         "stalled": _study(to_status(_STUDY, _STUCK, START, standing=_standing())),
@@ -57,8 +58,8 @@ def _standing(seen: Running | Waiting | None = None, *, suspended: bool = False)
 
 def _study(status: StudyStatus | None, *, generation: int = _GENERATION) -> dict[str, Any]:
     document = {
-        "apiVersion": "infpop.io/v1alpha1",
-        "kind": "ThroughputStudy",
+        "apiVersion": API_VERSION,
+        "kind": KIND,
         "metadata": {"name": "study", "namespace": "serving", "generation": generation},
         "spec": {
             "model": {"name": "example/model"},

@@ -15,6 +15,7 @@ import yaml
 from factories.studies import START
 from infpop_operator.adapters.journal import Journal, fold
 from infpop_operator.adapters.leftovers import find_marked, run_mark
+from infpop_operator.api.resource import API_VERSION, KIND
 from infpop_operator.core.model import Finished, History
 from infpop_runner.contract import Measured
 
@@ -25,8 +26,8 @@ _POLL_S = 0.01
 def study_document(**spec: object) -> dict[str, Any]:
     """Return a small simulated study; keywords replace parts of its spec."""
     return {
-        "apiVersion": "infpop.io/v1alpha1",
-        "kind": "ThroughputStudy",
+        "apiVersion": API_VERSION,
+        "kind": KIND,
         "metadata": {"name": "study"},
         "spec": {
             "model": {"name": "org/model"},

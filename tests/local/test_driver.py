@@ -42,7 +42,7 @@ def throughput(gpu_count: int, batch_size: int) -> float | InfeasibleReason:
 PLAY = play_landscape(throughput, seconds=10)
 
 
-class PlayedSurroundings:
+class PlayedEnvironment:
     """The played executor's time, a user who interrupts after `patience` looks, and what was shown."""
 
     def __init__(self, executor: FakeExecutor, patience: int | None = None) -> None:
@@ -124,7 +124,7 @@ def driven(
     """Drive `study` once, with a fresh executor: whatever ran before is gone."""
     executor = FakeExecutor(play, now=now)
     trap = Trap(store, executor, dies_at)
-    return drive(study, trap, trap, PlayedSurroundings(executor, patience)), trap
+    return drive(study, trap, trap, PlayedEnvironment(executor, patience)), trap
 
 
 def test_a_study_is_driven_to_its_best_configuration() -> None:
@@ -241,7 +241,7 @@ def test_a_spent_deadline_stops_the_live_run() -> None:
     study = replace(STUDY, budget=Budget(deadline=timedelta(seconds=25)))
     outcome, trap = driven(study, MemoryStore())
     assert outcome.snapshot.now - START < timedelta(seconds=26)
-    assert trap.effects[-2:] == ["stop", "record EndedRun"]
+    assert trap.effects[-3:] == ["record StartedRun", "stop", "record EndedRun"]
     assert outcome.snapshot.decision.history.ended[-1].stopped == "DeadlineReached"
     assert len(measurements(outcome.snapshot.decision.history)) == 2
 

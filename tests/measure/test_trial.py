@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infpop_runner.contract import Invalid, Measured, MeasurementSpec, TrialSpec
-from infpop_runner.measure import PassOutcome, TrialActions, TrialReport, measure_trial
+from infpop_runner.measure import PassOutcome, Repeat, TrialActions, TrialReport, measure_trial, merge_repeats
 
 TRIAL = TrialSpec(index=3, batch_size=4)
 RULES = MeasurementSpec(min_repeat_seconds=0.0, max_spread_ratio=0.25)
@@ -227,6 +227,135 @@ def test_throttling_that_nobody_can_tell_of_is_not_judged() -> None:
     assert isinstance(run(repeat(make_pass()), throttled=lambda: None), Measured)
     words = iter([None, 5.0, None, None, 9.0, None])
     assert isinstance(run(repeat(make_pass()), throttled=lambda: next(words)), Measured)
+
+
+def test_a_measured_trial_says_all_that_is_known_of_it() -> None:
+    """Every number comes from its own source, over all passes of all repeats."""
+    passes = [
+        make_pass(1.5, intervals=((0.0, 0.25), (0.0, 0.5)), pad_positions=1, input_positions=10),
+        make_pass(0.5, intervals=((1.0, 2.0),), pad_positions=2, input_positions=20),
+        make_pass(2.0, intervals=((0.0, 1.5), (0.0, 1.5), (1.0, 3.0)), pad_positions=5, input_positions=30),
+        make_pass(1.0, intervals=((0.0, 0.75),), input_positions=40),
+        make_pass(1.0, intervals=((0.0, 0.75),), input_positions=100),
+    ]
+    times = iter([7.12345, 19.98765])
+    result = run(
+        iter(passes),
+        rules=RULES.model_copy(update={"min_repeat_seconds": 2.0, "max_spread_ratio": 0.5}),
+        memory=987_654,
+        clock=lambda: next(times),
+        throttled=lambda: 3.0,
+    )
+    assert result == Measured(
+        index=3,
+        batch_size=4,
+        throughput_tokens_per_second=80.0,
+        spread_ratio=0.5,
+        repeats=3,
+        generated_tokens=400,
+        measured_seconds=6.0,
+        batch_seconds_p50=0.75,
+        batch_seconds_p95=2.0,
+        gpu_memory_peak_bytes=987_654,
+        pad_ratio=0.04,
+        concurrency_peak=3,
+        missing={},
+        window_seconds=(7.123, 19.988),
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "measured"), [((1.0, 1.0, 0.8), 3), ((1.0, 1.0, 0.799), 6), ((0.8, 0.8, 1.0), 3), ((0.8, 0.8, 1.07), 6)]
+)
+def test_repeats_may_differ_by_the_spread_that_is_allowed(seconds: tuple[float, ...], measured: int) -> None:
+    """A spread of exactly the limit is a number; above it every repeat is extended, once."""
+    observed: list[PassOutcome] = []
+    result = run(iter([make_pass(each) for each in (*seconds, *seconds)]), observe=observed.append)
+    assert len(observed) == measured
+    assert isinstance(result, Measured if measured == 3 else Invalid)
+
+
+@pytest.mark.parametrize(("shortest", "passes"), [(0.0, 3), (1.0, 3), (1.001, 6), (2.0, 6), (2.001, 9)])
+def test_a_repeat_that_is_just_long_enough_has_no_further_pass(shortest: float, passes: int) -> None:
+    """The shortest duration is reached at it, not beyond it."""
+    observed: list[PassOutcome] = []
+    rules = RULES.model_copy(update={"min_repeat_seconds": shortest})
+    run(repeat(make_pass(1.0)), rules=rules, observe=observed.append)
+    assert len(observed) == passes
+
+
+@pytest.mark.parametrize("repeats", [3, 4, 7])
+def test_there_are_as_many_repeats_as_asked_for(repeats: int) -> None:
+    """Each one counts."""
+    result = run(repeat(make_pass()), rules=RULES.model_copy(update={"repeats": repeats}))
+    assert isinstance(result, Measured)
+    assert (result.repeats, result.generated_tokens) == (repeats, repeats * 80)
+
+
+FLAWS = {
+    "ShortOutput": ({"generated": (5, 4, 6)}, "2 sequences, one with 4 ids instead of 5"),
+    "Preempted": ({"preemptions": 2}, "2 sequences evicted: the KV cache is too small for the batch"),
+    "PrefixCacheHit": ({"cache_hits": 16}, "16 prompt tokens came from the prefix cache"),
+    "BatchExceeded": ({"intervals": ((0.0, 1.0),) * 5}, "5 sequences ran at once, batch size 4"),
+}
+
+
+@pytest.mark.parametrize("reason", FLAWS)
+def test_a_flaw_is_told_with_its_numbers(reason: str) -> None:
+    """The first flaw in a fixed order is told, of this very trial."""
+    later = list(FLAWS)[list(FLAWS).index(reason) :]
+    changes: dict[str, object] = {}
+    for name in reversed(later):
+        changes |= FLAWS[name][0]
+    detail = FLAWS[reason][1]
+    expected = Invalid(index=3, batch_size=4, reason=reason, detail=detail)  # type: ignore[arg-type]
+    assert run(iter([make_pass(**changes)])) == expected
+
+
+def test_a_full_batch_is_no_flaw() -> None:
+    """As many sequences at once as the batch size, one after the other, are what was asked for."""
+    intervals = ((0.0, 1.0),) * 4 + ((1.0, 2.0),) * 4
+    result = run(repeat(make_pass(intervals=intervals)))
+    assert isinstance(result, Measured)
+    assert result.concurrency_peak == 4
+
+
+def test_what_the_repeats_were_is_told_of_an_unstable_trial() -> None:
+    """The spread, the limit and every repeat's rate, each with the digits that a timing has."""
+    result = run(iter([make_pass(each) for each in (1.0, 1.0, 3.0, 1.0, 1.0, 3.0)]))
+    detail = "spread 0.667 > 0.25, tokens/s of the repeats: 80, 80, 26.6667"
+    assert result == Invalid(index=3, batch_size=4, reason="UnstableRepeats", detail=detail)
+
+
+@pytest.mark.parametrize(("stopped", "reason"), [(0.999, None), (1.0, None), (1.001, "CpuThrottled")])
+def test_a_hundredth_of_the_time_may_be_throttled(stopped: float, reason: str | None) -> None:
+    """Exactly that share is still a number."""
+    result = measure_under(Quota(measuring=stopped), seconds=(100.0,) * 3)
+    assert (result.reason if isinstance(result, Invalid) else None) == reason
+
+
+def test_throttling_without_a_known_limit_names_none() -> None:
+    """The words say what is known: how long, of how much timed time, and where to look."""
+    stopped = iter([0.0, 1.0, 1.0, 2.0, 2.0, 3.0])
+    result = run(iter([make_pass(10.0)] * 3), throttled=lambda: next(stopped))
+    detail = (
+        "a limit of CPUs stopped threads of the run for 3 s, added up over the CPUs, in 30 timed s; a run on GPUs "
+        "needs none: see whether a LimitRange of the namespace sets it"
+    )
+    assert result == Invalid(index=3, batch_size=4, reason="CpuThrottled", detail=detail)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "merged"), [(1.0, 2.5, 3.5), (None, 2.5, None), (1.0, None, None), (0.0, 0.0, 0.0)]
+)
+def test_a_repeat_and_its_extension_are_one(first: float | None, second: float | None, merged: float | None) -> None:
+    """All passes of both, in order; throttling is known of the whole only where it is known of both."""
+    one, other = make_pass(1.0), make_pass(2.0, generated=(5, 5))
+    both = merge_repeats(
+        Repeat(passes=(one,), throttled_seconds=first), Repeat(passes=(other,), throttled_seconds=second)
+    )
+    assert both == Repeat(passes=(one, other), throttled_seconds=merged)
+    assert (both.seconds, both.generated_tokens, both.tokens_per_second) == (3.0, 90, 30.0)
 
 
 @given(st.lists(st.floats(0.01, 100), min_size=6, max_size=6))

@@ -1,12 +1,14 @@
 """What is known of the cluster, from watches, listings and answers that overtake each other."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from cluster.kit import study
-from factories.kube_objects import JOB_UID, OWNER, make_node, make_pod
+from factories.kube_objects import JOB_UID, OWNER, at, make_job, make_node, make_pod
+from infpop_operator.adapters.kube.records import JobEnd, JobRecord, PodRecord
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.keys import StudyKey
 
@@ -133,3 +135,222 @@ def test_a_listing_of_one_runs_pods_knows_which_are_gone() -> None:
     assert cache.replace_pods_of_run(KEY, "study-1", [], "7") == ()
     assert cache.replace_pods_of_run(KEY, "study-1", [make_pod(uid="found", resource_version="8")], "8") == (KEY,)
     assert "found" in {pod.uid for pod in cache.living_pods(KEY, JOB_UID)}
+
+
+def job(uid: str = JOB_UID, version: int = 5, **changes: object) -> JobRecord:
+    """Return a Job of the study; its run has its name."""
+    return make_job(uid=uid, resource_version=str(version), **changes)
+
+
+def pod(uid: str, seconds: float, **changes: object) -> PodRecord:
+    """Return a Pod of the study that was created `seconds` after its Job."""
+    return make_pod(**({"uid": uid, "name": uid, "resource_version": "5", "created_at": at(seconds)} | changes))
+
+
+def uids(records: Iterable[JobRecord | PodRecord]) -> list[str]:
+    """Return the uids of records."""
+    return [record.uid for record in records]
+
+
+def newest(cache: Cache, run: str = "study-1") -> str | None:
+    """Return the uid of a run's newest Pod."""
+    found = cache.newest_pod(KEY, run)
+    return None if found is None else found.uid
+
+
+def test_the_newest_pod_is_the_one_that_was_created_last() -> None:
+    """Of its own run, in whatever order they are seen; of two of one second the name decides."""
+    cache = Cache()
+    assert newest(cache) is None
+    for each in (pod("b", 20), pod("a", 10), pod("c", 20), pod("other", 99, run="study-2")):
+        cache.see_pod(each)
+    assert (newest(cache), newest(cache, "study-2")) == ("c", "other")
+
+
+@pytest.mark.parametrize("how", ["deleting", "deleted", "not listed"])
+def test_a_pod_that_is_withdrawn_is_not_the_newest(how: str) -> None:
+    """A Pod that stays comes first, although it is older; if none stays, the last one is the newest."""
+    cache = Cache()
+    cache.see_pod(pod("stays", 10))
+    cache.see_pod(pod("withdrawn", 20, deleting=how == "deleting"))
+    if how == "deleted":
+        cache.see_pod(pod("withdrawn", 20), deleted=True)
+    if how == "not listed":
+        cache.replace_pods([pod("stays", 10)], "9")
+    assert newest(cache) == "stays"
+    cache.see_pod(pod("stays", 10), deleted=True)
+    assert newest(cache) == "withdrawn"
+
+
+def test_the_pods_of_a_job_come_oldest_first() -> None:
+    """Those that are gone are among them and say so; those of another Job are not."""
+    cache = Cache()
+    for each in (pod("c", 20), pod("b", 20), pod("a", 10), pod("other", 5, job_uid="another")):
+        cache.see_pod(each)
+    cache.see_pod(pod("b", 20), deleted=True)
+    assert uids(cache.pods(KEY, JOB_UID)) == ["a", "b", "c"]
+    assert [each.gone for each in cache.pods(KEY, JOB_UID)] == [False, True, False]
+    assert uids(cache.living_pods(KEY, JOB_UID)) == ["a", "c"]
+
+
+def test_the_jobs_of_a_study_are_those_that_it_owns() -> None:
+    """Not those of another study of its name, nor those that are gone; one that has ended is one, but not active."""
+    cache = Cache()
+    cache.see_study(body(1, OWNER.uid))
+    ended = JobEnd(complete=True, reason="Complete", message="", at=at(9))
+    for each in (job("lives"), job("ended", end=ended), job("foreign", study_uid="another"), job("gone")):
+        cache.see_job(each)
+    cache.see_job(job("gone"), deleted=True)
+    assert uids(cache.jobs(KEY, study_uid=OWNER.uid)) == ["lives", "ended"]
+    assert uids(cache.living_jobs(KEY)) == ["lives"]
+
+
+def test_without_the_study_no_job_is_active() -> None:
+    """Its Jobs are known by the time it is, or are another one's."""
+    cache = Cache()
+    cache.see_job(job())
+    assert cache.living_jobs(KEY) == ()
+    cache.see_study(body(1, "another"))
+    assert cache.living_jobs(KEY) == ()
+
+
+def test_a_deleted_job_is_told_from_one_that_was_never_created() -> None:
+    """By its run and its study; while a Job exists it is not deleted."""
+    cache = Cache()
+    cache.see_job(job())
+    assert cache.deleted_job(KEY, "study-1", study_uid=OWNER.uid) is None
+    cache.see_job(job(version=6), deleted=True)
+    assert cache.deleted_job(KEY, "study-1", study_uid=OWNER.uid) == job(version=6)
+    assert cache.deleted_job(KEY, "study-2", study_uid=OWNER.uid) is None
+    assert cache.deleted_job(KEY, "study-1", study_uid="another") is None
+
+
+def test_a_job_that_is_gone_stays_gone() -> None:
+    """A late event or an older listing that still has it changes nothing."""
+    cache = Cache()
+    cache.see_job(job(version=6), deleted=True)
+    assert cache.see_job(job(version=5)) == ()
+    assert cache.replace_jobs([job(version=5)], "5") == ()
+    assert cache.jobs(KEY, study_uid=OWNER.uid) == ()
+
+
+@pytest.mark.parametrize(("listed_at", "gone"), [("4", False), ("5", False), ("6", True)])
+def test_what_a_listing_lacks_is_gone_unless_it_is_newer(listed_at: str, gone: bool) -> None:  # noqa: FBT001
+    """A listing that is as old as the record was made before the object or does not tell of it."""
+    cache = Cache()
+    cache.see_job(job(version=5))
+    cache.see_pod(pod("pod", 1))
+    assert cache.replace_jobs([], listed_at) == ((KEY,) if gone else ())
+    assert cache.replace_pods([], listed_at) == ((KEY,) if gone else ())
+    assert (cache.jobs(KEY, study_uid=OWNER.uid) == ()) is gone
+    assert (cache.living_pods(KEY, JOB_UID) == ()) is gone
+    assert cache.replace_jobs([], listed_at) == ()
+
+
+def test_a_listing_reports_each_study_once() -> None:
+    """Of two studies with two changes each, both are reconciled once; one without a change is not."""
+    cache = Cache()
+    cache.see_job(job("kept", study="quiet"))
+    for study_name in ("study", "other"):
+        cache.see_job(job(f"old-{study_name}", study=study_name))
+    listed = [job(f"new-{name}", study=name, version=8) for name in ("study", "other")]
+    found = cache.replace_jobs([job("kept", study="quiet"), *listed], "9")
+    assert sorted(found) == [StudyKey("serving", "other"), StudyKey("serving", "study")]
+
+
+@pytest.mark.parametrize(("version", "known"), [(4, False), (5, False), (6, True)])
+def test_of_two_versions_the_newer_one_is_known(version: int, known: bool) -> None:  # noqa: FBT001
+    """Numbers are compared as numbers, and the one of before is never taken back."""
+    cache = Cache()
+    cache.see_job(job(version=5))
+    cache.see_pod(pod("pod", 1))
+    cache.see_job(job(version=version, ttl_seconds=60))
+    cache.see_pod(pod("pod", 1, resource_version=str(version), node="n1"))
+    assert (cache.jobs(KEY, study_uid=OWNER.uid)[0].ttl_seconds == 60) is known
+    assert (cache.living_pods(KEY, JOB_UID)[0].node == "n1") is known
+
+
+def test_versions_are_numbers() -> None:
+    """10 is newer than 9; a version that is no number is newer than every other one, but not than itself."""
+    cache = Cache()
+    cache.see_study(body(9))
+    assert cache.see_study(body(10)) == (KEY,)
+    assert cache.see_study(body(9)) == ()
+    odd = body(0)
+    odd["metadata"]["resourceVersion"] = "x1"
+    assert cache.see_study(odd) == (KEY,)
+    assert cache.see_study(odd) == ()
+
+
+def test_what_no_study_made_wakes_no_study() -> None:
+    """Somebody else's Jobs and Pods may have the labels of InfPop."""
+    cache = Cache()
+    assert cache.see_job(make_job(study=None)) == ()
+    assert cache.see_pod(make_pod(study=None)) == ()
+
+
+def test_a_study_that_was_never_seen_may_be_deleted() -> None:
+    """Nothing is reconciled, and an older version of it does not appear later."""
+    cache = Cache()
+    assert cache.see_study(body(9), deleted=True) == ()
+    assert cache.see_study(body(8)) == ()
+    assert cache.see_study(body(10)) == (KEY,)
+
+
+def test_a_listing_of_studies_reports_those_that_are_there_and_those_that_are_gone() -> None:
+    """All of them are reconciled; one that is newer than the listing stays."""
+    cache = Cache()
+    for version, name in ((5, "gone"), (5, "stays"), (9, "newer")):
+        found = body(version)
+        found["metadata"]["name"] = name
+        cache.see_study(found)
+    stays = body(5)
+    stays["metadata"]["name"] = "stays"
+    keys = cache.replace_studies([stays], "8")
+    assert {key.name for key in keys} == {"gone", "stays", "newer"}
+    assert {key.name for key in cache.studies()} == {"stays", "newer"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "wakes"),
+    [
+        ({"labels": {"feature.timestamp": "1"}}, False),
+        ({"labels": {"feature": "1"}}, True),
+        ({"schedulable": False}, True),
+        ({"capacity_gpus": {"nvidia.com/gpu": 7}}, True),
+        ({"cpus": 63}, True),
+    ],
+    ids=str,
+)
+def test_a_node_wakes_studies_when_its_hardware_changes(changes: dict[str, object], wakes: bool) -> None:  # noqa: FBT001
+    """A timestamp that feature discovery writes every minute is known all the same, and wakes nobody."""
+    cache = Cache()
+    cache.see_study(body(1))
+    assert cache.see_node(make_node(resource_version="5")) == (KEY,)
+    changed = make_node(resource_version="6", **changes)
+    assert cache.see_node(changed) == ((KEY,) if wakes else ())
+    assert cache.nodes() == (changed,)
+
+
+def test_a_node_that_is_gone_wakes_studies_once() -> None:
+    """Another node of its name that was deleted before is not this one."""
+    cache = Cache()
+    cache.see_study(body(1))
+    cache.see_node(make_node(resource_version="5"))
+    assert cache.see_node(make_node(uid="before", resource_version="4"), deleted=True) == ()
+    assert cache.see_node(make_node(resource_version="6"), deleted=True) == (KEY,)
+    assert cache.nodes() == ()
+    assert cache.see_node(make_node(resource_version="6"), deleted=True) == ()
+    assert cache.see_node(make_node(resource_version="6")) == ()
+    assert cache.replace_nodes([], "9") == ()
+
+
+def test_nodes_are_the_same_tuple_until_one_changes() -> None:
+    """So that a pool is matched once for each version of the nodes."""
+    cache = Cache()
+    cache.see_node(make_node(resource_version="5"))
+    before = cache.nodes()
+    cache.see_node(make_node(resource_version="6"))
+    assert cache.nodes() is before
+    cache.see_node(make_node(resource_version="7", labels={"new": "1"}))
+    assert cache.nodes() is not before

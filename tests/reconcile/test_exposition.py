@@ -56,9 +56,9 @@ def ended() -> EndedRun:
 def page() -> str:
     """The page of an operator to which everything has happened once, with one study."""
     metrics, cache = OperatorMetrics(lambda: 0.0), Cache()
-    metrics.looked(0.1, None)
-    metrics.asked_api("GET", None)
-    metrics.run_ended(ended())
+    metrics.count_reconcile(0.1, None)
+    metrics.count_api_request("GET", None)
+    metrics.count_ended_run(ended())
     status = dump_status(large_status(worst=False))
     status["pools"][0]["improvementPercent"] = "12.5"
     metadata = {"namespace": "serving", "name": "one", "uid": "u", "resourceVersion": "1"}

@@ -12,6 +12,7 @@ from factories.studies import START, make_measured
 from infpop_operator.api.status_context import PrometheusHealth
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.metrics_gatherer import MetricsGatherer
+from infpop_operator.cluster.study_memory import StudyMemories, StudyMemory
 from infpop_operator.core.extra_metrics import ExtraMetric
 from infpop_operator.core.model import Finished, Missing, Sample, Value, WatchedRun
 from infpop_runner.contract import Provenance, RunResult
@@ -60,9 +61,10 @@ def make_finished(run: str = "study-1") -> Finished:
 gathering = partial(MetricsGatherer, done=lambda _: None)
 
 
-def gathered(gatherer: MetricsGatherer, *metrics: ExtraMetric) -> Finished:
-    """Return all that is known of the run, where everybody answers at once."""
-    whole = asyncio.run(gatherer.gather(KEY, make_finished(), "pod", metrics))
+def gathered(gatherer: MetricsGatherer, *metrics: ExtraMetric, memory: StudyMemory | None = None) -> Finished:
+    """Return all that is known of the run, where every source answers at once."""
+    memory = memory or StudyMemory(key=KEY)
+    whole = asyncio.run(gatherer.gather(memory, make_finished(), "pod", metrics))
     assert whole is not None
     return whole
 
@@ -99,24 +101,24 @@ def test_the_order_of_the_settings_says_whose_number_counts() -> None:
 
 
 def test_a_run_is_asked_about_once() -> None:
-    """However often a run is looked at before its end is remembered, nobody is asked twice; then it is forgotten."""
-    prometheus = Notes("Prometheus", 100.0)
+    """However many passes see a run before its end is recorded, no source is asked twice; then it is dropped."""
+    prometheus, memory = Notes("Prometheus", 100.0), StudyMemory(key=KEY)
     gatherer = gathering(pods=Notes("PodMetrics", 100.0), prometheus=prometheus, order=("Prometheus",))
-    assert gathered(gatherer) == gathered(gatherer)
-    gatherer.forget_all_but(KEY, {"study-1"})
-    gathered(gatherer)
+    assert gathered(gatherer, memory=memory) == gathered(gatherer, memory=memory)
+    memory.drop_ended_runs({"study-1"})
+    gathered(gatherer, memory=memory)
     assert [watched.pod for watched in prometheus.asked] == ["pod"]
-    gatherer.forget_all_but(KEY, ())
-    gathered(gatherer)
+    memory.drop_ended_runs(())
+    gathered(gatherer, memory=memory)
     assert len(prometheus.asked) == 2
 
 
-def test_nobody_waits_for_a_source_that_says_nothing() -> None:
-    """A look gets no answer, and the next one neither; the study is looked at again when there is one."""
-    prometheus = Silent("Prometheus", 100.0)
+def test_a_pass_does_not_wait_for_a_source_that_says_nothing() -> None:
+    """A pass gets no answer, and the next one neither; the study is reconciled again when there is one."""
+    prometheus, memory = Silent("Prometheus", 100.0), StudyMemory(key=KEY)
     told: list[StudyKey] = []
 
-    async def looks() -> None:
+    async def passes() -> None:
         prometheus.answers, woken = asyncio.Event(), asyncio.Event()
         gatherer = MetricsGatherer(
             pods=Notes("PodMetrics", 100.0),
@@ -126,42 +128,41 @@ def test_nobody_waits_for_a_source_that_says_nothing() -> None:
             moment_s=0.0,
         )
         for _ in range(2):
-            assert await gatherer.gather(KEY, make_finished(), "pod", ()) is None
-            assert gatherer.is_asking(KEY, "study-1")
+            assert await gatherer.gather(memory, make_finished(), "pod", ()) is None
         prometheus.answers.set()
         await woken.wait()
-        assert not gatherer.is_asking(KEY, "study-1")
-        whole = await gatherer.gather(KEY, make_finished(), "pod", ())
+        whole = await gatherer.gather(memory, make_finished(), "pod", ())
         assert whole is not None
         assert whole.sources == {0: "Prometheus"}
 
-    asyncio.run(looks())
+    asyncio.run(passes())
     assert (told, len(prometheus.asked)) == ([KEY], 1)
 
 
 def test_what_is_asked_in_vain_ends_with_the_run() -> None:
-    """A study that is gone, or an operator that ends, leaves no question behind."""
-    prometheus = Silent("Prometheus", 100.0)
+    """A study that is gone, or an operator that ends, leaves no request behind."""
+    prometheus, memories = Silent("Prometheus", 100.0), StudyMemories()
 
-    async def looks() -> None:
+    async def passes() -> None:
         prometheus.answers = asyncio.Event()
         gatherer = gathering(pods=prometheus, prometheus=prometheus, order=("Prometheus",), moment_s=0.0)
-        for end in (lambda: gatherer.forget_all_but(KEY, ()), gatherer.close):
-            assert await gatherer.gather(KEY, make_finished(), "pod", ()) is None
+        for end in (lambda: memories.of(KEY).drop_ended_runs(()), lambda: memories.drop(KEY)):
+            assert await gatherer.gather(memories.of(KEY), make_finished(), "pod", ()) is None
             end()
-            assert not gatherer.is_asking(KEY, "study-1")
+            assert memories.of(KEY).requests == {}
             await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
 
-    asyncio.run(looks())
+    asyncio.run(passes())
     assert prometheus.asked == []
 
 
 def test_a_defect_of_a_source_is_told_and_asked_again() -> None:
     """It costs the study a pause, and not its numbers for ever."""
     gatherer = gathering(pods=Failing("PodMetrics", 100.0), prometheus=None, order=("PodMetrics",))
+    memory = StudyMemory(key=KEY)
     with pytest.raises(RuntimeError, match="a defect"):
-        gathered(gatherer)
-    assert gathered(gatherer).sources == {}
+        gathered(gatherer, memory=memory)
+    assert gathered(gatherer, memory=memory).sources == {}
 
 
 def test_extra_metrics_come_from_prometheus() -> None:
@@ -181,7 +182,7 @@ def test_extra_metrics_without_prometheus_have_a_reason() -> None:
 def test_an_outage_is_known_only_where_prometheus_is_asked() -> None:
     """Without Prometheus there is nothing that could be unreachable."""
     pods = Notes("PodMetrics", 100.0)
-    assert gathering(pods=pods, prometheus=None, order=()).standing() is None
+    assert gathering(pods=pods, prometheus=None, order=()).health() is None
     down = Notes("Prometheus", 1.0, outage="no answer since 12:00")
-    standing = gathering(pods=pods, prometheus=down, order=("Prometheus",)).standing()
-    assert standing == PrometheusHealth(outage="no answer since 12:00")
+    health = gathering(pods=pods, prometheus=down, order=("Prometheus",)).health()
+    assert health == PrometheusHealth(outage="no answer since 12:00")

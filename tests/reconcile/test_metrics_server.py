@@ -78,7 +78,7 @@ def test_what_happened_last_is_shown(bench: Bench) -> None:
         first = (await client.get(bench.url)).text
         assert "infpop_operator_queue_depth 3.0" in first
         assert 'infpop_study_gpu_seconds_total{namespace="serving",pool="a100",study="one"} 7200.0' in first
-        bench.metrics.looked(0.5, None)
+        bench.metrics.count_reconcile(0.5, None)
         bench.cache.see_study(_study(), deleted=True)
         second = (await client.get(bench.url)).text
         assert 'infpop_operator_reconciles_total{result="ok"} 1.0' in second

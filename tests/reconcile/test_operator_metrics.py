@@ -8,7 +8,7 @@ from prometheus_client import generate_latest
 from api.status_samples import ended_run, run_of
 from factories.studies import START, make_measured
 from infpop_operator.adapters.kube.errors import KubeConflictError, KubeUnavailableError
-from infpop_operator.cluster.metrics.operator_metrics import MOST_REASONS, RESULTS, OperatorMetrics
+from infpop_operator.cluster.metrics.operator_metrics import MOST_REASONS, BoundedLabel, OperatorMetrics
 from infpop_operator.core.model import EndedRun, Finished, Lost
 
 
@@ -33,25 +33,26 @@ class Bench:
         (KeyError("defect"), "unexpected"),
     ],
 )
-def test_a_look_is_counted_by_how_it_ended(error: Exception | None, result: str) -> None:
+def test_a_reconcile_is_counted_by_its_result(error: Exception | None, result: str) -> None:
     """Once, with its time; the other results are there with a zero, so that a first failure is seen as a rate."""
     bench = Bench()
-    bench.metrics.looked(0.25, error)
-    counted = {each: bench.value("infpop_operator_reconciles_total", result=each) for each in RESULTS}
-    assert counted == {each: float(each == result) for each in RESULTS}
+    bench.metrics.count_reconcile(0.25, error)
+    results = ("ok", "conflict", "error", "unexpected")
+    counted = {each: bench.value("infpop_operator_reconciles_total", result=each) for each in results}
+    assert counted == {each: float(each == result) for each in results}
     assert bench.value("infpop_operator_reconcile_seconds_sum") == 0.25
 
 
-def test_the_age_of_the_last_pass_grows_until_a_look_ends_well() -> None:
-    """Looks that fail are no progress; a look that ends well is, and so is having nothing to look at."""
+def test_the_time_since_the_last_success_grows_until_a_reconcile_succeeds() -> None:
+    """A reconcile that fails is no progress; one that succeeds is, and so is having nothing to reconcile."""
     bench, name = Bench(), "infpop_operator_last_pass_age_seconds"
     bench.now_s += 60
-    bench.metrics.looked(1.0, KubeUnavailableError("no answer"))
+    bench.metrics.count_reconcile(1.0, KubeUnavailableError("no answer"))
     assert bench.value(name) == 60
-    bench.metrics.looked(1.0, None)
+    bench.metrics.count_reconcile(1.0, None)
     assert bench.value(name) == 0
     bench.now_s += 30
-    bench.metrics.passed()
+    bench.metrics.note_progress()
     bench.now_s += 5
     assert bench.value(name) == 5
 
@@ -59,8 +60,8 @@ def test_the_age_of_the_last_pass_grows_until_a_look_ends_well() -> None:
 def test_a_request_without_an_answer_has_no_code() -> None:
     """It is counted all the same."""
     bench = Bench()
-    bench.metrics.asked_api("GET", 200)
-    bench.metrics.asked_api("PUT", None)
+    bench.metrics.count_api_request("GET", 200)
+    bench.metrics.count_api_request("PUT", None)
     assert bench.value("infpop_operator_api_requests_total", verb="GET", code="200") == 1
     assert bench.value("infpop_operator_api_requests_total", verb="PUT", code="none") == 1
 
@@ -76,8 +77,8 @@ def ended(*, held_seconds: float | None, **missing_sources: str) -> EndedRun:
 def test_a_held_run_costs_all_its_gpus() -> None:
     """Seconds once, GPU-seconds for each GPU; a run that was not to be held is none of zero seconds."""
     bench = Bench()
-    bench.metrics.run_ended(ended(held_seconds=4.0))
-    bench.metrics.run_ended(ended(held_seconds=None))
+    bench.metrics.count_ended_run(ended(held_seconds=4.0))
+    bench.metrics.count_ended_run(ended(held_seconds=None))
     assert bench.value("infpop_run_held_seconds_sum") == 4
     assert bench.value("infpop_run_held_seconds_count") == 1
     assert bench.value("infpop_held_gpu_seconds_total") == 32
@@ -86,10 +87,10 @@ def test_a_held_run_costs_all_its_gpus() -> None:
 def test_a_source_that_lacks_a_number_is_counted_with_its_reason() -> None:
     """Once for each run; of a run that left no result nothing is said."""
     bench = Bench()
-    bench.metrics.run_ended(ended(held_seconds=None, Prometheus="Empty", PodMetrics="NotSeen"))
-    bench.metrics.run_ended(ended(held_seconds=None, Prometheus="Empty"))
+    bench.metrics.count_ended_run(ended(held_seconds=None, Prometheus="Empty", PodMetrics="NotSeen"))
+    bench.metrics.count_ended_run(ended(held_seconds=None, Prometheus="Empty"))
     lost = Lost(reason="NodeLost", ended_at=START)
-    bench.metrics.run_ended(replace(ended(held_seconds=None), observation=lost))
+    bench.metrics.count_ended_run(replace(ended(held_seconds=None), observation=lost))
     assert bench.value("infpop_source_missing_total", source="Prometheus", reason="Empty") == 2
     assert bench.value("infpop_source_missing_total", source="PodMetrics", reason="NotSeen") == 1
     assert bench.value("infpop_run_held_seconds_count") == 0
@@ -99,14 +100,59 @@ def test_reasons_of_others_are_bounded() -> None:
     """Whatever a source says why it has no number: single words, and no more of them than a label may have."""
     bench = Bench()
     for number in range(500):
-        bench.metrics.run_ended(ended(held_seconds=None, Prometheus=f'Empty {number}"}}\n'))
-        bench.metrics.asked_prometheus(f"Outcome{number}")
+        bench.metrics.count_ended_run(ended(held_seconds=None, Prometheus=f'Empty {number}"}}\n'))
+        bench.metrics.count_prometheus_query(f"Outcome{number}")
     page = generate_latest(bench.metrics.registry).decode()
     for family in ("infpop_source_missing_total{", "infpop_prometheus_queries_total{"):
         series = [line for line in page.splitlines() if line.startswith(family)]
         assert len(series) <= MOST_REASONS + 2  # "Other", and the "ok" that is there from the start
         assert sum(float(line.rpartition(" ")[2]) for line in series) == 500
     assert bench.value("infpop_source_missing_total", source="Prometheus", reason="Empty0") == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"), [("a", ["a"]), ("ab", ["a", "b"]), ("abcab", ["a", "b", "Other", "a", "b"])]
+)
+def test_a_label_keeps_its_first_values(values: str, shown: list[str]) -> None:
+    """Below and at its bound each value is shown; above it the first ones are, and every other one is "Other"."""
+    label = BoundedLabel(2)
+    assert [label.of(value) for value in values] == shown
+
+
+def test_the_bounds_of_labels_are_apart() -> None:
+    """As many sources as there may be take no room from reasons and outcomes."""
+    bench = Bench()
+    sources = {f"Source{number}": "Empty" for number in range(MOST_REASONS + 1)}
+    bench.metrics.count_ended_run(ended(held_seconds=None, **sources))
+    bench.metrics.count_prometheus_query("TimedOut")
+    last = f"Source{MOST_REASONS - 1}"
+    assert bench.value("infpop_source_missing_total", source=last, reason="Empty") == 1
+    assert bench.value("infpop_source_missing_total", source="Other", reason="Empty") == 1
+    assert bench.value("infpop_prometheus_queries_total", outcome="TimedOut") == 1
+
+
+def test_prometheus_queries_are_there_before_the_first() -> None:
+    """A rate needs the zero before the first one."""
+    assert Bench().value("infpop_prometheus_queries_total", outcome="ok") == 0
+
+
+def test_the_queue_and_the_process_are_shown() -> None:
+    """The depth is the last one that was set."""
+    bench = Bench()
+    bench.metrics.set_queue_depth(7)
+    assert bench.value("infpop_operator_queue_depth") == 7
+    assert bench.value("process_resident_memory_bytes")
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [("infpop_operator_reconcile_seconds", "0.001", "65.536"), ("infpop_run_held_seconds", "1.0", "600.0")],
+)
+def test_the_buckets_reach_from_the_shortest_to_the_longest_time(name: str, least: str, most: str) -> None:
+    """A reconcile that changes nothing takes a millisecond; a run is held for ten minutes at most."""
+    page = generate_latest(Bench().metrics.registry).decode()
+    bounds = [line.split('"')[1] for line in page.splitlines() if line.startswith(f"{name}_bucket")]
+    assert (bounds[0], bounds[-2], bounds[-1]) == (least, most, "+Inf")
 
 
 def test_nothing_says_when_a_counter_was_made() -> None:

@@ -17,6 +17,7 @@ from infpop_operator.adapters.kube.records import ContainerRecord, PodRecord
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.run_probes import RunProbes
+from infpop_operator.cluster.study_memory import StudyMemories
 from infpop_operator.core.model import Phase, Running, Value, WatchedRun
 
 KEY = StudyKey(OWNER.namespace, OWNER.name)
@@ -47,15 +48,16 @@ class Scene:
 
     server: ApiServer
     cache: Cache
-    signs: RunProbes
+    probes: RunProbes
+    memories: StudyMemories
 
-    async def look(self, now: float = 100) -> tuple[StudyKey, ...]:
-        """Look at the study `now` seconds after its Job was created."""
-        return await self.signs.look([KEY], at(now))
+    async def probe(self, now: float = 100) -> tuple[StudyKey, ...]:
+        """Probe the study's runs `now` seconds after its Job was created."""
+        return await self.probes.probe([KEY], at(now))
 
     async def throughput(self) -> dict[int, object]:
         """Return what the source has of the run."""
-        return dict(await self.signs.samples(WATCHED))
+        return dict(await self.probes.samples(WATCHED))
 
     def happened(self, uid: str, reason: str, message: str, seconds: float) -> None:
         """Have the cluster tell an Event."""
@@ -81,7 +83,8 @@ def played(scenario: Callable[[Scene], Awaitable[None]]) -> None:
             body["metadata"] |= {"uid": OWNER.uid, "resourceVersion": "1"}
             cache.see_study(body)
             cache.see_job(make_job())
-            await scenario(Scene(server, cache, RunProbes(client, http, cache)))
+            memories = StudyMemories()
+            await scenario(Scene(server, cache, RunProbes(client, http, cache, memories), memories))
 
     asyncio.run(play())
 
@@ -91,9 +94,9 @@ def test_a_running_pod_tells_its_phase_and_its_numbers() -> None:
 
     async def scenario(scene: Scene) -> None:
         scene.cache.see_pod(make_running(**ADDRESS))
-        assert await scene.look() == (KEY,)
-        assert await scene.look() == ()
-        phase = scene.signs.of(RUN).phase
+        assert await scene.probe() == (KEY,)
+        assert await scene.probe() == ()
+        phase = scene.probes.of(KEY, RUN).phase
         assert phase is not None
         assert phase.phase is Phase.MEASURING
         assert await scene.throughput() == {3: Value(tokens_per_second=12.5)}
@@ -107,10 +110,10 @@ def test_the_numbers_of_a_replacement_are_not_those_of_the_pod_before() -> None:
     async def scenario(scene: Scene) -> None:
         scene.cache.see_pod(make_running(**ADDRESS))
         scene.cache.see_pod(make_running(**ADDRESS | NEXT))
-        await scene.look(250)
+        await scene.probe(250)
         assert await scene.throughput() == {}
         other = replace(WATCHED, pod=NEXT["name"])
-        assert await scene.signs.samples(other) == {3: Value(tokens_per_second=12.5)}
+        assert await scene.probes.samples(other) == {3: Value(tokens_per_second=12.5)}
 
     played(scenario)
 
@@ -120,10 +123,10 @@ def test_the_numbers_of_a_pod_are_not_those_of_the_next_one() -> None:
 
     async def scenario(scene: Scene) -> None:
         scene.cache.see_pod(make_running(**ADDRESS))
-        await scene.look()
+        await scene.probe()
         scene.cache.see_pod(make_bound(**NEXT))
         assert await scene.throughput() == {}
-        assert scene.signs.of(RUN) == RunHints()
+        assert scene.probes.of(KEY, RUN) == RunHints()
 
     played(scenario)
 
@@ -133,9 +136,9 @@ def test_the_numbers_of_a_pod_that_has_ended_stay() -> None:
 
     async def scenario(scene: Scene) -> None:
         scene.cache.see_pod(make_running(**ADDRESS))
-        await scene.look()
+        await scene.probe()
         scene.cache.see_pod(make_running(**ADDRESS, phase="Succeeded", deleting=True, resource_version="2"))
-        await scene.look()
+        await scene.probe()
         assert await scene.throughput() == {3: Value(tokens_per_second=12.5)}
 
     played(scenario)
@@ -147,8 +150,8 @@ def test_jobs_of_somebody_else_are_not_asked_about() -> None:
     async def scenario(scene: Scene) -> None:
         scene.cache.see_job(make_job(uid="foreign", run="study-2", name="study-2", study_uid="another"))
         scene.cache.see_pod(make_running(**ADDRESS, uid="foreign-pod", job_uid="foreign", run="study-2"))
-        assert await scene.look() == ()
-        assert scene.signs.of("study-2") == RunHints()
+        assert await scene.probe() == ()
+        assert scene.probes.of(KEY, "study-2") == RunHints()
 
     played(scenario)
 
@@ -160,10 +163,10 @@ def test_why_no_pod_is_made_is_asked() -> None:
         scene.happened("job-uid", "FailedCreate", "older", 5)
         scene.happened("job-uid", "FailedCreate", "exceeded quota", 10)
         scene.happened("job-uid", "SuccessfulCreate", "Created pod", 20)
-        assert await scene.look() == (KEY,)
-        assert scene.signs.of(RUN).failed_create == "exceeded quota"
+        assert await scene.probe() == (KEY,)
+        assert scene.probes.of(KEY, RUN).failed_create == "exceeded quota"
         scene.server.token = "other"  # noqa: S105 - of a test
-        assert await scene.look() == ()
+        assert await scene.probe() == ()
 
     played(scenario)
 
@@ -180,11 +183,11 @@ def test_why_a_container_is_not_created_is_asked(container: ContainerRecord | No
         scene.cache.see_pod(make_bound(container=container))
         scene.happened("pod-uid", "Scheduled", "to n1", 10)
         scene.happened("pod-uid", reason, 'configmap "prompts" not found', 12)
-        assert await scene.look(29) == ()
-        assert await scene.look(31) == (KEY,)
-        assert scene.signs.of(RUN) == RunHints(failed_mount='configmap "prompts" not found')
+        assert await scene.probe(29) == ()
+        assert await scene.probe(31) == (KEY,)
+        assert scene.probes.of(KEY, RUN) == RunHints(failed_mount='configmap "prompts" not found')
         scene.server.token = "other"  # noqa: S105 - of a test
-        assert await scene.look(40) == ()
+        assert await scene.probe(40) == ()
 
     played(scenario)
 
@@ -203,11 +206,11 @@ def test_a_volume_that_was_mounted_after_all_is_no_news(pod: PodRecord) -> None:
     async def scenario(scene: Scene) -> None:
         scene.cache.see_pod(make_bound())
         scene.happened("pod-uid", "FailedMount", "not yet", 12)
-        await scene.look(31)
+        await scene.probe(31)
         scene.happened("pod-uid", "Pulling", "image", 35)
         scene.cache.see_pod(pod)
-        await scene.look(45)
-        assert scene.signs.of(RUN).failed_mount is None
+        await scene.probe(45)
+        assert scene.probes.of(KEY, RUN).failed_mount is None
 
     played(scenario)
 
@@ -217,20 +220,20 @@ def test_what_is_gone_is_forgotten() -> None:
 
     async def scenario(scene: Scene) -> None:
         scene.cache.see_pod(make_running(**ADDRESS))
-        await scene.look()
-        scene.signs.forget_all_but(KEY, {RUN})
-        assert scene.signs.of(RUN).phase == Running(phase=Phase.MEASURING)
-        scene.signs.forget_all_but(StudyKey("other", "study"), ())
-        assert scene.signs.of(RUN).phase is not None
-        scene.signs.forget_all_but(KEY, ())
-        assert scene.signs.of(RUN) == RunHints()
-        looking = asyncio.create_task(scene.look())
+        await scene.probe()
+        scene.memories.of(KEY).drop_ended_runs({RUN})
+        assert scene.probes.of(KEY, RUN).phase == Running(phase=Phase.MEASURING)
+        scene.memories.drop(StudyKey("other", "study"))
+        assert scene.probes.of(KEY, RUN).phase is not None
+        scene.memories.of(KEY).drop_ended_runs(())
+        assert scene.probes.of(KEY, RUN) == RunHints()
+        probing = asyncio.create_task(scene.probe())
         await asyncio.sleep(0)
         body = scene.cache.study(KEY)
         assert body is not None
         scene.cache.see_study(body, deleted=True)
-        await looking
-        assert scene.signs.of(RUN) == RunHints()
+        await probing
+        assert scene.probes.of(KEY, RUN) == RunHints()
 
     played(scenario)
 
@@ -240,7 +243,7 @@ def test_a_pod_without_a_node_is_not_asked_about() -> None:
 
     async def scenario(scene: Scene) -> None:
         scene.cache.see_pod(make_pod(unschedulable="0/3 nodes"))
-        assert await scene.look(1000) == ()
+        assert await scene.probe(1000) == ()
         assert scene.server.requests == []
 
     played(scenario)

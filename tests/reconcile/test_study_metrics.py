@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from annotated_types import MaxLen
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -70,7 +71,7 @@ class Bench:
 
     def see(self, *bodies: dict[str, Any]) -> None:
         """Scrape while these are the studies."""
-        self.collector.see(bodies, self.now)
+        self.collector.update(bodies, self.now)
 
     def page(self) -> str:
         """Return what a scrape gives."""
@@ -236,13 +237,14 @@ def test_at_most_a_thousand_studies_have_series() -> None:
     old = [study(f"old-{number}", conditions=ended, created="2025-01-01T00:00:00Z") for number in range(2)]
     new = [study(f"new-{number}", conditions=ended, created="2026-01-01T00:00:00Z") for number in range(MOST_STUDIES)]
     active = study("active", conditions=going_on, created="2024-01-01T00:00:00Z")
+    undecided = study("undecided", conditions=conditions(Ready="False"), created="2024-01-01T00:00:00Z")
     bench = Bench()
-    bench.see(*old, *new, active)
+    bench.see(*old, *new, active, undecided)
     named = {found["study"] for found, _ in bench.series("infpop_study_condition")}
     assert len(named) == MOST_STUDIES
-    assert "active" in named
+    assert {"active", "undecided"} <= named
     assert not named & {"old-0", "old-1"}
-    assert bench.value("infpop_studies_without_series") == 3
+    assert bench.value("infpop_studies_without_series") == 4
     assert bench.value("infpop_studies", state="succeeded") == MOST_STUDIES + 2
 
 
@@ -266,6 +268,90 @@ def test_reasons_and_pools_beyond_what_a_spec_allows_are_bounded() -> None:
     assert trials["Frequent"] == 2
     assert trials["Other"] == 30 - (MOST_REASONS - 1)
     assert len(bench.series("infpop_study_runs")) == MOST_POOLS
+
+
+@pytest.mark.parametrize("amount", [MOST_REASONS - 1, MOST_REASONS, MOST_REASONS + 1])
+def test_reasons_at_their_bound_keep_their_names(amount: int) -> None:
+    """Below and at the bound there is no "Other"; above it, it has the trials of the rarest reason."""
+    rows = [
+        row(index, "Broken", reason=f"Reason{reason}")
+        for index, reason in enumerate(each for each in range(amount) for _ in range(amount - each))
+    ]
+    bench = Bench()
+    bench.see(study(pools=[{"name": "a100", "round": 1}], trials=rows))
+    trials = {found["reason"]: value for found, value in bench.series("infpop_study_trials")}
+    named = {f"Reason{reason}": amount - reason for reason in range(min(amount, MOST_REASONS))}
+    assert trials == named | ({"Other": 1} if amount > MOST_REASONS else {})
+
+
+def test_the_trials_and_runs_of_each_pool_are_its_own() -> None:
+    """Values that differ from pool to pool; trials of an older round and of a pool that is not there are not shown."""
+
+    def pool(name: str, factor: int) -> dict[str, Any]:
+        best = {"pool": name, "round": factor, "gpuCount": factor, "batchSize": 8 * factor, "spread": "0", "run": "r"}
+        best |= {"throughput": f"{100 * factor}.5", "throughputPerGPU": "1"}
+        numbers = {"improvementPercent": f"{10 * factor}", "gpuHours": f"{factor}"}
+        return {"name": name, "round": factor, "best": best, **numbers}
+
+    bench = Bench()
+    bench.see(
+        study(
+            pools=[pool("a100", 2), pool("v100", 3)],
+            runs=[live_run("Measuring"), live_run("Measuring"), live_run("Measuring") | {"pool": "v100"}],
+            trials=[
+                row(0, "Measured", number=1),
+                row(0, "Measured", number=2),
+                row(1, "Measured", number=2),
+                row(0, "Invalid", number=3, pool="v100", reason="UnstableRepeats"),
+                row(0, "Measured", number=2, pool="h100"),
+            ],
+        )
+    )
+    for name, factor, runs in (("a100", 2, 2), ("v100", 3, 1)):
+        one = {"namespace": "serving", "study": "one", "pool": name}
+        assert bench.value("infpop_study_best_throughput_tokens_per_second", **one) == 100 * factor + 0.5
+        assert bench.value("infpop_study_best_info", **one, gpu_count=str(factor), batch_size=str(8 * factor)) == 1
+        assert bench.value("infpop_study_improvement_ratio", **one) == pytest.approx(factor / 10)
+        assert bench.value("infpop_study_gpu_seconds_total", **one) == 3600 * factor
+        assert bench.value("infpop_study_runs", **one) == runs
+    trials = {(found["pool"], found["outcome"], found["reason"]): value
+              for found, value in bench.series("infpop_study_trials")}  # fmt: skip
+    assert trials == {("a100", "measured", ""): 2, ("v100", "invalid", "UnstableRepeats"): 1}
+
+
+@pytest.mark.parametrize("kind", CONDITIONS)
+def test_every_condition_has_its_series(kind: str) -> None:
+    """1 if it is true, 0 if it is false, none while it is unknown; other conditions have none."""
+    for status, expected in (("True", 1), ("False", 0), ("Unknown", None)):
+        bench = Bench()
+        bench.see(study(conditions=conditions(**{kind: status, "Accepted": "True", "Fancy": "True"})))
+        found = {labels["condition"]: value for labels, value in bench.series("infpop_study_condition")}
+        assert found == ({} if expected is None else {kind: expected})
+
+
+@pytest.mark.parametrize("state", ["ModelLoading", "WarmingUp", "Measuring", "Done"])
+def test_a_run_that_reaches_another_phase_makes_progress(state: str) -> None:
+    """The time without progress begins again."""
+    going_on = conditions(Reconciling="True")
+    bench = Bench()
+    bench.see(study(conditions=going_on, runs=[live_run("Starting", START.isoformat())]))
+    bench.now += timedelta(minutes=10)
+    bench.see(study(version=2, conditions=going_on, runs=[live_run(state, START.isoformat())]))
+    assert bench.value("infpop_study_unchanged_seconds") == 0
+
+
+@pytest.mark.parametrize("state", ["Measured", "Infeasible", "Invalid"])
+def test_every_result_of_a_trial_is_progress(state: str) -> None:
+    """So is another result of the same trial after another attempt."""
+    going_on, name = conditions(Reconciling="True"), "infpop_study_unchanged_seconds"
+    bench = Bench()
+    bench.see(study(conditions=going_on, trials=[row(0, "Running")]))
+    bench.now += timedelta(minutes=10)
+    bench.see(study(version=2, conditions=going_on, trials=[row(0, state)]))
+    assert bench.value(name) == 0
+    bench.now += timedelta(minutes=10)
+    bench.see(study(version=3, conditions=going_on, trials=[row(0, state) | {"attempts": 2}]))
+    assert bench.value(name) == 0
 
 
 hostile = st.text(st.characters(), max_size=80) | st.sampled_from(['"', "\\", "\n", "a\x00b", "\ud800", "é" * 80])

@@ -92,3 +92,52 @@ def test_a_run_that_broke_is_told_unless_the_study_ended_it() -> None:
     stopped = EndedRun(run=run, started_at=NOW, observation=lost, stopped="Suspended")
     message = "run study-1 on pool a100 (1 GPU, batch size 8): Preempted: kubectl drain"
     assert broken_runs([ended, stopped]) == (StudyEvent(type="Warning", reason="RunBroken", message=message),)
+
+
+@pytest.mark.parametrize(
+    ("kind", "on_true", "on_false"),
+    [
+        ("Accepted", "Normal", "Warning"),
+        ("Ready", "Normal", "Warning"),
+        ("Stalled", "Warning", None),
+        ("Suspended", "Normal", "Normal"),
+        ("ResultStale", "Warning", "Normal"),
+        ("PrometheusUnreachable", "Warning", "Normal"),
+        ("Succeeded", None, None),
+        ("Reconciling", None, None),
+    ],
+)
+def test_each_condition_has_its_events(kind: str, on_true: str | None, on_false: str | None) -> None:
+    """A warning where a person has to act, none where another condition says it; the second pass says nothing."""
+    false, true = status(**{kind: ("False", "Off")}), status(**{kind: ("True", "On")})
+    assert told(false, true) == ([] if on_true is None else [(on_true, "On")])
+    assert told(true, false) == ([] if on_false is None else [(on_false, "Off")])
+    assert told(true, true) == []
+    assert told(false, false) == []
+
+
+@pytest.mark.parametrize("kind", ["Accepted", "Stalled", "Suspended", "ResultStale", "PrometheusUnreachable"])
+def test_a_condition_that_becomes_unknown_is_no_news(kind: str) -> None:
+    """Only that something holds or does not is."""
+    assert told(status(**{kind: ("True", "On")}), status(**{kind: ("Unknown", "Nothing")})) == []
+
+
+@pytest.mark.parametrize(
+    "reason", ["Starting", "ContainerCreating", "ModelLoading", "WarmingUp", "Measuring", "Done", "Resumed"]
+)
+def test_the_progress_of_a_run_is_no_news(reason: str) -> None:
+    """Every run passes through it; what a run waits for is news."""
+    before = status(Ready=("False", "Unschedulable"))
+    assert told(before, status(Ready=("False", reason))) == []
+    assert told(status(Ready=("False", reason)), before) == [("Warning", "Unschedulable")]
+
+
+def test_a_broken_run_names_all_its_batch_sizes() -> None:
+    """A reason without details has no colon behind it."""
+    trials = tuple(
+        PlannedTrial(index=index, configuration=Configuration(gpu_count=4, batch_size=8 << index)) for index in range(2)
+    )
+    run = Run(name="study-1", pool="a100", round=1, attempt=1, trials=trials)
+    entry = EndedRun(run=run, started_at=NOW, observation=Lost(reason="NodeLost", ended_at=NOW))
+    (event,) = broken_runs([entry])
+    assert event.message == "run study-1 on pool a100 (4 GPUs, batch size 8, 16): NodeLost"

@@ -8,9 +8,11 @@ import pytest
 from cluster.kit import study
 from factories.kube_objects import OWNER, make_node
 from infpop_operator.api.status_model import StudyStatus
+from infpop_operator.cluster.context import read_context
 from infpop_operator.cluster.keys import StudyKey
-from infpop_operator.cluster.look import look_at, refused
 from infpop_operator.cluster.resolve import resolve_study
+from infpop_operator.cluster.status_writer import refused
+from infpop_operator.cluster.study_memory import StudyMemory
 from infpop_operator.core.errors import StudyError
 from infpop_operator.settings import Settings
 
@@ -44,8 +46,8 @@ def body(**changes: object) -> dict[str, Any]:
 )
 def test_a_status_that_cannot_be_read_is_as_good_as_none(status: object) -> None:
     """It is written anew from the journal; nothing of it is needed to go on."""
-    look = look_at(KEY, {**body(), "status": status}, NOW)
-    assert look.previous in (None, StudyStatus())
+    context = read_context({**body(), "status": status}, StudyMemory(key=KEY), NOW)
+    assert context.previous in (None, StudyStatus())
 
 
 def test_a_status_of_a_newer_version_is_read_as_far_as_it_is_known() -> None:
@@ -58,7 +60,7 @@ def test_a_status_of_a_newer_version_is_read_as_far_as_it_is_known() -> None:
         "lastTransitionTime": "2026-01-01T00:00:00Z",
     }
     status = {"observedGeneration": 2, "novelty": {"a": 1}, "conditions": [{**condition, "weight": 3}]}
-    previous = look_at(KEY, {**body(), "status": status}, NOW).previous
+    previous = read_context({**body(), "status": status}, StudyMemory(key=KEY), NOW).previous
     assert previous is not None
     assert (previous.observed_generation, previous.conditions[0].type) == (2, "Fancy")
 
@@ -81,7 +83,7 @@ def test_a_study_of_another_version_is_refused_with_what_to_do(changes: dict[str
         del document["spec"]
     with pytest.raises(StudyError, match=complaint) as raised:
         resolve_study(document, [make_node()], None, SETTINGS)
-    status = refused(look_at(KEY, document, NOW), raised.value.problems)
+    status = refused(read_context(document, StudyMemory(key=KEY), NOW), raised.value.problems)
     assert {condition.type: condition.status for condition in status.conditions}["Accepted"] == "False"
 
 

@@ -38,7 +38,7 @@ def test_a_version_that_differs_in_nothing_we_read_wakes_nobody() -> None:
     cache.see_pod(pod)
     assert cache.see_job(replace(job, resource_version="800")) == ()
     assert cache.see_pod(replace(pod, resource_version="801")) == ()
-    assert cache.see_job(replace(job, resource_version="802", active=job.active + 1)) == (KEY,)
+    assert cache.see_job(replace(job, resource_version="802", suspended=True)) == (KEY,)
     assert cache.see_pod(replace(pod, resource_version="803", deleting=True)) == (KEY,)
 
 

@@ -96,7 +96,9 @@ def ended(**spec: object) -> Body:
 
 def refused(document: Body, *problems: Problem) -> Body:
     """Return the object of a study that the operator refuses."""
-    return with_status(document, refused_status(problems, NOW - timedelta(minutes=1), generation=1))
+    return with_status(
+        document, refused_status(problems, NOW - timedelta(minutes=1), standing=StatusContext(generation=1))
+    )
 
 
 def without_nodes(document: Body, message: str) -> Body:
@@ -106,8 +108,7 @@ def without_nodes(document: Body, message: str) -> Body:
         "NoMatchingNodes",
         f"pool a100: {message}",
         NOW - timedelta(minutes=1),
-        generation=1,
-        standing=StatusContext(pool_problems=problems),
+        standing=StatusContext(generation=1, pool_problems=problems),
     )
     return with_status(document, status)
 

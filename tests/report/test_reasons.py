@@ -18,9 +18,20 @@ KUBERNETES_WORDS = {
     *("CustomResourceDefinition", "DisruptionTarget", "Equal", "ErrImageNeverPull", "ErrImagePull", "Event", "Exists"),
     *("Failed", "FailedAttachVolume", "FailedCreate", "FailedMount", "FailureTarget", "FallbackToLogsOnError", "False"),
     *("Foreground", "Gi", "IfNotPresent", "Ignore", "ImageInspectError", "ImagePullBackOff", "In", "InvalidImageName"),
-    *("Job", "Memory", "Namespaced", "Never", "NoExecute", "NoSchedule", "Normal", "OOMKilled", "OnRootMismatch"),
+    *(
+        "Job",
+        "List",
+        "Memory",
+        "Namespaced",
+        "Never",
+        "NoExecute",
+        "NoSchedule",
+        "Normal",
+        "OOMKilled",
+        "OnRootMismatch",
+    ),
     *("Pending", "PodInitializing", "PodScheduled", "PreferNoSchedule", "RegistryUnavailable", "RuntimeDefault"),
-    *("SignatureValidationFailed", "TerminationByKubelet", "ThroughputStudyList", "True", "Warning"),
+    *("SignatureValidationFailed", "TerminationByKubelet", "True", "Warning"),
 }
 OUR_WORDS = {
     *("Accept", "Authorization", "Bearer", "BearerToken"),  # of HTTP

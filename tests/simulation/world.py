@@ -4,18 +4,18 @@ What happens to a run is a function of the world and the run alone, so a study c
 journal and driven on from there, and must come out the same.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import log2
 from random import Random
 
 from factories.studies import START, make_invalid, make_measured
-from infpop_operator.core.decide import decide
+from infpop_operator.core.history_diff import Entry, apply
 from infpop_operator.core.model import (
+    INTERRUPTED,
     Configuration,
     Decision,
-    EndedRun,
     Finished,
     History,
     Lost,
@@ -23,16 +23,15 @@ from infpop_operator.core.model import (
     Observation,
     Phase,
     PlannedTrial,
-    Round,
     Run,
     Running,
     StartedRun,
     Study,
-    Verdict,
 )
-from infpop_runner.contract import Broken, Infeasible, Provenance, RunResult, TrialResult
+from infpop_operator.local.driver import drive as drive_locally
+from infpop_operator.report.snapshot import Snapshot
+from infpop_runner.contract import Broken, Infeasible, Provenance, RunResult, RunSpec, TrialResult
 
-Entry = Round | StartedRun | EndedRun
 STEPS_LIMIT = 5000
 
 
@@ -83,9 +82,18 @@ class World:
         if chance.random() < self.lost:
             return Lost(reason="NodeLost", ended_at=ended_at)
         result = self._result(run, started_at, ended_at, chance)
-        return Finished(result=result, ended_at=ended_at, extra_metrics=self._figures(run))
+        return Finished(result=result, ended_at=ended_at, extra_metrics=self._extra_metrics(run))
 
-    def _figures(self, run: Run) -> Mapping[int, Mapping[str, float | Missing]]:
+    def cut_off(self, outcome: Finished | Lost, started: StartedRun, now: datetime) -> Finished | Lost:
+        """Return how a run ends that is stopped before its time: it leaves what it has measured by then."""
+        if isinstance(outcome, Lost):
+            return Lost(reason=INTERRUPTED, ended_at=now, counts=False)
+        share = (now - started.started_at) / (outcome.ended_at - started.started_at)
+        trials = outcome.result.trials[: int(share * len(outcome.result.trials))]
+        changes = {"trials": trials, "broken": Broken(reason="Stopped"), "ended_at": now}
+        return replace(outcome, result=outcome.result.model_copy(update=changes), ended_at=now)
+
+    def _extra_metrics(self, run: Run) -> Mapping[int, Mapping[str, float | Missing]]:
         if self.unseen is None:
             return {}
         chance = Random(f"figures {self.seed} {run.name}")
@@ -137,10 +145,11 @@ class World:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One decision and the instant at which it was asked for; `before` is the history that it was asked about."""
+    """One decision: the history and the observations that it was made of, and the history once it was carried out."""
 
     now: datetime
     before: History
+    observations: Mapping[str, Observation]
     decision: Decision
     after: History
 
@@ -172,68 +181,112 @@ class Story:
         return self.steps[-1].after
 
 
-def drive(study: Study, world: World, *, history: History | None = None, now: datetime = START) -> Story:
-    """Carry out what `decide` says until it says nothing more, and return all that happened.
+class _Stage:
+    """Executor, store and environment of the local driver, played by a world; its clock jumps to what happens next."""
+
+    def __init__(self, story: Story, history: History, now: datetime, interrupted_after: int | None) -> None:
+        self._story = story
+        self._interrupted_after = interrupted_after
+        self._now = now
+        self._history = history
+        self._observations: Mapping[str, Observation] = {}
+        self._stopped: set[str] = set()
+        self._wake_at: datetime | None = None
+
+    def start(self, run: Run, spec: RunSpec) -> None:
+        """Do nothing: what happens to a run is a function of the world and the run."""
+
+    def stop(self, name: str) -> None:
+        self._stopped.add(name)
+
+    def observe(self, runs: tuple[StartedRun, ...], now: datetime) -> Mapping[str, Observation]:
+        self._observations = observe(self._story.world, runs, now, stopped=self._stopped)
+        return self._observations
+
+    def load(self, now: datetime) -> History:
+        del now  # the story began earlier
+        return self._history
+
+    def record(self, entry: Entry) -> None:
+        self._story.journal.append((self._now, entry))
+
+    def now(self) -> datetime:
+        return self._now
+
+    def is_interrupted(self) -> bool:
+        return self._interrupted_after is not None and len(self._story.steps) > self._interrupted_after
+
+    def show(self, snapshot: Snapshot) -> None:
+        started = {run.name for run in snapshot.decision.start}
+        after = snapshot.decision.history
+        decided = replace(after, active=tuple(entry for entry in after.active if entry.run.name not in started))
+        step = Step(
+            now=self._now,
+            before=self._history,
+            observations=self._observations,
+            decision=replace(snapshot.decision, history=decided),
+            after=after,
+        )
+        self._story.steps.append(step)
+        assert len(self._story.steps) < STEPS_LIMIT, f"no end: {step.decision.message}"
+        self._history, self._wake_at = after, step.decision.wake_at
+
+    def wait(self, timeout_s: float) -> None:
+        """Move the clock to when the next run ends or `decide` wants to be asked, whichever comes first."""
+        del timeout_s  # of real time
+        active = self._history.active
+        if any(entry.run.name in self._stopped for entry in active):
+            return
+        ends = [self._story.world.outcome(entry.run, entry.started_at).ended_at for entry in active]
+        wakes = [] if self._wake_at is None else [self._wake_at]
+        later = [instant for instant in (*ends, *wakes) if instant > self._now]
+        end = self._story.end
+        assert later, f"the study waits for nothing: {end.verdict} {end.reason} {end.message}"
+        self._now = min(later)
+
+
+def drive(
+    study: Study,
+    world: World,
+    *,
+    history: History | None = None,
+    now: datetime = START,
+    interrupted_after: int | None = None,
+) -> Story:
+    """Let the local driver carry on with `study` in `world` to its end, and return all that happened.
+
+    Args:
+        study: the study.
+        world: what happens to its runs.
+        history: what the journal has already.
+        now: when the drive begins.
+        interrupted_after: after how many decisions the user interrupts it; None: never.
 
     Raises:
         AssertionError: the study does not come to an end, or waits for nothing.
     """
     story = Story(study=study, world=world)
-    history = History(started_at=START) if history is None else history
-    for _ in range(STEPS_LIMIT):
-        decision = decide(study, history, observe(world, history, now), now)
-        after = carry_out(decision, now)
-        story.steps.append(Step(now=now, before=history, decision=decision, after=after))
-        story.journal += [(now, entry) for entry in news(history, after)]
-        history = after
-        if decision.verdict in (Verdict.SUCCEEDED, Verdict.STALLED) and not history.active:
-            return story
-        now = _next_instant(world, decision, history, now)
-    raise AssertionError(f"no end after {STEPS_LIMIT} decisions: {story.end.message}")
+    stage = _Stage(story, History(started_at=START) if history is None else history, now, interrupted_after)
+    drive_locally(study, stage, stage, stage)
+    return story
 
 
-def observe(world: World, history: History, now: datetime) -> Mapping[str, Observation]:
-    """Return what is seen of each live run at `now`."""
+def observe(
+    world: World, active: Iterable[StartedRun], now: datetime, *, stopped: Container[str] = ()
+) -> Mapping[str, Observation]:
+    """Return what is seen of each live run at `now`; those that were `stopped` end by then."""
     seen: dict[str, Observation] = {}
-    for started in history.active:
+    for started in active:
         outcome = world.outcome(started.run, started.started_at)
-        seen[started.run.name] = outcome if outcome.ended_at <= now else Running(phase=Phase.MEASURING)
+        if outcome.ended_at <= now:
+            seen[started.run.name] = outcome
+        elif started.run.name in stopped:
+            seen[started.run.name] = world.cut_off(outcome, started, now)
+        else:
+            seen[started.run.name] = Running(phase=Phase.MEASURING)
     return seen
-
-
-def carry_out(decision: Decision, now: datetime) -> History:
-    """Return the history once the decision's runs have been started."""
-    started = tuple(StartedRun(run=run, started_at=now) for run in decision.start)
-    return replace(decision.history, active=decision.history.active + started)
-
-
-def news(before: History, after: History) -> list[Entry]:
-    """Return what a store has to remember of a step, in order: rounds, runs that ended, runs that were started."""
-    known = {started.run.name for started in before.active}
-    return [
-        *after.rounds[len(before.rounds) :],
-        *after.ended[len(before.ended) :],
-        *(started for started in after.active if started.run.name not in known),
-    ]
 
 
 def remember(entries: list[Entry]) -> History:
     """Return the history that a store with these entries loads."""
-    ended = tuple(entry for entry in entries if isinstance(entry, EndedRun))
-    over = {entry.run.name for entry in ended}
-    started = (entry for entry in entries if isinstance(entry, StartedRun))
-    return History(
-        started_at=START,
-        rounds=tuple(entry for entry in entries if isinstance(entry, Round)),
-        ended=ended,
-        active=tuple(entry for entry in started if entry.run.name not in over),
-    )
-
-
-def _next_instant(world: World, decision: Decision, history: History, now: datetime) -> datetime:
-    """Return when the next run ends or `decide` wants to be asked, whichever comes first."""
-    ends = [world.outcome(started.run, started.started_at).ended_at for started in history.active]
-    wakes = [decision.wake_at] if decision.wake_at is not None else []
-    later = [instant for instant in (*ends, *wakes) if instant > now]
-    assert later, f"the study waits for nothing: {decision.verdict} {decision.reason} {decision.message}"
-    return min(later)
+    return apply(History(started_at=START), entries)

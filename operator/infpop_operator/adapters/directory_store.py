@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Self, TextIO
 
 from infpop_operator.adapters.files import write_atomically
-from infpop_operator.adapters.journal import Entry, Header, Journal, fold
+from infpop_operator.adapters.journal import Header, Journal, fold
 from infpop_operator.core.errors import StoreError
+from infpop_operator.core.history_diff import Entry
 from infpop_operator.core.model import History
 
 JOURNAL = "journal.jsonl"

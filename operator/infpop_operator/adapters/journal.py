@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from infpop_operator.core.errors import StoreError
+from infpop_operator.core.history_diff import Entry, apply
 from infpop_operator.core.model import EndedRun, History, Round, StartedRun
 
 VERSION = 1
@@ -53,7 +54,6 @@ class EndedLine(_Line):
     ended: EndedRun
 
 
-Entry = Round | StartedRun | EndedRun
 Line = Header | RoundLine | StartedLine | EndedLine
 _Lines: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="kind")])
 
@@ -191,26 +191,7 @@ class Journal:
 
 def fold(header: Header, entries: tuple[Entry, ...]) -> History:
     """Return the history that the steps add up to; a step that was recorded twice counts once."""
-    rounds: dict[tuple[str, int], Round] = {}
-    ended: dict[str, EndedRun] = {}
-    active: dict[str, StartedRun] = {}
-    for entry in entries:
-        match entry:
-            case Round():
-                rounds.setdefault((entry.pool, entry.number), entry)
-            case StartedRun() if entry.run.name not in ended:
-                active.setdefault(entry.run.name, entry)
-            case EndedRun():
-                active.pop(entry.run.name, None)
-                ended.setdefault(entry.run.name, entry)
-            case _:
-                pass
-    return History(
-        started_at=header.started_at,
-        rounds=tuple(rounds.values()),
-        ended=tuple(ended.values()),
-        active=tuple(active.values()),
-    )
+    return apply(History(started_at=header.started_at), entries)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

@@ -2,7 +2,8 @@
 
 from datetime import datetime
 
-from infpop_operator.adapters.journal import Entry, Header, fold
+from infpop_operator.adapters.journal import Header, fold
+from infpop_operator.core.history_diff import Entry
 from infpop_operator.core.model import History
 
 

@@ -1,15 +1,23 @@
-"""The NVIDIA GPUs of this machine, asked of the driver through NVML. Imported only when somebody wants to know."""
+"""The NVIDIA GPUs of this machine, asked of the driver through NVML."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pynvml
+from infpop_operator.adapters.gpus import Gpu, Gpus
 
-from infpop_operator.adapters.machine import Gpu, Gpus
+try:
+    import pynvml
+except ImportError:  # nvidia-ml-py comes with the extra `runner`
+    pynvml = None
 
 
 def list_gpus() -> Gpus:
-    """Return every GPU of the machine in PCI order, whatever CUDA_VISIBLE_DEVICES says; none without a driver."""
+    """Return every GPU of the machine in PCI order, whatever CUDA_VISIBLE_DEVICES says.
+
+    None where the driver or the library that asks it is not installed.
+    """
+    if pynvml is None:
+        return Gpus()
     try:
         with _session():
             count = pynvml.nvmlDeviceGetCount()

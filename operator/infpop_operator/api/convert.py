@@ -54,7 +54,6 @@ def to_study(
     model_facts: ModelFacts | None,
     model_name: str | None = None,
     base: PurePath | None = None,
-    config_maps: PurePath = WORKLOAD_DIRECTORY,
     key: str | None = None,
 ) -> Study:
     """Return the core's view of a parsed document.
@@ -67,7 +66,6 @@ def to_study(
         model_facts: what the model's config.json says, None when it cannot be read before the first run.
         model_name: the directory that stands for `spec.model.name` here, None to use the name as it is.
         base: the directory that relative paths are relative to, None to leave them as they are.
-        config_maps: the directory in which a run finds a ConfigMap's keys as files.
         key: tells the study from every other one, None for its namespace and name.
 
     Raises:
@@ -87,7 +85,7 @@ def to_study(
         ),
         engine=_engine(spec.engine, base),
         workload=WorkloadSpec(
-            source=to_source(spec.workload.source, base, config_maps=config_maps),
+            source=to_source(spec.workload.source, base),
             samples=spec.workload.samples,
             max_new_tokens=spec.workload.max_new_tokens,
         ),
@@ -107,9 +105,7 @@ def to_study(
     )
 
 
-def to_source(
-    source: spec_workload.Source, base: PurePath | None, *, config_maps: PurePath = WORKLOAD_DIRECTORY
-) -> WorkloadSource:
+def to_source(source: spec_workload.Source, base: PurePath | None) -> WorkloadSource:
     """Return the contract's form of a workload source, presets and relative paths resolved.
 
     Raises:
@@ -120,7 +116,7 @@ def to_source(
     if source.file is not None:
         return FileSource(path=_resolved(source.file.path, base), field=source.file.field)
     if source.config_map is not None:
-        return FileSource(path=str(config_maps / source.config_map.key), field=source.config_map.field)
+        return FileSource(path=str(WORKLOAD_DIRECTORY / source.config_map.key), field=source.config_map.field)
     if source.synthetic is not None:
         return SyntheticSource(prompt_tokens=source.synthetic.prompt_tokens)
     if source.hugging_face is not None:

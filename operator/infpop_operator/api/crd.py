@@ -14,11 +14,9 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from infpop_operator.api.cel import rules_by_path
 from infpop_operator.api.cel_rule import Rule
+from infpop_operator.api.resource import GROUP, KIND, NAME, PLURAL, SHORT_NAME, SINGULAR, VERSION
 from infpop_operator.api.spec import StudySpec
 from infpop_operator.api.status_model import StudyStatus
-
-GROUP, VERSION, PLURAL = "infpop.io", "v1alpha1", "throughputstudies"
-NAME = f"{PLURAL}.{GROUP}"
 
 Schema = dict[str, Any]
 
@@ -42,8 +40,8 @@ _COLUMNS = (
     ("Trials", "string", ".status.progress"),
     ("Age", "date", ".metadata.creationTimestamp"),
 )
-_API_VERSION = "version of this form of the object; https://kubernetes.io/docs/reference/using-api"
-_KIND = "kind of the object; https://kubernetes.io/docs/reference/using-api"
+_API_VERSION_HELP = "version of this form of the object; https://kubernetes.io/docs/reference/using-api"
+_KIND_HELP = "kind of the object; https://kubernetes.io/docs/reference/using-api"
 _STUDY = "A search for the configuration with which a model is served fastest, by measuring."
 
 
@@ -63,11 +61,11 @@ def build_crd() -> Schema:
             "group": GROUP,
             "scope": "Namespaced",
             "names": {
-                "kind": "ThroughputStudy",
-                "listKind": "ThroughputStudyList",
+                "kind": KIND,
+                "listKind": f"{KIND}List",
                 "plural": PLURAL,
-                "singular": "throughputstudy",
-                "shortNames": ["tstudy"],
+                "singular": SINGULAR,
+                "shortNames": [SHORT_NAME],
                 "categories": ["infpop"],
             },
             "versions": [_version()],
@@ -110,8 +108,8 @@ def _object_schema() -> Schema:
         "description": _STUDY,
         "required": ["spec"],
         "properties": {
-            "apiVersion": {"type": "string", "description": _API_VERSION},
-            "kind": {"type": "string", "description": _KIND},
+            "apiVersion": {"type": "string", "description": _API_VERSION_HELP},
+            "kind": {"type": "string", "description": _KIND_HELP},
             "metadata": {"type": "object"},
             "spec": spec,
             "status": status,

@@ -22,6 +22,7 @@ from infpop_operator.api.fields import (
     PRODUCT_PATTERN,
 )
 from infpop_operator.api.quantities import CPU_PATTERN, DECIMAL_PATTERN, DURATION_PATTERN, MEMORY_PATTERN
+from infpop_operator.api.resource import API_VERSION, KIND
 from infpop_operator.api.rules import broken_rules
 from infpop_operator.api.spec import ThroughputStudy
 from infpop_operator.core.errors import Problem, StudyError
@@ -131,8 +132,8 @@ def _load_yaml(text: str, source: str) -> Mapping[str, Any]:
         raise StudyError([_whole(source, f"holds {len(documents)} YAML documents", "Give exactly one study")])
     tree = documents[0]
     if not isinstance(tree, dict) or "kind" not in tree:
-        remedy = "Start it with `apiVersion: infpop.io/v1alpha1` and `kind: ThroughputStudy`"
-        raise StudyError([_whole(source, "is YAML, but not a ThroughputStudy", remedy)])
+        remedy = f"Start it with `apiVersion: {API_VERSION}` and `kind: {KIND}`"
+        raise StudyError([_whole(source, f"is YAML, but not a {KIND}", remedy)])
     if _has_too_many_nodes(tree):
         remedy = "Use fewer aliases (*name): each stands for all that its anchor holds"
         raise StudyError([_whole(source, f"holds more than {_MOST_NODES:,} values", remedy)])

@@ -4,12 +4,13 @@ Only shape and single-field rules live here and in the `spec_` modules. Rules be
 `api.cel` for the API server; all say which field, which value and what to write instead.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
 from infpop_operator.api.fields import ApiModel, ArgumentName, ArgumentValue, MetricName, Name
 from infpop_operator.api.quantities import DecimalString, Duration
+from infpop_operator.api.resource import ApiVersion, Kind
 from infpop_operator.api.spec_engine import Engine, Model
 from infpop_operator.api.spec_metrics import MOST_METRICS, ExtraMetric
 from infpop_operator.api.spec_pool import DEFAULT_TTL_SECONDS, NodePool, Publish, Scheduling
@@ -180,7 +181,7 @@ class Metadata(ApiModel):
 class ThroughputStudy(ApiModel):
     """The whole document."""
 
-    api_version: Literal["infpop.io/v1alpha1"] = Field(description="version of this form of the document")
-    kind: Literal["ThroughputStudy"] = Field(description="what this document is")
+    api_version: ApiVersion = Field(description="version of this form of the document")
+    kind: Kind = Field(description="what this document is")
     metadata: Metadata = Field(description="the object's name and place")
     spec: StudySpec = Field(description="what the owner of the study wants")

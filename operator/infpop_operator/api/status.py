@@ -78,13 +78,12 @@ def refused_status(
     problems: Sequence[Problem],
     now: datetime,
     *,
-    generation: int | None = None,
     previous: StudyStatus | None = None,
     standing: StatusContext = _LOCAL,
 ) -> StudyStatus:
     """Return the status of a study that says something impossible; what was found before is kept."""
     previous = previous or StudyStatus()
-    return _undecided(refused_states(problems, _kept_staleness(previous), standing), now, generation, previous)
+    return _undecided(refused_states(problems, _kept_staleness(previous), standing), now, standing.generation, previous)
 
 
 def waiting_status(
@@ -92,19 +91,18 @@ def waiting_status(
     message: str,
     now: datetime,
     *,
-    generation: int | None = None,
     previous: StudyStatus | None = None,
     standing: StatusContext = _LOCAL,
 ) -> StudyStatus:
     """Return the status of a valid study for which nothing can be decided yet; what was found before is kept."""
     previous = previous or StudyStatus()
     before = {row.name: row for row in previous.pools}
-    same = generation == previous.observed_generation
+    same = standing.generation == previous.observed_generation
     rows = {name: problem_row(name, before.get(name), standing, still_ended=same) for name in standing.pool_problems}
     pools = [rows.pop(row.name, row) for row in previous.pools]
     previous = previous.model_copy(update={"pools": [*pools, *rows.values()]})
     states = waiting_states(reason, message, _kept_staleness(previous), standing)
-    return _undecided(states, now, generation, previous)
+    return _undecided(states, now, standing.generation, previous)
 
 
 def _undecided(

@@ -3,14 +3,15 @@
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from rich.console import Console
 from rich.text import Text
 
 from infpop_operator.adapters.kube.connection import ConnectionConfigError
+from infpop_operator.adapters.kube.records import Body
 from infpop_operator.adapters.kube.study_reader import NoAnswerError, ReadError, StudyReader
 from infpop_operator.cli.complaint import complain
 from infpop_operator.cli.exit_codes import ExitCode
@@ -21,8 +22,6 @@ from infpop_operator.report.status_lines import StatusLines
 from infpop_operator.report.status_page import Outcome, StatusPage, render_page
 
 POLL_SECONDS = 2.0  # one GET each: cheaper than a watch that has to be kept alive, and as fast as the eye
-
-Body = Mapping[str, Any]
 
 
 class View(Protocol):

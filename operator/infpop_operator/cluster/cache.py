@@ -15,12 +15,11 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
-from infpop_operator.adapters.kube.records import JobRecord, NodeRecord, PodRecord
+from infpop_operator.adapters.kube.records import Body, JobRecord, NodeRecord, PodRecord
 from infpop_operator.cluster.keys import StudyKey
 
 R = TypeVar("R", JobRecord, PodRecord)
 K = TypeVar("K", StudyKey, str)
-Body = Mapping[str, Any]
 
 
 @dataclass(slots=True)
@@ -45,16 +44,16 @@ class _Tombstones(Generic[K]):
     def __init__(self) -> None:
         self._gone_at: dict[K, str] = {}
 
-    def bury(self, key: K, version: str) -> None:
+    def add(self, key: K, version: str) -> None:
         """Remember that what had this key is gone."""
         self._gone_at[key] = version
 
-    def hold(self, key: K, version: str) -> bool:
+    def covers(self, key: K, version: str) -> bool:
         """Say whether this is a version of what is gone."""
         gone_at = self._gone_at.get(key)
         return gone_at is not None and not _is_newer(version, gone_at)
 
-    def forget_before(self, listed_at: str) -> None:
+    def drop_before(self, listed_at: str) -> None:
         """Drop what a listing knew to be gone: whatever comes now is newer."""
         self._gone_at = {key: version for key, version in self._gone_at.items() if not _is_newer(listed_at, version)}
 
@@ -123,11 +122,11 @@ class Cache:
         key = StudyKey(body["metadata"]["namespace"], body["metadata"]["name"])
         known = self._studies.get(key)
         if deleted:
-            self._gone_studies.bury(key, _version(body))
+            self._gone_studies.add(key, _version(body))
             if known is None or _uid(known) != _uid(body):
                 return ()  # known to be gone, or another one has its name by now
             del self._studies[key]
-        elif self._gone_studies.hold(key, _version(body)):
+        elif self._gone_studies.covers(key, _version(body)):
             return ()
         elif known is not None and not _is_newer(_version(body), _version(known)):
             return ()  # what we wrote ourselves
@@ -159,9 +158,9 @@ class Cache:
         """Take in a version of a Node; heartbeats and other changes that mean nothing to us wake nobody."""
         before = self._nodes.get(node.name)
         if deleted:
-            self._gone_nodes.bury(node.name, node.resource_version)
+            self._gone_nodes.add(node.name, node.resource_version)
             return self._drop_node(before) if before is not None and before.uid == node.uid else ()
-        if self._gone_nodes.hold(node.name, node.resource_version):
+        if self._gone_nodes.covers(node.name, node.resource_version):
             return ()
         if before is not None and not _is_newer(node.resource_version, before.resource_version):
             return ()
@@ -177,7 +176,7 @@ class Cache:
 
     def replace_studies(self, bodies: Iterable[Body], listed_at: str) -> tuple[StudyKey, ...]:
         """Take in a listing of all studies: what it lacks is gone."""
-        self._gone_studies.forget_before(listed_at)
+        self._gone_studies.drop_before(listed_at)
         listed = {StudyKey(body["metadata"]["namespace"], body["metadata"]["name"]): body for body in bodies}
         for body in listed.values():
             self.see_study(body)
@@ -186,7 +185,7 @@ class Cache:
         ]
         for key in gone:
             del self._studies[key]
-            self._gone_studies.bury(key, listed_at)
+            self._gone_studies.add(key, listed_at)
         return (*self._studies, *gone)
 
     def replace_jobs(self, jobs: Iterable[JobRecord], listed_at: str) -> tuple[StudyKey, ...]:
@@ -210,7 +209,7 @@ class Cache:
 
     def replace_nodes(self, nodes: Iterable[NodeRecord], listed_at: str) -> tuple[StudyKey, ...]:
         """Take in a listing of all nodes: what it lacks is gone."""
-        self._gone_nodes.forget_before(listed_at)
+        self._gone_nodes.drop_before(listed_at)
         listed = {node.name: node for node in nodes}
         gone = [
             replace(node, resource_version=listed_at)
@@ -220,14 +219,14 @@ class Cache:
         moved = [*(self.see_node(node) for node in listed.values()), *(self.see_node(n, deleted=True) for n in gone)]
         return self.studies() if any(moved) else ()
 
-    def forget_ended(self, key: StudyKey, live: Container[str | None]) -> None:
+    def drop_ended_runs(self, key: StudyKey, live: Container[str | None]) -> None:
         """Drop what went away of every run but the live ones: their end is remembered."""
         children = self._children[key]
         for held in (children.jobs, children.pods):
             for uid in [uid for uid, each in held.items() if each.gone and each.record.run not in live]:
                 del held[uid]
 
-    def forget_study(self, key: StudyKey) -> None:
+    def drop_study(self, key: StudyKey) -> None:
         """Drop what went away of a study that is gone itself."""
         children = self._children.pop(key, None)
         if children is None:

@@ -1,18 +1,19 @@
-"""Events: one for each transition that a person would want to be told of, and none for anything else.
+"""The Events of a study: one for each transition that a user wants to know about, and none for anything else.
 
-What to tell is a pure comparison of two statuses. An Event's name is made from what it says, so that telling it twice,
-after a crash for example, leaves one Event.
+Which Events are due is a pure comparison of two statuses. The name of an Event is a digest of its content, so that
+writing it twice, after a crash for example, leaves one Event.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.errors import KubeError, KubeNamespaceTerminatingError
-from infpop_operator.adapters.kube.job_manifest import API_VERSION, KIND
+from infpop_operator.adapters.kube.records import Body
+from infpop_operator.api.resource import API_VERSION, GROUP, KIND
 from infpop_operator.api.status_model import Condition, StudyStatus, TrialRow
 from infpop_operator.core.fingerprint import digest
 from infpop_operator.core.history import broken_reason
@@ -21,7 +22,7 @@ from infpop_operator.core.model import EndedRun, Finished, Run
 _log = logging.getLogger(__name__)
 
 _LONGEST_MESSAGE = 1000  # of the 1,024 characters that the API allows
-_TOLD = ("Accepted", "Stalled", "Suspended", "ResultStale", "PrometheusUnreachable", "Ready")
+_REPORTED = ("Accepted", "Stalled", "Suspended", "ResultStale", "PrometheusUnreachable", "Ready")
 _BAD = {
     ("Accepted", "False"),
     ("Stalled", "True"),
@@ -35,13 +36,13 @@ _ENDED = {
     "Invalid": "TrialInvalid",
 }
 _COMPONENT = "infpop"
-# What every run goes through: seen in status.runs, and no news.
+# Every run passes through these; status.runs shows them, and no Event does.
 _PROGRESS = {"Starting", "ContainerCreating", "ModelLoading", "WarmingUp", "Measuring", "Done", "Resumed"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyEvent:
-    """Something that happened to a study."""
+    """Something that happened to a study, for the user."""
 
     type: Literal["Normal", "Warning"]
     reason: str
@@ -49,17 +50,17 @@ class StudyEvent:
 
 
 def transitions(before: StudyStatus | None, after: StudyStatus) -> tuple[StudyEvent, ...]:
-    """Return what happened between two statuses: conditions that turned, trials that ended, rounds that began."""
+    """Return the Events between two statuses: changed conditions, ended trials, new rounds."""
     return (*_conditions(before, after), *_rounds(before, after), *_trials(before, after))
 
 
 def broken_runs(ended: Sequence[EndedRun]) -> tuple[StudyEvent, ...]:
-    """Return which runs broke by themselves; the rows of a status do not say it of one that is tried again at once."""
+    """Return an Event for each run that failed without being stopped; a retried run shows no failure in the status."""
     return tuple(_broken_run(entry) for entry in ended if entry.stopped is None and broken_reason(entry) is not None)
 
 
 def unanswered_runs(ended: Sequence[EndedRun]) -> tuple[StudyEvent, ...]:
-    """Return of which runs a source of metrics had no number, and whose numbers count instead."""
+    """Return an Event for each run that a metrics source had no number for: which source counts instead."""
     return tuple(
         _unanswered(entry.run, entry.observation)
         for entry in ended
@@ -86,29 +87,30 @@ def _broken_run(entry: EndedRun) -> StudyEvent:
 
 def _conditions(before: StudyStatus | None, after: StudyStatus) -> Iterator[StudyEvent]:
     known = {condition.type: condition for condition in before.conditions} if before is not None else {}
-    told: dict[str, StudyEvent] = {}
-    # Ready comes last: what it says with a reason that another condition has just told is no news.
+    events: dict[str, StudyEvent] = {}
+    # Ready comes last: it repeats the reason of the condition that changed.
     for condition in sorted(after.conditions, key=lambda condition: condition.type == "Ready"):
-        if condition.type in _TOLD and _turned(known.get(condition.type), condition):
+        if condition.type in _REPORTED and _turned(known.get(condition.type), condition):
             bad = (condition.type, condition.status) in _BAD
             kind: Literal["Normal", "Warning"] = "Warning" if bad else "Normal"
-            told.setdefault(condition.reason, StudyEvent(type=kind, reason=condition.reason, message=condition.message))
-    yield from told.values()
+            event = StudyEvent(type=kind, reason=condition.reason, message=condition.message)
+            events.setdefault(condition.reason, event)
+    yield from events.values()
 
 
 def _turned(before: Condition | None, after: Condition) -> bool:
-    """A condition that was never true is no news; Ready also tells when it begins to wait for something."""
+    """Say whether a user wants to know of the change; of a new study, a condition that is not true is no news."""
     if after.type == "Ready" and after.status != "True":
         return after.reason not in _PROGRESS and (before is None or before.reason != after.reason)
     if after.type == "Stalled" and after.status != "True":
-        return False  # Ready tells what follows
+        return False  # Ready says what follows
     if before is None:
         return after.status == "True" or (after.type == "Accepted" and after.status == "False")
     return after.status not in {before.status, "Unknown"}
 
 
 def _trials(before: StudyStatus | None, after: StudyStatus) -> Iterator[StudyEvent]:
-    """Without a status of before nobody knows which of up to 500 trials have been told; a new study has none."""
+    """Yield the trials that ended; without the previous status, up to 500 trials would be reported again."""
     if before is None:
         return
     known = {_identity(row): row for row in before.trials}
@@ -145,15 +147,15 @@ def _rounds(before: StudyStatus | None, after: StudyStatus) -> Iterator[StudyEve
 
 
 class Recorder:
-    """Writes Events about studies. One that cannot be written is logged: nothing depends on it."""
+    """Writes Events about studies. A failure is only logged, because nothing depends on an Event."""
 
     def __init__(self, client: KubeClient, clock: Callable[[], datetime]) -> None:
         self._client = client
         self._clock = clock
 
-    async def tell(self, study: Mapping[str, Any], told: Sequence[StudyEvent]) -> None:
-        """Write one Event for each of `told`."""
-        for each in told:
+    async def record(self, study: Body, events: Sequence[StudyEvent]) -> None:
+        """Write one Event about `study` for each of `events`."""
+        for each in events:
             _log.info("study %s/%s: %s: %s", *_name(study), each.reason, each.message)
             try:
                 await self._client.create_event(_event(study, each, self._clock()))
@@ -163,14 +165,14 @@ class Recorder:
                 _log.warning("study %s/%s: Event %s not written: %s", *_name(study), each.reason, error)
 
 
-def _name(study: Mapping[str, Any]) -> tuple[str, str]:
+def _name(study: Body) -> tuple[str, str]:
     return (study["metadata"]["namespace"], study["metadata"]["name"])
 
 
-def _event(study: Mapping[str, Any], told: StudyEvent, now: datetime) -> Mapping[str, Any]:
+def _event(study: Body, event: StudyEvent, now: datetime) -> Body:
     metadata = study["metadata"]
     at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    unique = digest([metadata["uid"], metadata.get("generation"), told.reason, told.message])[:16]
+    unique = digest([metadata["uid"], metadata.get("generation"), event.reason, event.message])[:16]
     return {
         "apiVersion": "v1",
         "kind": "Event",
@@ -183,11 +185,11 @@ def _event(study: Mapping[str, Any], told: StudyEvent, now: datetime) -> Mapping
             "uid": metadata["uid"],
             "resourceVersion": metadata.get("resourceVersion"),
         },
-        "type": told.type,
-        "reason": told.reason,
-        "message": told.message[:_LONGEST_MESSAGE],
+        "type": event.type,
+        "reason": event.reason,
+        "message": event.message[:_LONGEST_MESSAGE],
         "source": {"component": _COMPONENT},
-        "reportingComponent": f"infpop.io/{_COMPONENT}",
+        "reportingComponent": f"{GROUP}/{_COMPONENT}",
         "reportingInstance": _COMPONENT,
         "firstTimestamp": at,
         "lastTimestamp": at,

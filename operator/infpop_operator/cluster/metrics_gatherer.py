@@ -1,16 +1,16 @@
-"""Gather what everybody who watched a run knows of it: its own result, its pod's metrics, Prometheus.
+"""Gather what the metrics sources know of a run that ended: its own result, its Pod's metrics, Prometheus.
 
-Asked once for each end of a run, and remembered until that end is. Prometheus may be slow, so no look waits for it for
-longer than a moment: the study has to be free to be suspended, and the workers are there for all studies. The study is
-looked at again when the answer has come.
+Asked once for each end of a run, and kept in the study's memory until that end is recorded. Prometheus may be slow, so
+no pass waits for it for longer than a moment: the study has to be free to be suspended, and the workers are there for
+all studies. The study is reconciled again when the answer has come.
 """
 
 import asyncio
-from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 from infpop_operator.api.status_context import PrometheusHealth
 from infpop_operator.cluster.keys import StudyKey
+from infpop_operator.cluster.study_memory import MetricsRequest, StudyMemory
 from infpop_operator.core.extra_metrics import ExtraMetric
 from infpop_operator.core.model import Finished, Missing, WatchedRun
 from infpop_operator.core.ports import MetricsSource, PrometheusSource
@@ -18,28 +18,20 @@ from infpop_operator.core.sources import merge_sources, windows_of, with_extra_m
 from infpop_operator.settings import SourceName
 from infpop_runner.contract import Measured
 
-NO_PROMETHEUS = "NoPrometheus"  # the operator was not told where one is
-_MOMENT_S = 1.0  # a Prometheus that is well answers in a few milliseconds: one look is enough then
+NO_PROMETHEUS = "NoPrometheus"  # the operator was not given its address
+_MOMENT_S = 1.0  # a healthy Prometheus answers in a few milliseconds: one pass is enough then
 _AT_ONCE = 16  # as many as there are connections
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Gathering:
-    """The end of a run, and what puts together all that is known of it."""
-
-    of: Finished
-    task: asyncio.Task[Finished]
-
-
 class MetricsGatherer:
-    """Asks the sources of metrics in the order of the settings.
+    """Asks the metrics sources in the order of the settings.
 
     Args:
-        pods: the source that looks at pods themselves.
+        pods: the source that reads the Pods' own metrics.
         prometheus: the source that asks Prometheus; None: there is none.
         order: the most trusted first.
-        done: called with the study of a run that nobody waited for until it was gathered.
-        moment_s: for how long a look waits.
+        done: called with the study of a run when the answer came after the pass that asked.
+        moment_s: for how long a pass waits.
     """
 
     def __init__(
@@ -57,70 +49,53 @@ class MetricsGatherer:
         self._done = done
         self._moment_s = moment_s
         self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._known: dict[StudyKey, dict[str, _Gathering]] = {}
 
-    def close(self) -> None:
-        """Ask nobody any more; what is not known by now is asked by the next operator."""
-        for key in tuple(self._known):
-            self.forget_all_but(key, ())
-
-    def standing(self) -> PrometheusHealth | None:
+    def health(self) -> PrometheusHealth | None:
         """Return whether Prometheus answers, None where it is not asked."""
         if self._prometheus is None:
             return None
         return PrometheusHealth(outage=self._prometheus.outage)
 
-    async def look(self) -> None:
+    async def probe(self) -> None:
         """Find out whether Prometheus answers just now."""
         if self._prometheus is not None:
             await self._prometheus.probe()
 
     async def gather(
-        self, key: StudyKey, finished: Finished, pod: str | None, metrics: Sequence[ExtraMetric]
+        self, memory: StudyMemory, finished: Finished, pod: str | None, metrics: Sequence[ExtraMetric]
     ) -> Finished | None:
         """Return a run with every number from the most trusted source that has it, and with all extra metrics.
 
-        None while somebody has not answered yet.
+        None while a source has not answered yet.
 
         Args:
-            key: the study of the run.
+            memory: of the study of the run.
             finished: as the run's own result says.
-            pod: the name of its pod.
-            metrics: what the study wants to know besides.
+            pod: the name of its Pod.
+            metrics: the study's extra metrics.
         """
         run = finished.result.run
-        known = self._known.get(key, {}).get(run)
-        if known is None or known.of != finished:
-            self._drop(known)
-            known = _Gathering(of=finished, task=asyncio.create_task(self._ask(key, finished, pod, metrics)))
-            self._known.setdefault(key, {})[run] = known
-            await asyncio.wait({known.task}, timeout=self._moment_s)
-            if not known.task.done():
-                known.task.add_done_callback(lambda _: self._done(key))
-        if not known.task.done():
+        request = memory.requests.get(run)
+        if request is None or request.of != finished:
+            if request is not None:
+                request.task.cancel()
+            request = await self._begin(memory, finished, pod, metrics)
+        if not request.task.done():
             return None
-        if known.task.cancelled() or known.task.exception() is not None:
-            del self._known[key][run]  # a defect: it is told, and asked again
-        return known.task.result()
+        if request.task.cancelled() or request.task.exception() is not None:
+            del memory.requests[run]  # a defect: it is raised, and the sources are asked again
+        return request.task.result()
 
-    def is_asking(self, key: StudyKey, run: str) -> bool:
-        """Say whether somebody has not answered yet what he knows of a run."""
-        known = self._known.get(key, {}).get(run)
-        return known is not None and not known.task.done()
-
-    def forget_all_but(self, key: StudyKey, live: Container[str]) -> None:
-        """Drop what was gathered of a study's runs, except for those whose end is not remembered yet."""
-        known = self._known.pop(key, {})
-        kept = {run: gathering for run, gathering in known.items() if run in live}
-        for run in known.keys() - kept.keys():
-            self._drop(known[run])
-        if kept:
-            self._known[key] = kept
-
-    @staticmethod
-    def _drop(gathering: _Gathering | None) -> None:
-        if gathering is not None:
-            gathering.task.cancel()
+    async def _begin(
+        self, memory: StudyMemory, finished: Finished, pod: str | None, metrics: Sequence[ExtraMetric]
+    ) -> MetricsRequest:
+        """Ask, and wait for a moment."""
+        task = asyncio.create_task(self._ask(memory.key, finished, pod, metrics))
+        request = memory.requests[finished.result.run] = MetricsRequest(of=finished, task=task)
+        await asyncio.wait({task}, timeout=self._moment_s)
+        if not task.done():
+            task.add_done_callback(lambda _: self._done(memory.key))
+        return request
 
     async def _ask(
         self, key: StudyKey, finished: Finished, pod: str | None, metrics: Sequence[ExtraMetric]
@@ -128,9 +103,11 @@ class MetricsGatherer:
         watched = _watched(key, finished, pod)
         async with self._slots:
             whole = merge_sources(finished, [(source.name, await source.samples(watched)) for source in self._sources])
-            return await self._with_figures(whole, watched, metrics)
+            return await self._add_extra_metrics(whole, watched, metrics)
 
-    async def _with_figures(self, finished: Finished, watched: WatchedRun, metrics: Sequence[ExtraMetric]) -> Finished:
+    async def _add_extra_metrics(
+        self, finished: Finished, watched: WatchedRun, metrics: Sequence[ExtraMetric]
+    ) -> Finished:
         windows = windows_of(finished)
         if not metrics or not windows:
             return finished

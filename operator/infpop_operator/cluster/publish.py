@@ -1,17 +1,16 @@
 """The ConfigMap that `spec.publish` names: the best configuration, for Deployments to use.
 
-It is written when a search has ended with a best, so that nobody serves with a result that is still moving. It is not
-owned by the study and outlives it: what serves with it must not break because a study was tidied away. A ConfigMap of
-that name that this study did not write is left alone.
+The operator writes it when a search has ended with a best, so that no Deployment uses a result that still changes. The
+study does not own it: a Deployment that uses it must not break because a user deletes the study. The operator never
+changes a ConfigMap of that name that another study, another program or a user wrote.
 """
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.errors import KubeExistsError, KubeNotFoundError
 from infpop_operator.adapters.kube.labels import CONTENT, MANAGED_BY, MANAGER, STUDY
+from infpop_operator.adapters.kube.records import Body
 from infpop_operator.api.render import render_study
 from infpop_operator.api.status_model import Best
 from infpop_operator.cluster.events import StudyEvent
@@ -22,10 +21,10 @@ ARGS, ARGS_TEXT, BEST_JSON, STUDY_YAML = "args", "args.txt", "best.json", "study
 
 
 async def publish(client: KubeClient, prepared: ResolvedStudy, best: Best) -> StudyEvent | None:
-    """Write `best` to the ConfigMap that the study names, where it differs; return what is to be told of it.
+    """Write `best` to the ConfigMap that the study names, if it differs; return the Event for it.
 
     Raises:
-        KubeError: the API server could not be asked.
+        KubeError: a request to the API server failed.
     """
     target = prepared.document.spec.publish
     if target is None:
@@ -37,7 +36,7 @@ async def publish(client: KubeClient, prepared: ResolvedStudy, best: Best) -> St
     except KubeNotFoundError:
         return await _create(client, wanted)
     if not _is_ours(existing, prepared):
-        message = f"ConfigMap {target.config_map} exists and is not this study's: delete it or name another"
+        message = f"ConfigMap {target.config_map} exists, but this study did not write it: delete it or name another"
         return StudyEvent(type="Warning", reason="PublishRefused", message=message)
     if existing.get("data") == wanted["data"]:
         return None
@@ -47,10 +46,10 @@ async def publish(client: KubeClient, prepared: ResolvedStudy, best: Best) -> St
     return _published(target.config_map, best)
 
 
-async def _create(client: KubeClient, wanted: Mapping[str, Any]) -> StudyEvent | None:
+async def _create(client: KubeClient, wanted: Body) -> StudyEvent | None:
     try:
         await client.create_config_map(wanted)
-    except KubeExistsError:  # somebody was faster: looked at the next time
+    except KubeExistsError:  # created meanwhile: the next reconcile decides whose it is
         return None
     name = wanted["metadata"]["name"]
     return StudyEvent(type="Normal", reason="Published", message=f"the best configuration is in ConfigMap {name}")
@@ -63,7 +62,7 @@ def _published(name: str, best: Best) -> StudyEvent:
     )
 
 
-def build_config_map(prepared: ResolvedStudy, name: str, best: Best) -> Mapping[str, Any]:
+def build_config_map(prepared: ResolvedStudy, name: str, best: Best) -> Body:
     """Return the ConfigMap: `args` as a JSON list, `args.txt` with one argument a line, the result, and the study."""
     return {
         "apiVersion": "v1",
@@ -82,7 +81,7 @@ def build_config_map(prepared: ResolvedStudy, name: str, best: Best) -> Mapping[
     }
 
 
-def _is_ours(config_map: Mapping[str, Any], prepared: ResolvedStudy) -> bool:
+def _is_ours(config_map: Body, prepared: ResolvedStudy) -> bool:
     known = config_map["metadata"].get("labels") or {}
     wanted = {MANAGED_BY: MANAGER, STUDY: prepared.owner.name, CONTENT: BEST}
     return all(known.get(key) == value for key, value in wanted.items())

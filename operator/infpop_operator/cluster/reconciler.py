@@ -1,37 +1,38 @@
-"""Look at one study and bring the cluster one step closer to what its owner wants.
+"""Reconcile one study: bring the cluster one step closer to what its owner wants.
 
-Level-based: whatever happened, the step starts from what is. The order makes a crash harmless at any point: ends and
-starts are remembered in one request before any Job is created; a remembered run without a Job gets one; a Job that
-exists already is the one that was wanted; a finished Job gets a time to live only after the status tells its result.
+Level-based: whatever happened, a pass starts from what is. The order makes a crash harmless at any point: ends, stops
+and starts are recorded in one request before any Job is created or deleted; a recorded run without a Job gets one; a
+Job that exists already is the one that was wanted; a finished Job gets a time to live only after the status has its
+result.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.errors import KubeConflictError, KubeError, KubeNamespaceTerminatingError
-from infpop_operator.adapters.kube.job_manifest import Owner
 from infpop_operator.adapters.kube.journal_store import JournalStore
 from infpop_operator.adapters.kube.node_pools import RememberedMatches
+from infpop_operator.adapters.kube.records import JobRecord
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.cache import Cache
-from infpop_operator.cluster.ending import TERMINATING
+from infpop_operator.cluster.context import ReconcileContext, ResolvedContext, read_context, resolve_context
 from infpop_operator.cluster.events import Recorder
 from infpop_operator.cluster.keys import StudyKey
-from infpop_operator.cluster.look import Look, decided, look_at, refused, without_nodes
 from infpop_operator.cluster.metrics.operator_metrics import OperatorMetrics
 from infpop_operator.cluster.metrics_gatherer import MetricsGatherer
-from infpop_operator.cluster.resolve import ResolvedStudy, resolve_study
+from infpop_operator.cluster.resolve import resolve_study
 from infpop_operator.cluster.run_probes import RunProbes
 from infpop_operator.cluster.runs import Jobs, Runs
-from infpop_operator.cluster.settled import Sight, sight_of
-from infpop_operator.cluster.status_writer import StatusWriter
-from infpop_operator.cluster.step import as_told, plan_step, with_devices_held
+from infpop_operator.cluster.status_writer import StatusWriter, decided, refused, without_nodes
+from infpop_operator.cluster.study_memory import SettledState, StudyMemories
 from infpop_operator.core.decide import decide
 from infpop_operator.core.errors import StoreError, StudyError
-from infpop_operator.core.model import Decision, History, StartedRun, Verdict, Waiting
+from infpop_operator.core.history_diff import Entry, apply, changes
+from infpop_operator.core.model import Decision, EndedRun, History, Round, StartedRun, Verdict
 from infpop_operator.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -41,14 +42,15 @@ Clock = Callable[[], datetime]
 
 
 class Reconciler:
-    """Looks at studies, one at a time each; everything that it keeps in memory can be lost at any time."""
+    """Reconciles studies, each by one pass at a time; everything that it keeps in memory can be lost at any time."""
 
     def __init__(
         self,
         *,
         client: KubeClient,
         cache: Cache,
-        signs: RunProbes,
+        memories: StudyMemories,
+        probes: RunProbes,
         gatherer: MetricsGatherer,
         metrics: OperatorMetrics,
         recorder: Recorder,
@@ -56,160 +58,181 @@ class Reconciler:
         clock: Clock,
     ) -> None:
         self._cache = cache
+        self._memories = memories
         self._settings = settings
         self._clock = clock
         self._store = JournalStore(client)
         self._gatherer = gatherer
         self._metrics = metrics
-        self._runs = Runs(client=client, cache=cache, signs=signs, gatherer=gatherer, settings=settings, clock=clock)
-        self._teller = StatusWriter(client=client, cache=cache, recorder=recorder, settings=settings)
+        self._runs = Runs(client=client, cache=cache, probes=probes, gatherer=gatherer, settings=settings, clock=clock)
+        self._writer = StatusWriter(client=client, cache=cache, recorder=recorder, settings=settings)
         self._match = RememberedMatches()
-        self._unfinished: set[StudyKey] = set()
-        self._settled: dict[StudyKey, Sight] = {}
-        self._unchecked: set[StudyKey] = set()
 
     def unfinished(self) -> tuple[StudyKey, ...]:
         """Return the studies that go on by themselves, so that time alone may change something for them."""
-        return tuple(self._unfinished)
+        return tuple(memory.key for memory in self._memories if memory.is_unfinished)
 
-    def look_after_published(self) -> None:
-        """Have what ended studies published looked after at their next look: no watch tells that it is gone."""
-        self._unchecked = set(self._settled)
+    def recheck_published(self) -> None:
+        """Have the next pass of each settled study check what it published: no watch tells that it is gone."""
+        for memory in self._memories:
+            memory.recheck_published = memory.settled is not None
 
     async def reconcile(self, key: StudyKey) -> float | None:
-        """Look at one study; return when to look again although nothing happened (seconds), None for not at all.
+        """Do one pass over a study; return when to do another although nothing happened (seconds), None for never.
 
         Raises:
-            InfPopError: the API server did not do its part; looking again is safe at any time.
+            InfPopError: the API server did not do its part; another pass is safe at any time.
         """
         body = self._cache.study(key)
         if body is None:
-            self._forget(key)
+            self._drop(key)
             return None
-        look = look_at(key, body, self._clock(), prometheus=self._gatherer.standing())
+        context = read_context(body, self._memories.of(key), self._clock(), prometheus=self._gatherer.health())
+        context.memory.uid = context.uid
         try:
             if body["metadata"].get("deletionTimestamp"):
-                await self._let_go(look)
+                await self._free(context)
                 return None
-            return await self._look(look)
+            return await self._reconcile(context)
         except KubeNamespaceTerminatingError:
-            self._unfinished.discard(key)
+            context.memory.is_unfinished = False
             _log.info("study %s: its namespace is being deleted", key)
             return None
         except KubeConflictError:
-            raise  # somebody changed what was read: looking again is all that it takes
+            raise  # what was read has changed: another pass is all that it takes
         except (KubeError, StoreError) as error:
-            await self._teller.tell_hindrance(look, error)
+            await self._writer.write_hindrance(context, error)
             raise
 
-    async def _look(self, look: Look) -> float | None:
+    async def _reconcile(self, context: ReconcileContext) -> float | None:
         try:
-            prepared = resolve_study(look.body, self._cache.nodes(), look.previous, self._settings, match=self._match)
+            resolved = resolve_study(
+                context.body, self._cache.nodes(), context.previous, self._settings, match=self._match
+            )
         except StudyError as error:
-            await self._refuse(look, error)
+            await self._refuse(context, error)
             return None
-        if not prepared.study.pools:
-            self._unfinished.add(look.key)
-            await self._teller.tell(look, without_nodes(look, prepared))
+        if not resolved.study.pools:
+            context.memory.is_unfinished = True
+            await self._writer.write(context, without_nodes(context, resolved))
             return None
-        sight = sight_of(look.body, prepared, self._cache.jobs(look.key, study_uid=look.uid))
-        if self._settled.get(look.key) != sight:
-            return await self._step(look, prepared, sight)
-        await self._look_after_published(look, prepared)
+        known = resolve_context(context, resolved)
+        state = _settled_state(known, self._cache.jobs(context.key, study_uid=context.uid))
+        if context.memory.settled != state:
+            return await self._step(known, state)
+        await self._recheck_published(known)
         return None
 
-    async def _refuse(self, look: Look, error: StudyError) -> None:
-        """Say what is wrong. What runs was wanted by the last spec that could be understood, and ends by itself."""
-        self._unfinished.discard(look.key)
-        if look.is_suspended:
-            await self._runs.end_all(look.key, look.uid)
-        await self._teller.tell(look, refused(look, error.problems))
+    async def _refuse(self, context: ReconcileContext, error: StudyError) -> None:
+        """Say what is wrong. Running Jobs came from the last valid spec and are left to finish, unless suspended."""
+        context.memory.is_unfinished = False
+        if context.is_suspended:
+            await self._runs.delete_all(context)
+        await self._writer.write(context, refused(context, error.problems))
 
-    async def _let_go(self, look: Look) -> None:
-        """Free the GPUs of a study that is being deleted, however long somebody else's finalizer holds it."""
-        await self._runs.end_all(look.key, look.uid)
-        self._forget(look.key)
+    async def _free(self, context: ReconcileContext) -> None:
+        """Free the GPUs of a study that is being deleted, however long a finalizer holds it."""
+        await self._runs.delete_all(context)
+        self._drop(context.key)
 
-    async def _step(self, look: Look, prepared: ResolvedStudy, sight: Sight) -> float | None:
-        key, now, owner = look.key, look.now, prepared.owner
-        jobs = self._runs.existing(key, owner)
-        remembered = await self._remembered(owner, jobs, now)
-        seen = await self._runs.observe(key, prepared, remembered, jobs, now)
-        before, observations = seen.history, seen.observations
-        decision = await asyncio.to_thread(decide, prepared.study, before, observations, now)
-        if await self._runs.hear_out(key, prepared, decision, seen, jobs):
-            return 0.0
-        held = await self._runs.end(key, prepared, decision, seen, now)
-        terminating = {run for run, seen in observations.items() if _is_terminating(seen)}
-        any_ending = bool(held | terminating)
-        step = plan_step(before, decision, held, any_ending=any_ending)
-        ended = self._runs.with_reasons(step.ended)
-        starts = tuple(StartedRun(run=run, started_at=now) for run in step.start)
-        # A study that is applied suspended has not begun: its deadline counts from what is remembered first.
-        rounds = () if prepared.study.suspended and not before.rounds else step.rounds
-        history = await self._store.record(owner, (*rounds, *ended, *starts), now)
+    async def _step(self, context: ResolvedContext, state: SettledState) -> float | None:
+        now = context.now
+        jobs = self._runs.jobs_by_run(context)
+        observed = await self._runs.observe(context, await self._load(context, jobs))
+        before = observed.history
+        decision = await asyncio.to_thread(decide, context.study, before, observed.observations, now)
+        entries = _entries(context, before, decision)
+        await self._store.record(context.owner, entries, now)
+        history = apply(before, entries)
+        ended = [entry for entry in entries if isinstance(entry, EndedRun)]
         for entry in ended:
-            self._metrics.run_ended(entry)
-        await self._runs.end_leftovers(key, history, jobs)
-        refused_runs = await self._runs.create(key, prepared, history, jobs)
-        history = await self._store.record(owner, refused_runs, now)
-        told = as_told(decision, _as_held(history, before), any_ending=any_ending)
-        self._note_activity(key, told)
-        status = decided(look, prepared, told, observations)
-        await self._teller.tell(look, status)
-        await self._teller.tell_ended(look, (*ended, *refused_runs))
-        await self._runs.expire(prepared, history, jobs)
-        self._runs.forget_ended(key, history, (*ended, *refused_runs))
-        if told.verdict is Verdict.SUCCEEDED:
-            await self._teller.publish(look, prepared, status)
-        self._settle(look, status, sight)
-        return 0.0 if refused_runs else _seconds_until(decision.wake_at, now)
+            self._metrics.count_ended_run(entry)
+        news = await self._runs.stop(context, decision.stop)
+        await self._runs.delete_leftovers(context, history, jobs)
+        refused_runs = await self._runs.create(context, history.active)
+        await self._store.record(context.owner, refused_runs, now)
+        decision = replace(decision, history=apply(history, refused_runs))
+        status = decided(context, decision, observed.observations)
+        await self._finish(context, decision, status, (*ended, *refused_runs), jobs)
+        self._settle(context, status, state)
+        return 0.0 if refused_runs or news else _seconds_until(decision.wake_at, now)
 
-    async def _remembered(self, owner: Owner, jobs: Jobs, now: datetime) -> History:
-        """Return the history. Where it does not know a Job, somebody else went on with the study: it is read anew.
+    async def _finish(
+        self,
+        context: ResolvedContext,
+        decision: Decision,
+        status: StudyStatus,
+        ended: Sequence[EndedRun],
+        jobs: Jobs,
+    ) -> None:
+        """Show what was done, and drop what is no longer needed because it is shown."""
+        context.memory.is_unfinished = decision.verdict in (Verdict.RUNNING, Verdict.WAITING)
+        await self._writer.write(context, status)
+        await self._writer.record_ended(context, ended)
+        await self._runs.expire(context, decision.history, jobs)
+        live = {entry.run.name for entry in decision.history.active}
+        context.memory.drop_ended_runs(live)
+        self._cache.drop_ended_runs(context.key, live)
+        if decision.verdict is Verdict.SUCCEEDED:
+            await self._writer.publish(context, status)
 
-        A start is remembered before its Job is made, so what is read after a Job was seen knows that Job.
+    async def _load(self, context: ResolvedContext, jobs: Jobs) -> History:
+        """Return the recorded history. If it lacks a Job, another operator went on with the study: read it again.
+
+        A start is recorded before its Job is created, so a journal that is read after a Job was seen has that Job.
         """
-        history = await self._store.load(owner, now)
+        history = await self._store.load(context.owner, context.now)
         known = {entry.run.name for entry in history.active} | {entry.run.name for entry in history.ended}
         if jobs.keys() <= known:
             return history
-        self._store.forget(owner.uid)
-        return await self._store.load(owner, now)
+        self._store.forget(context.uid)
+        return await self._store.load(context.owner, context.now)
 
-    async def _look_after_published(self, look: Look, prepared: ResolvedStudy) -> None:
-        if look.key in self._unchecked and look.previous is not None:
-            if any(known.type == "Succeeded" and known.status == "True" for known in look.previous.conditions):
-                await self._teller.publish(look, prepared, look.previous)
-            self._unchecked.discard(look.key)
+    async def _recheck_published(self, context: ResolvedContext) -> None:
+        if context.memory.recheck_published and context.previous is not None:
+            if any(known.type == "Succeeded" and known.status == "True" for known in context.previous.conditions):
+                await self._writer.publish(context, context.previous)
+            context.memory.recheck_published = False
 
-    def _note_activity(self, key: StudyKey, told: Decision) -> None:
-        goes_on = told.verdict in (Verdict.RUNNING, Verdict.WAITING)
-        (self._unfinished.add if goes_on else self._unfinished.discard)(key)
-
-    def _settle(self, look: Look, status: StudyStatus, sight: Sight) -> None:
-        """Leave a study alone whose search has ended and whose look changed nothing; its journal leaves memory."""
-        if look.key in self._unfinished or status != look.previous or sight.open_jobs:
-            self._settled.pop(look.key, None)
+    def _settle(self, context: ResolvedContext, status: StudyStatus, state: SettledState) -> None:
+        """Leave a study alone whose search has ended and whose pass changed nothing; its journal leaves memory."""
+        if context.memory.is_unfinished or status != context.previous or state.open_jobs:
+            context.memory.settled = None
             return
-        self._settled[look.key] = sight
-        self._store.forget(look.uid)
+        context.memory.settled = state
+        self._store.forget(context.uid)
 
-    def _forget(self, key: StudyKey) -> None:
-        self._settled.pop(key, None)
-        self._unfinished.discard(key)
-        self._unchecked.discard(key)
-        self._teller.forget(key)
-        self._runs.forget_study(key)
-        self._store.forget_study(key.namespace, key.name)
-
-
-def _is_terminating(seen: object) -> bool:
-    return isinstance(seen, Waiting) and seen.reason == TERMINATING
+    def _drop(self, key: StudyKey) -> None:
+        """Drop everything that is in memory of a study that is gone."""
+        memory = self._memories.drop(key)
+        if memory is not None and memory.uid is not None:
+            self._store.forget(memory.uid)
+        self._cache.drop_study(key)
 
 
-def _as_held(history: History, before: History) -> History:
-    return with_devices_held(history, {entry.run.name: entry for entry in before.active})
+def _settled_state(context: ResolvedContext, jobs: Sequence[JobRecord]) -> SettledState:
+    """Return all that a pass over a study depends on once its search has ended.
+
+    Such studies stay for months, and each Node that comes or goes wakes all of them.
+    """
+    return SettledState(
+        version=context.body["metadata"]["resourceVersion"],
+        matched=context.resolved.matched,
+        problems=context.resolved.problems,
+        open_jobs=tuple(job for job in jobs if job.end is None or job.ttl_seconds is None),
+    )
+
+
+def _entries(context: ResolvedContext, before: History, decision: Decision) -> tuple[Entry, ...]:
+    """Return what has to be recorded of a decision.
+
+    A study that is created suspended has not begun: its deadline counts from what is recorded first.
+    """
+    starts = (StartedRun(run=run, started_at=context.now) for run in decision.start)
+    entries = (*changes(before, decision.history), *starts)
+    if context.study.suspended and not before.rounds:
+        return tuple(entry for entry in entries if not isinstance(entry, Round))
+    return entries
 
 
 def _seconds_until(instant: datetime | None, now: datetime) -> float | None:

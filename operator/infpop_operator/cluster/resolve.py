@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from infpop_operator.adapters.kube.job_manifest import WORKLOAD_DIRECTORY, Owner
+from infpop_operator.adapters.kube.job_manifest import Owner
 from infpop_operator.adapters.kube.node_pools import (
     MatchedPool,
     PoolQuery,
@@ -113,7 +113,6 @@ def _study(document: ThroughputStudy, owner: Owner, pools: tuple[Pool, ...]) -> 
         # What the source is called. Another text behind the same name is found by the runner's own hash of it.
         workload_fingerprint=digest(document.spec.workload.source.model_dump(mode="json"))[:16],
         model_facts=None,
-        config_maps=WORKLOAD_DIRECTORY,
     )
     # With the uid, so that a study which is deleted and created again never meets the Jobs of the one before.
     key = f"{owner.namespace}/{owner.name}/{owner.uid}"

@@ -1,8 +1,13 @@
-"""The runs of a study as Jobs: seen, created, ended, and cleaned away. What is wanted is decided elsewhere."""
+"""The runs of a study as Jobs: observed, created, ended and cleaned up. What is wanted is decided in `core.decide`.
+
+A run is over only when its Pods have let go of their devices, and its result may still come until then. Meanwhile it
+stays among the active runs (`Terminating`). A run is not given up because a watch says so: its Job and its Pods are
+read from the API server before it is taken for lost, before its Job is deleted, and before its end is no longer waited
+for.
+"""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -13,20 +18,17 @@ from infpop_operator.adapters.kube.errors import (
     KubeNotFoundError,
     KubeRefusedError,
 )
-from infpop_operator.adapters.kube.job_manifest import Owner
 from infpop_operator.adapters.kube.observe import SeenRun, observe_run
-from infpop_operator.adapters.kube.records import JobRecord, parse_job
+from infpop_operator.adapters.kube.records import JobRecord, PodRecord, parse_job
 from infpop_operator.cluster.cache import Cache
-from infpop_operator.cluster.ending import Endings, has_ended, hold_devices, stopped_now
+from infpop_operator.cluster.context import ReconcileContext, ResolvedContext
 from infpop_operator.cluster.jobs import job_of, phase_limits, refusal
-from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.metrics_gatherer import MetricsGatherer
-from infpop_operator.cluster.resolve import ResolvedStudy
 from infpop_operator.cluster.run_probes import RunProbes
-from infpop_operator.cluster.step import leftovers, with_devices_held
+from infpop_operator.cluster.study_memory import Ending
+from infpop_operator.core.decide import TERMINATING
 from infpop_operator.core.model import (
     DELETED,
-    Decision,
     EndedRun,
     Finished,
     History,
@@ -41,243 +43,262 @@ from infpop_operator.core.model import (
 from infpop_operator.settings import Settings
 
 Jobs = Mapping[str, JobRecord]  # by run
+_OVER = ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
-    """What was seen of the live runs of a study.
-
-    `history` has the time since when they hold their devices. `asked` are runs about which the sources of metrics are
-    being asked, `over` the uids of the Pods that had ended.
-    """
+class ObservedRuns:
+    """What was observed of the active runs; `history` says since when each holds its devices."""
 
     history: History
     observations: Mapping[str, Observation]
-    asked: frozenset[str]
-    over: frozenset[str]
 
 
 class Runs:
-    """Looks after Jobs; everything that it keeps in memory can be lost at any time."""
+    """Keeps the Jobs of studies as their histories want them."""
 
     def __init__(
         self,
         *,
         client: KubeClient,
         cache: Cache,
-        signs: RunProbes,
+        probes: RunProbes,
         gatherer: MetricsGatherer,
         settings: Settings,
         clock: Callable[[], datetime],
     ) -> None:
         self._client = client
         self._cache = cache
-        self._signs = signs
+        self._probes = probes
         self._gatherer = gatherer
         self._settings = settings
         self._clock = clock
-        self._endings = Endings(patience=timedelta(seconds=settings.stop_seconds))
+        self._patience = timedelta(seconds=settings.stop_seconds)
 
-    def existing(self, key: StudyKey, owner: Owner) -> Jobs:
+    def jobs_by_run(self, context: ReconcileContext) -> Jobs:
         """Return the Jobs of the study that exist now."""
-        return {job.run: job for job in self._cache.jobs(key, study_uid=owner.uid) if job.run is not None}
+        return {job.run: job for job in self._cache.jobs(context.key, study_uid=context.uid) if job.run is not None}
 
-    async def observe(
-        self, key: StudyKey, prepared: ResolvedStudy, history: History, jobs: Jobs, now: datetime
-    ) -> Sighting:
-        """Look at the live runs."""
-        observations: dict[str, Observation] = {}
-        held: dict[str, StartedRun] = {}
-        asked: set[str] = set()
-        over: set[str] = set()
-        for entry in history.active:
-            # Before it is looked at: what ends meanwhile is looked at once more, and never missed.
-            over |= self._over(key, prepared, entry.run.name, jobs)
-            seen = await self._observe_run(key, prepared, entry.run, jobs, now)
-            if self._gatherer.is_asking(key, entry.run.name):
-                asked.add(entry.run.name)
-            observations[entry.run.name] = seen.observation
-            held[entry.run.name] = replace(entry, started_at=min(now, seen.held_since or now))
-        return Sighting(
-            history=with_devices_held(history, held),
-            observations=observations,
-            asked=frozenset(asked),
-            over=frozenset(over),
+    async def observe(self, context: ResolvedContext, history: History) -> ObservedRuns:
+        """Return how the active runs are."""
+        seen = [await self._observe_run(context, entry) for entry in history.active]
+        active = [_held(entry, each.held_since, context.now) for entry, each in zip(history.active, seen, strict=True)]
+        return ObservedRuns(
+            history=replace(history, active=tuple(active)),
+            observations={entry.run.name: each.observation for entry, each in zip(history.active, seen, strict=True)},
         )
 
-    async def hear_out(
-        self, key: StudyKey, prepared: ResolvedStudy, decision: Decision, seen: Sighting, jobs: Jobs
-    ) -> bool:
-        """Read the runs that are to be stopped; say whether one has ended that had not, or has a Job that it had not.
+    async def stop(self, context: ResolvedContext, stopping: Sequence[StartedRun]) -> bool:
+        """Delete the Jobs of all runs that are ending, those that the study is `stopping` among them.
 
-        Then its result is not known here, and it has to be decided again.
+        Each run is read before: it may have ended without the operator's knowledge, and its Job is left alone then.
+        Return whether a run has ended, or has no Job, so that the study has to be reconciled again at once.
         """
-        stops = {stop.run for stop in decision.stop}
-        if not stops:
-            return False
-        await asyncio.gather(*(self._read(key, run) for run in stops if run not in self._endings.names()))
-        by_now = self.existing(key, prepared.owner)
-        over = frozenset().union(*(self._over(key, prepared, run, by_now) for run in stops))
-        return not over <= seen.over or not stops & by_now.keys() <= jobs.keys()
-
-    async def end(
-        self, key: StudyKey, prepared: ResolvedStudy, decision: Decision, seen: Sighting, now: datetime
-    ) -> frozenset[str]:
-        """Have the Jobs of all runs that are ending deleted; return those of `decision.stop` that are not over yet.
-
-        They hold devices, or somebody is being asked about them.
-        """
-        jobs = self.existing(key, prepared.owner)
-        stops = {stop.run: stop.reason for stop in decision.stop}
-        held = frozenset(run for run in stops if self._holds_devices(key, prepared, run, jobs))
-        for run, ending in stopped_now({run: stops[run] for run in held}, now).items():
-            self._endings.begin(run, ending)
-        for run, job in jobs.items():
-            if run in self._endings.names():
+        new = [entry.run.name for entry in stopping if entry.run.name not in context.memory.endings]
+        await asyncio.gather(*(self._read(context, run) for run in new))
+        context.memory.endings.update(dict.fromkeys(new, Ending(since=context.now)))
+        for run, job in self.jobs_by_run(context).items():
+            if run in context.memory.endings and job.end is None and not self._ends_by_itself(context, run, job):
                 await self._delete(job)
-        return held | (seen.asked & stops.keys())
+        return any(self._job_of(context, run) is None or self._has_exited(context, run) for run in new)
 
-    async def end_all(self, key: StudyKey, study_uid: str) -> None:
-        """Have every Job of a study deleted that has not ended."""
-        for job in self._cache.jobs(key, study_uid=study_uid):
+    async def delete_all(self, context: ReconcileContext) -> None:
+        """Delete every Job of the study that has not ended, without reading it: nothing is decided on its result."""
+        for job in self.jobs_by_run(context).values():
             if job.end is None:
                 await self._delete(job)
 
-    async def end_leftovers(self, key: StudyKey, history: History, jobs: Jobs) -> None:
-        """Have the Jobs deleted that live although their run has ended.
+    async def delete_leftovers(self, context: ResolvedContext, history: History, jobs: Jobs) -> None:
+        """Delete the Jobs that live although their run has ended.
 
         Args:
-            key: the study.
-            history: as it is remembered now.
-            jobs: those that were seen before the history was read: a newer one may be of a run that is not in it.
+            context: of the pass.
+            history: as it is recorded now.
+            jobs: those that were seen before the history was loaded: a newer one may be of a run that is not in it.
         """
-        exited = frozenset(job.uid for run, job in jobs.items() if self._has_exited(key, run))
-        for job in leftovers(tuple(jobs.values()), history, exited).living:
-            await self._delete(job)
+        for run, job in _idle(jobs, history):
+            # A Job whose Pod has exited is about to be ended by the Job controller.
+            if job.end is None and not self._has_exited(context, run):
+                await self._delete(job)
 
-    async def expire(self, prepared: ResolvedStudy, history: History, jobs: Jobs) -> None:
-        """Let the cluster remove ended Jobs, whose results are in the status by now."""
-        for job in leftovers(tuple(jobs.values()), history, frozenset()).ended:
-            seconds = prepared.document.spec.ttl_seconds_after_finished
-            await self._client.set_job_ttl(job.namespace, job.name, seconds)
+    async def expire(self, context: ResolvedContext, history: History, jobs: Jobs) -> None:
+        """Give ended Jobs, whose results are in the status by now, a time to live."""
+        seconds = context.resolved.document.spec.ttl_seconds_after_finished
+        for _, job in _idle(jobs, history):
+            if job.end is not None and job.ttl_seconds is None:
+                await self._client.set_job_ttl(job.namespace, job.name, seconds)
 
-    async def create(
-        self, key: StudyKey, prepared: ResolvedStudy, history: History, jobs: Jobs
-    ) -> tuple[EndedRun, ...]:
-        """Create the Jobs that live runs lack; return the runs that the API server refused."""
+    async def create(self, context: ResolvedContext, active: Iterable[StartedRun]) -> tuple[EndedRun, ...]:
+        """Create the Jobs that wanted runs lack; return the runs whose Jobs the API server refused."""
         refused: list[EndedRun] = []
-        pools = {pool.name for pool in prepared.study.pools}
-        for entry in history.active:
-            name = entry.run.name
-            known = name in jobs or self._cache.deleted_job(key, name, study_uid=prepared.owner.uid) is not None
-            if known or entry.run.pool not in pools:
-                continue
-            loss = await self._create_job(prepared, entry.run)
-            if loss is not None:
-                refused.append(EndedRun(run=entry.run, started_at=loss.ended_at, observation=loss))
+        pools = {pool.name for pool in context.study.pools}
+        for entry in active:
+            wanted = entry.stopping is None and entry.run.pool in pools
+            if wanted and self._job_of(context, entry.run.name) is None:
+                loss = await self._create_job(context, entry.run)
+                if loss is not None:
+                    at = loss.ended_at
+                    refused.append(EndedRun(run=entry.run, started_at=at, held_since=at, observation=loss))
         return tuple(refused)
 
-    def with_reasons(self, ended: Sequence[EndedRun]) -> tuple[EndedRun, ...]:
-        """Return ends of runs with the reasons for which the study ended them."""
-        return tuple(self._endings.with_reason(entry) for entry in ended)
-
-    def forget_ended(self, key: StudyKey, history: History, ended: Sequence[EndedRun]) -> None:
-        """Drop what is known of runs whose end is remembered."""
-        live = {entry.run.name for entry in history.active}
-        self._cache.forget_ended(key, live)
-        self._signs.forget_all_but(key, live)
-        self._gatherer.forget_all_but(key, live)
-        for entry in ended:
-            self._endings.forget(entry.run.name)
-
-    def forget_study(self, key: StudyKey) -> None:
-        """Drop what is known of a study that is gone."""
-        self._cache.forget_study(key)
-        self._signs.forget_all_but(key, ())
-        self._gatherer.forget_all_but(key, ())
-
-    async def _observe_run(
-        self, key: StudyKey, prepared: ResolvedStudy, run: Run, jobs: Jobs, now: datetime
-    ) -> SeenRun:
-        job = self._job_of(key, prepared, run.name, jobs)
-        if job is None:  # remembered, and its Job not yet created
-            waiting = Waiting(reason="Starting", detail="its Job is about to be created")
-            return SeenRun(observation=waiting, held_since=None)
-        seen = self._look_at(key, prepared, run, job, now)
-        if isinstance(seen.observation, Lost) or self._endings.is_overdue(run.name, now):
-            await self._read(key, run.name)
-            job = self._job_of(key, prepared, run.name, self.existing(key, prepared.owner)) or job
-            seen = self._look_at(key, prepared, run, job, now)
+    async def _observe_run(self, context: ResolvedContext, entry: StartedRun) -> SeenRun:
+        run, job = entry.run, self._job_of(context, entry.run.name)
+        if job is None and entry.stopping is not None:
+            await self._read(context, run.name)
+            job = self._job_of(context, run.name)
+        if job is None:
+            return SeenRun(observation=_without_job(entry, context.now), held_since=None)
+        seen = self._observe_objects(context, run, job)
+        if isinstance(seen.observation, Lost) or self._is_overdue(context, run.name):
+            await self._read(context, run.name)
+            job = self._job_of(context, run.name) or job
+            seen = self._observe_objects(context, run, job)
         observation = seen.observation
         if isinstance(observation, Finished):
             pod = None if seen.pod is None else seen.pod.name
-            gathered = await self._gatherer.gather(key, observation, pod, prepared.study.metrics)
+            gathered = await self._gatherer.gather(context.memory, observation, pod, context.study.metrics)
             if gathered is None:
                 return replace(seen, observation=Running(phase=Phase.DONE))
             observation = gathered
-        # Only now: with an end that moves on at each look the sources would be asked anew each time.
+        # Only now: with an end that moves on at each pass the sources would be asked again each time.
         if isinstance(observation, Finished | Lost) and seen.held_until is not None:
             observation = replace(observation, ended_at=max(observation.ended_at, seen.held_until))
-        living = self._cache.living_pods(key, job.uid)
-        return replace(seen, observation=self._endings.observe(run.name, observation, living, now))
+        living = self._cache.living_pods(context.key, job.uid)
+        return replace(seen, observation=self._while_ending(context, entry, observation, living))
 
-    def _job_of(self, key: StudyKey, prepared: ResolvedStudy, run: str, jobs: Jobs) -> JobRecord | None:
-        """Return the Job of a run, also one that is gone; None if it never had one that is known."""
-        return jobs.get(run) or self._cache.deleted_job(key, run, study_uid=prepared.owner.uid)
-
-    def _look_at(self, key: StudyKey, prepared: ResolvedStudy, run: Run, job: JobRecord, now: datetime) -> SeenRun:
+    def _observe_objects(self, context: ResolvedContext, run: Run, job: JobRecord) -> SeenRun:
         """Return how a run is, by what is known of its Job and its Pods."""
-        limits = phase_limits(prepared.document.spec, run, self._settings)
-        seen = observe_run(run, job, self._cache.pods(key, job.uid), self._signs.of(run.name), limits, now)
-        if isinstance(seen.observation, Finished | Lost) or run.name in self.existing(key, prepared.owner):
+        limits = phase_limits(context.resolved.document.spec, run, self._settings)
+        pods, hints = self._cache.pods(context.key, job.uid), self._probes.of(context.key, run.name)
+        seen = observe_run(run, job, pods, hints, limits, context.now)
+        if isinstance(seen.observation, Finished | Lost) or run.name in self.jobs_by_run(context):
             return seen
-        lost = Lost(reason=DELETED, detail="somebody deleted the Job of this run", ended_at=now)
+        lost = Lost(reason=DELETED, detail="the Job of this run was deleted", ended_at=context.now)
         return replace(seen, observation=lost)
 
-    async def _read(self, key: StudyKey, run: str) -> None:
-        """Take in a run's Job and its Pods as they are now: a run is not given up on the word of watches alone.
+    def _while_ending(
+        self, context: ResolvedContext, entry: StartedRun, observation: Observation, pods: Sequence[PodRecord]
+    ) -> Observation:
+        """Return how a run is, given how it looks: one that is over while its Pods hold devices is terminating.
 
-        They are not in step: after an outage that of Jobs can be a minute ahead of that of Pods, and the Pod that has
-        the result was never heard of; or the other way round.
+        A run that the study stops is over when its Job is gone or it has ended by itself.
         """
-        with suppress(KubeNotFoundError):  # gone, or not made yet
-            self._cache.see_job(parse_job(await self._client.get_job(key.namespace, run)))
-        pods, listed_at = await self._client.list_pods_of_run(key.namespace, run)
-        self._cache.replace_pods_of_run(key, run, pods, listed_at)
+        run, held = entry.run.name, hold_devices(pods)
+        if isinstance(observation, Finished | Lost) and held:
+            context.memory.endings.setdefault(run, Ending(since=context.now, observed=observation))
+        ending = context.memory.endings.get(run)
+        if ending is None:
+            return observation
+        is_over = ending.observed is not None or isinstance(observation, Finished | Lost)
+        if (held or not is_over) and not self._is_overdue(context, run):
+            return Waiting(reason=TERMINATING, detail=f"{_why(ending, entry)}: its pod is ending")
+        return _how_it_ended(ending, entry, observation, [context.now] if held else [])
 
-    async def _create_job(self, prepared: ResolvedStudy, run: Run) -> Lost | None:
-        """Create the Job of `run`, or find that it exists; return why it cannot be."""
-        owner = prepared.owner
+    def _is_overdue(self, context: ResolvedContext, run: str) -> bool:
+        """Say whether the end of a run is no longer waited for."""
+        ending = context.memory.endings.get(run)
+        return ending is not None and context.now - ending.since > self._patience
+
+    def _job_of(self, context: ReconcileContext, run: str) -> JobRecord | None:
+        """Return the Job of a run, also one that is gone; None if it never had one that is known."""
+        job = self.jobs_by_run(context).get(run)
+        return job or self._cache.deleted_job(context.key, run, study_uid=context.uid)
+
+    async def _read(self, context: ReconcileContext, run: str) -> None:
+        """Read a run's Job and its Pods from the API server.
+
+        Watches are not in step: after an outage that of Jobs can be a minute ahead of that of Pods, or behind it, and
+        the Pod that has the result is not known.
+        """
         try:
-            created = await self._client.create_job(job_of(prepared, run, self._settings))
+            self._cache.see_job(parse_job(await self._client.get_job(context.key.namespace, run)))
+        except KubeNotFoundError:  # gone, or not created yet
+            known = self.jobs_by_run(context).get(run)
+            if known is not None:
+                self._cache.see_job(known, deleted=True)
+        pods, listed_at = await self._client.list_pods_of_run(context.key.namespace, run)
+        self._cache.replace_pods_of_run(context.key, run, pods, listed_at)
+
+    async def _create_job(self, context: ResolvedContext, run: Run) -> Lost | None:
+        """Create the Job of `run`, or find that it exists; return why it cannot be created."""
+        owner = context.owner
+        try:
+            created = await self._client.create_job(job_of(context.resolved, run, self._settings))
         except KubeExistsError:
             created = await self._client.get_job(owner.namespace, run.name)
         except KubeForbiddenError:
-            raise  # we are at fault, not the run
+            raise  # the operator lacks a right: no fault of the run
         except KubeRefusedError as error:
             return refusal(error, self._clock())
         job = parse_job(created)
         self._cache.see_job(job)
         if job.study_uid != owner.uid:
-            detail = f"a Job named {run.name} exists and belongs to somebody else; delete it"
+            detail = f"a Job named {run.name} exists and belongs to another owner; delete it"
             return Lost(reason="JobRefused", detail=detail, ended_at=self._clock())
         return None
 
     async def _delete(self, job: JobRecord) -> None:
-        if not job.deleting:
-            await self._client.delete_job(job.namespace, job.name, uid=job.uid)
+        if not job.deleting and not await self._client.delete_job(job.namespace, job.name, uid=job.uid):
+            self._cache.see_job(job, deleted=True)
 
-    def _holds_devices(self, key: StudyKey, prepared: ResolvedStudy, run: str, jobs: Jobs) -> bool:
-        job = self._job_of(key, prepared, run, jobs)
-        return job is not None and hold_devices(self._cache.living_pods(key, job.uid))
+    def _ends_by_itself(self, context: ReconcileContext, run: str, job: JobRecord) -> bool:
+        """Say whether the Job controller is about to end the Job: its Pod has exited, and none holds devices."""
+        return self._has_exited(context, run) and not hold_devices(self._cache.living_pods(context.key, job.uid))
 
-    def _over(self, key: StudyKey, prepared: ResolvedStudy, run: str, jobs: Jobs) -> frozenset[str]:
-        """Return the uids of a run's Pods that have ended."""
-        job = self._job_of(key, prepared, run, jobs)
-        pods = () if job is None else self._cache.pods(key, job.uid)
-        return frozenset(pod.uid for pod in pods if has_ended(pod))
-
-    def _has_exited(self, key: StudyKey, run: str) -> bool:
-        """Say whether the newest pod has come to its own end; one that was taken away is replaced by the Job."""
-        newest = self._cache.newest_pod(key, run)
+    def _has_exited(self, context: ReconcileContext, run: str) -> bool:
+        """Say whether the newest Pod came to its own end; the Job controller replaces one that was taken away."""
+        newest = self._cache.newest_pod(context.key, run)
         return newest is not None and newest.disrupted is None and has_ended(newest)
+
+
+def hold_devices(pods: Sequence[PodRecord]) -> bool:
+    """Say whether a Pod is on a node and has not ended there; Pods that are gone are not among `pods`."""
+    return any(pod.node is not None and not has_ended(pod) for pod in pods)
+
+
+def has_ended(pod: PodRecord) -> bool:
+    """Say whether the Pod's container has come to its end."""
+    exited = pod.container is not None and pod.container.exit_code is not None
+    return exited or pod.phase in _OVER
+
+
+def _held(entry: StartedRun, observed: datetime | None, now: datetime) -> StartedRun:
+    """Return the run with the time since when it holds its devices; a node's clock may be ahead of ours."""
+    if observed is None:
+        return entry
+    return replace(entry, held_since=min(observed, now))
+
+
+def _without_job(entry: StartedRun, now: datetime) -> Waiting | Lost:
+    if entry.stopping is None:
+        return Waiting(reason="Starting", detail="its Job is about to be created")
+    return Lost(reason=entry.stopping, ended_at=now, counts=False)
+
+
+def _why(ending: Ending, entry: StartedRun) -> str:
+    if entry.stopping is not None:
+        return entry.stopping
+    return ending.observed.reason if isinstance(ending.observed, Lost) else "Ended"
+
+
+def _how_it_ended(
+    ending: Ending, entry: StartedRun, observation: Observation, held: Sequence[datetime]
+) -> Finished | Lost:
+    """Return the result that the run left, or else the first reason for which it ended.
+
+    Its end is when it was last observed to end, or to have `held` devices.
+    """
+    ends = [end for end in (observation, ending.observed) if isinstance(end, Finished | Lost)]
+    for end in ends:
+        if isinstance(end, Finished) and end.result.trials:
+            return end
+    ended_at = max([ending.since, *(end.ended_at for end in ends), *held])
+    if ending.observed is not None:
+        return replace(ending.observed, ended_at=ended_at)
+    return Lost(reason=entry.stopping or DELETED, ended_at=ended_at, counts=False)
+
+
+def _idle(jobs: Jobs, history: History) -> list[tuple[str, JobRecord]]:
+    """Return the Jobs whose run has ended, by run."""
+    active = {entry.run.name for entry in history.active}
+    return [(run, job) for run, job in jobs.items() if run not in active and not job.deleting]

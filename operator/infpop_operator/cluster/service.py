@@ -7,10 +7,10 @@ probe is the worst that can happen.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from random import Random
-from typing import Any, Literal
+from typing import Literal
 
 import httpx
 
@@ -18,7 +18,7 @@ from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.errors import KubeError
 from infpop_operator.adapters.kube.labels import MANAGED_BY, MANAGER
 from infpop_operator.adapters.kube.nodes_file import NodesFile
-from infpop_operator.adapters.kube.records import NodeRecord, parse_job, parse_node, parse_pod
+from infpop_operator.adapters.kube.records import Body, NodeRecord, parse_job, parse_node, parse_pod
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.events import Recorder
 from infpop_operator.cluster.keys import StudyKey
@@ -27,6 +27,7 @@ from infpop_operator.cluster.metrics.operator_metrics import OperatorMetrics
 from infpop_operator.cluster.metrics_gatherer import MetricsGatherer
 from infpop_operator.cluster.reconciler import Reconciler
 from infpop_operator.cluster.run_probes import RunProbes
+from infpop_operator.cluster.study_memory import StudyMemories
 from infpop_operator.cluster.work_queue import WorkQueue
 from infpop_operator.core.errors import SettingError
 from infpop_operator.core.ports import PrometheusSource
@@ -73,14 +74,16 @@ class Service:
         self._monotonic = monotonic
         self.metrics = metrics
         self.cache = Cache()
-        self._signs = RunProbes(client, http, self.cache)
+        self._memories = StudyMemories()
+        self._probes = RunProbes(client, http, self.cache, self._memories)
         self._gatherer = MetricsGatherer(
-            pods=self._signs, prometheus=prometheus, order=settings.sources, done=lambda key: self._mark((key,))
+            pods=self._probes, prometheus=prometheus, order=settings.sources, done=lambda key: self._mark((key,))
         )
         self._reconciler = Reconciler(
             client=client,
             cache=self.cache,
-            signs=self._signs,
+            memories=self._memories,
+            probes=self._probes,
             gatherer=self._gatherer,
             metrics=metrics,
             recorder=Recorder(client, clock),
@@ -92,12 +95,12 @@ class Service:
             workers=settings.workers,
             clock=monotonic,
             random=Random(),
-            watch=metrics.looked,
+            watch=metrics.count_reconcile,
         )
         self.page = MetricsPage(metrics, self.cache, queue_depth=lambda: self.queue.depth, clock=clock)
         self._last_tick_s = monotonic()
 
-    def seen(self, kind: Kind, body: Mapping[str, Any], *, deleted: bool) -> None:
+    def seen(self, kind: Kind, body: Body, *, deleted: bool) -> None:
         """Take in what a watch told, and have the studies looked at that it is about."""
         match kind:
             case "study":
@@ -130,7 +133,8 @@ class Service:
                 tasks.create_task(self._resync(), name="resync")
                 tasks.create_task(self._watch_prometheus(), name="prometheus")
         finally:
-            self._gatherer.close()
+            for memory in self._memories:
+                memory.drop_ended_runs(())  # what is not known by now is asked by the next operator
 
     async def list_all(self) -> tuple[StudyKey, ...]:
         """List everything, and return every study: each has to be looked at.
@@ -166,18 +170,18 @@ class Service:
         while True:
             keys = self._reconciler.unfinished()
             if not keys:
-                self.metrics.passed()
+                self.metrics.note_progress()
             parts = max(1, min(len(keys), int(self._settings.tick_seconds)))
             for part in range(parts):
                 self._last_tick_s = self._monotonic()
-                await self._signs.look(keys[part::parts], self._clock())
+                await self._probes.probe(keys[part::parts], self._clock())
                 self._mark(keys[part::parts])
                 await asyncio.sleep(self._settings.tick_seconds / parts)
 
     async def _watch_prometheus(self) -> None:
         """Ask whether Prometheus answers, also while no run ends, so that an outage is told before it matters."""
         while True:
-            await self._gatherer.look()
+            await self._gatherer.probe()
             await asyncio.sleep(self._settings.tick_seconds)
 
     async def _resync(self) -> None:
@@ -185,7 +189,7 @@ class Service:
             await asyncio.sleep(self._settings.resync_seconds)
             try:
                 keys = await self.list_all()
-                self._reconciler.look_after_published()
+                self._reconciler.recheck_published()
                 self._mark(keys, within_s=self._settings.tick_seconds)
             except (KubeError, SettingError) as error:
                 _log.warning("resync: %s", error)

@@ -7,10 +7,11 @@ version cannot read hides what follows from the search space, and nothing that w
 from collections.abc import Iterator
 from datetime import datetime
 
+from infpop_operator.adapters.kube.records import Body
 from infpop_operator.api.landscapes import to_landscape
 from infpop_operator.api.status_model import Best, Condition, LiveRun, PoolStatus, StudyStatus, TrialRow
 from infpop_operator.cluster.result import conclusion_of
-from infpop_operator.cluster.view import Body, View, look_at
+from infpop_operator.cluster.view import View, look_at
 from infpop_operator.core.model import Phase
 from infpop_operator.report.advice import remedy_for
 from infpop_operator.report.picture import Notice, Picture, PoolPicture, RunPicture

@@ -1,20 +1,22 @@
-"""Write what is known of a study where people look: its status, Events, the ConfigMap that it publishes to."""
+"""Write what is known of a study: its status, Events, the ConfigMap that it publishes to."""
 
 import logging
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.errors import KubeError, KubeForbiddenError, KubeQuotaError, KubeRefusedError
+from infpop_operator.adapters.kube.records import Body
+from infpop_operator.api.status import refused_status, to_status, waiting_status
+from infpop_operator.api.status_context import StatusContext
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.cache import Cache
+from infpop_operator.cluster.context import ReconcileContext, ResolvedContext
 from infpop_operator.cluster.events import Recorder, StudyEvent, broken_runs, transitions, unanswered_runs
-from infpop_operator.cluster.keys import StudyKey
-from infpop_operator.cluster.look import Body, Look, hindered
 from infpop_operator.cluster.publish import publish
 from infpop_operator.cluster.resolve import ResolvedStudy
-from infpop_operator.core.errors import InfPopError, StoreError
-from infpop_operator.core.model import EndedRun
+from infpop_operator.core.errors import InfPopError, Problem, StoreError
+from infpop_operator.core.model import Decision, EndedRun, Observation
 from infpop_operator.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -28,53 +30,96 @@ class StatusWriter:
         self._cache = cache
         self._recorder = recorder
         self._pause = timedelta(seconds=settings.status_pause_seconds)
-        self._told_at: dict[StudyKey, datetime] = {}
 
-    async def tell(self, look: Look, status: StudyStatus) -> None:
-        """Write the status where it differs from what is there, and tell transitions as Events.
+    async def write(self, context: ReconcileContext, status: StudyStatus) -> None:
+        """Write the status where it differs from what is there, and record transitions as Events.
 
         Raises:
             KubeConflictError: the study changed since it was read.
             KubeError: it could not be written.
         """
-        if status == look.previous or self._can_wait(look, status):
+        if status == context.previous or self._can_wait(context, status):
             return
-        written = await self._client.replace_study_status(look.body, dump_status(status))
-        self._told_at[look.key] = look.now
+        written = await self._client.replace_study_status(context.body, dump_status(status))
+        context.memory.status_written_at = context.now
         self._cache.see_written(written)
-        await self._recorder.tell(look.body, transitions(look.previous, status))
+        await self._recorder.record(context.body, transitions(context.previous, status))
 
-    async def tell_ended(self, look: Look, ended: Sequence[EndedRun]) -> None:
-        """Tell which of the runs broke by themselves, and of which a source of metrics had no number."""
-        await self._recorder.tell(look.body, (*broken_runs(ended), *unanswered_runs(ended)))
+    async def record_ended(self, context: ReconcileContext, ended: Sequence[EndedRun]) -> None:
+        """Record which of the runs broke by themselves, and of which a metrics source had no number."""
+        await self._recorder.record(context.body, (*broken_runs(ended), *unanswered_runs(ended)))
 
-    async def tell_hindrance(self, look: Look, error: InfPopError) -> None:
-        """Say in the status what keeps the study from going on; whoever cannot be told now is told later."""
+    async def write_hindrance(self, context: ReconcileContext, error: InfPopError) -> None:
+        """Say in the status what keeps the study from going on; a status that cannot be written is written later."""
         try:
-            await self.tell(look, hindered(look, _reason(error), str(error)))
+            await self.write(context, hindered(context, _reason(error), str(error)))
         except KubeError as failure:
-            _log.debug("study %s: %s", look.key, failure)
+            _log.debug("study %s: %s", context.key, failure)
 
-    async def publish(self, look: Look, prepared: ResolvedStudy, status: StudyStatus) -> None:
-        """Write the best configuration to where the study wants it; a refusal is told and is no failure of ours."""
+    async def publish(self, context: ResolvedContext, status: StudyStatus) -> None:
+        """Write the best configuration to where the study wants it; an Event says if the API server refuses."""
         if status.best is None:
             return
         try:
-            told = await publish(self._client, prepared, status.best)
+            event = await publish(self._client, context.resolved, status.best)
         except KubeRefusedError as error:
-            told = StudyEvent(type="Warning", reason="PublishRefused", message=str(error))
-        await self._recorder.tell(look.body, () if told is None else (told,))
+            event = StudyEvent(type="Warning", reason="PublishRefused", message=str(error))
+        await self._recorder.record(context.body, () if event is None else (event,))
 
-    def forget(self, key: StudyKey) -> None:
-        """Drop what is in memory of a study."""
-        self._told_at.pop(key, None)
-
-    def _can_wait(self, look: Look, status: StudyStatus) -> bool:
-        """Say whether only details changed so soon after the last write that the next tick can tell them."""
-        told_at = self._told_at.get(look.key)
-        if told_at is None or look.previous is None or look.now - told_at >= self._pause:
+    def _can_wait(self, context: ReconcileContext, status: StudyStatus) -> bool:
+        """Say whether only details changed so soon after the last write that the next tick can write them."""
+        written_at = context.memory.status_written_at
+        if written_at is None or context.previous is None or context.now - written_at >= self._pause:
             return False
-        return _without_details(status) == _without_details(look.previous)
+        return _without_details(status) == _without_details(context.previous)
+
+
+def refused(context: ReconcileContext, problems: Sequence[Problem]) -> StudyStatus:
+    """Return the status of a study that says something impossible."""
+    standing = _status_context(context)
+    return refused_status(problems, context.now, previous=context.previous, standing=standing)
+
+
+def hindered(context: ReconcileContext, reason: str, message: str) -> StudyStatus:
+    """Return the status of a valid study for which nothing can be decided or done now."""
+    return waiting_status(
+        reason,
+        message,
+        context.now,
+        previous=context.previous,
+        standing=_status_context(context),
+    )
+
+
+def without_nodes(context: ReconcileContext, resolved: ResolvedStudy) -> StudyStatus:
+    """Return the status of a study none of whose pools can be tuned, now or ever before."""
+    reason = next(iter(resolved.problems.values())).reason
+    message = "; ".join(f"pool {name}: {problem.message}" for name, problem in resolved.problems.items())
+    standing = StatusContext(
+        generation=context.generation,
+        pool_problems=resolved.problems,
+        suspended=resolved.document.spec.suspend,
+        prometheus=context.prometheus,
+    )
+    return waiting_status(reason, message, context.now, previous=context.previous, standing=standing)
+
+
+def decided(context: ResolvedContext, decision: Decision, observations: Mapping[str, Observation]) -> StudyStatus:
+    """Return the status that a decision makes; its history is what the journal has by now."""
+    live = {entry.run.name for entry in decision.history.active}
+    standing = StatusContext(
+        generation=context.generation,
+        observations={run: seen for run, seen in observations.items() if run in live},
+        pool_problems=context.resolved.problems,
+        pool_nodes=context.resolved.pool_nodes,
+        suspended=context.study.suspended,
+        prometheus=context.prometheus,
+    )
+    return to_status(context.study, decision, context.now, previous=context.previous, standing=standing)
+
+
+def _status_context(context: ReconcileContext) -> StatusContext:
+    return StatusContext(generation=context.generation, suspended=context.is_suspended, prometheus=context.prometheus)
 
 
 def dump_status(status: StudyStatus) -> Body:

@@ -1,13 +1,12 @@
 """A study's object as it is being shown: what can be read of it, and the time."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from pydantic import ValidationError
 
 from infpop_operator.adapters.kube.job_manifest import CPU
+from infpop_operator.adapters.kube.records import Body
 from infpop_operator.api.landscapes import described_study
 from infpop_operator.api.parse import parse_object
 from infpop_operator.api.spec import ThroughputStudy
@@ -15,8 +14,6 @@ from infpop_operator.api.status_model import Best, Condition, StudyStatus, Trial
 from infpop_operator.core.errors import InfPopError, StudyError
 from infpop_operator.core.model import Study
 from infpop_operator.report.words import configuration_phrase, on_one_line
-
-Body = Mapping[str, Any]
 
 
 class UnreadableError(InfPopError):

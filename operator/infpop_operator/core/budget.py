@@ -78,15 +78,16 @@ def retry_at(history: History, pool: str) -> datetime | None:
 
 def wake_at(study: Study, history: History, starts: tuple[Run, ...], now: datetime) -> datetime | None:
     """Return the next instant at which time alone changes the decision, None when there is none."""
-    active = (*history.active, *(StartedRun(run=run, started_at=now) for run in starts))
-    instants = [instant for pool in study.pools if (instant := retry_at(history, pool.name)) and instant > now]
+    active = (*history.active, *(StartedRun(run=run, started_at=now, held_since=now) for run in starts))
+    instants = [instant for pool in study.pools if (instant := retry_at(history, pool.name)) is not None]
     if study.budget.deadline is not None:
         instants.append(history.started_at + study.budget.deadline)
     if study.budget.max_gpu_hours is not None and active:
         left = study.budget.max_gpu_hours * 3600 - gpu_seconds(history, now)
-        # A microsecond later: rounded down, the instant would find the budget not quite spent, again and again.
-        instants.append(now + timedelta(seconds=max(0.0, left) / active_gpus(active)) + timedelta(microseconds=1))
-    return min(instants, default=None)
+        if left > 0:
+            # A microsecond later: rounded down, the instant would find the budget not quite spent, again and again.
+            instants.append(now + timedelta(seconds=left / active_gpus(active), microseconds=1))
+    return min((instant for instant in instants if instant > now), default=None)
 
 
 def _why(broken: EndedRun) -> str:

@@ -26,7 +26,6 @@ from infpop_operator.core.model import (
     Run,
     Running,
     StartedRun,
-    Stop,
     Study,
     TrialState,
     Verdict,
@@ -39,6 +38,7 @@ from infpop_operator.core.run_spec import pool_named
 from infpop_operator.core.scope import current_trials, earlier_best
 
 SUSPENDED = "Suspended"
+TERMINATING = "Terminating"  # the study waits for runs that it is ending
 
 
 def decide(study: Study, history: History, observations: Mapping[str, Observation], now: datetime) -> Decision:
@@ -50,10 +50,9 @@ def decide(study: Study, history: History, observations: Mapping[str, Observatio
         observations: run name -> what was seen of it just now.
         now: the time of the observations, aware.
     """
-    history = _open_rounds(study, _absorb(history, observations))
+    history = _open_rounds(study, absorb(history, observations))
     exhausted = budget.exhausted(study, history, now)
-    stops = _stops(study, history, exhausted)
-    history = _end(history, stops, now)
+    history = stop_runs(history, _unwanted(study, history, exhausted))
     plans = {pool.name: plan_pool(study, pool, history) for pool in study.pools}
     starts = () if exhausted or study.suspended else _starts(study, history, plans, now)
     verdict, reason, message = _verdict(study, history, starts, plans, exhausted, now=now)
@@ -61,7 +60,6 @@ def decide(study: Study, history: History, observations: Mapping[str, Observatio
     return Decision(
         history=history,
         start=starts,
-        stop=stops,
         verdict=verdict,
         reason=reason,
         message=message,
@@ -70,17 +68,46 @@ def decide(study: Study, history: History, observations: Mapping[str, Observatio
     )
 
 
-def _absorb(history: History, observations: Mapping[str, Observation]) -> History:
-    """Move runs that ended from `active` to `ended`, in the order in which they were started."""
+def absorb(history: History, observations: Mapping[str, Observation]) -> History:
+    """Return the history in which runs that were observed to end are ended, in the order in which they were started."""
     ended, active = list(history.ended), []
     for started in history.active:
         match observations.get(started.run.name):
             case Finished() | Lost() as observation:
-                seen = reject_incomparable(started.run, observation, ended)
-                ended.append(EndedRun(run=started.run, started_at=started.started_at, observation=seen))
+                seen = reject_incomparable(started.run, _as_stopped(started, observation), ended)
+                ended.append(
+                    EndedRun(
+                        run=started.run,
+                        started_at=started.started_at,
+                        held_since=seen.ended_at if started.held_since is None else started.held_since,
+                        observation=seen,
+                        stopped=started.stopping,
+                    )
+                )
             case Waiting() | Running() | None:
                 active.append(started)
     return replace(history, ended=tuple(ended), active=tuple(active))
+
+
+def _as_stopped(started: StartedRun, observation: Finished | Lost) -> Finished | Lost:
+    """Return how a run ended that the study was ending: what it measured is kept, and it broke for no other reason."""
+    if started.stopping is None or (isinstance(observation, Finished) and observation.result.trials):
+        return observation
+    return Lost(reason=started.stopping, ended_at=observation.ended_at, counts=False)
+
+
+def stop_runs(history: History, reasons: Mapping[str, str]) -> History:
+    """Return the history in which the named runs are stopping; the first reason of a run stays.
+
+    Args:
+        history: with the runs among its active ones.
+        reasons: run name -> why the study ends it.
+    """
+    active = tuple(
+        replace(started, stopping=reasons.get(started.run.name)) if started.stopping is None else started
+        for started in history.active
+    )
+    return replace(history, active=active)
 
 
 def _open_rounds(study: Study, history: History) -> History:
@@ -102,35 +129,22 @@ def _next_round(study: Study, history: History, pool: Pool, last: Round, identit
     return Round(pool=pool.name, number=last.number + 1, identity=identity, baseline=baseline)
 
 
-def _stops(study: Study, history: History, exhausted: budget.Exhausted | None) -> tuple[Stop, ...]:
-    """Runs of an older round or a removed pool measure what nobody wants; a pause or a spent budget frees every GPU."""
+def _unwanted(study: Study, history: History, exhausted: budget.Exhausted | None) -> dict[str, str]:
+    """Return why a run is to be ended, by its name.
+
+    A run of an older round or a removed pool measures what is wanted no more; a pause or a spent budget frees all GPUs.
+    """
     pools = {pool.name for pool in study.pools}
-    stops = []
+    reasons: dict[str, str] = {}
     for started in history.active:
         current = current_round(history, started.run.pool)
         if started.run.pool not in pools or current is None or current.number != started.run.round:
-            stops.append(Stop(run=started.run.name, reason="Superseded"))
+            reasons[started.run.name] = "Superseded"
         elif study.suspended:
-            stops.append(Stop(run=started.run.name, reason=SUSPENDED))
+            reasons[started.run.name] = SUSPENDED
         elif exhausted is not None and exhausted.stops_runs:
-            stops.append(Stop(run=started.run.name, reason=exhausted.reason))
-    return tuple(stops)
-
-
-def _end(history: History, stops: tuple[Stop, ...], now: datetime) -> History:
-    reasons = {stop.run: stop.reason for stop in stops}
-    stopped = tuple(
-        EndedRun(
-            run=started.run,
-            started_at=started.started_at,
-            observation=Lost(reason=reasons[started.run.name], ended_at=now, counts=False),
-            stopped=reasons[started.run.name],
-        )
-        for started in history.active
-        if started.run.name in reasons
-    )
-    active = tuple(started for started in history.active if started.run.name not in reasons)
-    return replace(history, ended=history.ended + stopped, active=active)
+            reasons[started.run.name] = exhausted.reason
+    return reasons
 
 
 def _starts(study: Study, history: History, plans: Mapping[str, PoolPlan], now: datetime) -> tuple[Run, ...]:
@@ -162,9 +176,35 @@ def _verdict(
     *,
     now: datetime,
 ) -> tuple[Verdict, str, str]:
-    live = len(history.active) + len(starts)
-    if live:
-        return (Verdict.RUNNING, "Measuring", f"{live} run{'s' if live > 1 else ''} in progress")
+    stopping = sum(started.stopping is not None for started in history.active)
+    wanted = len(history.active) - stopping + len(starts)
+    if wanted:
+        return (Verdict.RUNNING, "Measuring", f"{_count_runs(wanted)} in progress")
+    if stopping:
+        return _while_stopping(study, exhausted, f"{_count_runs(stopping)} ending")
+    return _without_runs(study, history, plans, exhausted, now=now)
+
+
+def _count_runs(count: int) -> str:
+    return f"{count} run{'s' if count > 1 else ''}"
+
+
+def _while_stopping(study: Study, exhausted: budget.Exhausted | None, ending: str) -> tuple[Verdict, str, str]:
+    """Return where a study stands whose last runs are ending: each may still leave a result, so it has not ended."""
+    if study.suspended:
+        return (Verdict.WAITING, SUSPENDED, f"spec.suspend is true: {ending}")
+    message = ending if exhausted is None else f"{exhausted.message}; {ending}"
+    return (Verdict.RUNNING, TERMINATING, message)
+
+
+def _without_runs(
+    study: Study,
+    history: History,
+    plans: Mapping[str, PoolPlan],
+    exhausted: budget.Exhausted | None,
+    *,
+    now: datetime,
+) -> tuple[Verdict, str, str]:
     goes_on = exhausted is None and any(plan.next_run is not None for plan in plans.values())
     if goes_on and study.suspended:
         return (Verdict.WAITING, SUSPENDED, "spec.suspend is true: nothing is started until it is false")

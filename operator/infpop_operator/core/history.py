@@ -66,8 +66,13 @@ def failures(history: History) -> tuple[EndedRun, ...]:
 
 def gpu_seconds(history: History, now: datetime) -> float:
     """Return the device-seconds spent by all ended runs and, up to `now`, by the live ones."""
-    live = sum(max(0.0, (now - entry.started_at).total_seconds()) * entry.run.gpu_count for entry in history.active)
-    return sum(entry.gpu_seconds for entry in history.ended) + live
+    return sum(entry.gpu_seconds for entry in history.ended) + sum(_gpu_seconds(live, now) for live in history.active)
+
+
+def _gpu_seconds(live: StartedRun, now: datetime) -> float:
+    if live.held_since is None:
+        return 0.0
+    return max(0.0, (now - live.held_since).total_seconds()) * live.run.gpu_count
 
 
 def known_model_facts(history: History) -> ModelFacts | None:

@@ -297,28 +297,39 @@ Observation = Waiting | Running | Finished | Lost
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartedRun:
-    """A run that was started and has not ended as far as history knows; from `started_at` on it holds its devices."""
+    """A run that was started and has not been observed to end.
+
+    `started_at` is when its start was recorded. `held_since` is when it began to hold its devices, None before that.
+    `stopping` is the reason for which the study ends the run, None while the study wants it. A run that is stopping
+    stays active, and holds its devices and its place in the budget, until its end is observed.
+    """
 
     run: Run
     started_at: datetime
+    held_since: datetime | None = None
+    stopping: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndedRun:
     """A run that ended, with everything it found out or the reason why it found nothing.
 
-    `stopped` is the reason for which the study itself ended the run (a budget), None where it ended by itself.
+    `held_since` is when the run began to hold its devices: its end where it never held any. A journal written before
+    this field existed lacks it, and its `started_at` has that time. `stopped` is the reason for which the study ended
+    the run (a budget, a pause), None where it ended by itself.
     """
 
     run: Run
     started_at: datetime
     observation: Finished | Lost
     stopped: str | None = None
+    held_since: datetime | None = None
 
     @property
     def gpu_seconds(self) -> float:
-        """Device-seconds that the run held, from its start to its end."""
-        return max(0.0, (self.observation.ended_at - self.started_at).total_seconds()) * self.run.gpu_count
+        """Device-seconds that the run held, until its end."""
+        since = self.started_at if self.held_since is None else self.held_since
+        return max(0.0, (self.observation.ended_at - since).total_seconds()) * self.run.gpu_count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -389,27 +400,23 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stop:
-    """A live run to end now, and why."""
-
-    run: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What to do next. Carrying it out twice is the same as once.
 
-    `history` already contains the observations (runs that ended) and new rounds, but not the runs in `start`: a run
-    enters history when its start was recorded. `reason` and `message` explain `verdict` to a person. `wake_at` is when
-    to ask again although nothing was observed.
+    `history` already contains the observations (runs that ended), new rounds and which runs are to stop, but not the
+    runs in `start`: a run enters history when its start was recorded. `reason` and `message` explain `verdict` to a
+    person. `wake_at` is when to ask again although nothing was observed.
     """
 
     history: History
     start: tuple[Run, ...] = ()
-    stop: tuple[Stop, ...] = ()
     verdict: Verdict
     reason: str
     message: str
     wake_at: datetime | None = None
     reasons_by_pool: Mapping[str, str] = field(default_factory=dict)  # why a pool's round ended
+
+    @property
+    def stop(self) -> tuple[StartedRun, ...]:
+        """Return the runs to end, each until it is observed ended."""
+        return tuple(started for started in self.history.active if started.stopping is not None)

@@ -8,12 +8,11 @@ from datetime import datetime
 from typing import Protocol
 
 from infpop_operator.core.extra_metrics import ExtraMetric
+from infpop_operator.core.history_diff import Entry
 from infpop_operator.core.model import (
-    EndedRun,
     History,
     Missing,
     Observation,
-    Round,
     Run,
     Sample,
     StartedRun,
@@ -49,7 +48,7 @@ class StudyStore(Protocol):
         """Return all that is remembered; an empty history that started at `now` for a new study."""
         ...
 
-    def record(self, entry: Round | StartedRun | EndedRun) -> None:
+    def record(self, entry: Entry) -> None:
         """Remember one step, durably, before returning."""
         ...
 

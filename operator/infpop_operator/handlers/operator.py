@@ -80,7 +80,7 @@ async def open_service(settings: Settings, find: FindConnection) -> AsyncIterato
     connection = await find()
     metrics = OperatorMetrics(time.monotonic)
     async with (
-        KubeClient(connection, namespace=settings.namespace, find=find, count=metrics.asked_api) as client,
+        KubeClient(connection, namespace=settings.namespace, find=find, count=metrics.count_api_request) as client,
         build_client() as http,
         _open_prometheus(settings, metrics) as prometheus,
     ):
@@ -94,7 +94,7 @@ async def _open_prometheus(settings: Settings, metrics: OperatorMetrics) -> Asyn
     if settings.prometheus is None:
         yield None
         return
-    async with PrometheusMetrics(settings.prometheus, now=_now, count=metrics.asked_prometheus) as prometheus:
+    async with PrometheusMetrics(settings.prometheus, now=_now, count=metrics.count_prometheus_query) as prometheus:
         yield prometheus
 
 

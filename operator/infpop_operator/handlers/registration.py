@@ -17,6 +17,7 @@ from typing import Any
 
 import kopf
 
+from infpop_operator.api.resource import GROUP, PLURAL, VERSION
 from infpop_operator.cluster.service import SELECTOR, Kind, Service
 from infpop_operator.core.errors import InfPopError
 from infpop_operator.handlers.metrics_server import serve_metrics
@@ -26,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 # What kopf watches -> what the service calls it. `batch/jobs` as one word would match nothing, in silence.
 WATCHED: tuple[tuple[tuple[str, ...], Kind], ...] = (
-    (("infpop.io", "v1alpha1", "throughputstudies"), "study"),
+    ((GROUP, VERSION, PLURAL), "study"),
     (("batch", "v1", "jobs"), "job"),
     (("", "v1", "pods"), "pod"),
     (("", "v1", "nodes"), "node"),
@@ -103,9 +104,9 @@ class _Handlers:
 
 def configure(settings: kopf.OperatorSettings, ours: Settings) -> None:
     """Set what kopf leaves open: silent watches end, nothing is written, one replica."""
-    settings.persistence.finalizer = "infpop.io/unused"  # named, should a mistake ever have it written
+    settings.persistence.finalizer = f"{GROUP}/unused"  # named, should a mistake ever have it written
     settings.persistence.diffbase_storage = _NoDiffs()
-    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix="infpop.io")
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 310
     settings.watching.connect_timeout = settings.networking.connect_timeout = 10

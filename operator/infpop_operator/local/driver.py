@@ -1,18 +1,19 @@
-"""Drive a study to its end: observe, decide, remember, act, wait, and again.
+"""Drive a study to its end: observe, decide, record, act, wait, and again.
 
-The order makes a crash harmless at any point. What ended is recorded before anything new is started; a run is recorded
-before it is started, so a process that nobody remembers cannot exist; a run that was recorded and never lived is seen
-as interrupted and tried again. Nothing is decided here: `core.decide` does.
+The order makes a crash harmless at any point. The driver records what ended before it starts anything new. It records a
+run before it starts it, so that a crash never leaves an untracked process; a run that was recorded and never started is
+seen as interrupted and tried again. A run that is to stop stays in the journal until it was observed to end. Nothing is
+decided here: `core.decide` does.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from infpop_operator.core.comparability import reject_incomparable
-from infpop_operator.core.decide import decide
+from infpop_operator.core.decide import absorb, decide, stop_runs
 from infpop_operator.core.errors import ExecutorError
+from infpop_operator.core.history_diff import Entry, apply, changes
 from infpop_operator.core.model import (
     INTERRUPTED,
     Decision,
@@ -21,7 +22,6 @@ from infpop_operator.core.model import (
     History,
     Lost,
     Observation,
-    Round,
     Run,
     StartedRun,
     Study,
@@ -63,133 +63,100 @@ class Outcome:
     interrupted: bool
 
 
-def drive(study: Study, store: StudyStore, executor: Executor, surroundings: Environment) -> Outcome:
+def drive(study: Study, store: StudyStore, executor: Executor, environment: Environment) -> Outcome:
     """Carry on with `study` until it has succeeded or stalled, or the user interrupts it.
 
     No run lives when this returns. An exception of the store or the executor passes through; the caller ends the runs.
     """
-    return _Drive(study, store, executor, surroundings).run()
+    return _Drive(study, store, executor, environment).run()
 
 
 class _Drive:
-    def __init__(self, study: Study, store: StudyStore, executor: Executor, surroundings: Environment) -> None:
+    def __init__(self, study: Study, store: StudyStore, executor: Executor, environment: Environment) -> None:
         self._study = study
         self._store = store
         self._executor = executor
-        self._around = surroundings
+        self._environment = environment
         self._earlier = 0
 
     def run(self) -> Outcome:
-        history = self._store.load(self._around.now())
+        history = self._store.load(self._environment.now())
         self._earlier = len(history.ended)
         while True:
             snapshot = self._step(history)
             history = snapshot.decision.history
             if snapshot.decision.verdict in (Verdict.SUCCEEDED, Verdict.STALLED):
                 return Outcome(snapshot=snapshot, interrupted=False)
-            if self._around.is_interrupted():
+            if self._environment.is_interrupted():
                 return Outcome(snapshot=self._interrupt(snapshot.decision), interrupted=True)
             self._wait(snapshot.decision)
 
     def _step(self, history: History) -> Snapshot:
         """Observe, decide and carry out; the history in what is returned has everything that was done."""
-        now = self._around.now()
+        now = self._environment.now()
         observations = self._executor.observe(history.active, now)
         decision = decide(self._study, history, observations, now)
-        ended = self._remember(history, decision)
-        started, failed = self._start(decision)
-        history = replace(decision.history, ended=ended + failed, active=decision.history.active + started)
-        decision = replace(decision, history=history)
+        self._record(changes(history, decision.history))
+        for stopping in decision.stop:
+            self._executor.stop(stopping.run.name)
+        decision = replace(decision, history=apply(decision.history, self._start(decision.start)))
         live = {name: seen for name, seen in observations.items() if not isinstance(seen, Finished | Lost)}
         return self._show(decision, live, now)
 
     def _show(self, decision: Decision, live: Mapping[str, Observation], now: datetime) -> Snapshot:
         snapshot = Snapshot(study=self._study, decision=decision, observations=live, now=now, earlier=self._earlier)
-        self._around.show(snapshot)
+        self._environment.show(snapshot)
         return snapshot
 
-    def _remember(self, before: History, decision: Decision) -> tuple[EndedRun, ...]:
-        """Record new rounds and ended runs; end the runs that are to stop, keeping what they measured."""
-        for new_round in _new_rounds(before, decision.history):
-            self._store.record(new_round)
-        known = {ended.run.name for ended in before.ended}
-        ended = list(before.ended)
-        for entry in decision.history.ended:
-            if entry.run.name not in known:
-                ended.append(self._stopped(entry, ended) if entry.stopped is not None else entry)
-                self._store.record(ended[-1])
-        return tuple(ended)
-
-    def _stopped(self, entry: EndedRun, earlier: Sequence[EndedRun]) -> EndedRun:
-        """End a run that the study wants no more. Stopped before it is recorded: it may live, but not unremembered."""
-        self._executor.stop(entry.run.name)
-        seen = self._last_seen(StartedRun(run=entry.run, started_at=entry.started_at), earlier)
-        return replace(entry, observation=seen) if isinstance(seen, Finished) and seen.result.trials else entry
-
-    def _last_seen(self, started: StartedRun, earlier: Sequence[EndedRun]) -> Finished | Lost:
-        now = self._around.now()
-        seen = self._executor.observe((started,), now)[started.run.name]
-        if isinstance(seen, Finished | Lost):
-            return reject_incomparable(started.run, seen, earlier)
-        return Lost(reason=INTERRUPTED, ended_at=now, counts=False)
-
-    def _start(self, decision: Decision) -> tuple[tuple[StartedRun, ...], tuple[EndedRun, ...]]:
-        started: list[StartedRun] = []
-        failed: list[EndedRun] = []
-        for run in decision.start:
-            if self._around.is_interrupted():
-                break
-            entry = StartedRun(run=run, started_at=self._around.now())
+    def _record(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
             self._store.record(entry)
+
+    def _start(self, runs: Sequence[Run]) -> list[Entry]:
+        """Start runs until the user interrupts; return what was recorded of them."""
+        recorded: list[Entry] = []
+        for run in runs:
+            if self._environment.is_interrupted():
+                break
+            now = self._environment.now()
+            started = StartedRun(run=run, started_at=now, held_since=now)
+            self._store.record(started)
+            recorded.append(started)
             failure = self._try_start(run)
-            if failure is None:
-                started.append(entry)
-            else:
-                failed.append(EndedRun(run=run, started_at=entry.started_at, observation=failure))
-                self._store.record(failed[-1])
-        return tuple(started), tuple(failed)
+            if failure is not None:
+                failed = EndedRun(run=run, started_at=now, held_since=failure.ended_at, observation=failure)
+                self._store.record(failed)
+                recorded.append(failed)
+        return recorded
 
     def _try_start(self, run: Run) -> Lost | None:
         try:
             self._executor.start(run, build_run_spec(self._study, run))
         except ExecutorError as error:
-            return Lost(reason="StartFailed", detail=str(error), ended_at=self._around.now())
+            return Lost(reason="StartFailed", detail=str(error), ended_at=self._environment.now())
         return None
 
     def _interrupt(self, decision: Decision) -> Snapshot:
-        """End every run on the user's wish; what they measured is kept, and nothing of it counts as a failure."""
-        ended: list[EndedRun] = []
-        for entry in decision.history.active:
+        """End every run because the user asks for it: what they measured is kept, and no failure is counted."""
+        before = decision.history
+        stopping = stop_runs(before, dict.fromkeys((entry.run.name for entry in before.active), INTERRUPTED))
+        for entry in stopping.active:
             self._executor.stop(entry.run.name)
-            seen = self._last_seen(entry, (*decision.history.ended, *ended))
-            ended.append(EndedRun(run=entry.run, started_at=entry.started_at, observation=_uncounted(seen)))
-            self._store.record(ended[-1])
+        after = absorb(stopping, self._executor.observe(stopping.active, self._environment.now()))
+        self._record(changes(before, after))
         decision = replace(
             decision,
-            history=replace(decision.history, ended=decision.history.ended + tuple(ended), active=()),
+            history=after,
             start=(),
-            stop=(),
             verdict=Verdict.WAITING,
             reason=INTERRUPTED,
-            message="stopped by the user; the same command goes on from here",
+            message="stopped by the user; run the same command again to resume",
             wake_at=None,
         )
-        return self._show(decision, {}, self._around.now())
+        return self._show(decision, {}, self._environment.now())
 
     def _wait(self, decision: Decision) -> None:
         pause = _LONGEST_PAUSE
         if decision.wake_at is not None:
-            pause = min(pause, max(_SHORTEST_PAUSE, decision.wake_at - self._around.now()))
-        self._around.wait(pause.total_seconds())
-
-
-def _new_rounds(before: History, after: History) -> Iterator[Round]:
-    known = {(entry.pool, entry.number) for entry in before.rounds}
-    yield from (entry for entry in after.rounds if (entry.pool, entry.number) not in known)
-
-
-def _uncounted(seen: Finished | Lost) -> Finished | Lost:
-    """A run that was ended from outside and has nothing to show was interrupted, whatever it looks like."""
-    if isinstance(seen, Finished) and (seen.result.trials or seen.result.broken is None):
-        return seen
-    return Lost(reason=INTERRUPTED, detail="stopped by the user", ended_at=seen.ended_at, counts=False)
+            pause = min(pause, max(_SHORTEST_PAUSE, decision.wake_at - self._environment.now()))
+        self._environment.wait(pause.total_seconds())

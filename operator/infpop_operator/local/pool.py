@@ -1,16 +1,23 @@
-"""Which pool of a study this machine is, and whether the search space fits on it."""
+"""Which pool of a study this machine is, and whether the search space fits on it.
+
+A pool's fingerprint is built from what changes a measurement and from nothing that changes by itself: not from UUIDs,
+clocks, temperatures, or memory in use.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from infpop_operator.adapters.machine import Gpu, Machine, to_cpu_pool, to_gpu_pool, to_simulated_pool
+from infpop_operator.adapters.gpus import Gpu
+from infpop_operator.adapters.machine import Machine
 from infpop_operator.api.spec import StudySpec
 from infpop_operator.api.spec_pool import NodePool
 from infpop_operator.core.errors import Problem, StudyError
+from infpop_operator.core.fingerprint import digest
 from infpop_operator.core.model import Pool
 from infpop_operator.local.installed import installed_software
 
 _FIELD = "spec.nodePools"
+_MIB = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +37,7 @@ def fit_pools(spec: StudySpec, machine: Machine) -> LocalPool:
         StudyError: no pool or more than one fits, or the search space asks for more devices than there are.
     """
     if spec.engine.name == "simulated":
-        pools = tuple(to_simulated_pool(name=node.name, price_per_gpu_hour=_price(node)) for node in spec.node_pools)
-        return LocalPool(pools=pools)
+        return LocalPool(pools=tuple(to_simulated_pool(node) for node in spec.node_pools))
     fitting = [(node, gpus) for node in spec.node_pools if (gpus := _fit(node, machine)) is not None]
     if len(fitting) != 1:
         raise StudyError([_none_or_many(spec, machine, [node for node, _ in fitting])])
@@ -52,8 +58,42 @@ def _fit(node: NodePool, machine: Machine) -> tuple[Gpu, ...] | None:
 
 def _to_pool(node: NodePool, gpus: tuple[Gpu, ...], machine: Machine) -> Pool:
     if node.gpu_resource == "cpu":
-        return to_cpu_pool(machine, name=node.name, price_per_gpu_hour=_price(node))
-    return to_gpu_pool(gpus, machine.driver_version, name=node.name, price_per_gpu_hour=_price(node))
+        return to_cpu_pool(node, machine)
+    return to_gpu_pool(node, gpus, machine.driver_version)
+
+
+def to_cpu_pool(node: NodePool, machine: Machine) -> Pool:
+    """Return the pool `node` on the CPU: at most one rank for each core."""
+    facts = {"device": "cpu", "model": machine.cpu_model, "cores": machine.cpu_cores}
+    return Pool(
+        name=node.name,
+        device="cpu",
+        fingerprint=digest(facts)[:16],
+        gpu_model=machine.cpu_model,
+        device_count=machine.cpu_cores,
+        total_device_count=machine.cpu_cores,
+        price_per_gpu_hour=_price(node),
+    )
+
+
+def to_gpu_pool(node: NodePool, gpus: tuple[Gpu, ...], driver_version: str | None) -> Pool:
+    """Return the pool `node` on these GPUs."""
+    kinds = sorted([gpu.name, gpu.memory_bytes // _MIB, gpu.compute_capability] for gpu in gpus)
+    facts = {"device": "cuda", "gpus": kinds, "driver": (driver_version or "").split(".")[0]}
+    return Pool(
+        name=node.name,
+        device="cuda",
+        fingerprint=digest(facts)[:16],
+        gpu_model=" + ".join(sorted({gpu.name for gpu in gpus})),
+        device_count=len(gpus),
+        total_device_count=len(gpus),
+        price_per_gpu_hour=_price(node),
+    )
+
+
+def to_simulated_pool(node: NodePool) -> Pool:
+    """Return the pool `node` for replayed numbers, which belong to no hardware and need none."""
+    return Pool(name=node.name, device="cpu", fingerprint="simulated", price_per_gpu_hour=_price(node))
 
 
 def _price(node: NodePool) -> float | None:

@@ -14,6 +14,7 @@ from infpop_operator.adapters.model_config import directory_facts, directory_fin
 from infpop_operator.adapters.workload_file import workload_fingerprint
 from infpop_operator.api.convert import to_source, to_study
 from infpop_operator.api.parse import parse_document
+from infpop_operator.api.resource import KIND
 from infpop_operator.api.spec import ThroughputStudy
 from infpop_operator.core.errors import Problem, StudyError
 from infpop_operator.core.model import Study
@@ -103,7 +104,7 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         what = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
-        problem = Problem(field=str(path), value="", message=what, remedy="Name a file that holds a ThroughputStudy")
+        problem = Problem(field=str(path), value="", message=what, remedy=f"Name a file that holds a {KIND}")
         raise StudyError([problem]) from error
 
 

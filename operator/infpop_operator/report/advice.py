@@ -4,8 +4,10 @@ The keys are the reasons of waiting runs, of trials without a number and of cond
 says itself (a pool without nodes, a field that is wrong) is not said again here.
 """
 
+from infpop_operator.api.resource import GROUP
+
 _LOG = "look into its log"
-_POD = "kubectl describe pod -l infpop.io/run=RUN tells more"
+_POD = f"kubectl describe pod -l {GROUP}/run=RUN tells more"
 
 REMEDIES = {
     # A run waits.

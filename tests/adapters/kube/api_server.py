@@ -1,6 +1,6 @@
-"""As much of an API server as clients need to be tested alone: ConfigMaps, Events, no Jobs or Pods, a bearer token."""
+"""An API server in memory for tests of clients: ConfigMaps, Events, a bearer token; no Jobs and no Pods."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,6 +21,9 @@ class ApiServer:
     def __init__(self) -> None:
         self.config_maps: dict[str, Body] = {}
         self.events: list[Body] = []
+        self.events_refused: str | None = None  # why no Event may be created
+        self.before_create: Callable[[], None] = lambda: None  # what happens between a client's reading and its write
+        self.before_patch: Callable[[], None] = lambda: None
         self.token = "first"  # noqa: S105 - of a test
         self.requests: list[str] = []
         self.url = ""
@@ -39,15 +42,20 @@ class ApiServer:
         if request.headers.get("Authorization") != f"Bearer {self.token}":
             return _refused(401, "Unauthorized")
         if request.path.endswith("/events"):
-            return web.json_response({"metadata": {"resourceVersion": "1"}, "items": self._about(request)})
+            return await self._answer_events(request)
         name = request.match_info.get("name")
         match request.method:
+            case "GET" if name is not None:
+                known = self.config_maps.get(name)
+                return _refused(404, "NotFound") if known is None else web.json_response(known)
             case "GET":
                 return web.json_response({"metadata": {"resourceVersion": "1"}, "items": [*self.config_maps.values()]})
             case "POST":
+                self.before_create()
                 return self._write(await request.json(), is_new=True)
             case _:
                 assert name is not None
+                self.before_patch()
                 return self._patch(self.config_maps[name], await request.json())
 
     async def answer_pods(self, _: web.Request) -> web.Response:
@@ -57,6 +65,17 @@ class ApiServer:
     async def answer_job(self, _: web.Request) -> web.Response:
         """Know no Job."""
         return _refused(404, "NotFound")
+
+    async def _answer_events(self, request: web.Request) -> web.Response:
+        if request.method == "GET":
+            return web.json_response({"metadata": {"resourceVersion": "1"}, "items": self._about(request)})
+        if self.events_refused is not None:
+            return _refused(403, "Forbidden", self.events_refused)
+        event: Body = await request.json()
+        if any(known["metadata"]["name"] == event["metadata"]["name"] for known in self.events):
+            return _refused(409, "AlreadyExists")
+        self.events.append(event)
+        return web.json_response(event)
 
     def _about(self, request: web.Request) -> list[Body]:
         field, _, uid = request.query["fieldSelector"].partition("=")
@@ -85,7 +104,7 @@ async def api_server() -> AsyncIterator[ApiServer]:
     """Serve on a free port while the block lasts."""
     server = ApiServer()
     application = web.Application(client_max_size=4 * 1024 * 1024)
-    application.router.add_get("/api/v1/namespaces/{namespace}/events", server.answer)
+    application.router.add_route("*", "/api/v1/namespaces/{namespace}/events", server.answer)
     application.router.add_get("/api/v1/namespaces/{namespace}/pods", server.answer_pods)
     application.router.add_route("*", "/apis/batch/v1/namespaces/{namespace}/jobs/{name}", server.answer_job)
     path = "/api/v1/namespaces/{namespace}/configmaps"
@@ -102,5 +121,5 @@ async def api_server() -> AsyncIterator[ApiServer]:
         await runner.cleanup()
 
 
-def _refused(code: int, reason: str) -> web.Response:
-    return web.json_response({"reason": reason, "message": "refused", "code": code}, status=code)
+def _refused(code: int, reason: str, message: str = "refused") -> web.Response:
+    return web.json_response({"reason": reason, "message": message, "code": code}, status=code)

@@ -10,11 +10,11 @@ from adapters.kube.api_server import ApiServer, api_server
 from factories.kube_objects import OWNER
 from factories.runs import ROUND, make_finished, make_lost, make_started
 from factories.studies import START
-from infpop_operator.adapters.journal import Entry
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.errors import KubeConflictError
 from infpop_operator.adapters.kube.journal_store import JournalStore
 from infpop_operator.core.errors import StoreError
+from infpop_operator.core.history_diff import Entry
 from infpop_operator.core.model import EndedRun, History, Lost
 
 FIRST = f"study-{OWNER.uid[:8]}-journal-0"

@@ -57,11 +57,11 @@ def test_a_job_that_we_made_is_read_back() -> None:
 
 def test_everything_of_a_job_is_read() -> None:
     """Start, suspension, deletion, life span, number of Pods."""
-    body = job_body(settings=PodSettings(image="i", queue_name="gpus"), active=1, startTime=stamp(3))
+    body = job_body(settings=PodSettings(image="i", queue_name="gpus"), startTime=stamp(3))
     body["metadata"]["deletionTimestamp"] = stamp(9)
     body["spec"]["ttlSecondsAfterFinished"] = 60
     job = parse_job(body)
-    assert (job.suspended, job.active, job.started_at, job.deleting, job.ttl_seconds) == (True, 1, at(3), True, 60)
+    assert (job.suspended, job.started_at, job.deleting, job.ttl_seconds) == (True, at(3), True, 60)
 
 
 def test_a_job_counts_as_suspended_until_its_controller_goes_on_with_it() -> None:

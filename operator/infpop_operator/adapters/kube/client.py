@@ -31,16 +31,23 @@ from infpop_operator.adapters.kube.errors import (
     quota_words,
 )
 from infpop_operator.adapters.kube.labels import RUN
-from infpop_operator.adapters.kube.records import JobRecord, NodeRecord, PodRecord, parse_job, parse_node, parse_pod
+from infpop_operator.adapters.kube.records import (
+    Body,
+    JobRecord,
+    NodeRecord,
+    PodRecord,
+    parse_job,
+    parse_node,
+    parse_pod,
+)
+from infpop_operator.api.resource import API_PATH, API_VERSION, KIND, PLURAL
 
 _log = logging.getLogger(__name__)
 
-GROUP, VERSION, PLURAL = "infpop.io", "v1alpha1", "throughputstudies"
 USER_AGENT = f"infpop/{__version__}"
 REQUEST_TIMEOUT_S = 30.0
 _PAGE = 100  # 500 Jobs at a time are 50 MiB more at the peak of a listing, which Python hardly ever gives back
 _JSON, _MERGE = "application/json", "application/merge-patch+json"
-_STUDIES = f"apis/{GROUP}/{VERSION}"
 _SUCCESS = range(200, 300)
 _UNKNOWN, _CONFLICT, _MISSING = 401, 409, 404
 _ENDING = "because it is being terminated"  # of a namespace; "forbidden" as any other refusal
@@ -48,7 +55,6 @@ _DENIED = re.compile(r'User "[^"]*" cannot ')
 _REFUSED = (400, 401, 403, 405, 413, 422)
 _LONGEST_MESSAGE = 600
 
-Body = Mapping[str, Any]
 T = TypeVar("T")
 Count = Callable[[str, int | None], None]
 
@@ -88,11 +94,11 @@ class KubeClient:
 
     async def list_studies(self) -> tuple[list[Body], str]:
         """Return the studies and the resource version that they were listed at."""
-        return await self._list(_STUDIES, PLURAL, parse=_as_it_is)
+        return await self._list(API_PATH, PLURAL, parse=_as_it_is)
 
     async def get_study(self, namespace: str, name: str) -> Body:
         """Return one study as the API server has it now."""
-        return await self._request("GET", _path(_STUDIES, namespace, PLURAL, name))
+        return await self._request("GET", _path(API_PATH, namespace, PLURAL, name))
 
     async def list_jobs(self, selector: str) -> tuple[list[JobRecord], str]:
         """Return the Jobs with these labels, and the resource version that they were listed at."""
@@ -133,16 +139,17 @@ class KubeClient:
         """Return one Job as the API server has it now."""
         return await self._request("GET", _path("apis/batch/v1", namespace, "jobs", name))
 
-    async def delete_job(self, namespace: str, name: str, *, uid: str) -> None:
-        """Delete this very Job; it stays until its pods are gone. One that is gone already is fine.
+    async def delete_job(self, namespace: str, name: str, *, uid: str) -> bool:
+        """Delete this very Job; return whether it was still there.
 
-        In the foreground, so that the last word of its pod is seen before the Job vanishes.
+        In the foreground: the Job stays until its Pods are gone, so that their final result is seen.
         """
         body = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
         try:
             await self._request("DELETE", _path("apis/batch/v1", namespace, "jobs", name), body=body)
         except (KubeNotFoundError, KubeConflictError):  # gone, or already another one
-            return
+            return False
+        return True
 
     async def set_job_ttl(self, namespace: str, name: str, seconds: int) -> None:
         """Have the cluster remove a finished Job `seconds` after its end. One that is gone already is fine."""
@@ -180,8 +187,8 @@ class KubeClient:
             KubeConflictError: the study changed since.
         """
         metadata = {key: study["metadata"][key] for key in ("name", "namespace", "resourceVersion", "uid")}
-        body = {"apiVersion": f"{GROUP}/{VERSION}", "kind": "ThroughputStudy", "metadata": metadata, "status": status}
-        path = _path(_STUDIES, metadata["namespace"], PLURAL, metadata["name"])
+        body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "status": status}
+        path = _path(API_PATH, metadata["namespace"], PLURAL, metadata["name"])
         return await self._request("PUT", f"{path}/status", body=body)
 
     async def create_event(self, event: Body) -> None:

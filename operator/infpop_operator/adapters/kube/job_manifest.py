@@ -8,17 +8,15 @@ time to live is set: the Job stays until its result is safe.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
 from infpop_operator.adapters.kube import labels
+from infpop_operator.api.convert import WORKLOAD_DIRECTORY
+from infpop_operator.api.resource import API_VERSION, KIND
 from infpop_operator.core.model import Run
 from infpop_runner.contract import RunSpec
 
-API_VERSION = "infpop.io/v1alpha1"
-KIND = "ThroughputStudy"
 CPU = "cpu"  # the resource of a pool whose devices are CPU ranks
-WORKLOAD_DIRECTORY = PurePosixPath("/workload")  # a ConfigMap's key is a file in it
 
 _USER = 65532  # "nonroot" of distroless images; the runner image's own user too
 _SHM_GIB_PER_GPU = 2  # NCCL's segments; vLLM's Kubernetes example mounts 2Gi

@@ -17,7 +17,6 @@ from pydantic import ValidationError
 
 from infpop_operator.adapters.journal import (
     VERSION,
-    Entry,
     Header,
     decode_line,
     encode_entry,
@@ -29,6 +28,7 @@ from infpop_operator.adapters.kube.errors import KubeConflictError, KubeError, K
 from infpop_operator.adapters.kube.job_manifest import Owner, owner_reference
 from infpop_operator.adapters.kube.labels import CONTENT, MANAGED_BY, MANAGER, STUDY
 from infpop_operator.core.errors import StoreError
+from infpop_operator.core.history_diff import Entry, apply
 from infpop_operator.core.model import History
 
 JOURNAL = "journal"
@@ -92,7 +92,7 @@ class JournalStore:
         except KubeError:
             self.forget(owner.uid)  # it may have been carried out all the same
             raise
-        self._remember(owner.uid, replace(journal, history=fold_more(journal.history, tuple(entries))))
+        self._remember(owner.uid, replace(journal, history=apply(journal.history, entries)))
         return self._known[owner.uid].history
 
     def forget(self, uid: str) -> None:
@@ -145,12 +145,6 @@ class JournalStore:
             changes = {"metadata": {"resourceVersion": journal.segment_version}, "data": data}
             written = await self._client.patch_config_map(owner.namespace, name, changes)
         return str(written["metadata"]["resourceVersion"])
-
-
-def fold_more(history: History, entries: tuple[Entry, ...]) -> History:
-    """Return `history` with further steps."""
-    header = Header(namespace="", study="", started_at=history.started_at)
-    return fold(header, (*history.rounds, *history.ended, *history.active, *entries))
 
 
 def _read(owner: Owner, segments: Sequence[Mapping[str, Any]], now: datetime) -> _Journal:

@@ -3,7 +3,7 @@
 Only keys are here. Which node counts as what is decided in `node_pools`.
 """
 
-GROUP = "infpop.io"
+from infpop_operator.api.resource import GROUP
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 APP_NAME = "app.kubernetes.io/name"

@@ -12,7 +12,7 @@ from typing import Any
 
 from infpop_operator.adapters.kube import labels
 
-Body = Mapping[str, Any]
+Body = Mapping[str, Any]  # an object of the API server, or a part of one, as JSON says it
 _EVICTED = "Evicted"  # the kubelet's word on a Pod that it ends for want of a resource, and on one that it refuses
 _BY_KUBELET = "TerminationByKubelet"
 LOW = "The node was low on resource: "  # the kubelet's words when it evicts; the resource follows
@@ -47,7 +47,6 @@ class JobRecord:
     created_at: datetime
     started_at: datetime | None = None
     suspended: bool = False
-    active: int = 0
     deleting: bool = False
     ending: JobEnd | None = None
     end: JobEnd | None = None
@@ -143,7 +142,6 @@ def parse_job(body: Body) -> JobRecord:
         started_at=_time(status.get("startTime")),
         # When its queue lets a Job go, the controller says so together with the time since when it counts.
         suspended=bool(spec.get("suspend")) or _condition(conditions, "Suspended", "True") is not None,
-        active=int(status.get("active") or 0),
         deleting=metadata.get("deletionTimestamp") is not None,
         ending=_job_end(conditions, "FailureTarget"),
         end=_job_end(conditions, "Complete") or _job_end(conditions, "Failed"),

@@ -2,19 +2,17 @@
 
 import difflib
 import re
-from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from infpop_operator.adapters.kube.client import PLURAL, KubeClient
+from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.connection import Connection, find_connection
 from infpop_operator.adapters.kube.errors import KubeError, KubeNotFoundError, KubeRefusedError
-from infpop_operator.api.crd import GROUP
+from infpop_operator.adapters.kube.records import Body
 from infpop_operator.api.fields import NAME_PATTERN
+from infpop_operator.api.resource import NAME, SHORT_NAME
 from infpop_operator.core.errors import InfPopError
 
-Body = Mapping[str, Any]
-_RESOURCE = f"{PLURAL}.{GROUP}"
 _NAMED = 5  # of the studies that are there
 _REFUSALS = 5  # in a row, of what was granted before
 
@@ -84,7 +82,7 @@ class StudyReader:
         except KubeNotFoundError:
             raise await self._missing(client, namespace) from None
         except KubeRefusedError as error:
-            right = f"kubectl auth can-i get {_RESOURCE} --namespace {namespace}"
+            right = f"kubectl auth can-i get {NAME} --namespace {namespace}"
             remedy = f"Log in again, or ask for the right to read studies ({right})"
             raise _RefusedError(f"{error}. {remedy}.") from error
         except KubeError as error:
@@ -108,7 +106,7 @@ class StudyReader:
             studies, _ = await client.list_studies()
         except KubeNotFoundError:
             remedy = "Install it: infpop crds | kubectl apply --server-side -f -"
-            return ReadError(f"the cluster does not know the kind {_RESOURCE}. {remedy}.")
+            return ReadError(f"the cluster does not know the kind {NAME}. {remedy}.")
         except KubeError:
             return ReadError(f"{nothing}. Name another with --namespace.")
         names = sorted(str(study["metadata"]["name"]) for study in studies)
@@ -124,6 +122,8 @@ def _others(name: str, names: list[str]) -> str:
     if close:
         return f"Did you mean {' or '.join(close)}?"
     if not names:
-        return "It has none at all; name another with --namespace (kubectl get tstudy --all-namespaces lists them)."
+        return (
+            f"It has none at all; name another with --namespace (kubectl get {SHORT_NAME} --all-namespaces lists them)."
+        )
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"It has {', '.join(names[:_NAMED])}{more}; name another namespace with --namespace."

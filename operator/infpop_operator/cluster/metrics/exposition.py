@@ -1,6 +1,6 @@
-"""The text that Prometheus scrapes.
+"""The page that Prometheus scrapes.
 
-It is made in a thread beside the event loop: with a thousand studies it takes a good part of a second.
+A thread renders it beside the event loop, because a thousand studies take a good part of a second.
 """
 
 import asyncio
@@ -13,28 +13,29 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from infpop_operator.adapters.kube.records import Body
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.metrics.operator_metrics import OperatorMetrics
-from infpop_operator.cluster.metrics.study_collector import Body, StudyCollector
+from infpop_operator.cluster.metrics.study_collector import StudyCollector
 
-_FASTEST = 1  # of gzip's levels: the text shrinks to a tenth with any of them
+_FASTEST = 1  # level of gzip; with every level the text shrinks to a tenth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """An answer to a scrape; `body` is compressed where that was asked for."""
+    """The answer to a scrape; `body` is compressed if the client asked for that."""
 
     body: bytes
     content_type: str
 
 
 class MetricsPage:
-    """Renders everything that the operator shows, one scrape at a time.
+    """Renders all metrics of the operator, one scrape at a time.
 
     Args:
-        metrics: what is counted.
-        cache: what is known of studies.
-        queue_depth: how many of them are due or looked at now.
+        metrics: the operator's own counters.
+        cache: the studies.
+        queue_depth: how many studies wait for a reconcile or are being reconciled.
         clock: the time, aware.
     """
 
@@ -54,21 +55,21 @@ class MetricsPage:
         self._rendering = asyncio.Lock()
 
     async def render(self, accept: str, *, compressed: bool) -> Page:
-        """Return the page in the format that `accept`, the header of a request, prefers."""
+        """Return the page in the format that the request's header `Accept` prefers."""
         async with self._rendering:
             bodies = [body for key in self._cache.studies() if (body := self._cache.study(key)) is not None]
-            self._metrics.queue_is(self._queue_depth())
+            self._metrics.set_queue_depth(self._queue_depth())
             return await asyncio.to_thread(self._render, bodies, self._clock(), accept, compressed=compressed)
 
     def _render(self, bodies: list[Body], now: datetime, accept: str, *, compressed: bool) -> Page:
-        self._studies.see(bodies, now)
+        self._studies.update(bodies, now)
         encode, content_type = choose_encoder(accept)
-        body = encode(_Everything((self._metrics.registry, self._studies)))
+        body = encode(_Combined((self._metrics.registry, self._studies)))
         return Page(body=gzip.compress(body, _FASTEST) if compressed else body, content_type=content_type)
 
 
-class _Everything(Collector):
-    """Several collectors as one."""
+class _Combined(Collector):
+    """Several collectors as one collector."""
 
     def __init__(self, parts: Sequence[Collector]) -> None:
         self._parts = parts

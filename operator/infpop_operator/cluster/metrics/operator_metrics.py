@@ -1,7 +1,8 @@
 """What the operator counts about itself, under the names of docs/metrics.md.
 
-A registry of its own, so that nothing a library registers is shown. Every label value comes from a set that is bounded
-here or by its nature: no pod name, no host, no text of others. What is known of studies is in `study_collector`.
+They have a registry of their own, so that nothing that a library registers is shown. Every label value comes from a set
+that is bounded here or by its nature: no pod name, no host, no text from outside. The series of studies are in
+`study_collector`.
 """
 
 from collections.abc import Callable
@@ -14,18 +15,18 @@ from infpop_operator.core.errors import InfPopError
 from infpop_operator.core.model import EndedRun, Finished
 
 OK = "ok"
-RESULTS = (OK, "conflict", "error", "unexpected")  # of a look at a study
-NO_ANSWER = "none"  # the code of a request that was never answered
-OTHER = "Other"  # the label value of everything beyond a bound
+RESULTS = (OK, "conflict", "error", "unexpected")  # of a reconcile
+NO_ANSWER = "none"  # the code of a request that got no answer
+OTHER = "Other"  # the label value of everything beyond the bound
 MOST_REASONS = 32  # that one label may have; InfPop itself knows about half as many
-# Doubling from 1 ms: a look that changes nothing, to 65 s: two requests that ran into their time-outs.
-_LOOK_SECONDS_BUCKETS = tuple(0.001 * 2**step for step in range(17))
-# From a scrape that came at once to the longest that a run may be held; between are the usual scrape intervals.
+# Doubling from 1 ms (a reconcile that changes nothing) to 65 s (two requests that timed out).
+_RECONCILE_SECONDS_BUCKETS = tuple(0.001 * 2**step for step in range(17))
+# From an immediate scrape to the longest time that a run may be held; between are the usual scrape intervals.
 _HELD_SECONDS_BUCKETS = (1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 120.0, 300.0, 600.0)
 
 
 class OperatorMetrics:
-    """Counters of one operator, made where it starts and passed down to where things happen.
+    """Counters of one operator, made once at its start and passed to the code that counts.
 
     Args:
         monotonic: seconds that never go back.
@@ -35,61 +36,65 @@ class OperatorMetrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._monotonic = monotonic
-        self._last_pass_s = monotonic()
+        self._last_success_s = monotonic()
         self._bounds: dict[str, BoundedLabel] = {}
         ProcessCollector(registry=self.registry)
-        self._reconciles = self._counter("infpop_operator_reconciles", "Looks at a study that ended", "result")
-        self._look_seconds = Histogram(
+        self._reconciles = self._counter(
+            "infpop_operator_reconciles", "Finished reconciles of a study by result", "result"
+        )
+        self._reconcile_seconds = Histogram(
             "infpop_operator_reconcile_seconds",
-            "Time that a look at a study took",
+            "Duration of a reconcile of a study",
             registry=self.registry,
-            buckets=_LOOK_SECONDS_BUCKETS,
+            buckets=_RECONCILE_SECONDS_BUCKETS,
         )
         self._queue_depth = Gauge(
-            "infpop_operator_queue_depth", "Studies that are due or looked at now", registry=self.registry
+            "infpop_operator_queue_depth",
+            "Studies that wait for a reconcile or are being reconciled",
+            registry=self.registry,
         )
         Gauge(
             "infpop_operator_last_pass_age_seconds",
-            "Time since a look at a study ended well, or since there was none to look at",
+            "Time since the last successful reconcile, or since there was no study to reconcile",
             registry=self.registry,
-        ).set_function(self._seconds_since_pass)
+        ).set_function(self._seconds_since_success)
         self._api_requests = self._counter(
-            "infpop_operator_api_requests", "Requests to the API server, watches left out", "verb", "code"
+            "infpop_operator_api_requests", "Requests to the API server, without watches", "verb", "code"
         )
         self._held_seconds = Histogram(
             "infpop_run_held_seconds",
-            "Time that a finished run was held for a scrape",
+            "Time that a finished run waited for a scrape",
             registry=self.registry,
             buckets=_HELD_SECONDS_BUCKETS,
         )
         self._held_gpu_seconds = Counter(
-            "infpop_held_gpu_seconds", "GPU time that runs were held for a scrape", registry=self.registry
+            "infpop_held_gpu_seconds", "GPU time that finished runs spent waiting for a scrape", registry=self.registry
         )
         self._queries = self._counter("infpop_prometheus_queries", "Requests to Prometheus", "outcome")
         self._missing = self._counter(
-            "infpop_source_missing", "Runs that a metrics source lacked a number of", "source", "reason"
+            "infpop_source_missing", "Runs for which a metrics source lacked a number", "source", "reason"
         )
         for result in RESULTS:
             self._reconciles.labels(result)  # a rate needs the zero before the first one
         self._queries.labels(OK)
 
-    def looked(self, seconds: float, error: Exception | None) -> None:
-        """Count a look at a study that took `seconds` and ended with `error`, None where it ended well."""
+    def count_reconcile(self, seconds: float, error: Exception | None) -> None:
+        """Count a reconcile that took `seconds` and failed with `error`; None means that it succeeded."""
         self._reconciles.labels(_result(error)).inc()
-        self._look_seconds.observe(seconds)
+        self._reconcile_seconds.observe(seconds)
         if error is None:
-            self.passed()
+            self.note_progress()
 
-    def passed(self) -> None:
-        """Remember that the operator does its work: a look ended well, or there is nothing to look at."""
-        self._last_pass_s = self._monotonic()
+    def note_progress(self) -> None:
+        """Note that the operator works now: a reconcile succeeded, or there is no study to reconcile."""
+        self._last_success_s = self._monotonic()
 
-    def asked_api(self, verb: str, code: int | None) -> None:
-        """Count a request to the API server; `code` is None where there was no answer."""
+    def count_api_request(self, verb: str, code: int | None) -> None:
+        """Count a request to the API server; `code` is None if there was no answer."""
         self._api_requests.labels(verb, NO_ANSWER if code is None else str(code)).inc()
 
-    def run_ended(self, entry: EndedRun) -> None:
-        """Count what a run was held for a scrape, and the metrics sources that had no number of it."""
+    def count_ended_run(self, entry: EndedRun) -> None:
+        """Count how long a run waited for a scrape, and the metrics sources that lacked a number for it."""
         if not isinstance(entry.observation, Finished):
             return
         held_seconds = entry.observation.result.held_seconds
@@ -99,33 +104,33 @@ class OperatorMetrics:
         for source, reason in entry.observation.missing_sources.items():
             self._missing.labels(self._bounded("source", source), self._bounded("reason", reason)).inc()
 
-    def asked_prometheus(self, outcome: str) -> None:
-        """Count a request to Prometheus; `outcome` is `OK` or why there was no answer."""
+    def count_prometheus_query(self, outcome: str) -> None:
+        """Count a request to Prometheus; `outcome` is `OK` or the reason why there was no answer."""
         self._queries.labels(self._bounded("outcome", outcome)).inc()
 
-    def queue_is(self, depth: int) -> None:
-        """Show how many studies are due or looked at now."""
+    def set_queue_depth(self, depth: int) -> None:
+        """Show how many studies wait for a reconcile or are being reconciled."""
         self._queue_depth.set(depth)
 
     def _bounded(self, label: str, value: str) -> str:
         return self._bounds.setdefault(label, BoundedLabel(MOST_REASONS)).of(value)
 
-    def _seconds_since_pass(self) -> float:
-        return self._monotonic() - self._last_pass_s
+    def _seconds_since_success(self) -> float:
+        return self._monotonic() - self._last_success_s
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
 
 
 class BoundedLabel:
-    """Lets a label have at most `most` values of its own; whatever comes after them is "Other"."""
+    """Lets a label have at most `most` values of its own; every later value is shown as "Other"."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._known: set[str] = set()
 
     def of(self, value: str) -> str:
-        """Return the label value for `value`: one word."""
+        """Return the label value for `value`, as one word."""
         word = as_reason(value)
         if word not in self._known and len(self._known) >= self._most:
             return OTHER
@@ -134,7 +139,7 @@ class BoundedLabel:
 
 
 def _result(error: Exception | None) -> str:
-    """Return how a look ended: a conflict is nobody's fault, and an unexpected error is a defect."""
+    """Return the result of a reconcile: a conflict is normal, and an unexpected error is a defect of InfPop."""
     match error:
         case None:
             return OK

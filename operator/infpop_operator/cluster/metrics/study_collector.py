@@ -1,31 +1,58 @@
-"""The series of studies, made from their statuses at each scrape: they go when the study goes.
+"""The series of studies, made from their statuses at each scrape: a deleted study has none.
 
-At most `MOST_STUDIES` studies have series of their own, those that go on before those that have ended, and the newest
-of each first; the others are counted.
+At most `MOST_STUDIES` studies have series of their own: unfinished studies first, then the newest. The others are only
+counted.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, get_args
+from typing import Literal, NamedTuple, get_args
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
+from infpop_operator.adapters.kube.records import Body
 from infpop_operator.cluster.keys import StudyKey
-from infpop_operator.cluster.metrics.study_metrics import State, StudyMetrics, study_metrics_of
-from infpop_operator.cluster.metrics.study_samples import FAMILIES, UNCHANGED, samples_of
+from infpop_operator.cluster.metrics.study_metrics import PoolMetrics, State, StudyMetrics, study_metrics_of
 
 MOST_STUDIES = 1000
-_GO_ON: tuple[State, ...] = ("new", "reconciling")
-Body = Mapping[str, Any]
+_UNFINISHED: tuple[State, ...] = ("new", "reconciling")
+Labels = dict[str, str]
+
+
+class Family(NamedTuple):
+    """A family of series; the samples of a counter and of an info have a suffix."""
+
+    name: str
+    kind: Literal["gauge", "counter", "info"]
+    text: str
+
+    def sample(self, labels: Labels, value: float = 1.0) -> Sample:
+        """Return one sample of the family."""
+        suffix = {"gauge": "", "counter": "_total", "info": "_info"}[self.kind]
+        return Sample(self.name + suffix, labels, value)
+
+
+_CONDITION = Family("infpop_study_condition", "gauge", "1 if the condition is true, 0 if it is false")
+_TRIALS = Family("infpop_study_trials", "gauge", "Trials of each pool's newest round")
+_BEST = Family("infpop_study_best", "info", "The best configuration of each pool's newest round")
+_THROUGHPUT = Family(
+    "infpop_study_best_throughput_tokens_per_second",
+    "gauge",
+    "Generated tokens per second with the best configuration of each pool's newest round",
+)
+_IMPROVEMENT = Family("infpop_study_improvement_ratio", "gauge", "Gain of the best over the baseline, 0.1 for 10 %")
+_RUNS = Family("infpop_study_runs", "gauge", "Active runs")
+_GPU_SECONDS = Family("infpop_study_gpu_seconds", "counter", "GPU time of the ended runs")
+_FAMILIES = (_CONDITION, _TRIALS, _BEST, _THROUGHPUT, _IMPROVEMENT, _RUNS, _GPU_SECONDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
-    """What a version of a study shows, and when one of its trials or runs changed last."""
+    """The samples of one version of a study, and when one of its trials or runs last changed."""
 
     uid: str
     version: str
@@ -35,20 +62,21 @@ class _Known:
 
 
 class StudyCollector(Collector):
-    """Shows the studies that `see` was told last.
+    """Shows the studies of the last `update`.
 
-    What did not change since is neither read nor made again: a thousand studies are some twenty thousand samples, and
-    so many new objects at each scrape would have the garbage collector stop everything for a tenth of a second.
+    A study of an unchanged version is neither parsed nor rendered again: a thousand studies have some twenty thousand
+    samples, and with so many new objects at each scrape the garbage collector would stop the process for a tenth of a
+    second.
     """
 
     def __init__(self) -> None:
         self._known: dict[StudyKey, _Known] = {}
         self._now: datetime | None = None
 
-    def see(self, bodies: Iterable[Body], now: datetime) -> None:
-        """Take in all studies that there are."""
-        seen = (self._look(body, now) for body in bodies)
-        self._known = {each.metrics.key: each for each in seen}
+    def update(self, bodies: Iterable[Body], now: datetime) -> None:
+        """Replace the studies with `bodies`, all studies that exist `now`."""
+        known = (self._parse(body, now) for body in bodies)
+        self._known = {each.metrics.key: each for each in known}
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
@@ -57,15 +85,15 @@ class StudyCollector(Collector):
         shown = _chosen(known)
         yield _states(known)
         yield GaugeMetricFamily(
-            "infpop_studies_without_series", "Studies beyond those that have series", value=len(known) - len(shown)
+            "infpop_studies_without_series", "Studies that have no series of their own", value=len(known) - len(shown)
         )
         yield self._unchanged(shown)
-        for family in FAMILIES:
+        for family in _FAMILIES:
             metric = Metric(family.name, family.text, family.kind)
             metric.samples = [sample for each in shown for sample in each.samples.get(family.name, ())]
             yield metric
 
-    def _look(self, body: Body, now: datetime) -> _Known:
+    def _parse(self, body: Body, now: datetime) -> _Known:
         metadata = body["metadata"]
         uid, version = str(metadata.get("uid", "")), str(metadata.get("resourceVersion", ""))
         before = self._known.get(StudyKey(metadata["namespace"], metadata["name"]))
@@ -74,10 +102,11 @@ class StudyCollector(Collector):
         metrics = study_metrics_of(body)
         same = before if before is not None and before.uid == uid else None
         changed_at = _changed_at(same, metrics, now)
-        return _Known(uid=uid, version=version, metrics=metrics, samples=samples_of(metrics), changed_at=changed_at)
+        return _Known(uid=uid, version=version, metrics=metrics, samples=_samples(metrics), changed_at=changed_at)
 
     def _unchanged(self, shown: Sequence[_Known]) -> Metric:
-        family = GaugeMetricFamily(UNCHANGED.name, UNCHANGED.text, labels=("namespace", "study"))
+        text = "Time since a trial of an unfinished study got a result or one of its runs made progress"
+        family = GaugeMetricFamily("infpop_study_unchanged_seconds", text, labels=("namespace", "study"))
         for each in shown:
             if each.metrics.conditions.get("Reconciling") and self._now is not None:
                 family.add_metric(each.metrics.key, max(0.0, (self._now - each.changed_at).total_seconds()))
@@ -85,14 +114,14 @@ class StudyCollector(Collector):
 
 
 def _changed_at(before: _Known | None, metrics: StudyMetrics, now: datetime) -> datetime:
-    if before is None:  # of what was before we began to look, live runs alone tell when they changed
+    if before is None:  # after a restart only active runs say when they last changed
         return metrics.newest_run_since or now
     return before.changed_at if before.metrics.activity == metrics.activity else now
 
 
 def _chosen(known: Sequence[_Known]) -> Sequence[_Known]:
     newest_first = sorted(known, key=lambda each: (each.metrics.created_at, each.metrics.key), reverse=True)
-    return sorted(newest_first, key=lambda each: each.metrics.state not in _GO_ON)[:MOST_STUDIES]
+    return sorted(newest_first, key=lambda each: each.metrics.state not in _UNFINISHED)[:MOST_STUDIES]
 
 
 def _states(known: Sequence[_Known]) -> Metric:
@@ -101,3 +130,33 @@ def _states(known: Sequence[_Known]) -> Metric:
     for state in get_args(State):
         family.add_metric((state,), counted[state])
     return family
+
+
+def _samples(metrics: StudyMetrics) -> Mapping[str, Sequence[Sample]]:
+    """Return the samples of a study by the name of their family."""
+    study = {"namespace": metrics.key.namespace, "study": metrics.key.name}
+    samples: dict[str, list[Sample]] = {
+        _CONDITION.name: [
+            _CONDITION.sample({**study, "condition": kind}, float(holds)) for kind, holds in metrics.conditions.items()
+        ]
+    }
+    for pool in metrics.pools:
+        for family, sample in _pool_samples({**study, "pool": pool.name}, pool):
+            samples.setdefault(family.name, []).append(sample)
+    return samples
+
+
+def _pool_samples(labels: Labels, pool: PoolMetrics) -> Iterator[tuple[Family, Sample]]:
+    for trials in pool.trials:
+        outcome = {"outcome": trials.outcome, "reason": trials.reason}
+        yield _TRIALS, _TRIALS.sample({**labels, **outcome}, float(trials.count))
+    if pool.best is not None:
+        gpu_count, batch_size = map(str, pool.best)
+        yield _BEST, _BEST.sample({**labels, "gpu_count": gpu_count, "batch_size": batch_size})
+    yield _RUNS, _RUNS.sample(labels, float(pool.runs))
+    known = (
+        (_THROUGHPUT, pool.best_tokens_per_second),
+        (_IMPROVEMENT, pool.improvement_ratio),
+        (_GPU_SECONDS, pool.gpu_seconds),
+    )
+    yield from ((family, family.sample(labels, value)) for family, value in known if value is not None)

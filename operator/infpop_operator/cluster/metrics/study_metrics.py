@@ -1,7 +1,7 @@
-"""What metrics say of one study, read from its status. Pure.
+"""The metrics of one study as values, read from its status. Pure.
 
-A status may have been written by another version, or by whoever has the right to: what cannot be read is left out, and
-whatever it holds, the number of label values is bounded.
+Another version, or a user with the right to do so, may have written the status: what cannot be read is left out, and
+the number of label values is bounded whatever the status holds.
 """
 
 import math
@@ -9,10 +9,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ValidationError
 
+from infpop_operator.adapters.kube.records import Body
 from infpop_operator.api.conditions import as_reason
 from infpop_operator.api.status_model import PoolStatus, StudyStatus, TrialRow
 from infpop_operator.cluster.keys import StudyKey
@@ -32,16 +33,16 @@ CONDITIONS = (
 OUTCOMES = ("measured", "infeasible", "invalid", "broken", "running")
 MOST_POOLS = 16  # as many as a spec may have
 MOST_REASONS = 8  # of one outcome on one pool
-OTHER = "Other"  # the reasons beyond that
+OTHER = "Other"  # all other reasons
 _RESULTS = ("Measured", "Infeasible", "Invalid")
-_AT_WORK = tuple(phase.value for phase in (Phase.LOADING, Phase.WARMING_UP, Phase.MEASURING, Phase.DONE))
+_PROGRESSING = tuple(phase.value for phase in (Phase.LOADING, Phase.WARMING_UP, Phase.MEASURING, Phase.DONE))
 _LONGEST_NAME = 63  # of a pool
 _SECONDS_PER_HOUR = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrialsFigure:
-    """How many trials of a pool's newest round ended in the same way."""
+class TrialCount:
+    """How many trials of a pool's newest round have the same outcome and reason."""
 
     outcome: str
     reason: str
@@ -49,12 +50,12 @@ class TrialsFigure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PoolFigures:
-    """One pool's newest round. `best` is (GPUs, batch size)."""
+class PoolMetrics:
+    """The metrics of a pool's newest round. `best` is (GPUs, batch size)."""
 
     name: str
     runs: int
-    trials: tuple[TrialsFigure, ...]
+    trials: tuple[TrialCount, ...]
     best: tuple[int, int] | None
     best_tokens_per_second: float | None
     improvement_ratio: float | None
@@ -63,31 +64,31 @@ class PoolFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyMetrics:
-    """One study.
+    """The metrics of one study.
 
-    `conditions` has those that are known to hold or not. `activity` is another number whenever a trial has a
-    result or a run is at work that was not before; `newest_run_since` is when a live run last changed its own.
+    `conditions` leaves out what is unknown. `activity` is a hash that changes whenever a trial gets a result or a run
+    makes progress. `newest_run_since` is when the state of an active run last changed.
     """
 
     key: StudyKey
     created_at: str
     state: State
     conditions: Mapping[str, bool]
-    pools: tuple[PoolFigures, ...]
+    pools: tuple[PoolMetrics, ...]
     activity: int
     newest_run_since: datetime | None
 
 
-def study_metrics_of(body: Mapping[str, Any]) -> StudyMetrics:
-    """Return what is known of a study as the API server has it."""
+def study_metrics_of(body: Body) -> StudyMetrics:
+    """Return the metrics of a study, which the API server returned as `body`."""
     try:
         status = StudyStatus.model_validate(body.get("status") or {})
     except ValidationError:
-        return _figures(body, StudyStatus(), "unreadable")
-    return _figures(body, status, _state(_conditions(status)))
+        return _metrics(body, StudyStatus(), "unreadable")
+    return _metrics(body, status, _state(_conditions(status)))
 
 
-def _figures(body: Mapping[str, Any], status: StudyStatus, state: State) -> StudyMetrics:
+def _metrics(body: Body, status: StudyStatus, state: State) -> StudyMetrics:
     metadata, conditions = body["metadata"], _conditions(status)
     return StudyMetrics(
         key=StudyKey(metadata["namespace"], metadata["name"]),
@@ -117,13 +118,13 @@ def _state(conditions: Mapping[str, bool]) -> State:
 
 
 def _activity(status: StudyStatus) -> int:
-    """Return what differs when the study got somewhere: a run that waits in vain and is tried again got nowhere."""
+    """Return a hash that changes with progress only; a run that waits, fails and is retried makes none."""
     results = tuple((row.pool, row.round, row.index, row.attempts) for row in status.trials if row.state in _RESULTS)
-    work = tuple((run.name, run.state) for run in status.runs if run.state in _AT_WORK)
-    return hash((results, work))
+    progress = tuple((run.name, run.state) for run in status.runs if run.state in _PROGRESSING)
+    return hash((results, progress))
 
 
-def _pools(status: StudyStatus) -> tuple[PoolFigures, ...]:
+def _pools(status: StudyStatus) -> tuple[PoolMetrics, ...]:
     rows: defaultdict[tuple[str, int | None], list[TrialRow]] = defaultdict(list)
     for row in status.trials:
         rows[row.pool, row.round].append(row)
@@ -134,9 +135,9 @@ def _pools(status: StudyStatus) -> tuple[PoolFigures, ...]:
     )
 
 
-def _pool(name: str, pool: PoolStatus, rows: Sequence[TrialRow], runs: int) -> PoolFigures:
+def _pool(name: str, pool: PoolStatus, rows: Sequence[TrialRow], runs: int) -> PoolMetrics:
     improvement, gpu_hours = _number(pool.improvement_percent), _number(pool.gpu_hours)
-    return PoolFigures(
+    return PoolMetrics(
         name=name,
         runs=runs,
         trials=tuple(_trials(pool, rows)),
@@ -147,14 +148,14 @@ def _pool(name: str, pool: PoolStatus, rows: Sequence[TrialRow], runs: int) -> P
     )
 
 
-def _trials(pool: PoolStatus, rows: Sequence[TrialRow]) -> Iterator[TrialsFigure]:
-    """Yield the trials of a pool; those whose row was left out of a long status count without a reason."""
+def _trials(pool: PoolStatus, rows: Sequence[TrialRow]) -> Iterator[TrialCount]:
+    """Yield the trials of a pool; a trial whose row a long status leaves out is counted without a reason."""
     for outcome in OUTCOMES:
         reasons = _reasons([row.reason for row in rows if row.state.lower() == outcome])
         unexplained = (getattr(pool.trials, outcome) if pool.trials is not None else 0) - sum(reasons.values())
         if unexplained > 0:
             reasons[""] += unexplained
-        yield from (TrialsFigure(outcome=outcome, reason=reason, count=count) for reason, count in reasons.items())
+        yield from (TrialCount(outcome=outcome, reason=reason, count=count) for reason, count in reasons.items())
 
 
 def _reasons(reasons: Sequence[str | None]) -> Counter[str]:
@@ -167,12 +168,12 @@ def _reasons(reasons: Sequence[str | None]) -> Counter[str]:
 
 
 def _label(name: str) -> str:
-    """Return a pool's name as it can be shown: no longer than names are, and UTF-8."""
+    """Return a pool's name as a label value: valid UTF-8, and not longer than a valid name."""
     return name[:_LONGEST_NAME].encode(errors="replace").decode()
 
 
 def _number(text: str | None) -> float | None:
-    """Return the number that a status gives as a text, None where it gives none."""
+    """Return the finite number that `text` holds, None if it holds none."""
     try:
         number = math.nan if text is None else float(text)
     except ValueError:

@@ -1,0 +1,386 @@
+"""For each rule that has a bound or a list of names: documents at it, below it and above it, and what they are."""
+
+from collections.abc import Iterator, Sequence
+
+from api import whole_studies
+from api.bound import Bound, table
+from api.rule_examples import Changes
+from api.whole_studies import LANDSCAPES
+from infpop_operator.core.extra_metrics import PRESETS
+from infpop_operator.core.model import CONSTRAINT_METRICS, METRICS
+from infpop_runner.contract import PINNED_ARGUMENTS
+
+SIMULATION = "spec.engine.simulation"
+SIMULATED = {"spec.engine.name": "simulated", SIMULATION: {"formula": {}}}
+TINY = "0.000000001"
+TIMEOUTS = "spec.measurement.timeouts"
+CONSTRAINTS = "spec.objective.constraints"
+EXTRA = "spec.searchSpace.extra"
+POOLS = "spec.nodePools"
+POOL = "spec.nodePools.0"
+METRIC_LIST = "spec.metrics"
+LIMIT = "max_num_batched_tokens"
+RECORDED = LANDSCAPES["recorded"]["recorded"]
+QUERY = {"name": "queue", "query": "sum(queue)", "unit": "count"}
+PRICED = {"name": "a100", "pricePerGPUHour": "3.67"}
+SOURCES = {kind: source for each in whole_studies.SOURCES.values() for kind, source in each.items()}
+PRESET = "humaneval-infilling-single-line"
+
+
+def _values(*sizes: int) -> list[dict[str, object]]:
+    """Return that many values to search over, for each of the arguments a, b, ..."""
+    return [
+        {"name": name, "values": [str(value) for value in range(size)]}
+        for name, size in zip("abcd", sizes, strict=False)
+    ]
+
+
+def _space(gpus: int, batches: int, *extra: int) -> Changes:
+    return {
+        "spec.budget.maxConcurrentGPUs": gpus,
+        "spec.searchSpace.gpuCount": list(range(1, gpus + 1)),
+        "spec.searchSpace.batchSize": list(range(1, batches + 1)),
+        EXTRA: _values(*extra),
+    }
+
+
+def _arguments(arguments: int, extra: int) -> Changes:
+    return {"spec.engine.args": {f"z{number}": "1" for number in range(arguments)}, EXTRA: _values(*(1,) * extra)}
+
+
+def _bound(**bounds: str) -> list[dict[str, str]]:
+    return [{"metric": "spread", **bounds}]
+
+
+def _power(*units: str) -> list[dict[str, str]]:
+    return [
+        {"name": f"metric{number}"} | ({"preset": unit} if unit in PRESETS else {"query": "q", "unit": unit})
+        for number, unit in enumerate(units)
+    ]
+
+
+def _engine() -> Iterator[Bound]:
+    yield from table("simulated-needs-simulation", "spec.engine.name", good=("vllm", "hf-pipeline"), bad=("simulated",))
+    yield from table(
+        "simulation-is-for-simulated",
+        "spec.engine.name",
+        good=("simulated",),
+        bad=("vllm", "hf-pipeline"),
+        more={SIMULATION: {"formula": {}}},
+    )
+    yield from table(
+        "one-landscape",
+        SIMULATION,
+        good=({"formula": {}}, {"recorded": RECORDED}),
+        bad=({}, {"formula": {}, "recorded": RECORDED}),
+        more={"spec.engine.name": "simulated"},
+    )
+    for rule, field in (("load-time", "loadTime"), ("repeat-time", "repeatTime")):
+        good = ("0s", "59m59s999ms", "60m", "1h", "3600s")
+        yield from table(rule, f"{SIMULATION}.{field}", good=good, bad=("1h1ms", "3601s", "60m1s"), more=SIMULATED)
+    yield from table(
+        "noise", f"{SIMULATION}.noise", good=("0", "0.499999999", "0.5"), bad=("0.500000001", "1"), more=SIMULATED
+    )
+    yield from table(
+        "peak-throughput", f"{SIMULATION}.formula.peakThroughput", good=(TINY, "1"), bad=("0", "0.0"), more=SIMULATED
+    )
+    yield from table(
+        "falloff",
+        f"{SIMULATION}.formula.falloff",
+        good=(TINY, "0.999998999", "0.999999"),
+        bad=("0", "0.999999001", "1"),
+        more=SIMULATED,
+    )
+    yield from table(
+        "gpu-memory-utilization",
+        "spec.engine.gpuMemoryUtilization",
+        good=(TINY, "0.999999999", "1", "1.0"),
+        bad=("0", "0.0", "1.000000001", "2"),
+    )
+
+
+def _names() -> Iterator[Bound]:
+    yield from table("name-length", "metadata.name", good=("x", "x" * 51, "x" * 52), bad=("x" * 53,))
+    yield from table("name-without-dots", "metadata.name", good=("a", "a-b"), bad=("a.b",))
+    yield from table(
+        "argument-names",
+        "spec.engine.args",
+        good=({"x" * 63: "1"}, {"x" * 64: "1"}, {"a_1": "1"}, {}),
+        bad=({"x" * 65: "1"}, {"_a": "1"}, {"1a": "1"}, {"A": "1"}, {"a-b": "1"}, {"a": "1", "b.c": "1"}),
+    )
+    pinned = tuple({"block_size": "1", name: "1"} for name in sorted(PINNED_ARGUMENTS))
+    yield from table("pinned-arguments", "spec.engine.args", good=({"block_size": "1"},), bad=pinned)
+    labels = ("a" * 63, "a", "A_b.c-d", "example.org/a")
+    no_labels = ("", "-a", "a/b/c", "Example/a")
+    yield from table(
+        "label-keys",
+        f"{POOL}.nodeSelector",
+        good=tuple({key: "x"} for key in labels),
+        bad=tuple({key: "x"} for key in no_labels),
+    )
+
+
+def _workload() -> Iterator[Bound]:
+    one = tuple({name: source} for name, source in SOURCES.items())
+    two = tuple({"file": SOURCES["file"], name: source} for name, source in SOURCES.items() if name != "file")
+    yield from table("one-source", "spec.workload.source", good=one, bad=({}, *two, SOURCES))
+    yield from table(
+        "one-data-set",
+        "spec.workload.source",
+        good=({"huggingFace": {"dataset": "d"}}, {"huggingFace": {"preset": PRESET}}),
+        bad=({"huggingFace": {}}, {"huggingFace": {"dataset": "d", "preset": PRESET}}),
+    )
+
+
+def _search_space() -> Iterator[Bound]:
+    yield from table("unique-gpu-counts", "spec.searchSpace.gpuCount", good=([1], [2, 1]), bad=([2, 2], [1, 2, 1]))
+    yield from table("unique-batch-sizes", "spec.searchSpace.batchSize", good=([1], [2, 1]), bad=([2, 2], [1, 2, 1]))
+    a, b = _values(1, 2)
+    yield from table("unique-extra-names", EXTRA, good=([], [a], [a, b]), bad=([a, a], [a, b, {**a, "values": ["9"]}]))
+    yield from table(
+        "unique-extra-values",
+        EXTRA,
+        good=([{"name": "a", "values": ["1", "2"]}],),
+        bad=([{"name": "a", "values": ["1", "2", "1"]}], [b, {"name": "a", "values": ["x", "x"]}]),
+    )
+    for good in ((20, 25), (32, 62), (25, 40, 2), (5, 5, 2, 2, 4, 5)):  # 2,000 configurations, and 1,984
+        yield Bound(rule="space-size", changes=_space(*good), holds=True)
+    for bad in ((29, 23, 3), (32, 64), (5, 5, 3, 3, 3, 3), (20, 26, 4)):  # 2,001 configurations, and a few more
+        yield Bound(rule="space-size", changes=_space(*bad), holds=False)
+
+
+def _searched_arguments() -> Iterator[Bound]:
+    pinned = tuple([{"name": name, "values": ["1"]}] for name in sorted(PINNED_ARGUMENTS - {LIMIT}))
+    free = ([{"name": "block_size", "values": ["1"]}], [{"name": LIMIT, "values": ["1"]}])
+    yield from table("pinned-extra", EXTRA, good=free, bad=pinned)
+    yield from table(
+        "token-limits",
+        EXTRA,
+        good=tuple([{"name": LIMIT, "values": ["8192", text]}] for text in ("1", "2", "1048575", "1048576")),
+        bad=tuple([{"name": LIMIT, "values": ["8192", text]}] for text in ("0", "-1", "1048577", "1.0", "true", "x")),
+    )
+    limit = [{"name": "a", "values": ["1"]}, {"name": LIMIT, "values": ["1"]}]
+    yield from table(
+        "step-limit-is-for-vllm", "spec.engine.name", good=("vllm",), bad=("hf-pipeline",), more={EXTRA: limit}
+    )
+    yield from table(
+        "extra-or-argument",
+        "spec.engine.args",
+        good=({}, {"c": "1"}),
+        bad=({"a": "1"}, {"b": "1"}, {"c": "1", "b": "2"}),
+        more={EXTRA: _values(1, 1)},
+    )
+    for arguments, extra in ((31, 1), (32, 0), (28, 4), (0, 4)):
+        yield Bound(rule="number-of-arguments", changes=_arguments(arguments, extra), holds=True)
+    for arguments, extra in ((32, 1), (31, 2), (29, 4)):
+        yield Bound(rule="number-of-arguments", changes=_arguments(arguments, extra), holds=False)
+
+
+def _budget() -> Iterator[Bound]:
+    for most, more in ((8, {}), (4, {"spec.budget.maxConcurrentGPUs": 4})):
+        yield from table(
+            "gpu-counts-within-budget",
+            "spec.searchSpace.gpuCount",
+            good=([most - 1], [most, 1]),
+            bad=([1, most + 1], [most + 1, 1]),
+            more=more,
+        )
+        counts = [{"gpuCount": most + beyond, "batchSize": 9} for beyond in (-1, 0, 1)]
+        yield from table(
+            "baseline-within-budget", "spec.baseline", good=tuple(counts[:2]), bad=tuple(counts[2:]), more=more
+        )
+    yield from table("parallel-trials", "spec.budget.parallelTrials", good=(19, 20), bad=(21,))
+    yield from table("parallel-trials", "spec.budget.maxTrials", good=(6, 5), bad=(4,), more={
+        "spec.budget.parallelTrials": 5
+    })  # fmt: skip
+    yield from table("gpu-hours", "spec.budget.maxGPUHours", good=(TINY, "1"), bad=("0", "0.0"))
+    yield from table("deadline", "spec.budget.deadline", good=("1ms", "1s"), bad=("0s", "0h0m"))
+
+
+def _objective() -> Iterator[Bound]:
+    yield from table("constraint-has-bound", CONSTRAINTS, good=([], _bound(min="1"), _bound(max="1")), bad=(_bound(),))
+    yield from table(
+        "min-below-max",
+        CONSTRAINTS,
+        good=(_bound(min="9", max="10"), _bound(min="10", max="10.0"), _bound(min="0", max=TINY)),
+        bad=(_bound(min="10.000000001", max="10"), _bound(min="10", max="9"), _bound(min=TINY, max="0")),
+    )
+    unknown = ("batchSecondsP50", "batchSecondsP95", "gpuMemoryPeakBytes")
+    known, others = ("spread", "throughputPerGPU"), ("batchSecondsP50", "batchSecondsP95")
+    yield from table(
+        "known-when-simulated", CONSTRAINTS, good=_constrained(known), bad=_constrained(unknown), more=SIMULATED
+    )
+    cpu = {POOLS: [{"name": "gpu"}, {"name": "here", "gpuResource": "cpu"}]}
+    yield from table(
+        "memory-needs-gpus",
+        CONSTRAINTS,
+        good=_constrained((*known, *others)),
+        bad=_constrained(("gpuMemoryPeakBytes",)),
+        more=cpu,
+    )
+    for rule in ("known-when-simulated", "memory-needs-gpus"):
+        yield from table(rule, CONSTRAINTS, good=_constrained(unknown), bad=())
+    bare = {"name": "v100"}
+    yield from table(
+        "cost-needs-prices",
+        POOLS,
+        good=([PRICED], [PRICED, {**PRICED, "name": "v100"}]),
+        bad=([bare], [PRICED, bare], [bare, PRICED]),
+        more={"spec.objective.metric": "costPerMillionTokens"},
+    )
+    others = tuple(metric for metric in METRICS if metric not in {"costPerMillionTokens", "tokensPerJoule"})
+    yield from table("cost-needs-prices", "spec.objective.metric", good=others, bad=())
+
+
+def _metrics() -> Iterator[Bound]:
+    other = {**QUERY, "name": "load"}
+    yield from table(
+        "unique-metric-names", METRIC_LIST, good=([], [QUERY, other]), bad=([QUERY, QUERY], [QUERY, other, QUERY])
+    )
+    built_in = tuple([{**QUERY, "name": name}] for name in sorted({*METRICS, *CONSTRAINT_METRICS}))
+    yield from table("own-metric-names", METRIC_LIST, good=([QUERY],), bad=built_in)
+    neither = {"name": "queue", "unit": "count"}
+    preset = {"name": "queue", "preset": "gpuMemory"}
+    both = {**preset, "query": "q"}
+    yield from table("query-or-preset", METRIC_LIST, good=([QUERY], [preset]), bad=([neither], [both]))
+    unitless = {"name": "queue", "query": "q"}
+    yield from table("query-has-unit", METRIC_LIST, good=([QUERY], [preset]), bad=([unitless], [other, unitless]))
+    yield from table("preset-has-its-own-unit", METRIC_LIST, good=([preset],), bad=([{**preset, "unit": "bytes"}],))
+    yield from table(
+        "known-placeholders",
+        f"{METRIC_LIST}.0.query",
+        good=("$namespace", "$pod[$window]", "$", "$1", "a$|b", "${1}"),
+        bad=("$Pod", "$pods", "${pod}", "$_a", "$a", "$pod$Z", "${Z"),
+        more={METRIC_LIST: [QUERY]},
+    )
+    yield from table(
+        "energy-needs-power",
+        METRIC_LIST,
+        good=(_power("watts"), _power("gpuPower"), _power("gpuMemory", "gpuPower", "joules")),
+        bad=([], _power("joules"), _power("watts", "watts"), _power("watts", "gpuPower"), _power("gpuUtilization")),
+        more={"spec.objective.metric": "tokensPerJoule"},
+    )
+
+
+def _named_metrics() -> Iterator[Bound]:
+    priced, own = {POOLS: [PRICED]}, {METRIC_LIST: [QUERY, *_power("watts")]}
+    only = tuple(sorted({*CONSTRAINT_METRICS} - {*METRICS}))
+    yield from table(
+        "known-objective", "spec.objective.metric", good=METRICS, bad=("queues", "metric1"), more=priced | own
+    )
+    goal = {"spec.objective.goal": "Minimize"}
+    yield from table("known-objective", "spec.objective.metric", good=("queue",), bad=only, more=own | goal)
+    yield from table(
+        "known-constraints",
+        CONSTRAINTS,
+        good=_constrained((*CONSTRAINT_METRICS, "queue", "metric0")),
+        bad=_constrained(("throughput", "costPerMillionTokens", "tokensPerJoule", "queues")),
+        more=own,
+    )
+    goals = ("Minimize", "Maximize")
+    yield from table(
+        "own-metric-needs-goal",
+        "spec.objective.goal",
+        good=goals,
+        bad=(),
+        more=own | {"spec.objective.metric": "queue"},
+    )
+    yield from table(
+        "own-metric-needs-goal", "spec.objective.metric", good=METRICS, bad=("queue", "metric0"), more=priced | own
+    )
+    for metric in METRICS:
+        more = priced | own | {"spec.objective.metric": metric}
+        yield Bound(rule="goal-is-for-own-metrics", changes=more, holds=True)
+        yield from table("goal-is-for-own-metrics", "spec.objective.goal", good=(), bad=goals, more=more)
+
+
+def _measurement() -> Iterator[Bound]:
+    yield from table("max-spread", "spec.measurement.maxSpread", good=(TINY, "1"), bad=("0", "0.0"))
+    yield from table(
+        "min-duration",
+        "spec.measurement.minDuration",
+        good=("0s", "19m59s999ms", "20m", "1200s"),
+        bad=("20m1ms", "1201s", "1h"),
+        more={f"{TIMEOUTS}.measure": "999h"},
+    )
+    for phase in ("schedule", "pull", "load", "measure"):
+        yield from table(
+            f"timeout-{phase}",
+            f"{TIMEOUTS}.{phase}",
+            good=("1s", "1000ms", "1s1ms", "1h"),
+            bad=("0s", "999ms"),
+            more={"spec.measurement.minDuration": "0s"},
+        )
+    for repeats, most in ((3, 30), (7, 70)):
+        yield from table(
+            "repeats-fit-timeout",
+            f"{TIMEOUTS}.measure",
+            good=(f"{most}s1ms", f"{most + 1}s"),
+            bad=(f"{most}s", f"{most - 1}s"),
+            more={"spec.measurement.repeats": repeats},
+        )
+
+
+def _pools() -> Iterator[Bound]:
+    one, two = {"name": "a"}, {"name": "b"}
+    cpu = {"name": "a", "gpuResource": "cpu"}
+    yield from table("unique-pool-names", POOLS, good=([one], [one, two]), bad=([one, one], [one, two, one]))
+    yield from table("price", f"{POOL}.pricePerGPUHour", good=(TINY, "1"), bad=("0", "0.0"))
+    yield from table(
+        "simple-gpu-product",
+        f"{POOL}.gpuProduct",
+        good=("A100", ".*.+.?", "a*b+c?d{2}", "(A100|H100)", "[)]a+"),
+        bad=("a*b+c?d{2}e*", "(a)*", "(a)+", "(a)?", "(a){2}"),
+    )
+    yield from table(
+        "cpus-beside-gpus",
+        POOLS,
+        good=([cpu], [{**cpu, "resources": {"memory": "1Gi"}}], [{**one, "resources": {"cpu": 1}}]),
+        bad=([{**cpu, "resources": {"cpu": 1}}], [two, {**cpu, "resources": {"cpu": "1m"}}]),
+    )
+    yield from table(
+        "cpus-above-zero", f"{POOL}.resources.cpu", good=(1, "1", "0.001", "1m", "10"), bad=("0", "0.000", "0m")
+    )
+    yield from table(
+        "memory-of-a-run",
+        f"{POOL}.resources.memory",
+        good=("256Mi", "268435456", "0.25Gi", "64Ti", "65536Gi", "70368744177664"),
+        bad=("255.999Mi", "268435455", "0", "64.001Ti", "70368744177665", "65537Gi"),
+    )
+
+
+def _tolerations() -> Iterator[Bound]:
+    path = f"{POOL}.tolerations"
+    exists, equal = {"operator": "Exists"}, {"operator": "Equal"}
+    yield from table(
+        "equal-needs-key",
+        path,
+        good=([exists], [{**exists, "key": "k"}], [{**equal, "key": "k"}], [{"key": "k"}]),
+        bad=([equal], [{}], [exists, {"value": "v"}]),
+    )
+    yield from table(
+        "exists-has-no-value",
+        path,
+        good=([exists], [{**exists, "value": ""}], [{"key": "k", "value": "v"}]),
+        bad=([{**exists, "value": "v"}], [{**exists, "key": "k", "value": "v"}]),
+    )
+    brief = {"key": "k", "tolerationSeconds": 0}
+    yield from table(
+        "seconds-need-no-execute",
+        path,
+        good=([{**brief, "effect": "NoExecute"}], [{"key": "k", "effect": "NoSchedule"}]),
+        bad=([brief], [{**brief, "effect": "NoSchedule"}], [{**brief, "effect": "PreferNoSchedule"}]),
+    )
+
+
+def _constrained(metrics: Sequence[str]) -> tuple[object, ...]:
+    """Return a list of constraints for each of the metrics, the second of two."""
+    spread = {"metric": "spread", "max": "1"}
+    return tuple([spread, {"metric": metric, "max": "1"}] for metric in metrics)
+
+
+_TABLES = (
+    _engine, _names, _workload, _search_space, _searched_arguments, _budget, _objective, _metrics, _named_metrics,
+    _measurement, _pools, _tolerations,
+)  # fmt: skip
+BOUNDS: tuple[Bound, ...] = tuple(bound for bounds in _TABLES for bound in bounds())

@@ -1,0 +1,293 @@
+"""The conditions of a study as whole sets: which of them hold, why, and since when."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from api.status_samples import NO_NODES, decision_of
+from factories.runs import make_lost, make_started
+from factories.studies import START
+from infpop_operator.api.conditions import (
+    ConditionState,
+    as_reason,
+    decided_states,
+    kept_state,
+    prometheus_truth,
+    refused_states,
+    stale_state,
+    waiting_states,
+    write_conditions,
+)
+from infpop_operator.api.status_context import PoolProblem, PrometheusHealth, StatusContext
+from infpop_operator.api.status_model import Best, Condition
+from infpop_operator.core.errors import Problem
+from infpop_operator.core.model import (
+    NO_ROOM,
+    Decision,
+    History,
+    Lost,
+    Observation,
+    Phase,
+    Running,
+    Verdict,
+    Waiting,
+)
+
+STALE = ConditionState(holds=None, reason="StaleReason", message="stale message")
+VALID = ConditionState(holds=True, reason="Valid", message="the study is valid")
+BEST = Best(
+    pool="a100", round=2, gpu_count=1, batch_size=1, throughput="1", throughput_per_gpu="1", spread="0", run="r"
+)
+FIRST, SECOND = make_started("study-1"), make_started("study-2", index=2)
+BEGUN = History(started_at=START)
+GOING = replace(BEGUN, active=(FIRST, SECOND))
+
+
+def held(states: Mapping[str, ConditionState]) -> set[str]:
+    """Return the conditions that hold."""
+    return {name for name, state in states.items() if state.holds}
+
+
+def states_of(
+    decision: Decision, *, problems: Mapping[str, PoolProblem] | None = None, **context: object
+) -> dict[str, ConditionState]:
+    """Return what a decision says."""
+    standing = StatusContext(**context)  # type: ignore[arg-type]
+    return decided_states(decision, standing, problems or {}, STALE)
+
+
+PROBLEMS = {"v100": NO_NODES, "h100": PoolProblem(reason="MixedGPUs", message="of two kinds")}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reason", "problems", "suspended", "expected"),
+    [
+        (Verdict.RUNNING, "Measuring", {}, False, {"Accepted", "Reconciling"}),
+        (Verdict.WAITING, "Retrying", {}, False, {"Accepted", "Reconciling"}),
+        (Verdict.SUCCEEDED, "Converged", {}, False, {"Accepted", "Ready", "Succeeded"}),
+        (Verdict.STALLED, "TooManyFailures", {}, False, {"Accepted", "Stalled"}),
+        (Verdict.RUNNING, "Measuring", PROBLEMS, False, {"Accepted", "Reconciling"}),
+        (Verdict.SUCCEEDED, "Converged", PROBLEMS, False, {"Accepted", "Reconciling"}),
+        (Verdict.STALLED, "NothingEligible", PROBLEMS, False, {"Accepted", "Reconciling"}),
+        (Verdict.WAITING, NO_ROOM, PROBLEMS, False, {"Accepted", "Reconciling"}),
+        (Verdict.STALLED, "TooManyFailures", PROBLEMS, False, {"Accepted", "Stalled"}),
+        (Verdict.RUNNING, "Measuring", {}, True, {"Accepted", "Suspended"}),
+        (Verdict.SUCCEEDED, "Converged", {}, True, {"Accepted", "Succeeded", "Suspended"}),
+        (Verdict.STALLED, "TooManyFailures", {}, True, {"Accepted", "Stalled", "Suspended"}),
+    ],
+)
+def test_which_conditions_hold_follows_from_the_verdict(
+    verdict: Verdict,
+    reason: str,
+    problems: Mapping[str, PoolProblem],
+    suspended: bool,  # noqa: FBT001 - both ways of it
+    expected: set[str],
+) -> None:
+    """Ready and Succeeded say that there is a result, Stalled that there will be none, Reconciling that it goes on."""
+    states = states_of(decision_of(BEGUN, verdict=verdict, reason=reason), problems=problems, suspended=suspended)
+    assert held(states) == expected
+    assert (states["Accepted"], states["ResultStale"]) == (VALID, STALE)
+    assert set(states) == {"Accepted", "Ready", "Reconciling", "Stalled", "Succeeded", "ResultStale", "Suspended"}
+
+
+SUSPENDED = ("Suspended", "spec.suspend is true: no runs until it is false")
+AWAITED = ("NoMatchingNodes", "pool v100: no node has the label pool=v100; pool h100: of two kinds")
+CONVERGED, MEASURING = ("Converged", "m"), ("Measuring", "m")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "problems", "suspended", "expected"),
+    [
+        (Verdict.SUCCEEDED, {}, False, (("Succeeded", "m"), CONVERGED, CONVERGED, CONVERGED)),
+        (Verdict.SUCCEEDED, {}, True, (SUSPENDED, SUSPENDED, SUSPENDED, CONVERGED)),
+        (Verdict.SUCCEEDED, PROBLEMS, False, (AWAITED,) * 4),
+        (Verdict.RUNNING, PROBLEMS, False, (MEASURING,) * 4),
+    ],
+)
+def test_every_condition_says_why_in_the_same_words(
+    verdict: Verdict,
+    problems: Mapping[str, PoolProblem],
+    suspended: bool,  # noqa: FBT001 - both ways of it
+    expected: tuple[tuple[str, str], ...],
+) -> None:
+    """Ready has the state that is shown; an end that holds keeps the decision's own words."""
+    reason = "Converged" if verdict is Verdict.SUCCEEDED else "Measuring"
+    decision = decision_of(BEGUN, verdict=verdict, reason=reason, message="m")
+    states = states_of(decision, problems=problems, suspended=suspended)
+    told = [(states[name].reason, states[name].message) for name in ("Ready", "Reconciling", "Stalled", "Succeeded")]
+    assert tuple(told) == expected
+
+
+STARTING = Running(phase=Phase.STARTING)
+LOADING = Running(phase=Phase.LOADING)
+QUEUED, UNSCHEDULABLE = Waiting(reason="Queued", detail="d"), Waiting(reason="Unschedulable")
+DECIDED = ("Measuring", "1 run in progress")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (None, None, DECIDED),
+        (STARTING, None, ("Starting", "run study-1 on pool a100: is starting")),
+        (None, LOADING, ("ModelLoading", "run study-2 on pool a100: loads the model")),
+        (LOADING, STARTING, ("ModelLoading", "run study-1 on pool a100: loads the model")),
+        (STARTING, Running(phase=Phase.WARMING_UP), DECIDED),
+        (STARTING, Running(phase=Phase.MEASURING), DECIDED),
+        (STARTING, Running(phase=Phase.DONE), DECIDED),
+        (QUEUED, None, ("Queued", "run study-1 on pool a100: d")),
+        (UNSCHEDULABLE, QUEUED, ("Unschedulable", "run study-1 on pool a100: Unschedulable")),
+        (QUEUED, LOADING, ("ModelLoading", "run study-2 on pool a100: loads the model")),
+        (QUEUED, Running(phase=Phase.MEASURING), DECIDED),
+    ],
+)
+def test_the_run_that_is_furthest_tells_where_a_study_stands(
+    first: Observation | None, second: Observation | None, expected: tuple[str, str]
+) -> None:
+    """While any run measures the decision tells; before, a run that loads, and before that why a run waits."""
+    seen = {name: each for name, each in (("study-1", first), ("study-2", second)) if each is not None}
+    states = states_of(decision_of(GOING), observations=seen)
+    assert (states["Reconciling"].reason, states["Reconciling"].message) == expected
+    stopped = states_of(decision_of(GOING, verdict=Verdict.STALLED, reason="R", message="m"), observations=seen)
+    assert (stopped["Stalled"].reason, stopped["Stalled"].message) == ("R", "m")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "message", "expected"),
+    [
+        (Verdict.WAITING, "study-1 is tried again", "study-1 is tried again: line\u2028separator"),
+        (Verdict.WAITING, "something else", "something else"),
+        (Verdict.STALLED, "study-1 is tried again", "study-1 is tried again"),
+    ],
+)
+def test_a_wait_for_a_broken_run_says_what_broke(verdict: Verdict, message: str, expected: str) -> None:
+    """All that is known of the newest end is told with the pause that follows from it."""
+    history = replace(BEGUN, ended=(make_lost(SECOND), make_lost(FIRST)))
+    states = states_of(decision_of(history, verdict=verdict, reason="Retrying", message=message))
+    assert states["Ready"].message == expected
+    assert isinstance(make_lost(FIRST).observation, Lost)
+
+
+@pytest.mark.parametrize(
+    ("best", "newest", "holds", "reason"),
+    [
+        (None, None, False, "NoResult"),
+        (None, 3, False, "NoResult"),
+        (BEST, None, False, "Current"),
+        (BEST, 1, False, "Current"),
+        (BEST, 2, False, "Current"),
+        (BEST, 3, True, "NewerRound"),
+    ],
+)
+def test_a_best_is_stale_from_the_next_round_on(
+    best: Best | None,
+    newest: int | None,
+    holds: bool,  # noqa: FBT001 - both ways of it
+    reason: str,
+) -> None:
+    """The best of the newest round is current, that of one before is not."""
+    state = stale_state(best, newest)
+    assert (state.holds, state.reason) == (holds, reason)
+    if holds:
+        assert state.message == "the best is of round 2 of pool a100; round 3 has none yet"
+
+
+@pytest.mark.parametrize(
+    ("health", "searching", "expected"),
+    [
+        (None, True, {}),
+        (PrometheusHealth(), True, (False, "Reachable", "Prometheus answers")),
+        (PrometheusHealth(outage="refused"), True, (True, "PrometheusUnreachable", "refused")),
+        (PrometheusHealth(outage="refused"), False, (False, "NotAsked", "no run is to be measured")),
+        (PrometheusHealth(), False, (False, "NotAsked", "no run is to be measured")),
+    ],
+)
+def test_an_outage_is_told_of_searches_that_ask(
+    health: PrometheusHealth | None,
+    searching: bool,  # noqa: FBT001 - both ways of it
+    expected: tuple[bool, str, str] | dict[str, object],
+) -> None:
+    """Where nothing asks Prometheus there is no such condition at all."""
+    truth = prometheus_truth(StatusContext(prometheus=health), searching=searching)
+    found = {name: (state.holds, state.reason, state.message) for name, state in truth.items()}
+    assert found == (expected if isinstance(expected, dict) else {"PrometheusUnreachable": expected})
+
+
+def test_a_refused_study_is_stalled_and_nothing_else() -> None:
+    """All that is wrong is told in every condition, and what was known of its result is kept."""
+    problems = [
+        Problem(field="a", value="1", message="m", remedy="r"),
+        Problem(field="b", value="", message="n", remedy="s"),
+    ]
+    states = refused_states(problems, STALE, StatusContext(suspended=True, prometheus=PrometheusHealth(outage="o")))
+    assert held(states) == {"Stalled", "Suspended"}
+    text = "; ".join(map(str, problems))
+    for name in ("Accepted", "Ready", "Reconciling", "Stalled", "Succeeded"):
+        assert (states[name].reason, states[name].message) == ("InvalidSpec", text)
+    assert (states["ResultStale"], states["PrometheusUnreachable"].reason) == (STALE, "NotAsked")
+
+
+@pytest.mark.parametrize("suspended", [False, True])
+def test_a_study_that_waits_is_valid_and_goes_on_unless_it_is_suspended(suspended: bool) -> None:  # noqa: FBT001
+    """Each condition has the reason of the wait, or that the owner wants no runs."""
+    standing = StatusContext(suspended=suspended, prometheus=PrometheusHealth(outage="o"))
+    states = waiting_states("TheReason", "the message", STALE, standing)
+    assert held(states) == {"Accepted", "PrometheusUnreachable", "Suspended" if suspended else "Reconciling"}
+    why = (
+        ("Suspended", "spec.suspend is true: no runs until it is false") if suspended else ("TheReason", "the message")
+    )
+    for name in ("Ready", "Reconciling", "Stalled", "Succeeded"):
+        assert (states[name].reason, states[name].message) == why
+    assert (states["Accepted"], states["ResultStale"]) == (VALID, STALE)
+    suspension = ("Suspended", "spec.suspend is true") if suspended else ("NotSuspended", "spec.suspend is false")
+    assert (states["Suspended"].reason, states["Suspended"].message) == suspension
+
+
+BEFORE = Condition(
+    type="Ready", status="False", observed_generation=1, reason="Before", message="before", last_transition_time=START
+)
+NOW = START + timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("holds", "status", "since"), [(True, "True", NOW), (None, "Unknown", NOW), (False, "False", START)]
+)
+def test_a_condition_keeps_its_time_while_its_status_stays(holds: bool | None, status: str, since: object) -> None:  # noqa: FBT001
+    """Reason, message and generation are the newest all the same; another condition's time is no one's."""
+    state = ConditionState(holds=holds, reason="New-Reason", message="new\nmessage")
+    (condition,) = write_conditions({"Ready": state}, NOW, generation=7, previous=[BEFORE])
+    assert condition == Condition(
+        type="Ready",
+        status=status,
+        observed_generation=7,
+        reason="NewReason",
+        message="new message",
+        last_transition_time=since,
+    )
+    (other,) = write_conditions({"Stalled": state}, NOW, generation=None, previous=[BEFORE])
+    assert (other.type, other.last_transition_time, other.observed_generation) == ("Stalled", NOW, None)
+
+
+@pytest.mark.parametrize(("status", "holds"), [("True", True), ("False", False), ("Unknown", None)])
+def test_what_is_kept_is_what_was_said(status: str, holds: bool | None) -> None:  # noqa: FBT001
+    """A condition of before is read back; one that was never written has its default."""
+    known = [BEFORE, BEFORE.model_copy(update={"type": "Stalled", "status": status})]
+    assert kept_state("Stalled", known, STALE) == ConditionState(holds=holds, reason="Before", message="before")
+    assert kept_state("Succeeded", known, STALE) == STALE
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [("Two words-3", "Twowords3"), ("", "Unknown"), ("é!", "Unknown"), ("x" * 65, "x" * 64)]
+)
+def test_a_reason_is_one_word(text: str, reason: str) -> None:
+    """As the API server takes it: letters and digits, not empty, of bounded length."""
+    assert as_reason(text) == reason
+
+
+@pytest.mark.parametrize(("length", "kept"), [(1024, "m" * 1024), (1025, "m" * 1021 + "…")])
+def test_a_message_is_cut_at_a_kibibyte(length: int, kept: str) -> None:
+    """What fits is told whole."""
+    state = ConditionState(holds=True, reason="R", message="m" * length)
+    (condition,) = write_conditions({"Ready": state}, NOW, generation=1, previous=[])
+    assert condition.message == kept

@@ -1,0 +1,51 @@
+"""What is recorded of a step, and what a journal adds up to."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from factories.runs import make_finished, make_started
+from factories.studies import START
+from infpop_operator.core.history_diff import apply, changes
+from infpop_operator.core.model import History, Round
+
+ROUND = Round(pool="a100", number=1, identity="i1")
+FIRST, SECOND, THIRD = make_started("study-1"), make_started("study-2", index=2), make_started("study-3", index=4)
+BEFORE = History(started_at=START, rounds=(ROUND,), active=(FIRST, SECOND))
+
+
+def test_changes_are_rounds_then_ends_then_starts_and_stops() -> None:
+    """A round is recorded before its runs, and what ended before what takes its place."""
+    opened = replace(ROUND, number=2)
+    stopping = replace(SECOND, stopping="Superseded")
+    after = replace(BEFORE, rounds=(ROUND, opened), ended=(make_finished(FIRST),), active=(stopping, THIRD))
+    assert changes(BEFORE, after) == (opened, make_finished(FIRST), stopping, THIRD)
+
+
+def test_an_unchanged_history_has_no_changes() -> None:
+    """Since when a run holds its devices is observed again: it is no change of its own."""
+    held = replace(BEFORE, active=(replace(FIRST, held_since=START + timedelta(minutes=1)), SECOND))
+    assert changes(BEFORE, held) == ()
+
+
+def test_a_history_with_its_changes_is_the_next_history() -> None:
+    """Whatever happened in a step, nothing is lost and nothing is added by recording it."""
+    stopping = replace(SECOND, stopping="Suspended", held_since=START)
+    after = replace(
+        BEFORE, rounds=(ROUND, replace(ROUND, number=2)), ended=(make_finished(FIRST),), active=(stopping, THIRD)
+    )
+    assert apply(BEFORE, changes(BEFORE, after)) == after
+
+
+def test_a_step_that_was_recorded_twice_counts_once() -> None:
+    """An operator that was ended while it recorded records the step again."""
+    entries = (ROUND, FIRST, SECOND, make_finished(FIRST))
+    once = apply(History(started_at=START), entries)
+    assert apply(once, entries) == once
+    assert [entry.run.name for entry in once.active] == ["study-2"]
+    assert [entry.run.name for entry in once.ended] == ["study-1"]
+
+
+def test_the_newest_record_of_a_run_says_whether_it_is_stopping() -> None:
+    """A stop is a second record of the run, which keeps its place."""
+    stopping = replace(FIRST, stopping="Suspended")
+    assert apply(BEFORE, [stopping]).active == (stopping, SECOND)

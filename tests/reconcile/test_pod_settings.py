@@ -1,0 +1,69 @@
+"""What the Pods of a pool get: every field of the study that is about Pods, compared as a whole."""
+
+from api.documents import changed_of
+from api.whole_studies import SOURCES, WHOLE
+from factories.kube_objects import make_node
+from infpop_operator.adapters.kube.job_manifest import PodSettings, Toleration
+from infpop_operator.cluster.jobs import pod_settings
+from infpop_operator.cluster.resolve import resolve_study
+from infpop_operator.settings import Settings
+
+GPU_NODE = make_node(labels={"node-key": "node-value"})
+BODY = changed_of(WHOLE, {"metadata.uid": "uid-of-the-study", "spec.workload.source": SOURCES["config-map"]})
+
+
+def settings_of(pool: str, changes: dict[str, object] | None = None) -> PodSettings:
+    """Return what the Pods of a pool of the whole study get, with values of the study replaced."""
+    settings = Settings(runner_image="example.org/default:3")
+    prepared = resolve_study(changed_of(BODY, changes or {}), [GPU_NODE], None, settings)
+    return pod_settings(prepared, pool, settings)
+
+
+def test_every_field_of_a_study_that_is_about_pods_reaches_them() -> None:
+    """Images, Secrets, claim, ConfigMap, placement, resources, queue and priority arrive in their own places."""
+    assert settings_of("a100") == PodSettings(
+        image="example.org/pool:2",
+        image_pull_secrets=("pull-one", "pull-two"),
+        token_secret=("hub-secret", "hub-key"),
+        cache_claim="model-cache",
+        workload_config_map=("map-name", "map-key.jsonl"),
+        node_selector={"node-key": "node-value"},
+        tolerations=(
+            Toleration(key="dedicated", operator="Equal", value="tuning", effect="NoExecute", seconds=61),
+            Toleration(key="spot", operator="Exists", value=None, effect="NoSchedule", seconds=None),
+        ),
+        node_labels=(("nvidia.com/gpu.product", ("NVIDIA-A100-SXM4-40GB",)),),
+        gpu_resource="nvidia.com/gpu",
+        cpu="23",
+        memory="65Gi",
+        queue_name="local-queue",
+        priority_class="low-priority",
+    )
+
+
+def test_each_pool_has_its_own_part() -> None:
+    """What one pool says of its nodes is not said of another; what the study says holds for both."""
+    assert settings_of("ranks") == PodSettings(
+        image="example.org/engine:1",
+        image_pull_secrets=("pull-one", "pull-two"),
+        token_secret=("hub-secret", "hub-key"),
+        cache_claim="model-cache",
+        workload_config_map=("map-name", "map-key.jsonl"),
+        gpu_resource="cpu",
+        memory="29Gi",
+        queue_name="local-queue",
+        priority_class="low-priority",
+    )
+
+
+def test_what_a_study_leaves_out_its_pods_do_not_get() -> None:
+    """Without an image of its own a study takes the operator's; without the rest there is nothing."""
+    bare = {"name": "here", "gpuResource": "cpu"}
+    changes: dict[str, object] = {
+        "spec.model": {"name": "org/codegen"},
+        "spec.engine": {"name": "vllm"},
+        "spec.workload": {},
+        "spec.nodePools": [bare],
+        "spec.scheduling": {},
+    }
+    assert settings_of("here", changes) == PodSettings(image="example.org/default:3", gpu_resource="cpu")
