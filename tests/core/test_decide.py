@@ -7,7 +7,16 @@ from datetime import timedelta
 import pytest
 
 from core.planning import SPACE, make_small_study
-from factories.runs import make_ended, make_finish, make_history, make_loss, make_round, make_run, make_started
+from factories.runs import (
+    make_ended,
+    make_finish,
+    make_held,
+    make_history,
+    make_loss,
+    make_round,
+    make_run,
+    make_started,
+)
 from factories.studies import START, at, make_cell, make_pool, make_study
 from infpop_operator.core.decide import decide
 from infpop_operator.core.fingerprint import measurement_identity
@@ -81,8 +90,8 @@ def test_the_second_end_of_a_pass_is_judged_by_the_first() -> None:
 def test_an_end_follows_those_before_it_and_keeps_its_start() -> None:
     """What ended is appended; what waits, runs or was not seen stays live as it was."""
     study = make_study(budget=Budget(parallel_trials=4))
-    live = [make_started(run=one(f"run-{number}", make_cell(1, 2**number), number)) for number in range(4)]
-    live[1] = replace(live[1], started_at=at(7))
+    live = [make_held(one(f"run-{number}", make_cell(1, 2**number), number)) for number in range(4)]
+    live[1] = replace(live[1], started_at=at(7), held_since=at(9))
     before = make_ended(one("before", make_cell(1, 256), 9))
     seen = {
         "run-0": Waiting(reason="Unschedulable"),
@@ -91,7 +100,8 @@ def test_an_end_follows_those_before_it_and_keeps_its_start() -> None:
         "unknown": make_loss(),
     }
     history = decided(study, seen, active=tuple(live), ended=(before,)).history
-    assert history.ended == (before, make_ended(live[1].run, make_loss(ended=90), began=7))
+    ended = replace(make_ended(live[1].run, make_loss(ended=90), began=7), held_since=at(9))
+    assert history.ended == (before, ended)
     assert history.active == (live[0], live[2], live[3])
 
 
@@ -153,7 +163,7 @@ def test_a_stop_says_the_first_reason_for_it(changes: dict[str, object], stops: 
     rounds = (*rounds[:2], replace(rounds[2], number=2))
     runs = (one("older"), one("gone", pool="gone"), one("live", round=2))
     decision = decided(study, rounds=rounds, active=tuple(make_started(run=run) for run in runs))
-    assert {stop.run: stop.reason for stop in decision.stop} == stops
+    assert {started.run.name: started.stopping for started in decision.stop} == stops
 
 
 def started(study: Study, **changes: object) -> list[str]:

@@ -64,6 +64,11 @@ def make_started(name: str = "study-1", *, index: int = 0, **changes: object) ->
     return replace(StartedRun(run=make_run(name, index=index), started_at=at(1)), **changes)
 
 
+def make_held(run: Run, *, since: float = 0, **changes: object) -> StartedRun:
+    """Return a live run that has held its devices from its start on, by default from the study's start."""
+    return replace(StartedRun(run=run, started_at=at(since), held_since=at(since)), **changes)
+
+
 def make_trial_result(planned: PlannedTrial, outcome: Outcome) -> TrialResult | None:
     """Return the result of a planned trial, None where the outcome is None."""
     index, batch_size = planned.index, planned.configuration.batch_size
