@@ -5,7 +5,15 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from factories.runs import make_ended, make_finish, make_history, make_loss, make_round, make_run, make_started
+from factories.runs import (
+    make_ended,
+    make_finish,
+    make_held,
+    make_history,
+    make_loss,
+    make_round,
+    make_run,
+)
 from factories.studies import START, at, make_cell, make_pool, make_study
 from infpop_operator.core.budget import Exhausted, exhausted, has_room, retry_at, wake_at
 from infpop_operator.core.decide import decide
@@ -23,7 +31,7 @@ def run_on(gpu_count: int, name: str = "next", **changes: object) -> Run:
 def live(*gpu_counts: int, began: float = 0, **changes: object) -> History:
     """Return a history with a live run on each number of GPUs."""
     runs = (run_on(gpus, f"live-{number}", **changes) for number, gpus in enumerate(gpu_counts))
-    return make_history(active=tuple(make_started(run=run, started_at=at(began)) for run in runs))
+    return make_history(active=tuple(make_held(run, since=began) for run in runs))
 
 
 def broke(count: int, *, pool: str = "a100", **changes: object) -> tuple[EndedRun, ...]:
@@ -78,6 +86,7 @@ def test_the_last_failure_is_the_one_that_is_told() -> None:
     first = make_ended(run_on(1, "first"), make_loss("Evicted"))
     last = make_ended(run_on(1, "last"), make_finish(run_on(1, "last"), [None], broken="LoadTimeout"))
     limits = Budget(max_failed_trials=0)
+    assert _message(limits, make_history(ended=(first,))).startswith("1 run broke, more than ")
     assert "last: LoadTimeout: LoadTimeout of last. Mend" in _message(limits, make_history(ended=(first, last)))
     assert "last: Evicted. Mend" in _message(limits, make_history(ended=(last, first)))
 
@@ -116,9 +125,9 @@ def test_without_limits_no_time_is_too_long() -> None:
 def test_failures_leave_healthy_runs_alone_and_spent_time_ends_them(limits: Budget, stops: list[str]) -> None:
     """What is already measured for is not thrown away because other runs broke."""
     first = decide(make_study(budget=limits), History(started_at=START), {}, START).history
-    history = replace(first, active=(make_started(run=run_on(1, "healthy")),), ended=broke(2))
+    history = replace(first, active=(make_held(run_on(1, "healthy")),), ended=broke(2))
     decision = decide(make_study(budget=limits), history, {}, at(101))
-    assert [entry.stopping for entry in decision.stop] == stops
+    assert [started.stopping for started in decision.stop] == stops
     if not stops:
         assert [started.run.name for started in decision.history.active] == ["healthy"]
         assert decision.verdict is Verdict.RUNNING
@@ -204,6 +213,7 @@ def test_a_study_is_woken_at_its_deadline() -> None:
     """It is counted from the study's start, whether runs live or not."""
     assert woken(live(1), deadline=timedelta(hours=1)) == at(HOUR)
     assert woken(make_history(started_at=at(50)), deadline=timedelta(hours=1)) == at(HOUR + 50)
+    assert woken(live(1), seconds=HOUR, deadline=timedelta(hours=1)) is None
 
 
 def test_a_study_is_woken_when_its_gpu_hours_will_be_spent() -> None:
@@ -213,7 +223,8 @@ def test_a_study_is_woken_when_its_gpu_hours_will_be_spent() -> None:
     assert woken(live(1, 2), max_gpu_hours=1.0) == at(100 + (HOUR - 300) / 3) + just_after
     assert woken(live(1), run_on(2), max_gpu_hours=1.0) == at(100 + (HOUR - 100) / 3) + just_after
     assert woken(make_history(), run_on(2), max_gpu_hours=1.0) == at(100 + HOUR / 2) + just_after
-    assert woken(live(1), seconds=2 * HOUR, max_gpu_hours=1.0) == at(2 * HOUR) + just_after
+    assert woken(live(1), seconds=HOUR - 1, max_gpu_hours=1.0) == at(HOUR) + just_after
+    assert woken(live(1), seconds=HOUR, max_gpu_hours=1.0) is None
 
 
 def test_the_first_of_all_instants_wakes_a_study() -> None:

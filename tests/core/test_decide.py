@@ -7,7 +7,16 @@ from datetime import timedelta
 import pytest
 
 from core.planning import SPACE, make_small_study
-from factories.runs import make_ended, make_finish, make_history, make_loss, make_round, make_run, make_started
+from factories.runs import (
+    make_ended,
+    make_finish,
+    make_held,
+    make_history,
+    make_loss,
+    make_round,
+    make_run,
+    make_started,
+)
 from factories.studies import START, at, make_cell, make_pool, make_study
 from infpop_operator.core.decide import decide
 from infpop_operator.core.fingerprint import measurement_identity
@@ -81,8 +90,8 @@ def test_the_second_end_of_a_pass_is_judged_by_the_first() -> None:
 def test_an_end_follows_those_before_it_and_keeps_its_start() -> None:
     """What ended is appended; what waits, runs or was not seen stays live as it was."""
     study = make_study(budget=Budget(parallel_trials=4))
-    live = [make_started(run=one(f"run-{number}", make_cell(1, 2**number), number)) for number in range(4)]
-    live[1] = replace(live[1], started_at=at(7))
+    live = [make_held(one(f"run-{number}", make_cell(1, 2**number), number)) for number in range(4)]
+    live[1] = replace(live[1], started_at=at(7), held_since=at(9))
     before = make_ended(one("before", make_cell(1, 256), 9))
     seen = {
         "run-0": Waiting(reason="Unschedulable"),
@@ -91,7 +100,8 @@ def test_an_end_follows_those_before_it_and_keeps_its_start() -> None:
         "unknown": make_loss(),
     }
     history = decided(study, seen, active=tuple(live), ended=(before,)).history
-    assert history.ended == (before, make_ended(live[1].run, make_loss(ended=90), began=7))
+    ended = replace(make_ended(live[1].run, make_loss(ended=90), began=7), held_since=at(9))
+    assert history.ended == (before, ended)
     assert history.active == (live[0], live[2], live[3])
 
 
@@ -158,7 +168,7 @@ def test_a_stop_says_the_first_reason_for_it(changes: dict[str, object], stops: 
     rounds = (*rounds[:2], replace(rounds[2], number=2))
     runs = (one("older"), one("gone", pool="gone"), one("live", round=2))
     decision = decided(study, rounds=rounds, active=tuple(make_started(run=run) for run in runs))
-    assert {entry.run.name: entry.stopping for entry in decision.stop} == stops
+    assert {started.run.name: started.stopping for started in decision.stop} == stops
 
 
 def started(study: Study, **changes: object) -> list[str]:
@@ -219,8 +229,8 @@ FULL = make_pool(total_device_count=0)
     ("now_s", "reason", "message"),
     [
         (104, "Preempted", "the next try is at 00:01:45 UTC; run a100-1 on pool a100 broke"),
-        (105, "NoRoom", "pool a100 has no nodes for a run of 1 GPUs now"),
-        (106, "NoRoom", "pool a100 has no nodes for a run of 1 GPUs now"),
+        (105, "NoRoom", "pool a100 has no nodes for a run of 1 GPU now"),
+        (106, "NoRoom", "pool a100 has no nodes for a run of 1 GPU now"),
     ],
 )
 def test_a_pause_is_the_reason_to_wait_until_it_is_over(now_s: float, reason: str, message: str) -> None:
@@ -229,6 +239,12 @@ def test_a_pause_is_the_reason_to_wait_until_it_is_over(now_s: float, reason: st
     decision = decide(study, begun(study, ended=broke_twice()), {}, at(now_s))
     assert (decision.verdict, decision.reason, decision.message) == (Verdict.WAITING, reason, message)
     assert decision.wake_at == (at(105) if reason == "Preempted" else None)
+
+
+def test_the_room_that_is_lacking_is_counted_in_gpus() -> None:
+    """One GPU, two GPUs."""
+    study = make_small_study(pools=(FULL,))
+    assert decided(study).message == "pool a100 has no nodes for a run of 2 GPUs now"
 
 
 def test_a_single_failure_is_no_reason_to_wait() -> None:
@@ -246,7 +262,7 @@ def test_the_pause_of_any_pool_explains_the_wait_before_the_room_of_another() ->
     done = make_ended(one("done", pool="v100"))
     assert decided(study, ended=(*broke_twice("v100"), done)).reason == "NoRoom"
     room = decided(make_study(space=TINY, pools=pools[::-1]), ended=(done,))
-    assert room.message == "pool a100 has no nodes for a run of 1 GPUs now"
+    assert room.message == "pool a100 has no nodes for a run of 1 GPU now"
 
 
 @pytest.mark.parametrize(("live", "message"), [(1, "1 run in progress"), (2, "2 runs in progress")])
@@ -267,7 +283,7 @@ STALE = Missing(reason="Stale")
 NOTHING = "no valid result that keeps to the constraints"
 SPENT = Budget(deadline=timedelta(seconds=50))
 TOO_MANY = (
-    "1 runs broke, more than spec.budget.maxFailedTrials 0; last: NodeLost. Mend the cause and raise"
+    "1 run broke, more than spec.budget.maxFailedTrials 0; last: NodeLost. Mend the cause and raise"
     " spec.budget.maxFailedTrials to go on"
 )
 BROKEN = make_ended(one("broken", make_cell(2, 8), 1), make_loss())

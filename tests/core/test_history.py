@@ -8,6 +8,7 @@ from factories.runs import (
     Outcome,
     make_ended,
     make_finish,
+    make_held,
     make_history,
     make_loss,
     make_round,
@@ -271,14 +272,14 @@ def test_a_failure_is_a_run_that_broke_by_itself(ended: EndedRun, *, counts: boo
 
 
 def test_gpu_seconds_are_those_of_ended_runs_and_of_live_ones_until_now() -> None:
-    """Each second counts once for each device that the run holds."""
+    """Each second counts once for each device that the run holds; a run that waits for devices holds none."""
     two, four = make_run("two", cells=(make_cell(2, 8),)), make_run("four", cells=(make_cell(4, 8),))
     history = make_history(
         ended=(make_ended(two, make_loss(ended=30), began=10),),
-        active=(make_started(run=four, started_at=at(100)), make_started(run=two, started_at=at(110))),
+        active=(make_held(four, since=100), make_held(two, since=110), make_started(run=two)),
     )
     assert gpu_seconds(history, at(150)) == 2 * 20 + 4 * 50 + 2 * 40
-    assert active_gpus(history.active) == 6
+    assert active_gpus(history.active[:2]) == 6
     assert active_gpus(()) == 0
 
 
@@ -286,7 +287,7 @@ def test_a_clock_that_was_set_back_gives_no_gpu_seconds_back() -> None:
     """A run that ended before it began, or begins in the future, held nothing."""
     history = make_history(
         ended=(make_ended(ALONE, make_loss(ended=5), began=10), make_ended(ALONE, make_loss(ended=60), began=0)),
-        active=(make_started(run=ALONE, started_at=at(100)),),
+        active=(make_held(ALONE, since=100),),
     )
     assert gpu_seconds(history, at(90)) == 60
 

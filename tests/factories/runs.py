@@ -70,9 +70,13 @@ def make_run(
 
 
 def make_started(name: str = "study-1", *, index: int = 0, **changes: object) -> StartedRun:
-    """Return a run that was started a second after the study, and has held its devices since its start."""
-    started = replace(StartedRun(run=make_run(name, index=index), started_at=at(1)), **changes)
-    return started if "held_since" in changes else replace(started, held_since=started.started_at)
+    """Return a run that was started a second after the study and holds no devices yet."""
+    return replace(StartedRun(run=make_run(name, index=index), started_at=at(1)), **changes)
+
+
+def make_held(run: Run, *, since: float = 0, **changes: object) -> StartedRun:
+    """Return a live run that has held its devices from its start on, by default from the study's start."""
+    return replace(StartedRun(run=run, started_at=at(since), held_since=at(since)), **changes)
 
 
 def make_trial_result(planned: PlannedTrial, outcome: Outcome) -> TrialResult | None:

@@ -42,8 +42,9 @@ def exhausted(study: Study, history: History, now: datetime) -> Exhausted | None
         return Exhausted(reason="GPUHoursSpent", message=message, stops_runs=True)
     broken = failures(history)
     if len(broken) > budget.max_failed_trials:
+        runs = f"{len(broken)} run{'s' if len(broken) > 1 else ''}"
         message = (
-            f"{len(broken)} runs broke, more than spec.budget.maxFailedTrials {budget.max_failed_trials};"
+            f"{runs} broke, more than spec.budget.maxFailedTrials {budget.max_failed_trials};"
             f" last: {_why(broken[-1])}. Mend the cause and raise spec.budget.maxFailedTrials to go on"
         )
         return Exhausted(reason="TooManyFailures", message=message, stops_runs=False, stalls=True)

@@ -239,7 +239,8 @@ def _why_waiting(history: History, plans: Mapping[str, PoolPlan], now: datetime)
             reason = (broken_reason(broken) or ("",))[0]
             return (reason, f"the next try is at {ends:%H:%M:%S %Z}; run {broken.run.name} on pool {pool} broke")
     pool, run = next(iter(wanted.items()))
-    return (NO_ROOM, f"pool {pool} has no nodes for a run of {run.gpu_count} GPUs now")
+    gpus = f"{run.gpu_count} GPU{'s' if run.gpu_count > 1 else ''}"
+    return (NO_ROOM, f"pool {pool} has no nodes for a run of {gpus} now")
 
 
 def _why_nothing(study: Study, history: History) -> str:
