@@ -65,17 +65,17 @@ def test_a_load_that_ended_the_runner_is_told_to_the_trial() -> None:
 LATER, LAST = START + timedelta(seconds=7), START + timedelta(seconds=9)
 ONE, OTHER = (make_measured(5.0, index=index, batch_size=size) for index, size in ((0, 8), (1, 16)))
 BROKEN = Broken(reason="EngineCrash", detail="its own")
-TOLD = Broken(reason="RunnerError", detail="it crashed")
+ADDED = Broken(reason="RunnerError", detail="it crashed")
 
 
 @pytest.mark.parametrize(
     ("left", "expected"),
     [
-        (result(trials=(ONE,)), result(trials=(ONE,), broken=TOLD, ended_at=LAST)),
+        (result(trials=(ONE,)), result(trials=(ONE,), broken=ADDED, ended_at=LAST)),
         (result(trials=(ONE, OTHER)), result(trials=(ONE, OTHER), broken=None, ended_at=LAST)),
         (result(trials=(ONE, OTHER), broken=BROKEN), result(trials=(ONE, OTHER), broken=None, ended_at=LAST)),
         (result(trials=(ONE,), broken=BROKEN, ended_at=LATER), result(trials=(ONE,), broken=BROKEN, ended_at=LATER)),
-        (result(load_seconds=0.0), result(load_seconds=0.0, broken=TOLD, ended_at=LAST)),
+        (result(load_seconds=0.0), result(load_seconds=0.0, broken=ADDED, ended_at=LAST)),
     ],
 )
 def test_what_was_measured_is_kept_whatever_happened_afterwards(left: RunResult, expected: RunResult) -> None:

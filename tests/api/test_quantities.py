@@ -54,7 +54,7 @@ def test_memory_is_counted_in_bytes(text: str, amount: int) -> None:
     ],
 )
 def test_a_duration_is_the_sum_of_its_parts(text: str, expected: float) -> None:
-    """Minutes are told from milliseconds."""
+    """Minutes and milliseconds have different units."""
     assert seconds(text) == pytest.approx(expected, abs=1e-9)
     assert interval(text) == timedelta(seconds=seconds(text))
 

@@ -210,7 +210,7 @@ def test_a_journal_is_read_once_and_then_remembered() -> None:
 
 
 def test_the_journal_that_was_used_longest_ago_leaves_memory_first() -> None:
-    """Memory holds as many as it is told to."""
+    """Memory holds as many journals as the store may remember."""
     first, second, third = (Owner(name=name, namespace="serving", uid=f"uid-{name}") for name in "abc")
 
     async def scenario(server: ApiServer, open_store: Callable[..., JournalStore]) -> None:
@@ -225,7 +225,7 @@ def test_the_journal_that_was_used_longest_ago_leaves_memory_first() -> None:
 
 
 def test_a_step_that_may_have_been_written_is_read_again() -> None:
-    """After an error the memory is not believed: the next look reads what the server has."""
+    """After an error the memory is not believed: the next load reads what the server has."""
 
     async def scenario(server: ApiServer, open_store: Callable[..., JournalStore]) -> None:
         store = open_store()

@@ -359,7 +359,7 @@ def test_a_pattern_has_so_many_choices_and_no_more(pattern: str, is_bounded: boo
 
 
 def test_what_was_matched_is_remembered_as_long_as_the_nodes_are_the_same() -> None:
-    """Each part of a pool's description tells it from others; other nodes are matched anew."""
+    """Each part of a pool's description tells it from others; other nodes are matched again."""
     match, nodes = RememberedMatches(), (make_node(labels={"a": "b"}),)
     known = match(query("A100"), nodes)
     assert match(query("A100"), nodes) is known

@@ -250,7 +250,7 @@ def test_limits_are_told_in_words(seconds: float, words: str) -> None:
     ],
 )
 def test_every_word_of_the_kubelet_for_an_image_is_known(reason: str) -> None:
-    """Whatever keeps an image away is told as that, with the kubelet's own word."""
+    """Every reason for which an image is missing is ImagePull, with the kubelet's own word."""
     assert seen(make_job(), waiting(reason, "m")) == Waiting(reason="ImagePull", detail=f"{reason}: m")
 
 

@@ -209,7 +209,7 @@ def test_an_answer_is_read_up_to_its_longest(beyond: int, is_read: bool) -> None
 
 
 def test_each_trial_has_its_own_number() -> None:
-    """Numbers are told apart by their trial, not by their batch size."""
+    """A number belongs to its trial index, whatever its batch size."""
     text = line("5", trial="1") + line("6", trial="12") + line("7", trial="1", run="study-2") + line("8", study="x")
     expected = {1: Value(tokens_per_second=5.0), 12: Value(tokens_per_second=6.0), 0: Missing(reason="OtherRun")}
     assert read(text).throughput == expected

@@ -170,7 +170,7 @@ def test_a_study_that_is_not_there_is_looked_for(tmp_path: Path, answer: tuple[i
     ],
 )
 def test_a_study_that_cannot_be_read_has_a_remedy(tmp_path: Path, code: int, remedy: str) -> None:
-    """What is refused and what gives no answer are told apart, in one request."""
+    """A refusal and a missing answer have different remedies, after one request."""
     message, requests = played(tmp_path, (code, {}))
     assert remedy in str(message)
     assert len(requests) == 1
