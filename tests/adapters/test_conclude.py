@@ -1,12 +1,14 @@
 """How a run ended is the same question for a process and for a Pod."""
 
+from datetime import timedelta
+
 import pytest
 
 from factories.runs import make_run
-from factories.studies import START
+from factories.studies import START, make_measured
 from infpop_operator.adapters.conclude import INTERRUPTED, Cause, cause_of_exit, conclude, last_words, parse_result
 from infpop_operator.core.model import Finished, Lost
-from infpop_runner.contract import Provenance, RunResult
+from infpop_runner.contract import Broken, Provenance, RunResult
 
 RUN = make_run()
 CRASH = Cause(lost="RunnerError", broken="RunnerError", detail="it crashed")
@@ -58,6 +60,41 @@ def test_a_load_that_ended_the_runner_is_told_to_the_trial() -> None:
     assert isinstance(end, Finished)
     assert end.result.broken is not None
     assert (end.result.broken.reason, end.result.broken.detail) == ("RunnerError", "it crashed")
+
+
+LATER, LAST = START + timedelta(seconds=7), START + timedelta(seconds=9)
+ONE, OTHER = (make_measured(5.0, index=index, batch_size=size) for index, size in ((0, 8), (1, 16)))
+BROKEN = Broken(reason="EngineCrash", detail="its own")
+ADDED = Broken(reason="RunnerError", detail="it crashed")
+
+
+@pytest.mark.parametrize(
+    ("left", "expected"),
+    [
+        (result(trials=(ONE,)), result(trials=(ONE,), broken=ADDED, ended_at=LAST)),
+        (result(trials=(ONE, OTHER)), result(trials=(ONE, OTHER), broken=None, ended_at=LAST)),
+        (result(trials=(ONE, OTHER), broken=BROKEN), result(trials=(ONE, OTHER), broken=None, ended_at=LAST)),
+        (result(trials=(ONE,), broken=BROKEN, ended_at=LATER), result(trials=(ONE,), broken=BROKEN, ended_at=LATER)),
+        (result(load_seconds=0.0), result(load_seconds=0.0, broken=ADDED, ended_at=LAST)),
+    ],
+)
+def test_what_was_measured_is_kept_whatever_happened_afterwards(left: RunResult, expected: RunResult) -> None:
+    """Trials that are missing are broken for the cause; a result that is complete is left as it is."""
+    assert conclude(RUN, left, CRASH, LAST) == Finished(result=expected, ended_at=LAST)
+
+
+def test_an_interrupted_run_keeps_what_it_measured() -> None:
+    """The rest was stopped, and is tried again."""
+    end = conclude(RUN, result(trials=(ONE,)), INTERRUPTED, LAST)
+    stopped = Broken(reason="Stopped", detail="infpop was stopped meanwhile")
+    assert end == Finished(result=result(trials=(ONE,), broken=stopped, ended_at=LAST), ended_at=LAST)
+
+
+def test_a_long_cause_is_cut() -> None:
+    """A detail has an end."""
+    lost = conclude(RUN, "x" * 2000, INTERRUPTED, LAST)
+    text = ("infpop was stopped meanwhile; " + "x" * 2000)[:1000]
+    assert lost == Lost(reason="Interrupted", detail=text, ended_at=LAST, counts=False)
 
 
 @pytest.mark.parametrize(

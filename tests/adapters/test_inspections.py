@@ -81,7 +81,7 @@ def test_a_wrong_workload_file_names_line_and_remedy(
 
 
 def test_lines_behind_the_samples_are_not_looked_at(tmp_path: Path) -> None:
-    """Only the prompts that are used have to be right; the first one behind them would be looked at."""
+    """Only the prompts that are used have to be right, up to the last of them."""
     source = prompts(tmp_path, LINES + b"oops\n")
     assert workload_fingerprint(source, samples=2)
     with pytest.raises(StudyError, match="line 4 is not JSON"):

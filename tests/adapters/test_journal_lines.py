@@ -183,6 +183,6 @@ def test_steps_add_up_in_one_way(entries: tuple[Entry, ...], expected: History) 
 
 
 def test_a_run_is_not_its_namesake_of_another_name() -> None:
-    """Runs are told apart by their names alone."""
+    """The name alone identifies a run."""
     other = StartedRun(run=make_run("study-3"), started_at=START)
     assert folded(FIRST, other, make_lost(FIRST)).active == (other,)

@@ -116,8 +116,8 @@ def test_every_condition_says_why_in_the_same_words(
     reason = "Converged" if verdict is Verdict.SUCCEEDED else "Measuring"
     decision = decision_of(BEGUN, verdict=verdict, reason=reason, message="m")
     states = states_of(decision, problems=problems, suspended=suspended)
-    told = [(states[name].reason, states[name].message) for name in ("Ready", "Reconciling", "Stalled", "Succeeded")]
-    assert tuple(told) == expected
+    words = [(states[name].reason, states[name].message) for name in ("Ready", "Reconciling", "Stalled", "Succeeded")]
+    assert tuple(words) == expected
 
 
 STARTING = Running(phase=Phase.STARTING)
@@ -162,7 +162,7 @@ def test_the_run_that_is_furthest_tells_where_a_study_stands(
     ],
 )
 def test_a_wait_for_a_broken_run_says_what_broke(verdict: Verdict, message: str, expected: str) -> None:
-    """All that is known of the newest end is told with the pause that follows from it."""
+    """The message adds all that is known of the newest end."""
     history = replace(BEGUN, ended=(make_lost(SECOND), make_lost(FIRST)))
     states = states_of(decision_of(history, verdict=verdict, reason="Retrying", message=message))
     assert states["Ready"].message == expected
@@ -215,7 +215,7 @@ def test_an_outage_is_told_of_searches_that_ask(
 
 
 def test_a_refused_study_is_stalled_and_nothing_else() -> None:
-    """All that is wrong is told in every condition, and what was known of its result is kept."""
+    """Every condition names all problems, and what was known of the result is kept."""
     problems = [
         Problem(field="a", value="1", message="m", remedy="r"),
         Problem(field="b", value="", message="n", remedy="s"),
@@ -287,7 +287,7 @@ def test_a_reason_is_one_word(text: str, reason: str) -> None:
 
 @pytest.mark.parametrize(("length", "kept"), [(1024, "m" * 1024), (1025, "m" * 1021 + "…")])
 def test_a_message_is_cut_at_a_kibibyte(length: int, kept: str) -> None:
-    """What fits is told whole."""
+    """A message that fits is kept whole."""
     state = ConditionState(holds=True, reason="R", message="m" * length)
     (condition,) = write_conditions({"Ready": state}, NOW, generation=1, previous=[])
     assert condition.message == kept

@@ -256,7 +256,7 @@ RUN = Run(
 
 
 def test_every_field_of_a_run_reaches_its_runner() -> None:
-    """The runner is told the study's own values and the run's, each in its own place; trials come by batch size."""
+    """The runner gets the study's values and the run's, each in its own place; trials are sorted by batch size."""
     assert build_run_spec(EXPECTED, RUN, scrape_grace_seconds=44.0) == RunSpec(
         namespace="serving",
         study="tune-codegen",

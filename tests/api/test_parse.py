@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import yaml
@@ -13,12 +13,10 @@ from hypothesis import strategies as st
 from api.documents import VALID, Document
 from api.documents import changed as changed_document
 from factories.studies import make_pool
-from infpop_operator.api.convert import to_metric, to_study
+from infpop_operator.api.convert import to_study
 from infpop_operator.api.parse import parse_document
 from infpop_operator.api.spec import ThroughputStudy
-from infpop_operator.api.spec_metrics import ExtraMetric as SpecMetric
 from infpop_operator.core.errors import StudyError
-from infpop_operator.core.extra_metrics import ExtraMetric, Preset
 from infpop_operator.core.model import PlannedTrial, Run
 from infpop_operator.core.run_spec import build_run_spec
 from infpop_operator.core.space import cells
@@ -222,63 +220,6 @@ def test_a_bound_that_can_never_be_known_is_refused(metric: str) -> None:
         assert parse_document(yaml.safe_dump(document), source="study.yaml")
     document["spec"]["engine"] = {"name": "simulated", "simulation": {"formula": {}}}
     assert "is never known of simulated runs" in problems(yaml.safe_dump(document))
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        'avg(a{namespace="$namespace",pod="$pod"})',
-        "max_over_time(a[$window:15s])",
-        'a{pod=~"^x.*$"} / b{pod=~"(a$|b$)"}',
-        'label_replace(a{pod="$pod"}, "gpu", "$1-${2}", "device", "(.*)(.)")',
-        "a\n  + b",
-        "1",
-    ],
-)
-def test_a_dollar_that_is_promqls_own_is_left_to_it(query: str) -> None:
-    """Ends of regular expressions, and groups, are no placeholders."""
-    metrics = [{"name": "figure", "query": query, "unit": "count"}]
-    document = parse_document(changed("spec.metrics", metrics), source="study.yaml")
-    assert to_metric(document.spec.metrics[0]) == ExtraMetric(name="figure", query=query, unit="count")
-
-
-@pytest.mark.parametrize(
-    "query", ["$Pod", "$pods", "${pod}", "${window}", "$pod_name", "a[$__rate_interval]", "$a$pod"]
-)
-def test_a_placeholder_that_nobody_fills_is_refused(query: str) -> None:
-    """Prometheus would take it for something else, or say so when the GPUs are spent."""
-    metrics = [{"name": "figure", "query": query, "unit": "count"}]
-    assert "spec.metrics[0].query" in problems(changed("spec.metrics", metrics))
-
-
-@pytest.mark.parametrize("preset", get_args(Preset))
-def test_a_preset_is_a_query_with_a_unit_and_known_placeholders(preset: Preset) -> None:
-    """What InfPop itself suggests would pass as a query of one's own."""
-    metric = to_metric(SpecMetric(name="figure", preset=preset))
-    written = [{"name": "figure", "query": metric.query, "unit": metric.unit}]
-    document = parse_document(changed("spec.metrics", written), source="study.yaml")
-    assert [to_metric(each) for each in document.spec.metrics] == [metric]
-
-
-@pytest.mark.parametrize("metric", [SpecMetric(name="a"), SpecMetric(name="a", query="b")])
-def test_a_metric_that_no_rule_has_seen_is_an_error(metric: SpecMetric) -> None:
-    """Nothing is guessed for what the rules refuse."""
-    with pytest.raises(ValueError, match="no preset"):
-        to_metric(metric)
-
-
-def test_the_only_metric_in_watts_is_the_power() -> None:
-    """Tokens per joule are told of every study that says what it takes; of two powers nobody knows which is meant."""
-
-    def power(*metrics: dict[str, str]) -> str | None:
-        document = parse_document(changed("spec.metrics", list(metrics)), source="study.yaml")
-        study = to_study(
-            document, pools=(make_pool(),), model_fingerprint="m", workload_fingerprint="w", model_facts=None
-        )
-        return study.objective.power_metric
-
-    gpus, cpu = {"name": "gpus", "preset": "gpuPower"}, {"name": "cpu", "query": "p", "unit": "watts"}
-    assert (power(), power(gpus), power(cpu), power(gpus, cpu)) == (None, "gpus", "cpu", None)
 
 
 BOMB = "".join(f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in pairwise("abcdefghijkl"))

@@ -1,8 +1,19 @@
 """Amounts of CPU and memory mean what they mean in a Pod, however they are written."""
 
+from datetime import timedelta
+
 import pytest
 
-from infpop_operator.api.quantities import memory_bytes, millicores
+from infpop_operator.api.quantities import (
+    decimal_string,
+    figure_string,
+    interval,
+    memory_bytes,
+    millicores,
+    parse_scalar,
+    scalar_text,
+    seconds,
+)
 
 
 @pytest.mark.parametrize(("text", "amount"), [("8", 8000), ("0.5", 500), ("500m", 500), ("1.001", 1001), ("0", 0)])
@@ -27,3 +38,105 @@ def test_cpus_are_counted_in_thousandths(text: str, amount: int) -> None:
 def test_memory_is_counted_in_bytes(text: str, amount: int) -> None:
     """Units of a thousand and of 1,024 are told apart, and a part of a byte is one."""
     assert memory_bytes(text) == amount
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2h", 7200.0),
+        ("3m", 180.0),
+        ("4s", 4.0),
+        ("500ms", 0.5),
+        ("1h2m3s4ms", 3723.004),
+        ("2m5ms", 120.005),
+        ("0s", 0.0),
+        ("999999h", 999_999 * 3600.0),
+    ],
+)
+def test_a_duration_is_the_sum_of_its_parts(text: str, expected: float) -> None:
+    """Minutes and milliseconds have different units."""
+    assert seconds(text) == pytest.approx(expected, abs=1e-9)
+    assert interval(text) == timedelta(seconds=seconds(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("true", True),
+        ("false", False),
+        ("True", "True"),
+        ("8", 8),
+        ("-8", -8),
+        ("0", 0),
+        ("9" * 18, int("9" * 18)),
+        ("9" * 19, "9" * 19),
+        ("0.5", 0.5),
+        ("-1.25", -1.25),
+        ("1.", "1."),
+        (".5", ".5"),
+        ("1e3", "1e3"),
+        ("1" * 15 + ".5", float("1" * 15 + ".5")),
+        ("1" * 16 + ".5", "1" * 16 + ".5"),
+        ("0." + "1" * 15, float("0." + "1" * 15)),
+        ("0." + "1" * 16, "0." + "1" * 16),
+        ("+8", "+8"),
+        (" 8", " 8"),
+        ("", ""),
+        ("nan", "nan"),
+    ],
+)
+def test_an_argument_is_what_its_text_says(text: str, value: object) -> None:
+    """Truth values, whole numbers and plain decimals; anything else is its text."""
+    found = parse_scalar(text)
+    assert (type(found), found) == (type(value), value)
+
+
+@pytest.mark.parametrize("value", [True, False, 8, -8, 0.5, "text", "", 0])
+def test_an_argument_is_written_as_it_is_read(value: str | float | bool) -> None:  # noqa: FBT001
+    """Written and read again it is the same value of the same type."""
+    back = parse_scalar(scalar_text(value))
+    assert (type(back), back) == (type(value), value)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (100.0, "100"),
+        (1234567.0, "1234570"),
+        (0.00001234567, "0.0000123457"),
+        (1.50, "1.5"),
+        (-2.0, "-2"),
+        (812.5, "812.5"),
+        (1e15, "1000000000000000"),
+    ],
+)
+def test_a_number_is_a_plain_decimal_of_six_digits(value: float, text: str) -> None:
+    """No exponent, and no zeros that say nothing: zeros before the point stay."""
+    assert decimal_string(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (1e-6, "0.000001"),
+        (9.9e-7, "9.9e-07"),
+        (-9.9e-7, "-9.9e-07"),
+        (999999e9, "999999000000000"),
+        (1e15, "1e+15"),
+        (-1e15, "-1e+15"),
+        (42949672960.0, "42949700000"),
+    ],
+)
+def test_a_figure_of_any_size_is_short(value: float, text: str) -> None:
+    """What would be a long row of zeros has an exponent."""
+    assert figure_string(value) == text
+
+
+def test_the_digits_that_count_are_as_many_as_asked_for() -> None:
+    """More or fewer than six where a caller says so."""
+    assert (decimal_string(1.23456, significant=3), decimal_string(0.1 + 0.2, significant=17)) == (
+        "1.23",
+        "0.30000000000000004",
+    )

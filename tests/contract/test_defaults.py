@@ -64,7 +64,7 @@ def test_the_defaults_of_a_spec_are_these() -> None:
 
 
 def test_the_defaults_of_a_source_are_these() -> None:
-    """Each kind is told by one word."""
+    """One word identifies each kind."""
     assert BuiltinSource().model_dump() == {"kind": "builtin", "name": "code-infilling-v1"}
     assert FileSource(path="p").model_dump() == {"kind": "file", "path": "p", "field": "prompt"}
     assert SyntheticSource(prompt_tokens=1).model_dump() == {"kind": "synthetic", "prompt_tokens": 1}

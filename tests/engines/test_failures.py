@@ -189,14 +189,14 @@ def test_of_several_causes_the_rules_choose(
     ],
 )
 def test_what_a_process_merely_remarks_is_no_cause(level: str, reason: str) -> None:
-    """A level at the beginning of a line says whether it tells of a failure; a line without one may."""
+    """The level of a line decides whether the line can name a cause; a line without a level can."""
     log = f"(EngineCore pid=7) {level} 11-21 10:00:00 [worker.py:1] {CUDA_OOM}\nINFO bye"
     outcome = classify(Evidence(exception=CORE_FAILED, log_tail=log, device="cuda", phase="load"))
     assert outcome.reason == reason
 
 
 def test_the_end_of_the_log_goes_with_a_crash() -> None:
-    """Where nothing is known, the exception is told with the last that the engine wrote, no longer than a detail."""
+    """An unknown failure has the exception and the end of the log as its detail, within the allowed length."""
     outcome = classify(Evidence(exception=ENGINE_DEAD, log_tail="x" * 900 + "last", device="cuda", phase="measure"))
     assert outcome == Failed(reason="EngineCrash", detail=f"{ENGINE_DEAD}\n{'x' * 296}last"[:600])
     alone = classify(Evidence(exception="builtins.KeyError: 1", log_tail="log", device="cuda", phase="measure"))

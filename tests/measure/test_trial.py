@@ -302,7 +302,7 @@ FLAWS = {
 
 @pytest.mark.parametrize("reason", FLAWS)
 def test_a_flaw_is_told_with_its_numbers(reason: str) -> None:
-    """The first flaw in a fixed order is told, of this very trial."""
+    """Of several flaws the result names the first in a fixed order."""
     later = list(FLAWS)[list(FLAWS).index(reason) :]
     changes: dict[str, object] = {}
     for name in reversed(later):

@@ -1,4 +1,4 @@
-"""A server that answers what it is told to and keeps whole requests: what a client really sends is what is compared."""
+"""A server that gives prepared answers and keeps whole requests, so that a test compares what a client really sends."""
 
 import asyncio
 import json

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes.aio.client import Configuration
 
+from infpop_operator.adapters.kube import connection as connection_module
 from infpop_operator.adapters.kube.client import KubeClient
-from infpop_operator.adapters.kube.connection import Connection, ConnectionConfigError, find_connection
+from infpop_operator.adapters.kube.connection import Connection, ConnectionConfigError, Credentials, find_connection
 
 CONFIG: dict[str, Any] = {
     "apiVersion": "v1",
@@ -116,3 +118,69 @@ def test_certificates_that_cannot_be_read_are_a_matter_of_the_kubeconfig(tmp_pat
     """A file that is away and data that is no certificate are not taken for a cluster that is down."""
     cluster = {"name": "c", "cluster": {"server": "https://127.0.0.1:6443", **key}}
     assert refused(kubeconfig=str(write(tmp_path / "config", clusters=[cluster])))
+
+
+@pytest.mark.parametrize(("header", "token"), [("Bearer a b", "a b"), ("plain", "plain"), (None, None)])
+def test_credentials_are_those_of_the_connection(header: str | None, token: str | None) -> None:
+    """Another client library gets each of them in its own place; no token is shown where a connection is."""
+    configuration = Configuration(host="https://server")
+    configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file = "/ca", "/cert", "/key"
+    configuration.verify_ssl, configuration.proxy = False, "http://proxy"
+    if header is not None:
+        configuration.api_key = {"BearerToken": header}
+    connection = Connection(configuration=configuration, namespace="serving")
+    assert connection.credentials == Credentials(
+        server="https://server",
+        ca_path="/ca",
+        certificate_path="/cert",
+        private_key_path="/key",
+        token=token,
+        insecure=True,
+        proxy="http://proxy",
+    )
+    configuration.verify_ssl = True
+    assert not connection.credentials.insecure
+    assert "a b" not in f"{connection} {connection.credentials}"
+
+
+@pytest.mark.parametrize(
+    ("options", "is_inside"),
+    [({}, True), ({"context": "two"}, False), ({"kubeconfig": "config"}, False), ({"KUBECONFIG": "config"}, False)],
+)
+def test_inside_a_pod_the_service_account_is_used_unless_something_else_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, str],
+    is_inside: bool,  # noqa: FBT001
+) -> None:
+    """Its namespace is the pod's own; nothing is asked again by the client library."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("token", "ca.crt", "namespace"):
+        (tmp_path / name).write_text("pod-namespace\n" if name == "namespace" else "secret")
+    write(tmp_path / "config")
+    write(tmp_path / ".kube" / "config")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    monkeypatch.setattr(connection_module, "_NAMESPACE_FILE", tmp_path / "namespace")
+    monkeypatch.setattr(
+        "kubernetes.aio.config.load_incluster_config",
+        lambda client_configuration: setattr(client_configuration, "host", "https://10.0.0.1:443"),
+    )
+    if "KUBECONFIG" in options:
+        monkeypatch.setenv("KUBECONFIG", options.pop("KUBECONFIG"))
+    connection = found(**options)
+    assert (connection.credentials.server == "https://10.0.0.1:443") is is_inside
+    assert (connection.namespace == "pod-namespace") is is_inside
+    assert connection.configuration.retries is None
+
+
+def test_outside_a_pod_there_is_no_service_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a variable nor a file alone makes a pod."""
+    write(tmp_path / ".kube" / "config")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setattr(connection_module, "_NAMESPACE_FILE", tmp_path / "none")
+    assert found().namespace == "default"
+    (tmp_path / "there").write_text("pod")
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST")
+    monkeypatch.setattr(connection_module, "_NAMESPACE_FILE", tmp_path / "there")
+    assert found().namespace == "default"

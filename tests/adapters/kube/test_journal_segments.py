@@ -68,6 +68,20 @@ def test_segments_beyond_the_tenth_are_read_by_their_number(monkeypatch: pytest.
     played(scenario)
 
 
+def test_steps_are_read_in_their_order_however_they_come() -> None:
+    """A map of JSON has no order of its own."""
+
+    async def scenario(server: ApiServer, open_store: Callable[..., JournalStore]) -> None:
+        await open_store().record(OWNER, (ROUND, loss(1), loss(2), loss(3)), START)
+        (segment,) = server.config_maps.values()
+        segment["data"] = dict(reversed(segment["data"].items()))
+        assert (await open_store().load(OWNER, START)).ended == (loss(1), loss(2), loss(3))
+        await open_store().record(OWNER, (loss(4),), START)
+        assert steps_of(server.config_maps[f"{PREFIX}0"])[-1] == "000005"
+
+    played(scenario)
+
+
 @pytest.mark.parametrize(("room", "segments"), [(0, 2), (1, 1)])
 def test_a_segment_that_is_full_gets_no_further_step(monkeypatch: pytest.MonkeyPatch, room: int, segments: int) -> None:
     """Full is what has reached the limit, keys and bytes counted, also where another operator filled it."""
@@ -196,7 +210,7 @@ def test_a_journal_is_read_once_and_then_remembered() -> None:
 
 
 def test_the_journal_that_was_used_longest_ago_leaves_memory_first() -> None:
-    """Memory holds as many as it is told to."""
+    """Memory holds as many journals as the store may remember."""
     first, second, third = (Owner(name=name, namespace="serving", uid=f"uid-{name}") for name in "abc")
 
     async def scenario(server: ApiServer, open_store: Callable[..., JournalStore]) -> None:
@@ -211,7 +225,7 @@ def test_the_journal_that_was_used_longest_ago_leaves_memory_first() -> None:
 
 
 def test_a_step_that_may_have_been_written_is_read_again() -> None:
-    """After an error the memory is not believed: the next look reads what the server has."""
+    """After an error the memory is not believed: the next load reads what the server has."""
 
     async def scenario(server: ApiServer, open_store: Callable[..., JournalStore]) -> None:
         store = open_store()

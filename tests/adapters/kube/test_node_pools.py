@@ -13,6 +13,7 @@ from infpop_operator.adapters.kube.labels import GPU_PRODUCT_LABELS
 from infpop_operator.adapters.kube.node_pools import (
     MatchedPool,
     PoolQuery,
+    RememberedMatches,
     UnmatchedPool,
     match_pool,
     without_flapping,
@@ -324,3 +325,53 @@ def test_matching_is_quick_whatever_the_pattern(pattern: str) -> None:
         start = time.process_time()
         match_pool(query(pattern), [make_node(product="a" * 63)])
         assert time.process_time() - start < 0.5
+
+
+@pytest.mark.parametrize(
+    ("pattern", "is_bounded"),
+    [
+        ("a*b*", True),
+        ("a*b*c?", False),
+        ("a+b{2}", True),
+        ("a*b+c{2}", False),
+        ("|".join("a" * 13), True),
+        ("|".join("a" * 14), False),
+        ("a*" + "b?" * 6, True),
+        ("a*" + "b?" * 7, False),
+        (r"\*\+\?\|\{" * 9, True),
+        (r"\\*\\*", True),
+        (r"\\*\\*\\*", False),
+        ("(?:A100)", True),
+        ("(?i)a100", True),
+        ("(?=A100)", False),
+        ("(?P<name>A100)", False),
+        ("(A)*", False),
+        ("(A)+", False),
+        ("(A)?", False),
+        ("(A){2}", False),
+        (r"(A\))", True),
+    ],
+)
+def test_a_pattern_has_so_many_choices_and_no_more(pattern: str, is_bounded: bool) -> None:  # noqa: FBT001
+    """A repeat counts for six alternatives; twelve in all are tried in no time, one more is refused."""
+    found = match_pool(query(pattern), [make_node()])
+    assert ("could take too long" in (found.message if isinstance(found, UnmatchedPool) else "")) is not is_bounded
+
+
+def test_what_was_matched_is_remembered_as_long_as_the_nodes_are_the_same() -> None:
+    """Each part of a pool's description tells it from others; other nodes are matched again."""
+    match, nodes = RememberedMatches(), (make_node(labels={"a": "b"}),)
+    known = match(query("A100"), nodes)
+    assert match(query("A100"), nodes) is known
+    others = [
+        query("H100"),
+        query("A100", a="b"),
+        replace(query("A100"), name="other"),
+        replace(query("A100"), device="cpu"),
+        replace(query("A100"), gpu_resource="amd.com/gpu"),
+    ]
+    for other in others:
+        assert match(other, nodes) is not known
+        assert match(other, nodes) == match_pool(other, nodes)
+    again = (make_node(gpus=4),)
+    assert match(query("A100"), again) == match_pool(query("A100"), again) != known

@@ -226,12 +226,38 @@ def test_each_phase_has_a_limit_of_its_own(
     assert seen(job, *pods, hints=hints, now=end_s) == replace(lost, ended_at=at(end_s))
 
 
-def test_limits_are_told_in_words() -> None:
-    """Seconds below a minute, minutes above."""
-    limits = replace(LIMITS, schedule_seconds=30)
-    observation = observe_run(RUN, make_job(), (), RunHints(), limits, at(30)).observation
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(30, "30 s"), (59.5, "59.5 s"), (60, "1 min"), (61.5, "1.025 min"), (600, "10 min")]
+)
+def test_limits_are_told_in_words(seconds: float, words: str) -> None:
+    """Seconds below a minute, minutes from there on."""
+    limits = replace(LIMITS, schedule_seconds=seconds)
+    observation = observe_run(RUN, make_job(), (), RunHints(), limits, at(seconds)).observation
     assert isinstance(observation, Lost)
-    assert observation.detail.startswith("not scheduled within 30 s")
+    assert observation.detail == f"not scheduled within {words}: the Job has no Pod yet"
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "ImageInspectError",
+        "RegistryUnavailable",
+        "SignatureValidationFailed",
+    ],
+)
+def test_every_word_of_the_kubelet_for_an_image_is_known(reason: str) -> None:
+    """Every reason for which an image is missing is ImagePull, with the kubelet's own word."""
+    assert seen(make_job(), waiting(reason, "m")) == Waiting(reason="ImagePull", detail=f"{reason}: m")
+
+
+@pytest.mark.parametrize("reason", ["", "ContainerCreating", "PodInitializing"])
+def test_a_container_that_is_being_made_is_no_complaint(reason: str) -> None:
+    """What says no more than this is one state."""
+    assert seen(make_job(), waiting(reason, "m")) == Waiting(reason="ContainerCreating", detail="m")
 
 
 def test_the_newest_pod_counts() -> None:

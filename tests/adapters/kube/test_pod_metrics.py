@@ -194,6 +194,27 @@ def test_an_outage_is_never_a_number(monkeypatch: pytest.MonkeyPatch, changes: d
     assert scraped(**changes) == PodSample()
 
 
+@pytest.mark.parametrize(("beyond", "is_read"), [(-1, True), (0, True), (1, False)])
+def test_an_answer_is_read_up_to_its_longest(beyond: int, is_read: bool) -> None:  # noqa: FBT001 - both ways of it
+    """A quarter of a mebibyte is more than any runner shows; one byte more is no runner's."""
+    text = shown().encode()
+    text += b"#" * (256 * 1024 + beyond - len(text))
+
+    async def scrape() -> PodSample:
+        transport = httpx.MockTransport(lambda _: stream(text[:1000], text[1000:]))
+        async with httpx.AsyncClient(transport=transport) as client:
+            return await scrape_pod(client, make_running(ip="10.0.0.7", metrics_port=9400), "study-1")
+
+    assert (asyncio.run(scrape()) != PodSample()) is is_read
+
+
+def test_each_trial_has_its_own_number() -> None:
+    """A number belongs to its trial index, whatever its batch size."""
+    text = line("5", trial="1") + line("6", trial="12") + line("7", trial="1", run="study-2") + line("8", study="x")
+    expected = {1: Value(tokens_per_second=5.0), 12: Value(tokens_per_second=6.0), 0: Missing(reason="OtherRun")}
+    assert read(text).throughput == expected
+
+
 def test_the_client_goes_straight_to_the_pod() -> None:
     """A proxy of the operator's environment knows no Pods, and a redirect leads away from them."""
     client = build_client()

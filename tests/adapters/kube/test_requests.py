@@ -248,7 +248,7 @@ def refusal(code: int, reason: str, message: str = "no") -> tuple[int, object]:
     ],
 )
 def test_what_is_done_already_is_no_error(call: Call, answer: tuple[int, object]) -> None:
-    """A Job that is gone is deleted, and an Event that is there has been told."""
+    """A Job that is gone counts as deleted, and an Event that exists counts as created."""
     assert not played(call, answer)[1]
 
 
@@ -295,13 +295,13 @@ ENDING = "unable to create new content in namespace serving because it is being 
     ],
 )
 def test_each_refusal_is_its_own_error(code: int, reason: str, message: str, error: type[KubeError]) -> None:
-    """What may pass by itself is told from what somebody has to change, with the request and the server's words."""
+    """Temporary failures and lasting refusals have different types; the text has the request and the server's words."""
     with pytest.raises(KubeError) as caught:
         played(lambda client: client.get_job("serving", "run-1"), refusal(code, reason, message))
     assert type(caught.value) is error
     request = "GET /apis/batch/v1/namespaces/serving/jobs/run-1"
-    told = "exceeded quota: gpus" if error is KubeQuotaError else f"{code} {reason}: {message}"
-    assert str(caught.value).startswith(f"{request}: {told}")
+    expected = "exceeded quota: gpus" if error is KubeQuotaError else f"{code} {reason}: {message}"
+    assert str(caught.value).startswith(f"{request}: {expected}")
 
 
 def test_an_answer_that_is_no_status_is_told_in_its_own_words() -> None:

@@ -8,6 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import pytest
+
+from adapters.kube.recording_server import RecordingServer, recording_server
 from infpop_operator.adapters.kube.study_reader import NoAnswerError, ReadError, StudyReader
 
 
@@ -92,3 +95,92 @@ def test_a_right_that_is_taken_away_ends_the_reading(tmp_path: Path) -> None:
     with answering([200, *[403] * 6], tmp_path) as (config, _):
         found = asyncio.run(outcomes(config, 7))
     assert found == ["read", *["no answer"] * 5, "refused"]
+
+
+async def read_from(server: RecordingServer, directory: Path, *, namespace: str | None = "serving") -> object:
+    """Return the study `study` as a reader has it that finds the server in a kubeconfig."""
+    config = directory / "kubeconfig"
+    write(config, server.url, "first")
+    async with StudyReader("study", namespace=namespace, context=None, kubeconfig=str(config)) as reader:
+        return await reader.read()
+
+
+def played(
+    directory: Path, *answers: tuple[int, object], namespace: str | None = "serving"
+) -> tuple[object, list[tuple[str, str]]]:
+    """Return the study, or what is said of it, and the method and path of each request."""
+
+    async def play() -> tuple[object, list[tuple[str, str]]]:
+        async with recording_server() as server:
+            server.answers = list(answers)
+            try:
+                result: object = await read_from(server, directory, namespace=namespace)
+            except (ReadError, NoAnswerError) as error:
+                result = str(error)
+            return result, [(request.method, request.path) for request in server.requests]
+
+    return asyncio.run(play())
+
+
+STUDIES = "/apis/infpop.io/v1alpha1/namespaces/{}/throughputstudies"
+MISSING: tuple[int, object] = (404, {"reason": "NotFound", "message": "no"})
+
+
+@pytest.mark.parametrize(("given", "asked"), [("serving", "serving"), (None, "default")])
+def test_a_study_is_read_with_one_request(tmp_path: Path, given: str | None, asked: str) -> None:
+    """In the namespace that is named, else in that of the kubeconfig."""
+    body = {"metadata": {"name": "study"}}
+    path = f"{STUDIES.format(asked)}/study"
+    assert played(tmp_path, (200, body), namespace=given) == (body, [("GET", path)])
+
+
+def listed(*names: str) -> tuple[int, object]:
+    """Return the answer that lists these studies."""
+    return 200, {"metadata": {}, "items": [{"metadata": {"name": name}} for name in names]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (listed("studi", "other"), "namespace serving has no study study. Did you mean studi?"),
+        (listed("studi", "stud"), "namespace serving has no study study. Did you mean stud or studi?"),
+        (
+            listed(),
+            "It has none at all; name another with --namespace (kubectl get tstudy --all-namespaces lists them).",
+        ),
+        (listed("e", "d", "c", "b", "a"), "It has a, b, c, d, e; name another namespace with --namespace."),
+        (listed("f", "e", "d", "c", "b", "a"), "It has a, b, c, d, e and 1 more; name another namespace"),
+        (MISSING, "the cluster does not know the kind throughputstudies.infpop.io. Install it: infpop crds | kubectl"),
+        ((403, {}), "namespace serving has no study study. Name another with --namespace."),
+    ],
+)
+def test_a_study_that_is_not_there_is_looked_for(tmp_path: Path, answer: tuple[int, object], words: str) -> None:
+    """The message names studies that are there, or says that the cluster has no such kind."""
+    message, requests = played(tmp_path, MISSING, answer)
+    assert words in str(message)
+    path = STUDIES.format("serving")
+    assert requests == [("GET", f"{path}/study"), ("GET", path)]
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (403, "kubectl auth can-i get throughputstudies.infpop.io --namespace serving"),
+        (503, "See whether the cluster is up"),
+    ],
+)
+def test_a_study_that_cannot_be_read_has_a_remedy(tmp_path: Path, code: int, remedy: str) -> None:
+    """A refusal and a missing answer have different remedies, after one request."""
+    message, requests = played(tmp_path, (code, {}))
+    assert remedy in str(message)
+    assert len(requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "namespace", "words"),
+    [("Study", "serving", "'Study' is no name of a study"), ("study", "a/b", "'a/b' is no name of a namespace")],
+)
+def test_what_is_no_name_is_not_asked_for(name: str, namespace: str, words: str) -> None:
+    """It would be another path of the API server."""
+    with pytest.raises(ReadError, match=words):
+        StudyReader(name, namespace=namespace, context=None, kubeconfig=None)

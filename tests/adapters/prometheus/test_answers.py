@@ -43,6 +43,27 @@ def test_every_kind_of_answer_is_read(content: bytes, series: tuple[Series, ...]
     assert reply.series == series
 
 
+def test_each_series_keeps_its_own_samples() -> None:
+    """Several series of an answer are not mixed up, in either form."""
+    series = (
+        Series(labels={"gpu": "0", "pod": "a"}, samples=((1.0, 5.0), (2.0, 6.0))),
+        Series(labels={"gpu": "1", "pod": "a"}, samples=((3.0, 7.0),)),
+    )
+    raw = [
+        {"metric": {"gpu": "0", "pod": "a"}, "values": [[1, "5"], [2, "6"]]},
+        {"metric": {"gpu": "1", "pod": "a"}, "values": [[3, "7"]]},
+    ]
+    assert parse_answer(answer("matrix", raw)) == Answer(kind="matrix", series=series)
+    computed = [{"metric": {"gpu": "0"}, "value": [1.5, "5"]}, {"metric": {"gpu": "1"}, "value": [2.5, "6"]}]
+    assert parse_answer(answer("vector", computed)) == Answer(
+        kind="vector",
+        series=(
+            Series(labels={"gpu": "0"}, samples=((1.5, 5.0),)),
+            Series(labels={"gpu": "1"}, samples=((2.5, 6.0),)),
+        ),
+    )
+
+
 WHOLE = answer("matrix", [{"metric": {"a": "b"}, "values": [[1, "5"]]}])
 
 
@@ -91,7 +112,13 @@ def test_what_is_no_answer_is_no_number(content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [{"warnings": ["receive series from store-1:10901: connection refused"]}, {"isPartial": True}]
+    "said",
+    [
+        {"warnings": ["receive series from store-1:10901: connection refused"]},
+        {"warnings": ["PromQL warning: odd", "receive series from store-1:10901: connection refused"]},
+        {"isPartial": True},
+        {"isPartial": True, "warnings": ["PromQL warning: odd"]},
+    ],
 )
 def test_an_answer_that_lacks_a_store_is_none(said: dict[str, object]) -> None:
     """The sum over the GPUs that one store knows is not the sum over all of them."""
@@ -151,7 +178,22 @@ def test_a_refusal_has_a_reason(status: int, content: bytes, reason: str, passin
     assert failure.detail.startswith(f"HTTP {status}")
 
 
+@pytest.mark.parametrize(
+    ("status", "content", "detail"),
+    [
+        (401, complaint("unauthorized"), "HTTP 401"),
+        (400, complaint("bad_data"), "HTTP 400, because"),
+        (503, complaint("timeout"), "HTTP 503"),
+        (500, complaint("internal"), "HTTP 500"),
+        (404, complaint("not_found"), "HTTP 404"),
+    ],
+)
+def test_only_a_fault_of_the_query_is_told_in_prometheus_own_words(status: int, content: bytes, detail: str) -> None:
+    """What else it says may hold what a study's owner should not see."""
+    assert parse_refusal(status, content).detail == detail
+
+
 def test_a_long_complaint_is_cut() -> None:
     """A query of a study is repeated in what Prometheus says of it; a log line is no place for all of it."""
     content = json.dumps({"status": "error", "errorType": "bad_data", "error": "x" * 10_000}).encode()
-    assert len(parse_refusal(400, content).detail) < 400
+    assert parse_refusal(400, content).detail == "HTTP 400, " + "x" * 300
