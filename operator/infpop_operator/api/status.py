@@ -23,11 +23,11 @@ from infpop_operator.api.status_model import Best, PoolStatus, StudyStatus
 from infpop_operator.api.status_rows import best_row, live_rows, pool_row, problem_row, trial_rows
 from infpop_operator.api.status_size import fit
 from infpop_operator.core.errors import Problem
-from infpop_operator.core.history import current_round
+from infpop_operator.core.history import current_round, known_model_facts
 from infpop_operator.core.model import Decision, History, Study, TrialState, Verdict
 from infpop_operator.core.recommend import best_of_pool, best_of_study
 from infpop_operator.core.scope import current_trials
-from infpop_operator.core.space import cells
+from infpop_operator.core.space import cells, merge_facts
 
 __all__ = ["PoolNodes", "PoolProblem", "StatusContext", "refused_status", "to_status", "waiting_status"]
 
@@ -65,6 +65,7 @@ def to_status(
             simulated=study.engine.name == "simulated",
             conditions=write_conditions(states, now, generation=standing.generation, previous=previous.conditions),
             progress=_progress(study, history, standing),
+            attention_heads=merge_facts(study.model_facts, known_model_facts(history)).attention_heads,
             best=best,
             pools=pools,
             runs=live_rows(history, standing, now, previous.runs),
@@ -144,7 +145,7 @@ def _open_problems(pools: Sequence[PoolStatus], standing: StatusContext) -> dict
 def _best(study: Study, decision: Decision, previous: StudyStatus, standing: StatusContext) -> Best | None:
     """Return the best of the newest rounds, or the best of before where its pool has nothing newer to say yet."""
     found = best_of_study(study, decision.history)
-    current = best_row(study, *found) if found is not None else None
+    current = best_row(study, *found, decision.history) if found is not None else None
     kept = previous.best
     if kept is None or not _holds_on(study, decision, kept, standing):
         return current

@@ -1,5 +1,7 @@
 """What a study recommends: the best of each pool's newest round, and the best of those."""
 
+from collections.abc import Iterable
+
 from infpop_operator.core import objective
 from infpop_operator.core.history import current_round, trials_of
 from infpop_operator.core.model import History, Pool, Study, Trial
@@ -22,6 +24,20 @@ def best_of_study(study: Study, history: History) -> tuple[Pool, Trial] | None:
     """Return the best of the pools' best trials by the study's objective; of equals the pool that is listed first."""
     found = [(pool, best) for pool in study.pools if (best := best_of_pool(study, pool, history)) is not None]
     return min(found, key=lambda pair: trial_loss(study, *pair), default=None)
+
+
+def tie_of(study: Study, pool: Pool, trials: Iterable[Trial], best: Trial) -> Trial | None:
+    """Return the trial with the best value, where that is not `best`: the two tie, and `best` needs fewer GPUs.
+
+    Args:
+        study: gives the objective and the constraints.
+        pool: where the trials ran.
+        trials: those from which `best` was chosen.
+        best: what is recommended.
+    """
+    eligible = objective.eligible(study, pool, trials)
+    highest = min(eligible, key=lambda trial: trial_loss(study, pool, trial), default=best)
+    return None if highest.configuration == best.configuration else highest
 
 
 def measurement(trial: Trial) -> Measured:

@@ -57,6 +57,19 @@ REMEDIES = {
     "ApiUnavailable": "see whether the API server is well; it is asked again",
 }
 
+# The same reasons on one machine, where the sentence above names parts of a cluster.
+ON_ONE_MACHINE = {
+    "GpuChanged": "leave GPUs of one model to the study: CUDA_VISIBLE_DEVICES",
+    "GpuMissing": "see whether the driver finds the GPUs: nvidia-smi",
+    "GpuNotClean": "end the process that holds memory of the GPU: nvidia-smi names it",
+    "HostOutOfMemory": "free memory of this machine, or tune on one that has more",
+    "Killed": f"see whether the machine ran out of memory: dmesg; {_LOG}",
+    "LoadTimeout": "raise measurement.timeouts.load",
+    "ModelUnavailable": "see that the hub can be reached, and that your token may read the model",
+    "SoftwareChanged": "leave the engine as it is while a study runs",
+    "WorkloadUnavailable": "see that the source of the prompts can be reached, and holds what it should",
+}
+
 _SOON_SECONDS = {"Starting": 60.0, "ContainerCreating": 180.0}  # until then it is what every run goes through
 _LATER = {
     "Starting": "see whether scheduler and controller manager of the cluster are at work",
@@ -64,14 +77,17 @@ _LATER = {
 }
 
 
-def remedy_for(reason: str, *, run: str = "", seconds: float = 0.0) -> str:
+def remedy_for(reason: str, *, run: str = "", seconds: float = 0.0, on_cluster: bool = True) -> str:
     """Return what to do about `reason`, empty where nothing needs to be done.
 
     Args:
         reason: of a waiting run, a trial or a condition.
         run: the name that stands for RUN in commands.
         seconds: how long it has lasted.
+        on_cluster: the study is an object of a cluster; otherwise it is tuned on this machine.
     """
+    if not on_cluster:
+        return ON_ONE_MACHINE.get(reason, REMEDIES.get(reason, ""))
     text = REMEDIES.get(reason, "")
     if reason in _LATER and seconds >= _SOON_SECONDS[reason]:
         text = _LATER[reason]
