@@ -35,6 +35,26 @@ def test_each_change_is_told_once() -> None:
     assert all(before != after for before, after in pairwise(lines))
 
 
+def test_a_failed_attempt_is_told_when_the_trial_runs_again() -> None:
+    """The reason is not lost with the retry, and is told once; the last attempt's reason is told with its end."""
+    document = make_document(
+        searchSpace={"gpuCount": [1], "batchSize": [1]}, nodePools=[{"name": "a100"}], baseline=None, publish=None
+    )
+    shown = [page_of(at_instant(document, snapshot)) for snapshot in snapshots_of(document)]
+    lines = [line for before, after in pairwise(shown) for line in page_changes(before, after)]
+    assert [line for line in lines if line.startswith("trial 0")] == ["trial 0: 1 GPU, batch size 1: Killed"] * 3
+    assert {"1 GPU, batch size 1 (attempt 2): starting", "1 GPU, batch size 1 (attempt 3): starting"} <= set(lines)
+
+
+def test_what_the_runs_tell_is_not_told_of_the_study() -> None:
+    """The study measures because its run does: one line."""
+    shown = next(shown for shown in snapshots_of(DOCUMENT) if shown.decision.history.active)
+    name = shown.decision.history.active[0].run.name
+    page = page_of(at_instant(DOCUMENT, shown, observations={name: Running(phase=Phase.LOADING)}))
+    assert any("loading the model" in line for line in page_changes(None, page))
+    assert not any("ModelLoading" in line for line in page_changes(None, page))
+
+
 def test_a_watch_that_begins_late_says_where_the_study_is() -> None:
     """What ended before is counted, not told."""
     lines = list(page_changes(None, page_of(ended())))
