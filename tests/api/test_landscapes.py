@@ -11,8 +11,16 @@ from infpop_operator.api.landscapes import to_landscape
 from infpop_operator.api.quantities import parse_scalar, scalar_text
 from infpop_operator.api.status import to_status
 from infpop_operator.api.status_model import StudyStatus
+from infpop_operator.core import objective
 from infpop_operator.core.history import current_round, known_model_facts, trials_of
-from infpop_operator.core.landscape import CellState, Landscape, LandscapeCell, arrange, landscape
+from infpop_operator.core.landscape import (
+    CellState,
+    Landscape,
+    LandscapeCell,
+    arrange,
+    collapsed,
+    open_cell,
+)
 from infpop_operator.core.model import (
     Algorithm,
     Budget,
@@ -23,10 +31,12 @@ from infpop_operator.core.model import (
     Run,
     SearchSpace,
     Study,
+    Trial,
 )
-from infpop_operator.core.scope import baseline_of
+from infpop_operator.core.scope import baseline_of, in_scope
+from infpop_operator.core.space import cells, ruled_out
 from infpop_operator.local.snapshot import Snapshot
-from infpop_runner.contract import RunSpec
+from infpop_runner.contract import Measured, RunSpec
 from report.played_studies import breaking, snapshots
 
 EXTRA = SearchSpace(
@@ -68,13 +78,36 @@ def from_status(status: StudyStatus, study: Study | None, pool: str) -> Landscap
 
 
 def from_history(snapshot: Snapshot, pool: Pool) -> Landscape | None:
-    """Return the picture that the history itself gives."""
+    """Return the picture that the trials themselves give, without the detour over a status."""
     history, study = snapshot.decision.history, snapshot.study
     newest = current_round(history, pool.name)
     if newest is None:
         return None
-    trials, facts = trials_of(history, pool.name, newest.number), known_model_facts(history)
-    return landscape(study, pool, trials, facts, baseline=baseline_of(study, newest))
+    trials = trials_of(history, pool.name, newest.number)
+    excluded = ruled_out(study, pool, trials, known_model_facts(history))
+    best = objective.best(study, pool, in_scope(study, trials, baseline_of(study, newest)))
+    tried = {trial.configuration: cell_of(study, trial, is_best=trial == best) for trial in trials}
+    untried = [open_cell(cell, excluded.get(cell)) for cell in cells(study.space) if cell not in tried]
+    return arrange((*untried, *tried.values()), collapsed_extra=collapsed(study.space))
+
+
+def cell_of(study: Study, trial: Trial, *, is_best: bool) -> LandscapeCell:
+    """Return what a trial says of its place."""
+    result = trial.result if isinstance(trial.result, Measured) else None
+    gpus, wanted = trial.configuration.gpu_count, study.objective
+    return LandscapeCell(
+        gpu_count=gpus,
+        batch_size=trial.configuration.batch_size,
+        state=CellState(trial.state.value),
+        throughput_tokens_per_second=result.throughput_tokens_per_second if result else None,
+        spread_ratio=result.spread_ratio if result else None,
+        reason=trial.reason,
+        detail=trial.detail,
+        violations=objective.violations(wanted.constraints, result, gpus, trial.extra_metrics) if result else (),
+        missing=objective.missing_metrics(wanted, trial.extra_metrics) if result else (),
+        extra=trial.configuration.extra,
+        is_best=is_best,
+    )
 
 
 def comparable(cell: LandscapeCell) -> tuple[object, ...]:

@@ -125,7 +125,7 @@ def _rows(study: Study, history: History, entry: Round) -> list[TrialRow]:
     if any(trial.state is TrialState.RUNNING and trial.attempts > 1 for trial in trials):
         ended = trials_of(replace(history, active=()), entry.pool, entry.number)
         before = {trial.index: trial for trial in ended}
-    return [_row(study, trial, before.get(trial.index)) for trial in trials]
+    return [trial_row(study, trial, before.get(trial.index)) for trial in trials]
 
 
 def live_rows(history: History, standing: StatusContext, now: datetime, previous: Sequence[LiveRun]) -> list[LiveRun]:
@@ -207,7 +207,8 @@ def _counts(trials: Sequence[Trial]) -> TrialCounts:
     )
 
 
-def _row(study: Study, trial: Trial, before: Trial | None) -> TrialRow:
+def trial_row(study: Study, trial: Trial, before: Trial | None = None) -> TrialRow:
+    """Return a trial as a row; `before` is what it was before the run that it is in now."""
     measured = trial.result if isinstance(trial.result, Measured) else None
     reason, detail = _explanation(study, trial, measured)
     return TrialRow(
