@@ -13,6 +13,7 @@ from infpop_operator.local.status_keeper import StatusKeeper
 from infpop_operator.report.status_page import StatusPage
 from infpop_runner.contract import RunResult
 
+DIRECTORY = Path("out")
 NOTHING: Mapping[str, RunResult] = {}
 
 
@@ -42,10 +43,10 @@ def document_of(study: Study) -> ThroughputStudy:
     return ThroughputStudy.model_validate(document | {"spec": spec})
 
 
-def keeper_of(study: Study, *, previous: object = None, directory: Path = Path("out")) -> StatusKeeper:
+def keeper_of(study: Study) -> StatusKeeper:
     """Return what makes the pages of `study`; what it saves is thrown away."""
     prepared = Prepared(study=study, document=document_of(study), text="", gpus=(), needs_tiny_model=False)
-    return StatusKeeper(prepared, directory, previous=previous, save=lambda _status: None)
+    return StatusKeeper(prepared, DIRECTORY, previous=None, save=lambda _status: None)
 
 
 def page_of(snapshot: Snapshot, partial: Mapping[str, RunResult] = NOTHING) -> StatusPage:

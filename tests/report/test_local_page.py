@@ -14,7 +14,19 @@ from factories.studies import make_cell, make_pool
 from infpop_operator.adapters.fake_executor import Played, play_landscape
 from infpop_operator.api.status import to_status
 from infpop_operator.api.status_context import StatusContext
-from infpop_operator.core.model import INTERRUPTED, Algorithm, Budget, Phase, Run, Running, SearchSpace, Verdict
+from infpop_operator.core.model import (
+    INTERRUPTED,
+    Algorithm,
+    Budget,
+    EndedRun,
+    Finished,
+    Lost,
+    Phase,
+    Run,
+    Running,
+    SearchSpace,
+    Verdict,
+)
 from infpop_operator.local.snapshot import Snapshot
 from infpop_operator.report.rendering import render_live, render_page
 from infpop_operator.report.status_page import Outcome, StatusPage
@@ -79,6 +91,26 @@ INSTANTS: dict[str, Callable[[], Snapshot]] = {
     "two-cpu-pools": two_cpu_pools,
     "sharing": sharing,
 }
+
+
+def test_an_end_that_the_user_asked_for_is_no_failure() -> None:
+    """A trial whose run was stopped is shown in the table, and nobody is sent to its log."""
+    page, failures = page_of(broken()), page_of(stopped()).failures
+    assert (len(page.failures), failures) == (3, ())
+
+
+def stopped() -> Snapshot:
+    """Return the same study, whose lost runs were all stopped."""
+    end = broken()
+    ended = tuple(_as_stopped(entry) for entry in end.decision.history.ended)
+    return replace(end, decision=replace(end.decision, history=replace(end.decision.history, ended=ended)))
+
+
+def _as_stopped(entry: EndedRun) -> EndedRun:
+    observation = entry.observation
+    if isinstance(observation, Finished) and observation.result.broken is None:
+        return entry
+    return replace(entry, observation=Lost(reason=INTERRUPTED, ended_at=observation.ended_at, counts=False))
 
 
 @cache

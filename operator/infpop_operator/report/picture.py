@@ -31,7 +31,6 @@ class RunPicture:
     `detail` and `remedy` are there where it waits: why, and what to do.
     """
 
-    name: str
     what: str
     state: str
     seconds: float

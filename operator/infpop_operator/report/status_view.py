@@ -175,7 +175,6 @@ def _run(shown: ShownStudy, row: LiveRun) -> RunPicture:
     seconds = shown.since(row.since)
     where = f"{row.pool}: " if shown.has_several_pools else ""
     return RunPicture(
-        name=row.name,
         what=on_one_line(f"{where}{_run_text(shown, row)}"),
         state=_run_state(row),
         seconds=seconds,
