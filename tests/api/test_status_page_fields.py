@@ -136,6 +136,9 @@ def test_a_trial_that_runs_again_says_why_its_last_attempt_failed() -> None:
 def test_a_trial_that_does_not_run_has_no_last_failure() -> None:
     """Its reason says it already; a first attempt has none before it."""
     assert row_of(killed("exit code 137"), is_running=False).last_failure is None
+    other = replace(killed(), run=run_of(1, 1))
+    rows = status_of(killed(), other, active=(again(other.run),)).trials
+    assert [row.last_failure for row in rows] == [None, "Killed"]
     first = StartedRun(run=run_of(0, 1), started_at=START)
     (row,) = status_of(active=(first,)).trials
     assert (row.attempts, row.last_failure) == (1, None)

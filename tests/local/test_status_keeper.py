@@ -10,7 +10,7 @@ from infpop_operator.local.prepare import Prepared
 from infpop_operator.local.snapshot import Snapshot, as_taken_up, with_partial_results
 from infpop_operator.local.status_keeper import StatusKeeper
 from infpop_operator.report.status_page import Outcome
-from infpop_runner.contract import RunResult
+from infpop_runner.contract import Broken, RunResult
 from report.local_pages import DIRECTORY, document_of
 from report.played_studies import snapshots
 
@@ -82,7 +82,8 @@ def test_partial_results_make_two_runs_of_a_live_one() -> None:
     live, whole = at_work()
     (entry,) = live.decision.history.active
     first = whole.model_copy(update={"trials": whole.trials[:1]})
-    history = with_partial_results(live, {whole.run: first}).history
+    crashing = first.model_copy(update={"broken": Broken(reason="EngineCrash")})
+    history = with_partial_results(live, {whole.run: crashing}).history
     assert history.ended[:-1] == live.decision.history.ended
     assert history.ended[-1].run.trials == entry.run.trials[:1]
     assert history.ended[-1].observation == Finished(result=first, ended_at=live.now)

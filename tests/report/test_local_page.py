@@ -170,7 +170,6 @@ def test_a_status_of_an_older_version_is_shown(path: Path) -> None:
     """Nothing that was added to the status since then is needed for a page."""
     body = yaml.safe_load(path.read_text())
     body["metadata"].setdefault("namespace", "serving")
-    body["metadata"]["creationTimestamp"] = stamp(NOW)
     page = page_of_object(body)
     text = printed(render_page(page))
     assert page.picture.title in text

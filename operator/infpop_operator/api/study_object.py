@@ -1,4 +1,4 @@
-"""A study with its status, as whoever shows it has it: an object of a cluster, or a study that is tuned here."""
+"""A study with its status, as a page shows it: an object of a cluster, or a study that is tuned on this machine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,6 +63,7 @@ def parse_study_object(body: Mapping[str, Any]) -> StudyObject:
     """
     metadata, spec = body["metadata"], body.get("spec") or {}
     engine, model = ((spec.get(part) or {}).get("name", "?") for part in ("engine", "model"))
+    created = metadata.get("creationTimestamp")
     return StudyObject(
         name=metadata["name"],
         engine=engine,
@@ -71,7 +72,7 @@ def parse_study_object(body: Mapping[str, Any]) -> StudyObject:
         status=_status(body.get("status") or {}),
         namespace=metadata["namespace"],
         generation=metadata.get("generation"),
-        created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
+        created_at=None if created is None else datetime.fromisoformat(created),
         written_at=_written_at(metadata),
         is_deleted=bool(metadata.get("deletionTimestamp")),
     )

@@ -39,13 +39,13 @@ def run(study: Path, output: Path | None, *, heatmap: Path | None, as_json: bool
     except StoreError as error:
         return complain(f"{study}: the output directory cannot be used.", error)
     except BrokenOffError as error:
-        complain(f"{study}: broken off. Everything that was recorded is kept; the same command goes on.", error)
+        complain(f"{study}: broken off; what was recorded is kept. Run the same command again to resume.", error)
         return ExitCode.INTERNAL_ERROR
     except InfPopError as error:
         complain(f"{study}: cannot be tuned.", error)
         return ExitCode.INTERNAL_ERROR
     except KeyboardInterrupt:  # before the first run
-        _say_how_to_go_on(again)
+        _say_how_to_resume(again)
         return ExitCode.INTERRUPTED
     if as_json:
         sys.stdout.write(json.dumps(tuned.status, indent=2) + "\n")
@@ -54,7 +54,7 @@ def run(study: Path, output: Path | None, *, heatmap: Path | None, as_json: bool
     if heatmap is not None:
         draw_heatmaps(prepared.study.name, tuned.page.picture, heatmap)
     if tuned.interrupted:
-        _say_how_to_go_on(again)
+        _say_how_to_resume(again)
     return _exit_code(tuned)
 
 
@@ -68,8 +68,8 @@ def _command(study: Path, output: Path | None, *, heatmap: Path | None, as_json:
     return shlex.join(["infpop", "tune", str(study), *options])
 
 
-def _say_how_to_go_on(command: str) -> None:
-    sys.stderr.write(f"\nStopped. Go on with: {command}\n")
+def _say_how_to_resume(command: str) -> None:
+    sys.stderr.write(f"\nStopped. Resume with: {command}\n")
 
 
 def _tune(prepared: Prepared, directory: Path, environment: dict[str, str], *, as_json: bool) -> Tuned:

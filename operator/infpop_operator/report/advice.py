@@ -1,10 +1,10 @@
-"""What to do about a reason, for whoever is called at night: one sentence each, nothing where it mends itself.
+"""What to do about a reason: one sentence each, none where the reason goes away by itself.
 
 The keys are the reasons of waiting runs, of trials without a number and of conditions. What a message of the operator
 says itself (a pool without nodes, a field that is wrong) is not said again here.
 """
 
-_LOG = "look into its log"
+_LOG = "read the run's log"
 _POD = "kubectl describe pod -l infpop.io/run=RUN tells more"
 
 REMEDIES = {
@@ -36,8 +36,8 @@ REMEDIES = {
     "GpuMissing": "see whether the device plugin gives out working GPUs: nvidia-smi on the node",
     "GpuNotClean": "end the process that holds memory of the GPU outside of Kubernetes: nvidia-smi on the node",
     "WorkloadUnavailable": "see that the source of the prompts can be reached from the Pods, and holds what it should",
-    "WorkloadChanged": "the prompts are others than those that the round began with: give changed prompts a new name",
-    "SoftwareChanged": "another image has the tag that the round began with: name it by its digest, or by a new tag",
+    "WorkloadChanged": "the prompts changed since the round began: give changed prompts a new name",
+    "SoftwareChanged": "the tag now names another image than when the round began: use its digest or a new tag",
     "GpuChanged": "narrow nodePools[].gpuProduct or nodeSelector to nodes with one model of GPU, or make two pools",
     "ModelUnavailable": "see that the hub can be reached from the Pods, and may be read with model.tokenSecretRef",
     # A trial cannot have a number.
