@@ -11,7 +11,7 @@ from factories.studies import START, make_study
 from infpop_operator.api.clip import clip, stored_bytes
 from infpop_operator.api.status import to_status
 from infpop_operator.api.status_model import StudyStatus
-from infpop_operator.api.status_size import size_bytes
+from infpop_operator.api.status_size import fit, size_bytes
 
 
 @pytest.mark.parametrize(("extra", "oldest"), [({}, 3), ({"kv_cache_dtype": "fp8_e5m2"}, 7)])
@@ -40,6 +40,16 @@ def test_a_status_stays_small_whatever_it_holds(worst: bool) -> None:  # noqa: F
     assert len(status.best.engine_args) == (36 if worst else 4)
     text = status.model_dump_json(by_alias=True, exclude_none=True)
     assert StudyStatus.model_validate_json(text) == status
+
+
+def test_what_failed_before_goes_with_the_messages() -> None:
+    """Rows are worth more than the reasons of attempts that are tried again."""
+    status = large_status(worst=False)
+    rows = [row.model_copy(update={"last_failure": "x" * 256}) for row in status.trials]
+    fitted = fit(status.model_copy(update={"trials": rows}))
+    assert size_bytes(fitted) < 256 * 1024
+    assert len(fitted.trials) == 500
+    assert {row.last_failure for row in fitted.trials} == {None}
 
 
 @given(st.text(), st.integers(min_value=3, max_value=50))

@@ -31,7 +31,7 @@ def test_tune_prints_progress_and_the_report(tmp_path: Path) -> None:
     """Not on a terminal: a line for each change of state, then the landscape and the best configuration."""
     done = run_infpop("tune", write_study(tmp_path), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.search(r"^ +\d:\d\d  trial 0: 2 GPUs, batch size \d: started$", done.stdout, re.MULTILINE)
+    assert re.search(r"^ +\d:\d\d  trial 0: 2 GPUs, batch size \d: [\d,]+ tokens/s", done.stdout, re.MULTILINE)
     assert "SIMULATED: these numbers are replayed" in done.stdout
     assert re.search(r"^ +8 +750 +★ 1,000$", done.stdout, re.MULTILINE)
     assert "Configuration  2 GPUs, batch size 8" in done.stdout

@@ -3,8 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from factories.landscapes import landscape
 from factories.studies import SPACE, make_cell, make_measured, make_pool, make_study, make_trials
-from infpop_operator.core.landscape import CellState, landscape
+from infpop_operator.core.landscape import CellState
 from infpop_operator.core.model import Configuration, Constraint, ExtraParameter, Objective, SearchSpace, TrialState
 from infpop_operator.core.space import cells
 from infpop_runner.contract import EngineSpec, ModelFacts

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from factories.landscapes import landscape
 from factories.studies import make_cell, make_measured, make_pool, make_study, make_trial, make_trials
 from infpop_operator.core.landscape import (
     CellState,
@@ -12,7 +13,6 @@ from infpop_operator.core.landscape import (
     LandscapeCell,
     arrange,
     collapsed,
-    landscape,
     open_cell,
 )
 from infpop_operator.core.model import (
@@ -57,8 +57,7 @@ def test_a_measured_cell_tells_everything_of_its_trial() -> None:
         state=CellState.MEASURED,
         throughput_tokens_per_second=100.0,
         spread_ratio=0.25,
-        violations=("spread 0.25 > 0.1",),
-        missing=("queue missing: Stale",),
+        violations=("spread 0.25 > 0.1; queue missing: Stale",),
         extra=(("mode", "fast"),),
     )
 

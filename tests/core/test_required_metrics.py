@@ -5,12 +5,12 @@ from datetime import datetime
 
 import pytest
 
+from factories.landscapes import landscape
 from factories.studies import make_cell, make_measured, make_pool, make_study, make_trial
 from infpop_operator.core.decide import decide
 from infpop_operator.core.extra_metrics import ExtraMetric
 from infpop_operator.core.fingerprint import measurement_identity
 from infpop_operator.core.history import trials_of
-from infpop_operator.core.landscape import landscape
 from infpop_operator.core.model import (
     Algorithm,
     Budget,

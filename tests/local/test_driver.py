@@ -25,7 +25,7 @@ from infpop_operator.core.model import (
 )
 from infpop_operator.core.ports import Executor, StudyStore
 from infpop_operator.local.driver import Outcome, drive
-from infpop_operator.report.snapshot import Snapshot
+from infpop_operator.local.snapshot import Snapshot
 from infpop_runner.contract import InfeasibleReason, RunResult, RunSpec
 from local.local_studies import measurements
 

@@ -51,7 +51,7 @@ def test_a_signal_ends_the_study_cleanly(tmp_path: Path, number: signal.Signals)
     out, err = process.communicate(timeout=DEADLINE_S)
     states.close()
     assert process.returncode == 130
-    assert f"Go on with: infpop tune {study} --output 'my results'" in err
+    assert f"Resume with: infpop tune {study} --output 'my results'" in err
     assert "Stopped before the end" in out
     history = history_of(tmp_path / "my results")
     assert (history.active, failures(history)) == ((), ())
@@ -68,7 +68,7 @@ def test_the_command_to_go_on_with_has_every_option(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=DEADLINE_S)
     states.close()
-    assert f"Go on with: infpop tune {study} --heatmap a.png --json\n" in err
+    assert f"Resume with: infpop tune {study} --heatmap a.png --json\n" in err
 
 
 WRITERS = {"hears it": "", "ignores it": "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN);"}
@@ -104,7 +104,7 @@ def test_an_interrupt_before_the_first_run_is_an_interrupt_like_any(tmp_path: Pa
     _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 130
     assert "Traceback" not in err
-    assert f"Go on with: infpop tune {study} --output out" in err
+    assert f"Resume with: infpop tune {study} --output out" in err
 
 
 def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from infpop_operator.adapters.machine import Machine
 from infpop_operator.core.model import EndedRun, History, Observation, Round, Run, StartedRun
 from infpop_operator.local.driver import drive
 from infpop_operator.local.prepare import prepare
-from infpop_operator.report.snapshot import Snapshot
+from infpop_operator.local.snapshot import Snapshot
 from infpop_runner.contract import RunSpec
 from local.local_studies import clock_time, own_environment
 

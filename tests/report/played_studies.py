@@ -12,7 +12,7 @@ from infpop_operator.adapters.fake_executor import FakeExecutor, Played, play_la
 from infpop_operator.adapters.memory_store import MemoryStore
 from infpop_operator.core.model import Algorithm, Budget, Run, SearchSpace, Study
 from infpop_operator.local.driver import drive
-from infpop_operator.report.snapshot import Snapshot
+from infpop_operator.local.snapshot import Snapshot
 from infpop_runner.contract import Broken, EngineSpec, InfeasibleReason, RunSpec
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1028)

@@ -13,9 +13,13 @@ from infpop_operator.api.parse import parse_object
 from infpop_operator.api.status import refused_status, to_status, waiting_status
 from infpop_operator.api.status_context import PoolNodes, PoolProblem, StatusContext
 from infpop_operator.api.status_model import StudyStatus
+from infpop_operator.api.study_object import parse_study_object
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.model import Observation, Run
-from infpop_operator.report.snapshot import Snapshot
+from infpop_operator.local.snapshot import Snapshot
+from infpop_operator.report.place import on_cluster
+from infpop_operator.report.status_page import StatusPage
+from infpop_operator.report.status_view import to_page
 from infpop_runner.contract import InfeasibleReason, RunSpec
 from report.played_studies import driven
 
@@ -111,6 +115,12 @@ def without_nodes(document: Body, message: str) -> Body:
         standing=StatusContext(generation=1, pool_problems=problems),
     )
     return with_status(document, status)
+
+
+def page_of(body: Body, now: datetime = NOW) -> StatusPage:
+    """Return what `infpop status` shows of an object."""
+    study = parse_study_object(body)
+    return to_page(study, on_cluster(study.namespace), now)
 
 
 def stamp(instant: datetime) -> str:

@@ -4,12 +4,18 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
-from infpop_operator.report.advice import REMEDIES, remedy_for
+import pytest
+
+from infpop_operator.report.advice import ON_ONE_MACHINE, REMEDIES, remedy_for
+from infpop_runner.contract import BrokenReason
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
 CAMEL_CASE = re.compile(r"[A-Z][A-Za-z]*[a-z][A-Za-z]*")
+# Reasons that a local run may have although its runner did not report them.
+LOST_HERE = ("DeadlineExceeded", "GpuChanged", "Killed", "SoftwareChanged", "WorkloadChanged")
 CONDITIONS = {"Accepted", "Ready", "Reconciling", "ResultStale", "Stalled"}  # those that are no reasons as well
 # Every other word in CamelCase in the sources, class names aside, that is no reason. A new word is either documented
 # as one or named here.
@@ -83,12 +89,21 @@ def test_every_reason_is_explained_once() -> None:
 def test_advice_is_about_reasons_that_there_are() -> None:
     """No sentence is kept for a reason that nobody gives any more."""
     assert set(REMEDIES) - documented() == set()
+    assert set(ON_ONE_MACHINE) - set(REMEDIES) == set()
 
 
 def test_advice_names_the_run_in_commands() -> None:
     """What is said can be copied."""
     assert "-l infpop.io/run=study-0123" in remedy_for("PodFailed", run="study-0123")
     assert remedy_for("Measuring") == ""
+
+
+@pytest.mark.parametrize("reason", [*get_args(BrokenReason), *LOST_HERE])
+def test_advice_on_one_machine_names_no_part_of_a_cluster(reason: str) -> None:
+    """A user who tunes on a laptop has no Pods, no nodes and no kubectl."""
+    here = remedy_for(reason, run="study-0123", on_cluster=False)
+    assert re.search(r"[Pp]od|[Kk]ube|\bnode|image|ConfigMap|[Ss]ecret|namespace|device plugin|Cache", here) is None
+    assert bool(here) == bool(remedy_for(reason, run="study-0123"))
 
 
 def test_what_every_run_goes_through_is_advised_on_when_it_lasts() -> None:

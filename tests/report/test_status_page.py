@@ -5,19 +5,16 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from infpop_operator.api.status_model import StudyStatus
-from infpop_operator.cluster.shown import to_page
-from infpop_operator.cluster.view import UnreadableError
+from infpop_operator.api.study_object import UnreadableError
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.model import Phase, Running, Waiting
-from infpop_operator.report.live import render_live
-from infpop_operator.report.progress import picture_of
-from infpop_operator.report.snapshot import Snapshot
-from infpop_operator.report.status_page import Outcome, render_page
+from infpop_operator.local.snapshot import Snapshot
+from infpop_operator.report.rendering import render_live, render_page
+from infpop_operator.report.status_page import Outcome
 from report.played_studies import printed
 from report.study_objects import (
     NOW,
@@ -26,6 +23,7 @@ from report.study_objects import (
     at_instant,
     ended,
     make_document,
+    page_of,
     refused,
     snapshots_of,
     with_status,
@@ -121,7 +119,7 @@ def body_of(name: str) -> Body:
 @pytest.mark.parametrize("name", BODIES)
 def test_a_page_at_80_columns_is_as_reviewed(name: str) -> None:
     """Every kind of page, word for word; a changed one is looked at and then kept."""
-    page = to_page(body_of(name), NOW)
+    page = page_of(body_of(name))
     text = "".join(f"{line.rstrip()}\n" for line in printed(render_page(page)).splitlines())
     assert text == (PAGES / f"{name}.txt").read_text()
 
@@ -130,7 +128,7 @@ def test_a_page_at_80_columns_is_as_reviewed(name: str) -> None:
 @pytest.mark.parametrize("name", BODIES)
 def test_no_page_and_no_live_picture_is_wider_than_the_terminal(name: str, width: int) -> None:
     """Nothing runs over the edge, and no number of a table is cut."""
-    page = to_page(body_of(name), NOW)
+    page = page_of(body_of(name))
     for shown in (render_page(page), render_live(page.picture)):
         lines = printed(shown, width).splitlines()
         to_copy = next((number for number, line in enumerate(lines) if line == "Ready to copy"), len(lines))
@@ -140,29 +138,15 @@ def test_no_page_and_no_live_picture_is_wider_than_the_terminal(name: str, width
 @pytest.mark.parametrize("name", BODIES)
 def test_a_study_has_ended_or_goes_on(name: str) -> None:
     """A watch ends where a person is needed or a result is there; a spec that was not looked at has not ended."""
-    assert to_page(body_of(name), NOW).outcome is OUTCOMES.get(name, Outcome.OPEN)
+    assert page_of(body_of(name)).outcome is OUTCOMES.get(name, Outcome.OPEN)
 
 
 def test_a_waiting_run_says_why_since_when_and_what_to_do() -> None:
     """What somebody who was woken needs stands above the tables."""
-    text = " ".join(printed(render_live(to_page(body_of("waiting"), NOW).picture)).split())
+    text = " ".join(printed(render_live(page_of(body_of("waiting")).picture)).split())
     above = text[: text.index("Tokens/s")]
     for part in ("1:15 a100", "waiting: Unschedulable", UNSCHEDULABLE, "What to do: free GPUs", "ImagePull"):
         assert part in above, part
-
-
-def test_the_picture_is_the_local_one_and_no_other() -> None:
-    """The same instant, told by a history and by a status, draws the same tables."""
-    local = printed(render_page_of_history())
-    remote = printed(render_live(to_page(body_of("working"), NOW).picture))
-    tables = [line for line in local.splitlines() if line[:5].strip().isdigit()]
-    assert len(tables) == 8
-    assert tables == [line for line in remote.splitlines() if line[:5].strip().isdigit()]
-
-
-def render_page_of_history() -> Any:  # noqa: ANN401 - a renderable
-    """Return what `infpop tune` would draw at the same instant."""
-    return render_live(picture_of(in_the_middle()))
 
 
 def test_the_readme_shows_what_is_shown() -> None:
@@ -176,7 +160,7 @@ def test_a_spec_of_a_newer_version_hides_no_result() -> None:
     """A field that this version does not know leaves what was found, and what is known of it."""
     body = body_of("succeeded")
     newer = {**body, "spec": {**body["spec"], "retune": {"policy": "Never"}}}
-    text = printed(render_page(to_page(newer, NOW)))
+    text = printed(render_page(page_of(newer)))
     assert "Configuration  8 GPUs, batch size 256" in text
     assert "★ 3,940" in text
     assert "not tried" not in text
@@ -204,7 +188,7 @@ def test_a_baseline_that_cannot_be_compared_is_told_with_its_throughput() -> Non
 
 def lines_of(body: Body) -> list[str]:
     """Return the lines of a page without their margins."""
-    return [line.strip() for line in printed(render_page(to_page(body, NOW))).splitlines()]
+    return [line.strip() for line in printed(render_page(page_of(body))).splitlines()]
 
 
 def test_a_status_of_another_form_is_named() -> None:
@@ -212,14 +196,14 @@ def test_a_status_of_another_form_is_named() -> None:
     body = body_of("succeeded")
     strange = {**body, "status": {**body["status"], "trials": [{"pool": 7}]}}
     with pytest.raises(UnreadableError, match=r"status\.trials\.0\.pool.*version"):
-        to_page(strange, NOW)
+        page_of(strange)
 
 
 def test_names_cannot_move_the_cursor() -> None:
     """A model may be called anything; a terminal gets printable characters alone."""
     document = make_document(model={"name": "org/\x1b[2J\rmodel\u202e"})
     status = StudyStatus.model_validate(body_of("succeeded")["status"])
-    text = printed(render_page(to_page(with_status(document, status), NOW)))
+    text = printed(render_page(page_of(with_status(document, status))))
     assert all(character.isprintable() or character == "\n" for character in text)
 
 
@@ -227,10 +211,10 @@ def test_more_trials_than_rows_are_told() -> None:
     """A status keeps 500 rows; whoever looks at a larger round knows that cells are missing."""
     body = body_of("succeeded")
     cut = {**body, "status": {**body["status"], "trials": body["status"]["trials"][5:]}}
-    assert "trials of this round are not in the status any more" in printed(render_page(to_page(cut, NOW)))
+    assert "trials of this round are not in the status any more" in printed(render_page(page_of(cut)))
 
 
 def test_what_was_told_long_ago_is_shown_as_old() -> None:
     """An operator that is gone leaves a status that grows old, and the page says how old."""
     later = NOW + timedelta(hours=30)
-    assert "Status last written 30:00:00 ago." in printed(render_page(to_page(body_of("working"), later)))
+    assert "Status last written 30:00:00 ago." in printed(render_page(page_of(body_of("working"), later)))

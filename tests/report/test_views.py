@@ -6,30 +6,31 @@ import shlex
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
-from pathlib import Path
 
 import pytest
 
 from factories.studies import make_cell, make_pool, make_study
 from infpop_operator.adapters.fake_executor import Played, play_landscape
+from infpop_operator.core.engine_args import engine_args
 from infpop_operator.core.model import (
     Algorithm,
     Budget,
+    Configuration,
     Constraint,
     Finished,
     Objective,
     Run,
     SearchSpace,
+    Study,
 )
 from infpop_operator.core.recommend import best_of_study
-from infpop_operator.report.final import render_report
-from infpop_operator.report.live import render_live
-from infpop_operator.report.plain import PlainView, changes
-from infpop_operator.report.progress import picture_of
+from infpop_operator.local.snapshot import Snapshot
+from infpop_operator.report.plain_view import PlainView
+from infpop_operator.report.rendering import render_live, render_page
 from infpop_operator.report.serving import render_serving
-from infpop_operator.report.snapshot import Snapshot
 from infpop_operator.report.words import duration, number
 from infpop_runner.contract import EngineSpec, ModelSpec, Provenance, RunSpec
+from report.local_pages import keeper_of, page_of, pages_of
 from report.played_studies import BATCHES, VLLM, printed, snapshots
 
 
@@ -42,7 +43,12 @@ def default_end() -> Snapshot:
 def report(width: int = 80, **changes: object) -> str:
     """Return the report of a study that was driven to its end."""
     end = snapshots(**changes)[-1] if changes else default_end()
-    return printed(render_report(end, Path("out")), width)
+    return printed(render_page(page_of(end)), width)
+
+
+def serving(study: Study, cell: Configuration) -> str | None:
+    """Return what is to be copied where `cell` is the best of `study`."""
+    return render_serving(study.engine.name, study.model.name, engine_args(study, cell))
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -134,7 +140,7 @@ def test_a_number_that_cannot_be_compared_is_marked() -> None:
 def test_replayed_numbers_are_labelled_in_plain_sight() -> None:
     """Nobody mistakes a replay for a measurement, while it runs or afterwards."""
     shown = snapshots(engine=make_study().engine)
-    for picture in (render_report(shown[-1], Path("out")), render_live(picture_of(shown[1]))):
+    for picture in (render_page(page_of(shown[-1])), render_live(page_of(shown[1]).picture)):
         assert "SIMULATED: these numbers are replayed" in printed(picture)
     assert "SIMULATED" not in report()
 
@@ -158,7 +164,7 @@ def test_several_pools_are_told_apart_and_compared() -> None:
     pools = (make_pool(name="a"), make_pool(name="b", gpu_model="V100"))
     space = SearchSpace(gpu_counts=(1,), batch_sizes=(1, 2))
     shown = snapshots(by_pool, pools=pools, space=space)
-    text = printed(render_report(shown[-1], Path("out")))
+    text = printed(render_page(page_of(shown[-1])))
     assert "Pool a" in text
     assert "Pool           b: V100" in text
     best = best_of_study(shown[-1].study, shown[-1].decision.history)
@@ -206,7 +212,7 @@ def test_the_context_length_that_was_measured_is_told() -> None:
 def test_the_command_to_copy_is_one_shell_command() -> None:
     """The lines of the report, pasted into a shell, are the model and its arguments, whatever the model is called."""
     study = make_study(engine=VLLM, model=ModelSpec(name="/models/my model; rm -rf"))
-    text = render_serving(study, make_cell(2, 64, enable_x=True))
+    text = serving(study, make_cell(2, 64, enable_x=True))
     assert text is not None
     words = shlex.split(text.replace("\\\n", " "))
     assert words[:3] == ["vllm", "serve", "/models/my model; rm -rf"]
@@ -216,7 +222,7 @@ def test_the_command_to_copy_is_one_shell_command() -> None:
 def test_the_program_to_copy_is_python() -> None:
     """A Hugging Face pipeline is given as a program that parses, with the batch size that was found."""
     study = make_study(engine=EngineSpec(name="hf-pipeline"), model=ModelSpec(name='odd"name'))
-    text = render_serving(study, make_cell(2, 64))
+    text = serving(study, make_cell(2, 64))
     assert text is not None
     call = ast.parse(text).body[1]
     assert isinstance(call, ast.Assign)
@@ -227,28 +233,34 @@ def test_the_program_to_copy_is_python() -> None:
 
 
 def test_plain_lines_tell_each_change_once() -> None:
-    """One line for each start, result, failure and end; the same snapshot twice adds nothing."""
-    space = SearchSpace(gpu_counts=(1, 2), batch_sizes=(1, 2))
+    """One line for each start, result, failed attempt and end; the same page twice adds nothing."""
     lines: list[str] = []
     view = PlainView(lines.append)
-    for snapshot in snapshots(space=space):
-        view.show(snapshot)
-        view.show(snapshot)
+    shown = snapshots(space=SearchSpace(gpu_counts=(1, 2), batch_sizes=(1, 2)))
+    for snapshot, page in zip(shown, pages_of(shown), strict=True):
+        view.show(page, snapshot.now)
+        view.show(page, snapshot.now)
     text = "\n".join(lines)
     assert len(lines) == len(set(lines))
+    attempts = len(shown[-1].decision.history.ended)
     killed = [line for line in lines if line.endswith(": Killed")]
-    assert text.count(": started") == text.count("tokens/s") + text.count("cannot work") + len(killed)
+    assert text.count(": starting") + text.count(": measuring") >= attempts
+    assert text.count("tokens/s") + text.count("cannot work") + len(killed) == attempts
     assert "(attempt 2)" in text
-    assert lines[-1].endswith("SpaceExhausted")
+    assert "Succeeded: SpaceExhausted" in lines[-1]
 
 
 def test_what_ended_while_nobody_looked_is_told_first() -> None:
     """After a resume the runs that an earlier process left are told, and those that it had told are only counted."""
     shown = snapshots(space=SearchSpace(gpu_counts=(1,), batch_sizes=(1, 8)))
-    last = shown[-1]
+    last = replace(shown[-1], earlier=1)
     assert len(last.decision.history.ended) == 2
-    lines = list(changes(None, replace(last, earlier=1)))
-    assert "going on after 1 earlier runs" in lines
+    lines: list[str] = []
+    view, keeper = PlainView(lines.append), keeper_of(last.study)
+    keeper.save(last)
+    view.show(keeper.page_as_taken_up(last), last.now)
+    view.show(keeper.page(last, {}), last.now)
+    assert any(line.endswith("1 of up to 2 trials are done") for line in lines)
     assert sum("tokens/s" in line for line in lines) == 1
 
 
@@ -256,10 +268,9 @@ def test_what_ended_while_nobody_looked_is_told_first() -> None:
 def test_every_instant_of_the_live_view_fits(width: int) -> None:
     """No line of the picture is wider than the terminal, from the first moment of a study to its last."""
     shown = snapshots(model=ModelSpec(name="organisation/" + "long-name-" * 20))
-    for snapshot in shown[::5]:
-        text = printed(render_live(picture_of(snapshot)), width)
+    for page in pages_of(shown)[::5]:
+        text = printed(render_live(page.picture), width)
         assert all(len(line) <= width for line in text.splitlines())
-        assert snapshot.decision.message in " ".join(text.split())
 
 
 def test_the_live_view_shows_a_shared_load_trial_by_trial() -> None:
@@ -272,13 +283,13 @@ def test_the_live_view_shows_a_shared_load_trial_by_trial() -> None:
     (end,) = shown[-1].decision.history.ended
     assert isinstance(end.observation, Finished)
     live = next(snapshot for snapshot in shown if snapshot.decision.history.active)
-    assert "best so far" not in printed(render_live(picture_of(live)))
+    assert "best so far" not in printed(render_live(page_of(live).picture))
     first = end.observation.result.model_copy(update={"trials": end.observation.result.trials[:1], "ended_at": None})
-    text = printed(render_live(picture_of(replace(live, partial={end.run.name: first}))))
+    text = printed(render_live(page_of(live, {end.run.name: first}).picture))
     assert "best so far: 1 GPU, batch size 1: 1,000 tokens/s" in text
     assert "1 of up to 2 trials" in text
     assert "1 GPU, batch size 8" in text
-    whole = printed(render_live(picture_of(replace(live, partial={end.run.name: end.observation.result}))))
+    whole = printed(render_live(page_of(live, {end.run.name: end.observation.result}).picture))
     assert "2 of up to 2 trials" in whole
 
 

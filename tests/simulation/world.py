@@ -29,7 +29,7 @@ from infpop_operator.core.model import (
     Study,
 )
 from infpop_operator.local.driver import drive as drive_locally
-from infpop_operator.report.snapshot import Snapshot
+from infpop_operator.local.snapshot import Snapshot
 from infpop_runner.contract import Broken, Infeasible, Provenance, RunResult, RunSpec, TrialResult
 
 STEPS_LIMIT = 5000

@@ -74,9 +74,9 @@ async def requests_of_passes(name: str, nodes: Sequence[Sequence[NodeRecord]]) -
 
 @pytest.mark.parametrize("name", ["succeeded", "stalled"])
 def test_a_settled_study_makes_no_request_while_nothing_changes(name: str) -> None:
-    """Its journal is read and its hardware added at the first pass; it is read again when its nodes go away."""
+    """Its journal is read, its hardware and the new fields of its status are added at the first pass; it is read again when its nodes go away."""
     passes = asyncio.run(requests_of_passes(name, (NODES, NODES, NODES, (), (), ())))
-    assert passes[:3] == [["GET", "PATCH"], [], []]
+    assert passes[:3] == [["GET", "PATCH", "PUT"], [], []]
     assert passes[3][0] == "GET"
     assert "PATCH" not in passes[3]
     assert passes[4:] == [[], []]

@@ -1,8 +1,8 @@
-"""The way back from a status to the core's picture of a round: for whoever has the object and no history.
+"""The picture of a round, made from a status.
 
 The status is taken at its word: the best is the one that it names, and a number that it says breaks a constraint does.
 What follows from the search space (configurations that were not tried, and those that need not be) is found as the core
-finds it, with what the rows say; facts about the model that only its runs know are missing.
+finds it, with what the rows say.
 """
 
 from collections.abc import Mapping
@@ -16,16 +16,18 @@ from infpop_operator.core.landscape import CellState, Landscape, LandscapeCell, 
 from infpop_operator.core.model import Configuration, Pool, Study, Trial, TrialState
 from infpop_operator.core.run_spec import pool_named
 from infpop_operator.core.space import cells, ruled_out
+from infpop_runner.contract import ModelFacts
 
 _Place = tuple[int, int, tuple[tuple[str, str], ...]]  # a configuration as its row shows it
 _CELL_STATES = {state.value: CellState(state.value) for state in TrialState}
 
 
 def described_study(document: ThroughputStudy, status: StudyStatus) -> Study:
-    """Return the study with its pools as the status knows them; what model and prompts contain is left open."""
+    """Return the study with its pools and its model as the status knows them; what the prompts contain is left open."""
     seen = {row.name: row for row in status.pools}
     pools = tuple(_pool(node, seen.get(node.name)) for node in document.spec.node_pools)
-    return to_study(document, pools=pools, model_fingerprint="", workload_fingerprint="", model_facts=None)
+    facts = ModelFacts(attention_heads=status.attention_heads)
+    return to_study(document, pools=pools, model_fingerprint="", workload_fingerprint="", model_facts=facts)
 
 
 def to_landscape(status: StudyStatus, pool: PoolStatus, study: Study | None) -> Landscape | None:

@@ -22,11 +22,11 @@ from infpop_operator.api.status_model import Best, PoolStatus, StudyStatus
 from infpop_operator.api.status_rows import best_row, live_rows, pool_row, problem_row, trial_rows
 from infpop_operator.api.status_size import fit
 from infpop_operator.core.errors import Problem
-from infpop_operator.core.history import current_round
+from infpop_operator.core.history import current_round, known_model_facts
 from infpop_operator.core.model import Decision, History, Study, TrialState, Verdict
 from infpop_operator.core.recommend import best_in_use
 from infpop_operator.core.scope import current_trials
-from infpop_operator.core.space import cells
+from infpop_operator.core.space import cells, merge_facts
 
 __all__ = ["PoolNodes", "PoolProblem", "StatusContext", "refused_status", "to_status", "waiting_status"]
 
@@ -64,6 +64,7 @@ def to_status(
             simulated=study.engine.name == "simulated",
             conditions=write_conditions(states, now, generation=standing.generation, previous=previous.conditions),
             progress=_progress(study, history, standing),
+            attention_heads=merge_facts(study.model_facts, known_model_facts(history)).attention_heads,
             best=best,
             pools=pools,
             runs=live_rows(history, standing, now, previous.runs),
@@ -138,7 +139,7 @@ def _best(study: Study, decision: Decision) -> Best | None:
     """Return the best of the newest rounds, or of an earlier one while its pool has nothing newer to say."""
     goes_on = decision.verdict in (Verdict.RUNNING, Verdict.WAITING)
     found = best_in_use(study, decision.history, search_goes_on=goes_on)
-    return None if found is None else best_row(study, *found, history=decision.history)
+    return None if found is None else best_row(study, *found, decision.history)
 
 
 def _progress(study: Study, history: History, standing: StatusContext) -> str:

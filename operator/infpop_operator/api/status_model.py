@@ -29,6 +29,15 @@ class Condition(StatusModel):
     last_transition_time: AwareDatetime = Field(description="when status changed last")
 
 
+class Tie(StatusModel):
+    """A configuration whose value is higher than that of the best, by no more than the noise."""
+
+    gpu_count: int = Field(description="GPUs (tensor-parallel size)")
+    batch_size: int = Field(description="sequences at once")
+    extra: dict[str, str] | None = Field(default=None, description="further engine arguments that were searched over")
+    throughput: str = Field(description="generated tokens per second, median of the repeats")
+
+
 class Best(StatusModel):
     """A recommended configuration with what was measured for it."""
 
@@ -40,6 +49,7 @@ class Best(StatusModel):
     throughput: str = Field(description="generated tokens per second, median of the repeats")
     throughput_per_gpu: str = Field(alias="throughputPerGPU", description="throughput / gpuCount")
     spread: str = Field(description="(max - min) / median of the repeats")
+    repeats: int | None = Field(default=None, description="repeats whose median the throughput is")
     cost_per_million_tokens: str | None = Field(
         default=None, description="in the currency of the pool's pricePerGPUHour"
     )
@@ -52,6 +62,13 @@ class Best(StatusModel):
     tokens_per_joule: str | None = Field(
         default=None, description="generated tokens per joule, where exactly one of spec.metrics is in watts"
     )
+    max_model_len: int | None = Field(
+        default=None,
+        description="context length that the engine was loaded with; a longer one leaves less room",
+    )
+    tied_with: Tie | None = Field(
+        default=None, description="configuration with a higher value that needs more GPUs, within the noise of both"
+    )
     run: str = Field(description="run that measured it")
 
 
@@ -60,6 +77,7 @@ class Baseline(StatusModel):
 
     gpu_count: int = Field(description="GPUs (tensor-parallel size)")
     batch_size: int = Field(description="sequences at once")
+    extra: dict[str, str] | None = Field(default=None, description="further engine arguments that are searched over")
     throughput: str | None = Field(default=None, description="generated tokens per second, as measured in this round")
 
 
@@ -102,6 +120,9 @@ class LiveRun(StatusModel):
     pool: str = Field(description="pool that the run is on")
     gpu_count: int = Field(description="GPUs that the run holds or waits for")
     batch_sizes: list[int] = Field(description="batch sizes that the run measures")
+    batch_size: int | None = Field(
+        default=None, description="the batch size that the run works on, where it has several"
+    )
     state: str = Field(description="phase of the run, or why it waits")
     message: str | None = Field(default=None, description="why it waits, for a person")
     since: AwareDatetime = Field(description="since when it is in that state")
@@ -126,6 +147,9 @@ class TrialRow(StatusModel):
     throughput: str | None = Field(default=None, description="generated tokens per second, median of the repeats")
     spread: str | None = Field(default=None, description="(max - min) / median of the repeats")
     attempts: int = Field(description="how often the trial was tried")
+    last_failure: str | None = Field(
+        default=None, description="of a trial that runs again: why its last attempt gave no number"
+    )
     run: str = Field(description="newest run of the trial")
     source: str | None = Field(default=None, description="where the number came from")
     metrics: dict[str, str] | None = Field(
@@ -142,6 +166,9 @@ class StudyStatus(StatusModel):
     simulated: bool = Field(default=False, description="true: the numbers are replayed, not measured")
     conditions: list[Condition] = Field(default_factory=list, description="where the study stands, and why")
     progress: str | None = Field(default=None, description="trials done / trials at most, over all pools")
+    attention_heads: int | None = Field(
+        default=None, description="attention heads of the model, where known; they rule out GPU counts"
+    )
     best: Best | None = Field(default=None, description="the recommended configuration")
     pools: list[PoolStatus] = Field(default_factory=list, description="the newest round of each pool")
     runs: list[LiveRun] = Field(default_factory=list, description="runs that live now, 64 at most")

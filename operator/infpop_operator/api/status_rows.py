@@ -1,23 +1,26 @@
 """The rows of a status: trials, live runs, pools, and a recommended configuration."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from infpop_operator.api.clip import clip
 from infpop_operator.api.quantities import decimal_string, figure_string, scalar_text
 from infpop_operator.api.status_context import StatusContext
-from infpop_operator.api.status_model import Baseline, Best, LiveRun, PoolStatus, TrialCounts, TrialRow
+from infpop_operator.api.status_model import Baseline, Best, LiveRun, PoolStatus, Tie, TrialCounts, TrialRow
 from infpop_operator.core import objective
 from infpop_operator.core.engine_args import engine_args, recorded_engine_args
 from infpop_operator.core.history import current_round, trials_of
 from infpop_operator.core.model import (
     Configuration,
     Decision,
+    Finished,
     History,
     Missing,
     Observation,
     Pool,
     Round,
+    Run,
     Running,
     StartedRun,
     Study,
@@ -25,8 +28,8 @@ from infpop_operator.core.model import (
     TrialState,
     Waiting,
 )
-from infpop_operator.core.recommend import best_of_pool, improvement_ratio, measurement
-from infpop_operator.core.scope import baseline_of
+from infpop_operator.core.recommend import best_of_pool, improvement_ratio, measurement, tie_of
+from infpop_operator.core.scope import baseline_of, current_trials
 from infpop_runner.contract import Measured
 
 MAX_TRIAL_ROWS = 500  # a row is about 260 bytes and an etcd object may have 1.5 MiB; older rounds go first
@@ -39,7 +42,7 @@ _ROW_VALUE_BYTES = 64  # of a further argument; the best configuration has them 
 _MESSAGE_BYTES = 256
 
 
-def best_row(study: Study, pool: Pool, trial: Trial, *, history: History) -> Best:
+def best_row(study: Study, pool: Pool, trial: Trial, history: History) -> Best:
     """Return a measured trial as a recommendation, with the arguments under which it was measured."""
     measured, configuration = measurement(trial), trial.configuration
     gpus, tokens = configuration.gpu_count, measured.throughput_tokens_per_second
@@ -56,10 +59,13 @@ def best_row(study: Study, pool: Pool, trial: Trial, *, history: History) -> Bes
         throughput=decimal_string(tokens),
         throughput_per_gpu=decimal_string(tokens / gpus),
         spread=decimal_string(measured.spread_ratio, significant=3),
+        repeats=measured.repeats,
         cost_per_million_tokens=cost,
         engine_args=list(_engine_args(study, trial, history)),
         metrics=_metrics(trial),
         tokens_per_joule=None if per_joule is None else figure_string(per_joule),
+        max_model_len=_max_model_len(trial, history),
+        tied_with=_tie(study, pool, trial, history),
         run=trial.run,
     )
 
@@ -71,6 +77,26 @@ def _engine_args(study: Study, trial: Trial, history: History) -> tuple[str, ...
         return engine_args(study, trial.configuration)
     known = next((one.engine for one in history.rounds if (one.pool, one.number) == (trial.pool, trial.round)), None)
     return () if known is None else recorded_engine_args(known, trial.configuration)
+
+
+def _max_model_len(trial: Trial, history: History) -> int | None:
+    """Return the context length that the run of `trial` loaded its engine with, None where the run did not say."""
+    ends = (ended.observation for ended in reversed(history.ended) if ended.run.name == trial.run)
+    results = (seen.result for seen in ends if isinstance(seen, Finished))
+    length = next((result.provenance.engine_args.get("max_model_len") for result in results), None)
+    return length if isinstance(length, int) else None
+
+
+def _tie(study: Study, pool: Pool, best: Trial, history: History) -> Tie | None:
+    tied = tie_of(study, pool, current_trials(study, pool, history), best)
+    if tied is None:
+        return None
+    return Tie(
+        gpu_count=tied.configuration.gpu_count,
+        batch_size=tied.configuration.batch_size,
+        extra=shown_extra(tied.configuration) or None,
+        throughput=decimal_string(measurement(tied).throughput_tokens_per_second),
+    )
 
 
 def pool_row(study: Study, pool: Pool, decision: Decision, standing: StatusContext) -> PoolStatus:
@@ -97,8 +123,18 @@ def problem_row(name: str, before: PoolStatus | None, standing: StatusContext, *
 
 def trial_rows(study: Study, history: History) -> list[TrialRow]:
     """Return the newest rounds' trials, at most `MAX_TRIAL_ROWS` in all."""
-    rows = [_row(study, trial) for entry in history.rounds for trial in trials_of(history, entry.pool, entry.number)]
+    rows = [row for entry in history.rounds for row in _rows(study, history, entry)]
     return rows[-MAX_TRIAL_ROWS:]
+
+
+def _rows(study: Study, history: History, entry: Round) -> list[TrialRow]:
+    """Return the rows of a round; a trial that runs again says why its last attempt gave no number."""
+    trials = trials_of(history, entry.pool, entry.number)
+    before: Mapping[int, Trial] = {}
+    if any(trial.state is TrialState.RUNNING and trial.attempts > 1 for trial in trials):
+        ended = trials_of(replace(history, active=()), entry.pool, entry.number)
+        before = {trial.index: trial for trial in ended}
+    return [trial_row(study, trial, before.get(trial.index)) for trial in trials]
 
 
 def live_rows(history: History, standing: StatusContext, now: datetime, previous: Sequence[LiveRun]) -> list[LiveRun]:
@@ -136,7 +172,7 @@ def _round(study: Study, pool: Pool, decision: Decision, newest: Round) -> dict[
     return {
         "round": newest.number,
         "identity": newest.identity,
-        "best": best_row(study, pool, best, history=decision.history) if best is not None else None,
+        "best": best_row(study, pool, best, decision.history) if best is not None else None,
         "baseline": _baseline(in_use, baseline),
         "improvement_percent": _improvement(study, pool, best, baseline),
         "trials": _counts(trials),
@@ -156,6 +192,7 @@ def _baseline(in_use: Configuration | None, trial: Trial | None) -> Baseline | N
     return Baseline(
         gpu_count=in_use.gpu_count,
         batch_size=in_use.batch_size,
+        extra=shown_extra(in_use) or None,
         throughput=decimal_string(measurement(trial).throughput_tokens_per_second) if trial is not None else None,
     )
 
@@ -179,7 +216,8 @@ def _counts(trials: Sequence[Trial]) -> TrialCounts:
     )
 
 
-def _row(study: Study, trial: Trial) -> TrialRow:
+def trial_row(study: Study, trial: Trial, before: Trial | None = None) -> TrialRow:
+    """Return a trial as a row; `before` is what it was before the run that it is in now."""
     measured = trial.result if isinstance(trial.result, Measured) else None
     reason, detail = _explanation(study, trial, measured)
     return TrialRow(
@@ -191,14 +229,25 @@ def _row(study: Study, trial: Trial) -> TrialRow:
         extra=shown_extra(trial.configuration) or None,
         state=trial.state.value,
         reason=reason,
-        message=clip(detail, _ROW_MESSAGE_BYTES) or None,
+        message=clip(detail, _message_bytes(trial)) or None,
         throughput=decimal_string(measured.throughput_tokens_per_second) if measured else None,
         spread=decimal_string(measured.spread_ratio, significant=3) if measured else None,
         attempts=trial.attempts,
+        last_failure=_failure(before) if before is not None and trial.state is TrialState.RUNNING else None,
         run=trial.run,
         source=("Simulated" if study.engine.name == "simulated" else trial.source or "RunResult") if measured else None,
         metrics=_metrics(trial),
     )
+
+
+def _failure(ended: Trial) -> str | None:
+    """Return why the last attempt of a trial gave no number, None where it gave one."""
+    return clip(": ".join(part for part in (ended.reason, ended.detail) if part), _MESSAGE_BYTES) or None
+
+
+def _message_bytes(trial: Trial) -> int:
+    """Return how long a row's message may be; a broken trial's is longer: it is what a person needs."""
+    return _MESSAGE_BYTES if trial.state is TrialState.BROKEN else _ROW_MESSAGE_BYTES
 
 
 def shown_extra(configuration: Configuration) -> dict[str, str]:
@@ -239,10 +288,17 @@ def _live_row(entry: StartedRun, seen: Observation | None, now: datetime, before
         pool=entry.run.pool,
         gpu_count=entry.run.gpu_count,
         batch_sizes=[trial.configuration.batch_size for trial in entry.run.trials],
+        batch_size=_batch_at_work(entry.run, seen),
         state=state,
         message=clip(detail, _MESSAGE_BYTES) or None,
         since=before.since if before is not None and before.state == state else now,
     )
+
+
+def _batch_at_work(run: Run, seen: Observation | None) -> int | None:
+    if not isinstance(seen, Running) or len(run.trials) == 1:
+        return None
+    return next((trial.configuration.batch_size for trial in run.trials if trial.index == seen.trial_index), None)
 
 
 def _state(seen: Observation | None) -> tuple[str, str]:

@@ -13,7 +13,7 @@ def fit(status: StudyStatus) -> StudyStatus:
     """
     if size_bytes(status) <= LIMIT_BYTES:
         return status
-    status = status.model_copy(update={"trials": [row.model_copy(update={"message": None}) for row in status.trials]})
+    status = status.model_copy(update={"trials": [_without_messages(row) for row in status.trials]})
     if size_bytes(status) <= LIMIT_BYTES:
         return status
     newest = {(pool.name, pool.round) for pool in status.pools}
@@ -35,6 +35,10 @@ def size_bytes(status: StudyStatus | TrialRow) -> int:
 def _without_arguments(row: PoolStatus) -> PoolStatus:
     best: Best | None = row.best
     return row if best is None else row.model_copy(update={"best": best.model_copy(update={"engine_args": []})})
+
+
+def _without_messages(row: TrialRow) -> TrialRow:
+    return row.model_copy(update={"message": None, "last_failure": None})
 
 
 def _without_metrics(row: TrialRow) -> TrialRow:

@@ -5,9 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from infpop_operator.core.errors import Problem, StudyError
-from infpop_operator.report.landscape_table import pool_landscape
-from infpop_operator.report.snapshot import Snapshot
-from infpop_operator.report.words import device_word
+from infpop_operator.report.picture import Picture
 
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -26,17 +24,15 @@ def check_heatmap(path: Path) -> None:
         raise _error(path, "needs matplotlib, which Python does not find here", "Run: pip install 'infpop[report]'")
 
 
-def draw_heatmaps(snapshot: Snapshot, path: Path) -> None:
-    """Draw each pool's newest round; with several pools each picture's name ends in its pool's."""
+def draw_heatmaps(study: str, picture: Picture, path: Path) -> None:
+    """Draw each pool's newest round; with several pools each file's name ends in its pool's."""
     save = importlib.import_module("infpop_operator.report.heatmap").save_heatmap
-    study = snapshot.study
-    for pool in study.pools:
-        picture = pool_landscape(study, pool, snapshot.decision.history)
-        if picture is not None:
-            target = path if len(study.pools) == 1 else path.with_stem(f"{path.stem}-{pool.name}")
-            simulated = " (simulated)" if study.engine.name == "simulated" else ""
-            title = f"{study.name} on {pool.name}{simulated}: generated tokens/s"
-            save(picture, target, title=title, devices=f"{device_word(study, pool)}s")
+    simulated = " (simulated)" if picture.is_simulated else ""
+    for pool in picture.pools:
+        if pool.landscape is not None:
+            target = path if len(picture.pools) == 1 else path.with_stem(f"{path.stem}-{pool.name}")
+            title = f"{study} on {pool.name}{simulated}: generated tokens/s"
+            save(pool.landscape, target, title=title, devices=f"{pool.device}s")
 
 
 def _error(path: Path, message: str, remedy: str) -> StudyError:

@@ -24,5 +24,5 @@ DOCUMENTATION = """Exit codes:
 
   3  the study ended early, or without a configuration to recommend, or cannot go on by itself
 
-130  interrupted; the same command goes on
+130  interrupted; run the same command again to resume
 """

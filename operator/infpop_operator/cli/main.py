@@ -68,7 +68,7 @@ def tune(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Directory that holds the study's state; give it again to go on. (default: infpop-results/NAME)",
+            help="Directory that holds the study's state; give it again to resume. (default: infpop-results/NAME)",
             show_default=False,
         ),
     ] = None,
@@ -81,7 +81,7 @@ def tune(
         bool, typer.Option("--json", help="Print the final status as JSON, and progress to standard error.")
     ] = False,
 ) -> None:
-    """Measure until the best configuration of STUDY is found; the same command again goes on where it stopped."""
+    """Measure until the best configuration of STUDY is found; run the same command again to resume."""
     _run("tune", study, output, heatmap=heatmap, as_json=json)
 
 

@@ -5,39 +5,22 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Protocol
 
 from rich.console import Console
-from rich.text import Text
 
 from infpop_operator.adapters.kube.connection import ConnectionConfigError
 from infpop_operator.adapters.kube.records import Body
 from infpop_operator.adapters.kube.study_reader import NoAnswerError, ReadError, StudyReader
+from infpop_operator.api.study_object import UnreadableError, parse_study_object
 from infpop_operator.cli.complaint import complain
 from infpop_operator.cli.exit_codes import ExitCode
-from infpop_operator.cluster.shown import to_page
-from infpop_operator.cluster.view import UnreadableError
-from infpop_operator.report.live import LiveView
-from infpop_operator.report.status_lines import StatusLines
-from infpop_operator.report.status_page import Outcome, StatusPage, render_page
+from infpop_operator.report.place import on_cluster
+from infpop_operator.report.progress_view import ProgressView, progress_view
+from infpop_operator.report.rendering import render_page
+from infpop_operator.report.status_page import Outcome, StatusPage
+from infpop_operator.report.status_view import to_page
 
 POLL_SECONDS = 2.0  # one GET each: cheaper than a watch that has to be kept alive, and as fast as the eye
-
-
-class View(Protocol):
-    """Shows a study's progress to somebody."""
-
-    def show(self, page: StatusPage, now: datetime) -> None:
-        """Show where the study is."""
-        ...
-
-    def announce(self, text: str) -> None:
-        """Say something that is not the study's own progress."""
-        ...
-
-    def close(self) -> None:
-        """Give the terminal back."""
-        ...
 
 
 def run(
@@ -46,8 +29,8 @@ def run(
     """Show the study `name`, with `watch` until it ends."""
     try:
         reader = StudyReader(name, namespace=namespace, context=context, kubeconfig=kubeconfig)
-        body, now = asyncio.run(_read(reader, _view(Console(stderr=as_json)) if watch else None))
-        page = to_page(body, now)
+        body, now = asyncio.run(_read(reader, progress_view(Console(stderr=as_json)) if watch else None))
+        page = to_study_page(body, now)
     except NoAnswerError as error:
         complain(f"Study {name} cannot be shown now.", error)
         return ExitCode.INTERNAL_ERROR
@@ -63,7 +46,7 @@ def run(
     return ExitCode.NO_RECOMMENDATION if page.outcome is Outcome.STALLED else ExitCode.FOUND
 
 
-async def _read(reader: StudyReader, view: View | None) -> tuple[Body, datetime]:
+async def _read(reader: StudyReader, view: ProgressView | None) -> tuple[Body, datetime]:
     """Return the study as it is now, or, with a view, as it is when it has ended."""
     async with reader:
         if view is None:
@@ -76,7 +59,7 @@ async def _read(reader: StudyReader, view: View | None) -> tuple[Body, datetime]
 
 async def follow(
     read: Callable[[], Awaitable[Body]],
-    view: View,
+    view: ProgressView,
     *,
     clock: Callable[[], datetime],
     wait: Callable[[], Awaitable[None]],
@@ -93,7 +76,7 @@ async def follow(
     body, is_silent = await read(), False
     while True:
         now = clock()
-        page = to_page(body, now)
+        page = to_study_page(body, now)
         view.show(page, now)
         if page.outcome is not Outcome.OPEN and not is_silent:
             return body, now
@@ -107,22 +90,14 @@ async def follow(
             is_silent = True
 
 
-def _view(console: Console) -> View:
-    if console.is_terminal and not console.is_dumb_terminal:
-        return _Live(console)
-    return StatusLines(lambda line: console.print(Text(line), soft_wrap=True))
+def to_study_page(body: Body, now: datetime) -> StatusPage:
+    """Return the page of an object as the API server has it.
 
-
-class _Live:
-    """The live view of local tuning, drawing what a page tells."""
-
-    def __init__(self, console: Console) -> None:
-        self._live = LiveView(console)
-        self.announce = self._live.announce
-        self.close = self._live.close
-
-    def show(self, page: StatusPage, now: datetime) -> None:  # noqa: ARG002 - the picture has its times
-        self._live.draw(page.picture)
+    Raises:
+        UnreadableError: its status is of a form that this version does not know.
+    """
+    study = parse_study_object(body)
+    return to_page(study, on_cluster(study.namespace), now)
 
 
 def _now() -> datetime:

@@ -7,27 +7,25 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
-from rich.text import Text
 
 from infpop_operator.adapters.machine import this_machine
 from infpop_operator.cli.complaint import complain
 from infpop_operator.cli.drawing import check_heatmap, draw_heatmaps
 from infpop_operator.cli.exit_codes import ExitCode
 from infpop_operator.core.errors import InfPopError, StoreError, StudyError
-from infpop_operator.core.model import Verdict
 from infpop_operator.local.interruption import Interruption
 from infpop_operator.local.prepare import Prepared, prepare
 from infpop_operator.local.tiny_model import tiny_model_directory
 from infpop_operator.local.tune import BrokenOffError, Tuned, tune
-from infpop_operator.report.final import render_report
-from infpop_operator.report.live import LiveView
-from infpop_operator.report.plain import PlainView
+from infpop_operator.report.progress_view import progress_view
+from infpop_operator.report.rendering import render_page
+from infpop_operator.report.status_page import Outcome
 
 DEFAULT_OUTPUT = Path("infpop-results")
 
 
 def run(study: Path, output: Path | None, *, heatmap: Path | None, as_json: bool) -> ExitCode:
-    """Tune the study in the file `study`; print its report, or with `as_json` its status; draw it to `heatmap`."""
+    """Tune the study in the file `study`; print its page, or with `as_json` its status; draw it to `heatmap`."""
     again = _command(study, output, heatmap=heatmap, as_json=as_json)
     environment = dict(os.environ)  # noqa: TID251 - the edge: from here on the environment is an argument
     try:
@@ -41,22 +39,22 @@ def run(study: Path, output: Path | None, *, heatmap: Path | None, as_json: bool
     except StoreError as error:
         return complain(f"{study}: the output directory cannot be used.", error)
     except BrokenOffError as error:
-        complain(f"{study}: broken off. Everything that was recorded is kept; the same command goes on.", error)
+        complain(f"{study}: broken off; what was recorded is kept. Run the same command again to resume.", error)
         return ExitCode.INTERNAL_ERROR
     except InfPopError as error:
         complain(f"{study}: cannot be tuned.", error)
         return ExitCode.INTERNAL_ERROR
     except KeyboardInterrupt:  # before the first run
-        _say_how_to_go_on(again)
+        _say_how_to_resume(again)
         return ExitCode.INTERRUPTED
     if as_json:
         sys.stdout.write(json.dumps(tuned.status, indent=2) + "\n")
     else:
-        Console().print(render_report(tuned.snapshot, directory), crop=False)
+        Console().print(render_page(tuned.page), crop=False)
     if heatmap is not None:
-        draw_heatmaps(tuned.snapshot, heatmap)
+        draw_heatmaps(prepared.study.name, tuned.page.picture, heatmap)
     if tuned.interrupted:
-        _say_how_to_go_on(again)
+        _say_how_to_resume(again)
     return _exit_code(tuned)
 
 
@@ -70,27 +68,20 @@ def _command(study: Path, output: Path | None, *, heatmap: Path | None, as_json:
     return shlex.join(["infpop", "tune", str(study), *options])
 
 
-def _say_how_to_go_on(command: str) -> None:
-    sys.stderr.write(f"\nStopped. Go on with: {command}\n")
+def _say_how_to_resume(command: str) -> None:
+    sys.stderr.write(f"\nStopped. Resume with: {command}\n")
 
 
 def _tune(prepared: Prepared, directory: Path, environment: dict[str, str], *, as_json: bool) -> Tuned:
     with Interruption() as interruption:
-        view = _view(Console(stderr=as_json))
+        view = progress_view(Console(stderr=as_json))
         try:
             return tune(prepared, directory, environment=environment, interruption=interruption, view=view)
         finally:
             view.close()
 
 
-def _view(console: Console) -> LiveView | PlainView:
-    if console.is_terminal and not console.is_dumb_terminal:
-        return LiveView(console)
-    return PlainView(lambda line: console.print(Text(line), soft_wrap=True))
-
-
 def _exit_code(tuned: Tuned) -> ExitCode:
     if tuned.interrupted:
         return ExitCode.INTERRUPTED
-    succeeded = tuned.snapshot.decision.verdict is Verdict.SUCCEEDED
-    return ExitCode.FOUND if succeeded else ExitCode.NO_RECOMMENDATION
+    return ExitCode.FOUND if tuned.page.outcome is Outcome.SUCCEEDED else ExitCode.NO_RECOMMENDATION

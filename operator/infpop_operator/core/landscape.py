@@ -1,19 +1,16 @@
-"""The picture of one round: what is known at each GPU count and batch size, for terminals and reports to draw.
+"""The picture of one round: what is known at each GPU count and batch size.
 
 Pure data, nothing is rendered here. Where the space has extra parameters a cell stands for several configurations and
 shows the best of them, or the fastest where a further metric decides (`Landscape.collapsed_extra` names the
 parameters, so that a caption can say so).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from infpop_operator.core import objective
-from infpop_operator.core.model import Configuration, Pool, Scalar, SearchSpace, Study, Trial
-from infpop_operator.core.scope import in_scope
-from infpop_operator.core.space import RuledOut, cells, ruled_out
-from infpop_runner.contract import Measured, ModelFacts
+from infpop_operator.core.model import Configuration, Scalar, SearchSpace
+from infpop_operator.core.space import RuledOut
 
 
 class CellState(StrEnum):
@@ -67,35 +64,6 @@ class Landscape:
         return next((cell for row in self.rows for cell in row if cell.is_best), None)
 
 
-def landscape(
-    study: Study,
-    pool: Pool,
-    trials: tuple[Trial, ...],
-    facts: ModelFacts | None,
-    *,
-    baseline: Configuration | None = None,
-) -> Landscape:
-    """Return the picture of one round on `pool`.
-
-    Args:
-        study: gives the axes, the objective and the constraints.
-        pool: where the trials ran.
-        trials: of the round, any order; one outside the space (a baseline) adds its row and column.
-        facts: what runs reported about the model.
-        baseline: the round's; outside the space it is the only configuration that can be the best.
-    """
-    view = _View(
-        study=study,
-        trials={trial.configuration: trial for trial in trials},
-        excluded=ruled_out(study, pool, trials, facts),
-        best=objective.best(study, pool, in_scope(study, trials, baseline)),
-    )
-    return arrange(
-        (_cell(view, configuration) for configuration in _known(study, trials)),
-        collapsed_extra=collapsed(study.space),
-    )
-
-
 def arrange(known: Iterable[LandscapeCell], *, collapsed_extra: tuple[str, ...] = ()) -> Landscape:
     """Return cells in rows and columns; of several in one place the one with the most to say is shown."""
     at: dict[tuple[int, int], list[LandscapeCell]] = {}
@@ -130,20 +98,8 @@ def open_cell(configuration: Configuration, excluded: RuledOut | None) -> Landsc
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _View:
-    study: Study
-    trials: Mapping[Configuration, Trial]
-    excluded: Mapping[Configuration, RuledOut]
-    best: Trial | None
-
-
 # Of several configurations in one place the one with the most to say is shown: a number, then work, then failures.
 _TELLING = tuple(CellState[name] for name in ("MEASURED", "RUNNING", "UNTRIED", "INVALID", "BROKEN", "INFEASIBLE"))
-
-
-def _known(study: Study, trials: Iterable[Trial]) -> tuple[Configuration, ...]:
-    return tuple(dict.fromkeys((*cells(study.space), *(trial.configuration for trial in trials))))
 
 
 def _shown(gpu_count: int, batch_size: int, here: Iterable[LandscapeCell]) -> LandscapeCell:
@@ -157,26 +113,3 @@ def _shown_first(cell: LandscapeCell) -> tuple[bool, int, bool, float]:
     # At one GPU count the highest throughput is the best by every objective that is not a further metric.
     cannot_be_best = bool(cell.violations or cell.missing)
     return (not cell.is_best, state, cannot_be_best, -throughput if throughput is not None else 0.0)
-
-
-def _cell(view: _View, configuration: Configuration) -> LandscapeCell:
-    trial = view.trials.get(configuration)
-    return _tried(view, trial) if trial is not None else open_cell(configuration, view.excluded.get(configuration))
-
-
-def _tried(view: _View, trial: Trial) -> LandscapeCell:
-    result = trial.result if isinstance(trial.result, Measured) else None
-    gpus, wanted = trial.configuration.gpu_count, view.study.objective
-    return LandscapeCell(
-        gpu_count=gpus,
-        batch_size=trial.configuration.batch_size,
-        state=CellState(trial.state.value),
-        throughput_tokens_per_second=result.throughput_tokens_per_second if result else None,
-        spread_ratio=result.spread_ratio if result else None,
-        reason=trial.reason,
-        detail=trial.detail,
-        violations=objective.violations(wanted.constraints, result, gpus, trial.extra_metrics) if result else (),
-        missing=objective.missing_metrics(wanted, trial.extra_metrics) if result else (),
-        extra=trial.configuration.extra,
-        is_best=view.best is not None and view.best.index == trial.index,
-    )

@@ -3,6 +3,8 @@
 Until a new round has a best of its own, that of an earlier round is in use.
 """
 
+from collections.abc import Iterable
+
 from infpop_operator.core import objective
 from infpop_operator.core.history import current_round, trials_of
 from infpop_operator.core.model import History, Pool, Study, Trial
@@ -47,6 +49,20 @@ def _last_best(study: Study, pool: Pool, history: History) -> Trial | None:
         if best is not None:
             return best
     return None
+
+
+def tie_of(study: Study, pool: Pool, trials: Iterable[Trial], best: Trial) -> Trial | None:
+    """Return the trial with the best value, where that is not `best`: the two tie, and `best` needs fewer GPUs.
+
+    Args:
+        study: gives the objective and the constraints.
+        pool: where the trials ran.
+        trials: those from which `best` was chosen.
+        best: what is recommended.
+    """
+    eligible = objective.eligible(study, pool, trials)
+    highest = min(eligible, key=lambda trial: trial_loss(study, pool, trial), default=best)
+    return None if highest.configuration == best.configuration else highest
 
 
 def measurement(trial: Trial) -> Measured:

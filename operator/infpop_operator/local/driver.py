@@ -29,7 +29,7 @@ from infpop_operator.core.model import (
 )
 from infpop_operator.core.ports import Executor, StudyStore
 from infpop_operator.core.run_spec import build_run_spec
-from infpop_operator.report.snapshot import Snapshot
+from infpop_operator.local.snapshot import Snapshot
 
 _LONGEST_PAUSE = timedelta(seconds=0.25)  # how soon a change of phase or an interrupt is noticed
 _SHORTEST_PAUSE = timedelta(milliseconds=10)

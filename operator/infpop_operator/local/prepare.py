@@ -37,6 +37,7 @@ class Prepared:
     """
 
     study: Study
+    document: ThroughputStudy
     text: str
     gpus: tuple[int, ...]
     needs_tiny_model: bool
@@ -71,6 +72,7 @@ def prepare(path: Path, machine: Machine, *, tiny_model: Path) -> Prepared:
     study = _to_study(document, base, pool, model, fingerprint)
     return Prepared(
         study=study,
+        document=document,
         text=text,
         gpus=pool.gpus,
         needs_tiny_model=document.spec.model.name == TINY_MODEL and document.spec.engine.name != "simulated",

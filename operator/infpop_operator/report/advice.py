@@ -1,4 +1,4 @@
-"""What to do about a reason, for whoever is called at night: one sentence each, nothing where it mends itself.
+"""What to do about a reason: one sentence each, none where the reason goes away by itself.
 
 The keys are the reasons of waiting runs, of trials without a number and of conditions. What a message of the operator
 says itself (a pool without nodes, a field that is wrong) is not said again here.
@@ -6,7 +6,7 @@ says itself (a pool without nodes, a field that is wrong) is not said again here
 
 from infpop_operator.api.resource import GROUP
 
-_LOG = "look into its log"
+_LOG = "read the run's log"
 _POD = f"kubectl describe pod -l {GROUP}/run=RUN tells more"
 
 REMEDIES = {
@@ -38,8 +38,8 @@ REMEDIES = {
     "GpuMissing": "see whether the device plugin gives out working GPUs: nvidia-smi on the node",
     "GpuNotClean": "end the process that holds memory of the GPU outside of Kubernetes: nvidia-smi on the node",
     "WorkloadUnavailable": "see that the source of the prompts can be reached from the Pods, and holds what it should",
-    "WorkloadChanged": "the prompts are others than those that the round began with: give changed prompts a new name",
-    "SoftwareChanged": "another image has the tag that the round began with: name it by its digest, or by a new tag",
+    "WorkloadChanged": "the prompts changed since the round began: give changed prompts a new name",
+    "SoftwareChanged": "the tag now names another image than when the round began: use its digest or a new tag",
     "GpuChanged": "narrow nodePools[].gpuProduct or nodeSelector to nodes with one model of GPU, or make two pools",
     "ModelUnavailable": "see that the hub can be reached from the Pods, and may be read with model.tokenSecretRef",
     # A trial cannot have a number.
@@ -59,6 +59,19 @@ REMEDIES = {
     "ApiUnavailable": "see whether the API server is well; it is asked again",
 }
 
+# The same reasons on one machine, where the sentence above names parts of a cluster.
+ON_ONE_MACHINE = {
+    "GpuChanged": "leave GPUs of one model to the study: CUDA_VISIBLE_DEVICES",
+    "GpuMissing": "see whether the driver finds the GPUs: nvidia-smi",
+    "GpuNotClean": "end the process that holds memory of the GPU: nvidia-smi names it",
+    "HostOutOfMemory": "free memory of this machine, or tune on one that has more",
+    "Killed": f"see whether the machine ran out of memory: dmesg; {_LOG}",
+    "LoadTimeout": "raise measurement.timeouts.load",
+    "ModelUnavailable": "see that the hub can be reached, and that your token may read the model",
+    "SoftwareChanged": "leave the engine as it is while a study runs",
+    "WorkloadUnavailable": "see that the source of the prompts can be reached, and holds what it should",
+}
+
 _SOON_SECONDS = {"Starting": 60.0, "ContainerCreating": 180.0}  # until then it is what every run goes through
 _LATER = {
     "Starting": "see whether scheduler and controller manager of the cluster are at work",
@@ -66,14 +79,17 @@ _LATER = {
 }
 
 
-def remedy_for(reason: str, *, run: str = "", seconds: float = 0.0) -> str:
+def remedy_for(reason: str, *, run: str = "", seconds: float = 0.0, on_cluster: bool = True) -> str:
     """Return what to do about `reason`, empty where nothing needs to be done.
 
     Args:
         reason: of a waiting run, a trial or a condition.
         run: the name that stands for RUN in commands.
         seconds: how long it has lasted.
+        on_cluster: the study is an object of a cluster; otherwise it is tuned on this machine.
     """
+    if not on_cluster:
+        return ON_ONE_MACHINE.get(reason, REMEDIES.get(reason, ""))
     text = REMEDIES.get(reason, "")
     if reason in _LATER and seconds >= _SOON_SECONDS[reason]:
         text = _LATER[reason]

@@ -1,47 +1,157 @@
-"""What was found, what it cost, and what to copy: the end of every report, wherever the study was tuned."""
+"""What a study found and what that cost: the end of its page once it has ended."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 
-from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
+from infpop_operator.api.convert import to_metric
+from infpop_operator.api.spec_pool import NodePool
+from infpop_operator.api.status_model import Best, PoolStatus, TrialRow
+from infpop_operator.report.serving import render_serving
+from infpop_operator.report.shown_study import ShownStudy
+from infpop_operator.report.status_page import Conclusion, Outcome
+from infpop_operator.report.words import number, percent
 
-FOUND = ("Best configuration found", "bold green")
-NOTHING = ("No recommendation", "bold red")
-STOPPED_EARLY = ("Stopped early: best so far", "bold yellow")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conclusion:
-    """The title with its style, facts as name and text, and, where there is one, the command or program to copy.
-
-    `note` is what to know before it is used.
-    """
-
-    title: str
-    style: str
-    facts: tuple[tuple[str, str], ...]
-    serving: str | None = None
-    note: str | None = None
+_STATES = ("Measured", "Infeasible", "Invalid", "Broken", "Running")
+_FOUND = ("Best configuration found", "bold green")
+_NOTHING = ("No recommendation", "bold red")
+_STOPPED_EARLY = ("Stopped early: best so far", "bold yellow")
+_INTERRUPTED = ("Stopped before the end", "bold yellow")
+_DECIDING = {Outcome.SUCCEEDED: "Succeeded", Outcome.STALLED: "Stalled", Outcome.INTERRUPTED: "Ready"}
 
 
-def render_conclusion(conclusion: Conclusion) -> RenderableType:
-    """Return the facts as a list; what is to be copied is unframed and unwrapped, so that it is what was meant."""
-    return Group(*_parts(conclusion))
+def conclusion_of(shown: ShownStudy, outcome: Outcome) -> Conclusion | None:
+    """Return what an ended study found and what it cost, None where it goes on or never began."""
+    best = shown.status.best
+    if outcome is Outcome.OPEN or (outcome is Outcome.STALLED and not shown.status.trials):
+        return None
+    title, style = _title(outcome, has_best=best is not None)
+    serving = None if best is None else _serving(shown, best)
+    return Conclusion(
+        title=title,
+        style=style,
+        facts=(*_best_facts(shown, best), *_search_facts(shown, outcome), *_where(shown, outcome)),
+        serving=serving,
+        note="" if best is None or serving is None else _context_note(best),
+    )
 
 
-def _parts(conclusion: Conclusion) -> Iterator[RenderableType]:
-    yield Text(conclusion.title, style=conclusion.style)
-    facts = Table.grid(padding=(0, 2, 0, 0))
-    facts.add_column(no_wrap=True, style="bold")
-    facts.add_column(overflow="fold")
-    for name, text in conclusion.facts:
-        facts.add_row(name, Text(text))
-    yield Padding(facts, (0, 0, 0, 2), expand=False)
-    if conclusion.serving is not None:
-        yield Text("\nReady to copy", style="bold")
-        yield Text(conclusion.serving, no_wrap=True, overflow="ignore")
-    if conclusion.note is not None:
-        yield Text(f"\n{conclusion.note}", style="dim")
+def _title(outcome: Outcome, *, has_best: bool) -> tuple[str, str]:
+    if outcome is Outcome.SUCCEEDED:
+        return _FOUND
+    if outcome is Outcome.INTERRUPTED:
+        return _INTERRUPTED
+    return _STOPPED_EARLY if has_best else _NOTHING
+
+
+def _serving(shown: ShownStudy, best: Best) -> str | None:
+    """Return what to copy: nothing whose arguments are not known, or that a terminal shows as another text."""
+    if shown.object.document is None or not best.engine_args:
+        return None
+    model = shown.object.model
+    printable = model.isprintable() and all(argument.isprintable() for argument in best.engine_args)
+    return render_serving(shown.object.engine, model, best.engine_args) if printable else None
+
+
+def _context_note(best: Best) -> str:
+    if best.max_model_len is None:
+        return ""
+    return f"Measured with --max-model-len={best.max_model_len}; longer contexts leave less room for the batch."
+
+
+def _best_facts(shown: ShownStudy, best: Best | None) -> Iterator[tuple[str, str]]:
+    if best is None:
+        return
+    device = shown.device(best.pool)
+    pool = next((row for row in shown.status.pools if row.name == best.pool), None)
+    repeats = f" over {best.repeats} repeats" if best.repeats is not None else ""
+    yield ("Configuration", shown.configuration(best.pool, best))
+    yield ("Pool", f"{best.pool}: {pool.gpu}" if pool is not None and pool.gpu else best.pool)
+    yield ("Throughput", f"{_number(best.throughput)} tokens/s (spread {percent(float(best.spread))}{repeats})")
+    yield (f"Per {device}", f"{_number(best.throughput_per_gpu)} tokens/s")
+    if best.cost_per_million_tokens is not None:
+        yield ("Cost", f"{_number(best.cost_per_million_tokens)} per million tokens{_price(shown, best.pool)}")
+    if best.tokens_per_joule is not None:
+        yield ("Energy", f"{_number(best.tokens_per_joule)} tokens per joule")
+    if best.metrics:
+        yield ("Metrics", _metrics(shown, best.metrics))
+    if pool is not None and pool.baseline is not None:
+        yield ("Baseline", _against_baseline(shown, pool))
+    if best.tied_with is not None:
+        tied = shown.configuration(best.pool, best.tied_with)
+        tokens = f"{_number(best.tied_with.throughput)} tokens/s"
+        yield ("As good", f"{tied}: {tokens}; the difference is within the noise, and fewer {device}s win")
+
+
+def _number(text: str) -> str:
+    return number(float(text))
+
+
+def _price(shown: ShownStudy, pool: str) -> str:
+    """Return the price that a cost was computed with, empty where the spec has none now."""
+    nodes: list[NodePool] = shown.object.document.spec.node_pools if shown.object.document is not None else []
+    price = next((node.price_per_gpu_hour for node in nodes if node.name == pool), None)
+    return "" if price is None else f", at {float(price):g} per {shown.device(pool)} and hour"
+
+
+def _metrics(shown: ShownStudy, metrics: Mapping[str, str]) -> str:
+    """Return extra metrics with their units, as far as the spec tells them."""
+    asked = shown.object.document.spec.metrics if shown.object.document is not None else ()
+    units = {metric.name: to_metric(metric).unit for metric in asked}
+    texts = (f"{name} {_number(text)} {units.get(name, '')}" for name, text in metrics.items())
+    return ", ".join(text.rstrip() for text in texts)
+
+
+def _against_baseline(shown: ShownStudy, pool: PoolStatus) -> str:
+    baseline = pool.baseline
+    if baseline is None:
+        return ""
+    configuration = shown.configuration(pool.name, baseline)
+    if baseline.throughput is None:
+        return f"{configuration}: not measured in this round{_why_not_measured(shown, pool)}"
+    tokens = f"{configuration}: {_number(baseline.throughput)} tokens/s"
+    if pool.improvement_percent is None:
+        return tokens
+    metric = shown.object.document.spec.objective.metric if shown.object.document is not None else "objective"
+    return f"{tokens}, improved by {pool.improvement_percent} % ({metric})"
+
+
+def _why_not_measured(shown: ShownStudy, pool: PoolStatus) -> str:
+    rows = (row for row in shown.status.trials if (row.pool, row.round) == (pool.name, pool.round))
+    row = next((row for row in rows if _is_baseline(row, pool)), None)
+    return "" if row is None else f" ({row.reason or row.state})"
+
+
+def _is_baseline(row: TrialRow, pool: PoolStatus) -> bool:
+    in_use = pool.baseline
+    return in_use is not None and (row.gpu_count, row.batch_size, row.extra) == (
+        in_use.gpu_count,
+        in_use.batch_size,
+        in_use.extra,
+    )
+
+
+def _search_facts(shown: ShownStudy, outcome: Outcome) -> Iterator[tuple[str, str]]:
+    rows = [row.trials for row in shown.status.pools if row.trials is not None]
+    amounts = {state: sum(getattr(row, state.lower()) for row in rows) for state in _STATES}
+    states = ", ".join(f"{amount} {state.lower()}" for state, amount in amounts.items() if amount)
+    total = sum(row.total for row in rows)
+    yield ("Trials", f"{total}: {states}" if total else "none")
+    condition = shown.object.condition(_DECIDING[outcome])
+    if condition is not None:
+        yield ("Ended because", condition.reason)
+    yield ("Spent", _spent(shown))
+
+
+def _spent(shown: ShownStudy) -> str:
+    hours = float(shown.status.gpu_hours)
+    device = shown.device(shown.status.pools[0].name) if shown.status.pools else "GPU"
+    spent = f"{number(hours)} {device}-hours" if hours >= 1 else f"{number(hours * 3600)} {device}-seconds"
+    return f"{spent} of replaying" if shown.status.simulated else spent
+
+
+def _where(shown: ShownStudy, outcome: Outcome) -> Iterator[tuple[str, str]]:
+    """Return where the result is."""
+    publish = shown.object.document.spec.publish if shown.object.document is not None else None
+    if shown.place.directory is not None:
+        yield ("Files", str(shown.place.directory))
+    elif publish is not None and outcome is Outcome.SUCCEEDED:
+        yield ("Published", f"in ConfigMap {publish.config_map}; an Event says so, or why not")

@@ -8,10 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from infpop_operator.core.history import current_round, known_model_facts, trials_of
-from infpop_operator.core.landscape import CellState, Landscape, LandscapeCell, landscape
-from infpop_operator.core.model import History, Pool, Study
-from infpop_operator.core.scope import baseline_of
+from infpop_operator.core.landscape import CellState, Landscape, LandscapeCell
 from infpop_operator.report.words import number, short_reason
 
 _BEST, _VIOLATES, _LACKS = "★", "†", "?"
@@ -27,16 +24,6 @@ _MEANINGS = {
     CellState.BROKEN: "the run gave no result",
     CellState.RULED_OUT: "not tried: certain to fail",
 }
-
-
-def pool_landscape(study: Study, pool: Pool, history: History) -> Landscape | None:
-    """Return the landscape of a pool's newest round, None while it has none."""
-    newest = current_round(history, pool.name)
-    if newest is None:
-        return None
-    facts = known_model_facts(history) or study.model_facts
-    trials, baseline = trials_of(history, pool.name, newest.number), baseline_of(study, newest)
-    return landscape(study, pool, trials, facts, baseline=baseline)
 
 
 def render_landscape(picture: Landscape, device: str) -> RenderableType:

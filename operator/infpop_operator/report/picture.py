@@ -1,7 +1,6 @@
 """What the live view draws: one instant of a study, wherever it is tuned.
 
-A local run tells it from its history (`progress.picture_of`), a cluster from the study's status; both are shown by the
-same view. Texts are ready to be shown: printable, on one line, without the study's name for its own parts.
+Texts are ready to be shown: printable, on one line, without the study's name for its own parts.
 """
 
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from infpop_operator.core.landscape import Landscape
 class Notice:
     """Something that the reader has to know before anything else: what is the case, why, and what to do about it.
 
-    `when` says since when in words ("for 0:12"), `reason` why in one word.
+    `when` says since when in words ("for 0:12"), `reason` why in one word. `told_by_runs`: the live runs say the same.
     """
 
     text: str
@@ -22,16 +21,16 @@ class Notice:
     reason: str = ""
     detail: str = ""
     remedy: str = ""
+    told_by_runs: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPicture:
-    """A run that lives. `seconds`: how long it has lived, or how long it has been in its state where that is known.
+    """A run that lives. `seconds`: how long it has been in its state.
 
     `detail` and `remedy` are there where it waits: why, and what to do.
     """
 
-    name: str
     what: str
     state: str
     seconds: float
@@ -43,13 +42,13 @@ class RunPicture:
 class PoolPicture:
     """One pool's newest round.
 
-    `device` is what one of its devices is called, `title` tells it from other pools; empty where there is nothing to
-    tell. `landscape` is None before its first round; `note` says what it does not show.
+    `device` is what one of its devices is called, `title` its name and what is known of its nodes. `landscape` is None
+    before its first round; `note` says what it does not show.
     """
 
     name: str
     device: str
-    title: str = ""
+    title: str
     notice: Notice | None = None
     landscape: Landscape | None = None
     note: str = ""
@@ -57,7 +56,7 @@ class PoolPicture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A study at one instant. `best` is the best configuration so far in one phrase, `message` where it stands."""
+    """A study at one instant. `best` is the best configuration so far in one phrase."""
 
     title: str
     is_simulated: bool
@@ -67,4 +66,3 @@ class Picture:
     notices: tuple[Notice, ...] = ()
     runs: tuple[RunPicture, ...] = ()
     pools: tuple[PoolPicture, ...] = ()
-    message: str = ""

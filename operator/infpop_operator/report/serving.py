@@ -3,17 +3,15 @@
 import shlex
 from collections.abc import Sequence
 
-from infpop_operator.core.engine_args import engine_args
-from infpop_operator.core.model import Configuration, Study
 
+def render_serving(engine: str, model: str, args: Sequence[str]) -> str | None:
+    """Return a command or a program that serves `model`, None for an engine that serves nothing.
 
-def render_serving(study: Study, configuration: Configuration) -> str | None:
-    """Return a command or a program that uses `configuration`, None for an engine that serves nothing."""
-    return serving_text(study.engine.name, study.model.name, engine_args(study, configuration))
-
-
-def serving_text(engine: str, model: str, args: Sequence[str]) -> str | None:
-    """Return the same of arguments that are known, as `core.engine_args` makes them."""
+    Args:
+        engine: name of the engine.
+        model: a hub id or a directory.
+        args: as `core.engine_args` makes them.
+    """
     match engine:
         case "vllm":
             parts = [f"vllm serve {shlex.quote(model)}", *(shlex.quote(arg) for arg in args)]

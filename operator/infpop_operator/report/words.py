@@ -1,9 +1,9 @@
 """Numbers, devices and reasons in the words and widths that every view shares."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from infpop_operator.core.model import Configuration, Decision, Phase, Pool, Study
+from infpop_operator.core.model import Phase
 
 SIMULATED = "SIMULATED: these numbers are replayed, nothing was measured."
 _SECONDS_PER_MINUTE = 60
@@ -73,33 +73,19 @@ def short_reason(reason: str) -> str:
     return _SHORT_REASONS.get(reason, "broken")
 
 
-def device_word(study: Study, pool: Pool) -> str:
-    """Return what one of a pool's devices is called. Replayed landscapes are about GPUs, wherever they are replayed."""
-    return "CPU rank" if pool.device == "cpu" and study.engine.name != "simulated" else "GPU"
-
-
 def count(amount: int, word: str) -> str:
     """Return "1 GPU" or "2 GPUs"."""
     return f"{amount} {word}" if amount == 1 else f"{amount} {word}s"
 
 
-def configuration_text(study: Study, pool: Pool, configuration: Configuration) -> str:
-    """Return a configuration in one phrase."""
-    extra = {name: str(value) for name, value in configuration.extra}
-    return configuration_phrase(configuration.gpu_count, device_word(study, pool), configuration.batch_size, extra)
-
-
-def configuration_phrase(amount: int, device: str, batch_size: int, extra: Mapping[str, str]) -> str:
-    """Return the parts of a configuration in one phrase."""
+def configuration_phrase(amount: int, device: str, batch_size: int | Sequence[int], extra: Mapping[str, str]) -> str:
+    """Return the parts of a configuration in one phrase; of several that share a load, with all batch sizes."""
+    sizes = [batch_size] if isinstance(batch_size, int) else list(batch_size)
+    batches = f"batch size{'s' if len(sizes) > 1 else ''} {', '.join(map(str, sizes))}"
     more = "".join(f", {name}={value}" for name, value in extra.items())
-    return f"{count(amount, device)}, batch size {batch_size}{more}"
+    return f"{count(amount, device)}, {batches}{more}"
 
 
 def on_one_line(text: str) -> str:
     """Return `text` with blanks for what is not printable: a name must not move the cursor or break a line."""
     return "".join(character if character.isprintable() else " " for character in text)
-
-
-def why(decision: Decision) -> str:
-    """Return a decision's message, and the reason that programs read where the message lacks it."""
-    return decision.message if decision.reason in decision.message else f"{decision.message} ({decision.reason})"

@@ -1,15 +1,13 @@
-"""A watched study as lines: each change once, from wherever the watch began."""
+"""A study as lines: each change once, from wherever the watch began."""
 
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
-from infpop_operator.cluster.shown import to_page
 from infpop_operator.core.model import Phase, Running, Waiting
-from infpop_operator.report.snapshot import Snapshot
-from infpop_operator.report.status_lines import StatusLines, page_changes
+from infpop_operator.report.plain_view import PlainView, page_changes
 from infpop_operator.report.status_page import StatusPage
-from report.study_objects import NOW, at_instant, ended, make_document, snapshots_of
+from report.study_objects import NOW, at_instant, ended, make_document, page_of, snapshots_of
 
 DOCUMENT = make_document(
     searchSpace={"gpuCount": [1, 2, 4], "batchSize": [8, 64]},
@@ -19,18 +17,13 @@ DOCUMENT = make_document(
 
 def pages() -> list[StatusPage]:
     """Return every instant of a search as a page."""
-    return [page_of(snapshot) for snapshot in snapshots_of(DOCUMENT)]
-
-
-def page_of(snapshot: Snapshot) -> StatusPage:
-    """Return one instant of a search as a page."""
-    return to_page(at_instant(DOCUMENT, snapshot), NOW)
+    return [page_of(at_instant(DOCUMENT, snapshot)) for snapshot in snapshots_of(DOCUMENT)]
 
 
 def test_each_change_is_told_once() -> None:
     """A line for each trial that ended, however often the same page comes."""
     lines: list[str] = []
-    view = StatusLines(lines.append)
+    view = PlainView(lines.append)
     for page in pages():
         for seconds in (0, 2):
             view.show(page, NOW + timedelta(seconds=seconds))
@@ -42,9 +35,29 @@ def test_each_change_is_told_once() -> None:
     assert all(before != after for before, after in pairwise(lines))
 
 
+def test_a_failed_attempt_is_told_when_the_trial_runs_again() -> None:
+    """The reason is not lost with the retry, and is told once; the last attempt's reason is told with its end."""
+    document = make_document(
+        searchSpace={"gpuCount": [1], "batchSize": [1]}, nodePools=[{"name": "a100"}], baseline=None, publish=None
+    )
+    shown = [page_of(at_instant(document, snapshot)) for snapshot in snapshots_of(document)]
+    lines = [line for before, after in pairwise(shown) for line in page_changes(before, after)]
+    assert [line for line in lines if line.startswith("trial 0")] == ["trial 0: 1 GPU, batch size 1: Killed"] * 3
+    assert {"1 GPU, batch size 1 (attempt 2): starting", "1 GPU, batch size 1 (attempt 3): starting"} <= set(lines)
+
+
+def test_what_the_runs_tell_is_not_told_of_the_study() -> None:
+    """The study measures because its run does: one line."""
+    shown = next(shown for shown in snapshots_of(DOCUMENT) if shown.decision.history.active)
+    name = shown.decision.history.active[0].run.name
+    page = page_of(at_instant(DOCUMENT, shown, observations={name: Running(phase=Phase.LOADING)}))
+    assert any("loading the model" in line for line in page_changes(None, page))
+    assert not any("ModelLoading" in line for line in page_changes(None, page))
+
+
 def test_a_watch_that_begins_late_says_where_the_study_is() -> None:
     """What ended before is counted, not told."""
-    lines = list(page_changes(None, to_page(ended(), NOW)))
+    lines = list(page_changes(None, page_of(ended())))
     assert lines[0] == "study serving/codellama: vllm, example/model"
     assert "16 of up to 16 trials are done" in lines
     assert not any("tokens/s" in line for line in lines)
@@ -55,7 +68,7 @@ def test_a_run_that_begins_to_wait_says_why() -> None:
     shown = next(shown for shown in snapshots_of(DOCUMENT) if shown.decision.history.active)
     name = shown.decision.history.active[0].run.name
     measuring, waiting = (
-        to_page(at_instant(DOCUMENT, shown, observations={name: seen}), NOW)
+        page_of(at_instant(DOCUMENT, shown, observations={name: seen}))
         for seen in (Running(phase=Phase.MEASURING), Waiting(reason="QuotaExceeded", detail="exceeded quota: gpus"))
     )
     lines = list(page_changes(measuring, waiting))

@@ -1,0 +1,87 @@
+"""The status of a study that is tuned on this machine: kept in `status.json`, and shown as its page."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from infpop_operator.api.status import to_status
+from infpop_operator.api.status_context import StatusContext
+from infpop_operator.api.status_model import StudyStatus
+from infpop_operator.api.study_object import StudyObject
+from infpop_operator.core.model import Decision
+from infpop_operator.local.prepare import Prepared
+from infpop_operator.local.snapshot import Snapshot, as_taken_up, with_partial_results
+from infpop_operator.report.place import on_this_machine
+from infpop_operator.report.status_page import StatusPage
+from infpop_operator.report.status_view import to_page
+from infpop_runner.contract import RunResult
+
+
+class StatusKeeper:
+    """Makes a new status where something changed, and a page whenever it is asked for one."""
+
+    def __init__(
+        self, prepared: Prepared, directory: Path, *, previous: object, save: Callable[[object], None]
+    ) -> None:
+        """Make a keeper.
+
+        Args:
+            prepared: the study.
+            directory: where its files are, as the user knows it.
+            previous: the status that an earlier process saved; one that cannot be read is none.
+            save: keeps a status in the custom resource's shape.
+        """
+        self.status: object = None
+        self._save = save
+        self._prepared = prepared
+        self._place = on_this_machine(directory)
+        self._saved = _read_status(previous)
+        self._saved_for: tuple[object, ...] | None = None
+        self._shown = self._saved
+        self._shown_for: tuple[object, ...] | None = None
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Write the status if it changed; conditions that did not change keep their time."""
+        decision = snapshot.decision
+        content = (decision.history, decision.verdict, decision.reason, dict(snapshot.observations))
+        if content != self._saved_for:
+            self._saved_for = content
+            self._saved = self._to_status(snapshot, decision)
+            self.status = self._saved.model_dump(mode="json", by_alias=True, exclude_none=True)
+            self._save(self.status)
+
+    def page(self, snapshot: Snapshot, partial: Mapping[str, RunResult]) -> StatusPage:
+        """Return the page of what was saved last, with what live runs have found so far."""
+        content = (self._saved_for, partial)
+        if content != self._shown_for:
+            self._shown_for = content
+            decision = with_partial_results(snapshot, partial)
+            self._shown = self._to_status(snapshot, decision) if partial else self._saved
+        return self._to_page(self._shown, snapshot)
+
+    def page_as_taken_up(self, snapshot: Snapshot) -> StatusPage:
+        """Return the page of the study as this process found it."""
+        return self._to_page(self._to_status(snapshot, as_taken_up(snapshot)), snapshot)
+
+    def _to_status(self, snapshot: Snapshot, decision: Decision) -> StudyStatus:
+        known = StatusContext(observations=snapshot.observations)
+        return to_status(snapshot.study, decision, snapshot.now, previous=self._saved, standing=known)
+
+    def _to_page(self, status: StudyStatus | None, snapshot: Snapshot) -> StatusPage:
+        study = StudyObject(
+            name=snapshot.study.name,
+            engine=snapshot.study.engine.name,
+            model=snapshot.study.model.name,
+            document=self._prepared.document,
+            status=status or StudyStatus(),
+        )
+        return to_page(study, self._place, snapshot.now)
+
+
+def _read_status(status: object) -> StudyStatus | None:
+    """Return an earlier status; one that cannot be read is none."""
+    try:
+        return StudyStatus.model_validate(status)
+    except ValidationError:
+        return None

@@ -1,0 +1,49 @@
+"""What every part of a study's page is made from: the study, where it is tuned, and the time."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from infpop_operator.api.status_model import Baseline, Best, StudyStatus, Tie, TrialRow
+from infpop_operator.api.study_object import StudyObject
+from infpop_operator.core.model import Study
+from infpop_operator.report.advice import remedy_for
+from infpop_operator.report.place import Place
+from infpop_operator.report.words import configuration_phrase, on_one_line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownStudy:
+    """A study as it is shown at `now`. `study` is what its spec says, None where this version cannot read the spec."""
+
+    object: StudyObject
+    place: Place
+    now: datetime
+    study: Study | None
+
+    @property
+    def status(self) -> StudyStatus:
+        """The study's status."""
+        return self.object.status
+
+    @property
+    def has_several_pools(self) -> bool:
+        """Whether a configuration needs the name of its pool."""
+        return len(self.status.pools) > 1
+
+    def since(self, instant: datetime) -> float:
+        """Return the seconds since `instant`."""
+        return max(0.0, (self.now - instant).total_seconds())
+
+    def device(self, pool: str) -> str:
+        """Return what one of a pool's devices is called; replayed numbers are about GPUs wherever they are replayed."""
+        nodes = self.object.document.spec.node_pools if self.object.document is not None else []
+        on_cpu = any(node.name == pool and node.gpu_resource == "cpu" for node in nodes)
+        return "CPU rank" if on_cpu and not self.status.simulated else "GPU"
+
+    def configuration(self, pool: str, row: Best | TrialRow | Baseline | Tie) -> str:
+        """Return a configuration in one phrase."""
+        return on_one_line(configuration_phrase(row.gpu_count, self.device(pool), row.batch_size, row.extra or {}))
+
+    def remedy(self, reason: str, *, run: str = "", seconds: float = 0.0) -> str:
+        """Return what to do about `reason` here, empty where nothing needs to be done."""
+        return remedy_for(reason, run=run, seconds=seconds, on_cluster=self.place.is_cluster)

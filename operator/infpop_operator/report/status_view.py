@@ -1,0 +1,299 @@
+"""Turn a study and its status into the page that `infpop tune` and `infpop status` show of it.
+
+Pure. What a newer version wrote and this one does not know is left out; a spec that this version cannot read hides what
+follows from the search space, and nothing that was found.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from infpop_operator.api.landscapes import described_study, to_landscape
+from infpop_operator.api.status_model import Best, Condition, LiveRun, PoolStatus, TrialRow
+from infpop_operator.api.study_object import StudyObject
+from infpop_operator.core.model import INTERRUPTED, Phase
+from infpop_operator.report.conclusion import conclusion_of
+from infpop_operator.report.picture import Notice, Picture, PoolPicture, RunPicture
+from infpop_operator.report.place import Place
+from infpop_operator.report.shown_study import ShownStudy
+from infpop_operator.report.status_page import ConditionLine, Failure, Outcome, StatusPage, TrialLine
+from infpop_operator.report.words import (
+    configuration_phrase,
+    count,
+    duration,
+    number,
+    on_one_line,
+    percent,
+    phase_text,
+)
+
+_PHASES = {phase.value: phase for phase in Phase}
+_FRESH_SECONDS = 10.0  # an operator that runs has reconciled a new study by then
+_NOT_LOOKED_INTO = {INTERRUPTED, "Stopped"}  # ends that the user or the study asked for: there is no fault to find
+
+
+def to_page(study_object: StudyObject, place: Place, now: datetime) -> StatusPage:
+    """Return the page of a study.
+
+    Args:
+        study_object: the study with its status.
+        place: where it is tuned.
+        now: the time, aware.
+    """
+    document = study_object.document
+    study = None if document is None else described_study(document, study_object.status)
+    shown = ShownStudy(object=study_object, place=place, now=now, study=study)
+    outcome = _outcome(shown)
+    conclusion = conclusion_of(shown, outcome)
+    rows = list(_newest_rows(shown))
+    return StatusPage(
+        picture=_picture(shown, outcome, with_best=conclusion is None),
+        outcome=outcome,
+        trials=tuple(_trial(shown, row) for row in rows),
+        failures=tuple(_failure(shown, row) for row in rows if _is_failure(row)),
+        conditions=tuple(_condition(shown, each) for each in shown.status.conditions) if place.is_cluster else (),
+        conclusion=conclusion,
+        footer=_footer(shown),
+    )
+
+
+def _outcome(shown: ShownStudy) -> Outcome:
+    """Return whether the study, as its newest spec wants it, has ended."""
+    study, ready = shown.object, shown.object.condition("Ready")
+    if study.status.observed_generation != study.generation:
+        return Outcome.OPEN
+    if study.holds("Stalled"):
+        return Outcome.STALLED
+    if study.holds("Succeeded"):
+        return Outcome.SUCCEEDED
+    return Outcome.INTERRUPTED if ready is not None and ready.reason == INTERRUPTED else Outcome.OPEN
+
+
+def _picture(shown: ShownStudy, outcome: Outcome, *, with_best: bool) -> Picture:
+    study = shown.object
+    done, most = _progress(shown)
+    name = f"{study.namespace}/{study.name}" if shown.place.is_cluster else study.name
+    return Picture(
+        title=on_one_line(f"{name}: {study.engine}, {study.model}"),
+        is_simulated=study.status.simulated,
+        trials_done=done,
+        trials_most=most,
+        best=_best_phrase(shown, study.status.best) if with_best and study.status.best is not None else None,
+        notices=tuple(_notices(shown, outcome)),
+        runs=tuple(_run(shown, row) for row in study.status.runs),
+        pools=tuple(_pool(shown, row) for row in study.status.pools),
+    )
+
+
+def _progress(shown: ShownStudy) -> tuple[int, int]:
+    done, _, most = (shown.status.progress or "").partition("/")
+    if not (done.isdigit() and most.isdigit()):
+        return (0, 0)
+    finished = int(done) + sum(_passed(run) for run in shown.status.runs)
+    return (finished, max(finished, int(most)))
+
+
+def _passed(run: LiveRun) -> int:
+    """Return how many trials a shared load has finished: it takes them in ascending batch size."""
+    return 0 if run.batch_size is None else sum(size < run.batch_size for size in run.batch_sizes)
+
+
+def _best_phrase(shown: ShownStudy, best: Best) -> str:
+    where = f" on pool {best.pool}" if shown.has_several_pools else ""
+    stale = f" (of round {best.round})" if shown.object.holds("ResultStale") else ""
+    return f"{shown.configuration(best.pool, best)}{where}: {number(float(best.throughput))} tokens/s{stale}"
+
+
+def _notices(shown: ShownStudy, outcome: Outcome) -> Iterator[Notice]:
+    study = shown.object
+    if study.is_deleted:
+        yield Notice(text="Being deleted", style="bold red")
+    if not study.status.conditions:
+        yield _not_reconciled(shown)
+        return
+    if study.generation != study.status.observed_generation:
+        observed = study.status.observed_generation
+        text = f"The spec is newer (generation {study.generation}) than what is shown here (generation {observed})"
+        yield Notice(text=text, style="bold yellow", remedy=_IS_IT_THERE)
+    yield _standing(shown, outcome)
+
+
+_IS_IT_THERE = "if it stays so, see whether the operator runs and what its log says"
+
+
+def _not_reconciled(shown: ShownStudy) -> Notice:
+    seconds = shown.since(shown.object.created_at or shown.now)
+    remedy = f"see whether the operator runs and watches namespace {shown.object.namespace}"
+    return Notice(
+        text="No operator has reconciled this study yet",
+        style="bold yellow",
+        when=f"(created {duration(seconds)} ago)",
+        remedy="" if seconds < _FRESH_SECONDS else remedy,
+    )
+
+
+# The first that holds: condition, its status, and what that is called.
+_STANDINGS = (
+    ("Accepted", "False", "Refused", "bold red"),
+    ("Suspended", "True", "Suspended", "bold yellow"),
+    ("Stalled", "True", "Stalled", "bold red"),
+    ("Succeeded", "True", "Succeeded", "bold green"),
+    ("Reconciling", "True", "In progress", "bold cyan"),
+)
+_UNKNOWN = ("Ready", "Unknown", "bold yellow")
+_STOPPED = ("Reconciling", "Stopped", "bold yellow")
+
+
+def _standing(shown: ShownStudy, outcome: Outcome) -> Notice:
+    """Return where the study stands, in the words of the condition that says most about it."""
+    kind, word, style = _STOPPED if outcome is Outcome.INTERRUPTED else _standing_of(shown)
+    condition = shown.object.condition(kind) or shown.status.conditions[0]
+    since = duration(shown.since(condition.last_transition_time))
+    told_by_runs = kind == "Reconciling" and _is_told_by_a_run(shown, condition.reason)
+    return Notice(
+        text=word,
+        style=style,
+        when="" if outcome is Outcome.INTERRUPTED else f"{since} ago" if kind == "Succeeded" else f"for {since}",
+        reason="" if condition.reason == word else condition.reason,
+        detail="" if told_by_runs else condition.message.replace("; spec.", "\nspec."),
+        remedy="" if told_by_runs else shown.remedy(condition.reason),
+        told_by_runs=told_by_runs,
+    )
+
+
+def _standing_of(shown: ShownStudy) -> tuple[str, str, str]:
+    holding = ((kind, word, style) for kind, status, word, style in _STANDINGS if shown.object.holds(kind, status))
+    return next(holding, _UNKNOWN)
+
+
+def _is_told_by_a_run(shown: ShownStudy, reason: str) -> bool:
+    """Say whether the runs below tell more of why the study is where it is, and since when."""
+    states = {row.state for row in shown.status.runs}
+    return reason in states or (bool(states) and reason in _PHASES)
+
+
+def _run(shown: ShownStudy, row: LiveRun) -> RunPicture:
+    seconds = shown.since(row.since)
+    where = f"{row.pool}: " if shown.has_several_pools else ""
+    return RunPicture(
+        what=on_one_line(f"{where}{_run_text(shown, row)}"),
+        state=_run_state(row),
+        seconds=seconds,
+        detail=row.message or "",
+        remedy=shown.remedy(row.state, run=row.name, seconds=seconds),
+    )
+
+
+def _run_text(shown: ShownStudy, row: LiveRun) -> str:
+    """Return the configurations of a run in one phrase; its trials tell the arguments that they share."""
+    trials = [trial for trial in shown.status.trials if trial.run == row.name]
+    extra = (trials[0].extra if trials else None) or {}
+    attempt = max((trial.attempts for trial in trials), default=1)
+    again = f" (attempt {attempt})" if attempt > 1 else ""
+    return configuration_phrase(row.gpu_count, shown.device(row.pool), row.batch_sizes, extra) + again
+
+
+def _run_state(row: LiveRun) -> str:
+    phase = _PHASES.get(row.state)
+    if phase is None:
+        return f"waiting: {row.state}"
+    at_work = "" if row.batch_size is None else f" batch size {row.batch_size}"
+    return phase_text(phase) + at_work
+
+
+def _pool(shown: ShownStudy, row: PoolStatus) -> PoolPicture:
+    device = shown.device(row.name)
+    facts = ", ".join(fact for fact in _pool_facts(row, device) if fact)
+    return PoolPicture(
+        name=row.name,
+        device=device,
+        title=on_one_line(f"Pool {row.name}: {facts}" if facts else f"Pool {row.name}"),
+        notice=_pool_problem(shown, row),
+        landscape=to_landscape(shown.status, row, shown.study),
+        note=_lacking(shown, row),
+    )
+
+
+def _pool_facts(row: PoolStatus, device: str) -> Iterator[str]:
+    yield row.gpu or ""
+    yield "" if row.nodes is None else count(row.nodes, "node")
+    yield "" if row.gpus_per_node is None else f"up to {count(row.gpus_per_node, device)}"
+    yield f"round {row.round}" if row.round is not None and row.round > 1 else ""
+    yield f"ended: {row.ended}" if row.ended is not None else ""
+
+
+def _lacking(shown: ShownStudy, row: PoolStatus) -> str:
+    """Return how many trials the status had no room for."""
+    known = sum((trial.pool, trial.round) == (row.name, row.round) for trial in shown.status.trials)
+    lacking = 0 if row.trials is None else row.trials.total - known
+    return f"{count(lacking, 'trial')} of this round are not in the status any more." if lacking > 0 else ""
+
+
+def _pool_problem(shown: ShownStudy, row: PoolStatus) -> Notice | None:
+    """Return why the pool cannot be tuned now, unless the study says just that already."""
+    ready = shown.object.condition("Ready")
+    if row.reason is None or (ready is not None and row.message and row.message in ready.message):
+        return None
+    remedy = shown.remedy(row.reason)
+    return Notice(text=f"Waits: {row.reason}", style="yellow", detail=row.message or "", remedy=remedy)
+
+
+def _newest_rows(shown: ShownStudy) -> Iterator[TrialRow]:
+    newest = {(pool.name, pool.round) for pool in shown.status.pools}
+    return (row for row in shown.status.trials if (row.pool, row.round) in newest)
+
+
+def _trial(shown: ShownStudy, row: TrialRow) -> TrialLine:
+    is_running = row.state == "Running"
+    return TrialLine(
+        pool=row.pool,
+        round=row.round,
+        index=row.index,
+        what=_trial_text(shown, row),
+        ended_attempts=row.attempts - 1 if is_running else row.attempts,
+        outcome=row.last_failure or "" if is_running else _trial_outcome(row),
+    )
+
+
+def _trial_text(shown: ShownStudy, row: TrialRow) -> str:
+    where = f"{row.pool} " if shown.has_several_pools else ""
+    return f"{where}trial {row.index}: {shown.configuration(row.pool, row)}"
+
+
+def _trial_outcome(row: TrialRow) -> str:
+    why = ": ".join(part for part in (row.reason, row.message) if part)
+    if row.throughput is None:
+        return {"Infeasible": "cannot work: ", "Invalid": "not comparable: "}.get(row.state, "") + why
+    spread = "" if row.spread is None else f" (spread {percent(float(row.spread))})"
+    return f"{number(float(row.throughput))} tokens/s{spread}" + (f", {why}" if why else "")
+
+
+def _is_failure(row: TrialRow) -> bool:
+    return row.state == "Broken" and row.reason not in _NOT_LOOKED_INTO
+
+
+def _failure(shown: ShownStudy, row: TrialRow) -> Failure:
+    reason = row.reason or "broken"
+    return Failure(
+        what=f"{_trial_text(shown, row)}: {reason} after {count(row.attempts, 'attempt')}",
+        detail=row.message or "",
+        remedy=shown.remedy(reason, run=row.run),
+        log=shown.place.log_of(row.run),
+    )
+
+
+def _condition(shown: ShownStudy, condition: Condition) -> ConditionLine:
+    """Return a condition; what most of them say is on top of the page already."""
+    tells_more = condition.type == "ResultStale" and condition.status == "True"
+    return ConditionLine(
+        type=condition.type,
+        status=condition.status,
+        reason=condition.reason,
+        seconds=shown.since(condition.last_transition_time),
+        message=condition.message if tells_more else "",
+    )
+
+
+def _footer(shown: ShownStudy) -> str:
+    """Return how old the status is: an operator that writes nothing for hours may have nothing to say, or be gone."""
+    written = shown.object.written_at
+    return "" if written is None else f"Status last written {duration(shown.since(written))} ago."
