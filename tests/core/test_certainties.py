@@ -151,3 +151,10 @@ def test_cells_come_in_the_order_of_their_values() -> None:
     assert [(cell.gpu_count, dict(cell.extra)) for cell in cells(space)] == [
         (gpus, {"a": a, "b": b}) for gpus in (1, 2) for a in ("y", "x") for b in (2, 1)
     ]
+
+
+@pytest.mark.parametrize("reason", ["GpuOutOfMemory", "IncompatibleGPU", "HeadsNotDivisible"])
+def test_a_run_that_broke_rules_nothing_out(reason: str) -> None:
+    """Only a result of the runner does, even where a loss has the same reason."""
+    broken = replace(make_trial(make_cell(2, 8), TrialState.BROKEN), reason=reason)
+    assert not ruled_out(STUDY, make_pool(), (broken,), None)

@@ -1,0 +1,74 @@
+"""A run that the study ends: it is stopping until its end is observed, and what it measured until then counts."""
+
+from dataclasses import replace
+
+import pytest
+
+from core.planning import make_small_study
+from factories.runs import make_ended, make_finish, make_held, make_history, make_loss, make_run, make_started
+from factories.studies import START, at, make_cell
+from infpop_operator.core.decide import absorb, decide, stop_runs
+from infpop_operator.core.history import failures
+from infpop_operator.core.model import Budget, Finished, History, Lost, Observation, Phase, Running, Verdict, Waiting
+
+PAIR = make_run("pair", cells=[make_cell(1, 8), make_cell(1, 16)])
+OTHER = make_run("other", cells=[make_cell(2, 8)], index=2)
+STOPPING = make_held(PAIR, stopping="Suspended")
+HALF = make_finish(PAIR, [5.0, None], ended=70, broken="Stopped")
+
+
+def test_only_the_named_runs_are_stopping() -> None:
+    """A name that is not live changes nothing."""
+    history = make_history(active=(make_held(PAIR), make_started(run=OTHER)))
+    stopped = stop_runs(history, {"pair": "Superseded", "gone": "Superseded"})
+    assert stopped.active == (make_held(PAIR, stopping="Superseded"), make_started(run=OTHER))
+    assert replace(stopped, active=history.active) == history
+
+
+@pytest.mark.parametrize("reasons", [{}, {"pair": "DeadlineReached"}])
+def test_the_first_reason_of_a_stop_stays(reasons: dict[str, str]) -> None:
+    """Nor does a run that is stopping go on where its reason is gone."""
+    history = make_history(active=(STOPPING,))
+    assert stop_runs(history, reasons) == history
+
+
+@pytest.mark.parametrize(
+    ("observation", "expected"),
+    [
+        (HALF, HALF),
+        (make_finish(PAIR, ended=70), make_finish(PAIR, ended=70)),
+        (make_finish(PAIR, [None, None], ended=70, broken="EngineCrash"), None),
+        (make_finish(PAIR, [None, None], ended=70), None),
+        (make_loss("NodeLost", ended=70, detail="gone"), None),
+    ],
+)
+def test_a_stopped_run_keeps_its_results_and_broke_for_no_other_reason(
+    observation: Finished | Lost, expected: Finished | None
+) -> None:
+    """Without any result it is lost for the reason of the stop, and never a failure."""
+    history = absorb(make_history(active=(STOPPING,)), {"pair": observation})
+    loss = make_loss("Suspended", ended=70, counts=False)
+    ended = replace(make_ended(PAIR, expected or loss, stopped="Suspended"), held_since=at(0))
+    assert (history.ended, history.active) == ((ended,), ())
+    assert failures(history) == ()
+
+
+@pytest.mark.parametrize("observation", [make_loss("NodeLost", ended=70), make_finish(PAIR, [None, None], ended=70)])
+def test_a_run_that_is_not_stopping_ends_as_it_was_observed(observation: Finished | Lost) -> None:
+    """It held no devices where none were observed."""
+    history = absorb(make_history(active=(make_started(run=PAIR),)), {"pair": observation})
+    assert history.ended == (replace(make_ended(PAIR, observation, began=1), held_since=at(70)),)
+    assert failures(history) == history.ended
+
+
+@pytest.mark.parametrize("observation", [None, Waiting(reason="Unschedulable"), Running(phase=Phase.DONE)])
+def test_a_run_is_stopping_until_its_end_is_observed(observation: Observation | None) -> None:
+    """Until then it is to be ended in every decision, and keeps its place in the budget."""
+    study = make_small_study(budget=Budget(parallel_trials=1))
+    rounds = decide(study, History(started_at=START), {}, START).history.rounds
+    seen = {} if observation is None else {"pair": observation}
+    decision = decide(study, make_history(rounds=rounds, active=(STOPPING,)), seen, at(100))
+    assert decision.stop == decision.history.active == (STOPPING,)
+    assert (decision.start, decision.verdict) == ((), Verdict.RUNNING)
+    room = replace(study, budget=Budget(parallel_trials=2))
+    assert len(decide(room, make_history(rounds=rounds, active=(STOPPING,)), seen, at(100)).start) == 1
