@@ -135,6 +135,10 @@ def test_a_new_pod_is_read_back() -> None:
             {"phase": "Running", "disrupted": f"DeletionByPodGC: {LOW['message']}", "disrupted_at": at(5)},
         ),
         (
+            {"conditions": [condition("DisruptionTarget", reason="TerminationByKubelet", message="node shutdown")]},
+            {"disrupted": "TerminationByKubelet: node shutdown", "disrupted_at": at(5)},
+        ),
+        (
             EVICTED | {"conditions": [condition("DisruptionTarget", reason="EvictionByEvictionAPI", message="drain")]},
             FAILED
             | {"container": ContainerRecord()}
@@ -189,7 +193,8 @@ def test_every_state_of_a_pod_is_read(status: dict[str, Any], expected: dict[str
     unknown = object()
     pod = parse_pod(pod_body(job_body(), **status))
     assert {name: getattr(pod, name, unknown) for name in expected} == expected
-    untouched = {"unschedulable", "disrupted", "disrupted_at", "failure", "container", "ip"} - expected.keys()
+    every = {"unschedulable", "disrupted", "disrupted_at", "failure", "evicted", "container", "ip"}
+    untouched = every - expected.keys()
     assert {getattr(pod, name) for name in untouched} <= {None}
 
 
