@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import psutil
 
-from cluster import kit
+from cluster.operator_process import OperatorProcess
 from controlplane import audit
 
 MIB = 2**20
@@ -19,7 +19,7 @@ MIB = 2**20
 class Sampler:
     """Samples the process that `operator` has just now, once a second, while it is entered."""
 
-    def __init__(self, operator: kit.OperatorProcess) -> None:
+    def __init__(self, operator: OperatorProcess) -> None:
         self._operator = operator
         self._rss: list[int] = []
         self._cpu: dict[int, float] = {}

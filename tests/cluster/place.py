@@ -13,13 +13,14 @@ from typing import Any, Literal
 
 import httpx
 
-from cluster import kit
+from cluster.studies import find_condition
 from controlplane.audit import AuditEntry
 from controlplane.behaviours import Play
 from controlplane.cluster import ControlPlane
 from controlplane.kubelet import SimulatedKubelet
 from controlplane.nodes import added_nodes, gpu_node
 from controlplane.waiting import wait_for
+from factories.study_documents import make_study_document
 
 Body = dict[str, Any]
 SECONDS = 90.0  # of patience with two busy cores; nothing waits that long where it works
@@ -86,7 +87,7 @@ class Place:
 
     def document(self, name: str = "study", **spec: object) -> Body:
         """Return such a study without creating it."""
-        return kit.study(name, self.namespace, **{"nodePools": [self.pool()], **spec})
+        return make_study_document(name, self.namespace, **{"nodePools": [self.pool()], **spec})
 
     def pool(self, name: str = "a100", **fields: object) -> Body:
         """Return a node pool of this place."""
@@ -118,7 +119,7 @@ class Place:
         """Return the first status of which a condition has the value and, if given, the reason."""
 
         def holds(status: Body) -> bool:
-            found = kit.condition(status, kind)
+            found = find_condition(status, kind)
             return found.get("status") == value and reason in (None, found["reason"])
 
         return self.wait(holds, what=f"{kind}={value} ({reason or 'for any reason'})", name=name)

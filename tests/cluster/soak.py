@@ -16,9 +16,10 @@ from typing import Literal
 
 import psutil
 
-from cluster import kit
 from cluster.fast_clock import FastClock
+from cluster.operator_process import IMAGE, OperatorProcess
 from cluster.place import Place
+from cluster.studies import find_condition
 from controlplane.behaviours import Succeeds
 from controlplane.cluster import ControlPlane
 from controlplane.kubelet import SimulatedKubelet
@@ -115,7 +116,7 @@ class Soak:
     def __init__(self, cluster: ControlPlane, namespace: str, folder: Path, plan: Plan) -> None:
         self.clock = FastClock(folder / "clock.jsonl")
         self.clock.set_speed(plan.speed)
-        self.operator = kit.OperatorProcess(
+        self.operator = OperatorProcess(
             cluster,
             folder,
             namespace=namespace,
@@ -228,7 +229,7 @@ class Soak:
         done = {
             study["metadata"]["name"]
             for study in self._place.objects("study")
-            if kit.condition(study.get("status", {}), "Succeeded").get("status") == "True"
+            if find_condition(study.get("status", {}), "Succeeded").get("status") == "True"
         }
         return set(self._applied) - done
 
@@ -312,7 +313,7 @@ class Soak:
     def _wait_for_controllers(self) -> None:
         """Controllers and scheduler come back by and by: wait until a Job of somebody else gets a pod on a node."""
         pod = {
-            "containers": [{"name": "probe", "image": kit.IMAGE}],
+            "containers": [{"name": "probe", "image": IMAGE}],
             "tolerations": [{"operator": "Exists"}],
             "restartPolicy": "Never",
         }

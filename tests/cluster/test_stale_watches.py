@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster import kit
 from cluster.conftest import QUICK
+from cluster.operator_process import OperatorProcess
 from cluster.place import Place, throughput
 from controlplane.behaviours import HangsLoading, replay
 
@@ -31,9 +31,7 @@ main()
 def deaf(place: Place, directory: Path, *kinds: str) -> Iterator[None]:
     """Run an operator for this place that hears nothing of these kinds."""
     program = (sys.executable, "-c", PROGRAM.format(kinds=kinds), "operator")
-    process = kit.OperatorProcess(
-        place.cluster, directory, namespace=place.namespace, program=program, environment=ALONE
-    )
+    process = OperatorProcess(place.cluster, directory, namespace=place.namespace, program=program, environment=ALONE)
     process.start()
     try:
         yield

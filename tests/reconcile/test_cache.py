@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from cluster.kit import study
 from factories.kube_objects import JOB_UID, OWNER, make_node, make_pod
+from factories.study_documents import make_study_document
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.keys import StudyKey
 
@@ -15,7 +15,7 @@ KEY = StudyKey(OWNER.namespace, OWNER.name)
 
 def body(version: int, uid: str = "first") -> dict[str, Any]:
     """Return a version of the study."""
-    found = study(OWNER.name, OWNER.namespace)
+    found = make_study_document(OWNER.name, OWNER.namespace)
     found["metadata"] |= {"uid": uid, "resourceVersion": str(version)}
     return found
 

@@ -1,7 +1,7 @@
 """What a study is decided on: its document, the nodes that there are, and what is remembered of those that were."""
 
-from cluster.kit import study
 from factories.kube_objects import OWNER, make_node
+from factories.study_documents import make_study_document
 from infpop_operator.adapters.kube.records import NodeRecord
 from infpop_operator.api.status_model import PoolStatus, StudyStatus
 from infpop_operator.cluster.resolve import ResolvedStudy, resolve_study
@@ -14,7 +14,7 @@ SETTINGS = Settings(runner_image="example.org/runner:1")
 
 def prepared(*nodes: NodeRecord, previous: StudyStatus | None = None, **pool: object) -> ResolvedStudy:
     """Return the study on these nodes; keywords are fields of its pool."""
-    body = study(OWNER.name, OWNER.namespace)
+    body = make_study_document(OWNER.name, OWNER.namespace)
     body["spec"]["nodePools"][0] |= pool
     body["metadata"] |= {"uid": OWNER.uid, "generation": 1}
     return resolve_study(body, nodes, previous, SETTINGS)

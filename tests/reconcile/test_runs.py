@@ -9,9 +9,9 @@ import pytest
 
 from adapters.kube.api_server import api_server
 from adapters.kube.observing import message
-from cluster.kit import study
 from factories.kube_objects import OWNER, at, make_ended, make_job, make_node, make_pod, make_running
 from factories.studies import START
+from factories.study_documents import make_study_document
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.records import PodRecord
 from infpop_operator.cluster.cache import Cache
@@ -44,7 +44,7 @@ SETTINGS = Settings(runner_image="example.org/runner:1")
 
 def first_run() -> tuple[ResolvedStudy, Decision, History]:
     """Return a study, what is decided of it first, and its history with the one run of that decision."""
-    body = study(OWNER.name, OWNER.namespace)
+    body = make_study_document(OWNER.name, OWNER.namespace)
     body["metadata"] |= {"uid": OWNER.uid, "generation": 1}
     prepared = resolve_study(body, [make_node()], None, SETTINGS)
     decision = decide(prepared.study, History(started_at=START), {}, START)

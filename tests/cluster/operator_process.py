@@ -1,4 +1,4 @@
-"""What cluster tests share: the operator as a process, studies, and looking at them."""
+"""The operator as a process beside the control plane, with the rights that the README gives it."""
 
 import json
 import os
@@ -8,9 +8,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from controlplane.cluster import ControlPlane
 from controlplane.waiting import wait_for
@@ -18,14 +15,14 @@ from controlplane.waiting import wait_for
 ROOT = Path(__file__).parents[2]
 CRD = ROOT / "crds" / "infpop.io_throughputstudies.yaml"
 RBAC = ROOT / "examples" / "cluster" / "rbac.yaml"
-ACCOUNT = ("infpop", "infpop-operator")  # namespace and name
+SERVICE_ACCOUNT = ("infpop", "infpop-operator")  # namespace and name
 IMAGE = "example.org/runner:1"
 OPERATOR = (sys.executable, "-m", "infpop_operator.cli.main", "operator")
 # Nothing of this may ever stand in the operator's log.
 FORBIDDEN_WORDS = ("inconsistencies", "forbidden", "Traceback")
 
 
-def install(cluster: ControlPlane) -> None:
+def install_operator(cluster: ControlPlane) -> None:
     """Install the CRD and the operator's rights as the README says."""
     cluster.kubectl("apply", "--server-side", "-f", str(CRD), "-f", str(RBAC))
     wait_for(lambda: _is_established(cluster), seconds=60, what="the CRD")
@@ -50,7 +47,7 @@ class OperatorProcess:
         program: Sequence[str] = OPERATOR,
         environment: Mapping[str, str] | None = None,
         proxied: bool = False,
-        account: tuple[str, str] = ACCOUNT,
+        account: tuple[str, str] = SERVICE_ACCOUNT,
     ) -> None:
         self.log = directory / "operator.log"
         self._program = program
@@ -106,14 +103,14 @@ class OperatorProcess:
 
 
 @contextmanager
-def operator(
+def running_operator(
     cluster: ControlPlane,
     directory: Path,
     *,
     namespace: str | None,
     environment: Mapping[str, str] | None = None,
     proxied: bool = False,
-    account: tuple[str, str] = ACCOUNT,
+    account: tuple[str, str] = SERVICE_ACCOUNT,
 ) -> Iterator[OperatorProcess]:
     """Run the operator; afterwards its log must be clean."""
     process = OperatorProcess(
@@ -126,54 +123,3 @@ def operator(
         if process.is_running():
             process.stop()
     assert process.complaints() == []
-
-
-def study(name: str, namespace: str, **spec: object) -> dict[str, Any]:
-    """Return a valid study on simulated GPUs; keywords replace parts of the spec."""
-    return {
-        "apiVersion": "infpop.io/v1alpha1",
-        "kind": "ThroughputStudy",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {
-            "model": {"name": "example/model"},
-            "engine": {"name": "vllm"},
-            "searchSpace": {"gpuCount": [1, 2, 4, 8], "batchSize": [1, 8, 64, 256]},
-            "budget": {"maxTrials": 6},
-            "nodePools": [{"name": "a100", "gpuProduct": "A100"}],
-            **spec,
-        },
-    }
-
-
-def apply(cluster: ControlPlane, *documents: Mapping[str, Any]) -> None:
-    """`kubectl apply` them."""
-    cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(documents))
-
-
-def get(cluster: ControlPlane, namespace: str, kind: str, *names: str) -> Any:  # noqa: ANN401 - JSON
-    """Return an object, or without names the objects of a kind."""
-    answer = json.loads(cluster.kubectl("get", kind, *names, "--namespace", namespace, "--output=json"))
-    return answer if names else answer["items"]
-
-
-def status_of(cluster: ControlPlane, namespace: str, name: str) -> dict[str, Any]:
-    """Return the status of a study, empty while there is none."""
-    found: dict[str, Any] = get(cluster, namespace, "tstudy", name).get("status", {})
-    return found
-
-
-def condition(status: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """Return a condition of a status, empty while there is none."""
-    return next((each for each in status.get("conditions", []) if each["type"] == kind), {})
-
-
-def wait_for_condition(
-    cluster: ControlPlane, namespace: str, name: str, kind: str, value: str = "True", *, seconds: float = 60
-) -> dict[str, Any]:
-    """Return the status as soon as the condition has the value."""
-
-    def reached() -> dict[str, Any] | None:
-        status = status_of(cluster, namespace, name)
-        return status if condition(status, kind).get("status") == value else None
-
-    return wait_for(reached, seconds=seconds, what=f"{kind}={value} of {name}")
