@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ from controlplane.kubelet import SimulatedKubelet  # noqa: E402
 from controlplane.nodes import create_nodes, gpu_node  # noqa: E402
 from factories.study_documents import make_study_document  # noqa: E402
 from infpop_runner.contract import RunSpec  # noqa: E402
+from watched_operator import watch_queue  # noqa: E402
 
 NAMESPACE = "serving"
 RESULTS = HERE / "results"
@@ -281,8 +283,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             cluster,
             folder,
             namespace=NAMESPACE,
-            program=(sys.executable, str(HERE / "watched_operator.py"), "operator"),
-            environment={"INFPOP_QUEUE_LOG": str(folder / "queue.jsonl")},
+            prepare=partial(watch_queue, folder / "queue.jsonl"),
         )
         with SimulatedKubelet(cluster.kubeconfig, brief_runs(0.0)) as kubelet:
             operator.start()

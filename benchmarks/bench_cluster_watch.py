@@ -52,7 +52,7 @@ class Sampler:
         start: dict[int, float] = {}
         while not self._over.wait(1.0):
             try:
-                process = psutil.Process(self._operator.process.pid)
+                process = psutil.Process(self._operator.pid)
                 used = process.cpu_times()
                 self._rss.append(process.memory_info().rss)
             except psutil.Error:  # it was killed, and the next one is not there yet

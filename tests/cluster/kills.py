@@ -1,7 +1,6 @@
 """Studies whose outcome is known, operators that are killed or frozen on the way, and what must hold all the same."""
 
 import signal
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ import psutil
 from cluster.operator_process import OperatorProcess, running_operator
 from cluster.place import Body, Place
 from cluster.studies import find_condition
-from cluster.trapped_operator import SIGNAL_VARIABLE, TRAIL_VARIABLE, TRAP_VARIABLE
+from cluster.trapped_operator import set_trap
 from controlplane.behaviours import Succeeds
 from controlplane.kubelet import SimulatedKubelet
 from controlplane.waiting import wait_for
@@ -24,7 +23,6 @@ from infpop_runner.contract import InfeasibleReason, RunSpec
 
 POOL = "kills"  # the label of the nodes of these studies
 TRIALS = 4
-TRAPPED = Path(__file__).with_name("trapped_operator.py")
 DEADLINE_S = 120.0  # far longer than anything here takes; reaching it is a failure, never a verdict on speed
 
 
@@ -83,7 +81,7 @@ def trapped(place: Place, directory: Path, moment: str) -> Iterator[None]:
     process = _start_trapped(place, directory, moment, signal.SIGKILL)
     try:
         yield
-        assert process.process.wait(DEADLINE_S) == -signal.SIGKILL
+        assert process.wait(DEADLINE_S) == -signal.SIGKILL
     finally:
         process.kill()
     assert trail(directory)[-1] == moment
@@ -95,7 +93,7 @@ def frozen(place: Place, directory: Path, moment: str) -> Iterator[OperatorProce
     """Have an operator that has been stopped at this very moment, as with its machine; the block lets it go on."""
     process = _start_trapped(place, directory, moment, signal.SIGSTOP)
     try:
-        stopped = psutil.Process(process.process.pid)
+        stopped = psutil.Process(process.pid)
         wait_for(lambda: stopped.status() == psutil.STATUS_STOPPED, seconds=DEADLINE_S, what=f"the stop at {moment}")
         assert trail(directory)[-1] == moment
         yield process
@@ -111,9 +109,8 @@ def trail(directory: Path) -> list[str]:
 
 
 def _start_trapped(place: Place, directory: Path, moment: str, trap_signal: signal.Signals) -> OperatorProcess:
-    trap = {TRAP_VARIABLE: moment, SIGNAL_VARIABLE: trap_signal.name, TRAIL_VARIABLE: str(directory / "trail")}
-    program = (sys.executable, str(TRAPPED), "operator")
-    process = OperatorProcess(place.cluster, directory, namespace=place.namespace, program=program, environment=trap)
+    trap = partial(set_trap, moment, trap_signal, directory / "trail")
+    process = OperatorProcess(place.cluster, directory, namespace=place.namespace, prepare=trap)
     process.start()
     return process
 

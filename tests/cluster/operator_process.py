@@ -3,12 +3,11 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from cluster.operator_fork import Fork, Prepare, as_it_is, fork_operator
 from controlplane.cluster import ControlPlane
 from controlplane.waiting import wait_for
 
@@ -17,7 +16,6 @@ CRD = ROOT / "crds" / "infpop.io_throughputstudies.yaml"
 RBAC = ROOT / "examples" / "cluster" / "rbac.yaml"
 SERVICE_ACCOUNT = ("infpop", "infpop-operator")  # namespace and name
 IMAGE = "example.org/runner:1"
-OPERATOR = (sys.executable, "-m", "infpop_operator.cli.main", "operator")
 # Nothing of this may ever stand in the operator's log.
 FORBIDDEN_WORDS = ("inconsistencies", "forbidden", "Traceback")
 
@@ -36,7 +34,17 @@ def _is_established(cluster: ControlPlane) -> bool:
 
 
 class OperatorProcess:
-    """The operator under the rights of its service account; its log is a file. No namespace means all of them."""
+    """The operator under the rights of its service account; its log is a file. No namespace means all of them.
+
+    Args:
+        cluster: where it works.
+        directory: for its log.
+        namespace: the only one that it watches.
+        prepare: called in the new process before the operator begins, to change it.
+        environment: variables beside those of this process.
+        proxied: go through the cluster's proxy.
+        account: namespace and name of its service account.
+    """
 
     def __init__(
         self,
@@ -44,54 +52,64 @@ class OperatorProcess:
         directory: Path,
         *,
         namespace: str | None,
-        program: Sequence[str] = OPERATOR,
+        prepare: Prepare = as_it_is,
         environment: Mapping[str, str] | None = None,
         proxied: bool = False,
         account: tuple[str, str] = SERVICE_ACCOUNT,
     ) -> None:
         self.log = directory / "operator.log"
-        self._program = program
-        self._arguments = ("--kubeconfig", str(cluster.kubeconfig_for(*account, proxied=proxied)))
-        self._scope = () if namespace is None else ("--namespace", namespace)
+        scope = () if namespace is None else ("--namespace", namespace)
+        self._arguments = ("--kubeconfig", str(cluster.kubeconfig_for(*account, proxied=proxied)), *scope)
         inherited = dict(os.environ)  # noqa: TID251 - a child starts with it
         self._environment = {**inherited, "INFPOP_RUNNER_IMAGE": IMAGE, **(environment or {})}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._prepare = prepare
+        self._process: Fork | None = None
 
     def start(self, *arguments: str) -> None:
         """Start it; the log goes on where an earlier one ended."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*self._program, *self._arguments, *self._scope, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self._environment,
-            )
+        argv = ("infpop", "operator", *self._arguments, *arguments)
+        self._process = fork_operator(argv, environment=self._environment, log=self.log, prepare=self._prepare)
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def pid(self) -> int:
         """The process that was started last."""
+        assert self._started.pid is not None
+        return self._started.pid
+
+    @property
+    def _started(self) -> Fork:
         assert self._process is not None, "not started"
         return self._process
 
     def is_running(self) -> bool:
         """Say whether it has not ended."""
-        return self.process.poll() is None
+        return self._started.is_alive()
+
+    def wait(self, seconds: float) -> int:
+        """Return its exit code when it has ended; that of one that a signal killed is negative.
+
+        Raises:
+            TimeoutError: it has not ended by then.
+        """
+        self._started.join(seconds)
+        if self._started.exitcode is None:
+            raise TimeoutError(f"the operator has not ended within {seconds:g} s:\n{self.text()[-2000:]}")
+        return self._started.exitcode
 
     def stop(self) -> int:
         """End it as Kubernetes does, and return its exit code."""
         if self.is_running():
-            self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+            self._started.terminate()
+        return self.wait(30)
 
     def kill(self) -> None:
         """End it as a lost node does."""
-        self.process.kill()
-        self.process.wait(10)
+        self._started.kill()
+        self.wait(10)
 
     def go_on(self) -> None:
         """Let it go on after SIGSTOP."""
-        self.process.send_signal(signal.SIGCONT)
+        os.kill(self.pid, signal.SIGCONT)
 
     def text(self) -> str:
         """Return the whole log."""

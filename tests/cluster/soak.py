@@ -6,16 +6,17 @@ does not, that is a race of real processes.
 """
 
 import statistics
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Literal
 
 import psutil
 
+from cluster.accelerated_operator import accelerate
 from cluster.fast_clock import FastClock
 from cluster.operator_process import IMAGE, OperatorProcess
 from cluster.place import Place
@@ -35,7 +36,6 @@ RUN_MINUTES = (5.0, 20.0)
 NODE_AWAY_HOURS = 0.5
 PATIENCE_SECONDS = 240.0  # of the wall's, for the studies that are under way when the trouble is over
 _MIB = 2**20
-_OPERATOR = Path(__file__).with_name("accelerated_operator.py")
 Trouble = Literal[
     "watches are cut", "a pod is evicted", "a node is drained", "a node is lost", "the operator is killed",
     "the API server is away",
@@ -120,9 +120,8 @@ class Soak:
             cluster,
             folder,
             namespace=namespace,
-            program=(sys.executable, str(_OPERATOR), "operator"),
+            prepare=partial(accelerate, self.clock),
             environment={
-                "INFPOP_CLOCK": str(folder / "clock.jsonl"),
                 # Of the wall's: minutes of the fast clock, and for the end of a Job, whose controllers are real ones.
                 "INFPOP_TICK_SECONDS": "0.5",
                 "INFPOP_RESYNC_SECONDS": "5",
@@ -185,7 +184,7 @@ class Soak:
 
     def _look(self) -> None:
         assert self.operator.is_running(), f"the operator has ended by itself:\n{self.operator.text()[-3000:]}"
-        rss = psutil.Process(self.operator.process.pid).memory_info().rss
+        rss = psutil.Process(self.operator.pid).memory_info().rss
         self._rss.append((self._hours(), rss / _MIB))
         self._join()
         for _ in range(self._plan.studies - len(self._unfinished())):

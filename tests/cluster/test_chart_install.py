@@ -6,6 +6,7 @@ On a control plane of its own: one release owns the definition of studies, and t
 import json
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -20,7 +21,7 @@ from charts.helm import CHART, PRESETS, HelmError, helm, of_kind, rendered, temp
 from charts.history import chart_of
 from charts.values import EVERYTHING
 from cluster.conftest import QUICK
-from cluster.operator_process import CRD, OPERATOR, ROOT, SERVICE_ACCOUNT, OperatorProcess, running_operator
+from cluster.operator_process import CRD, ROOT, SERVICE_ACCOUNT, OperatorProcess, running_operator
 from cluster.place import Place, throughput
 from cluster.studies import apply_documents, read_objects
 from controlplane.behaviours import replay
@@ -34,6 +35,7 @@ from prometheus.operator_crds import operator_crd
 pytestmark = pytest.mark.cluster
 NAMESPACE, ACCOUNT = SERVICE_ACCOUNT
 VALUES = ("--namespace", NAMESPACE, f"--set=fullnameOverride={ACCOUNT}")
+INFPOP = (sys.executable, "-m", "infpop_operator.cli.main")
 SECONDS = 90.0
 USERS = ROOT / "examples" / "cluster" / "users.yaml"
 
@@ -76,7 +78,7 @@ def install(cluster: ControlPlane, *options: str, chart: Path = CHART) -> str:
 def is_served(cluster: ControlPlane) -> bool:
     """Say whether the API server answers for studies."""
     try:
-        cluster.kubectl("get", "tstudy", "--all-namespaces")
+        cluster.admin.get("/apis/infpop.io/v1alpha1/throughputstudies")
     except AssertionError:
         return False
     return True
@@ -230,7 +232,7 @@ class PlayedWatcher:
         assert command[0] == "infpop"
         account = pod["spec"]["serviceAccountName"]
         kubeconfig = self._place.cluster.kubeconfig_for(NAMESPACE, account)
-        arguments = [*OPERATOR[:-1], *command[1:], "--kubeconfig", str(kubeconfig)]
+        arguments = [*INFPOP, *command[1:], "--kubeconfig", str(kubeconfig)]
         with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
             try:
                 self.output, _ = process.communicate(timeout=pod["spec"]["activeDeadlineSeconds"])
@@ -277,7 +279,7 @@ def test_a_wrong_file_of_nodes_ends_the_operator_at_once(release: ControlPlane, 
     environment = {"INFPOP_NODES_FILE": str(tmp_path / "nodes.yaml")}
     operator = OperatorProcess(release, tmp_path, namespace="team", environment=environment)
     operator.start()
-    assert operator.process.wait(SECONDS) != 0
+    assert operator.wait(SECONDS) != 0
     assert "Give a list of nodes, each with name, labels and capacity." in operator.text()
 
 
