@@ -4,7 +4,6 @@ Looking goes over one kept connection, because a test looks some hundred times, 
 """
 
 import json
-import ssl
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any, Literal
 import httpx
 
 from cluster.studies import find_condition
+from controlplane.admin import open_client
 from controlplane.audit import AuditEntry
 from controlplane.behaviours import Play
 from controlplane.cluster import ControlPlane
@@ -48,7 +48,7 @@ class Place:
     def __init__(self, cluster: ControlPlane, namespace: str) -> None:
         self.cluster = cluster
         self.namespace = namespace
-        self._client = _client(cluster.kubeconfig)
+        self._client = open_client(cluster.kubeconfig)
 
     def close(self) -> None:
         """Close the connection."""
@@ -193,14 +193,6 @@ class Place:
         assert response.is_success, f"{response.request.method} {response.request.url}: {response.text}"
         body: Body = response.json()
         return body
-
-
-def _client(kubeconfig: Path) -> httpx.Client:
-    document = json.loads(kubeconfig.read_text())
-    cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
-    context = ssl.create_default_context(cafile=cluster["certificate-authority"])
-    context.load_cert_chain(user["client-certificate"], user["client-key"])
-    return httpx.Client(base_url=cluster["server"], verify=context, trust_env=False, timeout=30.0)
 
 
 def _documents(text: str) -> Iterator[Body]:
