@@ -13,7 +13,8 @@ from datetime import datetime
 from cluster.fast_clock import FastClock
 from infpop_operator.adapters.kube import records
 from infpop_operator.adapters.kube.connection import FindConnection
-from infpop_operator.cluster import signs
+from infpop_operator.adapters.kube.pod_metrics import build_client
+from infpop_operator.cluster import run_probes
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.service import Service
 from infpop_operator.handlers import operator
@@ -27,10 +28,10 @@ def accelerate(clock: FastClock) -> None:
 
     @asynccontextmanager
     async def open_service(settings: Settings, find: FindConnection) -> AsyncIterator[Service]:
-        async with _open_service(settings, find) as usual:
+        async with _open_service(settings, find) as usual, build_client() as http:
             service = Service(
                 usual._client,
-                usual._signs._http,
+                http,
                 settings,
                 metrics=usual.metrics,
                 clock=clock.now,
@@ -50,4 +51,4 @@ def accelerate(clock: FastClock) -> None:
 
     operator.open_service = open_service
     records._required_time = read_time
-    signs._PATIENCE *= clock.speed
+    run_probes._PATIENCE *= clock.speed
