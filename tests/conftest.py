@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
+from xdist.remote import Producer
 
 from controlplane.cluster import ControlPlane, start_control_plane
 from sharing import BySlowestFile, slowest_first
@@ -30,9 +31,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = slowest_first(items)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config) -> BySlowestFile:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> BySlowestFile:
     """Share the tests out by file."""
-    return BySlowestFile(config)
+    return BySlowestFile(config, log)
 
 
 @pytest.fixture(scope="session")
