@@ -42,7 +42,7 @@ from infpop_runner.contract import (
 )
 
 pytestmark = pytest.mark.cluster
-SECONDS = 30.0
+SECONDS = 60.0
 IGNORE_DISRUPTION = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
 
 
