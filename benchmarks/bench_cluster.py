@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,16 @@ from bench_cluster_figures import (  # noqa: E402
     transitions,
 )
 from bench_cluster_watch import AuditTail, Sampler, wait_until  # noqa: E402
-from cluster import kit  # noqa: E402
+from cluster.operator_process import OperatorProcess, install_operator  # noqa: E402
+from cluster.studies import apply_documents, wait_for_condition  # noqa: E402
 from controlplane.audit import AuditEntry  # noqa: E402
 from controlplane.behaviours import Play, Succeeds  # noqa: E402
 from controlplane.cluster import ControlPlane, start_control_plane  # noqa: E402
 from controlplane.kubelet import SimulatedKubelet  # noqa: E402
 from controlplane.nodes import create_nodes, gpu_node  # noqa: E402
+from factories.study_documents import make_study_document  # noqa: E402
 from infpop_runner.contract import RunSpec  # noqa: E402
+from watched_operator import watch_queue  # noqa: E402
 
 NAMESPACE = "serving"
 RESULTS = HERE / "results"
@@ -88,14 +92,14 @@ def real_runs(seconds: float) -> Play:
 
 def study(name: str, *, trials: int) -> dict[str, Any]:
     """Return a study of that many trials."""
-    return kit.study(name, NAMESPACE, searchSpace=SPACE, budget={"maxTrials": trials})
+    return make_study_document(name, NAMESPACE, searchSpace=SPACE, budget={"maxTrials": trials})
 
 
 class Bench:
     """One control plane with nodes, kubelet and operator, and what was seen of them."""
 
     def __init__(
-        self, cluster: ControlPlane, operator: kit.OperatorProcess, kubelet: SimulatedKubelet, queue: Path
+        self, cluster: ControlPlane, operator: OperatorProcess, kubelet: SimulatedKubelet, queue: Path
     ) -> None:
         self.cluster = cluster
         self._queue = queue
@@ -108,8 +112,8 @@ class Bench:
         self.kubelet.play = brief_runs(0.0)
         names = [f"single-{number}" for number in range(studies)]
         for name in names:
-            kit.apply(self.cluster, study(name, trials=trials))
-            kit.wait_for_condition(self.cluster, NAMESPACE, name, "Succeeded", seconds=30 + 5 * trials)
+            apply_documents(self.cluster, study(name, trials=trials))
+            wait_for_condition(self.cluster, NAMESPACE, name, "Succeeded", seconds=30 + 5 * trials)
         return {"studies": studies, "trials": trials, **figures_of(self.transitions(names))}
 
     def crowd(self, *, studies: int, trials: int, run_seconds: float) -> dict[str, Any]:
@@ -143,7 +147,7 @@ class Bench:
         """Apply a study of each name; of hundreds at once kubectl takes longer than it is waited for."""
         for first in range(0, len(names), AT_ONCE):
             some = names[first : first + AT_ONCE]
-            kit.apply(self.cluster, *(study(name, trials=trials) for name in some))
+            apply_documents(self.cluster, *(study(name, trials=trials) for name in some))
 
     def restart(self, names: list[str]) -> dict[str, Any]:
         """Kill the operator, start it, and say when it had read the journal of each unfinished study again."""
@@ -272,15 +276,14 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     report: dict[str, Any] = {"machine": machine()}
     folder.mkdir(parents=True, exist_ok=True)
     with start_control_plane(folder / "cluster", audit=True) as cluster:
-        kit.install(cluster)
+        install_operator(cluster)
         cluster.kubectl("create", "namespace", NAMESPACE)
         create_nodes(cluster, [gpu_node(f"gpu-{number}") for number in range(arguments.studies)])
-        operator = kit.OperatorProcess(
+        operator = OperatorProcess(
             cluster,
             folder,
             namespace=NAMESPACE,
-            program=(sys.executable, str(HERE / "watched_operator.py"), "operator"),
-            environment={"INFPOP_QUEUE_LOG": str(folder / "queue.jsonl")},
+            prepare=partial(watch_queue, folder / "queue.jsonl"),
         )
         with SimulatedKubelet(cluster.kubeconfig, brief_runs(0.0)) as kubelet:
             operator.start()

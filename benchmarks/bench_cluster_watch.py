@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import psutil
 
-from cluster import kit
+from cluster.operator_process import OperatorProcess
 from controlplane import audit
 
 MIB = 2**20
@@ -19,7 +19,7 @@ MIB = 2**20
 class Sampler:
     """Samples the process that `operator` has just now, once a second, while it is entered."""
 
-    def __init__(self, operator: kit.OperatorProcess) -> None:
+    def __init__(self, operator: OperatorProcess) -> None:
         self._operator = operator
         self._rss: list[int] = []
         self._cpu: dict[int, float] = {}
@@ -52,7 +52,7 @@ class Sampler:
         start: dict[int, float] = {}
         while not self._over.wait(1.0):
             try:
-                process = psutil.Process(self._operator.process.pid)
+                process = psutil.Process(self._operator.pid)
                 used = process.cpu_times()
                 self._rss.append(process.memory_info().rss)
             except psutil.Error:  # it was killed, and the next one is not there yet

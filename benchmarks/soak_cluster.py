@@ -20,7 +20,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
-from cluster import kit  # noqa: E402
+from cluster.operator_process import install_operator  # noqa: E402
 from cluster.soak import Findings, Plan, Soak  # noqa: E402
 from controlplane.cluster import start_control_plane  # noqa: E402
 
@@ -95,7 +95,7 @@ def soak(wanted: Plan, folder: Path) -> Findings:
     """Return what a control plane of its own and an operator are like after it."""
     folder.mkdir(parents=True, exist_ok=True)
     with start_control_plane(folder / "cluster") as cluster:
-        kit.install(cluster)
+        install_operator(cluster)
         cluster.kubectl("create", "namespace", NAMESPACE)
         return Soak(cluster, NAMESPACE, folder, wanted).run()
 

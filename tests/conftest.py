@@ -5,8 +5,10 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
+from xdist.remote import Producer
 
 from controlplane.cluster import ControlPlane, start_control_plane
+from sharing import BySlowestFile, slowest_first
 
 # Its default fails an example that takes longer than 200 ms; how fast a machine is today is no promise of ours.
 hypothesis.settings.register_profile("unhurried", deadline=None)
@@ -25,6 +27,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         items[:] = [item for item in items if (item.get_closest_marker("e2e") is not None) is wanted]
         config.hook.pytest_deselected(items=left_out)
+    if hasattr(config, "workerinput"):
+        items[:] = slowest_first(items)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> BySlowestFile:
+    """Share the tests out by file."""
+    return BySlowestFile(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -38,8 +47,8 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
 def namespace(control_plane: ControlPlane) -> Iterator[str]:
     """A namespace of this test alone; its removal goes on after the test."""
     name = f"test-{uuid.uuid4().hex[:10]}"
-    control_plane.kubectl("create", "namespace", name)
+    control_plane.admin.create("/api/v1/namespaces", {"metadata": {"name": name}})
     yield name
-    control_plane.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+    control_plane.admin.delete(f"/api/v1/namespaces/{name}")
     # Where no kubelet is left to end them, pods would hold their GPUs for ever.
-    control_plane.kubectl("delete", "pods", "--all", "--namespace", name, "--force", "--grace-period=0", "--wait=false")
+    control_plane.admin.delete(f"/api/v1/namespaces/{name}/pods", gracePeriodSeconds=0)

@@ -1,30 +1,25 @@
-"""The real operator, called as `infpop` is, whose studies live by the fast clock that INFPOP_CLOCK names.
+"""An operator whose studies live by a fast clock.
 
 Fast are the operator's clock, so all time limits, pauses and back-offs of studies, and the times that it reads of Jobs
 and Pods. The wall's are kopf, HTTP, the work queue's back-off, and the intervals of tick and resync, which the
 environment sets. How long the Job controller may take for a Pod is the wall's too, for it is a real one.
 """
 
-import os
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from pathlib import Path
 
-from fast_clock import FastClock
-
+from cluster.fast_clock import FastClock
 from infpop_operator.adapters.kube import records
 from infpop_operator.adapters.kube.connection import FindConnection
-from infpop_operator.cli.main import main
-from infpop_operator.cluster import signs
+from infpop_operator.adapters.kube.pod_metrics import build_client
+from infpop_operator.cluster import run_probes
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.service import Service
 from infpop_operator.handlers import operator
 from infpop_operator.settings import Settings
 
-CLOCK_VARIABLE = "INFPOP_CLOCK"
 _open_service = operator.open_service
 
 
@@ -33,10 +28,10 @@ def accelerate(clock: FastClock) -> None:
 
     @asynccontextmanager
     async def open_service(settings: Settings, find: FindConnection) -> AsyncIterator[Service]:
-        async with _open_service(settings, find) as usual:
+        async with _open_service(settings, find) as usual, build_client() as http:
             service = Service(
                 usual._client,
-                usual._signs._http,
+                http,
                 settings,
                 metrics=usual.metrics,
                 clock=clock.now,
@@ -56,9 +51,4 @@ def accelerate(clock: FastClock) -> None:
 
     operator.open_service = open_service
     records._required_time = read_time
-    signs._PATIENCE *= clock.speed
-
-
-if __name__ == "__main__":
-    accelerate(FastClock(Path(os.environ[CLOCK_VARIABLE])))  # noqa: TID251 - the edge
-    sys.exit(main())
+    run_probes._PATIENCE *= clock.speed

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster import kit
+from cluster.operator_process import OperatorProcess, install_operator, running_operator
 from cluster.place import Place
 from controlplane.cluster import ControlPlane
 
@@ -15,15 +15,15 @@ QUICK = {"INFPOP_TICK_SECONDS": "1", "INFPOP_RESYNC_SECONDS": "3", "INFPOP_STATU
 @pytest.fixture(scope="session")
 def installed(control_plane: ControlPlane) -> ControlPlane:
     """The control plane with the CRD and the operator's rights."""
-    kit.install(control_plane)
+    install_operator(control_plane)
     return control_plane
 
 
 @pytest.fixture(scope="module")
-def quick_operator(installed: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[kit.OperatorProcess]:
+def quick_operator(installed: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
     """One operator for all namespaces and for all tests of a module; at the end its log must be clean."""
     directory = tmp_path_factory.mktemp("operator")
-    with kit.operator(installed, directory, namespace=None, environment=QUICK) as process:
+    with running_operator(installed, directory, namespace=None, environment=QUICK) as process:
         yield process
 
 

@@ -1,7 +1,6 @@
 """Studies whose outcome is known, operators that are killed or frozen on the way, and what must hold all the same."""
 
 import signal
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,9 +10,10 @@ from pathlib import Path
 
 import psutil
 
-from cluster import kit
+from cluster.operator_process import OperatorProcess, running_operator
 from cluster.place import Body, Place
-from cluster.trapped_operator import SIGNAL_VARIABLE, TRAIL_VARIABLE, TRAP_VARIABLE
+from cluster.studies import find_condition
+from cluster.trapped_operator import set_trap
 from controlplane.behaviours import Succeeds
 from controlplane.kubelet import SimulatedKubelet
 from controlplane.waiting import wait_for
@@ -23,7 +23,6 @@ from infpop_runner.contract import InfeasibleReason, RunSpec
 
 POOL = "kills"  # the label of the nodes of these studies
 TRIALS = 4
-TRAPPED = Path(__file__).with_name("trapped_operator.py")
 DEADLINE_S = 120.0  # far longer than anything here takes; reaching it is a failure, never a verdict on speed
 
 
@@ -69,9 +68,9 @@ def create_parallel(place: Place, name: str = "parallel") -> None:
 
 
 @contextmanager
-def running(place: Place, directory: Path) -> Iterator[kit.OperatorProcess]:
+def running(place: Place, directory: Path) -> Iterator[OperatorProcess]:
     """Run the operator; it ends as it should, and its log is clean."""
-    with kit.operator(place.cluster, directory, namespace=place.namespace) as process:
+    with running_operator(place.cluster, directory, namespace=place.namespace) as process:
         yield process
         assert process.stop() == 0
 
@@ -82,7 +81,7 @@ def trapped(place: Place, directory: Path, moment: str) -> Iterator[None]:
     process = _start_trapped(place, directory, moment, signal.SIGKILL)
     try:
         yield
-        assert process.process.wait(DEADLINE_S) == -signal.SIGKILL
+        assert process.wait(DEADLINE_S) == -signal.SIGKILL
     finally:
         process.kill()
     assert trail(directory)[-1] == moment
@@ -90,11 +89,11 @@ def trapped(place: Place, directory: Path, moment: str) -> Iterator[None]:
 
 
 @contextmanager
-def frozen(place: Place, directory: Path, moment: str) -> Iterator[kit.OperatorProcess]:
+def frozen(place: Place, directory: Path, moment: str) -> Iterator[OperatorProcess]:
     """Have an operator that has been stopped at this very moment, as with its machine; the block lets it go on."""
     process = _start_trapped(place, directory, moment, signal.SIGSTOP)
     try:
-        stopped = psutil.Process(process.process.pid)
+        stopped = psutil.Process(process.pid)
         wait_for(lambda: stopped.status() == psutil.STATUS_STOPPED, seconds=DEADLINE_S, what=f"the stop at {moment}")
         assert trail(directory)[-1] == moment
         yield process
@@ -109,23 +108,20 @@ def trail(directory: Path) -> list[str]:
     return (directory / "trail").read_text().splitlines()
 
 
-def _start_trapped(place: Place, directory: Path, moment: str, trap_signal: signal.Signals) -> kit.OperatorProcess:
-    trap = {TRAP_VARIABLE: moment, SIGNAL_VARIABLE: trap_signal.name, TRAIL_VARIABLE: str(directory / "trail")}
-    program = (sys.executable, str(TRAPPED), "operator")
-    process = kit.OperatorProcess(
-        place.cluster, directory, namespace=place.namespace, program=program, environment=trap
-    )
+def _start_trapped(place: Place, directory: Path, moment: str, trap_signal: signal.Signals) -> OperatorProcess:
+    trap = partial(set_trap, moment, trap_signal, directory / "trail")
+    process = OperatorProcess(place.cluster, directory, namespace=place.namespace, prepare=trap)
     process.start()
     return process
 
 
-def await_end(place: Place, *processes: kit.OperatorProcess) -> None:
+def await_end(place: Place, *processes: OperatorProcess) -> None:
     """Wait until nothing is left to do: studies have succeeded and are published, and every Job may be removed."""
 
     def is_done() -> bool:
         assert all(process.is_running() for process in processes), processes[0].text()[-2000:]
         studies = place.objects("study")
-        ended = all(kit.condition(each.get("status", {}), "Succeeded").get("status") == "True" for each in studies)
+        ended = all(find_condition(each.get("status", {}), "Succeeded").get("status") == "True" for each in studies)
         return (
             ended and is_published() and all("ttlSecondsAfterFinished" in job["spec"] for job in place.objects("job"))
         )

@@ -4,7 +4,6 @@ Looking goes over one kept connection, because a test looks some hundred times, 
 """
 
 import json
-import ssl
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,13 +12,15 @@ from typing import Any, Literal
 
 import httpx
 
-from cluster import kit
+from cluster.studies import find_condition
+from controlplane.admin import open_client
 from controlplane.audit import AuditEntry
 from controlplane.behaviours import Play
 from controlplane.cluster import ControlPlane
 from controlplane.kubelet import SimulatedKubelet
 from controlplane.nodes import added_nodes, gpu_node
 from controlplane.waiting import wait_for
+from factories.study_documents import make_study_document
 from infpop_operator.api.resource import API_PATH, PLURAL
 
 Body = dict[str, Any]
@@ -48,7 +49,7 @@ class Place:
     def __init__(self, cluster: ControlPlane, namespace: str) -> None:
         self.cluster = cluster
         self.namespace = namespace
-        self._client = _client(cluster.kubeconfig)
+        self._client = open_client(cluster.kubeconfig)
 
     def close(self) -> None:
         """Close the connection."""
@@ -87,7 +88,7 @@ class Place:
 
     def document(self, name: str = "study", **spec: object) -> Body:
         """Return such a study without creating it."""
-        return kit.study(name, self.namespace, **{"nodePools": [self.pool()], **spec})
+        return make_study_document(name, self.namespace, **{"nodePools": [self.pool()], **spec})
 
     def pool(self, name: str = "a100", **fields: object) -> Body:
         """Return a node pool of this place."""
@@ -119,7 +120,7 @@ class Place:
         """Return the first status of which a condition has the value and, if given, the reason."""
 
         def holds(status: Body) -> bool:
-            found = kit.condition(status, kind)
+            found = find_condition(status, kind)
             return found.get("status") == value and reason in (None, found["reason"])
 
         return self.wait(holds, what=f"{kind}={value} ({reason or 'for any reason'})", name=name)
@@ -193,14 +194,6 @@ class Place:
         assert response.is_success, f"{response.request.method} {response.request.url}: {response.text}"
         body: Body = response.json()
         return body
-
-
-def _client(kubeconfig: Path) -> httpx.Client:
-    document = json.loads(kubeconfig.read_text())
-    cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
-    context = ssl.create_default_context(cafile=cluster["certificate-authority"])
-    context.load_cert_chain(user["client-certificate"], user["client-key"])
-    return httpx.Client(base_url=cluster["server"], verify=context, trust_env=False, timeout=30.0)
 
 
 def _documents(text: str) -> Iterator[Body]:

@@ -6,19 +6,21 @@ does not, that is a race of real processes.
 """
 
 import statistics
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Literal
 
 import psutil
 
-from cluster import kit
+from cluster.accelerated_operator import accelerate
 from cluster.fast_clock import FastClock
+from cluster.operator_process import IMAGE, OperatorProcess
 from cluster.place import Place
+from cluster.studies import find_condition
 from controlplane.behaviours import Succeeds
 from controlplane.cluster import ControlPlane
 from controlplane.kubelet import SimulatedKubelet
@@ -36,7 +38,6 @@ RUN_MINUTES = (5.0, 20.0)
 NODE_AWAY_HOURS = 0.5
 PATIENCE_SECONDS = 240.0  # of the wall's, for the studies that are under way when the trouble is over
 _MIB = 2**20
-_OPERATOR = Path(__file__).with_name("accelerated_operator.py")
 Trouble = Literal[
     "watches are cut", "a pod is evicted", "a node is drained", "a node is lost", "the operator is killed",
     "the API server is away",
@@ -117,13 +118,12 @@ class Soak:
     def __init__(self, cluster: ControlPlane, namespace: str, folder: Path, plan: Plan) -> None:
         self.clock = FastClock(folder / "clock.jsonl")
         self.clock.set_speed(plan.speed)
-        self.operator = kit.OperatorProcess(
+        self.operator = OperatorProcess(
             cluster,
             folder,
             namespace=namespace,
-            program=(sys.executable, str(_OPERATOR), "operator"),
+            prepare=partial(accelerate, self.clock),
             environment={
-                "INFPOP_CLOCK": str(folder / "clock.jsonl"),
                 # Of the wall's: minutes of the fast clock, and for the end of a Job, whose controllers are real ones.
                 "INFPOP_TICK_SECONDS": "0.5",
                 "INFPOP_RESYNC_SECONDS": "5",
@@ -186,7 +186,7 @@ class Soak:
 
     def _look(self) -> None:
         assert self.operator.is_running(), f"the operator has ended by itself:\n{self.operator.text()[-3000:]}"
-        rss = psutil.Process(self.operator.process.pid).memory_info().rss
+        rss = psutil.Process(self.operator.pid).memory_info().rss
         self._rss.append((self._hours(), rss / _MIB))
         self._join()
         for _ in range(self._plan.studies - len(self._unfinished())):
@@ -230,7 +230,7 @@ class Soak:
         done = {
             study["metadata"]["name"]
             for study in self._place.objects("study")
-            if kit.condition(study.get("status", {}), "Succeeded").get("status") == "True"
+            if find_condition(study.get("status", {}), "Succeeded").get("status") == "True"
         }
         return set(self._applied) - done
 
@@ -314,7 +314,7 @@ class Soak:
     def _wait_for_controllers(self) -> None:
         """Controllers and scheduler come back by and by: wait until a Job of somebody else gets a pod on a node."""
         pod = {
-            "containers": [{"name": "probe", "image": kit.IMAGE}],
+            "containers": [{"name": "probe", "image": IMAGE}],
             "tolerations": [{"operator": "Exists"}],
             "restartPolicy": "Never",
         }

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster import kit
 from cluster.conftest import QUICK
+from cluster.operator_process import OperatorProcess, running_operator
 from cluster.place import Body, Place, throughput
 from controlplane.behaviours import HangsLoading, replay
 
@@ -16,7 +16,7 @@ SPACE = {"gpuCount": [2], "batchSize": [8, 64]}
 
 def test_uninstalling_never_hangs(place: Place, tmp_path: Path) -> None:
     """Invariant 2: with the operator gone, a study in the middle of a run is deleted at once, and so is a namespace."""
-    process = kit.OperatorProcess(place.cluster, tmp_path, namespace=place.namespace, environment=QUICK)
+    process = OperatorProcess(place.cluster, tmp_path, namespace=place.namespace, environment=QUICK)
     process.start()
     with place.kubelet(lambda _spec, _attempt: HangsLoading()):
         for name in ("one", "two"):
@@ -32,7 +32,7 @@ def test_uninstalling_never_hangs(place: Place, tmp_path: Path) -> None:
 def test_a_namespace_can_be_deleted_under_the_operator(place: Place, tmp_path: Path) -> None:
     """Invariant 2: with the operator at work a namespace goes too, and the log has nothing to complain of."""
     with (
-        kit.operator(place.cluster, tmp_path, namespace=place.namespace, environment=QUICK),
+        running_operator(place.cluster, tmp_path, namespace=place.namespace, environment=QUICK),
         place.kubelet(lambda _spec, _attempt: HangsLoading()),
     ):
         place.study(searchSpace=SPACE)
@@ -42,7 +42,7 @@ def test_a_namespace_can_be_deleted_under_the_operator(place: Place, tmp_path: P
 
 def test_jobs_go_only_when_their_rows_are_safe(place: Place, tmp_path: Path) -> None:
     """Jobs that ended while nobody looked get their time to live after the status has their results, and go at once."""
-    process = kit.OperatorProcess(place.cluster, tmp_path, namespace=place.namespace, environment=QUICK)
+    process = OperatorProcess(place.cluster, tmp_path, namespace=place.namespace, environment=QUICK)
     process.start()
     with (
         place.watched("tstudy", tmp_path / "studies.json") as study_versions,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster import kit
 from cluster.place import Body, Place, throughput
+from cluster.studies import find_condition
 from controlplane.behaviours import Behaviour, Crashes, HangsLoading, Succeeds, replay
 from controlplane.kubelet import PlayedRun
 from infpop_runner.contract import RunSpec
@@ -87,7 +87,7 @@ def test_deadline(place: Place) -> None:
         status = place.wait_for("Stalled")
         place.wait_until(lambda: place.running_pods() == [], what="free GPUs")
         assert len(kubelet.runs) == 1
-    ready = kit.condition(status, "Ready")
+    ready = find_condition(status, "Ready")
     assert ready["reason"] == "NothingEligible"
     assert "the deadline of 0:00:03 is over" in ready["message"]
 
@@ -98,7 +98,7 @@ def test_a_study_with_only_failures_stops_and_can_go_on(place: Place) -> None:
     with place.kubelet(lambda _spec, _attempt: Crashes(message="RuntimeError: NCCL error")) as kubelet:
         status = place.wait_for("Stalled", reason="TooManyFailures")
         assert len(kubelet.runs) == 2
-        message = kit.condition(status, "Stalled")["message"]
+        message = find_condition(status, "Stalled")["message"]
         assert "2 runs broke, more than spec.budget.maxFailedTrials 1" in message
         assert "RuntimeError: NCCL error" in message
         assert "best" not in status
@@ -108,7 +108,7 @@ def test_a_study_with_only_failures_stops_and_can_go_on(place: Place) -> None:
         assert len(kubelet.runs) == 3
     (row,) = status["trials"]
     assert (row["state"], row["attempts"], row["round"]) == ("Measured", 3, 1)
-    assert kit.condition(status, "Stalled")["status"] == "False"
+    assert find_condition(status, "Stalled")["status"] == "False"
 
 
 def test_suspend_frees_the_gpus_and_keeps_what_was_measured(place: Place) -> None:
@@ -125,7 +125,7 @@ def test_suspend_frees_the_gpus_and_keeps_what_was_measured(place: Place) -> Non
         place.wait_until(lambda: place.objects("job") == place.objects("pod") == [], what="no Jobs and no pods")
         place.wait(lambda status: not status["runs"], what="no live runs")
         status = place.status()
-        assert kit.condition(status, "Ready")["reason"] == "Suspended"
+        assert find_condition(status, "Ready")["reason"] == "Suspended"
         states = {row["batchSize"]: (row["state"], row.get("reason")) for row in status["trials"]}
         assert states == {8: ("Measured", None), 64: ("Broken", "Stopped"), 128: ("Broken", "Stopped")}
         assert len(kubelet.runs) == 1
@@ -134,14 +134,14 @@ def test_suspend_frees_the_gpus_and_keeps_what_was_measured(place: Place) -> Non
         status = place.wait_for("Succeeded")
         later = cells(kubelet.runs[1:])
     assert sorted(later) == [(2, 64), (2, 128)]
-    assert kit.condition(status, "Suspended")["status"] == "False"
+    assert find_condition(status, "Suspended")["status"] == "False"
 
 
 def test_a_study_that_is_born_suspended_takes_no_gpu(place: Place) -> None:
     """Invariant 6: a study that is suspended from its first moment makes no Job until it is let go."""
     place.study(suspend=True, searchSpace=ONE_CELL, budget={"maxTrials": 1})
     status = place.wait_for("Suspended")
-    assert kit.condition(status, "Accepted")["status"] == "True"
+    assert find_condition(status, "Accepted")["status"] == "True"
     assert place.objects("job") == []
     place.change(suspend=False)
     with place.kubelet(replay(throughput)):

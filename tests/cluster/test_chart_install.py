@@ -6,6 +6,7 @@ On a control plane of its own: one release owns the definition of studies, and t
 import json
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,21 +20,24 @@ from charts.golden import PRESET_NAMES
 from charts.helm import CHART, PRESETS, HelmError, helm, of_kind, rendered, template
 from charts.history import chart_of
 from charts.values import EVERYTHING
-from cluster import kit
 from cluster.conftest import QUICK
+from cluster.operator_process import CRD, ROOT, SERVICE_ACCOUNT, OperatorProcess, running_operator
 from cluster.place import Place, throughput
+from cluster.studies import apply_documents, read_objects
 from controlplane.behaviours import replay
 from controlplane.cluster import ControlPlane, start_control_plane
 from controlplane.nodes import added_nodes, gpu_node
 from controlplane.waiting import wait_for
+from factories.study_documents import make_study_document
 from infpop_operator.api.crd import NAME
 from prometheus.operator_crds import operator_crd
 
 pytestmark = pytest.mark.cluster
-NAMESPACE, ACCOUNT = kit.ACCOUNT
+NAMESPACE, ACCOUNT = SERVICE_ACCOUNT
 VALUES = ("--namespace", NAMESPACE, f"--set=fullnameOverride={ACCOUNT}")
+INFPOP = (sys.executable, "-m", "infpop_operator.cli.main")
 SECONDS = 90.0
-USERS = kit.ROOT / "examples" / "cluster" / "users.yaml"
+USERS = ROOT / "examples" / "cluster" / "users.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +78,7 @@ def install(cluster: ControlPlane, *options: str, chart: Path = CHART) -> str:
 def is_served(cluster: ControlPlane) -> bool:
     """Say whether the API server answers for studies."""
     try:
-        cluster.kubectl("get", "tstudy", "--all-namespaces")
+        cluster.admin.get("/apis/infpop.io/v1alpha1/throughputstudies")
     except AssertionError:
         return False
     return True
@@ -105,7 +109,7 @@ def test_notes_say_what_to_type_next(clean: ControlPlane) -> None:
     notes = install(clean, "--set=runner.image.repository=")
     assert f"helm test infpop --namespace {NAMESPACE}" in notes
     assert "kubectl apply --namespace NAMESPACE -f examples/cluster/codellama-7b.yaml" in notes
-    assert (kit.ROOT / "examples" / "cluster" / "codellama-7b.yaml").exists()
+    assert (ROOT / "examples" / "cluster" / "codellama-7b.yaml").exists()
     assert "runner.image.repository is empty" in notes
     assert "prometheus.url is empty" in notes
     assert "leaves all studies, their results" in notes
@@ -116,8 +120,8 @@ def test_notes_say_what_to_type_next(clean: ControlPlane) -> None:
 
 def test_the_operators_pod_is_admitted_where_restricted_is_enforced(release: ControlPlane) -> None:
     """S-3: the API server makes the pod in a namespace that enforces Pod Security "restricted"."""
-    wait_for(lambda: kit.get(release, NAMESPACE, "pod"), seconds=SECONDS, what="the operator's pod")
-    (pod,) = kit.get(release, NAMESPACE, "pod")
+    wait_for(lambda: read_objects(release, NAMESPACE, "pod"), seconds=SECONDS, what="the operator's pod")
+    (pod,) = read_objects(release, NAMESPACE, "pod")
     assert pod["spec"]["serviceAccountName"] == ACCOUNT
 
 
@@ -126,10 +130,10 @@ def test_an_upgrade_brings_the_new_definition(clean: ControlPlane, tmp_path: Pat
     old = older_chart(tmp_path / "old")
     install(clean, chart=old)
     assert "metrics" not in study_fields(clean)
-    kit.apply(clean, kit.study("kept", "team"))
+    apply_documents(clean, make_study_document("kept", "team"))
     upgrade(clean)
     wait_for(lambda: "metrics" in study_fields(clean), seconds=SECONDS, what="the new definition")
-    (study,) = kit.get(clean, "team", "tstudy")
+    (study,) = read_objects(clean, "team", "tstudy")
     assert study["metadata"]["generation"] == 1
     assert "finalizers" not in study["metadata"]
 
@@ -138,7 +142,7 @@ def test_an_upgrade_from_the_last_commit_works(clean: ControlPlane, tmp_path: Pa
     """Whoever has what was there before gets what is there now."""
     install(clean, chart=chart_of("HEAD^", tmp_path))
     upgrade(clean)
-    (deployment,) = kit.get(clean, NAMESPACE, "deployment")
+    (deployment,) = read_objects(clean, NAMESPACE, "deployment")
     (expected,) = of_kind(rendered(*VALUES, namespace=NAMESPACE), "Deployment")
     assert deployment["metadata"]["labels"].items() >= expected["metadata"]["labels"].items()
     (now,), (wanted,) = (each["spec"]["template"]["spec"]["containers"] for each in (deployment, expected))
@@ -155,14 +159,14 @@ def test_a_release_that_is_upgraded_to_itself_changes_nothing(release: ControlPl
 
 def test_an_uninstall_leaves_studies_and_nothing_else(release: ControlPlane) -> None:
     """H8: the definition, studies and their results stay; whatever else the release made is gone, and nothing hangs."""
-    kit.apply(release, kit.study("kept", "team"))
+    apply_documents(release, make_study_document("kept", "team"))
     helm("uninstall", "infpop", "--namespace", NAMESPACE, "--wait", kubeconfig=release.kubeconfig)
-    assert [study["metadata"]["name"] for study in kit.get(release, "team", "tstudy")] == ["kept"]
+    assert [study["metadata"]["name"] for study in read_objects(release, "team", "tstudy")] == ["kept"]
     kinds = "all,configmap,serviceaccount,role,rolebinding,clusterrole,clusterrolebinding,networkpolicy,secret"
     found = release.kubectl("get", kinds, "--all-namespaces", "--selector=app.kubernetes.io/instance=infpop", "-o=name")
     assert found == ""
     install(release)  # the same release takes the definition back
-    assert [study["metadata"]["name"] for study in kit.get(release, "team", "tstudy")] == ["kept"]
+    assert [study["metadata"]["name"] for study in read_objects(release, "team", "tstudy")] == ["kept"]
 
 
 def test_helm_test_runs_a_study_to_its_end(release: ControlPlane, tmp_path: Path) -> None:
@@ -173,7 +177,7 @@ def test_helm_test_runs_a_study_to_its_end(release: ControlPlane, tmp_path: Path
         added_nodes(
             release, gpu_node("cpu", extra_labels={"kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux"})
         ),
-        kit.operator(release, tmp_path, namespace=None, environment=QUICK),
+        running_operator(release, tmp_path, namespace=None, environment=QUICK),
         place.kubelet(replay(throughput)),
         PlayedWatcher(place, name) as watcher,
     ):
@@ -191,14 +195,14 @@ def test_a_failed_helm_test_says_why(clean: ControlPlane, tmp_path: Path) -> Non
     name = f"{ACCOUNT}-test"
     with (
         closing(Place(clean, NAMESPACE)) as place,
-        kit.operator(clean, tmp_path, namespace=NAMESPACE, environment=QUICK),
+        running_operator(clean, tmp_path, namespace=NAMESPACE, environment=QUICK),
         PlayedWatcher(place, name) as watcher,
         pytest.raises(HelmError, match=f"pod {name} failed"),
     ):
         helm("test", "infpop", "--namespace", NAMESPACE, "--timeout=90s", kubeconfig=clean.kubeconfig)
     assert watcher.exit_code != 0
     assert "NoMatchingNodes" in watcher.output
-    assert kit.get(clean, NAMESPACE, "pod", name)["status"]["phase"] == "Failed"
+    assert read_objects(clean, NAMESPACE, "pod", name)["status"]["phase"] == "Failed"
 
 
 class PlayedWatcher:
@@ -228,7 +232,7 @@ class PlayedWatcher:
         assert command[0] == "infpop"
         account = pod["spec"]["serviceAccountName"]
         kubeconfig = self._place.cluster.kubeconfig_for(NAMESPACE, account)
-        arguments = [*kit.OPERATOR[:-1], *command[1:], "--kubeconfig", str(kubeconfig)]
+        arguments = [*INFPOP, *command[1:], "--kubeconfig", str(kubeconfig)]
         with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
             try:
                 self.output, _ = process.communicate(timeout=pod["spec"]["activeDeadlineSeconds"])
@@ -246,19 +250,21 @@ def test_a_role_alone_is_enough(clean: ControlPlane, tmp_path: Path) -> None:
 
     Whoever installs it is the admin of that namespace and nothing else.
     """
-    clean.kubectl("apply", "--server-side", "-f", str(kit.CRD), "-f", str(USERS))
+    clean.kubectl("apply", "--server-side", "-f", str(CRD), "-f", str(USERS))
     options = (f"--values={PRESETS / 'one-namespace.yaml'}", "--namespace", "team", "--set=fullnameOverride=narrow")
     helm("install", "narrow", "CHART", *options, kubeconfig=admin_of(clean, "team"))
-    (deployment,) = kit.get(clean, "team", "deployment")
+    (deployment,) = read_objects(clean, "team", "deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     environment = {each["name"]: each["value"] for each in container["env"]}
     nodes = tmp_path / "nodes.yaml"
-    nodes.write_text(kit.get(clean, "team", "configmap", "narrow-nodes")["data"]["nodes.yaml"])
+    nodes.write_text(read_objects(clean, "team", "configmap", "narrow-nodes")["data"]["nodes.yaml"])
     environment |= {"INFPOP_NODES_FILE": str(nodes), **QUICK}
     with (
         closing(Place(clean, "team")) as place,
         added_nodes(clean, gpu_node("gpu-1")),
-        kit.operator(clean, tmp_path, namespace=None, environment=environment, account=("team", "narrow")) as operator,
+        running_operator(
+            clean, tmp_path, namespace=None, environment=environment, account=("team", "narrow")
+        ) as operator,
         place.kubelet(replay(throughput)),
     ):
         place.study(nodePools=[{"name": "a100", "gpuProduct": "A100"}], publish={"configMap": "best"})
@@ -271,9 +277,9 @@ def test_a_wrong_file_of_nodes_ends_the_operator_at_once(release: ControlPlane, 
     """A file that is no list of nodes is told in the log, and the pod is seen to crash; nobody waits for nodes."""
     (tmp_path / "nodes.yaml").write_text("gpu-1")
     environment = {"INFPOP_NODES_FILE": str(tmp_path / "nodes.yaml")}
-    operator = kit.OperatorProcess(release, tmp_path, namespace="team", environment=environment)
+    operator = OperatorProcess(release, tmp_path, namespace="team", environment=environment)
     operator.start()
-    assert operator.process.wait(SECONDS) != 0
+    assert operator.wait(SECONDS) != 0
     assert "Give a list of nodes, each with name, labels and capacity." in operator.text()
 
 

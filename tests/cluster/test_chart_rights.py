@@ -7,33 +7,34 @@ from typing import Any
 import pytest
 
 from charts.helm import of_kind, rendered
-from cluster import kit
 from cluster.conftest import QUICK
+from cluster.operator_process import OperatorProcess, running_operator
 from cluster.place import Place, throughput
+from cluster.studies import apply_documents, find_condition
 from controlplane.behaviours import replay
 from controlplane.cluster import ControlPlane
 
 pytestmark = pytest.mark.cluster
 Rule = dict[str, Any]
-Lack = Callable[[Place, kit.OperatorProcess], bool]
+Lack = Callable[[Place, OperatorProcess], bool]
 
 
-def has_no_status(place: Place, _: kit.OperatorProcess) -> bool:
+def has_no_status(place: Place, _: OperatorProcess) -> bool:
     """Say that nothing was ever written on the study."""
     return place.status() == {}
 
 
-def says_missing_rights(place: Place, _: kit.OperatorProcess) -> bool:
+def says_missing_rights(place: Place, _: OperatorProcess) -> bool:
     """Say that the study tells which right is missing."""
-    return kit.condition(place.status(), "Ready").get("reason") == "MissingRights"
+    return find_condition(place.status(), "Ready").get("reason") == "MissingRights"
 
 
-def has_no_events(place: Place, operator: kit.OperatorProcess) -> bool:
+def has_no_events(place: Place, operator: OperatorProcess) -> bool:
     """Say that nobody was told of what happened, and that the log complains of it."""
     return place.reasons() == [] and "Event Valid not written" in operator.text()
 
 
-def complains_of_definitions(_: Place, operator: kit.OperatorProcess) -> bool:
+def complains_of_definitions(_: Place, operator: OperatorProcess) -> bool:
     """Say that the log complains: kopf does not notice a definition that comes later, and gives up in the end."""
     return "customresourcedefinitions.apiextensions.k8s.io is forbidden" in operator.text()
 
@@ -63,7 +64,7 @@ def account_with(cluster: ControlPlane, namespace: str, granted: list[Rule]) -> 
     cluster.kubectl("create", "serviceaccount", "operator", "--namespace", namespace)
     metadata = {"name": namespace}
     role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": metadata, "rules": granted}
-    kit.apply(cluster, role)
+    apply_documents(cluster, role)
     options = (f"--clusterrole={namespace}", f"--serviceaccount={namespace}:operator")
     cluster.kubectl("create", "clusterrolebinding", namespace, *options)
     return (namespace, "operator")
@@ -87,7 +88,7 @@ def test_every_rule_is_taken_away_once() -> None:
 def test_with_all_of_them_nothing_is_refused(place: Place, tmp_path: Path) -> None:
     """The operator comes to its result, publishes it and tells of it, and asks for nothing that it may not."""
     account = account_with(place.cluster, place.namespace, rules())
-    with kit.operator(place.cluster, tmp_path, namespace=None, environment=QUICK, account=account):
+    with running_operator(place.cluster, tmp_path, namespace=None, environment=QUICK, account=account):
         create_study(place)
         with place.kubelet(replay(throughput)):
             place.wait_for("Succeeded")
@@ -101,7 +102,7 @@ def test_without_a_rule_something_fails(place: Place, tmp_path: Path, missing: s
     """The API server refuses what the rule is for, and whoever looks sees that something is missing."""
     granted = [rule for rule in rules() if missing not in rule["resources"]]
     account = account_with(place.cluster, place.namespace, granted)
-    operator = kit.OperatorProcess(place.cluster, tmp_path, namespace=None, environment=QUICK, account=account)
+    operator = OperatorProcess(place.cluster, tmp_path, namespace=None, environment=QUICK, account=account)
     create_study(place)
     operator.start()
     try:

@@ -1,6 +1,5 @@
 """The control plane of the tests, its nodes and its kubelet are what the tests of the operator take them for."""
 
-import json
 import os
 import subprocess
 import sys
@@ -43,7 +42,7 @@ from infpop_runner.contract import (
 )
 
 pytestmark = pytest.mark.cluster
-SECONDS = 30.0
+SECONDS = 60.0
 IGNORE_DISRUPTION = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
 
 
@@ -97,33 +96,35 @@ def make_job(spec: RunSpec, pool: str) -> dict[str, Any]:
 
 
 class Jobs:
-    """The Jobs of a namespace and their pods, as kubectl shows them."""
+    """The Jobs of a namespace and their pods."""
 
     def __init__(self, cluster: ControlPlane, namespace: str) -> None:
-        self._cluster = cluster
+        self._admin = cluster.admin
         self._namespace = namespace
+        self._jobs = f"/apis/batch/v1/namespaces/{namespace}/jobs"
 
     def create(self, spec: RunSpec) -> None:
         """Create the Job of a run."""
-        job = json.dumps(make_job(spec, self._namespace))
-        self._cluster.kubectl("create", "--namespace", self._namespace, "-f", "-", input=job)
+        self._admin.create(self._jobs, make_job(spec, self._namespace))
 
     def delete(self, name: str) -> None:
         """Delete the Job and, in the background, its pod."""
-        self._cluster.kubectl("delete", "job", name, "--namespace", self._namespace, "--wait=false")
+        self._admin.delete(f"{self._jobs}/{name}")
 
     def wait_for_condition(self, name: str, condition: str) -> None:
         """Wait until the Job has the condition."""
 
         def holds() -> bool:
-            conditions = self._get("job", name)[0].get("status", {}).get("conditions", ())
+            conditions = self._admin.get(f"{self._jobs}/{name}").get("status", {}).get("conditions", ())
             return any(entry["type"] == condition and entry["status"] == "True" for entry in conditions)
 
         wait_for(holds, seconds=SECONDS, what=f"Job {name} {condition}")
 
     def pods(self, name: str) -> list[dict[str, Any]]:
         """Return the pods of the Job."""
-        return self._get("pods", "--selector", f"job-name={name}")
+        path = f"/api/v1/namespaces/{self._namespace}/pods"
+        found: list[dict[str, Any]] = self._admin.get(path, labelSelector=f"job-name={name}")["items"]
+        return found
 
     def wait_for_pod(self, name: str, *, phase: str) -> dict[str, Any]:
         """Wait until the Job has a pod in the phase, and return it."""
@@ -132,10 +133,6 @@ class Jobs:
             return next((pod for pod in self.pods(name) if pod["status"]["phase"] == phase), None)
 
         return wait_for(found, seconds=SECONDS, what=f"pod of {name} {phase}")
-
-    def _get(self, *arguments: str) -> list[dict[str, Any]]:
-        answer = json.loads(self._cluster.kubectl("get", *arguments, "--namespace", self._namespace, "-o", "json"))
-        return answer["items"] if answer["kind"] == "List" else [answer]
 
 
 @pytest.fixture

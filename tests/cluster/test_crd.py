@@ -23,6 +23,7 @@ from infpop_operator.core.errors import StudyError
 pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).parents[2]
+DRY = {"dryRun": "All"}
 STUDIES = [
     (path.name, tree)
     for path in sorted((ROOT / "examples").rglob("*.yaml"))
@@ -32,28 +33,29 @@ STUDIES = [
 
 
 class Api:
-    """The API server with the CRD, and one namespace in it."""
+    """The API server with the CRD, and one namespace in it; `query` has what kubectl sends with `--dry-run`, say."""
 
     def __init__(self, control_plane: ControlPlane, namespace: str) -> None:
         self.kubectl = control_plane.kubectl
+        self._admin = control_plane.admin
         self._namespace = namespace
+        self._studies = f"/apis/infpop.io/v1alpha1/namespaces/{namespace}/throughputstudies"
 
-    def create(self, document: Document, *options: str) -> Document:
+    def create(self, document: Document, **query: str) -> Document:
         """Create a study in the namespace and return what the API server made of it."""
         document = {**document, "metadata": {**document["metadata"], "namespace": self._namespace}}
-        text = self.kubectl("create", "--output=json", "--filename=-", *options, input=json.dumps(document))
-        return json.loads(text)
+        return self._admin.create(self._studies, document, **query)
 
-    def refusal(self, document: Document, *options: str) -> str:
+    def refusal(self, document: Document, **query: str) -> str:
         """Return what the API server says against a study."""
         with pytest.raises(AssertionError) as caught:
-            self.create(document, *options)
-        return str(caught.value)
+            self.create(document, **query)
+        (_, _, answer) = str(caught.value).partition(": ")
+        return str(json.loads(answer)["message"])
 
-    def patch(self, patch: Document, *options: str) -> Document:
+    def patch(self, patch: Document, subresource: str = "") -> Document:
         """Merge `patch` into the study `study` and return it."""
-        arguments = ("--type=merge", "--output=json", f"--namespace={self._namespace}", *options)
-        return json.loads(self.kubectl("patch", "throughputstudy", "study", f"--patch={json.dumps(patch)}", *arguments))
+        return self._admin.patch(f"{self._studies}/study{subresource}", patch)
 
     def table(self) -> str:
         """Return what `kubectl get tstudy` shows."""
@@ -117,8 +119,8 @@ def _fields(schema: Document, path: str = "") -> Iterator[tuple[str, Document]]:
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_what_breaks_a_rule_is_refused_in_our_words(dry_api: Api, rule: Rule) -> None:
     """Each rule passes one study and refuses another, and says which field and what to do."""
-    assert dry_api.create(changed(EXAMPLES[rule.name].valid), "--dry-run=server")
-    refusal = dry_api.refusal(changed(EXAMPLES[rule.name].invalid), "--dry-run=server")
+    assert dry_api.create(changed(EXAMPLES[rule.name].valid), **DRY)
+    refusal = dry_api.refusal(changed(EXAMPLES[rule.name].invalid), **DRY)
     assert rule.message in refusal
     path = ".".join(part for part in (rule.path, rule.field) if part)
     assert path in re.sub(r"\[\d+\]", "[]", refusal)
@@ -128,7 +130,7 @@ def test_what_breaks_a_rule_is_refused_in_our_words(dry_api: Api, rule: Rule) ->
 @pytest.mark.parametrize(("name", "study"), STUDIES, ids=[name for name, _ in STUDIES])
 def test_every_example_is_accepted(dry_api: Api, name: str, study: Document) -> None:
     """A file from `examples/` can be applied as it is."""
-    assert dry_api.create(study, "--dry-run=server")["kind"] == "ThroughputStudy", name
+    assert dry_api.create(study, **DRY)["kind"] == "ThroughputStudy", name
 
 
 def test_spec_and_status_have_their_own_ways(api: Api) -> None:
@@ -136,7 +138,7 @@ def test_spec_and_status_have_their_own_ways(api: Api) -> None:
     api.create(changed({}))
     patched = api.patch({"spec": {"suspend": True}, "status": {"progress": "9/9"}})
     assert (patched["spec"]["suspend"], "status" in patched) == (True, False)
-    patched = api.patch({"spec": {"suspend": False}, "status": {"progress": "9/9"}}, "--subresource=status")
+    patched = api.patch({"spec": {"suspend": False}, "status": {"progress": "9/9"}}, "/status")
     assert (patched["spec"]["suspend"], patched["status"]) == (True, {"progress": "9/9"})
     assert patched["metadata"]["generation"] == 2
 
@@ -145,7 +147,7 @@ def test_an_unknown_field_is_refused_or_dropped(api: Api) -> None:
     """A typing error is told of; where nobody wants to be told, the field is not kept either."""
     document = changed({"spec.engine.gpuMemoryUtilisation": "0.9"})
     assert 'unknown field "spec.engine.gpuMemoryUtilisation"' in api.refusal(document)
-    assert "gpuMemoryUtilisation" not in api.create(document, "--validate=ignore")["spec"]["engine"]
+    assert "gpuMemoryUtilisation" not in api.create(document, fieldValidation="Ignore")["spec"]["engine"]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +171,7 @@ def test_what_is_far_too_large_is_refused(dry_api: Api, changes: dict[str, objec
 @pytest.mark.parametrize("value", [8, "8", "0.5", "500m"])
 def test_cpus_are_written_as_in_a_pod(dry_api: Api, value: object) -> None:
     """A whole number needs no quotes; the API server keeps what was written."""
-    kept = dry_api.create(changed({"spec.nodePools.0.resources.cpu": value}), "--dry-run=server")
+    kept = dry_api.create(changed({"spec.nodePools.0.resources.cpu": value}), **DRY)
     assert kept["spec"]["nodePools"][0]["resources"] == {"cpu": value}
 
 
@@ -177,7 +179,7 @@ def test_cpus_are_written_as_in_a_pod(dry_api: Api, value: object) -> None:
 def test_what_is_no_number_of_cpus_is_refused(dry_api: Api, value: object) -> None:
     """The API server refuses what the operator would."""
     document = changed({"spec.nodePools.0.resources.cpu": value})
-    assert "spec.nodePools[0].resources.cpu" in dry_api.refusal(document, "--dry-run=server")
+    assert "spec.nodePools[0].resources.cpu" in dry_api.refusal(document, **DRY)
     with pytest.raises(StudyError):
         parse_object(document)
 
@@ -207,7 +209,7 @@ def test_the_largest_status_is_kept_as_it_was_written(api: Api) -> None:
     assert StudyStatus.model_validate(stored["status"]) == status
 
 
-_STATUS = "--subresource=status"
+_STATUS = "/status"
 
 
 def test_the_table_shows_where_a_study_stands(api: Api) -> None:

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import pytest
 
 from charts.boards import Query, filled, load, queries
-from cluster import kit
 from cluster.conftest import QUICK
+from cluster.operator_process import running_operator
 from cluster.place import Place
 from controlplane.behaviours import Throughput, replay
 from controlplane.cluster import ControlPlane
@@ -101,7 +101,7 @@ def shown(installed: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> 
             "INFPOP_PROMETHEUS_URL": prometheus.url,
             "INFPOP_SCRAPE_GRACE_SECONDS": "20",
         }
-        stack.enter_context(kit.operator(installed, directory, namespace=namespace, environment=environment))
+        stack.enter_context(running_operator(installed, directory, namespace=namespace, environment=environment))
         start = float(prometheus.wait_for("infpop_operator_queue_depth")[0]["value"][0])
         status = _tune_twice(place, kubelet)
         improved = f'infpop_study_improvement_ratio{{namespace="{namespace}"}} > 0'

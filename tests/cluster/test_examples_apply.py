@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster import kit
+from cluster.operator_process import ROOT, OperatorProcess
 from cluster.place import Place, throughput
 from controlplane.behaviours import replay
 from controlplane.cluster import ControlPlane
 
 pytestmark = pytest.mark.cluster
-EXAMPLES = kit.ROOT / "examples" / "cluster"
+EXAMPLES = ROOT / "examples" / "cluster"
 APPLICABLE = sorted(set(EXAMPLES.glob("*.yaml")) - {EXAMPLES / "podmonitor.yaml"})  # that one: tests/prometheus
-PAGE = (kit.ROOT / "docs" / "cluster.md").read_text()
+PAGE = (ROOT / "docs" / "cluster.md").read_text()
 
 
 @pytest.mark.parametrize("path", APPLICABLE, ids=lambda path: path.name)
@@ -25,7 +25,7 @@ def test_an_example_can_be_applied(installed: ControlPlane, path: Path) -> None:
     installed.kubectl("apply", "--server-side", "--dry-run=server", "-f", str(path))
 
 
-def test_the_simulated_example_comes_to_its_result(quick_operator: kit.OperatorProcess, place: Place) -> None:
+def test_the_simulated_example_comes_to_its_result(quick_operator: OperatorProcess, place: Place) -> None:
     """Applied as it is, on nodes without a GPU in mind: a result, and the ConfigMap."""
     assert quick_operator.is_running()
     with place.kubelet(replay(throughput)):
@@ -36,7 +36,7 @@ def test_the_simulated_example_comes_to_its_result(quick_operator: kit.OperatorP
     assert status["progress"] == "10/10"
 
 
-def test_the_journal_can_be_read_as_documented(quick_operator: kit.OperatorProcess, place: Place) -> None:
+def test_the_journal_can_be_read_as_documented(quick_operator: OperatorProcess, place: Place) -> None:
     """Every step, oldest first, by the command of the documentation."""
     if shutil.which("jq") is None:
         pytest.skip("needs jq")

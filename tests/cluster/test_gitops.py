@@ -8,17 +8,19 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster import kit
+from cluster.operator_process import ROOT, OperatorProcess
 from cluster.place import Place
+from cluster.studies import read_objects, wait_for_condition
 from controlplane.cluster import ControlPlane
 from controlplane.waiting import wait_for
+from factories.study_documents import make_study_document
 from gitops.judges import argo_health, flux_expressions, flux_status, health_script
 from infpop_operator.api.parse import parse_document
 
 pytestmark = pytest.mark.cluster
-REPOSITORY = kit.ROOT / "deploy" / "repository"
+REPOSITORY = ROOT / "deploy" / "repository"
 OVERLAY = REPOSITORY / "studies" / "production"
-PAGE = (kit.ROOT / "docs" / "gitops.md").read_text()
+PAGE = (ROOT / "docs" / "gitops.md").read_text()
 NAMESPACE = "serving"  # the repository's own
 
 
@@ -59,7 +61,7 @@ def test_the_overlay_joins_study_prompts_and_image(rendered: list[dict[str, Any]
 
 def test_what_serves_is_the_example(installed: ControlPlane) -> None:
     """The repository's Deployment is the one that examples/cluster shows, and reads what the study publishes."""
-    example = (kit.ROOT / "examples" / "cluster" / "serving.yaml").read_text()
+    example = (ROOT / "examples" / "cluster" / "serving.yaml").read_text()
     assert (REPOSITORY / "serving" / "codellama-7b.yaml").read_text() == example
     deployment = yaml.safe_load(installed.kubectl("kustomize", str(REPOSITORY / "serving")))
     study = yaml.safe_load((REPOSITORY / "studies" / "base" / "codellama-7b.yaml").read_text())
@@ -68,12 +70,12 @@ def test_what_serves_is_the_example(installed: ControlPlane) -> None:
 
 
 def test_nothing_drifts(
-    quick_operator: kit.OperatorProcess, installed: ControlPlane, rendered: list[dict[str, Any]], applied: str
+    quick_operator: OperatorProcess, installed: ControlPlane, rendered: list[dict[str, Any]], applied: str
 ) -> None:
     """Once the operator has looked at a study, applying it again changes nothing, and nobody sees a difference."""
     assert quick_operator.is_running()
-    kit.wait_for_condition(installed, NAMESPACE, "codellama-7b", "Accepted")
-    live = kit.get(installed, NAMESPACE, "tstudy", "codellama-7b")
+    wait_for_condition(installed, NAMESPACE, "codellama-7b", "Accepted")
+    live = read_objects(installed, NAMESPACE, "tstudy", "codellama-7b")
     wanted = only(rendered, "ThroughputStudy")
     assert without_extras(wanted, live) == wanted
     again = json.loads(installed.kubectl("apply", applied, "-k", str(OVERLAY), "--dry-run=server", "--output=json"))
@@ -86,7 +88,7 @@ def test_a_pool_may_have_an_owner_of_its_own(installed: ControlPlane, place: Pla
     """Applied by the server, the image of one pool comes from elsewhere and nothing else is taken from the study."""
     metadata = {"name": "study", "namespace": place.namespace}
     pools = [{"name": "a100", "gpuProduct": "A100"}, {"name": "v100", "gpuProduct": "V100"}]
-    study = kit.study("study", place.namespace, nodePools=pools)
+    study = make_study_document("study", place.namespace, nodePools=pools)
     other = {**{key: study[key] for key in ("apiVersion", "kind")}, "metadata": metadata}
     other["spec"] = {"nodePools": [{"name": "v100", "image": "older:1"}]}
 
@@ -125,7 +127,7 @@ def without_extras(wanted: Any, live: Any) -> Any:  # noqa: ANN401 - JSON
             return live
 
 
-def test_health_is_seen_as_it_is(quick_operator: kit.OperatorProcess, place: Place) -> None:
+def test_health_is_seen_as_it_is(quick_operator: OperatorProcess, place: Place) -> None:
     """A real study's accepted, refused and suspended are Argo CD's and Flux's."""
     assert quick_operator.is_running()
     place.study()
@@ -154,8 +156,8 @@ def test_the_health_script_is_installed_as_documented(installed: ControlPlane) -
     (command,) = (block for block in PAGE.split("```") if "argocd-cm" in block and "kubectl" in block)
     kubectl = f"{installed._binaries.kubectl} --kubeconfig {installed.kubeconfig}"
     script = command.replace("kubectl ", f"{kubectl} ")
-    subprocess.run(["/bin/sh", "-ec", script], cwd=kit.ROOT, capture_output=True, text=True, check=True)
-    data = kit.get(installed, "argocd", "configmap", "argocd-cm")["data"]
+    subprocess.run(["/bin/sh", "-ec", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    data = read_objects(installed, "argocd", "configmap", "argocd-cm")["data"]
     key = "resource.customizations.health.infpop.io_ThroughputStudy"
     assert data == {"url": "https://argocd", key: health_script()}
     installed.kubectl("delete", "namespace", "argocd", "--wait=false")

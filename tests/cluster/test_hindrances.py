@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from cluster import kit
 from cluster.place import Place, throughput
+from cluster.studies import find_condition
 from controlplane.behaviours import HangsLoading, replay
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("quick_operator")]
@@ -52,7 +52,7 @@ def test_a_journal_that_cannot_be_written_is_told(place: Place) -> None:
     with place.kubelet(QUICK):
         place.study(budget={"maxTrials": 2})
         status = place.wait_for("Ready", "False", reason="QuotaExceeded")
-        assert "exceeded quota" in kit.condition(status, "Ready")["message"]
+        assert "exceeded quota" in find_condition(status, "Ready")["message"]
         assert place.objects("job") == []
         place.delete("resourcequota", "maps")
         place.wait_for("Succeeded")
@@ -67,7 +67,7 @@ def test_a_damaged_journal_is_told(place: Place) -> None:
         own_config_map(place, study, name, "journal", {"000000": "rubbish"})
         place.change(suspend=False)
         status = place.wait_for("Ready", "False", reason="JournalUnreadable")
-        assert "step 000000" in kit.condition(status, "Ready")["message"]
+        assert "step 000000" in find_condition(status, "Ready")["message"]
         assert place.objects("job") == []
 
 
@@ -90,7 +90,7 @@ def test_an_invalid_study_that_is_suspended_frees_its_gpus(place: Place) -> None
         place.wait_for_run("ModelLoading")
         place.change(suspend=True, workload={"source": {"builtin": None, "file": {"path": "relative.jsonl"}}})
         status = place.wait_for("Accepted", "False")
-        assert kit.condition(status, "Suspended")["status"] == "True"
+        assert find_condition(status, "Suspended")["status"] == "True"
         place.wait_until(no_pods(place), what="the end of its pods")
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from cluster import kit
 from cluster.place import Body, Place, throughput
+from cluster.studies import find_condition
 from controlplane.behaviours import replay
 from infpop_runner.contract import RunSpec
 
@@ -97,8 +97,8 @@ def test_what_the_schema_cannot_refuse_is_told_before_any_gpu_is_taken(
     """Invariant 10: field, value and remedy stand in Accepted=False, no Job is made, and a corrected study is tuned."""
     place.study(**change, budget={"maxTrials": 1})
     status = place.wait_for("Accepted", "False", reason="InvalidSpec")
-    assert re.search(rf"^spec\.{complaint}", kit.condition(status, "Accepted")["message"])
-    assert {kind: kit.condition(status, kind)["status"] for kind in ("Ready", "Stalled", "Reconciling")} == {
+    assert re.search(rf"^spec\.{complaint}", find_condition(status, "Accepted")["message"])
+    assert {kind: find_condition(status, kind)["status"] for kind in ("Ready", "Stalled", "Reconciling")} == {
         "Ready": "False",
         "Stalled": "True",
         "Reconciling": "False",
@@ -111,7 +111,7 @@ def test_what_the_schema_cannot_refuse_is_told_before_any_gpu_is_taken(
     )
     with place.kubelet(replay(throughput)):
         place.wait_for("Succeeded")
-    assert kit.condition(place.status(), "Accepted")["status"] == "True"
+    assert find_condition(place.status(), "Accepted")["status"] == "True"
 
 
 def test_a_mistake_keeps_what_was_found(place: Place) -> None:

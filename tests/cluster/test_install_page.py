@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from cluster import kit
+from cluster.operator_process import ROOT
 from cluster.place import Place
 from controlplane.binaries import find_binaries
 from controlplane.cluster import ControlPlane
 
 pytestmark = pytest.mark.cluster
-PAGE = (kit.ROOT / "docs" / "install.md").read_text()
+PAGE = (ROOT / "docs" / "install.md").read_text()
 CRD = "throughputstudies.infpop.io"
 
 
@@ -30,7 +30,7 @@ class Shell:
         """Run the one block of the page that begins with `part`."""
         (block,) = (block for block in PAGE.split("```") if block.strip().startswith(part))
         return subprocess.run(
-            ["/bin/sh", "-ec", block], cwd=kit.ROOT, env=self._environment, capture_output=True, text=True, check=False
+            ["/bin/sh", "-ec", block], cwd=ROOT, env=self._environment, capture_output=True, text=True, check=False
         )
 
     def succeed(self, part: str) -> str:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from cluster import kit
 from cluster.kills import (
     POOL,
     TRIALS,
@@ -32,6 +31,7 @@ from cluster.kills import (
     trail,
     trapped,
 )
+from cluster.operator_process import IMAGE, OperatorProcess
 from cluster.place import Place
 from cluster.trapped_operator import FINAL_STATUS
 from controlplane.audit import AuditEntry
@@ -201,7 +201,7 @@ def test_a_run_that_ends_while_there_is_no_operator(
     create_single(stage)
     gate = threading.Event()
     with stage.kubelet(lambda spec, _attempt: replace(play(spec, 1), gate=gate)) as kubelet:
-        first = kit.OperatorProcess(stage.cluster, tmp_path, namespace=stage.namespace)
+        first = OperatorProcess(stage.cluster, tmp_path, namespace=stage.namespace)
         first.start()
         try:
             await_running_pod(stage)
@@ -281,7 +281,7 @@ def test_a_job_of_which_only_another_operator_knows(stage: Place) -> None:
     """A memory that is older than a Job is no reason to delete it."""
     create_study(stage, "single", budget={"maxTrials": TRIALS, "parallelTrials": 1})
     kubeconfig = str(stage.cluster.kubeconfig_for("infpop", "infpop-operator"))
-    settings = Settings(runner_image=kit.IMAGE, namespace=stage.namespace)
+    settings = Settings(runner_image=IMAGE, namespace=stage.namespace)
     key = StudyKey(stage.namespace, "single")
 
     async def scenario() -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from cluster import kit
 from cluster.landscapes import Landscapes, axes, feasible, make_up, optimum, read_recorded
+from cluster.operator_process import running_operator
 from cluster.place import Body, Place
+from cluster.studies import find_condition
 from controlplane.behaviours import Behaviour, Succeeds
 from controlplane.cluster import ControlPlane
 from controlplane.waiting import wait_for
@@ -58,7 +59,7 @@ def tune(place: Place, directory: Path, landscapes: Mapping[int, Landscapes]) ->
         cells = known[spec.study][spec.pool]
         return Succeeds(throughput=lambda gpus, batch: cells[gpus, batch])
 
-    with place.kubelet(play), kit.operator(place.cluster, directory, namespace=place.namespace) as operator:
+    with place.kubelet(play), running_operator(place.cluster, directory, namespace=place.namespace) as operator:
         for seed, each in landscapes.items():
             apply_study(place, seed, each)
         statuses = {name: await_success(place, name) for name in known}
@@ -75,7 +76,7 @@ def await_success(place: Place, name: str) -> Body:
 
     def succeeded() -> Body | None:
         status = place.status(name)
-        return status if kit.condition(status, "Succeeded").get("status") == "True" else None
+        return status if find_condition(status, "Succeeded").get("status") == "True" else None
 
     return wait_for(succeeded, seconds=DEADLINE_S, what=f"the success of {name}")
 

@@ -14,8 +14,9 @@ from itertools import combinations
 import pytest
 import yaml
 
-from cluster import kit
+from cluster.operator_process import OperatorProcess
 from cluster.place import Body, Place, throughput
+from cluster.studies import apply_documents, find_condition
 from controlplane.behaviours import Behaviour, Crashes, Succeeds
 from controlplane.cluster import ControlPlane
 from controlplane.kubelet import PlayedRun
@@ -58,7 +59,7 @@ def _configuration(spec: RunSpec) -> tuple[int, int]:
 
 
 @pytest.fixture(scope="module")
-def finished(installed: ControlPlane, quick_operator: kit.OperatorProcess) -> Iterator[Finished]:
+def finished(installed: ControlPlane, quick_operator: OperatorProcess) -> Iterator[Finished]:
     """The study when it has ended, and its place."""
     assert quick_operator.is_running()
     name = f"test-{uuid.uuid4().hex[:10]}"
@@ -66,7 +67,7 @@ def finished(installed: ControlPlane, quick_operator: kit.OperatorProcess) -> It
     installed.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
     place = Place(installed, name)
     with place.nodes("NVIDIA-A100-SXM4-40GB"), place.kubelet(_play) as kubelet:
-        kit.apply(
+        apply_documents(
             installed,
             place.document(
                 searchSpace={"gpuCount": list(GPUS), "batchSize": list(BATCHES)},
@@ -98,9 +99,9 @@ def test_the_status_tells_the_best_and_how_to_serve_it(finished: Finished) -> No
     assert (best["pool"], best["gpuCount"], best["batchSize"]) == ("a100", *BEST)
     assert float(best["throughput"]) == pytest.approx(throughput(*BEST), rel=1e-4)
     assert {"--tensor-parallel-size=8", "--max-num-seqs=256"} <= set(best["engineArgs"])
-    states = {kind: kit.condition(finished.status, kind)["status"] for kind in ("Ready", "Reconciling", "Stalled")}
+    states = {kind: find_condition(finished.status, kind)["status"] for kind in ("Ready", "Reconciling", "Stalled")}
     assert states == {"Ready": "True", "Reconciling": "False", "Stalled": "False"}
-    assert kit.condition(finished.status, "Succeeded")["reason"] == "SpaceExhausted"
+    assert find_condition(finished.status, "Succeeded")["reason"] == "SpaceExhausted"
     assert finished.status["observedGeneration"] == finished.study["metadata"]["generation"]
 
 

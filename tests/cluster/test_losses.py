@@ -2,8 +2,8 @@
 
 import pytest
 
-from cluster import kit
 from cluster.place import Body, Place, throughput
+from cluster.studies import find_condition
 from controlplane.behaviours import Behaviour, Evicted, HangsLoading, Succeeds, replay
 from controlplane.kubelet import SimulatedKubelet
 from infpop_runner.contract import RunSpec
@@ -149,12 +149,12 @@ def test_a_run_that_is_too_large_for_its_node_is_not_tried_for_ever(
     (row,) = status["trials"]
     assert (row["state"], row["reason"], row["attempts"]) == ("Broken", reason, 2)
     assert len(runs) == len(set(runs)) == 2
-    assert words.strip() in kit.condition(status, "Ready")["message"]
+    assert words.strip() in find_condition(status, "Ready")["message"]
 
 
 def test_a_preempted_run_says_so_while_it_waits(place: Place) -> None:
     """Between the eviction and the next pod the study says that its run was preempted, and by whom."""
     place.study(searchSpace=ONE_CELL, budget={"maxTrials": 1})
     with place.kubelet(lambda _spec, _attempt: Evicted(reason="PreemptionByScheduler")):
-        message = kit.condition(place.wait_for("Ready", "False", reason="Preempted"), "Ready")["message"]
+        message = find_condition(place.wait_for("Ready", "False", reason="Preempted"), "Ready")["message"]
     assert "PreemptionByScheduler" in message

@@ -4,18 +4,20 @@ What it missed is found again by itself. A dead operator says so, or ends.
 """
 
 import json
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
-from cluster import kit
 from cluster.conftest import QUICK
+from cluster.faulty_operators import ClockFault, break_clock
+from cluster.operator_process import RBAC, OperatorProcess, running_operator
 from cluster.place import Place, throughput
+from cluster.studies import find_condition
 from controlplane.behaviours import HangsLoading, Succeeds, replay
 from controlplane.kubelet import SimulatedKubelet
 from controlplane.processes import free_ports
@@ -28,10 +30,10 @@ NEVER = {"INFPOP_RESYNC_SECONDS": "86400"}  # so that watches alone tell what ha
 
 
 @contextmanager
-def watching(place: Place, directory: Path, **environment: str) -> Iterator[kit.OperatorProcess]:
+def watching(place: Place, directory: Path, **environment: str) -> Iterator[OperatorProcess]:
     """Run an operator for this place, through the proxy; in the end it still runs, and its log is clean."""
     settings = {**QUICK, **environment}
-    with kit.operator(
+    with running_operator(
         place.cluster, directory, namespace=place.namespace, environment=settings, proxied=True
     ) as process:
         yield process
@@ -125,7 +127,7 @@ def test_what_was_deleted_while_nobody_watched_is_found_out(place: Place, tmp_pa
 
 def test_a_right_that_is_missing_is_told_and_costs_no_failure(place: Place, tmp_path: Path) -> None:
     """Invariant 5: what the operator itself may not do is no failure of a run; when it may, the study goes on."""
-    process = kit.OperatorProcess(place.cluster, tmp_path, namespace=place.namespace, environment=QUICK)
+    process = OperatorProcess(place.cluster, tmp_path, namespace=place.namespace, environment=QUICK)
     process.start()
     rules = json.loads(place.cluster.kubectl("get", "clusterrole", "infpop-operator", "--output=json"))["rules"]
     jobs = next(number for number, rule in enumerate(rules) if rule["resources"] == ["jobs"])
@@ -135,35 +137,18 @@ def test_a_right_that_is_missing_is_told_and_costs_no_failure(place: Place, tmp_
         place.study(searchSpace={"gpuCount": [1], "batchSize": [8]}, budget={"maxTrials": 1, "maxFailedTrials": 0})
         status = place.wait_for("Ready", "False", reason="MissingRights")
     finally:
-        place.cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(kit.RBAC))
-    assert 'cannot create resource "jobs"' in kit.condition(status, "Ready")["message"]
+        place.cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(RBAC))
+    assert 'cannot create resource "jobs"' in find_condition(status, "Ready")["message"]
     with place.kubelet(replay(throughput)):
         (row,) = place.wait_for("Succeeded")["trials"]
     assert (row["attempts"], process.stop()) == (1, 0)
 
 
-# The operator with another clock: INFPOP_BREAK names a file; once it is there, the clock does what {broken} says.
-PROGRAM = """
-import os, pathlib, time, types
-from infpop_operator.cli.main import main
-from infpop_operator.handlers import operator
-broken = pathlib.Path(os.environ["INFPOP_BREAK"])
-def monotonic():
-    if broken.exists():
-        {broken}
-    return time.monotonic()
-operator.time = types.SimpleNamespace(monotonic=monotonic)
-main()
-"""
-
-
-def odd(place: Place, directory: Path, broken: str, **environment: str) -> kit.OperatorProcess:
+def with_broken_clock(place: Place, directory: Path, fault: ClockFault, **environment: str) -> OperatorProcess:
     """Return an operator whose clock breaks as soon as the file `break` is in the directory."""
-    program = (sys.executable, "-c", PROGRAM.format(broken=broken), "operator")
-    settings = {**QUICK, "INFPOP_BREAK": str(directory / "break"), **environment}
-    return kit.OperatorProcess(
-        place.cluster, directory, namespace=place.namespace, program=program, environment=settings
-    )
+    breaks = partial(break_clock, directory / "break", fault)
+    settings = {**QUICK, **environment}
+    return OperatorProcess(place.cluster, directory, namespace=place.namespace, prepare=breaks, environment=settings)
 
 
 def test_the_probe_tells_a_dead_tick(place: Place, tmp_path: Path) -> None:
@@ -177,7 +162,7 @@ def test_the_probe_tells_a_dead_tick(place: Place, tmp_path: Path) -> None:
         except httpx.HTTPError:
             return None
 
-    process = odd(place, tmp_path, "return time.monotonic() + 9 * 3600", INFPOP_TICK_SECONDS="3600")
+    process = with_broken_clock(place, tmp_path, "jumps", INFPOP_TICK_SECONDS="3600")
     process.start("--liveness", url)
     try:
         place.study(nodePools=[place.pool("v100")])
@@ -191,7 +176,7 @@ def test_the_probe_tells_a_dead_tick(place: Place, tmp_path: Path) -> None:
 
 def test_an_operator_whose_task_is_dead_ends(place: Place, tmp_path: Path) -> None:
     """When one of its own tasks ends, the whole process ends by itself and says why, so that it is started again."""
-    process = odd(place, tmp_path, 'raise RuntimeError("the clock is broken")')
+    process = with_broken_clock(place, tmp_path, "raises")
     process.start()
     place.study(nodePools=[place.pool("v100")])
     place.wait_for("Ready", "False", reason="NoMatchingNodes")

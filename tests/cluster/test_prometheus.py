@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from cluster import kit
 from cluster.conftest import QUICK
+from cluster.operator_process import OperatorProcess, running_operator
 from cluster.place import MEMORY, Place, throughput
+from cluster.studies import find_condition
 from controlplane.behaviours import HangsLoading, Succeeds, replay
 from prometheus.discovery import annotated_pods, static_targets
 from prometheus.exporters import ContainerExporter, GpuExporter, serving
@@ -40,10 +41,10 @@ HASTY = {
 
 
 @contextmanager
-def operator(place: Place, directory: Path, url: str, **environment: str) -> Iterator[kit.OperatorProcess]:
+def operator(place: Place, directory: Path, url: str, **environment: str) -> Iterator[OperatorProcess]:
     """An operator for this place alone that asks the Prometheus at `url`."""
     told = {"INFPOP_PROMETHEUS_URL": url, "INFPOP_PROMETHEUS_TIMEOUT_SECONDS": "2", "INFPOP_SCRAPE_GRACE_SECONDS": "20"}
-    with kit.operator(
+    with running_operator(
         place.cluster, directory, namespace=place.namespace, environment={**QUICK, **told, **environment}
     ) as process:
         yield process
@@ -86,7 +87,7 @@ def test_every_number_of_a_study_comes_from_prometheus(place: Place, tmp_path: P
         status = place.wait_for("Succeeded")
         right_numbers(status)
         assert sources(status) == ["Prometheus"] * len(sources(status))
-        assert kit.condition(status, "PrometheusUnreachable")["reason"] == "NotAsked"
+        assert find_condition(status, "PrometheusUnreachable")["reason"] == "NotAsked"
         assert "MetricsMissing" not in place.reasons()
 
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from cluster import kit
 from cluster.place import Body, Place, throughput
+from cluster.studies import apply_documents
 from controlplane.behaviours import replay
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("quick_operator")]
@@ -41,7 +41,7 @@ def test_a_new_best_is_published(place: Place) -> None:
 def test_a_foreign_config_map_is_left_alone(place: Place) -> None:
     """A ConfigMap of that name that is not ours is not written; a Warning says so, and when it is gone ours comes."""
     foreign = {"metadata": {"name": "best", "namespace": place.namespace}, "data": {"mine": "yes"}}
-    kit.apply(place.cluster, {"apiVersion": "v1", "kind": "ConfigMap", **foreign})
+    apply_documents(place.cluster, {"apiVersion": "v1", "kind": "ConfigMap", **foreign})
     before = place.get("configmap", "best")
     place.study(**RISING, budget={"maxTrials": 1}, publish={"configMap": "best"})
     with place.kubelet(replay(throughput)):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from cluster import kit
 from cluster.place import Body, Place, throughput
+from cluster.studies import apply_documents, find_condition
 from controlplane.behaviours import HangsLoading, replay
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("quick_operator")]
@@ -15,12 +15,12 @@ SHARE = {"cpu": 8, "memory": "64Gi"}
 def bound(place: Place, kind: str, spec: Body) -> None:
     """Create a ResourceQuota or a LimitRange in the place."""
     metadata = {"name": "bound", "namespace": place.namespace}
-    kit.apply(place.cluster, {"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": spec})
+    apply_documents(place.cluster, {"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": spec})
 
 
 def message(status: Body) -> str:
     """Return the sentence that goes with the study's state."""
-    return str(kit.condition(status, "Ready")["message"])
+    return str(find_condition(status, "Ready")["message"])
 
 
 @pytest.mark.parametrize(

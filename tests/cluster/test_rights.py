@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from cluster import kit
+from cluster.operator_process import RBAC, OperatorProcess
 from cluster.place import Place, throughput
 from controlplane.behaviours import replay
 from controlplane.cluster import ControlPlane
@@ -52,7 +52,7 @@ def test_the_rights_are_these_and_no_others(installed: ControlPlane) -> None:
         if key.split(".")[1:] in (["authorization", "k8s", "io"], ["authentication", "k8s", "io"])
     }
     assert {key: verbs for key, verbs in granted.items() if key not in everybody} == RIGHTS
-    assert "*" not in json.dumps(list(yaml.safe_load_all(kit.RBAC.read_text())))
+    assert "*" not in json.dumps(list(yaml.safe_load_all(RBAC.read_text())))
 
 
 def _rules(cluster: ControlPlane, account: str) -> list[dict[str, list[str]]]:
@@ -93,7 +93,7 @@ def test_the_operator_may_not(installed: ControlPlane, request_: tuple[str, ...]
     assert may(installed, "create", "jobs.batch")
 
 
-def test_every_right_is_needed(place: Place, quick_operator: kit.OperatorProcess) -> None:
+def test_every_right_is_needed(place: Place, quick_operator: OperatorProcess) -> None:
     """Invariant 8: what the operator was seen to do is what it may do: no right is there for nothing."""
     assert quick_operator.is_running()
     place.study(budget={"maxTrials": 1}, publish={"configMap": "best"}, ttlSecondsAfterFinished=0)
@@ -114,7 +114,7 @@ def test_every_right_is_needed(place: Place, quick_operator: kit.OperatorProcess
     assert {key: verbs for key, verbs in unused.items() if verbs} == {}
 
 
-def test_pods_have_no_rights(place: Place, quick_operator: kit.OperatorProcess) -> None:
+def test_pods_have_no_rights(place: Place, quick_operator: OperatorProcess) -> None:
     """Invariant 8: a run's pod has no token, no host, no privileges and no secret but the one that the study names."""
     assert quick_operator.is_running()
     place.study(model={"name": "example/model", "tokenSecretRef": {"name": "hf-token", "key": "token"}})

@@ -2,8 +2,8 @@
 
 import pytest
 
-from cluster import kit
 from cluster.place import Place, throughput
+from cluster.studies import find_condition
 from controlplane.behaviours import HangsLoading, Throughput, replay
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("quick_operator")]
@@ -31,7 +31,7 @@ def test_a_change_of_the_measurement_opens_a_round(place: Place) -> None:
     place.change(workload={"maxNewTokens": 64})
     status = place.wait_for("ResultStale")
     assert status["best"] == before["best"]
-    assert kit.condition(status, "Ready")["status"] == "False"
+    assert find_condition(status, "Ready")["status"] == "False"
     with place.kubelet(replay(scaled(1.5))) as kubelet:
         place.wait_for("ResultStale", "False")
         after = place.wait_for("Succeeded")
@@ -93,4 +93,4 @@ def test_other_changes_open_none(place: Place, change: dict[str, object]) -> Non
         place.change(**change)
         status = place.wait(lambda status: status["observedGeneration"] == 2, what="the change")
         assert len(kubelet.runs) == 2
-    assert (status["pools"][0]["round"], kit.condition(status, "Ready")["status"]) == (1, "True")
+    assert (status["pools"][0]["round"], find_condition(status, "Ready")["status"]) == (1, "True")

@@ -1,14 +1,15 @@
 """Watches that are not in step: what one of them has not told is asked for before anything is decided for good."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from cluster import kit
 from cluster.conftest import QUICK
+from cluster.faulty_operators import deafen
+from cluster.operator_process import OperatorProcess
 from cluster.place import Place, throughput
 from controlplane.behaviours import HangsLoading, replay
 
@@ -17,23 +18,13 @@ pytestmark = pytest.mark.cluster
 # No listing helps, and nobody waits for long for what is never heard.
 ALONE = {**QUICK, "INFPOP_RESYNC_SECONDS": "86400", "INFPOP_STOP_SECONDS": "5"}
 CELL = {"gpuCount": [2], "batchSize": [8]}
-# The operator with a deaf ear: of some kinds of objects its watches tell nothing.
-PROGRAM = """
-from infpop_operator.cli.main import main
-from infpop_operator.cluster.service import Service
-hear = Service.seen
-Service.seen = lambda self, kind, body, **how: None if kind in {kinds!r} else hear(self, kind, body, **how)
-main()
-"""
 
 
 @contextmanager
 def deaf(place: Place, directory: Path, *kinds: str) -> Iterator[None]:
     """Run an operator for this place that hears nothing of these kinds."""
-    program = (sys.executable, "-c", PROGRAM.format(kinds=kinds), "operator")
-    process = kit.OperatorProcess(
-        place.cluster, directory, namespace=place.namespace, program=program, environment=ALONE
-    )
+    deafened = partial(deafen, kinds)
+    process = OperatorProcess(place.cluster, directory, namespace=place.namespace, prepare=deafened, environment=ALONE)
     process.start()
     try:
         yield

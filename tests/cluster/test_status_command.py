@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from cluster import kit
+from cluster.operator_process import ROOT
 from cluster.place import Place, throughput
 from controlplane.behaviours import HangsLoading, Play, PullFails, Succeeds, replay
 from controlplane.cluster import ControlPlane
 from controlplane.waiting import wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("quick_operator")]
-USERS = kit.ROOT / "examples" / "cluster" / "users.yaml"
+USERS = ROOT / "examples" / "cluster" / "users.yaml"
 SPACE = {"gpuCount": [1, 2], "batchSize": [8, 256]}
 SECONDS = 90.0
 

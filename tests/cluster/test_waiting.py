@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from cluster import kit
 from cluster.place import Body, Place, throughput
+from cluster.studies import apply_documents, find_condition
 from controlplane.behaviours import (
     Behaviour,
     ConfigError,
@@ -30,7 +30,7 @@ MODELS_LOAD = replay(throughput, load_seconds=3600)
 
 def told(status: Mapping[str, Any]) -> tuple[str, str]:
     """Return what `kubectl get` shows as the state, and the sentence that goes with it."""
-    ready = kit.condition(status, "Ready")
+    ready = find_condition(status, "Ready")
     return (ready["reason"], ready["message"])
 
 
@@ -223,7 +223,7 @@ def test_a_policy_that_refuses_pods(place: Place) -> None:
     """Invariant 5: a pod that admission refuses is PodRefused, in the words of who refused it."""
     limits = {"limits": [{"type": "Container", "max": {"nvidia.com/gpu": "1"}}]}
     body = {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "small"}, "spec": limits}
-    kit.apply(place.cluster, {**body, "metadata": {"name": "small", "namespace": place.namespace}})
+    apply_documents(place.cluster, {**body, "metadata": {"name": "small", "namespace": place.namespace}})
     place.study(searchSpace={"gpuCount": [2], "batchSize": [8]})
     status = place.wait_for("Ready", "False", reason="PodRefused")
     assert "maximum nvidia.com/gpu usage per Container is 1" in told(status)[1]

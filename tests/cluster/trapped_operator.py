@@ -1,8 +1,7 @@
-"""The real operator, which kills itself with SIGKILL right before or right after a chosen call.
+"""An operator that sends itself a signal, by default SIGKILL, right before or right after a chosen call.
 
-Called as `infpop` is. The variable INFPOP_TRAP names the call: `create_job:after:3` is the moment at which the third
-creation of a Job has been answered; INFPOP_TRAP_SIGNAL may name another signal, such as SIGSTOP. Every call that a trap
-can be set at is a line of the file that INFPOP_TRAIL names, up to the trap itself. Without a trap this is the operator.
+The trap names the call: `create_job:after:3` is the moment at which the third creation of a Job has been answered.
+Every call that a trap can be set at is a line of the file `trail`, up to the trap itself.
 """
 
 import functools
@@ -15,11 +14,7 @@ from typing import Any
 
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.journal_store import JournalStore
-from infpop_operator.cli.main import main
 
-TRAP_VARIABLE = "INFPOP_TRAP"
-SIGNAL_VARIABLE = "INFPOP_TRAP_SIGNAL"
-TRAIL_VARIABLE = "INFPOP_TRAIL"
 FINAL_STATUS = "final_status"  # a status with Succeeded=True; others are `replace_study_status`
 _CALLS: dict[type, tuple[str, ...]] = {
     KubeClient: (
@@ -97,10 +92,3 @@ def set_trap(trap: str, trap_signal: signal.Signals, trail: Path) -> None:
     for owner, names in _CALLS.items():
         for name in names:
             setattr(owner, name, _trapped(shared, name, getattr(owner, name)))
-
-
-if __name__ == "__main__":
-    environment = os.environ  # noqa: TID251 - how a test tells its child
-    kind = signal.Signals[environment.get(SIGNAL_VARIABLE, "SIGKILL")]
-    set_trap(environment.get(TRAP_VARIABLE, ""), kind, Path(environment[TRAIL_VARIABLE]))
-    main()

@@ -13,8 +13,8 @@ import pytest
 from adapters.kube.api_server import api_server
 from adapters.prometheus.api import RUN as WATCHED
 from adapters.prometheus.api import Clock, failure, prometheus_api, series, throughputs
-from cluster.kit import study
 from factories.kube_objects import OWNER, at, make_job, make_running
+from factories.study_documents import make_study_document
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.prometheus import PrometheusMetrics
 from infpop_operator.cluster.cache import Cache
@@ -54,7 +54,7 @@ async def pod_metrics(shown: Shown, run: str, stack: AsyncExitStack) -> MetricsS
     client = await stack.enter_async_context(KubeClient(server.connection()))
     http = await stack.enter_async_context(httpx.AsyncClient(transport=httpx.MockTransport(answer)))
     cache = Cache()
-    body = study(OWNER.name, OWNER.namespace)
+    body = make_study_document(OWNER.name, OWNER.namespace)
     body["metadata"] |= {"uid": OWNER.uid, "resourceVersion": "1"}
     cache.see_study(body)
     cache.see_job(make_job())

@@ -4,7 +4,6 @@ The scheduler places pods on them by their capacity; no kubelet runs there. Whic
 checked here: they are what its pages say.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from controlplane.cluster import ControlPlane
 
 Manifest = dict[str, Any]
 LabelStyle = Literal["gfd", "gke", "eks", "aks"]
+_NODES = "/api/v1/nodes"
 _HEARTBEAT = "2026-01-01T00:00:00Z"
 
 
@@ -124,13 +124,14 @@ def gpu_node(
 
 def create_nodes(cluster: ControlPlane, nodes: Sequence[Manifest]) -> None:
     """Create the nodes. The scheduler uses them once the not-ready taint is off, within about a second."""
-    cluster.kubectl("create", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(nodes)}))
+    for node in nodes:
+        cluster.admin.create(_NODES, node)
 
 
 def delete_nodes(cluster: ControlPlane, names: Sequence[str]) -> None:
     """Delete the nodes; those that are gone are left alone. Pods on them stay until the garbage collector comes."""
-    if names:
-        cluster.kubectl("delete", "node", "--ignore-not-found", "--wait=false", *names)
+    for name in names:
+        cluster.admin.delete(f"{_NODES}/{name}")
 
 
 @contextmanager

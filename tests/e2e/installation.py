@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from charts.helm import CHART, helm
-from cluster import kit
+from cluster.operator_process import FORBIDDEN_WORDS
 from cluster.place import Body, Place
 from controlplane.cluster import ControlPlane
 from controlplane.waiting import wait_for
@@ -73,7 +73,7 @@ class Installation:
     def expect_a_clean_log(self, *options: str) -> None:
         """Fail, with the log, if there is something in it that must not be there; `options` as of `log`."""
         log = self.log(*options)
-        found = [place for word in kit.FORBIDDEN_WORDS if (place := log.find(word)) >= 0]
+        found = [place for word in FORBIDDEN_WORDS if (place := log.find(word)) >= 0]
         if found:
             raise AssertionError(f"the operator complains:\n{log[max(0, min(found) - _BEFORE) :][:_LONGEST_COMPLAINT]}")
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from cluster import kit
 from cluster.place import Body, Place
+from cluster.studies import find_condition
 from controlplane.waiting import wait_for
 from nodes.real_nodes import A100, V100
 
@@ -55,7 +55,7 @@ def wait_for_end(place: Place, *, seconds: float, name: str = "study") -> Body:
 
     def ended() -> Body | None:
         status = place.status(name)
-        states = {kind: kit.condition(status, kind).get("status") for kind in ("Succeeded", "Stalled")}
+        states = {kind: find_condition(status, kind).get("status") for kind in ("Succeeded", "Stalled")}
         assert states["Stalled"] != "True", status
         return status if states["Succeeded"] == "True" else None
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster import kit
 from cluster.place import Body, Place
+from cluster.studies import apply_documents, find_condition
 from controlplane.waiting import wait_for
 from e2e import studies
 from e2e.installation import NAMESPACE, Installation
@@ -56,7 +56,7 @@ def test_a_host_out_of_memory(place: Place) -> None:
     amount = {"memory": "256Mi"}
     limits = {"limits": [{"type": "Container", "default": amount, "defaultRequest": amount}]}
     metadata = {"name": "small", "namespace": place.namespace}
-    kit.apply(place.cluster, {"apiVersion": "v1", "kind": "LimitRange", "metadata": metadata, "spec": limits})
+    apply_documents(place.cluster, {"apiVersion": "v1", "kind": "LimitRange", "metadata": metadata, "spec": limits})
     one = {"searchSpace": {"gpuCount": [1], "batchSize": [1]}, "nodePools": [studies.POOLS[0]]}
     place.study(**{**studies.REAL, "engine": {"name": "hf-pipeline"}, **one})
     row, _ = broken(place)
@@ -80,7 +80,7 @@ def test_a_bad_image(place: Place) -> None:
     engine = studies.simulation()
     place.study(**{**studies.QUICK, "engine": {**engine, "image": "localhost/absent:1"}})
     status = place.wait_for("Ready", "False", reason="ImagePull")
-    assert "localhost/absent:1" in kit.condition(status, "Ready")["message"]
+    assert "localhost/absent:1" in find_condition(status, "Ready")["message"]
     place.change(engine={"image": None})
     studies.wait_for_end(place, seconds=_SECONDS)
 
@@ -90,7 +90,7 @@ def test_a_missing_secret(place: Place) -> None:
     model = {"name": "gated/model", "tokenSecretRef": {"name": "hf-token", "key": "token"}}
     place.study(**{**studies.QUICK, "model": model})
     status = place.wait_for("Ready", "False", reason="MissingSecret")
-    assert 'secret "hf-token" not found' in kit.condition(status, "Ready")["message"]
+    assert 'secret "hf-token" not found' in find_condition(status, "Ready")["message"]
     secret = ("create", "secret", "generic", "hf-token", "--from-literal=token=x", "--namespace", place.namespace)
     place.cluster.kubectl(*secret)
     studies.wait_for_end(place, seconds=_SECONDS)
@@ -111,7 +111,7 @@ def broken(place: Place) -> tuple[Body, str]:
     status = place.wait_for("Stalled")
     (row,) = status["trials"]
     assert row["state"] == "Broken"
-    return row, kit.condition(status, "Ready")["message"]
+    return row, find_condition(status, "Ready")["message"]
 
 
 def kill_operator(release: Installation, nodes: RealNodes) -> None:

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from cluster import kit
 from cluster.place import Body, Place
+from cluster.studies import apply_documents
 from e2e import studies
 from e2e.stages import Stages
 from prometheus.server import PrometheusServer
@@ -17,7 +17,7 @@ _REAL_SECONDS = 1500.0
 def test_a_simulated_study_over_both_pools(place: Place, prometheus: PrometheusServer, stages: Stages) -> None:
     """Runs land where their pool's GPUs are, the best is in status and ConfigMap, and nothing passes for measured."""
     with stages.stage("simulated study on both nodes, 8 trials"):
-        kit.apply(place.cluster, document(place, **studies.SIMULATED))
+        apply_documents(place.cluster, document(place, **studies.SIMULATED))
         status = studies.wait_for_end(place, seconds=300)
     assert studies.best(status) == (2, 64)
     assert [(row["state"], row["source"]) for row in status["trials"]] == [("Measured", "Simulated")] * 8
@@ -42,7 +42,7 @@ def test_a_real_engine_on_both_nodes(
         "budget": {"maxTrials": trials, "maxFailedTrials": 0},
     }
     with stages.stage(f"{engine} study on the CPUs of both nodes, {2 * trials} trials"):
-        kit.apply(place.cluster, document(place, **spec))
+        apply_documents(place.cluster, document(place, **spec))
         status = studies.wait_for_end(place, seconds=_REAL_SECONDS)
     for pool in studies.NODES:
         rows = studies.rows_of(status, pool)

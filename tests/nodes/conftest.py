@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster import kit
+from cluster.operator_process import OperatorProcess, install_operator, running_operator
 from cluster.place import Place
 from controlplane.cluster import ControlPlane
 from nodes.real_nodes import A100, V100, RealNodes, start_real_cluster
@@ -17,7 +17,7 @@ def real_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Con
     """A control plane with a node of A100s and one of V100s, and InfPop's CRD and rights."""
     directory = tmp_path_factory.mktemp("real")
     with start_real_cluster(directory, nodes={"n1": A100, "n2": V100}, audit=True) as (control_plane, nodes):
-        kit.install(control_plane)
+        install_operator(control_plane)
         yield control_plane, nodes
 
 
@@ -43,11 +43,9 @@ def place(control_plane: ControlPlane, namespace: str) -> Iterator[Place]:
 
 
 @pytest.fixture(scope="module")
-def quick_operator(
-    control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[kit.OperatorProcess]:
+def quick_operator(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
     """One operator for all namespaces and for all tests of a module; at the end its log must be clean."""
-    with kit.operator(
+    with running_operator(
         control_plane, tmp_path_factory.mktemp("operator"), namespace=None, environment=_QUICK
     ) as process:
         yield process

@@ -5,8 +5,8 @@
 
 import pytest
 
-from cluster import kit
 from cluster.place import Body, Place
+from cluster.studies import apply_documents, find_condition
 from nodes import cgroups
 from nodes.real_nodes import RealNodes
 from nodes.stand_in_image import CRASHES, EATS_MEMORY, HANGS, HOLDS_MEMORY, RUNNER
@@ -33,7 +33,7 @@ def limit_memory(place: Place, amount: str) -> None:
     """Give every container of the place a limit of memory that it does not name itself."""
     limits = [{"type": "Container", "default": {"memory": amount}, "defaultRequest": {"memory": amount}}]
     metadata = {"name": "small", "namespace": place.namespace}
-    kit.apply(
+    apply_documents(
         place.cluster, {"apiVersion": "v1", "kind": "LimitRange", "metadata": metadata, "spec": {"limits": limits}}
     )
 
@@ -43,7 +43,7 @@ def broken(place: Place, name: str = "study") -> tuple[Body, str]:
     status = place.wait_for("Stalled", name=name)
     (row,) = status["trials"]
     assert row["state"] == "Broken"
-    return row, kit.condition(status, "Ready")["message"]
+    return row, find_condition(status, "Ready")["message"]
 
 
 def test_memory_of_the_container(place: Place) -> None:
@@ -76,7 +76,7 @@ def test_missing_secret(place: Place) -> None:
     """A Secret that is not there is MissingSecret with its name, and creating it is enough."""
     start(place, HANGS, tokenSecretRef={"name": "hf-token", "key": "token"})
     status = place.wait_for("Ready", "False", reason="MissingSecret")
-    assert 'secret "hf-token" not found' in kit.condition(status, "Ready")["message"]
+    assert 'secret "hf-token" not found' in find_condition(status, "Ready")["message"]
     place.cluster.kubectl(
         *("create", "secret", "generic", "hf-token", "--from-literal=token=x", "--namespace", place.namespace)
     )
@@ -87,7 +87,7 @@ def test_image_that_is_nowhere(place: Place) -> None:
     """An image that nobody has is ImagePull, in containerd's words."""
     start(place, HANGS, image="localhost/absent:1")
     status = place.wait_for("Ready", "False", reason="ImagePull")
-    assert "localhost/absent:1" in kit.condition(status, "Ready")["message"]
+    assert "localhost/absent:1" in find_condition(status, "Ready")["message"]
 
 
 def test_quota(place: Place) -> None:

@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
-from cluster import kit
 from cluster.place import Body, Place
+from cluster.studies import apply_documents, read_objects
 from controlplane.cluster import ControlPlane
 from controlplane.waiting import wait_for
 from infpop_operator.adapters.kube.job_manifest import Owner, PodSettings, build_job
@@ -71,8 +71,8 @@ def serve(place: Place, selector: dict[str, str]) -> str:
     """Create a Service on port 9400 and return its address."""
     metadata = {"name": "runner", "namespace": place.namespace}
     spec = {"selector": selector, "ports": [{"port": 9400}]}
-    kit.apply(place.cluster, {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
-    return str(kit.get(place.cluster, place.namespace, "service", "runner")["spec"]["clusterIP"])
+    apply_documents(place.cluster, {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
+    return str(read_objects(place.cluster, place.namespace, "service", "runner")["spec"]["clusterIP"])
 
 
 def test_the_pod_of_a_run_may_do_little(place: Place) -> None:

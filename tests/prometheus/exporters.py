@@ -61,7 +61,10 @@ class GpuExporter(Collector):
 
 
 class ContainerExporter(Collector):
-    """cAdvisor's CPU seconds of every pod that runs now, of its container and of the whole pod, as it shows them."""
+    """cAdvisor's CPU seconds of every pod that runs now, of its container and of the whole pod, as it shows them.
+
+    With the time at which they were read, as cAdvisor: a scrape may be late, and a rate is right all the same.
+    """
 
     def __init__(
         self,
@@ -82,8 +85,9 @@ class ContainerExporter(Collector):
         for pod in self._kubelet.running:
             seconds = self._load(pod).cpu_cores * max(0.0, (now - pod.started_at).total_seconds())
             place = (pod.namespace, pod.name, "total")
-            family.add_metric((f"/kubepods/{pod.name}", "", "", "", *place), seconds)
-            family.add_metric((f"/kubepods/{pod.name}/1", "1", "image", pod.container, *place), seconds)
+            for labels in (("", "", "", ""), ("/1", "1", "image", pod.container)):
+                path = f"/kubepods/{pod.name}{labels[0]}"
+                family.add_metric((path, *labels[1:], *place), seconds, timestamp=now.timestamp())
         yield family
 
 

@@ -1,6 +1,5 @@
 """Runs on the control plane as the operator starts them, without an operator."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,7 +46,7 @@ class Site:
         job = build_job(owner, RUN, spec, settings, deadline_seconds=3600)
         del job["metadata"]["ownerReferences"]  # there is no study, and what belongs to none is collected
         job["spec"]["template"]["metadata"]["finalizers"] = [KEEP]
-        self.cluster.kubectl("create", "-f", "-", input=json.dumps(job))
+        self.cluster.admin.create(f"/apis/batch/v1/namespaces/{self.namespace}/jobs", job)
 
     def wait_for_pod(self, phase: str) -> Document:
         """Return the run's pod as soon as it is in the phase."""
@@ -60,8 +59,7 @@ class Site:
 
     def find_pod(self) -> Document | None:
         """Return the run's pod, None before there is one."""
-        pods = json.loads(self.cluster.kubectl("get", "pods", "--namespace", self.namespace, "--output=json"))["items"]
-        return next(iter(pods), None)
+        return next(iter(self.cluster.admin.get(self._pods)["items"]), None)
 
     def wait_for_result(self) -> RunResult:
         """Wait until the pod has ended well, and return the result that it left."""
@@ -73,7 +71,11 @@ class Site:
         """Ask for the deletion of the run's pod, as the operator does when it stops a run."""
         pod = self.find_pod()
         assert pod is not None
-        self.cluster.kubectl("delete", "pod", pod["metadata"]["name"], "--namespace", self.namespace, "--wait=false")
+        self.cluster.admin.delete(f"{self._pods}/{pod['metadata']['name']}")
+
+    @property
+    def _pods(self) -> str:
+        return f"/api/v1/namespaces/{self.namespace}/pods"
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The operator's source of metrics asks a real Prometheus, which scrapes what runners and other exporters show."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -29,6 +28,7 @@ from prometheus.server import PrometheusServer
 pytestmark = pytest.mark.prometheus
 
 T = TypeVar("T")
+Window = tuple[datetime, datetime]
 HOSTILE = 'a"} or up{b="\\\'`\n\u2028\U0001f600'
 SPEC = make_run_spec(namespace="serving", study="study", run="study-1", batches=(4, 8))
 PLACE = {"namespace": "serving", "pod": "study-1-x7f"}
@@ -38,17 +38,18 @@ class Node(Collector):
     """Two GPUs of our pod and one of another, and our pod's CPU, as dcgm-exporter and cAdvisor show them."""
 
     def __init__(self) -> None:
-        self._began = time.monotonic()
+        self._began = now()
 
     def collect(self) -> Iterator[Metric]:
         """Give the families; GPUs differ, and the pod as a whole uses a little more CPU than its container."""
         yield self._family("DCGM_FI_DEV_GPU_UTIL", (80.0, 90.0, 5.0))
         yield self._family("DCGM_FI_DEV_POWER_USAGE", (300.0, 310.0, 50.0))
         yield self._family("DCGM_FI_DEV_FB_USED", (1000.0, 1500.0, 9000.0))
-        seconds = time.monotonic() - self._began
+        read_at = now()
+        seconds = (read_at - self._began).total_seconds()
         cpu = CounterMetricFamily("container_cpu_usage_seconds", "Of a container", labels=("container", *PLACE))
-        cpu.add_metric(("", *PLACE.values()), 1.5 * seconds)
-        cpu.add_metric(("runner", *PLACE.values()), 1.4 * seconds)
+        for container, cores in (("", 1.5), ("runner", 1.4)):
+            cpu.add_metric((container, *PLACE.values()), cores * seconds, timestamp=read_at.timestamp())
         yield cpu
 
     def _family(self, name: str, values: tuple[float, ...]) -> Metric:
@@ -69,9 +70,10 @@ def runner(number: float, **changes: str) -> Collector:
 class Watched:
     """A Prometheus, and a run that began with it."""
 
-    def __init__(self, url: str, began: datetime) -> None:
+    def __init__(self, url: str, began: datetime, window: Window | None = None) -> None:
         self.url = url
         self.began = began
+        self.window = window or (began, began)  # in which everything was scraped several times
 
     def ask(self, question: Callable[[PrometheusSource], Awaitable[T]]) -> T:
         """Return what a source says that asks this Prometheus."""
@@ -92,9 +94,9 @@ class Watched:
         """Return what Prometheus knows of the first trial of the run with these changes."""
         return self.ask(lambda source: source.samples(self.run(**changes)))[0]
 
-    def figure(self, metric: ExtraMetric, *, begin: datetime, end: datetime) -> float | Missing:
-        """Return a further metric of a trial that was measured between these times."""
-        return self.ask(lambda source: source.extra_metrics(self.run(), {0: (begin, end)}, (metric,)))[0][metric.name]
+    def figure(self, metric: ExtraMetric, window: Window) -> float | Missing:
+        """Return a further metric of a trial that was measured between two times."""
+        return self.ask(lambda source: source.extra_metrics(self.run(), {0: window}, (metric,)))[0][metric.name]
 
 
 def now() -> datetime:
@@ -123,8 +125,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         ]
         server = stack.enter_context(PrometheusServer(tmp_path_factory.mktemp("prometheus"), scrapes))
         server.wait_for(f"count(up == 1) == {len(scrapes)}")
+        first = now()
         server.wait_for("min(count_over_time(DCGM_FI_DEV_FB_USED[1m])) > 5")
-        yield Watched(server.url, began)
+        yield Watched(server.url, began, (first, now()))
 
 
 def test_a_throughput_is_the_runners_own(watched: Watched) -> None:
@@ -160,7 +163,7 @@ def test_ready_made_queries_count_nothing_twice(watched: Watched, preset: Preset
     """One exporter, scraped once with its own labels and once without: our GPUs alone, each once."""
     query, unit = PRESETS[preset]
     metric = ExtraMetric(name=preset, query=query, unit=unit)
-    found = watched.figure(metric, begin=watched.began, end=now())
+    found = watched.figure(metric, watched.window)
     assert found == pytest.approx(number, rel=0.1 if preset == "cpuUsage" else 1e-9)
 
 
@@ -180,15 +183,15 @@ def test_ready_made_queries_count_nothing_twice(watched: Watched, preset: Preset
 def test_a_studys_query_gives_a_number_or_a_reason(watched: Watched, query: str, figure: float | Missing) -> None:
     """Whatever it says, in the words of a real Prometheus."""
     metric = ExtraMetric(name="metric", query=query, unit="watts")
-    assert watched.figure(metric, begin=watched.began, end=now()) == figure
+    assert watched.figure(metric, watched.window) == figure
 
 
 def test_a_sample_from_before_a_trial_is_not_the_trials(watched: Watched) -> None:
     """Also a query without a range looks no further back than the trial began."""
     query, later = 'max(DCGM_FI_DEV_POWER_USAGE{exported_pod="$pod"})', now() + timedelta(minutes=2)
     metric = ExtraMetric(name="power", query=query, unit="watts")
-    assert watched.figure(metric, begin=watched.began, end=now()) == 310.0
-    found = watched.figure(metric, begin=later - timedelta(seconds=30), end=later)
+    assert watched.figure(metric, watched.window) == 310.0
+    found = watched.figure(metric, (later - timedelta(seconds=30), later))
     assert found == Missing(reason="Empty")
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from cluster.kit import study
 from factories.kube_objects import JOB_UID, OWNER, at, make_job, make_node, make_pod
+from factories.study_documents import make_study_document
 from infpop_operator.adapters.kube.records import JobEnd, JobRecord, PodRecord
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.keys import StudyKey
@@ -17,7 +17,7 @@ KEY = StudyKey(OWNER.namespace, OWNER.name)
 
 def body(version: int, uid: str = "first") -> dict[str, Any]:
     """Return a version of the study."""
-    found = study(OWNER.name, OWNER.namespace)
+    found = make_study_document(OWNER.name, OWNER.namespace)
     found["metadata"] |= {"uid": uid, "resourceVersion": str(version)}
     return found
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from cluster.kit import study
 from factories.kube_objects import OWNER, make_node
 from factories.studies import START
+from factories.study_documents import make_study_document
 from infpop_operator.adapters.journal import Header, decode_line, encode_entry, fold
 from infpop_operator.adapters.kube.records import NodeRecord
 from infpop_operator.api.status import StatusContext, to_status, waiting_status
@@ -143,7 +143,7 @@ class Life:
         return fold(Header(namespace="", study="", started_at=START), entries)
 
     def _pass(self, phase: Phase) -> Pass:
-        body = study(OWNER.name, OWNER.namespace, **phase.spec)
+        body = make_study_document(OWNER.name, OWNER.namespace, **phase.spec)
         body["metadata"] |= {"uid": OWNER.uid, "generation": phase.generation}
         history = self._history()
         resolved = resolve_study(body, phase.nodes, history, SETTINGS, previous=self.status)

@@ -2,16 +2,15 @@
 
 from dataclasses import replace
 
-from infpop_operator.cluster.step import plan_step
-
-from cluster.kit import study
 from factories.kube_objects import A100, OWNER, make_node
 from factories.studies import START
+from factories.study_documents import make_study_document
 from infpop_operator.adapters.kube.records import NodeRecord
 from infpop_operator.api.status_model import PoolStatus, StudyStatus
 from infpop_operator.cluster.resolve import ResolvedStudy, resolve_study
 from infpop_operator.core.decide import decide
 from infpop_operator.core.fingerprint import measurement_identity
+from infpop_operator.core.history_diff import changes
 from infpop_operator.core.model import History
 from infpop_operator.settings import Settings
 
@@ -27,7 +26,7 @@ def prepared(
     *nodes: NodeRecord, history: History = NEW, previous: StudyStatus | None = None, **pool: object
 ) -> ResolvedStudy:
     """Return the study on these nodes; keywords are fields of its pool."""
-    body = study(OWNER.name, OWNER.namespace)
+    body = make_study_document(OWNER.name, OWNER.namespace)
     body["spec"]["nodePools"][0] |= pool
     body["metadata"] |= {"uid": OWNER.uid, "generation": 1}
     return resolve_study(body, nodes, history, SETTINGS, previous=previous)
@@ -82,8 +81,8 @@ def test_an_old_round_learns_its_hardware_and_engine_when_nodes_are_there() -> N
     old = replace(opened, rounds=(replace(opened.rounds[0], hardware=None, engine=None),))
     decision = decide(prepared(make_node(labels=GFD), history=old).study, old, {}, START)
     assert decision.history == opened
-    assert plan_step(old, decision, (), any_ending=False).rounds == opened.rounds  # it is recorded again
-    assert plan_step(opened, decision, (), any_ending=False).rounds == ()
+    assert changes(old, decision.history) == opened.rounds  # it is recorded again
+    assert changes(opened, decision.history) == ()
     assert opened.rounds[0].hardware is not None
     assert opened.rounds[0].engine is not None
 

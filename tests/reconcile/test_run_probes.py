@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from adapters.kube.api_server import ApiServer, api_server
-from cluster.kit import study
 from factories.kube_objects import OWNER, at, make_bound, make_job, make_pod, make_running, stamp
+from factories.study_documents import make_study_document
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.observe import RunHints
 from infpop_operator.adapters.kube.records import ContainerRecord, PodRecord
@@ -79,7 +79,7 @@ def played(scenario: Callable[[Scene], Awaitable[None]]) -> None:
             httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http,
         ):
             cache = Cache()
-            body = study(OWNER.name, OWNER.namespace)
+            body = make_study_document(OWNER.name, OWNER.namespace)
             body["metadata"] |= {"uid": OWNER.uid, "resourceVersion": "1"}
             cache.see_study(body)
             cache.see_job(make_job())

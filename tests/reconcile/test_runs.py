@@ -9,9 +9,9 @@ import pytest
 
 from adapters.kube.api_server import ApiServer, api_server
 from adapters.kube.observing import message
-from cluster.kit import study
 from factories.kube_objects import OWNER, at, make_ended, make_job, make_node, make_pod, make_running
 from factories.studies import START
+from factories.study_documents import make_study_document
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.records import PodRecord
 from infpop_operator.cluster.cache import Cache
@@ -65,7 +65,7 @@ class Scene:
             settings=SETTINGS,
             clock=lambda: at(120),
         )
-        body = study(OWNER.name, OWNER.namespace)
+        body = make_study_document(OWNER.name, OWNER.namespace)
         body["metadata"] |= {"uid": OWNER.uid, "generation": 1}
         resolved = resolve_study(body, [make_node()], History(started_at=START), SETTINGS)
         self._context = resolve_context(read_context(body, memories.of(KEY), START), resolved)

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from cluster.kit import study
 from factories.kube_objects import OWNER, make_node
 from factories.studies import START
+from factories.study_documents import make_study_document
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.context import read_context
 from infpop_operator.cluster.keys import StudyKey
@@ -25,7 +25,7 @@ SETTINGS = Settings(runner_image="example.org/runner:1")
 
 def body(**changes: object) -> dict[str, Any]:
     """Return a study as the API server has it; keywords replace its parts, None removes one."""
-    document = study(OWNER.name, OWNER.namespace)
+    document = make_study_document(OWNER.name, OWNER.namespace)
     document["metadata"] |= {"uid": OWNER.uid, "generation": 3, "resourceVersion": "7"}
     document |= changes
     return {key: part for key, part in document.items() if part is not None}
@@ -70,7 +70,10 @@ def test_a_status_of_a_newer_version_is_read_as_far_as_it_is_known() -> None:
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"spec": {**study("a", "b")["spec"], "novelty": True}}, "spec.novelty: unknown field.*upgrade the operator"),
+        (
+            {"spec": {**make_study_document("a", "b")["spec"], "novelty": True}},
+            "spec.novelty: unknown field.*upgrade the operator",
+        ),
         ({"spec": {"model": {"name": "m"}}}, "spec.engine: this field is required. Add it"),
         ({"spec": None}, "spec: this field is required"),
         ({"spec": []}, "spec: .*must be a mapping"),

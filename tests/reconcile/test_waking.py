@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from cluster.kit import study
 from factories.kube_objects import OWNER, make_job, make_node, make_pod
+from factories.study_documents import make_study_document
 from infpop_operator.adapters.kube import node_pools
 from infpop_operator.adapters.kube.node_pools import PoolQuery, RememberedMatches, match_pool
 from infpop_operator.cluster.cache import Cache
@@ -14,7 +14,7 @@ KEY = StudyKey(OWNER.namespace, OWNER.name)
 
 def study_body(version: str) -> dict[str, object]:
     """Return a version of the study."""
-    body = study(OWNER.name, OWNER.namespace)
+    body = make_study_document(OWNER.name, OWNER.namespace)
     body["metadata"] |= {"uid": OWNER.uid, "resourceVersion": version}
     return body
 

@@ -2,9 +2,9 @@
 
 import json
 
-from cluster.kit import study
 from factories.kube_objects import OWNER, make_node
 from factories.studies import START
+from factories.study_documents import make_study_document
 from infpop_operator.cluster.jobs import job_of
 from infpop_operator.cluster.resolve import resolve_study
 from infpop_operator.core.decide import decide
@@ -15,7 +15,7 @@ from infpop_operator.settings import Settings
 def test_the_path_of_a_config_maps_prompts_is_in_its_mount() -> None:
     """The runner is told the file that the ConfigMap's key is mounted as."""
     source = {"configMap": {"name": "prompts", "key": "mine.jsonl"}}
-    body = study(OWNER.name, OWNER.namespace, workload={"source": source})
+    body = make_study_document(OWNER.name, OWNER.namespace, workload={"source": source})
     body["metadata"] |= {"uid": OWNER.uid, "generation": 1}
     settings = Settings(runner_image="example.org/runner:1")
     prepared = resolve_study(body, [make_node()], History(started_at=START), settings)

@@ -5,8 +5,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from cluster.kit import study as document_of
 from factories.studies import START
+from factories.study_documents import make_study_document
 from infpop_operator.adapters.fake_executor import Played, play_landscape
 from infpop_operator.api.landscapes import described_study
 from infpop_operator.api.parse import parse_object
@@ -65,7 +65,7 @@ def snapshots_of(document: Mapping[str, Any]) -> list[Snapshot]:
 
 def make_document(**spec: object) -> Body:
     """Return the study, valid and without a status; keywords replace parts of its spec."""
-    document = document_of("codellama", "serving", **{**SPEC, **spec})
+    document = make_study_document("codellama", "serving", **{**SPEC, **spec})
     document["metadata"] |= {"uid": "1", "generation": 1, "creationTimestamp": stamp(START)}
     return document
 

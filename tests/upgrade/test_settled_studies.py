@@ -74,7 +74,7 @@ async def requests_of_passes(name: str, nodes: Sequence[Sequence[NodeRecord]]) -
 
 @pytest.mark.parametrize("name", ["succeeded", "stalled"])
 def test_a_settled_study_makes_no_request_while_nothing_changes(name: str) -> None:
-    """Its journal is read, its hardware and the new fields of its status are added at the first pass; it is read again when its nodes go away."""
+    """The first pass adds its hardware and the new fields of its status; its journal is read again when nodes go."""
     passes = asyncio.run(requests_of_passes(name, (NODES, NODES, NODES, (), (), ())))
     assert passes[:3] == [["GET", "PATCH", "PUT"], [], []]
     assert passes[3][0] == "GET"
