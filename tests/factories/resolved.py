@@ -1,9 +1,11 @@
 """Studies joined with the nodes of a cluster; each keyword replaces a part of the spec."""
 
 from factories.kube_objects import OWNER, make_node
+from factories.studies import START
 from factories.study_documents import make_study_document
 from infpop_operator.adapters.kube.records import NodeRecord
 from infpop_operator.cluster.resolve import ResolvedStudy, resolve_study
+from infpop_operator.core.model import History
 from infpop_operator.settings import Settings
 
 SETTINGS = Settings(runner_image="example.org/runner:1")
@@ -13,4 +15,4 @@ def make_resolved(*nodes: NodeRecord, settings: Settings = SETTINGS, **spec: obj
     """Return a study on these nodes, by default on one node of eight A100s."""
     body = make_study_document(OWNER.name, OWNER.namespace, **spec)
     body["metadata"] |= {"uid": OWNER.uid, "generation": 1}
-    return resolve_study(body, nodes or (make_node(),), None, settings)
+    return resolve_study(body, nodes or (make_node(),), History(started_at=START), settings)
