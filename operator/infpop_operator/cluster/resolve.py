@@ -57,24 +57,6 @@ def owner_of(body: Mapping[str, Any]) -> Owner:
     return Owner(name=metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"])
 
 
-def resolve_study(
-    body: Mapping[str, Any],
-    nodes: Sequence[NodeRecord],
-    history: History,
-    settings: Settings,
-    *,
-    match: MatchPool = match_pool,
-    previous: StudyStatus | None = None,
-) -> ResolvedStudy:
-    """Return the study that `body` describes, on the nodes that there are. The arguments are those of `join_nodes`.
-
-    Raises:
-        StudyError: the study cannot be carried out on any cluster as it is.
-    """
-    document = parse_study(body, settings)
-    return join_nodes(document, owner_of(body), nodes, history, settings, match=match, previous=previous)
-
-
 def parse_study(body: Mapping[str, Any], settings: Settings) -> ThroughputStudy:
     """Return what `body` says, which some cluster can carry out. No journal is needed for that.
 
