@@ -1,0 +1,399 @@
+"""The status of a study: written when something changed and no more often, what hinders the study, and its way back.
+
+Nothing is decided on what the status says: it can be wiped or forged at any time.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+import pytest
+
+from controlplane.nodes import gpu_node
+from infpop_operator.adapters.kube.errors import KubeConflictError, KubeError
+from infpop_operator.core.errors import InfPopError, StoreError
+from infpop_operator.settings import Settings
+from reconcile.memory_cluster import Answer, Body, Request, refusal
+from reconcile.operators import Operator
+from reconcile.played_nodes import NODE
+from reconcile.stage import ONE_CELL, Stage, at_work
+from reconcile.wire import CarryOut, let_pass, refusing
+
+QUOTA = 'configmaps "x" is forbidden: exceeded quota: maps, requested: count/configmaps=1, used: 0, limited: 0'
+DENIED = 'configmaps is forbidden: User "infpop" cannot create resource "configmaps" in API group ""'
+STATUS = "PUT throughputstudies/status"
+
+
+def writes(operator: Operator, since: int = 0) -> int:
+    """Return how often the operator wrote the status."""
+    return [request.said for request in operator.wire.requests[since:]].count(STATUS)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "message", "expected"),
+    [
+        (403, "Forbidden", QUOTA, "QuotaExceeded"),
+        (403, "Forbidden", DENIED, "MissingRights"),
+        (422, "Invalid", "data: too long", "ApiRefused"),
+        (429, "TooManyRequests", "later", "ApiUnavailable"),
+        (500, "InternalError", "etcdserver: request timed out", "ApiUnavailable"),
+    ],
+)
+def test_what_hinders_a_study_is_told_until_it_does_not(code: int, reason: str, message: str, expected: str) -> None:
+    """A journal that cannot be written is a reason, and no Job is created; when it can be written the study goes on."""
+
+    async def play() -> Stage:
+        stage = Stage(searchSpace=ONE_CELL)
+        operator = await stage.operator(interference=refusing(code, reason, message, said="POST configmaps"))
+        for _ in range(2):
+            with pytest.raises(KubeError):
+                await operator.reconcile()
+        assert stage.condition("Ready") == ("False", expected)
+        assert (stage.runs, writes(operator)) == ([], 1)
+        ready = next(each for each in stage.status["conditions"] if each["type"] == "Ready")
+        assert message[-20:] in ready["message"]
+        operator.wire.interference = let_pass
+        await stage.finish(operator)
+        return stage
+
+    assert asyncio.run(play()).condition("Succeeded") == ("True", "SpaceExhausted")
+
+
+def test_a_journal_that_cannot_be_read_is_told_until_it_can() -> None:
+    """Nothing is measured over it, and the study goes on where it was when it is restored."""
+
+    async def play() -> Stage:
+        stage, _, _ = await at_work()
+        (journal,) = stage.journals()
+        name, first = journal["metadata"]["name"], journal["data"]["000000"]
+        stage.cluster.patch("configmaps", name, {"data": {"000000": "rubbish"}})
+        operator = await stage.operator()
+        with pytest.raises(StoreError):
+            await operator.reconcile()
+        assert stage.condition("Ready") == ("False", "JournalUnreadable")
+        assert stage.condition("Accepted") == ("True", "Valid")
+        stage.cluster.patch("configmaps", name, {"data": {"000000": first}})
+        await stage.finish(operator)
+        return stage
+
+    stage = asyncio.run(play())
+    assert stage.condition("Ready") == ("True", "Succeeded")
+    assert stage.recorded() == (stage.created_jobs(), stage.created_jobs())
+
+
+@pytest.mark.parametrize("suspended", [False, True])
+def test_what_hinders_a_study_keeps_what_its_status_knows(suspended: bool) -> None:  # noqa: FBT001
+    """Trials and the best so far stay; that the study is suspended comes before what hinders it."""
+
+    async def play() -> tuple[Mapping[str, object], Stage]:
+        stage = Stage(budget={"maxTrials": 1})
+        operator = await stage.operator()
+        await stage.finish(operator)
+        before = dict(stage.status)
+        stage.cluster.change(budget={"maxTrials": 2}, suspend=suspended)
+        again = await stage.operator(interference=refusing(500, "InternalError", "etcd", said="GET configmaps"))
+        with pytest.raises(KubeError):
+            await again.reconcile()
+        return before, stage
+
+    before, stage = asyncio.run(play())
+    assert stage.status["trials"] == before["trials"]
+    assert stage.status["best"] == before["best"]
+    expected = ("True", "Suspended") if suspended else ("False", "NotSuspended")
+    assert stage.condition("Suspended") == expected
+    assert stage.condition("Ready") == ("False", "Suspended" if suspended else "ApiUnavailable")
+
+
+@pytest.mark.parametrize("said", [STATUS, "PATCH configmaps"])
+def test_a_conflict_is_no_hindrance(said: str) -> None:
+    """Someone else changed the object: the pass fails, nothing is told, and the next one reads what is there now."""
+
+    async def play() -> Stage:
+        stage, operator, _ = await at_work()
+        stage.nodes.finish(stage.run)
+        before = stage.status
+        operator.wire.interference = refusing(409, "Conflict", "the object has been modified", said=said)
+        with pytest.raises(KubeConflictError):
+            await operator.reconcile()
+        assert stage.status == before
+        operator.wire.interference = let_pass
+        await stage.finish(operator)
+        return stage
+
+    stage = asyncio.run(play())
+    assert stage.condition("Succeeded") == ("True", "MaxTrialsReached")
+    assert [trial["attempts"] for trial in stage.status["trials"]] == [1]
+    assert stage.recorded() == (stage.created_jobs(), stage.created_jobs())
+
+
+def test_a_status_that_was_changed_meanwhile_is_not_overwritten() -> None:
+    """The study was changed while its pass was under way: the pass fails, and the next one sees the change."""
+
+    async def play() -> Stage:
+        stage = Stage(searchSpace=ONE_CELL)
+        operator = await stage.operator()
+
+        async def change_first(request: Request, carry_out: CarryOut) -> Answer:
+            if request.said == STATUS and stage.cluster.get("throughputstudies")["metadata"]["generation"] == 1:
+                stage.cluster.change(suspend=True)
+            return await carry_out()
+
+        operator.wire.interference = change_first
+        with pytest.raises(KubeConflictError):
+            await operator.reconcile()
+        assert stage.status == {}
+        await operator.settle()
+        return stage
+
+    stage = asyncio.run(play())
+    assert stage.condition("Suspended") == ("True", "Suspended")
+    assert stage.status["observedGeneration"] == 2
+
+
+def test_details_are_written_at_most_once_in_a_pause() -> None:
+    """A run that moves from phase to phase is written when the pause is over; a trial's end is written at once."""
+
+    async def play() -> list[int]:
+        stage = Stage()
+        operator = await stage.operator(settings=Settings(runner_image="runner:1", status_pause_seconds=5))
+        counts = []
+        await operator.settle()
+        counts.append(writes(operator))
+        stage.nodes.make_pod(stage.run)
+        stage.nodes.bind(stage.run)
+        for seconds in (1.0, 3.9):
+            stage.cluster.clock.advance(seconds)
+            await operator.settle()
+            counts.append(writes(operator))
+        stage.cluster.clock.advance(0.1)
+        await operator.settle()
+        counts.append(writes(operator))
+        stage.nodes.finish(stage.run)
+        await operator.settle()
+        counts.append(writes(operator))
+        return counts
+
+    assert asyncio.run(play()) == [1, 1, 1, 2, 3]
+
+
+def test_a_new_operator_writes_at_once_what_it_sees() -> None:
+    """The pause counts from its own last write: it knows of none."""
+
+    async def play() -> int:
+        stage = Stage(searchSpace=ONE_CELL)
+        await (await stage.operator()).settle()
+        stage.nodes.make_pod(stage.run)
+        stage.nodes.bind(stage.run)
+        operator = await stage.operator()
+        await operator.settle()
+        return writes(operator)
+
+    assert asyncio.run(play()) == 1
+
+
+def test_an_event_that_cannot_be_written_delays_nothing() -> None:
+    """Events are for people: the study goes on without them."""
+
+    async def play() -> Stage:
+        stage = Stage(searchSpace=ONE_CELL)
+        await stage.finish(
+            await stage.operator(interference=refusing(403, "Forbidden", "exceeded quota: events", said="POST events"))
+        )
+        return stage
+
+    stage = asyncio.run(play())
+    assert stage.events() == []
+    assert stage.condition("Succeeded") == ("True", "SpaceExhausted")
+
+
+def test_transitions_are_told_after_the_status_says_them() -> None:
+    """An Event of what is not so, because the status could not be written, would not be taken back."""
+
+    async def play() -> tuple[list[str], list[str]]:
+        stage = Stage(searchSpace=ONE_CELL)
+        operator = await stage.operator(interference=refusing(500, "InternalError", "etcd", said=STATUS))
+        for _ in range(2):
+            await operator.try_pass()
+        before = stage.events()
+        operator.wire.interference = let_pass
+        await operator.settle()
+        return before, stage.events()
+
+    before, after = asyncio.run(play())
+    assert before == []
+    assert sorted(after) == ["RoundStarted", "Valid"]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"), [(403, "Forbidden"), (422, "Invalid")], ids=["a policy refuses it", "it is immutable"]
+)
+def test_a_config_map_that_cannot_be_published_is_told(code: int, reason: str) -> None:
+    """It keeps neither the study from its end nor a Job from its time to live; no more is asked at each pass."""
+
+    async def refuse(request: Request, carry_out: CarryOut) -> Answer:
+        is_best = request.said == "POST configmaps" and request.body["metadata"]["name"] == "best"
+        return refusal(code, reason, "denied by policy") if is_best else await carry_out()
+
+    async def play() -> tuple[Stage, int]:
+        stage = Stage(searchSpace=ONE_CELL, publish={"configMap": "best"})
+        operator = await stage.operator(interference=refuse)
+        await stage.finish(operator)
+        requests = len(operator.wire.requests)
+        await operator.settle()
+        return stage, len(operator.wire.requests) - requests
+
+    stage, requests = asyncio.run(play())
+    assert stage.events().count("PublishRefused") == 1
+    assert stage.is_done()
+    assert requests == 0
+
+
+def test_publishing_is_tried_again_when_the_api_server_did_not_answer() -> None:
+    """An outage is no refusal: the study is not left alone before its result is where it should be."""
+
+    async def lose(request: Request, carry_out: CarryOut) -> Answer:
+        is_best = request.said == "POST configmaps" and request.body["metadata"]["name"] == "best"
+        return refusal(503, "ServiceUnavailable", "later") if is_best else await carry_out()
+
+    async def play() -> Stage:
+        stage = Stage(searchSpace=ONE_CELL, publish={"configMap": "best"})
+        operator = await stage.operator(interference=lose)
+        for _ in range(8):
+            await operator.try_pass()
+            stage.nodes.step()
+        assert stage.cluster.find("configmaps", "best") is None
+        operator.wire.interference = let_pass
+        await operator.try_pass()
+        return stage
+
+    stage = asyncio.run(play())
+    assert stage.cluster.find("configmaps", "best") is not None
+
+
+@pytest.mark.parametrize("suspended", [False, True])
+def test_pools_that_cannot_be_tuned_are_told_with_their_reasons(suspended: bool) -> None:  # noqa: FBT001
+    """Each pool has a sentence, the first of them is the reason; a study that is suspended says so as well."""
+
+    async def play() -> Stage:
+        pools = [{"name": "v100", "gpuProduct": "V100"}, {"name": "any", "nodeSelector": {"pool": "mixed"}}]
+        stage = Stage(nodePools=pools, suspend=suspended)
+        for name, product in (("m1", "NVIDIA-A100-SXM4-40GB"), ("m2", "NVIDIA-H100-80GB-HBM3")):
+            stage.cluster.create("nodes", gpu_node(name, product=product, extra_labels={"pool": "mixed"}))
+        await (await stage.operator()).settle()
+        return stage
+
+    stage = asyncio.run(play())
+    conditions = {each["type"]: each for each in stage.status["conditions"]}
+    if suspended:
+        assert stage.condition("Suspended") == ("True", "Suspended")
+    else:
+        assert stage.condition("Ready") == ("False", "NoMatchingNodes")
+        assert conditions["Ready"]["message"].startswith("pool v100: ")
+        assert "; pool any: " in conditions["Ready"]["message"]
+    assert {pool["name"]: pool.get("reason") for pool in stage.status["pools"]} == {
+        "v100": "NoMatchingNodes",
+        "any": "MixedGPUs",
+    }
+
+
+def test_a_status_that_this_version_cannot_read_counts_as_none() -> None:
+    """It was written by another version: it is written again, and nothing else is lost."""
+
+    async def play() -> Stage:
+        stage, _, _ = await at_work()
+        stage.cluster.patch("throughputstudies", "study", {"status": {"trials": "many", "runs": 3}})
+        await (await stage.operator()).settle()
+        return stage
+
+    stage = asyncio.run(play())
+    assert stage.states() == ["Starting"]
+
+
+FORGED: Mapping[str, Body] = {
+    "wiped": {},
+    "another best": {
+        "best": {"pool": "a100", "gpuCount": 8, "batchSize": 1024, "throughput": "999999", "engineArgs": ["--evil"]}
+    },
+    "no trials": {"trials": [], "progress": "0/4", "runs": []},
+    "succeeded": {
+        "conditions": [
+            {
+                "type": "Succeeded",
+                "status": "True",
+                "reason": "SpaceExhausted",
+                "message": "",
+                "observedGeneration": 1,
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("phase", ["new", "running", "suspended", "ended"])
+@pytest.mark.parametrize("forged", FORGED)
+def test_a_status_that_was_wiped_or_forged_changes_nothing(forged: str, phase: str) -> None:
+    """Whatever it says in whatever phase, the study comes to the same end, and nothing is measured again."""
+
+    async def play(tamper: str | None) -> Stage:
+        stage = Stage(publish={"configMap": "best"}, budget={"maxTrials": 2})
+        operator = await stage.operator()
+        if phase != "new":
+            await operator.settle()
+        if phase == "suspended":
+            stage.cluster.change(suspend=True)
+            await operator.settle()
+        if phase == "ended":
+            await stage.finish(operator)
+        if tamper is not None:
+            stage.forge(FORGED[tamper], whole=tamper == "wiped")
+        if phase == "suspended":
+            await operator.settle()
+            stage.cluster.change(suspend=False)
+        await stage.finish(operator)
+        return stage
+
+    expected, stage = asyncio.run(play(None)), asyncio.run(play(forged))
+    assert stage.outcome() == expected.outcome()
+    assert stage.created_jobs() == expected.created_jobs()
+    assert stage.recorded() == expected.recorded()
+
+
+def test_a_pool_that_is_away_is_remembered_from_the_status() -> None:
+    """Its round stays open with room for no run, and it goes on when the same nodes come back."""
+
+    async def play() -> tuple[Stage, tuple[str, str] | None]:
+        stage = Stage(budget={"maxTrials": 2})
+        operator = await stage.operator()
+        await operator.settle()
+        stage.nodes.step()
+        stage.nodes.step()
+        stage.cluster.delete("nodes", NODE)
+        await operator.settle()
+        ready = stage.condition("Ready")
+        stage.cluster.create("nodes", gpu_node(NODE))
+        await stage.finish(operator)
+        return stage, ready
+
+    stage, ready = asyncio.run(play())
+    assert ready == ("False", "NoMatchingNodes")
+    assert stage.status["progress"] == "2/2"
+    assert {trial["round"] for trial in stage.status["trials"]} == {1}
+
+
+def test_a_pass_that_fails_for_a_defect_is_not_hidden() -> None:
+    """Only what the API server or the journal did is a hindrance; anything else is raised as it is."""
+
+    async def break_down(request: Request, carry_out: CarryOut) -> Answer:
+        if request.said == "GET configmaps":
+            raise RuntimeError("a defect")
+        return await carry_out()
+
+    async def play() -> Stage:
+        stage = Stage(searchSpace=ONE_CELL)
+        operator = await stage.operator(interference=break_down)
+        with pytest.raises(RuntimeError):
+            await operator.reconcile()
+        return stage
+
+    assert asyncio.run(play()).status == {}
+    assert not issubclass(RuntimeError, InfPopError)
