@@ -112,6 +112,10 @@ class Operator:
         """Ask about live runs, as the tick does; say whether something new is known."""
         return bool(await self.probes.probe((key,), self._clock()))
 
+    def said(self, since: int = 0) -> list[str]:
+        """Return the requests that the operator made, less the first ones, for example "POST jobs"."""
+        return [request.said for request in self.wire.requests[since:]]
+
     def hear(self, *kinds: str) -> None:
         """Hear everything of these kinds that was missed, and whatever comes."""
         self.deaf -= set(kinds)

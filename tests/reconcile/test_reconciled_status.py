@@ -25,7 +25,7 @@ STATUS = "PUT throughputstudies/status"
 
 def writes(operator: Operator, since: int = 0) -> int:
     """Return how often the operator wrote the status."""
-    return [request.said for request in operator.wire.requests[since:]].count(STATUS)
+    return operator.said(since).count(STATUS)
 
 
 @pytest.mark.parametrize(

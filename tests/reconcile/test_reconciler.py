@@ -69,7 +69,7 @@ def test_a_pass_that_finds_nothing_new_writes_nothing() -> None:
             stage.cluster.clock.advance(6)
             assert await operator.reconcile() is None
         assert operator.reconciler.unfinished() == (KEY,)
-        return [request.said for request in operator.wire.requests[requests:]]
+        return operator.said(requests)
 
     assert asyncio.run(play()) == []
 
@@ -116,7 +116,7 @@ def test_what_is_published_is_checked_again_when_that_is_asked_for() -> None:
             if recheck:
                 operator.reconciler.recheck_published()
             await operator.reconcile()
-            asked.append([request.said for request in operator.wire.requests[requests:]])
+            asked.append(operator.said(requests))
         return stage, asked
 
     stage, asked = asyncio.run(play())
