@@ -59,7 +59,7 @@ class Operator:
         self._missed: list[tuple[str, Body, bool]] = []
         self._clock = cluster.clock
         self._client = connect(self.wire)
-        transport = httpx.MockTransport(lambda _: httpx.Response(200, text=page()))
+        transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=httpx.ByteStream(page().encode())))
         http = httpx.AsyncClient(transport=transport, trust_env=False)
         self.probes = RunProbes(self._client, http, self.cache, self.memories)
         gatherer = MetricsGatherer(

@@ -41,13 +41,21 @@ class PlayedNodes:
             run = job["metadata"]["name"]
             if _is_over(job) or job["spec"]["suspend"] or "deletionTimestamp" in job["metadata"]:
                 continue
-            if not self.pods(run):
-                self.start(run)
-                moved = True
-            elif not self.holds(self.spec(run)):
-                self.finish(run)
-                moved = True
+            moved = self._move(run) or moved
         return moved
+
+    def _move(self, run: str) -> bool:
+        pods = self.pods(run)
+        if not pods:
+            self.start(run)
+        elif pods[-1]["status"]["phase"] == "Pending":
+            self.bind(run)
+            self.work(run)
+        elif self.holds(self.spec(run)):
+            return False
+        else:
+            self.finish(run)
+        return True
 
     def suspend(self, run: str) -> None:
         """Say that a Job is suspended, as the Job controller does."""
@@ -55,21 +63,28 @@ class PlayedNodes:
         self._cluster.patch("jobs", run, {"spec": {"suspend": True}, "status": {"conditions": [suspended]}})
 
     def release(self, run: str) -> None:
-        """Let a suspended Job go, as its queue does; the Job controller goes on with it."""
+        """Let a suspended Job go, as its queue does; the Job controller makes its Pod before it says so."""
         self._cluster.patch("jobs", run, {"spec": {"suspend": False}})
-        self._cluster.patch("jobs", run, {"status": {"conditions": None, "startTime": self._cluster.clock.stamp()}})
+        self.make_pod(run)
+        self._cluster.patch("jobs", run, {"status": {"conditions": None}})
 
-    def let_go(self) -> None:
-        """Have every Pod that is being deleted end, killed, and be gone."""
+    def let_go(self, message: str | None = None) -> None:
+        """Have every Pod that is being deleted end, killed or with a last message, and be gone."""
+        killed = Ending(exit_code=137, reason="Error")
+        ending = killed if message is None else Ending(exit_code=0, reason="Completed", message=message)
         for pod in self._cluster.all("pods"):
             if "deletionTimestamp" in pod["metadata"]:
-                self._end(pod, Ending(exit_code=137, reason="Error"))
+                self._end(pod, ending)
                 self._cluster.remove("pods", pod["metadata"]["name"])
 
     def let_go_of(self, run: str) -> None:
         """Have the Pods of a run, which have ended, be gone."""
         for pod in self.pods(run):
             self._cluster.remove("pods", pod["metadata"]["name"])
+
+    def delete_pod(self, name: str) -> None:
+        """Ask for the end of a Pod, as a user or the Job controller does."""
+        self._cluster.patch("pods", name, {"metadata": {"deletionTimestamp": self._cluster.clock.stamp()}})
 
     def pods(self, run: str) -> list[Body]:
         """Return the Pods of a run that exist."""
@@ -89,17 +104,17 @@ class PlayedNodes:
         self.work(run)
 
     def make_pod(self, run: str) -> None:
-        """Make a Pod for a Job, as the Job controller does."""
+        """Make a Pod for a Job, and say so afterwards, as the Job controller does."""
         job = self._cluster.get("jobs", run)
         self._pods += 1
         template = job["spec"]["template"]
         owner = {"kind": "Job", "name": run, "uid": job["metadata"]["uid"], "controller": True}
         metadata = {**template["metadata"], "name": f"{run}-{self._pods}", "namespace": NAMESPACE}
         metadata["ownerReferences"] = [owner]
-        self._cluster.patch("jobs", run, {"status": {"active": 1, "startTime": self._cluster.clock.stamp()}})
         self._cluster.create(
             "pods", {"metadata": metadata, "spec": dict(template["spec"]), "status": {"phase": "Pending"}}
         )
+        self._cluster.patch("jobs", run, {"status": {"active": 1, "startTime": self._cluster.clock.stamp()}})
 
     def bind(self, run: str) -> None:
         """Give the Pod a node, as the scheduler does."""

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from infpop_operator.adapters.kube.errors import KubeForbiddenError
+from infpop_runner.contract import Broken
 from reconcile.operators import Operator
 from reconcile.stage import NO_FAILURE, ONE_CELL, Stage, at_work
 from reconcile.wire import let_pass, refusing
@@ -299,3 +300,83 @@ def test_a_queued_run_waits_without_end() -> None:
     stage, states = asyncio.run(play())
     assert states == ["Queued"]
     assert stage.row() == ("Measured", None, 1)
+
+
+def test_what_a_deleted_job_had_measured_is_kept() -> None:
+    """The last result of a Pod whose Job a user deleted counts, and only what it lacks is measured again."""
+
+    async def play() -> tuple[Stage, list[int]]:
+        spec = {
+            "searchSpace": {"gpuCount": [2], "batchSize": [8, 64]},
+            "algorithm": {"name": "grid", "trialsPerRun": 2},
+            "budget": {"maxTrials": 2},
+        }
+        stage, operator, run = await at_work(spec=spec)
+        message = stage.nodes.message(run, broken=Broken(reason="Stopped", detail="SIGTERM"), most=1)
+        (pod,) = stage.nodes.pods(run)
+        stage.cluster.delete("jobs", run)
+        await operator.settle()
+        stage.nodes.let_go(message)
+        assert pod["metadata"]["name"] not in [each["metadata"]["name"] for each in stage.cluster.all("pods")]
+        await operator.settle()
+        batches = [trial.batch_size for trial in stage.nodes.spec(stage.run).trials]
+        await stage.finish(operator)
+        return stage, batches
+
+    stage, batches = asyncio.run(play())
+    assert batches == [64]
+    assert {trial["batchSize"]: trial["attempts"] for trial in stage.status["trials"]} == {8: 1, 64: 2}
+
+
+def test_a_queue_that_was_not_heard_of_costs_no_failure() -> None:
+    """What looks like a Pod that a user deleted is the work of the queue, which has suspended its Job."""
+
+    async def play() -> Stage:
+        stage, operator, run = await at_work()
+        operator.deaf = {"jobs"}
+        (pod,) = stage.nodes.pods(run)
+        stage.nodes.suspend(run)
+        stage.nodes.delete_pod(pod["metadata"]["name"])
+        await operator.settle()
+        stage.nodes.let_go()
+        await operator.settle()
+        operator.hear("jobs")
+        for name in stage.runs:
+            stage.nodes.release(name)
+        await stage.finish(operator)
+        return stage
+
+    assert asyncio.run(play()).row()[:2] == ("Measured", None)
+
+
+def test_a_pod_that_a_user_deletes_is_a_failure() -> None:
+    """It leaves no number, and the user is told who ended the run."""
+
+    async def play() -> Stage:
+        stage, operator, run = await at_work()
+        (pod,) = stage.nodes.pods(run)
+        stage.nodes.delete_pod(pod["metadata"]["name"])
+        stage.nodes.let_go()
+        stage.nodes.end_job(run, complete=False)
+        await operator.settle()
+        return stage
+
+    assert asyncio.run(play()).row() == ("Broken", "Deleted", 1)
+
+
+def test_a_live_run_is_probed_and_its_phase_is_told() -> None:
+    """The runner's own phase comes from its Pod; nothing new is no reason for another pass."""
+
+    async def play() -> tuple[Stage, list[bool]]:
+        stage = Stage(searchSpace=ONE_CELL)
+        page: list[str] = []
+        operator = await stage.operator(page=lambda: "".join(page))
+        run = await stage.work(operator)
+        page.append(f'infpop_run_phase{{namespace="serving",study="study",run="{run}",phase="loading"}} 1\n')
+        news = [await operator.probe(), await operator.probe()]
+        await stage.later(operator)
+        return stage, news
+
+    stage, news = asyncio.run(play())
+    assert news == [True, False]
+    assert stage.states() == ["ModelLoading"]

@@ -11,8 +11,9 @@ import pytest
 from controlplane.nodes import gpu_node
 from infpop_operator.adapters.kube.errors import KubeConflictError, KubeError
 from infpop_operator.core.errors import InfPopError, StoreError
+from infpop_operator.core.model import Missing, Sample, WatchedRun
 from infpop_operator.settings import Settings
-from reconcile.memory_cluster import Answer, Body, Request, refusal
+from reconcile.memory_cluster import Answer, Body, Request
 from reconcile.operators import Operator
 from reconcile.played_nodes import NODE
 from reconcile.stage import ONE_CELL, Stage, at_work
@@ -223,52 +224,6 @@ def test_transitions_are_told_after_the_status_says_them() -> None:
     assert sorted(after) == ["RoundStarted", "Valid"]
 
 
-@pytest.mark.parametrize(
-    ("code", "reason"), [(403, "Forbidden"), (422, "Invalid")], ids=["a policy refuses it", "it is immutable"]
-)
-def test_a_config_map_that_cannot_be_published_is_told(code: int, reason: str) -> None:
-    """It keeps neither the study from its end nor a Job from its time to live; no more is asked at each pass."""
-
-    async def refuse(request: Request, carry_out: CarryOut) -> Answer:
-        is_best = request.said == "POST configmaps" and request.body["metadata"]["name"] == "best"
-        return refusal(code, reason, "denied by policy") if is_best else await carry_out()
-
-    async def play() -> tuple[Stage, int]:
-        stage = Stage(searchSpace=ONE_CELL, publish={"configMap": "best"})
-        operator = await stage.operator(interference=refuse)
-        await stage.finish(operator)
-        requests = len(operator.wire.requests)
-        await operator.settle()
-        return stage, len(operator.wire.requests) - requests
-
-    stage, requests = asyncio.run(play())
-    assert stage.events().count("PublishRefused") == 1
-    assert stage.is_done()
-    assert requests == 0
-
-
-def test_publishing_is_tried_again_when_the_api_server_did_not_answer() -> None:
-    """An outage is no refusal: the study is not left alone before its result is where it should be."""
-
-    async def lose(request: Request, carry_out: CarryOut) -> Answer:
-        is_best = request.said == "POST configmaps" and request.body["metadata"]["name"] == "best"
-        return refusal(503, "ServiceUnavailable", "later") if is_best else await carry_out()
-
-    async def play() -> Stage:
-        stage = Stage(searchSpace=ONE_CELL, publish={"configMap": "best"})
-        operator = await stage.operator(interference=lose)
-        for _ in range(8):
-            await operator.try_pass()
-            stage.nodes.step()
-        assert stage.cluster.find("configmaps", "best") is None
-        operator.wire.interference = let_pass
-        await operator.try_pass()
-        return stage
-
-    stage = asyncio.run(play())
-    assert stage.cluster.find("configmaps", "best") is not None
-
-
 @pytest.mark.parametrize("suspended", [False, True])
 def test_pools_that_cannot_be_tuned_are_told_with_their_reasons(suspended: bool) -> None:  # noqa: FBT001
     """Each pool has a sentence, the first of them is the reason; a study that is suspended says so as well."""
@@ -397,3 +352,66 @@ def test_a_pass_that_fails_for_a_defect_is_not_hidden() -> None:
 
     assert asyncio.run(play()).status == {}
     assert not issubclass(RuntimeError, InfPopError)
+
+
+def test_a_mistake_in_an_ended_study_keeps_what_was_found() -> None:
+    """The problem is told, its best and its trials stay, and nothing is measured again when it is mended."""
+
+    async def play() -> tuple[Mapping[str, object], Mapping[str, object], Stage]:
+        stage = Stage(searchSpace=ONE_CELL)
+        operator = await stage.operator()
+        await stage.finish(operator)
+        before = stage.status
+        stage.cluster.change(model={"name": "./weights"})
+        await operator.settle()
+        wrong = stage.status
+        assert stage.condition("Accepted") == ("False", "InvalidSpec")
+        stage.cluster.change(model={"name": "example/model"})
+        await operator.settle()
+        return before, wrong, stage
+
+    before, wrong, stage = asyncio.run(play())
+    assert (wrong["best"], wrong["trials"]) == (before["best"], before["trials"])
+    assert (stage.status["best"], len(stage.runs)) == (before["best"], 1)
+    assert stage.condition("Ready") == ("True", "Succeeded")
+
+
+class Prometheus:
+    """A Prometheus that knows nothing, and may be down."""
+
+    name = "Prometheus"
+
+    def __init__(self, outage: str | None) -> None:
+        self.outage = outage
+
+    async def probe(self) -> None:
+        """Find nothing new."""
+
+    async def samples(self, watched: WatchedRun) -> Mapping[int, Sample]:
+        """Return that there is no answer for any trial."""
+        return dict.fromkeys(watched.trials, Missing(reason="PrometheusUnreachable"))
+
+    async def extra_metrics(self, *_: object) -> Mapping[int, Mapping[str, float | Missing]]:
+        """Return nothing."""
+        return {}
+
+
+def test_a_prometheus_that_does_not_answer_is_told() -> None:
+    """A condition says so while runs go on, an Event of which runs it has no number; their own results count."""
+
+    async def play() -> tuple[Stage, list[object], Operator]:
+        prometheus = Prometheus("no answer since 12:00")
+        stage = Stage(searchSpace=ONE_CELL)
+        operator = await stage.operator(prometheus=prometheus)
+        await operator.settle()
+        told: list[object] = [stage.condition("PrometheusUnreachable")]
+        prometheus.outage = None
+        await stage.finish(operator)
+        return stage, [*told, stage.condition("PrometheusUnreachable")], operator
+
+    stage, told, operator = asyncio.run(play())
+    assert [each[0] for each in told if isinstance(each, tuple)] == ["True", "False"]
+    assert stage.events().count("MetricsMissing") == 1
+    assert stage.row()[:2] == ("Measured", None)
+    missing = {"source": "Prometheus", "reason": "PrometheusUnreachable"}
+    assert operator.metrics.registry.get_sample_value("infpop_source_missing_total", missing) == 1.0

@@ -102,48 +102,6 @@ def test_a_settled_study_is_reconciled_again_when_what_it_depends_on_changes(cha
         assert stage.status["pools"][0]["round"] == 2
 
 
-def test_what_is_published_is_checked_again_when_that_is_asked_for() -> None:
-    """A ConfigMap that was deleted comes back with the next listing: no watch tells that it is gone."""
-
-    async def play() -> tuple[Stage, list[list[str]]]:
-        stage = Stage(**PUBLISHED)
-        operator = await stage.operator()
-        await stage.finish(operator)
-        stage.cluster.delete("configmaps", "best")
-        asked = []
-        for recheck in (False, True, False):
-            requests = len(operator.wire.requests)
-            if recheck:
-                operator.reconciler.recheck_published()
-            await operator.reconcile()
-            asked.append(operator.said(requests))
-        return stage, asked
-
-    stage, asked = asyncio.run(play())
-    assert asked == [[], ["GET configmaps", "POST configmaps", "POST events"], []]
-    assert "args" in stage.cluster.get("configmaps", "best")["data"]
-
-
-def test_a_study_without_a_result_publishes_nothing() -> None:
-    """It is stalled, and nothing is looked for or written, not even when what is published is checked again."""
-
-    async def play() -> tuple[Stage, int]:
-        stage = Stage(searchSpace={"gpuCount": [1], "batchSize": [128]}, **PUBLISHED)
-        operator = await stage.operator()
-        for _ in range(6):
-            await operator.settle()
-            stage.nodes.step()
-        requests = len(operator.wire.requests)
-        operator.reconciler.recheck_published()
-        await operator.settle()
-        return stage, len(operator.wire.requests) - requests
-
-    stage, requests = asyncio.run(play())
-    assert stage.condition("Stalled") == ("True", "NothingEligible")
-    assert stage.cluster.find("configmaps", "best") is None
-    assert requests == 0
-
-
 def test_success_is_told_only_when_every_run_has_ended() -> None:
     """A spent budget stops the other run: until its Pod has let go the study goes on, and nothing is published."""
 
