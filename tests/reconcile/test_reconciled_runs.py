@@ -6,7 +6,7 @@ import pytest
 
 from infpop_operator.adapters.kube.errors import KubeForbiddenError
 from infpop_runner.contract import Broken
-from reconcile.operators import Operator
+from reconcile.operators import KEY, Operator
 from reconcile.stage import NO_FAILURE, ONE_CELL, Stage, at_work
 from reconcile.wire import let_pass, refusing
 
@@ -257,16 +257,22 @@ def test_a_namespace_that_is_being_deleted_is_left_alone() -> None:
     )
 
     async def play() -> tuple[Stage, list[str], float | None]:
-        stage = Stage(searchSpace=ONE_CELL)
-        operator = await stage.operator(interference=refusing(403, "Forbidden", message, said="POST jobs"))
+        stage = Stage(searchSpace={"gpuCount": [2], "batchSize": [8, 64]}, budget={"parallelTrials": 1})
+        operator = await stage.operator()
+        await stage.work(operator)
+        stage.nodes.finish(stage.run)
+        operator.wire.interference = refusing(403, "Forbidden", message, said="POST jobs")
+        before, requests = stage.status, len(operator.wire.requests)
+        assert operator.reconciler.unfinished() == (KEY,)
         wait = await operator.reconcile()
         assert operator.reconciler.unfinished() == ()
-        return stage, operator.said(), wait
+        assert stage.status == before
+        return stage, operator.said(requests), wait
 
     stage, requests, wait = asyncio.run(play())
     assert wait is None
     assert "PUT throughputstudies/status" not in requests
-    assert stage.status == {}
+    assert len(stage.runs) == 1
 
 
 def test_a_result_of_a_restarted_operators_ended_job_counts_without_its_pod() -> None:
@@ -372,7 +378,7 @@ def test_a_live_run_is_probed_and_its_phase_is_told() -> None:
         page: list[str] = []
         operator = await stage.operator(page=lambda: "".join(page))
         run = await stage.work(operator)
-        page.append(f'infpop_run_phase{{namespace="serving",study="study",run="{run}",phase="loading"}} 1\n')
+        page.append(f'infpop_run_state{{namespace="serving",study="study",run="{run}",state="loading"}} 1\n')
         news = [await operator.probe(), await operator.probe()]
         await stage.later(operator)
         return stage, news

@@ -1,7 +1,4 @@
-"""The status of a study: written when something changed and no more often, what hinders the study, and its way back.
-
-Nothing is decided on what the status says: it can be wiped or forged at any time.
-"""
+"""The status of a study: written when something changed and no more often, what hinders the study, and its way back."""
 
 import asyncio
 from collections.abc import Mapping
@@ -13,9 +10,8 @@ from infpop_operator.adapters.kube.errors import KubeConflictError, KubeError
 from infpop_operator.core.errors import InfPopError, StoreError
 from infpop_operator.core.model import Missing, Sample, WatchedRun
 from infpop_operator.settings import Settings
-from reconcile.memory_cluster import Answer, Body, Request
+from reconcile.memory_cluster import Answer, Request
 from reconcile.operators import Operator
-from reconcile.played_nodes import NODE
 from reconcile.stage import ONE_CELL, Stage, at_work
 from reconcile.wire import CarryOut, let_pass, refusing
 
@@ -248,91 +244,6 @@ def test_pools_that_cannot_be_tuned_are_told_with_their_reasons(suspended: bool)
         "v100": "NoMatchingNodes",
         "any": "MixedGPUs",
     }
-
-
-def test_a_status_that_this_version_cannot_read_counts_as_none() -> None:
-    """It was written by another version: it is written again, and nothing else is lost."""
-
-    async def play() -> Stage:
-        stage, _, _ = await at_work()
-        stage.cluster.patch("throughputstudies", "study", {"status": {"trials": "many", "runs": 3}})
-        await (await stage.operator()).settle()
-        return stage
-
-    stage = asyncio.run(play())
-    assert stage.states() == ["Starting"]
-
-
-FORGED: Mapping[str, Body] = {
-    "wiped": {},
-    "another best": {
-        "best": {"pool": "a100", "gpuCount": 8, "batchSize": 1024, "throughput": "999999", "engineArgs": ["--evil"]}
-    },
-    "no trials": {"trials": [], "progress": "0/4", "runs": []},
-    "succeeded": {
-        "conditions": [
-            {
-                "type": "Succeeded",
-                "status": "True",
-                "reason": "SpaceExhausted",
-                "message": "",
-                "observedGeneration": 1,
-                "lastTransitionTime": "2026-01-01T00:00:00Z",
-            }
-        ]
-    },
-}
-
-
-@pytest.mark.parametrize("phase", ["new", "running", "suspended", "ended"])
-@pytest.mark.parametrize("forged", FORGED)
-def test_a_status_that_was_wiped_or_forged_changes_nothing(forged: str, phase: str) -> None:
-    """Whatever it says in whatever phase, the study comes to the same end, and nothing is measured again."""
-
-    async def play(tamper: str | None) -> Stage:
-        stage = Stage(publish={"configMap": "best"}, budget={"maxTrials": 2})
-        operator = await stage.operator()
-        if phase != "new":
-            await operator.settle()
-        if phase == "suspended":
-            stage.cluster.change(suspend=True)
-            await operator.settle()
-        if phase == "ended":
-            await stage.finish(operator)
-        if tamper is not None:
-            stage.forge(FORGED[tamper], whole=tamper == "wiped")
-        if phase == "suspended":
-            await operator.settle()
-            stage.cluster.change(suspend=False)
-        await stage.finish(operator)
-        return stage
-
-    expected, stage = asyncio.run(play(None)), asyncio.run(play(forged))
-    assert stage.outcome() == expected.outcome()
-    assert stage.created_jobs() == expected.created_jobs()
-    assert stage.recorded() == expected.recorded()
-
-
-def test_a_pool_that_is_away_is_remembered_from_the_status() -> None:
-    """Its round stays open with room for no run, and it goes on when the same nodes come back."""
-
-    async def play() -> tuple[Stage, tuple[str, str] | None]:
-        stage = Stage(budget={"maxTrials": 2})
-        operator = await stage.operator()
-        await operator.settle()
-        stage.nodes.step()
-        stage.nodes.step()
-        stage.cluster.delete("nodes", NODE)
-        await operator.settle()
-        ready = stage.condition("Ready")
-        stage.cluster.create("nodes", gpu_node(NODE))
-        await stage.finish(operator)
-        return stage, ready
-
-    stage, ready = asyncio.run(play())
-    assert ready == ("False", "NoMatchingNodes")
-    assert stage.status["progress"] == "2/2"
-    assert {trial["round"] for trial in stage.status["trials"]} == {1}
 
 
 def test_a_pass_that_fails_for_a_defect_is_not_hidden() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from controlplane.nodes import gpu_node
-from reconcile.memory_cluster import STUDY
+from factories.study_objects import make_study_body
 from reconcile.operators import KEY
 from reconcile.played_nodes import NODE
 from reconcile.stage import ONE_CELL, Stage, hang
@@ -46,6 +46,8 @@ def test_a_settled_study_makes_no_requests() -> None:
     async def play() -> tuple[int, float | None, tuple[object, ...]]:
         stage = Stage(**PUBLISHED)
         operator = await stage.operator()
+        await operator.settle()
+        operator.reconciler.recheck_published()  # of a study that is not settled there is nothing to check
         await stage.finish(operator)
         requests = len(operator.wire.requests)
         wait = await operator.reconcile()
@@ -332,24 +334,38 @@ def test_nodes_that_are_away_are_waited_for() -> None:
 
 
 def test_a_study_that_is_gone_is_forgotten() -> None:
-    """Nothing is asked for it, and one of its name that comes later begins from nothing."""
+    """Nothing is asked for it and nothing of it stays in memory, not even of the run that was at work."""
 
-    async def play() -> tuple[Stage, list[object]]:
+    async def play() -> tuple[int, list[object]]:
+        stage = Stage(searchSpace=ONE_CELL)
+        operator = await stage.operator()
+        run = await stage.work(operator)
+        uid = stage.cluster.get("throughputstudies")["metadata"]["uid"]
+        assert list(operator.reconciler._store._known) == [uid]
+        stage.cluster.delete("throughputstudies")
+        stage.nodes.let_go()
+        requests = len(operator.wire.requests)
+        assert await operator.reconcile() is None
+        left = [*operator.memories, *operator.reconciler.unfinished(), *operator.reconciler._store._known]
+        return len(operator.wire.requests) - requests, [*left, operator.cache.deleted_job(KEY, run, study_uid=uid)]
+
+    assert asyncio.run(play()) == (0, [None])
+
+
+def test_a_study_of_the_same_name_begins_from_nothing() -> None:
+    """The runs of the one before are not its own, by name and by journal."""
+
+    async def play() -> tuple[Stage, set[str]]:
         stage = Stage(searchSpace=ONE_CELL)
         operator = await stage.operator()
         await stage.finish(operator)
-        first = stage.runs
+        before = set(stage.created_jobs())
         stage.cluster.delete("throughputstudies")
-        requests = len(operator.wire.requests)
-        assert await operator.reconcile() is None
-        left = [len(operator.wire.requests) - requests, list(operator.memories), operator.reconciler.unfinished()]
-        stage.cluster.create("throughputstudies", Stage(searchSpace=ONE_CELL).cluster.get("throughputstudies") | FRESH)
+        stage.cluster.create("throughputstudies", make_study_body(searchSpace=ONE_CELL))
         await stage.finish(operator)
-        return stage, [*left, set(first) & set(stage.runs)]
+        return stage, before
 
-    stage, left = asyncio.run(play())
-    assert left == [0, [], (), set()]
-    assert stage.row()[:2] == ("Measured", None)
-
-
-FRESH = {"metadata": {"name": STUDY, "namespace": KEY.namespace}}
+    stage, before = asyncio.run(play())
+    assert stage.row() == ("Measured", None, 1)
+    assert len(stage.runs) == 1
+    assert before.isdisjoint(stage.runs)
