@@ -35,12 +35,15 @@ def test_a_quota_without_room_is_waited_for() -> None:
 
 
 def test_a_job_that_a_policy_refuses_is_a_failure() -> None:
-    """What refused it is told, once for each try; no GPU time is counted."""
+    """What refused it is told at once, and once for each try; no GPU time is counted."""
 
     async def play() -> Stage:
         stage = Stage(searchSpace=ONE_CELL, budget=NO_FAILURE)
         refuses = refusing(422, "Invalid", "spec.template: Invalid value", said="POST jobs")
-        await (await stage.operator(interference=refuses)).settle()
+        operator = await stage.operator(interference=refuses)
+        assert await operator.reconcile() == 0.0
+        assert (stage.row(), stage.status["runs"]) == (("Broken", "JobRefused", 1), [])
+        await operator.settle()
         return stage
 
     stage = asyncio.run(play())
@@ -386,3 +389,20 @@ def test_a_live_run_is_probed_and_its_phase_is_told() -> None:
     stage, news = asyncio.run(play())
     assert news == [True, False]
     assert stage.states() == ["ModelLoading"]
+
+
+def test_a_job_without_the_label_of_a_run_is_left_alone() -> None:
+    """A user made it, and made the study its owner: it is none of the study's runs."""
+
+    async def play() -> tuple[Stage, Operator]:
+        stage, operator, run = await at_work()
+        job = dict(stage.cluster.get("jobs", run))
+        labels = {name: value for name, value in job["metadata"]["labels"].items() if name != "infpop.io/run"}
+        job["metadata"] = {**job["metadata"], "labels": labels, "name": "mine", "uid": "mine"}
+        stage.cluster.create("jobs", {**job, "status": {}})
+        await operator.settle()
+        return stage, operator
+
+    stage, operator = asyncio.run(play())
+    assert "DELETE jobs" not in operator.said()
+    assert len(stage.runs) == 2

@@ -189,21 +189,26 @@ def test_an_invalid_spec_leaves_live_runs_to_finish() -> None:
 
 
 def test_an_invalid_study_that_is_suspended_frees_its_devices() -> None:
-    """To suspend a study frees its devices, whatever else is wrong with its spec."""
+    """To suspend a study frees its devices, whatever else is wrong with its spec; a Job that has ended stays."""
 
-    async def play() -> Stage:
-        stage, operator, _ = await at_work()
+    async def play() -> tuple[Stage, str]:
+        stage, operator, run = await at_work(
+            spec={"searchSpace": {"gpuCount": [2], "batchSize": [8, 64]}, "budget": {"maxTrials": 2}}
+        )
+        stage.nodes.finish(run)
+        await operator.settle()
+        stage.nodes.start(stage.runs[-1])
         stage.cluster.change(model={"name": "./weights"}, suspend=True)
         await operator.settle()
         await operator.settle()
         assert operator.said().count("DELETE jobs") == 1
         stage.nodes.let_go()
-        return stage
+        return stage, run
 
-    stage = asyncio.run(play())
+    stage, run = asyncio.run(play())
     assert stage.condition("Accepted") == ("False", "InvalidSpec")
     assert stage.condition("Suspended") == ("True", "Suspended")
-    assert stage.runs == []
+    assert stage.runs == [run]
 
 
 class Slow:

@@ -302,6 +302,7 @@ def test_a_pause_after_broken_runs_is_waited_for() -> None:
             stage.nodes.start(stage.runs[-1])
             stage.nodes.crash(stage.runs[-1])
         wait = await operator.settle()
+        assert operator.reconciler.unfinished() == (KEY,)
         before = len(stage.runs)
         stage.cluster.clock.advance(wait or 0)
         await operator.settle()
