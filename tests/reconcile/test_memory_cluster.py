@@ -47,12 +47,8 @@ def test_a_job_that_is_deleted_in_the_foreground_stays_until_its_pods_are_gone()
         assert not await client.delete_job(NAMESPACE, run, uid="other")
         assert await client.delete_job(NAMESPACE, run, uid=uid)
         (pod,) = stage.nodes.pods(run)
-        assert [
-            each["metadata"].get("deletionTimestamp") is None for each in (pod, stage.cluster.get("jobs", run))
-        ] == [
-            False,
-            False,
-        ]
+        for each in (pod, stage.cluster.get("jobs", run)):
+            assert "deletionTimestamp" in each["metadata"]
         stage.nodes.let_go()
         assert (stage.runs, stage.cluster.all("pods")) == ([], [])
         with pytest.raises(KubeNotFoundError):

@@ -6,7 +6,7 @@ import pytest
 
 from infpop_operator.adapters.kube.errors import KubeForbiddenError
 from infpop_runner.contract import Broken
-from reconcile.operators import KEY, Operator
+from reconcile.operators import Operator
 from reconcile.stage import NO_FAILURE, ONE_CELL, Stage, at_work
 from reconcile.wire import let_pass, refusing
 
@@ -253,31 +253,6 @@ def test_a_job_whose_run_has_ended_is_deleted_while_it_lives() -> None:
     assert "deletionTimestamp" in stage.cluster.get("jobs", stage.run)["metadata"]
 
 
-def test_a_namespace_that_is_being_deleted_is_left_alone() -> None:
-    """Its study is no longer worked on; nothing is retried, and no reason is written."""
-    message = (
-        'jobs.batch "x" is forbidden: unable to create new content in namespace serving because it is being terminated'
-    )
-
-    async def play() -> tuple[Stage, list[str], float | None]:
-        stage = Stage(searchSpace={"gpuCount": [2], "batchSize": [8, 64]}, budget={"parallelTrials": 1})
-        operator = await stage.operator()
-        await stage.work(operator)
-        stage.nodes.finish(stage.run)
-        operator.wire.interference = refusing(403, "Forbidden", message, said="POST jobs")
-        before, requests = stage.status, len(operator.wire.requests)
-        assert operator.reconciler.unfinished() == (KEY,)
-        wait = await operator.reconcile()
-        assert operator.reconciler.unfinished() == ()
-        assert stage.status == before
-        return stage, operator.said(requests), wait
-
-    stage, requests, wait = asyncio.run(play())
-    assert wait is None
-    assert "PUT throughputstudies/status" not in requests
-    assert len(stage.runs) == 1
-
-
 def test_a_result_of_a_restarted_operators_ended_job_counts_without_its_pod() -> None:
     """A Job that ended, and whose Pod is gone, has lost its result: the run is broken, and says so."""
 
@@ -371,24 +346,6 @@ def test_a_pod_that_a_user_deletes_is_a_failure() -> None:
         return stage
 
     assert asyncio.run(play()).row() == ("Broken", "Deleted", 1)
-
-
-def test_a_live_run_is_probed_and_its_phase_is_told() -> None:
-    """The runner's own phase comes from its Pod; nothing new is no reason for another pass."""
-
-    async def play() -> tuple[Stage, list[bool]]:
-        stage = Stage(searchSpace=ONE_CELL)
-        page: list[str] = []
-        operator = await stage.operator(page=lambda: "".join(page))
-        run = await stage.work(operator)
-        page.append(f'infpop_run_state{{namespace="serving",study="study",run="{run}",state="loading"}} 1\n')
-        news = [await operator.probe(), await operator.probe()]
-        await stage.later(operator)
-        return stage, news
-
-    stage, news = asyncio.run(play())
-    assert news == [True, False]
-    assert stage.states() == ["ModelLoading"]
 
 
 def test_a_job_without_the_label_of_a_run_is_left_alone() -> None:

@@ -11,7 +11,7 @@ from infpop_operator.core.errors import InfPopError, StoreError
 from infpop_operator.core.model import Missing, Sample, WatchedRun
 from infpop_operator.settings import Settings
 from reconcile.memory_cluster import Answer, Request
-from reconcile.operators import Operator
+from reconcile.operators import KEY, Operator
 from reconcile.stage import ONE_CELL, Stage, at_work
 from reconcile.wire import CarryOut, let_pass, refusing
 
@@ -326,3 +326,46 @@ def test_a_prometheus_that_does_not_answer_is_told() -> None:
     assert stage.row()[:2] == ("Measured", None)
     missing = {"source": "Prometheus", "reason": "PrometheusUnreachable"}
     assert operator.metrics.registry.get_sample_value("infpop_source_missing_total", missing) == 1.0
+
+
+def test_a_live_run_is_probed_and_its_phase_is_told() -> None:
+    """The runner's own phase comes from its Pod; nothing new is no reason for another pass."""
+
+    async def play() -> tuple[Stage, list[bool]]:
+        stage = Stage(searchSpace=ONE_CELL)
+        page: list[str] = []
+        operator = await stage.operator(page=lambda: "".join(page))
+        run = await stage.work(operator)
+        page.append(f'infpop_run_state{{namespace="serving",study="study",run="{run}",state="loading"}} 1\n')
+        news = [await operator.probe(), await operator.probe()]
+        await stage.later(operator)
+        return stage, news
+
+    stage, news = asyncio.run(play())
+    assert news == [True, False]
+    assert stage.states() == ["ModelLoading"]
+
+
+def test_a_namespace_that_is_being_deleted_is_left_alone() -> None:
+    """Its study is no longer worked on; nothing is retried, and no reason is written."""
+    message = (
+        'jobs.batch "x" is forbidden: unable to create new content in namespace serving because it is being terminated'
+    )
+
+    async def play() -> tuple[Stage, list[str], float | None]:
+        stage = Stage(searchSpace={"gpuCount": [2], "batchSize": [8, 64]}, budget={"parallelTrials": 1})
+        operator = await stage.operator()
+        await stage.work(operator)
+        stage.nodes.finish(stage.run)
+        operator.wire.interference = refusing(403, "Forbidden", message, said="POST jobs")
+        before, requests = stage.status, len(operator.wire.requests)
+        assert operator.reconciler.unfinished() == (KEY,)
+        wait = await operator.reconcile()
+        assert operator.reconciler.unfinished() == ()
+        assert stage.status == before
+        return stage, operator.said(requests), wait
+
+    stage, requests, wait = asyncio.run(play())
+    assert wait is None
+    assert "PUT throughputstudies/status" not in requests
+    assert len(stage.runs) == 1
