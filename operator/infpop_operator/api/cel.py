@@ -1,12 +1,12 @@
-"""The rules of `api.rules` that the API server can check by itself, in the Common Expression Language.
+"""The rules of `api.rules` that the API server can check, in the Common Expression Language (CEL).
 
-They spare a user the round trip over the operator: `kubectl apply` says at once what is wrong. The operator checks the
-same rules in Python all the same, because a cluster may have an older CRD. Defaults are there before a rule is looked
-at; a field without one needs `has()`. The cost of a rule follows the bounds in the schema; messages are fixed texts,
-because one that names the value costs more than the API server allows.
+With them `kubectl apply` reports a mistake immediately, without waiting for the operator. The operator checks the same
+rules again in Python, because a cluster may have an older CRD. The API server fills in defaults before it evaluates a
+rule; a field without a default needs `has()`. The cost of a rule depends on the bounds in the schema. Messages are
+fixed texts, because a message that names the value would exceed the API server's cost limit.
 
-A message ends in a remedy, as every message of InfPop's does. What Python alone can say: whether `gpuProduct` is a
-regular expression, and whether two texts of `extra[].values` mean the same number.
+Every message ends with a remedy. Only Python can check whether `gpuProduct` is a regular expression, and whether two
+strings in `extra[].values` are the same number.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from infpop_runner.contract import MOST_ENGINE_ARGUMENTS, PINNED_ARGUMENTS
 
 
 def rules_by_path() -> dict[str, list[Rule]]:
-    """Return all rules by the path at which they hold."""
+    """Return all rules, grouped by the path that they validate."""
     found: dict[str, list[Rule]] = {}
     for rule in RULES:
         found.setdefault(rule.path, []).append(rule)

@@ -1,4 +1,4 @@
-"""The rules of `api.rules_metrics` that the API server can check by itself."""
+"""The rules of `api.rules_metrics` that the API server can check, in CEL."""
 
 from infpop_operator.api.cel_rule import Rule, listed, unique
 from infpop_operator.api.rules_metrics import BUILT_IN, KNOWN_PLACEHOLDERS, PLACEHOLDER_PATTERN, POWER_PRESETS

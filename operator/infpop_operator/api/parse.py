@@ -1,4 +1,4 @@
-"""Read a study document and say clearly what is wrong with it: field, value, remedy."""
+"""Parse a study document; every error names field, value and remedy."""
 
 import difflib
 import json
@@ -28,11 +28,11 @@ from infpop_operator.api.spec import ThroughputStudy
 from infpop_operator.core.errors import Problem, StudyError
 
 _SHOWN_CHARACTERS = 60  # enough to recognise a value, short enough for one terminal line
-_KEY_ITSELF = "[key]"  # how pydantic says that not the value under a key is wrong, but the key
-_MOST_NODES = 100_000  # values in a document once its aliases are followed; a large study has some thousands
-_LARGEST_DOCUMENT = 1_000_000  # characters; a Kubernetes object may have about 1.5 MiB
+_KEY_ITSELF = "[key]"  # pydantic's marker that a key, not its value, is wrong
+_MOST_NODES = 100_000  # values in a document with its aliases expanded; a large study has some thousands
+_LARGEST_DOCUMENT = 1_000_000  # characters; a Kubernetes object has at most about 1.5 MiB
 
-# pydantic's error type -> (what is wrong, what to do); the keys of `ctx` fill the braces.
+# pydantic's error type -> (message, remedy); the values of `ctx` fill the braces.
 _MESSAGES: Mapping[str, tuple[str, str]] = {
     "missing": ("this field is required", "Add it"),
     "greater_than_equal": ("must be at least {ge}", "Use {ge} or more"),
@@ -73,22 +73,22 @@ _PATTERNS = {
 
 
 def parse_document(text: str, *, source: str) -> ThroughputStudy:
-    """Return the study that `text` holds; `source` names it in messages.
+    """Return the study in `text`; `source` names the text in messages.
 
     Raises:
-        StudyError: it is not YAML, not a `ThroughputStudy`, or breaks a rule; all problems at once.
+        StudyError: it is not YAML, not a `ThroughputStudy`, or breaks a rule; the error lists all problems.
     """
     return _validated(_load_yaml(text, source), hint="")
 
 
 def parse_object(body: Mapping[str, Any]) -> ThroughputStudy:
-    """Return the study that an object of the API server describes; its status and metadata beside the name pass.
+    """Return the study in an object from the API server; its status and other metadata are ignored.
 
-    The API server drops the fields that its CRD lacks, so a field that is unknown here comes with a newer CRD. It may
-    change what the others mean: such a study is refused, not half understood.
+    The API server drops fields that its CRD does not have, so an unknown field comes from a newer CRD. It may change
+    the meaning of other fields, so such a study is rejected rather than misunderstood.
 
     Raises:
-        StudyError: it breaks a rule, or has a field of a newer version; all problems at once.
+        StudyError: it breaks a rule, or has a field of a newer version; the error lists all problems.
     """
     tree = {key: body[key] for key in ("apiVersion", "kind", "metadata", "spec") if key in body}
     return _validated(tree, hint=". If the field is of a newer version, upgrade the operator")
@@ -106,7 +106,7 @@ def _validated(tree: Mapping[str, Any], *, hint: str) -> ThroughputStudy:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice instead of keeping the last one."""
+    """A safe loader that rejects duplicate keys instead of keeping the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         seen: set[Hashable] = set()
@@ -141,7 +141,7 @@ def _load_yaml(text: str, source: str) -> Mapping[str, Any]:
 
 
 def _has_too_many_nodes(tree: object) -> bool:
-    """Count what aliases stand for, and stop early: a few lines of them can stand for more than any memory holds."""
+    """Return whether the expanded document is too large; stops early, as a few aliases can exceed any memory."""
     waiting, count = [tree], 0
     while waiting and count <= _MOST_NODES:
         node = waiting.pop()
@@ -175,7 +175,7 @@ def _problem(details: ErrorDetails, hint: str) -> Problem:
 
 
 def _words(kind: str, context: Mapping[str, Any], otherwise: str) -> tuple[str, str]:
-    """Return what is wrong and what to do. Only texts of this module are templates, and only numbers go into them."""
+    """Return message and remedy. The templates are all from this module, and only numbers are inserted."""
     if kind == "string_pattern_mismatch":
         pattern = str(context["pattern"])
         return _PATTERNS.get(pattern, (f"does not match {pattern}", "Correct it"))
@@ -186,7 +186,7 @@ def _words(kind: str, context: Mapping[str, Any], otherwise: str) -> tuple[str, 
 
 
 def _path(location: Sequence[int | str]) -> str:
-    """Return where a value stands; a key that is no plain word is quoted, and so are all its odd characters."""
+    """Return the path of a value; a key that is not a plain word is quoted and escaped."""
     path = ""
     for part in location:
         if isinstance(part, int):
@@ -233,7 +233,7 @@ def _known_keys(location: Sequence[int | str]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()] if model is not None else []
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - a type expression has no type of its own
+def _model_in(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - a type expression has no static type
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     inner = (_model_in(argument) for argument in get_args(annotation))

@@ -1,4 +1,4 @@
-"""Rules between the fields of a study that its schema cannot say; each names field, value and remedy."""
+"""Rules between fields that the schema cannot express; each problem names field, value and remedy."""
 
 from collections.abc import Callable, Iterator, Sequence
 from math import prod
@@ -15,9 +15,9 @@ from infpop_operator.core.run_spec import LONGER_FACTOR, SEARCHED_FIELD
 from infpop_runner.contract import LONGEST_REPEAT_SECONDS, MOST_ENGINE_ARGUMENTS, PINNED_ARGUMENTS
 
 _SHORTEST_TIMEOUT_SECONDS = 1.0
-_LONGEST_REPEAT_SECONDS = LONGEST_REPEAT_SECONDS / LONGER_FACTOR  # so that a second, longer measurement fits as well
+_LONGEST_REPEAT_SECONDS = LONGEST_REPEAT_SECONDS / LONGER_FACTOR  # so that a second, longer measurement also fits
 _LONGEST_PRETENCE_SECONDS = 3600.0
-_MOST_CELLS = 2000  # every decision looks at all of them
+_MOST_CELLS = 2000  # every decision iterates over all of them
 _GOVERNING_FIELDS = {  # pinned engine arguments -> the field that sets them
     "model": "spec.model.name",
     "tokenizer": "spec.model.name",
@@ -41,7 +41,7 @@ _NOT_SIMULATED: tuple[ConstraintMetric, ...] = ("batchSecondsP50", "batchSeconds
 
 
 def broken_rules(spec: StudySpec) -> list[Problem]:
-    """Return everything that is wrong between the fields of `spec`, in the order of the document."""
+    """Return all violated rules of `spec`, in the order of the document."""
     return [problem for rule in _RULES for problem in rule(spec)]
 
 
@@ -107,7 +107,7 @@ def _arguments(spec: StudySpec) -> Iterator[Problem]:
         if extra.name in spec.engine.args:
             message, remedy = "stands in spec.engine.args as well", "Remove one of the two"
             yield Problem(field=f"{field}.name", value=extra.name, message=message, remedy=remedy)
-        # What Python calls equal ("1", "1.0" and "true") would be one cell of the space twice.
+        # Values that are equal in Python ("1", "1.0" and "true") would give the same cell twice.
         equal = [
             number for number, text in enumerate(extra.values) if parse_scalar(text) in _parsed(extra.values[:number])
         ]

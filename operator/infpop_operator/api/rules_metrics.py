@@ -1,4 +1,4 @@
-"""Rules for the metrics that a study asks for besides, and for what they decide; each names field, value and remedy."""
+"""Rules for a study's own metrics, objective and constraints; each problem names field, value and remedy."""
 
 import difflib
 import re
@@ -14,12 +14,12 @@ from infpop_operator.core.model import CONSTRAINT_METRICS, METRICS
 BUILT_IN = frozenset((*METRICS, *CONSTRAINT_METRICS))
 POWER_PRESETS = tuple(name for name, (_, unit) in PRESETS.items() if unit == "watts")
 KNOWN_PLACEHOLDERS = tuple(f"${name}" for name in PLACEHOLDERS)
-# A dollar before anything else is PromQL: the end of a regular expression, or a group that label_replace refers to.
+# Any other dollar sign is PromQL: the end of a regular expression, or a group in label_replace.
 PLACEHOLDER_PATTERN = "[$][{]?[A-Za-z_][A-Za-z0-9_]*"
 
 
 def metric_rules(spec: StudySpec) -> Iterator[Problem]:
-    """Return what is wrong with the metrics of `spec`, and with an objective or a constraint that needs them."""
+    """Return the problems of the metrics of `spec`, and of the objective and the constraints that refer to them."""
     yield from unique("spec.metrics", [metric.name for metric in spec.metrics])
     for position, metric in enumerate(spec.metrics):
         yield from _metric(f"spec.metrics[{position}]", metric)
@@ -30,7 +30,7 @@ def metric_rules(spec: StudySpec) -> Iterator[Problem]:
 
 
 def is_power(metric: ExtraMetric) -> bool:
-    """Say whether a metric is in watts."""
+    """Return whether a metric is in watts."""
     return metric.unit == "watts" or metric.preset in POWER_PRESETS
 
 

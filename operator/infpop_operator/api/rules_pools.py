@@ -1,4 +1,4 @@
-"""Rules for node pools that their schema cannot say; each names field, value and remedy."""
+"""Rules for node pools that the schema cannot express; each problem names field, value and remedy."""
 
 import re
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ from infpop_operator.api.spec import StudySpec
 from infpop_operator.api.spec_pool import LEAST_MEMORY, MOST_MEMORY, NodePool, Toleration
 from infpop_operator.core.errors import Problem
 
-_MOST_REPETITIONS = 4  # with more of them, or nested ones, a pattern can take for ever on a name of 63 characters
+_MOST_REPETITIONS = 4  # with more, or nested ones, matching a name of 63 characters can take practically forever
 
 
 def pool_rules(spec: StudySpec) -> Iterator[Problem]:
-    """Return what is wrong with the node pools of `spec`."""
+    """Return the problems of the node pools of `spec`."""
     yield from unique("spec.nodePools", [pool.name for pool in spec.node_pools])
     for position, pool in enumerate(spec.node_pools):
         field = f"spec.nodePools[{position}]"
