@@ -140,10 +140,12 @@ def _prometheus(environment: Mapping[str, str]) -> PrometheusSettings | None:
     parts = _split(url)
     if parts is None:
         raise SettingError(
-            f"{PROMETHEUS_URL_VARIABLE}={url!r}: is no address. Give one such as http://prometheus.monitoring.svc:9090."
+            f"{PROMETHEUS_URL_VARIABLE}={url!r}: is not a URL. Use one such as http://prometheus.monitoring.svc:9090."
         )
     if parts.username is not None or parts.password is not None:
-        raise SettingError(f"{PROMETHEUS_URL_VARIABLE}: holds a password. Mount {PROMETHEUS_HEADERS_VARIABLE} instead.")
+        raise SettingError(
+            f"{PROMETHEUS_URL_VARIABLE}: contains a password. Use {PROMETHEUS_HEADERS_VARIABLE} instead."
+        )
     certificate, key = _path(environment, PROMETHEUS_CERT_VARIABLE), _path(environment, PROMETHEUS_KEY_VARIABLE)
     if (certificate is None) != (key is None):
         raise SettingError(f"{PROMETHEUS_CERT_VARIABLE} and {PROMETHEUS_KEY_VARIABLE}: set both or neither.")
@@ -181,7 +183,7 @@ def _port(environment: Mapping[str, str], variable: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 65_536):  # noqa: PLR2004 - the range of ports
-        raise SettingError(f"{variable}={text!r}: is no port. Give a number from 1 to 65535, for example 8000.")
+        raise SettingError(f"{variable}={text!r}: is not a port. Use a number from 1 to 65535, for example 8000.")
     return int(text)
 
 
@@ -192,14 +194,16 @@ def _sources(environment: Mapping[str, str], default: tuple[SourceName, ...]) ->
     names = tuple(part.strip() for part in text.split(","))
     known: tuple[SourceName, ...] = get_args(SourceName)
     if len(set(names)) != len(names) or not set(names) <= set(known):
-        raise SettingError(f"{SOURCES_VARIABLE}={text!r}: give each of {', '.join(known)} once at most, best first.")
+        raise SettingError(f"{SOURCES_VARIABLE}={text!r}: use each of {', '.join(known)} at most once, best first.")
     return cast("tuple[SourceName, ...]", names)
 
 
 def _grace(environment: Mapping[str, str], default: float) -> float:
     seconds = _seconds(environment, SCRAPE_GRACE_VARIABLE, default)
     if seconds > _LONGEST_GRACE_SECONDS:
-        raise SettingError(f"{SCRAPE_GRACE_VARIABLE}={seconds:g}: at most {_LONGEST_GRACE_SECONDS:g}; it costs GPUs.")
+        raise SettingError(
+            f"{SCRAPE_GRACE_VARIABLE}={seconds:g}: use at most {_LONGEST_GRACE_SECONDS:g}: the run holds its GPUs."
+        )
     return seconds
 
 
@@ -216,8 +220,10 @@ def check_watched(settings: Settings, watched: Collection[str]) -> None:
     if set(watched) == ({settings.namespace} - {None}):
         return
     given = f"--namespace {', '.join(sorted(watched))}" if watched else "no --namespace"
-    remedy = f"Set both to one namespace, or neither for all of them: {NAMESPACE_VARIABLE} is what InfPop acts on."
-    raise SettingError(f"kopf was given {given} and {NAMESPACE_VARIABLE} is {settings.namespace or 'unset'}. {remedy}")
+    remedy = f"Set both to the same namespace, or neither for all: InfPop acts on {NAMESPACE_VARIABLE}."
+    raise SettingError(
+        f"kopf was started with {given}, but {NAMESPACE_VARIABLE} is {settings.namespace or 'unset'}. {remedy}"
+    )
 
 
 def _seconds(environment: Mapping[str, str], variable: str, default: float) -> float:
@@ -229,5 +235,5 @@ def _seconds(environment: Mapping[str, str], variable: str, default: float) -> f
     except ValueError:
         number = math.nan
     if not (math.isfinite(number) and number > 0):
-        raise SettingError(f"{variable}={text!r}: is no time. Give seconds above 0, for example {default:g}.")
+        raise SettingError(f"{variable}={text!r}: is not a duration. Use seconds above 0, for example {default:g}.")
     return number

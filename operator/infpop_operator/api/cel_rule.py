@@ -34,7 +34,7 @@ def unique(name: str, path: str, *, key: str = "") -> Rule:
         name=name,
         path=path,
         rule=f"self.all(x, self.exists_one(y, x{key} == y{key}))",
-        message="has the same entry more than once. List each one once",
+        message="has duplicate entries. List each one once",
     )
 
 

@@ -30,4 +30,4 @@ def unique(field: str, values: Sequence[object]) -> Iterator[Problem]:
     repeated = sorted({str(value) for value in values if values.count(value) > 1})
     if repeated:
         remedy = "List each value once"
-        yield Problem(field=field, value=", ".join(repeated), message="stands there more than once", remedy=remedy)
+        yield Problem(field=field, value=", ".join(repeated), message="is listed more than once", remedy=remedy)

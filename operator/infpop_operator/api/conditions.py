@@ -18,7 +18,7 @@ from infpop_operator.core.model import NO_ROOM, Decision, Phase, Running, Starte
 
 MESSAGE_BYTES = 1024
 _REASON_CHARACTERS = 64
-_SUSPENDED = ("Suspended", "spec.suspend is true: no runs until it is false")
+_SUSPENDED = ("Suspended", "spec.suspend is true: no run starts until it is false")
 _AT_WORK = (Phase.WARMING_UP, Phase.MEASURING, Phase.DONE)
 
 
@@ -136,7 +136,7 @@ def stale_state(best: Best | None, newest_round: int | None) -> ConditionState:
         return ConditionState(holds=False, reason="NoResult", message="there is no result yet")
     if newest_round is None or best.round >= newest_round:
         return ConditionState(holds=False, reason="Current", message="the best belongs to its pool's newest round")
-    message = f"the best is of round {best.round} of pool {best.pool}; round {newest_round} has none yet"
+    message = f"the best is from round {best.round} of pool {best.pool}; round {newest_round} has none yet"
     return ConditionState(holds=True, reason="NewerRound", message=message)
 
 
@@ -157,7 +157,7 @@ def prometheus_truth(standing: StatusContext, *, searching: bool) -> dict[str, C
         return {}
     outage = standing.prometheus.outage
     if not searching:
-        truth = ConditionState(holds=False, reason="NotAsked", message="no run is to be measured")
+        truth = ConditionState(holds=False, reason="NotAsked", message="no run needs Prometheus")
     elif outage is None:
         truth = ConditionState(holds=False, reason="Reachable", message="Prometheus answers")
     else:

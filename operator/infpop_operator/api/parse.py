@@ -52,8 +52,8 @@ _MESSAGES: Mapping[str, tuple[str, str]] = {
 _PATTERNS = {
     DURATION_PATTERN: ("is not a duration", 'Write for example "30s", "10m" or "1h30m"'),
     DECIMAL_PATTERN: ("is not a decimal", 'Write a plain decimal in quotes, for example "0.85"'),
-    CPU_PATTERN: ("is no amount of CPUs", 'Write for example 8, "1.5" or "500m"'),
-    MEMORY_PATTERN: ("is no amount of memory", 'Write it with its unit, for example "64Gi"'),
+    CPU_PATTERN: ("is not an amount of CPUs", 'Write for example 8, "1.5" or "500m"'),
+    MEMORY_PATTERN: ("is not an amount of memory", 'Write it with its unit, for example "64Gi"'),
     NAME_PATTERN: (
         "is not a valid name",
         "Use lower-case letters, digits and dashes, a letter or digit at both ends",
@@ -66,8 +66,11 @@ _PATTERNS = {
     DATA_KEY_PATTERN: ("is not a key of a Secret or ConfigMap", "Use letters, digits, dashes, underscores and dots"),
     LABEL_KEY_PATTERN: ("is not the key of a label", "Write for example nvidia.com/gpu.product"),
     LABEL_VALUE_PATTERN: ("is not the value of a label", "Use letters, digits, dashes, underscores and dots"),
-    IMAGE_PATTERN: ("is not an image", "Write it without blanks, for example registry.example.com/runner:1.0"),
-    METRIC_PATTERN: ("is not the name of a metric", "Use letters and digits, a small letter first, as in gpuPower"),
+    IMAGE_PATTERN: ("is not an image", "Write it without spaces, for example registry.example.com/runner:1.0"),
+    METRIC_PATTERN: (
+        "is not the name of a metric",
+        "Use letters and digits, a lower-case letter first, as in gpuPower",
+    ),
     PRODUCT_PATTERN: ("is not a pattern of a product name", 'Write for example "A100"'),
 }
 
@@ -91,7 +94,7 @@ def parse_object(body: Mapping[str, Any]) -> ThroughputStudy:
         StudyError: it breaks a rule, or has a field of a newer version; the error lists all problems.
     """
     tree = {key: body[key] for key in ("apiVersion", "kind", "metadata", "spec") if key in body}
-    return _validated(tree, hint=". If the field is of a newer version, upgrade the operator")
+    return _validated(tree, hint=". If the field belongs to a newer version, upgrade the operator")
 
 
 def _validated(tree: Mapping[str, Any], *, hint: str) -> ThroughputStudy:
@@ -114,7 +117,7 @@ class _StrictLoader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=deep)
             if isinstance(key, Hashable) and key in seen:
                 line = node.start_mark.line + 1
-                raise yaml.YAMLError(f"the key {key!r} stands twice in the mapping that starts on line {line}")
+                raise yaml.YAMLError(f"the key {key!r} is used twice in the mapping that starts on line {line}")
             if isinstance(key, Hashable):
                 seen.add(key)
         return super().construct_mapping(node, deep=deep)
@@ -122,7 +125,7 @@ class _StrictLoader(yaml.SafeLoader):
 
 def _load_yaml(text: str, source: str) -> Mapping[str, Any]:
     if len(text) > _LARGEST_DOCUMENT:
-        raise StudyError([_whole(source, f"is {len(text)} characters long", "A study has at most 1,000,000")])
+        raise StudyError([_whole(source, f"is {len(text)} characters long", "Use at most 1,000,000")])
     try:
         documents = [tree for tree in yaml.load_all(text, Loader=_StrictLoader) if tree is not None]
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -135,7 +138,7 @@ def _load_yaml(text: str, source: str) -> Mapping[str, Any]:
         remedy = f"Start it with `apiVersion: {API_VERSION}` and `kind: {KIND}`"
         raise StudyError([_whole(source, f"is YAML, but not a {KIND}", remedy)])
     if _has_too_many_nodes(tree):
-        remedy = "Use fewer aliases (*name): each stands for all that its anchor holds"
+        remedy = "Use fewer aliases (*name): each repeats everything in its anchor"
         raise StudyError([_whole(source, f"holds more than {_MOST_NODES:,} values", remedy)])
     return tree
 

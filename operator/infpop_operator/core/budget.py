@@ -35,7 +35,7 @@ def exhausted(study: Study, history: History, now: datetime) -> Exhausted | None
     budget = study.budget
     if budget.deadline is not None and now >= history.started_at + budget.deadline:
         return Exhausted(
-            reason="DeadlineReached", message=f"the deadline of {budget.deadline} is over", stops_runs=True
+            reason="DeadlineReached", message=f"the deadline of {budget.deadline} has passed", stops_runs=True
         )
     if budget.max_gpu_hours is not None and gpu_seconds(history, now) >= budget.max_gpu_hours * 3600:
         message = f"{budget.max_gpu_hours:g} GPU-hours are spent"
@@ -45,7 +45,7 @@ def exhausted(study: Study, history: History, now: datetime) -> Exhausted | None
         runs = f"{len(broken)} run{'s' if len(broken) > 1 else ''}"
         message = (
             f"{runs} broke, more than spec.budget.maxFailedTrials {budget.max_failed_trials};"
-            f" last: {_why(broken[-1])}. Mend the cause and raise spec.budget.maxFailedTrials to go on"
+            f" last: {_why(broken[-1])}. Fix the cause and raise spec.budget.maxFailedTrials to continue"
         )
         return Exhausted(reason="TooManyFailures", message=message, stops_runs=False, stalls=True)
     return None

@@ -26,23 +26,23 @@ _FACTS = (
     _Fact(
         reason="WorkloadChanged",
         of=lambda provenance: provenance.workload_hash,
-        what="the prompts are others than before: workload",
+        what="prompts changed: workload hash",
     ),
     _Fact(
         reason="SoftwareChanged",
         of=lambda provenance: provenance.engine_version,
-        what="the engine is another than before: version",
+        what="engine changed: version",
     ),
     _Fact(
         reason="SoftwareChanged",
         of=lambda provenance: provenance.torch_version,
-        what="PyTorch is another than before: version",
+        what="PyTorch changed: version",
     ),
     _Fact(
         reason="GpuChanged",
         # A result that was shortened to fit its size limit holds only the start of the name.
         of=lambda provenance: provenance.gpu_model and provenance.gpu_model[:SHORTENED_NAME],
-        what="the GPU is another than before:",
+        what="GPU changed:",
     ),
 )
 
@@ -61,7 +61,7 @@ def reject_incomparable(run: Run, observation: Finished | Lost, ended: Sequence[
     for fact in _FACTS:
         is_now, was = fact.of(own), _first(fact, earlier)
         if None not in (is_now, was) and is_now != was:
-            detail = f"{fact.what} {is_now}, the round began with {was}"
+            detail = f"{fact.what} {is_now}, but this round started with {was}"
             return Lost(reason=fact.reason, detail=detail, ended_at=observation.ended_at)
     return observation
 

@@ -220,7 +220,7 @@ def _without_runs(
 ) -> tuple[Verdict, str, str]:
     goes_on = exhausted is None and any(plan.next_run is not None for plan in plans.values())
     if goes_on and study.suspended:
-        return (Verdict.WAITING, SUSPENDED, "spec.suspend is true: nothing is started until it is false")
+        return (Verdict.WAITING, SUSPENDED, "spec.suspend is true: no run starts until it is false")
     if goes_on:
         return (Verdict.WAITING, *_why_waiting(history, plans, now))
     if exhausted is not None and exhausted.stalls:
@@ -238,10 +238,10 @@ def _why_waiting(history: History, plans: Mapping[str, PoolPlan], now: datetime)
         ends, broken = budget.retry_at(history, pool), next(broken_runs_in_a_row(history, pool), None)
         if broken is not None and ends is not None and ends > now:
             reason = (broken_reason(broken) or ("",))[0]
-            return (reason, f"the next try is at {ends:%H:%M:%S %Z}; run {broken.run.name} on pool {pool} broke")
+            return (reason, f"the next attempt is at {ends:%H:%M:%S %Z}; run {broken.run.name} on pool {pool} broke")
     pool, run = next(iter(wanted.items()))
     gpus = f"{run.gpu_count} GPU{'s' if run.gpu_count > 1 else ''}"
-    return (NO_ROOM, f"pool {pool} has no nodes for a run of {gpus} now")
+    return (NO_ROOM, f"pool {pool} has no node for a run of {gpus} now")
 
 
 def _why_nothing(study: Study, history: History) -> str:
@@ -252,8 +252,8 @@ def _why_nothing(study: Study, history: History) -> str:
     )
     lacking = [sentences for sentences in found if sentences]
     if not lacking:
-        return "no valid result that keeps to the constraints"
-    return f"no valid result that keeps to the constraints and can be compared: {len(lacking)} with {lacking[-1][0]}"
+        return "no valid result meets the constraints"
+    return f"no valid result meets the constraints and can be compared: {len(lacking)} with {lacking[-1][0]}"
 
 
 def _end_of_search(plans: Mapping[str, PoolPlan], exhausted: budget.Exhausted | None) -> tuple[str, str]:

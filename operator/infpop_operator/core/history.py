@@ -197,7 +197,7 @@ def broken_reason(ended: EndedRun) -> tuple[str, str] | None:
             return (result.broken.reason, result.broken.detail)
         case Finished() if vanished := _vanished(ended):
             indexes = ", ".join(str(planned.index) for planned in vanished)
-            return ("RunnerError", f"the result lacks trials {indexes} and does not say why")
+            return ("RunnerError", f"the result omits trials {indexes} without a reason")
         case Finished():
             return None
 

@@ -84,7 +84,7 @@ def _by_facts(cell: Configuration, engine: EngineSpec, pool: Pool, facts: ModelF
     """Yield the reasons that are known without any trial."""
     gpus, heads = cell.gpu_count, facts.attention_heads
     if pool.device_count is not None and gpus > pool.device_count:
-        detail = f"{gpus} devices asked for, pool {pool.name} has {pool.device_count} for one run"
+        detail = f"{gpus} devices requested, but pool {pool.name} has {pool.device_count} for one run"
         yield RuledOut(reason="UnsupportedGpuCount", detail=detail)
     if engine.name == "hf-pipeline" and pool.device == "cpu" and gpus > 1:
         detail = f"a transformers pipeline uses one CPU device, not {gpus}"
@@ -102,10 +102,13 @@ def _by_trials(cell: Configuration, trials: tuple[Trial, ...]) -> Iterator[Ruled
         if trial.state is not TrialState.INFEASIBLE:
             continue
         if trial.reason == "IncompatibleGPU":
-            yield RuledOut(reason="IncompatibleGPU", detail=trial.detail or f"trial {trial.index} found this pool so")
+            yield RuledOut(
+                reason="IncompatibleGPU",
+                detail=trial.detail or f"trial {trial.index} found this pool's GPUs incompatible",
+            )
         elif trial.reason in _ABOUT_GPU_COUNT and tried.gpu_count == cell.gpu_count:
             reason = _ABOUT_GPU_COUNT[_ABOUT_GPU_COUNT.index(trial.reason)]
-            yield RuledOut(reason=reason, detail=trial.detail or f"trial {trial.index} found this GPU count so")
+            yield RuledOut(reason=reason, detail=trial.detail or f"trial {trial.index} found this GPU count infeasible")
         elif trial.reason == "GpuOutOfMemory" and _needs_more_memory(cell, tried):
             detail = f"batch {tried.batch_size} already ran out of memory on {tried.gpu_count} GPUs"
             yield RuledOut(reason="GpuOutOfMemory", detail=detail)
