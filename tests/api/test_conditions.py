@@ -235,7 +235,9 @@ def test_a_study_that_waits_is_valid_and_goes_on_unless_it_is_suspended(suspende
     states = waiting_states("TheReason", "the message", STALE, standing)
     assert held(states) == {"Accepted", "PrometheusUnreachable", "Suspended" if suspended else "Reconciling"}
     why = (
-        ("Suspended", "spec.suspend is true: no run starts until it is false") if suspended else ("TheReason", "the message")
+        ("Suspended", "spec.suspend is true: no run starts until it is false")
+        if suspended
+        else ("TheReason", "the message")
     )
     for name in ("Ready", "Reconciling", "Stalled", "Succeeded"):
         assert (states[name].reason, states[name].message) == why

@@ -58,7 +58,11 @@ def test_a_small_valid_document_gets_the_documented_defaults() -> None:
         ("spec.engine.args", {"max_num_seqs": "4"}, ("spec.engine.args.max_num_seqs", "batchSize", "Remove")),
         ("spec.engine.args", {"--foo; rm -rf": "4"}, ("spec.engine.args", "argument name", "Python name")),
         ("spec.engine.simulation", {"formula": {}}, ("spec.engine.simulation", "simulated", "Remove it")),
-        ("spec.engine", {"name": "simulated"}, ("spec.engine.simulation", "is required by the simulated engine", "formula")),
+        (
+            "spec.engine",
+            {"name": "simulated"},
+            ("spec.engine.simulation", "is required by the simulated engine", "formula"),
+        ),
         ("spec.objective.metric", "speed", ("spec.objective.metric", '"speed"', "throughput")),
         ("spec.objective.metric", "costPerMillionTokens", ("spec.nodePools[0].pricePerGPUHour", "3.67", "objective")),
         ("spec.objective.constraints", [{"metric": "spread"}], ("spec.objective.constraints[0]", "bound", "max")),
@@ -68,7 +72,11 @@ def test_a_small_valid_document_gets_the_documented_defaults() -> None:
             [{"metric": "load", "max": "1"}],
             ("constraints[0].metric", '"load"', "metrics"),
         ),
-        ("spec.objective.goal", "Maximize", ("spec.objective.goal", "Maximize", "throughput has its own goal", "Remove it")),
+        (
+            "spec.objective.goal",
+            "Maximize",
+            ("spec.objective.goal", "Maximize", "throughput has its own goal", "Remove it"),
+        ),
         ("spec.objective.goal", "up", ("spec.objective.goal", '"up"', "'Maximize' or 'Minimize'")),
         ("spec.objective.metric", "tokensPerJoule", ("spec.metrics", "in watts", "preset: gpuPower")),
         ("spec.metrics", [{"name": "load"}], ("spec.metrics[0]", "no single query", "exactly one")),
@@ -89,7 +97,11 @@ def test_a_small_valid_document_gets_the_documented_defaults() -> None:
         ),
         ("spec.metrics", [{"name": "load", "query": ""}], ("spec.metrics[0].query", "too short", "at least 1")),
         ("spec.metrics", [{"name": "load", "query": "q" * 1025}], ("spec.metrics[0].query", "at most 1024")),
-        ("spec.metrics", [{"name": "load", "query": "q"}], ("spec.metrics[0].unit", "is required with a query", "watts")),
+        (
+            "spec.metrics",
+            [{"name": "load", "query": "q"}],
+            ("spec.metrics[0].unit", "is required with a query", "watts"),
+        ),
         (
             "spec.metrics",
             [{"name": "load", "query": 'a{node="$node"}', "unit": "ratio"}],

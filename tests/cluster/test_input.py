@@ -72,7 +72,10 @@ def test_arguments_are_data(place: Place) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"nodePools": [{"name": "a100", "gpuProduct": "A100["}]}, r"nodePools\[0\].gpuProduct: A100\[: is not a regular"),
+        (
+            {"nodePools": [{"name": "a100", "gpuProduct": "A100["}]},
+            r"nodePools\[0\].gpuProduct: A100\[: is not a regular",
+        ),
         (
             {
                 "searchSpace": {

@@ -87,7 +87,7 @@ def test_the_last_failure_is_the_one_that_is_told() -> None:
     last = make_ended(run_on(1, "last"), make_finish(run_on(1, "last"), [None], broken="LoadTimeout"))
     limits = Budget(max_failed_trials=0)
     assert _message(limits, make_history(ended=(first,))).startswith("1 run broke, more than ")
-    assert "last: LoadTimeout: LoadTimeout of last. Mend" in _message(limits, make_history(ended=(first, last)))
+    assert "last: LoadTimeout: LoadTimeout of last. Fix" in _message(limits, make_history(ended=(first, last)))
     assert "last: Evicted. Mend" in _message(limits, make_history(ended=(last, first)))
 
 

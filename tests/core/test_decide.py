@@ -284,7 +284,7 @@ NOTHING = "no valid result meets the constraints"
 SPENT = Budget(deadline=timedelta(seconds=50))
 TOO_MANY = (
     "1 run broke, more than spec.budget.maxFailedTrials 0; last: NodeLost. Fix the cause and raise"
-    " spec.budget.maxFailedTrials to go on"
+    " spec.budget.maxFailedTrials to continue"
 )
 BROKEN = make_ended(one("broken", make_cell(2, 8), 1), make_loss())
 INFEASIBLE = make_ended(one("run"), make_finish(one("run"), ["GpuOutOfMemory"]))
@@ -295,7 +295,13 @@ INFEASIBLE = make_ended(one("run"), make_finish(one("run"), ["GpuOutOfMemory"]))
     [
         ({"space": TINY}, [measured(5.0)], Verdict.SUCCEEDED, "SpaceExhausted", "pool a100: SpaceExhausted"),
         ({"space": TINY}, [INFEASIBLE], Verdict.STALLED, "NothingEligible", f"{NOTHING}; pool a100: SpaceExhausted"),
-        ({"budget": SPENT}, [measured(5.0)], Verdict.SUCCEEDED, "DeadlineReached", "the deadline of 0:00:50 has passed"),
+        (
+            {"budget": SPENT},
+            [measured(5.0)],
+            Verdict.SUCCEEDED,
+            "DeadlineReached",
+            "the deadline of 0:00:50 has passed",
+        ),
         ({"budget": SPENT}, [], Verdict.STALLED, "NothingEligible", f"{NOTHING}; the deadline of 0:00:50 has passed"),
         (
             {"budget": SPENT, "suspended": True},

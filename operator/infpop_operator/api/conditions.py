@@ -45,13 +45,13 @@ def write_conditions(
 
 
 def decided_states(
-    decision: Decision, standing: StatusContext, open_problems: Mapping[str, PoolProblem], result_stale: ConditionState
+    decision: Decision, context: StatusContext, open_problems: Mapping[str, PoolProblem], result_stale: ConditionState
 ) -> dict[str, ConditionState]:
     """Return the state of every condition after a decision.
 
     Args:
         decision: the newest decision.
-        standing: what is known in addition to the decision.
+        context: what is known in addition to the decision.
         open_problems: the problems of the pools that the study waits for.
         result_stale: the state of the condition ResultStale.
     """
@@ -60,23 +60,23 @@ def decided_states(
     )
     succeeded = decision.verdict is Verdict.SUCCEEDED and not waits_for_pool
     stalled = decision.verdict is Verdict.STALLED and not waits_for_pool
-    if standing.suspended:
+    if context.suspended:
         reason, message = _SUSPENDED
     elif waits_for_pool:
         reason, message = _first_problem(open_problems)
     else:
-        reason, message = _progress(decision, standing)
+        reason, message = _progress(decision, context)
     return {
         "Accepted": ConditionState(holds=True, reason="Valid", message="the study is valid"),
-        "Ready": _ready(succeeded and not standing.suspended, reason, message),
+        "Ready": _ready(succeeded and not context.suspended, reason, message),
         "Reconciling": ConditionState(
-            holds=not (succeeded or stalled or standing.suspended), reason=reason, message=message
+            holds=not (succeeded or stalled or context.suspended), reason=reason, message=message
         ),
         "Stalled": _end(stalled, decision, reason, message),
         "Succeeded": _end(succeeded, decision, reason, message),
         "ResultStale": result_stale,
-        "Suspended": suspended_truth(suspended=standing.suspended),
-        **prometheus_truth(standing, searching=decision.verdict in (Verdict.RUNNING, Verdict.WAITING)),
+        "Suspended": suspended_truth(suspended=context.suspended),
+        **prometheus_truth(context, searching=decision.verdict in (Verdict.RUNNING, Verdict.WAITING)),
     }
 
 
@@ -93,7 +93,7 @@ def _end(holds: bool, decision: Decision, reason: str, message: str) -> Conditio
 
 
 def refused_states(
-    problems: Sequence[Problem], kept: ConditionState, standing: StatusContext
+    problems: Sequence[Problem], kept: ConditionState, context: StatusContext
 ) -> dict[str, ConditionState]:
     """Return the state of every condition of an invalid study; `kept` is the last state of ResultStale."""
     text = "; ".join(str(problem) for problem in problems)
@@ -105,16 +105,16 @@ def refused_states(
         "Stalled": ConditionState(holds=True, **refusal),
         "Succeeded": ConditionState(holds=False, **refusal),
         "ResultStale": kept,
-        "Suspended": suspended_truth(suspended=standing.suspended),
-        **prometheus_truth(standing, searching=False),
+        "Suspended": suspended_truth(suspended=context.suspended),
+        **prometheus_truth(context, searching=False),
     }
 
 
 def waiting_states(
-    reason: str, message: str, kept: ConditionState, standing: StatusContext
+    reason: str, message: str, kept: ConditionState, context: StatusContext
 ) -> dict[str, ConditionState]:
     """Return the state of every condition of a valid study that cannot be decided yet."""
-    suspended = standing.suspended
+    suspended = context.suspended
     if suspended:
         reason, message = _SUSPENDED
     why = {"reason": reason, "message": message}
@@ -126,7 +126,7 @@ def waiting_states(
         "Succeeded": ConditionState(holds=False, **why),
         "ResultStale": kept,
         "Suspended": suspended_truth(suspended=suspended),
-        **prometheus_truth(standing, searching=True),
+        **prometheus_truth(context, searching=True),
     }
 
 
@@ -147,15 +147,15 @@ def suspended_truth(*, suspended: bool) -> ConditionState:
     return ConditionState(holds=False, reason="NotSuspended", message="spec.suspend is false")
 
 
-def prometheus_truth(standing: StatusContext, *, searching: bool) -> dict[str, ConditionState]:
+def prometheus_truth(context: StatusContext, *, searching: bool) -> dict[str, ConditionState]:
     """Return the state of PrometheusUnreachable by its name, empty where Prometheus is not used.
 
     A search that has ended no longer queries Prometheus, so its condition is false: the study is not reconciled again
     when an outage ends.
     """
-    if standing.prometheus is None:
+    if context.prometheus is None:
         return {}
-    outage = standing.prometheus.outage
+    outage = context.prometheus.outage
     if not searching:
         truth = ConditionState(holds=False, reason="NotAsked", message="no run needs Prometheus")
     elif outage is None:
@@ -194,11 +194,11 @@ def _first_problem(problems: Mapping[str, PoolProblem]) -> tuple[str, str]:
     return next(iter(problems.values())).reason, text
 
 
-def _progress(decision: Decision, standing: StatusContext) -> tuple[str, str]:
+def _progress(decision: Decision, context: StatusContext) -> tuple[str, str]:
     """Return the reason and message of the study's state, taken from the most advanced live run if there is one."""
     if decision.verdict is not Verdict.RUNNING:
         return decision.reason, _with_detail(decision)
-    live = [(entry, standing.observations.get(entry.run.name)) for entry in decision.history.active]
+    live = [(entry, context.observations.get(entry.run.name)) for entry in decision.history.active]
     running = [(entry, seen) for entry, seen in live if isinstance(seen, Running)]
     waiting = [(entry, seen) for entry, seen in live if isinstance(seen, Waiting)]
     if running and not any(seen.phase in _AT_WORK for _, seen in running):

@@ -100,24 +100,24 @@ def _tie(study: Study, pool: Pool, best: Trial, history: History) -> Tie | None:
     )
 
 
-def pool_row(study: Study, pool: Pool, decision: Decision, standing: StatusContext) -> PoolStatus:
+def pool_row(study: Study, pool: Pool, decision: Decision, context: StatusContext) -> PoolStatus:
     """Return the row of a pool and its newest round."""
     row = PoolStatus(name=pool.name, gpu=pool.gpu_model, fingerprint=pool.fingerprint)
     newest = current_round(decision.history, pool.name)
-    row = row.model_copy(update=_surroundings(pool, standing))
+    row = row.model_copy(update=_surroundings(pool, context))
     return row if newest is None else row.model_copy(update=_round(study, pool, decision, newest))
 
 
-def problem_row(name: str, before: PoolStatus | None, standing: StatusContext, *, still_ended: bool) -> PoolStatus:
+def problem_row(name: str, before: PoolStatus | None, context: StatusContext, *, still_ended: bool) -> PoolStatus:
     """Return the row of a pool that cannot be tuned now: its last known state, and why it cannot be tuned."""
     row = before if before is not None else PoolStatus(name=name)
-    nodes = standing.pool_nodes.get(name)
+    nodes = context.pool_nodes.get(name)
     return row.model_copy(
         update={
             "nodes": nodes.nodes if nodes is not None else None,
             "gpus_per_node": nodes.gpus_per_node if nodes is not None else row.gpus_per_node,
             "ended": row.ended if still_ended else None,
-            **_problem(name, standing),
+            **_problem(name, context),
         }
     )
 
@@ -138,27 +138,27 @@ def _rows(study: Study, history: History, entry: Round) -> list[TrialRow]:
     return [trial_row(study, trial, before.get(trial.index)) for trial in trials]
 
 
-def live_rows(history: History, standing: StatusContext, now: datetime, previous: Sequence[LiveRun]) -> list[LiveRun]:
+def live_rows(history: History, context: StatusContext, now: datetime, previous: Sequence[LiveRun]) -> list[LiveRun]:
     """Return the rows of the live runs; a run whose state did not change keeps its time."""
     before = {row.name: row for row in previous}
     return [
-        _live_row(entry, standing.observations.get(entry.run.name), now, before.get(entry.run.name))
+        _live_row(entry, context.observations.get(entry.run.name), now, before.get(entry.run.name))
         for entry in history.active[:MAX_LIVE_RUNS]
     ]
 
 
-def _surroundings(pool: Pool, standing: StatusContext) -> dict[str, object]:
-    nodes = standing.pool_nodes.get(pool.name)
+def _surroundings(pool: Pool, context: StatusContext) -> dict[str, object]:
+    nodes = context.pool_nodes.get(pool.name)
     return {
         "nodes": nodes.nodes if nodes is not None else None,
         "gpus_per_node": nodes.gpus_per_node if nodes is not None else pool.device_count,
         "image": clip(pool.software, _MESSAGE_BYTES) or None,
-        **_problem(pool.name, standing),
+        **_problem(pool.name, context),
     }
 
 
-def _problem(name: str, standing: StatusContext) -> dict[str, object]:
-    problem = standing.pool_problems.get(name)
+def _problem(name: str, context: StatusContext) -> dict[str, object]:
+    problem = context.pool_problems.get(name)
     if problem is None:
         return {"reason": None, "message": None}
     return {"reason": problem.reason, "message": clip(problem.message, _MESSAGE_BYTES)}
