@@ -1,4 +1,4 @@
-"""How the operator is set up: read once from the command line and the environment, then passed around."""
+"""The operator's settings: read once from the command line and the environment, then passed as arguments."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -23,32 +23,32 @@ SCRAPE_GRACE_VARIABLE = "INFPOP_SCRAPE_GRACE_SECONDS"
 PROMETHEUS_URL_VARIABLE = "INFPOP_PROMETHEUS_URL"
 PROMETHEUS_TIMEOUT_VARIABLE = "INFPOP_PROMETHEUS_TIMEOUT_SECONDS"
 PROMETHEUS_PATIENCE_VARIABLE = "INFPOP_PROMETHEUS_PATIENCE_SECONDS"
-PROMETHEUS_TOKEN_VARIABLE = "INFPOP_PROMETHEUS_TOKEN_FILE"  # noqa: S105 - the name of a variable
+PROMETHEUS_TOKEN_VARIABLE = "INFPOP_PROMETHEUS_TOKEN_FILE"  # noqa: S105 - the name of a variable, not a password
 PROMETHEUS_CA_VARIABLE = "INFPOP_PROMETHEUS_CA_FILE"
 PROMETHEUS_CERT_VARIABLE = "INFPOP_PROMETHEUS_CERT_FILE"
 PROMETHEUS_KEY_VARIABLE = "INFPOP_PROMETHEUS_KEY_FILE"
 PROMETHEUS_HEADERS_VARIABLE = "INFPOP_PROMETHEUS_HEADERS_FILE"
 
 SourceName = Literal["Prometheus", "PodMetrics"]
-_LONGEST_GRACE_SECONDS = 600.0  # as long as a run spec lets it be
+_LONGEST_GRACE_SECONDS = 600.0  # the maximum that a run spec accepts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrometheusSettings:
-    """How Prometheus, or whatever speaks its HTTP API (Thanos, Mimir, VictoriaMetrics), is asked.
+    """How the operator queries Prometheus, or a service with its HTTP API (Thanos, Mimir, VictoriaMetrics).
 
-    Secrets are files, read anew for every request, so that a mounted Secret can be rotated.
+    Secrets are files that are read again for every request, so that a mounted Secret can be rotated.
 
     Attributes:
-        url: in front of `/api/v1/query`, with the path prefix where there is one.
-        timeout_seconds: of one request.
-        patience_seconds: for how long a question is asked again while there is no answer, or an empty one: what was
-            scraped is there a moment later.
-        token_file: holds the bearer token.
-        ca_file: the certificates that the server's is checked with; None: the system's.
-        cert_file: our own certificate, PEM.
-        key_file: its key, PEM.
-        headers_file: further headers, a `Name: value` a line (X-Scope-OrgID of Mimir, for example).
+        url: base URL in front of `/api/v1/query`, including a path prefix if there is one.
+        timeout_seconds: timeout of one request.
+        patience_seconds: how long a query is retried while it fails or returns nothing: scraped samples become
+            available a moment later.
+        token_file: file with the bearer token.
+        ca_file: CA certificates that verify the server's certificate; None: those of the system.
+        cert_file: client certificate, PEM.
+        key_file: key of the client certificate, PEM.
+        headers_file: additional headers, one `Name: value` per line (for example X-Scope-OrgID for Mimir).
     """
 
     url: str
@@ -66,21 +66,24 @@ class Settings:
     """Every setting of the operator.
 
     Attributes:
-        runner_image: the image of pools and engines that name none; None: a study has to name one.
-        namespace: the only namespace that is looked at; None: all of them.
-        node_selector: labels of the nodes that are looked at; None: all nodes, so that pools without a GPU work too.
-        nodes_file: says which nodes there are, for an operator that may not ask; None: the API server is asked.
-        workers: studies looked at at the same time. A look takes milliseconds; the API server is what is spared.
-        tick_seconds: how often unfinished studies are looked at although nothing happened: time-outs, phases and
-            reasons are at most this old.
-        resync_seconds: how often everything is listed anew, to repair what a watch lost.
-        status_pause_seconds: a change of a run's phase alone is written at most this often.
-        stop_seconds: how long the end of a stopped run is waited for, with the pod's own 30 s of grace inside.
-        metrics_port: where the operator shows its own metrics; None: nowhere.
-        prometheus: how Prometheus is asked; None: not at all.
-        sources: whose number of a trial counts, the most trusted first; the run's own result comes after them.
-        scrape_grace_seconds: how long a finished run holds its pod for the scrape that Prometheus owes it. Without
-            Prometheus runs end at once.
+        runner_image: default runner image of pools and engines that name none; None: each study must name one.
+        namespace: the only namespace that the operator watches; None: all namespaces.
+        node_selector: label selector of the nodes that the operator watches; None: all nodes, so that pools without a
+            GPU work too.
+        nodes_file: file that lists the nodes, for an operator that may not read Nodes; None: read them from the API
+            server.
+        workers: number of studies that are reconciled concurrently. A reconcile takes milliseconds; the limit protects
+            the API server.
+        tick_seconds: how often unfinished studies are reconciled without an event: timeouts, phases and reasons are at
+            most this old.
+        resync_seconds: how often the operator lists all objects again, to repair what a watch missed.
+        status_pause_seconds: minimum time between status writes that change only the phase of a run.
+        stop_seconds: how long the operator waits for a stopped run to end, including the Pod's grace period of 30 s.
+        metrics_port: port on which the operator serves its own metrics; None: it serves none.
+        prometheus: how to query Prometheus; None: the operator does not use it.
+        sources: metrics sources in order of trust, the most trusted first; the run's own result comes last.
+        scrape_grace_seconds: how long a finished run keeps its Pod so that Prometheus can scrape it once more. Without
+            Prometheus a run ends immediately.
     """
 
     runner_image: str | None = None
@@ -99,34 +102,34 @@ class Settings:
 
     @property
     def held_seconds(self) -> float:
-        """How long runs may be held for a scrape: not at all where Prometheus' numbers are not wanted."""
+        """How long finished runs wait for a scrape: 0 if Prometheus is not one of the metrics sources."""
         return self.scrape_grace_seconds if self.prometheus is not None and "Prometheus" in self.sources else 0.0
 
 
 def settings_from(environment: Mapping[str, str], *, namespace: str | None) -> Settings:
-    """Return the settings that the environment names; an empty variable is as good as none.
+    """Return the settings from the environment; an empty variable counts as unset.
 
     Args:
-        environment: of the process.
-        namespace: what the command line says, which comes before the environment.
+        environment: environment variables of the process.
+        namespace: namespace from the command line, which takes precedence over the environment.
 
     Raises:
-        SettingError: a variable is not what it has to be; the message names it and what to write instead.
+        SettingError: a variable is invalid; the message names it and the remedy.
     """
-    usual = Settings()
+    defaults = Settings()
     return Settings(
         runner_image=environment.get(RUNNER_IMAGE_VARIABLE) or None,
         node_selector=environment.get(NODE_SELECTOR_VARIABLE) or None,
         nodes_file=_path(environment, NODES_FILE_VARIABLE),
         namespace=namespace or environment.get(NAMESPACE_VARIABLE) or None,
-        tick_seconds=_seconds(environment, TICK_VARIABLE, usual.tick_seconds),
-        resync_seconds=_seconds(environment, RESYNC_VARIABLE, usual.resync_seconds),
-        status_pause_seconds=_seconds(environment, STATUS_PAUSE_VARIABLE, usual.status_pause_seconds),
-        stop_seconds=_seconds(environment, STOP_VARIABLE, usual.stop_seconds),
+        tick_seconds=_seconds(environment, TICK_VARIABLE, defaults.tick_seconds),
+        resync_seconds=_seconds(environment, RESYNC_VARIABLE, defaults.resync_seconds),
+        status_pause_seconds=_seconds(environment, STATUS_PAUSE_VARIABLE, defaults.status_pause_seconds),
+        stop_seconds=_seconds(environment, STOP_VARIABLE, defaults.stop_seconds),
         metrics_port=_port(environment, METRICS_PORT_VARIABLE),
         prometheus=_prometheus(environment),
-        sources=_sources(environment, usual.sources),
-        scrape_grace_seconds=_grace(environment, usual.scrape_grace_seconds),
+        sources=_sources(environment, defaults.sources),
+        scrape_grace_seconds=_grace(environment, defaults.scrape_grace_seconds),
     )
 
 
@@ -137,18 +140,20 @@ def _prometheus(environment: Mapping[str, str]) -> PrometheusSettings | None:
     parts = _split(url)
     if parts is None:
         raise SettingError(
-            f"{PROMETHEUS_URL_VARIABLE}={url!r}: is no address. Give one such as http://prometheus.monitoring.svc:9090."
+            f"{PROMETHEUS_URL_VARIABLE}={url!r}: is not a URL. Use one such as http://prometheus.monitoring.svc:9090."
         )
     if parts.username is not None or parts.password is not None:
-        raise SettingError(f"{PROMETHEUS_URL_VARIABLE}: holds a password. Mount {PROMETHEUS_HEADERS_VARIABLE} instead.")
+        raise SettingError(
+            f"{PROMETHEUS_URL_VARIABLE}: contains a password. Use {PROMETHEUS_HEADERS_VARIABLE} instead."
+        )
     certificate, key = _path(environment, PROMETHEUS_CERT_VARIABLE), _path(environment, PROMETHEUS_KEY_VARIABLE)
     if (certificate is None) != (key is None):
         raise SettingError(f"{PROMETHEUS_CERT_VARIABLE} and {PROMETHEUS_KEY_VARIABLE}: set both or neither.")
-    usual = PrometheusSettings(url=url.rstrip("/"))
+    defaults = PrometheusSettings(url=url.rstrip("/"))
     return replace(
-        usual,
-        timeout_seconds=_seconds(environment, PROMETHEUS_TIMEOUT_VARIABLE, usual.timeout_seconds),
-        patience_seconds=_seconds(environment, PROMETHEUS_PATIENCE_VARIABLE, usual.patience_seconds),
+        defaults,
+        timeout_seconds=_seconds(environment, PROMETHEUS_TIMEOUT_VARIABLE, defaults.timeout_seconds),
+        patience_seconds=_seconds(environment, PROMETHEUS_PATIENCE_VARIABLE, defaults.patience_seconds),
         token_file=_path(environment, PROMETHEUS_TOKEN_VARIABLE),
         ca_file=_path(environment, PROMETHEUS_CA_VARIABLE),
         cert_file=certificate,
@@ -158,10 +163,10 @@ def _prometheus(environment: Mapping[str, str]) -> PrometheusSettings | None:
 
 
 def _split(url: str) -> SplitResult | None:
-    """Return the parts of an address that a path can be put behind, None for anything else."""
+    """Return the parts of a URL that a path can be appended to, None for any other text."""
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises where it is none
+        _ = parts.port  # raises ValueError if it is invalid
     except ValueError:
         return None
     is_base = parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
@@ -177,8 +182,8 @@ def _port(environment: Mapping[str, str], variable: str) -> int | None:
     text = environment.get(variable)
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65_536):  # noqa: PLR2004 - the ports that there are
-        raise SettingError(f"{variable}={text!r}: is no port. Give a number from 1 to 65535, for example 8000.")
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65_536):  # noqa: PLR2004 - the range of ports
+        raise SettingError(f"{variable}={text!r}: is not a port. Use a number from 1 to 65535, for example 8000.")
     return int(text)
 
 
@@ -189,32 +194,36 @@ def _sources(environment: Mapping[str, str], default: tuple[SourceName, ...]) ->
     names = tuple(part.strip() for part in text.split(","))
     known: tuple[SourceName, ...] = get_args(SourceName)
     if len(set(names)) != len(names) or not set(names) <= set(known):
-        raise SettingError(f"{SOURCES_VARIABLE}={text!r}: give each of {', '.join(known)} once at most, best first.")
+        raise SettingError(f"{SOURCES_VARIABLE}={text!r}: use each of {', '.join(known)} at most once, best first.")
     return cast("tuple[SourceName, ...]", names)
 
 
 def _grace(environment: Mapping[str, str], default: float) -> float:
     seconds = _seconds(environment, SCRAPE_GRACE_VARIABLE, default)
     if seconds > _LONGEST_GRACE_SECONDS:
-        raise SettingError(f"{SCRAPE_GRACE_VARIABLE}={seconds:g}: at most {_LONGEST_GRACE_SECONDS:g}; it costs GPUs.")
+        raise SettingError(
+            f"{SCRAPE_GRACE_VARIABLE}={seconds:g}: use at most {_LONGEST_GRACE_SECONDS:g}: the run holds its GPUs."
+        )
     return seconds
 
 
 def check_watched(settings: Settings, watched: Collection[str]) -> None:
-    """Check that a framework that was set up by itself watches what the settings say: else we would act on the rest.
+    """Check that kopf, which has its own command line, watches the namespace of the settings and no other.
 
     Args:
-        settings: of the operator.
-        watched: the namespaces that the framework watches, empty for all of them.
+        settings: the operator's settings.
+        watched: the namespaces that kopf watches, empty for all namespaces.
 
     Raises:
         SettingError: they differ.
     """
     if set(watched) == ({settings.namespace} - {None}):
         return
-    told = f"--namespace {', '.join(sorted(watched))}" if watched else "no --namespace"
-    remedy = f"Set both to one namespace, or neither for all of them: {NAMESPACE_VARIABLE} is what InfPop acts on."
-    raise SettingError(f"kopf was given {told} and {NAMESPACE_VARIABLE} is {settings.namespace or 'unset'}. {remedy}")
+    given = f"--namespace {', '.join(sorted(watched))}" if watched else "no --namespace"
+    remedy = f"Set both to the same namespace, or neither for all: InfPop acts on {NAMESPACE_VARIABLE}."
+    raise SettingError(
+        f"kopf was started with {given}, but {NAMESPACE_VARIABLE} is {settings.namespace or 'unset'}. {remedy}"
+    )
 
 
 def _seconds(environment: Mapping[str, str], variable: str, default: float) -> float:
@@ -226,5 +235,5 @@ def _seconds(environment: Mapping[str, str], variable: str, default: float) -> f
     except ValueError:
         number = math.nan
     if not (math.isfinite(number) and number > 0):
-        raise SettingError(f"{variable}={text!r}: is no time. Give seconds above 0, for example {default:g}.")
+        raise SettingError(f"{variable}={text!r}: is not a duration. Use seconds above 0, for example {default:g}.")
     return number

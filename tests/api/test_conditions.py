@@ -92,7 +92,7 @@ def test_which_conditions_hold_follows_from_the_verdict(
     assert set(states) == {"Accepted", "Ready", "Reconciling", "Stalled", "Succeeded", "ResultStale", "Suspended"}
 
 
-SUSPENDED = ("Suspended", "spec.suspend is true: no runs until it is false")
+SUSPENDED = ("Suspended", "spec.suspend is true: no run starts until it is false")
 AWAITED = ("NoMatchingNodes", "pool v100: no node has the label pool=v100; pool h100: of two kinds")
 CONVERGED, MEASURING = ("Converged", "m"), ("Measuring", "m")
 
@@ -190,7 +190,7 @@ def test_a_best_is_stale_from_the_next_round_on(
     state = stale_state(best, newest)
     assert (state.holds, state.reason) == (holds, reason)
     if holds:
-        assert state.message == "the best is of round 2 of pool a100; round 3 has none yet"
+        assert state.message == "the best is from round 2 of pool a100; round 3 has none yet"
 
 
 @pytest.mark.parametrize(
@@ -199,8 +199,8 @@ def test_a_best_is_stale_from_the_next_round_on(
         (None, True, {}),
         (PrometheusHealth(), True, (False, "Reachable", "Prometheus answers")),
         (PrometheusHealth(outage="refused"), True, (True, "PrometheusUnreachable", "refused")),
-        (PrometheusHealth(outage="refused"), False, (False, "NotAsked", "no run is to be measured")),
-        (PrometheusHealth(), False, (False, "NotAsked", "no run is to be measured")),
+        (PrometheusHealth(outage="refused"), False, (False, "NotAsked", "no run needs Prometheus")),
+        (PrometheusHealth(), False, (False, "NotAsked", "no run needs Prometheus")),
     ],
 )
 def test_an_outage_is_told_of_searches_that_ask(
@@ -235,7 +235,9 @@ def test_a_study_that_waits_is_valid_and_goes_on_unless_it_is_suspended(suspende
     states = waiting_states("TheReason", "the message", STALE, standing)
     assert held(states) == {"Accepted", "PrometheusUnreachable", "Suspended" if suspended else "Reconciling"}
     why = (
-        ("Suspended", "spec.suspend is true: no runs until it is false") if suspended else ("TheReason", "the message")
+        ("Suspended", "spec.suspend is true: no run starts until it is false")
+        if suspended
+        else ("TheReason", "the message")
     )
     for name in ("Ready", "Reconciling", "Stalled", "Succeeded"):
         assert (states[name].reason, states[name].message) == why

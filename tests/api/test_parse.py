@@ -58,7 +58,11 @@ def test_a_small_valid_document_gets_the_documented_defaults() -> None:
         ("spec.engine.args", {"max_num_seqs": "4"}, ("spec.engine.args.max_num_seqs", "batchSize", "Remove")),
         ("spec.engine.args", {"--foo; rm -rf": "4"}, ("spec.engine.args", "argument name", "Python name")),
         ("spec.engine.simulation", {"formula": {}}, ("spec.engine.simulation", "simulated", "Remove it")),
-        ("spec.engine", {"name": "simulated"}, ("spec.engine.simulation", "needs it", "formula")),
+        (
+            "spec.engine",
+            {"name": "simulated"},
+            ("spec.engine.simulation", "is required by the simulated engine", "formula"),
+        ),
         ("spec.objective.metric", "speed", ("spec.objective.metric", '"speed"', "throughput")),
         ("spec.objective.metric", "costPerMillionTokens", ("spec.nodePools[0].pricePerGPUHour", "3.67", "objective")),
         ("spec.objective.constraints", [{"metric": "spread"}], ("spec.objective.constraints[0]", "bound", "max")),
@@ -68,7 +72,11 @@ def test_a_small_valid_document_gets_the_documented_defaults() -> None:
             [{"metric": "load", "max": "1"}],
             ("constraints[0].metric", '"load"', "metrics"),
         ),
-        ("spec.objective.goal", "Maximize", ("spec.objective.goal", "Maximize", "throughput has its own", "Remove it")),
+        (
+            "spec.objective.goal",
+            "Maximize",
+            ("spec.objective.goal", "Maximize", "throughput has its own goal", "Remove it"),
+        ),
         ("spec.objective.goal", "up", ("spec.objective.goal", '"up"', "'Maximize' or 'Minimize'")),
         ("spec.objective.metric", "tokensPerJoule", ("spec.metrics", "in watts", "preset: gpuPower")),
         ("spec.metrics", [{"name": "load"}], ("spec.metrics[0]", "no single query", "exactly one")),
@@ -89,7 +97,11 @@ def test_a_small_valid_document_gets_the_documented_defaults() -> None:
         ),
         ("spec.metrics", [{"name": "load", "query": ""}], ("spec.metrics[0].query", "too short", "at least 1")),
         ("spec.metrics", [{"name": "load", "query": "q" * 1025}], ("spec.metrics[0].query", "at most 1024")),
-        ("spec.metrics", [{"name": "load", "query": "q"}], ("spec.metrics[0].unit", "a query needs it", "watts")),
+        (
+            "spec.metrics",
+            [{"name": "load", "query": "q"}],
+            ("spec.metrics[0].unit", "is required with a query", "watts"),
+        ),
         (
             "spec.metrics",
             [{"name": "load", "query": 'a{node="$node"}', "unit": "ratio"}],
@@ -98,7 +110,7 @@ def test_a_small_valid_document_gets_the_documented_defaults() -> None:
         (
             "spec.metrics",
             [{"name": "load", "preset": "gpuPower", "unit": "watts"}],
-            ("spec.metrics[0].unit", "watts", "the preset gpuPower has its own", "Remove it"),
+            ("spec.metrics[0].unit", "watts", "the preset gpuPower has its own unit", "Remove it"),
         ),
         (
             "spec.metrics",
@@ -125,7 +137,7 @@ def test_a_small_valid_document_gets_the_documented_defaults() -> None:
         (
             "spec.nodePools",
             [{"name": "here", "gpuResource": "cpu", "resources": {"cpu": "8"}}],
-            ("spec.nodePools[0].resources.cpu: 8: has no place with gpuResource cpu", "Remove it"),
+            ("spec.nodePools[0].resources.cpu: 8: is not allowed with gpuResource cpu", "Remove it"),
         ),
         ("spec.algorithm.name", "bayes", ("spec.algorithm.name", '"bayes"', "tpe")),
         ("spec.algorithm.trialsPerRun", 9, ("spec.algorithm.trialsPerRun", "9", "8 or less")),
@@ -202,8 +214,8 @@ def test_an_argument_is_either_fixed_or_searched_over() -> None:
     document["spec"]["engine"]["args"] = {f"a{number}": "1" for number in range(32)}
     document["spec"]["searchSpace"]["extra"] = [{"name": "a1", "values": ["1"]}]
     message = problems(yaml.safe_dump(document))
-    assert "spec.searchSpace.extra[0].name: a1: stands in spec.engine.args as well" in message
-    assert "spec.engine.args: 33: are more than 32" in message
+    assert "spec.searchSpace.extra[0].name: a1: is also set in spec.engine.args" in message
+    assert "spec.engine.args: 33: is more than 32" in message
 
 
 @pytest.mark.parametrize("metric", ["batchSecondsP50", "batchSecondsP95", "gpuMemoryPeakBytes"])
@@ -215,11 +227,11 @@ def test_a_bound_that_can_never_be_known_is_refused(metric: str) -> None:
     document["spec"]["nodePools"].append({"name": "here", "gpuResource": "cpu"})
     if metric == "gpuMemoryPeakBytes":
         message = problems(yaml.safe_dump(document))
-        assert f"spec.objective.constraints[0].metric: {metric}: is never known on the pool here" in message
+        assert f"spec.objective.constraints[0].metric: {metric}: is never measured on pool here" in message
     else:
         assert parse_document(yaml.safe_dump(document), source="study.yaml")
     document["spec"]["engine"] = {"name": "simulated", "simulation": {"formula": {}}}
-    assert "is never known of simulated runs" in problems(yaml.safe_dump(document))
+    assert "is never measured in simulated runs" in problems(yaml.safe_dump(document))
 
 
 BOMB = "".join(f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in pairwise("abcdefghijkl"))
@@ -233,7 +245,7 @@ BOMB = "".join(f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in
         ("just text", "is YAML, but not a ThroughputStudy"),
         ("- 1\n- 2", "is YAML, but not a ThroughputStudy"),
         ("kind: A\n---\nkind: B", "holds 2 YAML documents"),
-        ("kind: A\nkind: B", "stands twice"),
+        ("kind: A\nkind: B", "is used twice"),
         ("[" * 5000, "is not valid YAML"),
         ("x" * 1_000_001, "1000001 characters"),
         ("kind: !!python/object/apply:os.system [echo]", "is not valid YAML"),

@@ -89,7 +89,7 @@ def test_deadline(place: Place) -> None:
         assert len(kubelet.runs) == 1
     ready = find_condition(status, "Ready")
     assert ready["reason"] == "NothingEligible"
-    assert "the deadline of 0:00:03 is over" in ready["message"]
+    assert "the deadline of 0:00:03 has passed" in ready["message"]
 
 
 def test_a_study_with_only_failures_stops_and_can_go_on(place: Place) -> None:

@@ -72,7 +72,10 @@ def test_arguments_are_data(place: Place) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"nodePools": [{"name": "a100", "gpuProduct": "A100["}]}, r"nodePools\[0\].gpuProduct: A100\[: is no regular"),
+        (
+            {"nodePools": [{"name": "a100", "gpuProduct": "A100["}]},
+            r"nodePools\[0\].gpuProduct: A100\[: is not a regular",
+        ),
         (
             {
                 "searchSpace": {
@@ -81,7 +84,7 @@ def test_arguments_are_data(place: Place) -> None:
                     "extra": [{"name": "block_size", "values": ["1", "1.0"]}],
                 }
             },
-            r"searchSpace.extra\[0\].values: 1.0: stands there more than once. List each value once",
+            r"searchSpace.extra\[0\].values: 1.0: is listed more than once. List each value once",
         ),
         (
             {"workload": {"source": {"file": {"path": "prompts.jsonl"}}}},

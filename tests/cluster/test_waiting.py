@@ -70,7 +70,7 @@ def test_image_pull_ends_in_a_pause_that_says_why(place: Place) -> None:
         status = place.wait(lambda status: not status["runs"] and status["trials"], what="a pause")
     reason, message = told(status)
     assert (reason, status["trials"][0]["reason"]) == ("ImagePull", "ImagePull")
-    assert message.startswith("the next try is at ")
+    assert message.startswith("the next attempt is at ")
     assert message.endswith("container not started within 1 s: ImagePullBackOff: manifest unknown")
 
 

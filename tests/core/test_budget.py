@@ -51,7 +51,7 @@ def exhausted_with(limits: Budget, history: History, seconds: float) -> Exhauste
 def test_a_deadline_is_reached_at_its_second(seconds: float, *, spent: bool) -> None:
     """It is counted from the study's start, and ends live runs without a person being needed."""
     found = exhausted_with(Budget(deadline=timedelta(hours=1)), make_history(), seconds)
-    expected = Exhausted(reason="DeadlineReached", message="the deadline of 1:00:00 is over", stops_runs=True)
+    expected = Exhausted(reason="DeadlineReached", message="the deadline of 1:00:00 has passed", stops_runs=True)
     assert found == (expected if spent else None)
     later = replace(make_history(), started_at=at(HOUR))
     assert exhausted_with(Budget(deadline=timedelta(hours=1)), later, seconds) is None
@@ -75,7 +75,7 @@ def test_one_failure_more_than_allowed_is_too_many(broken: int, *, spent: bool) 
     found = exhausted_with(Budget(max_failed_trials=2), history, 100)
     message = (
         f"{broken} runs broke, more than spec.budget.maxFailedTrials 2; last: NodeLost: gone."
-        " Mend the cause and raise spec.budget.maxFailedTrials to go on"
+        " Fix the cause and raise spec.budget.maxFailedTrials to continue"
     )
     expected = Exhausted(reason="TooManyFailures", message=message, stops_runs=False, stalls=True)
     assert found == (expected if spent else None)
@@ -87,7 +87,7 @@ def test_the_last_failure_is_the_one_that_is_told() -> None:
     last = make_ended(run_on(1, "last"), make_finish(run_on(1, "last"), [None], broken="LoadTimeout"))
     limits = Budget(max_failed_trials=0)
     assert _message(limits, make_history(ended=(first,))).startswith("1 run broke, more than ")
-    assert "last: LoadTimeout: LoadTimeout of last. Mend" in _message(limits, make_history(ended=(first, last)))
+    assert "last: LoadTimeout: LoadTimeout of last. Fix" in _message(limits, make_history(ended=(first, last)))
     assert "last: Evicted. Mend" in _message(limits, make_history(ended=(last, first)))
 
 

@@ -25,7 +25,7 @@ def why(cell: Configuration, *trials: Trial, study: object = STUDY, **pool: obje
 def test_a_run_cannot_have_more_devices_than_its_pool_has_for_one(devices: int | None, *, ruled: bool) -> None:
     """The devices of all nodes together do not help one run."""
     found = why(make_cell(2, 8), device_count=devices, total_device_count=8)
-    detail = f"2 devices asked for, pool a100 has {devices} for one run"
+    detail = f"2 devices requested, but pool a100 has {devices} for one run"
     assert found == (RuledOut(reason="UnsupportedGpuCount", detail=detail) if ruled else None)
 
 
@@ -97,9 +97,9 @@ def test_only_a_larger_batch_of_the_same_load_runs_out_of_memory_for_certain(bat
 @pytest.mark.parametrize(
     ("reason", "cell", "detail"),
     [
-        ("HeadsNotDivisible", make_cell(2, 16), "trial 3 found this GPU count so"),
-        ("UnsupportedGpuCount", make_cell(2, 16), "trial 3 found this GPU count so"),
-        ("IncompatibleGPU", make_cell(4, 8), "trial 3 found this pool so"),
+        ("HeadsNotDivisible", make_cell(2, 16), "trial 3 found this GPU count infeasible"),
+        ("UnsupportedGpuCount", make_cell(2, 16), "trial 3 found this GPU count infeasible"),
+        ("IncompatibleGPU", make_cell(4, 8), "trial 3 found this pool's GPUs incompatible"),
     ],
 )
 def test_a_trial_says_why_or_is_named(reason: InfeasibleReason, cell: Configuration, detail: str) -> None:

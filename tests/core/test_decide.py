@@ -228,9 +228,9 @@ FULL = make_pool(total_device_count=0)
 @pytest.mark.parametrize(
     ("now_s", "reason", "message"),
     [
-        (104, "Preempted", "the next try is at 00:01:45 UTC; run a100-1 on pool a100 broke"),
-        (105, "NoRoom", "pool a100 has no nodes for a run of 1 GPU now"),
-        (106, "NoRoom", "pool a100 has no nodes for a run of 1 GPU now"),
+        (104, "Preempted", "the next attempt is at 00:01:45 UTC; run a100-1 on pool a100 broke"),
+        (105, "NoRoom", "pool a100 has no node for a run of 1 GPU now"),
+        (106, "NoRoom", "pool a100 has no node for a run of 1 GPU now"),
     ],
 )
 def test_a_pause_is_the_reason_to_wait_until_it_is_over(now_s: float, reason: str, message: str) -> None:
@@ -244,7 +244,7 @@ def test_a_pause_is_the_reason_to_wait_until_it_is_over(now_s: float, reason: st
 def test_the_room_that_is_lacking_is_counted_in_gpus() -> None:
     """One GPU, two GPUs."""
     study = make_small_study(pools=(FULL,))
-    assert decided(study).message == "pool a100 has no nodes for a run of 2 GPUs now"
+    assert decided(study).message == "pool a100 has no node for a run of 2 GPUs now"
 
 
 def test_a_single_failure_is_no_reason_to_wait() -> None:
@@ -262,7 +262,7 @@ def test_the_pause_of_any_pool_explains_the_wait_before_the_room_of_another() ->
     done = make_ended(one("done", pool="v100"))
     assert decided(study, ended=(*broke_twice("v100"), done)).reason == "NoRoom"
     room = decided(make_study(space=TINY, pools=pools[::-1]), ended=(done,))
-    assert room.message == "pool a100 has no nodes for a run of 1 GPU now"
+    assert room.message == "pool a100 has no node for a run of 1 GPU now"
 
 
 @pytest.mark.parametrize(("live", "message"), [(1, "1 run in progress"), (2, "2 runs in progress")])
@@ -280,11 +280,11 @@ def measured(rate: float, *, pool: str = "a100", figures: Mapping[str, float | M
 
 
 STALE = Missing(reason="Stale")
-NOTHING = "no valid result that keeps to the constraints"
+NOTHING = "no valid result meets the constraints"
 SPENT = Budget(deadline=timedelta(seconds=50))
 TOO_MANY = (
-    "1 run broke, more than spec.budget.maxFailedTrials 0; last: NodeLost. Mend the cause and raise"
-    " spec.budget.maxFailedTrials to go on"
+    "1 run broke, more than spec.budget.maxFailedTrials 0; last: NodeLost. Fix the cause and raise"
+    " spec.budget.maxFailedTrials to continue"
 )
 BROKEN = make_ended(one("broken", make_cell(2, 8), 1), make_loss())
 INFEASIBLE = make_ended(one("run"), make_finish(one("run"), ["GpuOutOfMemory"]))
@@ -295,21 +295,27 @@ INFEASIBLE = make_ended(one("run"), make_finish(one("run"), ["GpuOutOfMemory"]))
     [
         ({"space": TINY}, [measured(5.0)], Verdict.SUCCEEDED, "SpaceExhausted", "pool a100: SpaceExhausted"),
         ({"space": TINY}, [INFEASIBLE], Verdict.STALLED, "NothingEligible", f"{NOTHING}; pool a100: SpaceExhausted"),
-        ({"budget": SPENT}, [measured(5.0)], Verdict.SUCCEEDED, "DeadlineReached", "the deadline of 0:00:50 is over"),
-        ({"budget": SPENT}, [], Verdict.STALLED, "NothingEligible", f"{NOTHING}; the deadline of 0:00:50 is over"),
+        (
+            {"budget": SPENT},
+            [measured(5.0)],
+            Verdict.SUCCEEDED,
+            "DeadlineReached",
+            "the deadline of 0:00:50 has passed",
+        ),
+        ({"budget": SPENT}, [], Verdict.STALLED, "NothingEligible", f"{NOTHING}; the deadline of 0:00:50 has passed"),
         (
             {"budget": SPENT, "suspended": True},
             [],
             Verdict.STALLED,
             "NothingEligible",
-            f"{NOTHING}; the deadline of 0:00:50 is over",
+            f"{NOTHING}; the deadline of 0:00:50 has passed",
         ),
         (
             {"suspended": True},
             [measured(5.0)],
             Verdict.WAITING,
             "Suspended",
-            "spec.suspend is true: nothing is started until it is false",
+            "spec.suspend is true: no run starts until it is false",
         ),
         (
             {"suspended": True, "space": TINY},

@@ -173,7 +173,7 @@ def test_a_trial_that_a_result_lacks_without_a_reason_is_broken() -> None:
     (live,) = first.history.active
     second = report(study, first, finished(live.run, START + MINUTE, reached=1), START + MINUTE)
     assert (second.verdict, second.reason) == (Verdict.STALLED, "TooManyFailures")
-    assert "RunnerError: the result lacks trials" in second.message
+    assert "RunnerError: the result omits trials" in second.message
     states = [trial.state for trial in trials_of(second.history, "a100", 1)]
     assert sorted(states) == [TrialState.BROKEN] * 3 + [TrialState.MEASURED]
 

@@ -74,7 +74,7 @@ def test_kopf_run_and_the_operator_agree_on_the_namespace(tmp_path: Path) -> Non
     """Or it would watch one namespace and act on all of them."""
     code, said = ended(tmp_path, "-m", "kopf", "run", "-n", "team-a", "-m", "infpop_operator.main")
     assert code == 2, said
-    assert "kopf was given --namespace team-a and INFPOP_NAMESPACE is unset" in said
+    assert "kopf was started with --namespace team-a, but INFPOP_NAMESPACE is unset" in said
     assert "Traceback" not in said
 
 
@@ -83,7 +83,7 @@ def test_kopf_run_and_the_operator_agree_on_the_namespace(tmp_path: Path) -> Non
 )
 def test_another_scope_than_the_settings_is_refused(namespace: str | None, watched: list[str]) -> None:
     """The complaint names both and what to set."""
-    with pytest.raises(SettingError, match=r"^kopf was given .* and INFPOP_NAMESPACE is .* Set both"):
+    with pytest.raises(SettingError, match=r"^kopf was started with .*, but INFPOP_NAMESPACE is .* Set both"):
         check_watched(Settings(namespace=namespace), watched)
 
 

@@ -76,24 +76,24 @@ def test_the_environment_may_name_the_namespace() -> None:
 @pytest.mark.parametrize("variable", [f"INFPOP_{name}_SECONDS" for name in _TIMES])
 def test_a_time_that_is_none_is_refused(variable: str, text: str) -> None:
     """The complaint names the variable, its value and what to write instead."""
-    with pytest.raises(SettingError, match=rf"^{variable}='{text}': is no time\. Give seconds above 0"):
+    with pytest.raises(SettingError, match=rf"^{variable}='{text}': is not a duration\. Use seconds above 0"):
         settings_from({variable: text}, namespace=None)
 
 
 @pytest.mark.parametrize(
     ("variable", "text", "complaint"),
     [
-        ("INFPOP_METRICS_PORT", "http", "is no port"),
-        ("INFPOP_METRICS_PORT", "0", "is no port"),
-        ("INFPOP_METRICS_PORT", "70000", "is no port"),
+        ("INFPOP_METRICS_PORT", "http", "is not a port"),
+        ("INFPOP_METRICS_PORT", "0", "is not a port"),
+        ("INFPOP_METRICS_PORT", "70000", "is not a port"),
         ("INFPOP_METRICS_SOURCES", "Prometheus,Pushgateway", "give each of Prometheus, PodMetrics once"),
         ("INFPOP_METRICS_SOURCES", "Prometheus,Prometheus", "give each of Prometheus, PodMetrics once"),
-        ("INFPOP_SCRAPE_GRACE_SECONDS", "3600", "at most 600; it costs GPUs"),
-        ("INFPOP_PROMETHEUS_URL", "prometheus:9090", "is no address"),
-        ("INFPOP_PROMETHEUS_URL", "file:///etc/passwd", "is no address"),
-        ("INFPOP_PROMETHEUS_URL", "http://[::1", "is no address"),
-        ("INFPOP_PROMETHEUS_URL", "http://prometheus:port", "is no address"),
-        ("INFPOP_PROMETHEUS_URL", "http://prometheus:9090?tenant=a", "is no address"),
+        ("INFPOP_SCRAPE_GRACE_SECONDS", "3600", "use at most 600: the run holds its GPUs"),
+        ("INFPOP_PROMETHEUS_URL", "prometheus:9090", "is not a URL"),
+        ("INFPOP_PROMETHEUS_URL", "file:///etc/passwd", "is not a URL"),
+        ("INFPOP_PROMETHEUS_URL", "http://[::1", "is not a URL"),
+        ("INFPOP_PROMETHEUS_URL", "http://prometheus:port", "is not a URL"),
+        ("INFPOP_PROMETHEUS_URL", "http://prometheus:9090?tenant=a", "is not a URL"),
     ],
 )
 def test_what_metrics_cannot_be_is_refused(variable: str, text: str, complaint: str) -> None:
@@ -104,7 +104,7 @@ def test_what_metrics_cannot_be_is_refused(variable: str, text: str, complaint: 
 
 def test_a_password_in_the_address_is_refused_and_not_shown() -> None:
     """Secrets are mounted: an address ends up in logs and messages."""
-    with pytest.raises(SettingError, match="holds a password") as caught:
+    with pytest.raises(SettingError, match="contains a password") as caught:
         settings_from({"INFPOP_PROMETHEUS_URL": "http://me:hunter2@prometheus"}, namespace=None)
     assert "hunter2" not in str(caught.value)
 

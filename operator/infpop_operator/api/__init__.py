@@ -1,1 +1,1 @@
-"""The public API: what a user writes (`ThroughputStudy`), what InfPop answers (`StudyStatus`), and the way to core."""
+"""The public API: the resource that users write, the status that InfPop writes, and their conversion to the core."""

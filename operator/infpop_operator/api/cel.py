@@ -1,12 +1,12 @@
-"""The rules of `api.rules` that the API server can check by itself, in the Common Expression Language.
+"""The rules of `api.rules` that the API server can check, in the Common Expression Language (CEL).
 
-They spare a user the round trip over the operator: `kubectl apply` says at once what is wrong. The operator checks the
-same rules in Python all the same, because a cluster may have an older CRD. Defaults are there before a rule is looked
-at; a field without one needs `has()`. The cost of a rule follows the bounds in the schema; messages are fixed texts,
-because one that names the value costs more than the API server allows.
+With them `kubectl apply` reports a mistake immediately, without waiting for the operator. The operator checks the same
+rules again in Python, because a cluster may have an older CRD. The API server fills in defaults before it evaluates a
+rule; a field without a default needs `has()`. The cost of a rule depends on the bounds in the schema. Messages are
+fixed texts, because a message that names the value would exceed the API server's cost limit.
 
-A message ends in a remedy, as every message of InfPop's does. What Python alone can say: whether `gpuProduct` is a
-regular expression, and whether two texts of `extra[].values` mean the same number.
+Every message ends with a remedy. Only Python can check whether `gpuProduct` is a regular expression, and whether two
+strings in `extra[].values` are the same number.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from infpop_runner.contract import MOST_ENGINE_ARGUMENTS, PINNED_ARGUMENTS
 
 
 def rules_by_path() -> dict[str, list[Rule]]:
-    """Return all rules by the path at which they hold."""
+    """Return all rules, grouped by the path that they validate."""
     found: dict[str, list[Rule]] = {}
     for rule in RULES:
         found.setdefault(rule.path, []).append(rule)
@@ -34,7 +34,7 @@ def _timeouts() -> Iterator[Rule]:
             name=f"timeout-{phase}",
             path=f"spec.measurement.timeouts.{phase}",
             rule="duration(self) >= duration('1s')",
-            message='is under a second. Use "1s" or more',
+            message='is shorter than a second. Use "1s" or more',
         )
 
 
@@ -43,7 +43,7 @@ _OBJECT = (
         name="name-length",
         path="",
         rule="size(self.metadata.name) <= 52",
-        message="metadata.name is too long to name runs after it. Use at most 52 characters",
+        message="metadata.name is too long: runs are named after it. Use at most 52 characters",
     ),
     Rule(
         name="name-without-dots",
@@ -63,14 +63,14 @@ _ENGINE = (
         name="simulation-is-for-simulated",
         path="spec.engine",
         rule="self.name == 'simulated' || !has(self.simulation)",
-        message="belongs to the engine simulated and to no other. Remove it",
+        message="applies only to the simulated engine. Remove it",
         field="simulation",
     ),
     Rule(
         name="one-landscape",
         path="spec.engine.simulation",
         rule="has(self.recorded) != has(self.formula)",
-        message="has no single landscape. Give exactly one of recorded and formula",
+        message="needs exactly one landscape. Give exactly one of recorded and formula",
     ),
     at_most("load-time", "spec.engine.simulation.loadTime", "60m"),
     at_most("repeat-time", "spec.engine.simulation.repeatTime", "60m"),
@@ -97,13 +97,13 @@ _ENGINE = (
         name="argument-names",
         path="spec.engine.args",
         rule=f"self.all(key, size(key) <= 64 && key.matches('{ARGUMENT_PATTERN}'))",
-        message="has a key that is no argument name. Use the engine's Python names, for example block_size",
+        message="has a key that is not an argument name. Use the engine's Python names, for example block_size",
     ),
     Rule(
         name="pinned-arguments",
         path="spec.engine.args",
         rule=f"self.all(key, !(key in {listed(PINNED_ARGUMENTS)}))",
-        message="has an argument that the measurement itself sets. Remove it and use the study's own field for it",
+        message="has an argument that InfPop sets. Remove it and use the field of the study for it",
     ),
 )
 _WORKLOAD = (
@@ -112,13 +112,13 @@ _WORKLOAD = (
         path="spec.workload.source",
         rule="[has(self.builtin), has(self.file), has(self.configMap), has(self.huggingFace), has(self.synthetic)]"
         ".filter(given, given).size() == 1",
-        message="names no single source. Give exactly one of builtin, file, configMap, huggingFace, synthetic",
+        message="needs exactly one source. Give exactly one of builtin, file, configMap, huggingFace, synthetic",
     ),
     Rule(
         name="one-data-set",
         path="spec.workload.source.huggingFace",
         rule="has(self.preset) != has(self.dataset)",
-        message="names no single data set. Give exactly one of preset and dataset",
+        message="needs exactly one dataset. Give exactly one of preset and dataset",
     ),
 )
 _VALUES = " * ".join(
@@ -140,7 +140,7 @@ _SPACE = (
         name="pinned-extra",
         path="spec.searchSpace.extra[].name",
         rule=f"!(self in {listed(PINNED_ARGUMENTS - {SEARCHED_FIELD})})",
-        message="is set by the measurement itself. Remove it and use the field of the study for it",
+        message="is set by InfPop. Remove it and use the field of the study for it",
     ),
     Rule(
         name="token-limits",
@@ -154,21 +154,21 @@ _SPACE = (
         name="step-limit-is-for-vllm",
         path="spec",
         rule=f"self.engine.name != 'hf-pipeline' || self.searchSpace.extra.all(x, x.name != '{SEARCHED_FIELD}')",
-        message=f"hf-pipeline knows no {SEARCHED_FIELD}. Remove it",
+        message=f"hf-pipeline does not support {SEARCHED_FIELD}. Remove it",
         field="searchSpace.extra",
     ),
     Rule(
         name="extra-or-argument",
         path="spec",
         rule="self.searchSpace.extra.all(x, !(x.name in self.engine.args))",
-        message="has an argument that stands in spec.engine.args as well. Remove one of the two",
+        message="has an argument that is also set in spec.engine.args. Remove one of the two",
         field="searchSpace.extra",
     ),
     Rule(
         name="number-of-arguments",
         path="spec",
         rule=f"size(self.engine.args) + size(self.searchSpace.extra) <= {MOST_ENGINE_ARGUMENTS}",
-        message=f"are more than {MOST_ENGINE_ARGUMENTS} arguments with those of spec.searchSpace.extra. Remove some",
+        message=f"has more than {MOST_ENGINE_ARGUMENTS} arguments, counting spec.searchSpace.extra. Remove some",
         field="engine.args",
     ),
 )
@@ -199,7 +199,7 @@ _BUDGET = (
         name="deadline",
         path="spec.budget.deadline",
         rule="duration(self) > duration('0s')",
-        message="is no time. Remove it",
+        message="must be above 0. Remove it",
     ),
 )
 _OBJECTIVE = (
@@ -220,7 +220,7 @@ _OBJECTIVE = (
         path="spec",
         rule="self.engine.name != 'simulated' || self.objective.constraints.all("
         "x, !(x.metric in ['batchSecondsP50', 'batchSecondsP95', 'gpuMemoryPeakBytes']))",
-        message="has a metric that is never known of simulated runs, so that nothing could be recommended. Remove it",
+        message="has a metric that is never measured in simulated runs, so nothing could be recommended. Remove it",
         field="objective.constraints",
     ),
     Rule(
@@ -228,7 +228,7 @@ _OBJECTIVE = (
         path="spec",
         rule="self.objective.constraints.all(x, x.metric != 'gpuMemoryPeakBytes') "
         "|| self.nodePools.all(pool, pool.gpuResource != 'cpu')",
-        message="gpuMemoryPeakBytes is never known on a pool without GPUs, so that nothing could be recommended. "
+        message="gpuMemoryPeakBytes is never measured on a pool without GPUs, so nothing could be recommended. "
         "Remove it",
         field="objective.constraints",
     ),
@@ -250,7 +250,7 @@ _MEASUREMENT = (
         path="spec.measurement",
         rule="self.repeats * duration(self.minDuration).getMilliseconds() < "
         "duration(self.timeouts.measure).getMilliseconds()",
-        message="is over before all repeats of minDuration can be. Use a longer timeout, or fewer or shorter repeats",
+        message="is too short for all repeats of minDuration. Use a longer timeout, or fewer or shorter repeats",
         field="timeouts.measure",
     ),
 )
@@ -261,41 +261,41 @@ _POOLS = (
         name="simple-gpu-product",
         path="spec.nodePools[].gpuProduct",
         rule="!self.matches('[)][*+?{]') && self.findAll('[*+?{]').size() <= 4",
-        message='is too complex a pattern. Write for example "A100" or "A100.*80GB": '
-        "at most 4 of * + ? {, and none behind a group",
+        message='is too complex. Write for example "A100" or "A100.*80GB": '
+        "at most 4 of * + ? {, and none after a group",
     ),
     Rule(
         name="label-keys",
         path="spec.nodePools[].nodeSelector",
         rule=f"self.all(key, size(key) <= 317 && key.matches('{LABEL_KEY_PATTERN}'))",
-        message="has a key that is no label key. Use the key of a node's label, for example nvidia.com/gpu.product",
+        message="has a key that is not a label key. Use the key of a node's label, for example nvidia.com/gpu.product",
     ),
     Rule(
         name="equal-needs-key",
         path="spec.nodePools[].tolerations[]",
         rule="self.operator != 'Equal' || has(self.key)",
-        message="needs a key with the operator Equal. Add the taint's key, or use operator: Exists",
+        message="is required with the operator Equal. Add the taint's key, or use operator: Exists",
         field="key",
     ),
     Rule(
         name="exists-has-no-value",
         path="spec.nodePools[].tolerations[]",
         rule="self.operator != 'Exists' || !has(self.value) || self.value == ''",
-        message="has no place with the operator Exists. Remove it, or use operator: Equal",
+        message="is not allowed with the operator Exists. Remove it, or use operator: Equal",
         field="value",
     ),
     Rule(
         name="seconds-need-no-execute",
         path="spec.nodePools[].tolerations[]",
         rule="!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
-        message="is for the effect NoExecute alone. Remove it, or set effect: NoExecute",
+        message="applies only to the effect NoExecute. Remove it, or set effect: NoExecute",
         field="tolerationSeconds",
     ),
     Rule(
         name="cpus-beside-gpus",
         path="spec.nodePools[]",
         rule="self.gpuResource != 'cpu' || !has(self.resources) || !has(self.resources.cpu)",
-        message="has no place with gpuResource cpu, where a run asks for as many CPUs as it has ranks. Remove it",
+        message="is not allowed with gpuResource cpu, where a run requests one CPU for each rank. Remove it",
         field="resources.cpu",
     ),
     Rule(

@@ -1,4 +1,4 @@
-"""The rules of `api.rules_metrics` that the API server can check by itself."""
+"""The rules of `api.rules_metrics` that the API server can check, in CEL."""
 
 from infpop_operator.api.cel_rule import Rule, listed, unique
 from infpop_operator.api.rules_metrics import BUILT_IN, KNOWN_PLACEHOLDERS, PLACEHOLDER_PATTERN, POWER_PRESETS
@@ -13,39 +13,39 @@ METRIC_RULES = (
         name="own-metric-names",
         path="spec.metrics[].name",
         rule=f"!(self in {listed(BUILT_IN)})",
-        message="is what a metric of InfPop's own is called. Use another name",
+        message="is the name of a built-in metric. Use another name",
     ),
     Rule(
         name="query-or-preset",
         path="spec.metrics[]",
         rule="has(self.query) != has(self.preset)",
-        message="names no single query. Give exactly one of query and preset",
+        message="needs exactly one query. Give exactly one of query and preset",
     ),
     Rule(
         name="query-has-unit",
         path="spec.metrics[]",
         rule="!has(self.query) || has(self.unit)",
-        message="a query needs it. Add the unit of the query's number",
+        message="is required with a query. Add the unit of the query's number",
         field="unit",
     ),
     Rule(
         name="preset-has-its-own-unit",
         path="spec.metrics[]",
         rule="!has(self.preset) || !has(self.unit)",
-        message="a preset has its own. Remove it",
+        message="a preset has its own unit. Remove it",
         field="unit",
     ),
     Rule(
         name="known-placeholders",
         path="spec.metrics[].query",
         rule=f"self.findAll('{PLACEHOLDER_PATTERN}').all(text, text in {listed(KNOWN_PLACEHOLDERS)})",
-        message="has a placeholder that is not known. Use $namespace, $pod and $window",
+        message="has an unknown placeholder. Use $namespace, $pod and $window",
     ),
     Rule(
         name="known-objective",
         path="spec",
         rule=f"self.objective.metric in {listed(METRICS)} || self.metrics.exists(x, x.name == self.objective.metric)",
-        message=f"is no metric. Use {', '.join(METRICS)} or a name from spec.metrics",
+        message=f"is not a known metric. Use {', '.join(METRICS)} or a name from spec.metrics",
         field="objective.metric",
     ),
     Rule(
@@ -53,21 +53,21 @@ METRIC_RULES = (
         path="spec",
         rule=f"self.objective.constraints.all(bound, bound.metric in {listed(CONSTRAINT_METRICS)} || "
         "self.metrics.exists(x, x.name == bound.metric))",
-        message=f"has a metric that is none. Use {', '.join(CONSTRAINT_METRICS)} or a name from spec.metrics",
+        message=f"has an unknown metric. Use {', '.join(CONSTRAINT_METRICS)} or a name from spec.metrics",
         field="objective.constraints",
     ),
     Rule(
         name="own-metric-needs-goal",
         path="spec.objective",
         rule=f"has(self.goal) || !({_IS_OWN})",
-        message="a metric from spec.metrics needs it. Add Maximize or Minimize",
+        message="is required with a metric from spec.metrics. Add Maximize or Minimize",
         field="goal",
     ),
     Rule(
         name="goal-is-for-own-metrics",
         path="spec.objective",
         rule=f"!has(self.goal) || {_IS_OWN}",
-        message="is for metrics from spec.metrics; the others have their own. Remove it",
+        message="applies only to metrics from spec.metrics; built-in ones have their own goal. Remove it",
         field="goal",
     ),
     Rule(

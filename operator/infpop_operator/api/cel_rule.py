@@ -1,4 +1,4 @@
-"""What a rule of the API server is, and the kinds of rules that several fields have."""
+"""CEL validation rules, and builders for the rules that several fields share."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A rule on the value at `path`; a list's elements are written `[]`, the whole object is the empty path.
+    """A validation rule on the value at `path`; `[]` stands for the items of a list, the empty path for the object.
 
     Args:
-        name: tells the rule from others; the tests have an example for each.
-        path: where it holds.
-        rule: the expression; `self` is the value at `path`.
+        name: unique name of the rule; the tests have an example for each name.
+        path: path of the validated value.
+        rule: the CEL expression; `self` is the value at `path`.
         message: what is wrong, and the remedy.
-        field: the field below `path` that is complained of.
+        field: the field below `path` that the error names.
     """
 
     name: str
@@ -24,17 +24,17 @@ class Rule:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return names as a list of CEL."""
+    """Return the names as a CEL list."""
     return "[" + ", ".join(f"'{name}'" for name in sorted(names)) + "]"
 
 
 def unique(name: str, path: str, *, key: str = "") -> Rule:
-    """Return the rule that the list at `path` has each entry, or each `key` of an entry, once."""
+    """Return the rule that the list at `path` has no duplicate entries, or no duplicate `key` of entries."""
     return Rule(
         name=name,
         path=path,
         rule=f"self.all(x, self.exists_one(y, x{key} == y{key}))",
-        message="has the same entry more than once. List each one once",
+        message="has duplicate entries. List each one once",
     )
 
 
@@ -44,7 +44,7 @@ def above_zero(name: str, path: str) -> Rule:
 
 
 def at_most(name: str, path: str, longest: str) -> Rule:
-    """Return the rule that the duration at `path` is no longer than `longest`."""
+    """Return the rule that the duration at `path` is at most `longest`."""
     return Rule(
         name=name,
         path=path,

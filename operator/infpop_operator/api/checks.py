@@ -1,4 +1,4 @@
-"""Checks of single values that several rules need; each yields a problem that names field, value and remedy."""
+"""Checks of single values that several rules share; each yields problems that name field, value and remedy."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,27 +7,27 @@ from infpop_operator.core.errors import Problem
 
 
 def short(field: str, text: str, longest_seconds: float) -> Iterator[Problem]:
-    """Complain of a duration above a limit."""
+    """Yield a problem if a duration exceeds a limit."""
     if seconds(text) > longest_seconds:
         longest = f"{longest_seconds / 60:g}m"
         yield Problem(field=field, value=text, message=f"is longer than {longest}", remedy=f'Use "{longest}" or less')
 
 
 def positive(field: str, text: str) -> Iterator[Problem]:
-    """Complain of a decimal that is not above zero."""
+    """Yield a problem if a decimal is not above zero."""
     if float(text) <= 0:
         yield Problem(field=field, value=f'"{text}"', message="must be above 0", remedy="Correct it")
 
 
 def at_most(field: str, text: str, high: float) -> Iterator[Problem]:
-    """Complain of a decimal above a limit."""
+    """Yield a problem if a decimal exceeds a limit."""
     if float(text) > high:
         yield Problem(field=field, value=f'"{text}"', message=f"must be at most {high:g}", remedy="Correct it")
 
 
 def unique(field: str, values: Sequence[object]) -> Iterator[Problem]:
-    """Complain of entries that are equal."""
+    """Yield a problem if a list has duplicate entries."""
     repeated = sorted({str(value) for value in values if values.count(value) > 1})
     if repeated:
         remedy = "List each value once"
-        yield Problem(field=field, value=", ".join(repeated), message="stands there more than once", remedy=remedy)
+        yield Problem(field=field, value=", ".join(repeated), message="is listed more than once", remedy=remedy)

@@ -1,17 +1,17 @@
-"""Text of others (an engine's error, a node's message) made fit for a status: printable, and of bounded size.
+"""Clip text from outside InfPop (an engine's error, a node's message) for a status: printable, of bounded size.
 
-The bound is in bytes as an object is stored: Go's JSON writes six bytes for "<".
+The bound is in bytes of the stored JSON: Go's encoder writes "<" as six bytes.
 """
 
 _ELLIPSIS = "…"
 _ELLIPSIS_BYTES = 3
-_MOST_BYTES = 6  # of one character
+_MOST_BYTES = 6  # maximum of one character
 _SIX_BYTES = frozenset("<>&")
 _TWO_BYTES = frozenset('"\\')
 
 
 def clip(text: str, limit: int) -> str:
-    """Return `text` with blanks for what is not printable, cut so that it is stored in at most `limit` bytes."""
+    """Return `text` with unprintable characters replaced by spaces, cut to at most `limit` stored bytes."""
     if len(text) * _MOST_BYTES <= limit and text.isprintable():
         return text.strip()
     text = "".join(character if character.isprintable() else " " for character in text).strip()
@@ -27,7 +27,7 @@ def clip(text: str, limit: int) -> str:
 
 
 def stored_bytes(character: str) -> int:
-    """Return how many bytes a printable character takes inside a stored JSON string."""
+    """Return the number of bytes of a printable character in a stored JSON string."""
     if character in _SIX_BYTES:
         return 6
     return 2 if character in _TWO_BYTES else len(character.encode())

@@ -1,7 +1,7 @@
-"""The conditions of a study, as kstatus reads them: Reconciling and Stalled are abnormal when true, Ready sums up.
+"""The conditions of a study, following kstatus: Reconciling and Stalled are abnormal when true, Ready summarises.
 
-All of them are written every time; PrometheusUnreachable only where Prometheus is asked. The time of a condition moves
-when its `status` changes and at nothing else.
+Every status has all conditions, except that PrometheusUnreachable exists only where Prometheus is used. The transition
+time of a condition changes only when its `status` changes.
 """
 
 import re
@@ -18,13 +18,13 @@ from infpop_operator.core.model import NO_ROOM, Decision, Phase, Running, Starte
 
 MESSAGE_BYTES = 1024
 _REASON_CHARACTERS = 64
-_SUSPENDED = ("Suspended", "spec.suspend is true: no runs until it is false")
+_SUSPENDED = ("Suspended", "spec.suspend is true: no run starts until it is false")
 _AT_WORK = (Phase.WARMING_UP, Phase.MEASURING, Phase.DONE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConditionState:
-    """Whether a condition holds (None: unknown), and why."""
+    """Whether a condition is true (None: unknown), and why."""
 
     holds: bool | None
     reason: str
@@ -32,70 +32,70 @@ class ConditionState:
 
 
 def as_reason(text: str) -> str:
-    """Return `text` as a condition's reason may look: letters and digits, never empty."""
+    """Return `text` as a valid reason of a condition: only letters and digits, never empty."""
     return re.sub(r"[^A-Za-z0-9]", "", text)[:_REASON_CHARACTERS] or "Unknown"
 
 
 def write_conditions(
     states: Mapping[str, ConditionState], now: datetime, *, generation: int | None, previous: Sequence[Condition]
 ) -> list[Condition]:
-    """Return the conditions that say `states`; those whose status did not change keep their time."""
+    """Return the conditions for `states`; a condition whose status did not change keeps its transition time."""
     before = {condition.type: condition for condition in previous}
     return [_condition(kind, truth, now, generation, before.get(kind)) for kind, truth in states.items()]
 
 
 def decided_states(
-    decision: Decision, standing: StatusContext, open_problems: Mapping[str, PoolProblem], result_stale: ConditionState
+    decision: Decision, context: StatusContext, open_problems: Mapping[str, PoolProblem], result_stale: ConditionState
 ) -> dict[str, ConditionState]:
-    """Return what a decision says.
+    """Return the state of every condition after a decision.
 
     Args:
         decision: the newest decision.
-        standing: what else is known.
-        open_problems: pools that the study waits for.
-        result_stale: whether the best that is shown belongs to an older round than its pool's newest.
+        context: what is known in addition to the decision.
+        open_problems: the problems of the pools that the study waits for.
+        result_stale: the state of the condition ResultStale.
     """
     waits_for_pool = bool(open_problems) and (
         decision.verdict is Verdict.SUCCEEDED or decision.reason in ("NothingEligible", NO_ROOM)
     )
     succeeded = decision.verdict is Verdict.SUCCEEDED and not waits_for_pool
     stalled = decision.verdict is Verdict.STALLED and not waits_for_pool
-    if standing.suspended:
+    if context.suspended:
         reason, message = _SUSPENDED
     elif waits_for_pool:
         reason, message = _first_problem(open_problems)
     else:
-        reason, message = _progress(decision, standing)
+        reason, message = _progress(decision, context)
     return {
         "Accepted": ConditionState(holds=True, reason="Valid", message="the study is valid"),
-        "Ready": _ready(succeeded and not standing.suspended, reason, message),
+        "Ready": _ready(succeeded and not context.suspended, reason, message),
         "Reconciling": ConditionState(
-            holds=not (succeeded or stalled or standing.suspended), reason=reason, message=message
+            holds=not (succeeded or stalled or context.suspended), reason=reason, message=message
         ),
-        "Stalled": _own(stalled, decision, reason, message),
-        "Succeeded": _own(succeeded, decision, reason, message),
+        "Stalled": _end(stalled, decision, reason, message),
+        "Succeeded": _end(succeeded, decision, reason, message),
         "ResultStale": result_stale,
-        "Suspended": suspended_truth(suspended=standing.suspended),
-        **prometheus_truth(standing, searching=decision.verdict in (Verdict.RUNNING, Verdict.WAITING)),
+        "Suspended": suspended_truth(suspended=context.suspended),
+        **prometheus_truth(context, searching=decision.verdict in (Verdict.RUNNING, Verdict.WAITING)),
     }
 
 
-def _ready(holds: bool, reason: str, message: str) -> ConditionState:  # noqa: FBT001 - the truth itself
-    """Return whether there is a result. Its reason is the state that `kubectl get` shows, so the end is called so."""
+def _ready(holds: bool, reason: str, message: str) -> ConditionState:  # noqa: FBT001 - the value
+    """Return the state of Ready. `kubectl get` shows its reason as the study's state, hence the reason Succeeded."""
     return ConditionState(holds=holds, reason="Succeeded" if holds else reason, message=message)
 
 
-def _own(holds: bool, decision: Decision, reason: str, message: str) -> ConditionState:  # noqa: FBT001 - the truth itself
-    """Return an end of the search: where it holds it has the decision's own words, whatever Ready says now."""
+def _end(holds: bool, decision: Decision, reason: str, message: str) -> ConditionState:  # noqa: FBT001 - the value
+    """Return the state of Stalled or Succeeded: if true, with the decision's own reason and message."""
     if holds:
         return ConditionState(holds=True, reason=decision.reason, message=decision.message)
     return ConditionState(holds=False, reason=reason, message=message)
 
 
 def refused_states(
-    problems: Sequence[Problem], kept: ConditionState, standing: StatusContext
+    problems: Sequence[Problem], kept: ConditionState, context: StatusContext
 ) -> dict[str, ConditionState]:
-    """Return what is true of a study that says something impossible; `kept` is what was known of its result."""
+    """Return the state of every condition of an invalid study; `kept` is the last state of ResultStale."""
     text = "; ".join(str(problem) for problem in problems)
     refusal = {"reason": "InvalidSpec", "message": text}
     return {
@@ -105,16 +105,16 @@ def refused_states(
         "Stalled": ConditionState(holds=True, **refusal),
         "Succeeded": ConditionState(holds=False, **refusal),
         "ResultStale": kept,
-        "Suspended": suspended_truth(suspended=standing.suspended),
-        **prometheus_truth(standing, searching=False),
+        "Suspended": suspended_truth(suspended=context.suspended),
+        **prometheus_truth(context, searching=False),
     }
 
 
 def waiting_states(
-    reason: str, message: str, kept: ConditionState, standing: StatusContext
+    reason: str, message: str, kept: ConditionState, context: StatusContext
 ) -> dict[str, ConditionState]:
-    """Return what is true of a valid study for which nothing can be decided yet."""
-    suspended = standing.suspended
+    """Return the state of every condition of a valid study that cannot be decided yet."""
+    suspended = context.suspended
     if suspended:
         reason, message = _SUSPENDED
     why = {"reason": reason, "message": message}
@@ -126,38 +126,38 @@ def waiting_states(
         "Succeeded": ConditionState(holds=False, **why),
         "ResultStale": kept,
         "Suspended": suspended_truth(suspended=suspended),
-        **prometheus_truth(standing, searching=True),
+        **prometheus_truth(context, searching=True),
     }
 
 
 def stale_state(best: Best | None, newest_round: int | None) -> ConditionState:
-    """Return whether `best` belongs to an older round than its pool's newest one, None where that is not known."""
+    """Return the state of ResultStale: true if `best` is from an older round than the newest of its pool."""
     if best is None:
         return ConditionState(holds=False, reason="NoResult", message="there is no result yet")
     if newest_round is None or best.round >= newest_round:
         return ConditionState(holds=False, reason="Current", message="the best belongs to its pool's newest round")
-    message = f"the best is of round {best.round} of pool {best.pool}; round {newest_round} has none yet"
+    message = f"the best is from round {best.round} of pool {best.pool}; round {newest_round} has none yet"
     return ConditionState(holds=True, reason="NewerRound", message=message)
 
 
 def suspended_truth(*, suspended: bool) -> ConditionState:
-    """Return whether the owner wants no runs now."""
+    """Return the state of Suspended."""
     if suspended:
         return ConditionState(holds=True, reason="Suspended", message="spec.suspend is true")
     return ConditionState(holds=False, reason="NotSuspended", message="spec.suspend is false")
 
 
-def prometheus_truth(standing: StatusContext, *, searching: bool) -> dict[str, ConditionState]:
-    """Return whether numbers that Prometheus should give come from elsewhere just now.
+def prometheus_truth(context: StatusContext, *, searching: bool) -> dict[str, ConditionState]:
+    """Return the state of PrometheusUnreachable by its name, empty where Prometheus is not used.
 
-    Empty where nobody asks Prometheus. A search that has ended asks it no more, so an outage is none of its concern:
-    nobody would look at the study again to say that it is over.
+    A search that has ended no longer queries Prometheus, so its condition is false: the study is not reconciled again
+    when an outage ends.
     """
-    if standing.prometheus is None:
+    if context.prometheus is None:
         return {}
-    outage = standing.prometheus.outage
+    outage = context.prometheus.outage
     if not searching:
-        truth = ConditionState(holds=False, reason="NotAsked", message="no run is to be measured")
+        truth = ConditionState(holds=False, reason="NotAsked", message="no run needs Prometheus")
     elif outage is None:
         truth = ConditionState(holds=False, reason="Reachable", message="Prometheus answers")
     else:
@@ -166,7 +166,7 @@ def prometheus_truth(standing: StatusContext, *, searching: bool) -> dict[str, C
 
 
 def kept_state(kind: str, previous: Sequence[Condition], default: ConditionState) -> ConditionState:
-    """Return what the last status said of one condition, `default` where it said nothing."""
+    """Return the state of one condition in the last status, `default` if that does not have it."""
     found = next((condition for condition in previous if condition.type == kind), None)
     if found is None:
         return default
@@ -194,11 +194,11 @@ def _first_problem(problems: Mapping[str, PoolProblem]) -> tuple[str, str]:
     return next(iter(problems.values())).reason, text
 
 
-def _progress(decision: Decision, standing: StatusContext) -> tuple[str, str]:
-    """Return why the study stands where it stands: the furthest of its live runs tells, where there are any."""
+def _progress(decision: Decision, context: StatusContext) -> tuple[str, str]:
+    """Return the reason and message of the study's state, taken from the most advanced live run if there is one."""
     if decision.verdict is not Verdict.RUNNING:
         return decision.reason, _with_detail(decision)
-    live = [(entry, standing.observations.get(entry.run.name)) for entry in decision.history.active]
+    live = [(entry, context.observations.get(entry.run.name)) for entry in decision.history.active]
     running = [(entry, seen) for entry, seen in live if isinstance(seen, Running)]
     waiting = [(entry, seen) for entry, seen in live if isinstance(seen, Waiting)]
     if running and not any(seen.phase in _AT_WORK for _, seen in running):
@@ -210,7 +210,7 @@ def _progress(decision: Decision, standing: StatusContext) -> tuple[str, str]:
 
 
 def _with_detail(decision: Decision) -> str:
-    """Return the message of a decision, with all that is known of the broken run that it waits for."""
+    """Return the message of a decision, with the details of the broken run if the study waits to retry one."""
     last = decision.history.ended[-1] if decision.history.ended else None
     if decision.verdict is not Verdict.WAITING or last is None or last.run.name not in decision.message:
         return decision.message

@@ -1,4 +1,4 @@
-"""The one way from the API's document to the core's `Study`."""
+"""Convert the API's document to the core's `Study`."""
 
 from collections.abc import Sequence
 from pathlib import PurePath, PurePosixPath
@@ -35,9 +35,9 @@ from infpop_runner.contract import (
     WorkloadSpec,
 )
 
-WORKLOAD_DIRECTORY = PurePosixPath("/workload")  # where a run in a Pod finds the keys of a ConfigMap as files
+WORKLOAD_DIRECTORY = PurePosixPath("/workload")  # where a run's Pod mounts the keys of a ConfigMap as files
 
-# The data set of Bavarian et al., arXiv 2207.14255, as the hub has it: 1,033 single-line tasks in `test`.
+# The dataset of Bavarian et al., arXiv 2207.14255, as published on the Hub: 1,033 single-line tasks in `test`.
 _PRESETS = {
     "humaneval-infilling-single-line": HuggingFaceSource(
         dataset="loubnabnl/humaneval_infilling", config="HumanEval-SingleLineInfilling", split="test", field="prompt"
@@ -56,20 +56,20 @@ def to_study(
     base: PurePath | None = None,
     key: str | None = None,
 ) -> Study:
-    """Return the core's view of a parsed document.
+    """Return the core's `Study` for a parsed document.
 
     Args:
-        document: what `parse_document` returned.
-        pools: the document's pools joined with what was seen of their hardware.
-        model_fingerprint: identifies the model's weights and shape.
-        workload_fingerprint: identifies the workload's text.
-        model_facts: what the model's config.json says, None when it cannot be read before the first run.
-        model_name: the directory that stands for `spec.model.name` here, None to use the name as it is.
-        base: the directory that relative paths are relative to, None to leave them as they are.
-        key: tells the study from every other one, None for its namespace and name.
+        document: the result of `parse_document`.
+        pools: the document's pools joined with their observed hardware.
+        model_fingerprint: identifies the model's weights and architecture.
+        workload_fingerprint: identifies the contents of the prompts.
+        model_facts: facts from the model's config.json, None if it cannot be read before the first run.
+        model_name: directory that replaces `spec.model.name` on this machine, None to use the name unchanged.
+        base: directory to which relative paths are relative, None to leave them unchanged.
+        key: unique key of the study, None for `namespace/name`.
 
     Raises:
-        ValueError: it names no workload source, or a metric without a query; `api.rules` reports that before.
+        ValueError: it has no workload source, or a metric without a query; `api.rules` reports both earlier.
     """
     spec, namespace = document.spec, document.metadata.namespace or ""
     metrics = tuple(to_metric(metric) for metric in spec.metrics)
@@ -106,10 +106,10 @@ def to_study(
 
 
 def to_source(source: spec_workload.Source, base: PurePath | None) -> WorkloadSource:
-    """Return the contract's form of a workload source, presets and relative paths resolved.
+    """Return the contract's form of a workload source, with presets and relative paths resolved.
 
     Raises:
-        ValueError: it names no source; `api.rules` reports that before.
+        ValueError: it has no source; `api.rules` reports that earlier.
     """
     if source.builtin is not None:
         return BuiltinSource(name=source.builtin)
@@ -125,10 +125,10 @@ def to_source(source: spec_workload.Source, base: PurePath | None) -> WorkloadSo
 
 
 def to_metric(metric: spec_metrics.ExtraMetric) -> ExtraMetric:
-    """Return a metric with the query and unit that a preset stands for.
+    """Return a metric with its query and unit, taken from its preset if it has one.
 
     Raises:
-        ValueError: it has neither query nor preset, or a query without unit; `api.rules` reports that before.
+        ValueError: it has neither query nor preset, or a query without unit; `api.rules` reports that earlier.
     """
     if metric.preset is not None:
         query, unit = PRESETS[metric.preset]

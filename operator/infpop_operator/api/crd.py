@@ -1,8 +1,8 @@
-"""The CustomResourceDefinition, made from the models of `spec` and `status_model`.
+"""Build the CustomResourceDefinition from the models in `spec` and `status_model`.
 
-pydantic's JSON schema is no structural schema: references are inlined, `anyOf[T, null]` becomes an optional T, `const`
-a one-value `enum`, exclusive bounds are split, titles, null defaults and `additionalProperties: false` are dropped, and
-the pattern of a map's keys is left to a rule. Whatever is not known here is an error, not a guess.
+pydantic's JSON schema is not a structural schema. The conversion inlines references, turns `anyOf[T, null]` into an
+optional T and `const` into a one-value `enum`, splits exclusive bounds, drops titles, null defaults and
+`additionalProperties: false`, and leaves the pattern of a map's keys to a rule. An unknown keyword is an error.
 """
 
 from collections.abc import Mapping
@@ -26,9 +26,11 @@ _KEPT = frozenset(
         "minLength", "minProperties", "pattern", "required", "x-kubernetes-int-or-string",
     }
 )  # fmt: skip
-_DROPPED = frozenset({"title", "propertyNames"})  # keys of maps have a rule
+_DROPPED = frozenset({"title", "propertyNames"})  # a rule validates the keys of maps
 _NOTHING = (("default", None), ("additionalProperties", False))
-_TYPES = frozenset({"array", "boolean", "integer", "object", "string"})  # no number: Kubernetes APIs carry no floats
+_TYPES = frozenset(
+    {"array", "boolean", "integer", "object", "string"}
+)  # no number: Kubernetes APIs should not use floats
 _READY = '.status.conditions[?(@.type=="Ready")].reason'
 _COLUMNS = (
     ("Model", "string", ".spec.model.name"),
@@ -40,14 +42,14 @@ _COLUMNS = (
     ("Trials", "string", ".status.progress"),
     ("Age", "date", ".metadata.creationTimestamp"),
 )
-_API_VERSION_HELP = "version of this form of the object; https://kubernetes.io/docs/reference/using-api"
+_API_VERSION_HELP = "API version of the object; https://kubernetes.io/docs/reference/using-api"
 _KIND_HELP = "kind of the object; https://kubernetes.io/docs/reference/using-api"
-_STUDY = "A search for the configuration with which a model is served fastest, by measuring."
+_STUDY = "A search for the configuration that serves a model fastest, by measurement."
 
 
 def render_crd() -> str:
-    """Return the CustomResourceDefinition as YAML, the same text every time."""
-    head = "# Made from the models in operator/infpop_operator/api by `make crds`.\n"
+    """Return the CustomResourceDefinition as YAML; the text is deterministic."""
+    head = "# Generated from the models in operator/infpop_operator/api by `make crds`.\n"
     return head + yaml.dump(build_crd(), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
 
 
@@ -74,10 +76,10 @@ def build_crd() -> Schema:
 
 
 def structural(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Schema:
-    """Return a JSON schema of pydantic's as a structural schema.
+    """Return a JSON schema from pydantic as a structural schema.
 
     Raises:
-        ValueError: it says something that has no known form there.
+        ValueError: it has a keyword or a union without a known structural form.
     """
     schema = _single(schema, definitions)
     result: Schema = {}
@@ -98,10 +100,15 @@ def _version() -> Schema:
 
 
 def _object_schema() -> Schema:
-    spec = _schema_of(StudySpec) | {"description": "What the owner of the study wants."}
-    status = _without_defaults(_schema_of(StudyStatus)) | {"description": "What is known, and why it stands there."}
+    spec = _schema_of(StudySpec) | {"description": "Desired state of the study."}
+    status = _without_defaults(_schema_of(StudyStatus)) | {
+        "description": "Observed state of the study: conditions, results and live runs."
+    }
     _by_key(status["properties"]["conditions"], "type")
-    for name in ("metrics", "nodePools"):  # a search space has one owner: its lists are replaced as a whole
+    for name in (
+        "metrics",
+        "nodePools",
+    ):  # lists of a search space have one field manager: they are replaced as a whole
         _by_key(spec["properties"][name], "name")
     schema: Schema = {
         "type": "object",
@@ -126,23 +133,23 @@ def _schema_of(model: type[BaseModel]) -> Schema:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what stands in two places twice: a reference to the first would be no plain YAML."""
+    """Writes an object that is used twice in full both times, because some YAML readers support no aliases."""
 
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - as the base class has it
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - the signature of the base class
         return True
 
 
 class _WholeDefaults(GenerateJsonSchema):
-    """Writes the default of a nested object with the defaults inside it: rules are checked on it as it stands."""
+    """Writes the default of a nested object with all nested defaults, because rules validate it as written."""
 
-    def encode_default(self, dft: Any) -> Any:  # noqa: ANN401 - as the base class has it
+    def encode_default(self, dft: Any) -> Any:  # noqa: ANN401 - the signature of the base class
         if isinstance(dft, BaseModel):
             return dft.model_dump(mode="json", by_alias=True, exclude_none=True)
         return super().encode_default(dft)
 
 
 def _single(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return `schema` with its reference and its union with null resolved; what stands beside them wins."""
+    """Return `schema` with its reference and its union with null resolved; sibling keywords win."""
     while "$ref" in schema or "anyOf" in schema:
         beside = {key: value for key, value in schema.items() if key not in ("$ref", "anyOf")}
         if "$ref" in schema:
@@ -176,11 +183,11 @@ def _convert_inner(keyword: str, value: Any, definitions: Mapping[str, Any]) -> 
             return {keyword: {name: structural(inner, definitions) for name, inner in value.items()}}
         case "patternProperties", {} if len(value) == 1:
             return {"additionalProperties": structural(next(iter(value.values())), definitions)}
-    raise ValueError(f"no structural form is known for {keyword}: {value!r}")
+    raise ValueError(f"unknown structural form of {keyword}: {value!r}")
 
 
 def _without_defaults(schema: Schema) -> Schema:
-    """A status says what was seen: nothing in it is filled in."""
+    """Return `schema` without defaults: the API server must not add values to a status that nothing observed."""
     result = {key: value for key, value in schema.items() if key != "default"}
     for keyword in ("items", "additionalProperties"):
         if keyword in result:
@@ -191,12 +198,12 @@ def _without_defaults(schema: Schema) -> Schema:
 
 
 def _by_key(schema: Schema, key: str) -> None:
-    """Have server-side apply merge the items of a list by this key: who applies one item owns that item alone."""
+    """Make server-side apply merge the items of a list by `key`, so that each item has its own field manager."""
     schema |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
 
 
 def _node_at(schema: Schema, path: str) -> Schema:
-    """Return the part of `schema` that `path` names."""
+    """Return the part of `schema` at `path`."""
     for part in path.split(".") if path else []:
         name = part.removesuffix("[]")
         schema = schema["properties"][name]

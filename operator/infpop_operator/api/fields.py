@@ -1,6 +1,6 @@
-"""The kinds of values that a study's fields hold, and the base of all its parts.
+"""The value types of a study's fields, and the base class of all its parts.
 
-Every string, list and map has an upper bound: the API server refuses a rule on a value that could be of any length.
+Every string, list and map has an upper bound: the API server rejects validation rules on values of unbounded length.
 """
 
 from typing import Annotated
@@ -24,7 +24,7 @@ DataKey = Annotated[str, Field(min_length=1, max_length=253, pattern=DATA_KEY_PA
 ProductPattern = Annotated[str, Field(min_length=1, max_length=128, pattern=PRODUCT_PATTERN)]
 MetricName = Annotated[str, Field(min_length=1, max_length=32, pattern=METRIC_PATTERN)]
 Text = Annotated[str, Field(min_length=1, max_length=512)]
-Label = Annotated[str, Field(min_length=1, max_length=128)]  # as long as the contract lets it be
+Label = Annotated[str, Field(min_length=1, max_length=128)]  # the limit of the contract
 LabelKey = Annotated[str, Field(min_length=1, max_length=317, pattern=LABEL_KEY_PATTERN)]
 LabelValue = Annotated[str, Field(max_length=63, pattern=LABEL_VALUE_PATTERN)]
 Image = Annotated[str, Field(max_length=512, pattern=IMAGE_PATTERN)]
@@ -33,6 +33,6 @@ ArgumentValue = Annotated[str, Field(max_length=512)]
 
 
 class ApiModel(BaseModel):
-    """Base of the API: camelCase keys, unknown keys are errors, no silent conversion of types, values do not change."""
+    """Base of the API models: camelCase keys, unknown keys are errors, no implicit type conversion, immutable."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True, populate_by_name=True)

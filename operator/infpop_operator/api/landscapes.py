@@ -1,8 +1,7 @@
-"""The picture of a round, made from a status.
+"""Build the landscape of a round from a status.
 
-The status is taken at its word: the best is the one that it names, and a number that it says breaks a constraint does.
-What follows from the search space (configurations that were not tried, and those that need not be) is found as the core
-finds it, with what the rows say.
+The status is trusted: its best and its constraint violations are taken over without computing them again. What follows
+from the search space (untried and ruled-out configurations) is derived by the core's rules from the rows of the status.
 """
 
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ _CELL_STATES = {state.value: CellState(state.value) for state in TrialState}
 
 
 def described_study(document: ThroughputStudy, status: StudyStatus) -> Study:
-    """Return the study with its pools and its model as the status knows them; what the prompts contain is left open."""
+    """Return the study with the pools and model facts from the status; the fingerprints are left empty."""
     seen = {row.name: row for row in status.pools}
     pools = tuple(_pool(node, seen.get(node.name)) for node in document.spec.node_pools)
     facts = ModelFacts(attention_heads=status.attention_heads)
@@ -31,12 +30,12 @@ def described_study(document: ThroughputStudy, status: StudyStatus) -> Study:
 
 
 def to_landscape(status: StudyStatus, pool: PoolStatus, study: Study | None) -> Landscape | None:
-    """Return the picture of a pool's newest round, None while it has none.
+    """Return the landscape of a pool's newest round, None while it has none.
 
     Args:
-        status: the whole status.
-        pool: the pool's row in it.
-        study: as `described_study` returns it; None where the spec cannot be read: what was not tried is then unknown.
+        status: the status of the study.
+        pool: the pool's row in that status.
+        study: the result of `described_study`; None if the spec cannot be read, so that only tried cells are known.
     """
     if pool.round is None:
         return None
@@ -82,7 +81,7 @@ def _tried(row: TrialRow, best: Best | None) -> LandscapeCell:
     return LandscapeCell(
         gpu_count=row.gpu_count,
         batch_size=row.batch_size,
-        state=_CELL_STATES.get(row.state, CellState.INVALID),  # a state of a newer version is none to compare
+        state=_CELL_STATES.get(row.state, CellState.INVALID),  # an unknown state of a newer version cannot be compared
         throughput_tokens_per_second=number,
         spread_ratio=None if row.spread is None else float(row.spread),
         reason=None if breaks or lacks else row.reason,
@@ -95,7 +94,7 @@ def _tried(row: TrialRow, best: Best | None) -> LandscapeCell:
 
 
 def _trial(row: TrialRow, cell: Configuration | None) -> Trial:
-    """Return what a row says for certain of its configuration; its number is not needed for that."""
+    """Return the trial of a row, without its result: ruling out cells does not need it."""
     configuration = cell or Configuration(gpu_count=row.gpu_count, batch_size=row.batch_size, extra=_sorted(row.extra))
     known = row.state in _CELL_STATES
     return Trial(

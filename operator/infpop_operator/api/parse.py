@@ -1,4 +1,4 @@
-"""Read a study document and say clearly what is wrong with it: field, value, remedy."""
+"""Parse a study document; every error names field, value and remedy."""
 
 import difflib
 import json
@@ -28,11 +28,11 @@ from infpop_operator.api.spec import ThroughputStudy
 from infpop_operator.core.errors import Problem, StudyError
 
 _SHOWN_CHARACTERS = 60  # enough to recognise a value, short enough for one terminal line
-_KEY_ITSELF = "[key]"  # how pydantic says that not the value under a key is wrong, but the key
-_MOST_NODES = 100_000  # values in a document once its aliases are followed; a large study has some thousands
-_LARGEST_DOCUMENT = 1_000_000  # characters; a Kubernetes object may have about 1.5 MiB
+_KEY_ITSELF = "[key]"  # pydantic's marker that a key, not its value, is wrong
+_MOST_NODES = 100_000  # values in a document with its aliases expanded; a large study has some thousands
+_LARGEST_DOCUMENT = 1_000_000  # characters; a Kubernetes object has at most about 1.5 MiB
 
-# pydantic's error type -> (what is wrong, what to do); the keys of `ctx` fill the braces.
+# pydantic's error type -> (message, remedy); the values of `ctx` fill the braces.
 _MESSAGES: Mapping[str, tuple[str, str]] = {
     "missing": ("this field is required", "Add it"),
     "greater_than_equal": ("must be at least {ge}", "Use {ge} or more"),
@@ -52,8 +52,8 @@ _MESSAGES: Mapping[str, tuple[str, str]] = {
 _PATTERNS = {
     DURATION_PATTERN: ("is not a duration", 'Write for example "30s", "10m" or "1h30m"'),
     DECIMAL_PATTERN: ("is not a decimal", 'Write a plain decimal in quotes, for example "0.85"'),
-    CPU_PATTERN: ("is no amount of CPUs", 'Write for example 8, "1.5" or "500m"'),
-    MEMORY_PATTERN: ("is no amount of memory", 'Write it with its unit, for example "64Gi"'),
+    CPU_PATTERN: ("is not an amount of CPUs", 'Write for example 8, "1.5" or "500m"'),
+    MEMORY_PATTERN: ("is not an amount of memory", 'Write it with its unit, for example "64Gi"'),
     NAME_PATTERN: (
         "is not a valid name",
         "Use lower-case letters, digits and dashes, a letter or digit at both ends",
@@ -66,32 +66,35 @@ _PATTERNS = {
     DATA_KEY_PATTERN: ("is not a key of a Secret or ConfigMap", "Use letters, digits, dashes, underscores and dots"),
     LABEL_KEY_PATTERN: ("is not the key of a label", "Write for example nvidia.com/gpu.product"),
     LABEL_VALUE_PATTERN: ("is not the value of a label", "Use letters, digits, dashes, underscores and dots"),
-    IMAGE_PATTERN: ("is not an image", "Write it without blanks, for example registry.example.com/runner:1.0"),
-    METRIC_PATTERN: ("is not the name of a metric", "Use letters and digits, a small letter first, as in gpuPower"),
+    IMAGE_PATTERN: ("is not an image", "Write it without spaces, for example registry.example.com/runner:1.0"),
+    METRIC_PATTERN: (
+        "is not the name of a metric",
+        "Use letters and digits, a lower-case letter first, as in gpuPower",
+    ),
     PRODUCT_PATTERN: ("is not a pattern of a product name", 'Write for example "A100"'),
 }
 
 
 def parse_document(text: str, *, source: str) -> ThroughputStudy:
-    """Return the study that `text` holds; `source` names it in messages.
+    """Return the study in `text`; `source` names the text in messages.
 
     Raises:
-        StudyError: it is not YAML, not a `ThroughputStudy`, or breaks a rule; all problems at once.
+        StudyError: it is not YAML, not a `ThroughputStudy`, or breaks a rule; the error lists all problems.
     """
     return _validated(_load_yaml(text, source), hint="")
 
 
 def parse_object(body: Mapping[str, Any]) -> ThroughputStudy:
-    """Return the study that an object of the API server describes; its status and metadata beside the name pass.
+    """Return the study in an object from the API server; its status and other metadata are ignored.
 
-    The API server drops the fields that its CRD lacks, so a field that is unknown here comes with a newer CRD. It may
-    change what the others mean: such a study is refused, not half understood.
+    The API server drops fields that its CRD does not have, so an unknown field comes from a newer CRD. It may change
+    the meaning of other fields, so such a study is rejected rather than misunderstood.
 
     Raises:
-        StudyError: it breaks a rule, or has a field of a newer version; all problems at once.
+        StudyError: it breaks a rule, or has a field of a newer version; the error lists all problems.
     """
     tree = {key: body[key] for key in ("apiVersion", "kind", "metadata", "spec") if key in body}
-    return _validated(tree, hint=". If the field is of a newer version, upgrade the operator")
+    return _validated(tree, hint=". If the field belongs to a newer version, upgrade the operator")
 
 
 def _validated(tree: Mapping[str, Any], *, hint: str) -> ThroughputStudy:
@@ -106,7 +109,7 @@ def _validated(tree: Mapping[str, Any], *, hint: str) -> ThroughputStudy:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice instead of keeping the last one."""
+    """A safe loader that rejects duplicate keys instead of keeping the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         seen: set[Hashable] = set()
@@ -114,7 +117,7 @@ class _StrictLoader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=deep)
             if isinstance(key, Hashable) and key in seen:
                 line = node.start_mark.line + 1
-                raise yaml.YAMLError(f"the key {key!r} stands twice in the mapping that starts on line {line}")
+                raise yaml.YAMLError(f"the key {key!r} is used twice in the mapping that starts on line {line}")
             if isinstance(key, Hashable):
                 seen.add(key)
         return super().construct_mapping(node, deep=deep)
@@ -122,7 +125,7 @@ class _StrictLoader(yaml.SafeLoader):
 
 def _load_yaml(text: str, source: str) -> Mapping[str, Any]:
     if len(text) > _LARGEST_DOCUMENT:
-        raise StudyError([_whole(source, f"is {len(text)} characters long", "A study has at most 1,000,000")])
+        raise StudyError([_whole(source, f"is {len(text)} characters long", "Use at most 1,000,000")])
     try:
         documents = [tree for tree in yaml.load_all(text, Loader=_StrictLoader) if tree is not None]
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -135,13 +138,13 @@ def _load_yaml(text: str, source: str) -> Mapping[str, Any]:
         remedy = f"Start it with `apiVersion: {API_VERSION}` and `kind: {KIND}`"
         raise StudyError([_whole(source, f"is YAML, but not a {KIND}", remedy)])
     if _has_too_many_nodes(tree):
-        remedy = "Use fewer aliases (*name): each stands for all that its anchor holds"
+        remedy = "Use fewer aliases (*name): each repeats everything in its anchor"
         raise StudyError([_whole(source, f"holds more than {_MOST_NODES:,} values", remedy)])
     return tree
 
 
 def _has_too_many_nodes(tree: object) -> bool:
-    """Count what aliases stand for, and stop early: a few lines of them can stand for more than any memory holds."""
+    """Return whether the expanded document is too large; stops early, as a few aliases can exceed any memory."""
     waiting, count = [tree], 0
     while waiting and count <= _MOST_NODES:
         node = waiting.pop()
@@ -175,7 +178,7 @@ def _problem(details: ErrorDetails, hint: str) -> Problem:
 
 
 def _words(kind: str, context: Mapping[str, Any], otherwise: str) -> tuple[str, str]:
-    """Return what is wrong and what to do. Only texts of this module are templates, and only numbers go into them."""
+    """Return message and remedy. The templates are all from this module, and only numbers are inserted."""
     if kind == "string_pattern_mismatch":
         pattern = str(context["pattern"])
         return _PATTERNS.get(pattern, (f"does not match {pattern}", "Correct it"))
@@ -186,7 +189,7 @@ def _words(kind: str, context: Mapping[str, Any], otherwise: str) -> tuple[str, 
 
 
 def _path(location: Sequence[int | str]) -> str:
-    """Return where a value stands; a key that is no plain word is quoted, and so are all its odd characters."""
+    """Return the path of a value; a key that is not a plain word is quoted and escaped."""
     path = ""
     for part in location:
         if isinstance(part, int):
@@ -233,7 +236,7 @@ def _known_keys(location: Sequence[int | str]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()] if model is not None else []
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - a type expression has no type of its own
+def _model_in(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - a type expression has no static type
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     inner = (_model_in(argument) for argument in get_args(annotation))

@@ -1,7 +1,7 @@
-"""Durations, decimals and amounts of CPU and memory as the API writes them.
+"""Parse and format durations, decimals and amounts of CPU and memory as the API writes them.
 
-They are strings, because Kubernetes APIs carry no floats. Amounts are quantities of Kubernetes, written in those of its
-ways that people use: without exponents, and without thousandths of a byte.
+They are strings, because Kubernetes APIs should not use floats. Amounts are Kubernetes quantities in their common
+forms: without exponents, and without thousandths of a byte.
 """
 
 import re
@@ -23,10 +23,10 @@ MemoryQuantity = Annotated[str, Field(min_length=1, max_length=32, pattern=MEMOR
 
 
 def _whole_number_as_text(value: object) -> object:
-    return str(value) if type(value) is int else value  # True is an int too, and no number of CPUs
+    return str(value) if type(value) is int else value  # excludes True, which is an int but not a number of CPUs
 
 
-_MOST_CPUS = 9999  # what the pattern can say
+_MOST_CPUS = 9999  # the maximum of the pattern
 CpuQuantity = Annotated[
     str,
     BeforeValidator(_whole_number_as_text),
@@ -45,11 +45,11 @@ CpuQuantity = Annotated[
 
 _SMALLEST_PLAIN, _LARGEST_PLAIN = 1e-6, 1e15
 _UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_UNITS = ("", "k", "M", "G", "T")  # each a thousand of the one before, or 1,024 where an i follows
+_UNITS = ("", "k", "M", "G", "T")  # each 1,000 times the one before, or 1,024 times if followed by an i
 
 
 def seconds(duration: str) -> float:
-    """Return the seconds that a `Duration` such as "1h30m" stands for."""
+    """Return the seconds of a `Duration` such as "1h30m"."""
     parts = re.findall(r"(\d+)(h|ms|m|s)", duration)
     return sum(int(amount) * _UNIT_SECONDS[unit] for amount, unit in parts)
 
@@ -60,12 +60,12 @@ def interval(duration: str) -> timedelta:
 
 
 def millicores(cpu: str) -> int:
-    """Return the thousandths of a CPU that a `CpuQuantity` such as "8", "0.5" or "500m" stands for."""
+    """Return the thousandths of a CPU of a `CpuQuantity` such as "8", "0.5" or "500m"."""
     return int(cpu.removesuffix("m")) if cpu.endswith("m") else int(Decimal(cpu) * 1000)
 
 
 def memory_bytes(memory: str) -> int:
-    """Return the bytes that a `MemoryQuantity` such as "64Gi" or "1.5G" stands for, a part of one counted as one."""
+    """Return the bytes of a `MemoryQuantity` such as "64Gi" or "1.5G", rounded up."""
     number, unit, binary = re.findall(r"([0-9.]+)([kKMGT]?)(i?)", memory)[0]
     unit_bytes: int = (1024 if binary else 1000) ** _UNITS.index(unit.replace("K", "k"))
     return ceil(Decimal(number) * unit_bytes)
@@ -79,12 +79,12 @@ def decimal_string(value: float, *, significant: int = 6) -> str:
 
 
 def figure_string(value: float) -> str:
-    """Return a figure of any size in few characters: a plain decimal, or one with an exponent where that is long."""
+    """Return a number of any size in few characters: a plain decimal, or with an exponent if that is shorter."""
     return decimal_string(value) if value == 0 or _SMALLEST_PLAIN <= abs(value) < _LARGEST_PLAIN else f"{value:.6g}"
 
 
 def parse_scalar(text: str) -> str | int | float | bool:
-    """Return the value that an argument's text stands for: true and false, an integer, a decimal, else the text."""
+    """Return the value of an argument's text: true or false, an integer, a decimal, or else the text."""
     if text in {"true", "false"}:
         return text == "true"
     if re.fullmatch(r"-?[0-9]{1,18}", text):
@@ -94,6 +94,6 @@ def parse_scalar(text: str) -> str | int | float | bool:
     return text
 
 
-def scalar_text(value: str | float | bool) -> str:  # noqa: FBT001 - a value like the others
-    """Return a value as the API writes it; `parse_scalar` reads it again."""
+def scalar_text(value: str | float | bool) -> str:  # noqa: FBT001 - one type of value among others
+    """Return a value as the API writes it; the inverse of `parse_scalar`."""
     return str(value).lower() if isinstance(value, bool) else str(value)

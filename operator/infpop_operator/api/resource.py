@@ -1,6 +1,6 @@
-"""The resource that users write: its group, version, kind and names, each said once.
+"""The group, version, kind and names of the ThroughputStudy resource, defined in one place.
 
-The charts, the examples and the documentation repeat them as text; tests compare those with the values here.
+The charts, the examples and the documentation repeat them as text; tests compare that text with these values.
 """
 
 from typing import Literal, get_args

@@ -1,4 +1,4 @@
-"""Rules between the fields of a study that its schema cannot say; each names field, value and remedy."""
+"""Rules between fields that the schema cannot express; each problem names field, value and remedy."""
 
 from collections.abc import Callable, Iterator, Sequence
 from math import prod
@@ -15,9 +15,9 @@ from infpop_operator.core.run_spec import LONGER_FACTOR, SEARCHED_FIELD
 from infpop_runner.contract import LONGEST_REPEAT_SECONDS, MOST_ENGINE_ARGUMENTS, PINNED_ARGUMENTS
 
 _SHORTEST_TIMEOUT_SECONDS = 1.0
-_LONGEST_REPEAT_SECONDS = LONGEST_REPEAT_SECONDS / LONGER_FACTOR  # so that a second, longer measurement fits as well
+_LONGEST_REPEAT_SECONDS = LONGEST_REPEAT_SECONDS / LONGER_FACTOR  # so that a second, longer measurement also fits
 _LONGEST_PRETENCE_SECONDS = 3600.0
-_MOST_CELLS = 2000  # every decision looks at all of them
+_MOST_CELLS = 2000  # every decision iterates over all of them
 _GOVERNING_FIELDS = {  # pinned engine arguments -> the field that sets them
     "model": "spec.model.name",
     "tokenizer": "spec.model.name",
@@ -41,7 +41,7 @@ _NOT_SIMULATED: tuple[ConstraintMetric, ...] = ("batchSecondsP50", "batchSeconds
 
 
 def broken_rules(spec: StudySpec) -> list[Problem]:
-    """Return everything that is wrong between the fields of `spec`, in the order of the document."""
+    """Return all violated rules of `spec`, in the order of the document."""
     return [problem for rule in _RULES for problem in rule(spec)]
 
 
@@ -49,19 +49,21 @@ def _engine_and_simulation(spec: StudySpec) -> Iterator[Problem]:
     engine = spec.engine
     if engine.name == "simulated" and engine.simulation is None:
         remedy = "Add simulation: {formula: {}} or simulation: {recorded: {...}}"
-        yield Problem(field="spec.engine.simulation", value="", message="the simulated engine needs it", remedy=remedy)
+        yield Problem(
+            field="spec.engine.simulation", value="", message="is required by the simulated engine", remedy=remedy
+        )
     if engine.simulation is None:
         return
     if engine.name != "simulated":
         yield Problem(
             field="spec.engine.simulation",
             value="",
-            message=f"belongs to the engine simulated, not to {engine.name}",
+            message=f"applies only to the simulated engine, not to {engine.name}",
             remedy="Remove it",
         )
     if (engine.simulation.recorded is None) == (engine.simulation.formula is None):
         remedy = "Give exactly one of recorded and formula"
-        yield Problem(field="spec.engine.simulation", value="", message="has no single landscape", remedy=remedy)
+        yield Problem(field="spec.engine.simulation", value="", message="needs exactly one landscape", remedy=remedy)
     yield from short("spec.engine.simulation.loadTime", engine.simulation.load_time, _LONGEST_PRETENCE_SECONDS)
     yield from short("spec.engine.simulation.repeatTime", engine.simulation.repeat_time, _LONGEST_PRETENCE_SECONDS)
 
@@ -95,7 +97,7 @@ def _arguments(spec: StudySpec) -> Iterator[Problem]:
         yield Problem(
             field="spec.engine.args",
             value=str(arguments),
-            message=f"are more than {MOST_ENGINE_ARGUMENTS} arguments with those of spec.searchSpace.extra",
+            message=f"is more than {MOST_ENGINE_ARGUMENTS} arguments, counting those of spec.searchSpace.extra",
             remedy="Remove some",
         )
     for position, extra in enumerate(spec.search_space.extra):
@@ -105,16 +107,16 @@ def _arguments(spec: StudySpec) -> Iterator[Problem]:
         elif extra.name in PINNED_ARGUMENTS:
             yield _pinned(f"{field}.name", extra.name)
         if extra.name in spec.engine.args:
-            message, remedy = "stands in spec.engine.args as well", "Remove one of the two"
+            message, remedy = "is also set in spec.engine.args", "Remove one of the two"
             yield Problem(field=f"{field}.name", value=extra.name, message=message, remedy=remedy)
-        # What Python calls equal ("1", "1.0" and "true") would be one cell of the space twice.
+        # Values that are equal in Python ("1", "1.0" and "true") would give the same cell twice.
         equal = [
             number for number, text in enumerate(extra.values) if parse_scalar(text) in _parsed(extra.values[:number])
         ]
         if equal:
             value = extra.values[equal[0]]
             remedy = "List each value once"
-            yield Problem(field=f"{field}.values", value=value, message="stands there more than once", remedy=remedy)
+            yield Problem(field=f"{field}.values", value=value, message="is listed more than once", remedy=remedy)
     yield from unique("spec.searchSpace.extra", extras)
 
 
@@ -122,7 +124,7 @@ def _token_limits(field: str, extra: Extra) -> Iterator[Problem]:
     for text in extra.values:
         tokens = parse_scalar(text)
         if isinstance(tokens, bool) or not isinstance(tokens, int) or not 1 <= tokens <= MOST_BATCHED_TOKENS:
-            message = f"is no whole number from 1 to {MOST_BATCHED_TOKENS:,}"
+            message = f"must be a whole number from 1 to {MOST_BATCHED_TOKENS:,}"
             yield Problem(field=f"{field}.values", value=f'"{text}"', message=message, remedy='Use for example "8192"')
 
 
@@ -133,7 +135,7 @@ def _parsed(texts: Sequence[str]) -> list[Scalar]:
 def _pinned(field: str, name: str) -> Problem:
     governing = _GOVERNING_FIELDS.get(name)
     remedy = "Remove it" if governing is None else f"Remove it and set {governing}"
-    return Problem(field=field, value=name, message="is set by the measurement itself", remedy=remedy)
+    return Problem(field=field, value=name, message="is set by InfPop", remedy=remedy)
 
 
 def _source(spec: StudySpec) -> Iterator[Problem]:
@@ -150,7 +152,7 @@ def _source(spec: StudySpec) -> Iterator[Problem]:
     hub = source.hugging_face
     if hub is not None and (hub.preset is None) == (hub.dataset is None):
         remedy = "Give exactly one of preset and dataset"
-        yield Problem(field=f"{field}.huggingFace", value="", message="names no single data set", remedy=remedy)
+        yield Problem(field=f"{field}.huggingFace", value="", message="needs exactly one dataset", remedy=remedy)
 
 
 def _search_space(spec: StudySpec) -> Iterator[Problem]:
@@ -190,7 +192,9 @@ def _budget(spec: StudySpec) -> Iterator[Problem]:
             remedy=f"Use {budget.max_trials} or less",
         )
     if budget.deadline is not None and seconds(budget.deadline) <= 0:
-        yield Problem(field="spec.budget.deadline", value=budget.deadline, message="is no time", remedy="Remove it")
+        yield Problem(
+            field="spec.budget.deadline", value=budget.deadline, message="must be above 0", remedy="Remove it"
+        )
 
 
 def _constraints(spec: StudySpec) -> Iterator[Problem]:
@@ -205,16 +209,16 @@ def _constraints(spec: StudySpec) -> Iterator[Problem]:
             yield Problem(field=field, value=value, message="min is above max", remedy="Swap them")
         why = _never_known(spec, constraint.metric)
         if why is not None:
-            message = f"is never known {why}, so that nothing could be recommended"
+            message = f"is never measured {why}, so nothing could be recommended"
             yield Problem(field=f"{field}.metric", value=constraint.metric, message=message, remedy="Remove it")
 
 
 def _never_known(spec: StudySpec, metric: str) -> str | None:
     if spec.engine.name == "simulated":
-        return "of simulated runs" if metric in _NOT_SIMULATED else None
+        return "in simulated runs" if metric in _NOT_SIMULATED else None
     without_gpus = [pool.name for pool in spec.node_pools if pool.gpu_resource == "cpu"]
     if metric == "gpuMemoryPeakBytes" and without_gpus:
-        return f"on the pool {without_gpus[0]}, which has no GPUs"
+        return f"on pool {without_gpus[0]}, which has no GPUs"
     return None
 
 
@@ -224,14 +228,14 @@ def _timeouts(spec: StudySpec) -> Iterator[Problem]:
         text = getattr(timeouts, name)
         if seconds(text) < _SHORTEST_TIMEOUT_SECONDS:
             field = f"spec.measurement.timeouts.{name}"
-            yield Problem(field=field, value=text, message="is under a second", remedy='Use "1s" or more')
+            yield Problem(field=field, value=text, message="is shorter than a second", remedy='Use "1s" or more')
     yield from short("spec.measurement.minDuration", spec.measurement.min_duration, _LONGEST_REPEAT_SECONDS)
     needed = spec.measurement.repeats * seconds(spec.measurement.min_duration)
     if needed >= seconds(timeouts.measure):
         yield Problem(
             field="spec.measurement.timeouts.measure",
             value=timeouts.measure,
-            message=f"is over before {spec.measurement.repeats} repeats of {spec.measurement.min_duration} can be",
+            message=f"is too short for {spec.measurement.repeats} repeats of {spec.measurement.min_duration}",
             remedy=f'Use more than "{needed:g}s"',
         )
 

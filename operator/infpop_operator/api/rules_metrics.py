@@ -1,4 +1,4 @@
-"""Rules for the metrics that a study asks for besides, and for what they decide; each names field, value and remedy."""
+"""Rules for a study's own metrics, objective and constraints; each problem names field, value and remedy."""
 
 import difflib
 import re
@@ -14,12 +14,12 @@ from infpop_operator.core.model import CONSTRAINT_METRICS, METRICS
 BUILT_IN = frozenset((*METRICS, *CONSTRAINT_METRICS))
 POWER_PRESETS = tuple(name for name, (_, unit) in PRESETS.items() if unit == "watts")
 KNOWN_PLACEHOLDERS = tuple(f"${name}" for name in PLACEHOLDERS)
-# A dollar before anything else is PromQL: the end of a regular expression, or a group that label_replace refers to.
+# Any other dollar sign is PromQL: the end of a regular expression, or a group in label_replace.
 PLACEHOLDER_PATTERN = "[$][{]?[A-Za-z_][A-Za-z0-9_]*"
 
 
 def metric_rules(spec: StudySpec) -> Iterator[Problem]:
-    """Return what is wrong with the metrics of `spec`, and with an objective or a constraint that needs them."""
+    """Return the problems of the metrics of `spec`, and of the objective and the constraints that refer to them."""
     yield from unique("spec.metrics", [metric.name for metric in spec.metrics])
     for position, metric in enumerate(spec.metrics):
         yield from _metric(f"spec.metrics[{position}]", metric)
@@ -30,32 +30,32 @@ def metric_rules(spec: StudySpec) -> Iterator[Problem]:
 
 
 def is_power(metric: ExtraMetric) -> bool:
-    """Say whether a metric is in watts."""
+    """Return whether a metric is in watts."""
     return metric.unit == "watts" or metric.preset in POWER_PRESETS
 
 
 def _metric(field: str, metric: ExtraMetric) -> Iterator[Problem]:
     if metric.name in BUILT_IN:
-        message = "is what a metric of InfPop's own is called"
+        message = "is the name of a built-in metric"
         yield Problem(field=f"{field}.name", value=metric.name, message=message, remedy="Use another name")
     if (metric.query is None) == (metric.preset is None):
         remedy = "Give exactly one of query and preset"
-        yield Problem(field=field, value="", message="names no single query", remedy=remedy)
+        yield Problem(field=field, value="", message="needs exactly one query", remedy=remedy)
     if metric.query is not None:
         yield from _query(field, metric, metric.query)
     if metric.preset is not None and metric.unit is not None:
-        message = f"the preset {metric.preset} has its own"
+        message = f"the preset {metric.preset} has its own unit"
         yield Problem(field=f"{field}.unit", value=metric.unit, message=message, remedy="Remove it")
 
 
 def _query(field: str, metric: ExtraMetric, query: str) -> Iterator[Problem]:
     if metric.unit is None:
         remedy = "Add the unit of the query's number, for example watts"
-        yield Problem(field=f"{field}.unit", value="", message="a query needs it", remedy=remedy)
+        yield Problem(field=f"{field}.unit", value="", message="is required with a query", remedy=remedy)
     strange = [text for text in re.findall(PLACEHOLDER_PATTERN, query) if text not in KNOWN_PLACEHOLDERS]
     if strange:
         remedy = f"Use {', '.join(KNOWN_PLACEHOLDERS)}"
-        message = "has a placeholder that is not known"
+        message = "has an unknown placeholder"
         yield Problem(field=f"{field}.query", value=strange[0][:60], message=message, remedy=remedy)
 
 
@@ -63,10 +63,10 @@ def _objective(spec: StudySpec) -> Iterator[Problem]:
     objective = spec.objective
     yield from _known(spec, "spec.objective.metric", objective.metric, METRICS)
     if objective.metric in METRICS and objective.goal is not None:
-        message = f"is for metrics from spec.metrics; {objective.metric} has its own"
+        message = f"applies only to metrics from spec.metrics; {objective.metric} has its own goal"
         yield Problem(field="spec.objective.goal", value=objective.goal, message=message, remedy="Remove it")
     if objective.metric not in METRICS and objective.goal is None:
-        message = "a metric from spec.metrics needs it"
+        message = "is required with a metric from spec.metrics"
         yield Problem(field="spec.objective.goal", value="", message=message, remedy="Add Maximize or Minimize")
     powers = [metric.name for metric in spec.metrics if is_power(metric)]
     if objective.metric == "tokensPerJoule" and len(powers) != 1:
@@ -85,4 +85,4 @@ def _known(spec: StudySpec, field: str, name: str, built_in: Sequence[str]) -> I
     choices = ", ".join(f"'{choice}'" for choice in (*built_in, *own))
     close = difflib.get_close_matches(name, (*built_in, *own), n=1)
     remedy = f"Did you mean {close[0]!r}?" if close else f"Use one of {choices}, or add it to spec.metrics"
-    yield Problem(field=field, value=f'"{name}"', message="is no metric", remedy=remedy)
+    yield Problem(field=field, value=f'"{name}"', message="is not a known metric", remedy=remedy)

@@ -1,4 +1,4 @@
-"""Rules for node pools that their schema cannot say; each names field, value and remedy."""
+"""Rules for node pools that the schema cannot express; each problem names field, value and remedy."""
 
 import re
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ from infpop_operator.api.spec import StudySpec
 from infpop_operator.api.spec_pool import LEAST_MEMORY, MOST_MEMORY, NodePool, Toleration
 from infpop_operator.core.errors import Problem
 
-_MOST_REPETITIONS = 4  # with more of them, or nested ones, a pattern can take for ever on a name of 63 characters
+_MOST_REPETITIONS = 4  # with more, or nested ones, matching a name of 63 characters can take practically forever
 
 
 def pool_rules(spec: StudySpec) -> Iterator[Problem]:
-    """Return what is wrong with the node pools of `spec`."""
+    """Return the problems of the node pools of `spec`."""
     yield from unique("spec.nodePools", [pool.name for pool in spec.node_pools])
     for position, pool in enumerate(spec.node_pools):
         field = f"spec.nodePools[{position}]"
@@ -25,7 +25,7 @@ def pool_rules(spec: StudySpec) -> Iterator[Problem]:
         yield from _memory(f"{field}.resources.memory", pool)
         if pool.price_per_gpu_hour is None and spec.objective.metric == "costPerMillionTokens":
             remedy = 'Add what one GPU costs an hour, for example "3.67"'
-            message = "the objective costPerMillionTokens needs it"
+            message = "is required by the objective costPerMillionTokens"
             yield Problem(field=f"{field}.pricePerGPUHour", value="", message=message, remedy=remedy)
         if pool.price_per_gpu_hour is not None:
             yield from positive(f"{field}.pricePerGPUHour", pool.price_per_gpu_hour)
@@ -42,9 +42,9 @@ def _compiles(pattern: str) -> bool:
 def _product(field: str, pattern: str) -> Iterator[Problem]:
     remedy = 'Write for example "A100" or "A100.*80GB"'
     if not _compiles(pattern):
-        yield Problem(field=field, value=pattern, message="is no regular expression", remedy=remedy)
+        yield Problem(field=field, value=pattern, message="is not a regular expression", remedy=remedy)
     elif re.search(r"[)][*+?{]", pattern) or len(re.findall(r"[*+?{]", pattern)) > _MOST_REPETITIONS:
-        message = f"has more than {_MOST_REPETITIONS} of * + ? {{, or one behind a group"
+        message = f"has more than {_MOST_REPETITIONS} of * + ? {{, or one after a group"
         yield Problem(field=field, value=pattern, message=message, remedy=remedy)
 
 
@@ -53,7 +53,7 @@ def _cpus(field: str, pool: NodePool) -> Iterator[Problem]:
     if cpus is None:
         return
     if pool.gpu_resource == "cpu":
-        message = "has no place with gpuResource cpu, where a run asks for as many CPUs as it has ranks"
+        message = "is not allowed with gpuResource cpu, where a run requests one CPU for each rank"
         yield Problem(field=field, value=cpus, message=message, remedy="Remove it")
     elif millicores(cpus) == 0:
         yield Problem(field=field, value=cpus, message="must be above 0", remedy="Use for example 8, or remove it")
@@ -70,11 +70,11 @@ def _memory(field: str, pool: NodePool) -> Iterator[Problem]:
 def _toleration(field: str, toleration: Toleration) -> Iterator[Problem]:
     if toleration.operator == "Equal" and toleration.key is None:
         remedy = "Add the taint's key, or use operator: Exists"
-        yield Problem(field=f"{field}.key", value="", message="the operator Equal needs it", remedy=remedy)
+        yield Problem(field=f"{field}.key", value="", message="is required with the operator Equal", remedy=remedy)
     if toleration.operator == "Exists" and toleration.value:
-        message, remedy = "has no place with the operator Exists", "Remove it, or use operator: Equal"
+        message, remedy = "is not allowed with the operator Exists", "Remove it, or use operator: Equal"
         yield Problem(field=f"{field}.value", value=toleration.value, message=message, remedy=remedy)
     if toleration.toleration_seconds is not None and toleration.effect != "NoExecute":
-        message, remedy = "is for the effect NoExecute alone", "Remove it, or set effect: NoExecute"
+        message, remedy = "applies only to the effect NoExecute", "Remove it, or set effect: NoExecute"
         value = str(toleration.toleration_seconds)
         yield Problem(field=f"{field}.tolerationSeconds", value=value, message=message, remedy=remedy)

@@ -1,4 +1,4 @@
-"""The parts of a study that say what is loaded: the model, the engine, and what the simulated engine replays."""
+"""The parts of a study that define what a run loads: the model, the engine, and the simulation if there is one."""
 
 from typing import Annotated, Literal
 
@@ -21,25 +21,25 @@ class SecretKeyRef(ApiModel):
 class Model(ApiModel):
     """The model to serve."""
 
-    name: Text = Field(description="hub id, or a directory (local tuning: relative to the study file)")
-    revision: Label | None = Field(default=None, description="branch, tag or commit of a hub model")
+    name: Text = Field(description="Hugging Face Hub id, or a directory (local tuning: relative to the study file)")
+    revision: Label | None = Field(default=None, description="branch, tag or commit of a Hub model")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
-        default="auto", description="data type of the weights; auto: the one that the model names"
+        default="auto", description="data type of the weights; auto: the one in the model's configuration"
     )
     load_format: Literal["auto", "dummy"] = Field(default="auto", description="dummy: random weights, no download")
     token_secret_ref: SecretKeyRef | None = Field(
         default=None,
-        description="hub token for gated models; only the runner's Pod reads it, the operator never does; cluster only",
+        description="Hub token for gated models; only the runner's Pod reads it, never the operator; cluster only",
     )
     cache_claim: ObjectName | None = Field(
         default=None,
-        description="PersistentVolumeClaim that keeps downloads and compilations between runs; with runs on several "
+        description="PersistentVolumeClaim that caches downloads and compilations between runs; if runs use several "
         "nodes it needs the access mode ReadWriteMany; cluster only",
     )
 
 
 class RecordedLandscape(ApiModel):
-    """Measured cells from a CSV file, replayed."""
+    """A landscape of measured cells from a CSV file."""
 
     path: Text = Field(description="CSV file of measured cells")
     gpu_model: Label = Field(description="value of the column gpu_model to replay")
@@ -56,25 +56,29 @@ class FormulaLandscape(ApiModel):
     best_gpu_count: int = Field(default=4, ge=1, le=1024, description="GPU count of the optimum")
     best_batch_size: int = Field(default=64, ge=1, le=65_536, description="batch size of the optimum")
     falloff: DecimalString = Field(
-        default="0.25", description="share of the throughput that each doubling away from the optimum loses"
+        default="0.25", description="fraction of the throughput lost with each doubling away from the optimum"
     )
     largest_batch_per_gpu: int = Field(
-        default=64, ge=1, le=65_536, alias="largestBatchPerGPU", description="larger batches run out of memory"
+        default=64,
+        ge=1,
+        le=65_536,
+        alias="largestBatchPerGPU",
+        description="largest batch that fits per GPU; larger ones run out of memory",
     )
 
 
 class Simulation(ApiModel):
-    """What the simulated engine replays; its numbers are always labelled as simulated."""
+    """What the simulated engine replays; its results are always labelled as simulated."""
 
     recorded: RecordedLandscape | None = Field(default=None, description="measured cells from a CSV file")
-    formula: FormulaLandscape | None = Field(default=None, description="a made-up landscape with a known optimum")
-    noise: DecimalString = Field(default="0", description="standard deviation of a repeat, relative; at most 0.5")
-    load_time: Duration = Field(default="0s", description="how long loading the engine pretends to take")
-    repeat_time: Duration = Field(default="0s", description="how long a repeat pretends to take")
+    formula: FormulaLandscape | None = Field(default=None, description="a synthetic landscape with a known optimum")
+    noise: DecimalString = Field(default="0", description="relative standard deviation of a repeat; at most 0.5")
+    load_time: Duration = Field(default="0s", description="simulated duration of an engine load")
+    repeat_time: Duration = Field(default="0s", description="simulated duration of a repeat")
 
 
 class PullSecret(ApiModel):
-    """A Secret with which images are pulled."""
+    """A Secret for pulling images."""
 
     name: ObjectName = Field(description="name of the Secret, in the study's namespace")
 
@@ -83,33 +87,33 @@ class Engine(ApiModel):
     """The inference engine and its limits."""
 
     name: Literal["vllm", "hf-pipeline", "simulated"] = Field(
-        description="vllm, hf-pipeline (transformers), or simulated (replays numbers, always labelled as such)"
+        description="vllm, hf-pipeline (transformers), or simulated (replays results, always labelled as such)"
     )
     image: Image | None = Field(
         default=None,
         description="container image of the runner with this engine; empty: the operator's default; cluster only",
     )
     image_pull_secrets: list[PullSecret] = Field(
-        default=[], max_length=8, description="Secrets with which the image is pulled; cluster only"
+        default=[], max_length=8, description="Secrets for pulling the image; cluster only"
     )
     gpu_memory_utilization: DecimalString = Field(
-        default="0.85", description="share of GPU memory that vLLM takes, above 0 and at most 1"
+        default="0.85", description="fraction of GPU memory that vLLM uses, above 0 and at most 1"
     )
     max_num_seqs: Literal["MatchBatch"] = Field(
-        default="MatchBatch", description="the engine's limit of sequences at once is the trial's batch size"
+        default="MatchBatch", description="the engine's limit of concurrent sequences is the trial's batch size"
     )
     max_num_batched_tokens: int = Field(
         default=8192,
         ge=1,
         le=MOST_BATCHED_TOKENS,
-        description="tokens in one vLLM step; raised to the batch size where that is larger",
+        description="maximum tokens in one vLLM step; raised to the batch size if that is larger",
     )
     enforce_eager: bool = Field(default=False, description="true: no CUDA graphs and no compilation")
     args: dict[ArgumentName, ArgumentValue] = Field(
         default={},
         max_length=MOST_ENGINE_ARGUMENTS,
-        description="further engine arguments by their Python name; the texts true, 8 and 0.5 mean what they say",
+        description="extra engine arguments by Python name; the strings true, 8 and 0.5 become a boolean and numbers",
     )
     simulation: Simulation | None = Field(
-        default=None, description="what the engine simulated replays; for no other engine"
+        default=None, description="what the simulated engine replays; only for that engine"
     )

@@ -1,4 +1,4 @@
-"""The part of a study that says what is generated: where prompts come from, how many, how many tokens for each."""
+"""The part of a study that defines its workload: source and number of prompts, and new tokens per prompt."""
 
 from typing import Literal
 
@@ -15,7 +15,7 @@ class FileSource(ApiModel):
 
 
 class ConfigMapSource(ApiModel):
-    """A key of a ConfigMap that holds JSON lines."""
+    """A key of a ConfigMap whose value is JSON lines."""
 
     name: ObjectName = Field(description="name of the ConfigMap, in the study's namespace")
     key: DataKey = Field(default="prompts.jsonl", description="key in the ConfigMap; its value is JSON lines")
@@ -23,12 +23,12 @@ class ConfigMapSource(ApiModel):
 
 
 class HuggingFaceSource(ApiModel):
-    """A dataset of the Hugging Face hub; a preset fills in the rest."""
+    """A dataset of the Hugging Face Hub; a preset sets all fields but the revision."""
 
     preset: Literal["humaneval-infilling-single-line"] | None = Field(
-        default=None, description="a known dataset; fills in everything but the revision"
+        default=None, description="a known dataset; sets all fields but the revision"
     )
-    dataset: Text | None = Field(default=None, description="hub id of the dataset")
+    dataset: Text | None = Field(default=None, description="Hub id of the dataset")
     config: Label | None = Field(default=None, description="configuration of the dataset")
     split: Label = Field(default="test", description="split of the dataset")
     field: Label = Field(default="prompt", description="column that holds the prompt")
@@ -49,19 +49,21 @@ class Source(ApiModel):
     )
     file: FileSource | None = Field(default=None, description="a JSONL or JSONL.gz file")
     config_map: ConfigMapSource | None = Field(
-        default=None, description="a key of a ConfigMap that holds JSON lines; cluster only"
+        default=None, description="a key of a ConfigMap whose value is JSON lines; cluster only"
     )
-    hugging_face: HuggingFaceSource | None = Field(default=None, description="a dataset of the Hugging Face hub")
+    hugging_face: HuggingFaceSource | None = Field(default=None, description="a dataset of the Hugging Face Hub")
     synthetic: SyntheticSource | None = Field(default=None, description="seeded random token ids of one exact length")
 
 
 class Workload(ApiModel):
-    """What is generated: prompts and the exact number of new tokens for each."""
+    """The prompts and the exact number of new tokens for each."""
 
     source: Source = Field(
         default=Source(builtin="code-infilling-v1"), description="where prompts come from: exactly one key"
     )
-    samples: int = Field(default=1033, ge=1, le=100_000, description="distinct prompts, the first ones of the source")
+    samples: int = Field(
+        default=1033, ge=1, le=100_000, description="number of distinct prompts, taken from the start of the source"
+    )
     max_new_tokens: int = Field(
-        default=128, ge=1, le=131_072, description="every sequence generates exactly that many tokens"
+        default=128, ge=1, le=131_072, description="exact number of tokens that every sequence generates"
     )

@@ -1,7 +1,7 @@
-"""Tell in the shape of the CR's status what is known of a study, and why it stands where it stands.
+"""Build the status of a study: its state, the reasons, and its results.
 
-A pure function of its arguments: the same decision gives the same bytes, and a status that was written and read again
-changes nothing, so that our own write is no reason for another one.
+The functions are pure: the same decision gives the same bytes, and a status that was written and read back stays
+unchanged, so that the operator's own write does not cause another write.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,14 +41,14 @@ def to_status(
     previous: StudyStatus | None = None,
     standing: StatusContext = _LOCAL,
 ) -> StudyStatus:
-    """Return the status that says what `decision` knows and why.
+    """Return the status of a study after a decision.
 
     Args:
         study: the study.
-        decision: the newest decision; its history is what the status tells.
-        now: when what changes is said to change.
-        previous: the last status; nothing but the times of what did not change is taken from it.
-        standing: what else is known.
+        decision: the newest decision; the status describes its history.
+        now: transition time of everything that changes.
+        previous: the last status; only the times of what did not change are taken from it.
+        standing: what is known in addition to the decision.
     """
     previous, now = previous or StudyStatus(), _whole_seconds(now)
     history = decision.history
@@ -81,7 +81,7 @@ def refused_status(
     previous: StudyStatus | None = None,
     standing: StatusContext = _LOCAL,
 ) -> StudyStatus:
-    """Return the status of a study that says something impossible; what was found before is kept."""
+    """Return the status of an invalid study; earlier results are kept."""
     previous = previous or StudyStatus()
     return _undecided(refused_states(problems, _kept_staleness(previous), standing), now, standing.generation, previous)
 
@@ -94,7 +94,7 @@ def waiting_status(
     previous: StudyStatus | None = None,
     standing: StatusContext = _LOCAL,
 ) -> StudyStatus:
-    """Return the status of a valid study for which nothing can be decided yet; what was found before is kept."""
+    """Return the status of a valid study that cannot be decided yet; earlier results are kept."""
     previous = previous or StudyStatus()
     before = {row.name: row for row in previous.pools}
     same = standing.generation == previous.observed_generation
@@ -113,7 +113,7 @@ def _undecided(
 
 
 def _whole_seconds(now: datetime) -> datetime:
-    """Kubernetes writes times without fractions."""
+    """Return the time without fractions of a second, as Kubernetes writes it."""
     return now.replace(microsecond=0)
 
 
@@ -130,20 +130,20 @@ def _pools(study: Study, decision: Decision, standing: StatusContext) -> list[Po
 
 
 def _open_problems(pools: Sequence[PoolStatus], standing: StatusContext) -> dict[str, PoolProblem]:
-    """Return the problems of pools whose search has not ended: the study waits for them."""
+    """Return the problems of the pools whose search has not ended: the study waits for these pools."""
     ended = {row.name for row in pools if row.ended is not None}
     return {name: problem for name, problem in standing.pool_problems.items() if name not in ended}
 
 
 def _best(study: Study, decision: Decision) -> Best | None:
-    """Return the best of the newest rounds, or of an earlier one while its pool has nothing newer to say."""
+    """Return the best of the newest rounds, or of an earlier round while its pool has no newer best."""
     goes_on = decision.verdict in (Verdict.RUNNING, Verdict.WAITING)
     found = best_in_use(study, decision.history, search_goes_on=goes_on)
     return None if found is None else best_row(study, *found, decision.history)
 
 
 def _progress(study: Study, history: History, standing: StatusContext) -> str:
-    """Return trials done / trials at most, over all pools of the spec."""
+    """Return `finished trials/maximum trials`, over all pools of the spec."""
     done = sum(
         trial.state is not TrialState.RUNNING for pool in study.pools for trial in current_trials(study, pool, history)
     )

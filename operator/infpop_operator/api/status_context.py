@@ -1,4 +1,4 @@
-"""What is known of a study beside the core's decision; all defaults fit tuning on one machine."""
+"""The context of a status: what is known of a study in addition to the decision. The defaults fit local tuning."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from infpop_operator.core.model import Observation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolProblem:
-    """Why a pool of the spec cannot be tuned now: one word in CamelCase, and a sentence for a person."""
+    """Why a pool of the spec cannot be tuned now: a CamelCase reason and a message for the user."""
 
     reason: str
     message: str
@@ -16,7 +16,7 @@ class PoolProblem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolNodes:
-    """How many nodes belong to a pool, and how many GPUs the largest of them has."""
+    """The number of nodes of a pool, and the number of GPUs of its largest node."""
 
     nodes: int
     gpus_per_node: int
@@ -24,22 +24,23 @@ class PoolNodes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrometheusHealth:
-    """Whether Prometheus answers; `outage` is why it does not, None while it does."""
+    """Whether Prometheus answers; `outage` says why it does not, None while it does."""
 
     outage: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusContext:
-    """What the one who writes the status knows.
+    """What the status writer knows in addition to the decision.
 
     Args:
-        generation: `metadata.generation` of the study that was decided on.
-        observations: what was seen of live runs, by run name.
-        pool_problems: pools of the spec that cannot be tuned now; also those that `Study.pools` lacks for that reason.
+        generation: `metadata.generation` of the study that the decision is for.
+        observations: the newest observations of live runs, by run name.
+        pool_problems: pools of the spec that cannot be tuned now, including those that `Study.pools` omits for that
+            reason.
         pool_nodes: the nodes of each pool.
-        suspended: the owner wants no runs now.
-        prometheus: how the source of metrics stands; None where nobody asks Prometheus.
+        suspended: the user suspended the study.
+        prometheus: the health of Prometheus; None where it is not used.
     """
 
     generation: int | None = None

@@ -1,4 +1,4 @@
-"""The rows of a status: trials, live runs, pools, and a recommended configuration."""
+"""Build the rows of a status: trials, live runs, pools, and the recommended configuration."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -32,18 +32,18 @@ from infpop_operator.core.recommend import best_of_pool, improvement_ratio, meas
 from infpop_operator.core.scope import baseline_of, current_trials
 from infpop_runner.contract import Measured
 
-MAX_TRIAL_ROWS = 500  # a row is about 260 bytes and an etcd object may have 1.5 MiB; older rounds go first
+MAX_TRIAL_ROWS = 500  # a row is about 260 bytes, an etcd object at most 1.5 MiB; older rounds are dropped first
 MAX_LIVE_RUNS = 64
-# Reasons of a row whose number is valid and may all the same not be the best.
+# Reasons of a row with a valid result that cannot be the best.
 CONSTRAINT_BROKEN = "ConstraintBroken"
-METRIC_MISSING = "MetricMissing"  # without it nobody knows what the configuration is worth
+METRIC_MISSING = "MetricMissing"  # the objective or a constraint needs the metric
 _ROW_MESSAGE_BYTES = 120
-_ROW_VALUE_BYTES = 64  # of a further argument; the best configuration has them whole
+_ROW_VALUE_BYTES = 64  # of an extra argument; the row of the best configuration has the full values
 _MESSAGE_BYTES = 256
 
 
 def best_row(study: Study, pool: Pool, trial: Trial, history: History) -> Best:
-    """Return a measured trial as a recommendation, with the arguments under which it was measured."""
+    """Return the row that recommends a measured trial, with the arguments to serve with."""
     measured, configuration = measurement(trial), trial.configuration
     gpus, tokens = configuration.gpu_count, measured.throughput_tokens_per_second
     cost = None
@@ -71,16 +71,17 @@ def best_row(study: Study, pool: Pool, trial: Trial, history: History) -> Best:
 
 
 def _engine_args(study: Study, trial: Trial, history: History) -> tuple[str, ...]:
-    """Return the arguments of a trial's round; none where they are not known, in a round of an earlier version."""
+    """Return the engine arguments of a trial's round; empty if an earlier version did not record them."""
     newest = current_round(history, trial.pool)
     if newest is not None and newest.number == trial.round:
         return engine_args(study, trial.configuration)
-    known = next((one.engine for one in history.rounds if (one.pool, one.number) == (trial.pool, trial.round)), None)
+    own = (entry for entry in history.rounds if (entry.pool, entry.number) == (trial.pool, trial.round))
+    known = next((entry.engine for entry in own), None)
     return () if known is None else recorded_engine_args(known, trial.configuration)
 
 
 def _max_model_len(trial: Trial, history: History) -> int | None:
-    """Return the context length that the run of `trial` loaded its engine with, None where the run did not say."""
+    """Return the context length with which the run of `trial` loaded its engine, None if the run did not report it."""
     ends = (ended.observation for ended in reversed(history.ended) if ended.run.name == trial.run)
     results = (seen.result for seen in ends if isinstance(seen, Finished))
     length = next((result.provenance.engine_args.get("max_model_len") for result in results), None)
@@ -99,36 +100,36 @@ def _tie(study: Study, pool: Pool, best: Trial, history: History) -> Tie | None:
     )
 
 
-def pool_row(study: Study, pool: Pool, decision: Decision, standing: StatusContext) -> PoolStatus:
-    """Return what is known of a pool and of its newest round."""
+def pool_row(study: Study, pool: Pool, decision: Decision, context: StatusContext) -> PoolStatus:
+    """Return the row of a pool and its newest round."""
     row = PoolStatus(name=pool.name, gpu=pool.gpu_model, fingerprint=pool.fingerprint)
     newest = current_round(decision.history, pool.name)
-    row = row.model_copy(update=_surroundings(pool, standing))
+    row = row.model_copy(update=_surroundings(pool, context))
     return row if newest is None else row.model_copy(update=_round(study, pool, decision, newest))
 
 
-def problem_row(name: str, before: PoolStatus | None, standing: StatusContext, *, still_ended: bool) -> PoolStatus:
-    """Return what was known of a pool that cannot be tuned now, and why it cannot."""
+def problem_row(name: str, before: PoolStatus | None, context: StatusContext, *, still_ended: bool) -> PoolStatus:
+    """Return the row of a pool that cannot be tuned now: its last known state, and why it cannot be tuned."""
     row = before if before is not None else PoolStatus(name=name)
-    nodes = standing.pool_nodes.get(name)
+    nodes = context.pool_nodes.get(name)
     return row.model_copy(
         update={
             "nodes": nodes.nodes if nodes is not None else None,
             "gpus_per_node": nodes.gpus_per_node if nodes is not None else row.gpus_per_node,
             "ended": row.ended if still_ended else None,
-            **_problem(name, standing),
+            **_problem(name, context),
         }
     )
 
 
 def trial_rows(study: Study, history: History) -> list[TrialRow]:
-    """Return the newest rounds' trials, at most `MAX_TRIAL_ROWS` in all."""
+    """Return the rows of the trials of all rounds; only the newest `MAX_TRIAL_ROWS` rows."""
     rows = [row for entry in history.rounds for row in _rows(study, history, entry)]
     return rows[-MAX_TRIAL_ROWS:]
 
 
 def _rows(study: Study, history: History, entry: Round) -> list[TrialRow]:
-    """Return the rows of a round; a trial that runs again says why its last attempt gave no number."""
+    """Return the rows of a round; a trial that is being retried also says why its last attempt failed."""
     trials = trials_of(history, entry.pool, entry.number)
     before: Mapping[int, Trial] = {}
     if any(trial.state is TrialState.RUNNING and trial.attempts > 1 for trial in trials):
@@ -137,27 +138,27 @@ def _rows(study: Study, history: History, entry: Round) -> list[TrialRow]:
     return [trial_row(study, trial, before.get(trial.index)) for trial in trials]
 
 
-def live_rows(history: History, standing: StatusContext, now: datetime, previous: Sequence[LiveRun]) -> list[LiveRun]:
-    """Return the runs that live; one that is in the same state as before keeps the time since when it is."""
+def live_rows(history: History, context: StatusContext, now: datetime, previous: Sequence[LiveRun]) -> list[LiveRun]:
+    """Return the rows of the live runs; a run whose state did not change keeps its time."""
     before = {row.name: row for row in previous}
     return [
-        _live_row(entry, standing.observations.get(entry.run.name), now, before.get(entry.run.name))
+        _live_row(entry, context.observations.get(entry.run.name), now, before.get(entry.run.name))
         for entry in history.active[:MAX_LIVE_RUNS]
     ]
 
 
-def _surroundings(pool: Pool, standing: StatusContext) -> dict[str, object]:
-    nodes = standing.pool_nodes.get(pool.name)
+def _surroundings(pool: Pool, context: StatusContext) -> dict[str, object]:
+    nodes = context.pool_nodes.get(pool.name)
     return {
         "nodes": nodes.nodes if nodes is not None else None,
         "gpus_per_node": nodes.gpus_per_node if nodes is not None else pool.device_count,
         "image": clip(pool.software, _MESSAGE_BYTES) or None,
-        **_problem(pool.name, standing),
+        **_problem(pool.name, context),
     }
 
 
-def _problem(name: str, standing: StatusContext) -> dict[str, object]:
-    problem = standing.pool_problems.get(name)
+def _problem(name: str, context: StatusContext) -> dict[str, object]:
+    problem = context.pool_problems.get(name)
     if problem is None:
         return {"reason": None, "message": None}
     return {"reason": problem.reason, "message": clip(problem.message, _MESSAGE_BYTES)}
@@ -217,7 +218,7 @@ def _counts(trials: Sequence[Trial]) -> TrialCounts:
 
 
 def trial_row(study: Study, trial: Trial, before: Trial | None = None) -> TrialRow:
-    """Return a trial as a row; `before` is what it was before the run that it is in now."""
+    """Return the row of a trial; `before` is the trial before its current run."""
     measured = trial.result if isinstance(trial.result, Measured) else None
     reason, detail = _explanation(study, trial, measured)
     return TrialRow(
@@ -241,17 +242,17 @@ def trial_row(study: Study, trial: Trial, before: Trial | None = None) -> TrialR
 
 
 def _failure(ended: Trial) -> str | None:
-    """Return why the last attempt of a trial gave no number, None where it gave one."""
+    """Return why the last attempt of a trial failed, None if it succeeded."""
     return clip(": ".join(part for part in (ended.reason, ended.detail) if part), _MESSAGE_BYTES) or None
 
 
 def _message_bytes(trial: Trial) -> int:
-    """Return how long a row's message may be; a broken trial's is longer: it is what a person needs."""
+    """Return the size limit of a row's message; a broken trial gets more, because the user needs the details."""
     return _MESSAGE_BYTES if trial.state is TrialState.BROKEN else _ROW_MESSAGE_BYTES
 
 
 def shown_extra(configuration: Configuration) -> dict[str, str]:
-    """Return the further arguments of a configuration as its row shows them."""
+    """Return the extra arguments of a configuration as its row shows them."""
     return {name: clip(scalar_text(value), _ROW_VALUE_BYTES) for name, value in configuration.extra}
 
 
@@ -264,13 +265,13 @@ def _explanation(study: Study, trial: Trial, measured: Measured | None) -> tuple
     lacking = (
         f"{name} missing: {found.reason}" for name, found in trial.extra_metrics.items() if isinstance(found, Missing)
     )
-    told = dict.fromkeys((*broken, *missing, *lacking))  # what decides comes first: a message is cut short
+    sentences = dict.fromkeys((*broken, *missing, *lacking))  # required metrics first: the message is shortened
     reason = CONSTRAINT_BROKEN if broken else METRIC_MISSING if missing else None
-    return reason, "; ".join(told)
+    return reason, "; ".join(sentences)
 
 
 def _metrics(trial: Trial) -> dict[str, str] | None:
-    """Return the further metrics that have a number, None where there are none."""
+    """Return the extra metrics that have a value, None without any."""
     known = {
         name: figure_string(found) for name, found in trial.extra_metrics.items() if not isinstance(found, Missing)
     }

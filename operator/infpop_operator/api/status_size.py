@@ -1,15 +1,16 @@
-"""Keep a status below the size that an API server and its watchers like, whatever strings it holds."""
+"""Keep a status below the size that the API server and its clients handle well, whatever strings it holds."""
 
 from infpop_operator.api.clip import stored_bytes
 from infpop_operator.api.status_model import Best, PoolStatus, StudyStatus, TrialRow
 
-LIMIT_BYTES = 240_000  # of 256 KiB; the rest is for metadata that others write
+LIMIT_BYTES = 240_000  # of 256 KiB; the rest is left for metadata that other clients write
 
 
 def fit(status: StudyStatus) -> StudyStatus:
-    """Return `status`, shortened if too large.
+    """Return `status`, shortened if it is too large.
 
-    First go messages of rows, then further metrics of rounds that are over, arguments of pools, and at last old rows.
+    It drops messages of rows first, then extra metrics of earlier rounds, then engine arguments of pools, and finally
+    the oldest rows.
     """
     if size_bytes(status) <= LIMIT_BYTES:
         return status
@@ -27,7 +28,7 @@ def fit(status: StudyStatus) -> StudyStatus:
 
 
 def size_bytes(status: StudyStatus | TrialRow) -> int:
-    """Return how many bytes a part of a status takes as the API server stores it."""
+    """Return the size of a status or one of its rows in bytes, as the API server stores it."""
     text = status.model_dump_json(by_alias=True, exclude_none=True)
     return len(text.encode()) + sum(text.count(character) * (stored_bytes(character) - 1) for character in "<>&")
 
@@ -46,10 +47,10 @@ def _without_metrics(row: TrialRow) -> TrialRow:
 
 
 def _newest(rows: list[TrialRow], limit: int) -> list[TrialRow]:
-    """Return the last rows that fit into `limit` bytes together."""
+    """Return the newest rows that together fit into `limit` bytes."""
     fitting = 0
     for row in reversed(rows):
-        limit -= size_bytes(row) + 1  # and a comma
+        limit -= size_bytes(row) + 1  # plus a comma
         if limit < 0:
             break
         fitting += 1

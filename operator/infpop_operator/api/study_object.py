@@ -1,4 +1,4 @@
-"""A study with its status, as a page shows it: an object of a cluster, or a study that is tuned on this machine."""
+"""A study with its status, for status pages: an object from a cluster, or a study tuned on this machine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from infpop_operator.core.errors import InfPopError, StudyError
 
 
 class UnreadableError(InfPopError):
-    """The object's status is of a form that this version does not know."""
+    """The object's status has a form that this version cannot read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,16 +22,16 @@ class StudyObject:
     """A study with its status.
 
     Args:
-        name: of the study.
+        name: name of the study.
         engine: name of its engine.
-        model: what a server is to load: a hub id or a directory.
-        document: None where this version cannot read the spec.
-        status: empty before the first one was written.
-        namespace: empty for a study of one machine.
-        generation: `metadata.generation`, None for a study of one machine.
-        created_at: when the object was created, None for a study of one machine.
-        written_at: when the status was written last, None where that is not known.
-        is_deleted: the object is being deleted.
+        model: model that a server loads: a Hub id or a directory.
+        document: the parsed document, None if this version cannot read the spec.
+        status: the status, empty until the first one is written.
+        namespace: namespace of the object, empty for a local study.
+        generation: `metadata.generation`, None for a local study.
+        created_at: when the object was created, None for a local study.
+        written_at: when the status was last written, None if that is unknown.
+        is_deleted: whether the object is being deleted.
     """
 
     name: str
@@ -46,20 +46,20 @@ class StudyObject:
     is_deleted: bool = False
 
     def condition(self, kind: str) -> Condition | None:
-        """Return a condition, None while there is none."""
-        return next((each for each in self.status.conditions if each.type == kind), None)
+        """Return the condition of this type, None if the status does not have it."""
+        return next((condition for condition in self.status.conditions if condition.type == kind), None)
 
     def holds(self, kind: str, status: str = "True") -> bool:
-        """Say whether a condition has this status."""
+        """Return whether a condition has this status."""
         found = self.condition(kind)
         return found is not None and found.status == status
 
 
 def parse_study_object(body: Mapping[str, Any]) -> StudyObject:
-    """Return what can be read of an object that the API server has.
+    """Return the study in an object from the API server.
 
     Raises:
-        UnreadableError: its status is of a form that this version does not know.
+        UnreadableError: its status has a form that this version cannot read.
     """
     metadata, spec = body["metadata"], body.get("spec") or {}
     engine, model = ((spec.get(part) or {}).get("name", "?") for part in ("engine", "model"))
@@ -91,11 +91,11 @@ def _status(status: Mapping[str, Any]) -> StudyStatus:
 def _document(body: Mapping[str, Any]) -> ThroughputStudy | None:
     try:
         return parse_object(body)
-    except StudyError:  # the operator says why, in the condition Accepted
+    except StudyError:  # the condition Accepted says why
         return None
 
 
 def _written_at(metadata: Mapping[str, Any]) -> datetime | None:
     entries = metadata.get("managedFields") or ()
-    times = [datetime.fromisoformat(each["time"]) for each in entries if each.get("subresource") == "status"]
+    times = [datetime.fromisoformat(entry["time"]) for entry in entries if entry.get("subresource") == "status"]
     return max(times, default=None)

@@ -1,1 +1,1 @@
-"""The pure core: plain values in, plain values out. No clock, no I/O, no framework; randomness comes from a seed."""
+"""The pure core: functions from plain values to plain values. No clock, no I/O, no framework; randomness is seeded."""

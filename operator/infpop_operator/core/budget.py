@@ -1,7 +1,7 @@
-"""What a study may still spend, and when that changes.
+"""Determine what a study may still spend, and when that changes.
 
-Starts are refused and runs are ended here and nowhere else, so that no path can overspend. The budget of trials per
-pool and round belongs to the search and is in `core.plan`.
+All study-wide limits on starting and keeping runs are in this module, so that no code path can overspend. The trial
+budget per pool and round belongs to the search and is in `core.plan`.
 """
 
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from infpop_operator.core.history import active_gpus, broken_reason, broken_runs
 from infpop_operator.core.model import EndedRun, History, Run, StartedRun, Study
 from infpop_operator.core.run_spec import pool_named
 
-RETRIES_PER_TRIAL = 2  # one flaky node costs a retry; a configuration that kills three engines costs no fourth
-RETRIES_AFTER_DELETION = 1  # who deletes a run twice means it
-_FIRST_PAUSE = timedelta(seconds=10)  # the Job controller's own first back-off
-_LONGEST_PAUSE = timedelta(minutes=6)  # and its cap
+RETRIES_PER_TRIAL = 2  # a flaky node costs one retry; a configuration that kills three engines gets no fourth
+RETRIES_AFTER_DELETION = 1  # a user who deletes a run twice does not want it
+_FIRST_PAUSE = timedelta(seconds=10)  # the first back-off of the Job controller
+_LONGEST_PAUSE = timedelta(minutes=6)  # the cap of its back-off
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exhausted:
-    """A budget of the whole study is spent.
+    """A study-wide budget is spent.
 
-    `stops_runs`: live runs end now. `stalls`: the study needs a person, whatever it has found so far.
+    `stops_runs`: the study stops its live runs. `stalls`: the study needs its user, whatever it has found so far.
     """
 
     reason: str
@@ -31,11 +31,11 @@ class Exhausted:
 
 
 def exhausted(study: Study, history: History, now: datetime) -> Exhausted | None:
-    """Return the first budget of the whole study that is spent, None while all have room."""
+    """Return the first study-wide budget that is spent, None while none is."""
     budget = study.budget
     if budget.deadline is not None and now >= history.started_at + budget.deadline:
         return Exhausted(
-            reason="DeadlineReached", message=f"the deadline of {budget.deadline} is over", stops_runs=True
+            reason="DeadlineReached", message=f"the deadline of {budget.deadline} has passed", stops_runs=True
         )
     if budget.max_gpu_hours is not None and gpu_seconds(history, now) >= budget.max_gpu_hours * 3600:
         message = f"{budget.max_gpu_hours:g} GPU-hours are spent"
@@ -45,14 +45,14 @@ def exhausted(study: Study, history: History, now: datetime) -> Exhausted | None
         runs = f"{len(broken)} run{'s' if len(broken) > 1 else ''}"
         message = (
             f"{runs} broke, more than spec.budget.maxFailedTrials {budget.max_failed_trials};"
-            f" last: {_why(broken[-1])}. Mend the cause and raise spec.budget.maxFailedTrials to go on"
+            f" last: {_why(broken[-1])}. Fix the cause and raise spec.budget.maxFailedTrials to continue"
         )
         return Exhausted(reason="TooManyFailures", message=message, stops_runs=False, stalls=True)
     return None
 
 
 def has_room(study: Study, history: History, run: Run) -> bool:
-    """Say whether `run` can be started beside the live ones."""
+    """Return whether the budget and the pool allow starting `run` in addition to the live runs."""
     limit = study.budget
     if len(history.active) >= limit.parallel_trials:
         return False
@@ -64,10 +64,10 @@ def has_room(study: Study, history: History, run: Run) -> bool:
 
 
 def retry_at(history: History, pool: str) -> datetime | None:
-    """Return when the pause after broken runs of `pool` is over, None without a pause.
+    """Return when the pause after broken runs of `pool` ends, None without a pause.
 
-    The first retry comes at once; from the second broken run in a row on, each pause is twice the one before. A loss
-    that uses no budget (a preemption) pauses as well: nothing else would keep it from being tried without end.
+    The first retry is immediate. From the second consecutive broken run on, each pause is twice the previous one. A
+    loss that uses no budget (a preemption) also causes a pause: nothing else limits how often it is retried.
     """
     broken = tuple(broken_runs_in_a_row(history, pool))
     if len(broken) < 2:  # noqa: PLR2004 - the first retry needs no pause
@@ -77,7 +77,7 @@ def retry_at(history: History, pool: str) -> datetime | None:
 
 
 def wake_at(study: Study, history: History, starts: tuple[Run, ...], now: datetime) -> datetime | None:
-    """Return the next instant at which time alone changes the decision, None when there is none."""
+    """Return the next time at which the decision changes without a new observation, None if there is none."""
     active = (*history.active, *(StartedRun(run=run, started_at=now, held_since=now) for run in starts))
     instants = [instant for pool in study.pools if (instant := retry_at(history, pool.name)) is not None]
     if study.budget.deadline is not None:
@@ -85,7 +85,7 @@ def wake_at(study: Study, history: History, starts: tuple[Run, ...], now: dateti
     if study.budget.max_gpu_hours is not None and active:
         left = study.budget.max_gpu_hours * 3600 - gpu_seconds(history, now)
         if left > 0:
-            # A microsecond later: rounded down, the instant would find the budget not quite spent, again and again.
+            # A microsecond later: rounded down, the time would repeatedly find the budget not quite spent.
             instants.append(now + timedelta(seconds=left / active_gpus(active), microseconds=1))
     return min((instant for instant in instants if instant > now), default=None)
 

@@ -1,9 +1,9 @@
-"""Tell results of a round that may be compared with each other from those that may not.
+"""Reject results that must not be compared with the earlier results of their round.
 
-A measurement identity goes by names: of an image, of a file of prompts, of labels on nodes. What is behind a name can
-change while a round lasts. But every result says what it was measured with, and the first one of the round to have a
-trial says what the others must have been measured with. What a result does not say is not held against it: an older
-runner, or a message that had to be cut.
+A measurement identity is built from names: of an image, a prompt file, node labels. What a name refers to can change
+during a round. Every result therefore records what it was measured with, and all results of a round must match the
+first one that has a trial. A value that a result does not record is not compared: the runner may be older, or the
+message may have been shortened.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +15,7 @@ from infpop_runner.contract import SHORTENED_NAME, Provenance
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fact:
-    """One thing that all results of a round have in common; `what` stands before both values."""
+    """One fact that all results of a round share; `what` starts the message about a mismatch."""
 
     reason: str
     of: Callable[[Provenance], str | None]
@@ -26,34 +26,34 @@ _FACTS = (
     _Fact(
         reason="WorkloadChanged",
         of=lambda provenance: provenance.workload_hash,
-        what="the prompts are others than before: workload",
+        what="prompts changed: workload hash",
     ),
     _Fact(
         reason="SoftwareChanged",
         of=lambda provenance: provenance.engine_version,
-        what="the engine is another than before: version",
+        what="engine changed: version",
     ),
     _Fact(
         reason="SoftwareChanged",
         of=lambda provenance: provenance.torch_version,
-        what="PyTorch is another than before: version",
+        what="PyTorch changed: version",
     ),
     _Fact(
         reason="GpuChanged",
-        # A result that is too long for its place has the start of the name.
+        # A result that was shortened to fit its size limit holds only the start of the name.
         of=lambda provenance: provenance.gpu_model and provenance.gpu_model[:SHORTENED_NAME],
-        what="the GPU is another than before:",
+        what="GPU changed:",
     ),
 )
 
 
 def reject_incomparable(run: Run, observation: Finished | Lost, ended: Sequence[EndedRun]) -> Finished | Lost:
-    """Return the observation, or a loss where its trials must not be compared with the earlier ones of its round.
+    """Return the observation, or a loss if its trials must not be compared with the earlier trials of its round.
 
     Args:
-        run: that ended.
-        observation: how.
-        ended: the runs that ended before, of all rounds and pools.
+        run: the run that ended.
+        observation: how it ended.
+        ended: the runs that ended earlier, of all rounds and pools.
     """
     if not isinstance(observation, Finished) or not observation.result.trials:
         return observation
@@ -61,7 +61,7 @@ def reject_incomparable(run: Run, observation: Finished | Lost, ended: Sequence[
     for fact in _FACTS:
         is_now, was = fact.of(own), _first(fact, earlier)
         if None not in (is_now, was) and is_now != was:
-            detail = f"{fact.what} {is_now}, the round began with {was}"
+            detail = f"{fact.what} {is_now}, but this round started with {was}"
             return Lost(reason=fact.reason, detail=detail, ended_at=observation.ended_at)
     return observation
 
@@ -74,4 +74,4 @@ def _of_round(run: Run, ended: Sequence[EndedRun]) -> Iterable[Provenance]:
 
 
 def _first(fact: _Fact, provenances: Sequence[Provenance]) -> str | None:
-    return next((known for each in provenances if (known := fact.of(each)) is not None), None)
+    return next((known for provenance in provenances if (known := fact.of(provenance)) is not None), None)

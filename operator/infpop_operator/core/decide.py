@@ -1,8 +1,8 @@
 """Decide what a study does next.
 
-The whole control loop of a study as one pure function. It reads no clock, draws no random number and talks to nobody:
-the local driver and the operator call it with what they saw and carry out what it says. A study can therefore be
-replayed from its history alone, and a restart at any instant goes on as if nothing had happened.
+The control loop of a study as one pure function. It reads no clock, draws no unseeded random number and does no I/O:
+the local driver and the operator pass it their observations and execute its decision. A study can therefore be
+replayed from its history alone, and a driver that restarts at any time continues as if it had never stopped.
 """
 
 from collections.abc import Mapping
@@ -40,17 +40,17 @@ from infpop_operator.core.run_spec import pool_named
 from infpop_operator.core.scope import current_trials, earlier_best
 
 SUSPENDED = "Suspended"
-TERMINATING = "Terminating"  # the study waits for runs that it is ending
+TERMINATING = "Terminating"  # the study waits for the end of runs that it is stopping
 
 
 def decide(study: Study, history: History, observations: Mapping[str, Observation], now: datetime) -> Decision:
-    """Return what to do next, and the history with everything that was observed.
+    """Return what to do next, and the history with all observations applied.
 
     Args:
-        study: the study as its owner wants it now.
-        history: what is remembered; runs in `history.active` that `observations` does not name are taken as they were.
-        observations: run name -> what was seen of it just now.
-        now: the time of the observations, aware.
+        study: the study as the user specifies it now.
+        history: the recorded history; runs in `history.active` without an observation are taken as unchanged.
+        observations: run name -> its newest observation.
+        now: the time of the observations, timezone-aware.
     """
     history = _open_rounds(study, absorb(history, observations))
     exhausted = budget.exhausted(study, history, now)
@@ -71,7 +71,7 @@ def decide(study: Study, history: History, observations: Mapping[str, Observatio
 
 
 def absorb(history: History, observations: Mapping[str, Observation]) -> History:
-    """Return the history in which runs that were observed to end are ended, in the order in which they were started."""
+    """Return the history with the runs that were observed to end moved to `ended`, in the order of their start."""
     ended, active = list(history.ended), []
     for started in history.active:
         match observations.get(started.run.name):
@@ -92,18 +92,18 @@ def absorb(history: History, observations: Mapping[str, Observation]) -> History
 
 
 def _as_stopped(started: StartedRun, observation: Finished | Lost) -> Finished | Lost:
-    """Return how a run ended that the study was ending: what it measured is kept, and it broke for no other reason."""
+    """Return the observation; a run that the study was stopping keeps its results, or is lost for that reason."""
     if started.stopping is None or (isinstance(observation, Finished) and observation.result.trials):
         return observation
     return Lost(reason=started.stopping, ended_at=observation.ended_at, counts=False)
 
 
 def stop_runs(history: History, reasons: Mapping[str, str]) -> History:
-    """Return the history in which the named runs are stopping; the first reason of a run stays.
+    """Return the history with the named runs marked as stopping; a run keeps its first reason.
 
     Args:
         history: with the runs among its active ones.
-        reasons: run name -> why the study ends it.
+        reasons: run name -> why the study stops it.
     """
     active = tuple(
         replace(started, stopping=reasons.get(started.run.name)) if started.stopping is None else started
@@ -113,7 +113,7 @@ def stop_runs(history: History, reasons: Mapping[str, str]) -> History:
 
 
 def _open_rounds(study: Study, history: History) -> History:
-    """Return the history with a round of today's identity for each pool, which says what was seen of its hardware."""
+    """Return the history with a round of the current identity for each pool, including its observed hardware."""
     rounds = list(history.rounds)
     for pool in study.pools:
         last = current_round(history, pool.name)
@@ -129,22 +129,23 @@ def _open_rounds(study: Study, history: History) -> History:
 
 
 def _with_surroundings(entry: Round, study: Study, pool: Pool) -> Round:
-    """Return the round with what was seen of the hardware last; its identity fixes all of the rest."""
+    """Return the round with the last observed hardware and the engine settings; its identity determines the rest."""
     hardware = Hardware(fingerprint=pool.fingerprint, gpu_model=pool.gpu_model, device_count=pool.device_count)
     return replace(entry, hardware=hardware, engine=engine_settings(study, pool))
 
 
 def _next_round(study: Study, history: History, pool: Pool, last: Round, identity: str) -> Round:
-    """Open the round after `last`; its baseline is the configuration in use until now."""
+    """Return the round after `last`; its baseline is the best configuration until now."""
     best = best_of_pool(study, pool, history)
     baseline = best.configuration if best is not None else earlier_best(last)
     return Round(pool=pool.name, number=last.number + 1, identity=identity, baseline=baseline)
 
 
 def _unwanted(study: Study, history: History, exhausted: budget.Exhausted | None) -> dict[str, str]:
-    """Return why a run is to be ended, by its name.
+    """Return the runs to stop, by name, each with the reason.
 
-    A run of an older round or a removed pool measures what is wanted no more; a pause or a spent budget frees all GPUs.
+    A run of an older round or of a removed pool measures what the user no longer wants. A pause or a spent budget frees
+    all GPUs.
     """
     pools = {pool.name for pool in study.pools}
     reasons: dict[str, str] = {}
@@ -160,7 +161,7 @@ def _unwanted(study: Study, history: History, exhausted: budget.Exhausted | None
 
 
 def _starts(study: Study, history: History, plans: Mapping[str, PoolPlan], now: datetime) -> tuple[Run, ...]:
-    """Return the runs that fit now: pools in turn, the one with the fewest live runs first."""
+    """Return the runs to start now: one per pool in turn, the pool with the fewest live runs first."""
     starts: list[Run] = []
     while (run := _next_run(study, history, plans, now)) is not None:
         starts.append(run)
@@ -202,7 +203,7 @@ def _count_runs(count: int) -> str:
 
 
 def _while_stopping(study: Study, exhausted: budget.Exhausted | None, ending: str) -> tuple[Verdict, str, str]:
-    """Return where a study stands whose last runs are ending: each may still leave a result, so it has not ended."""
+    """Return the verdict while the last runs stop: each may still leave a result, so the study has not ended."""
     if study.suspended:
         return (Verdict.WAITING, SUSPENDED, f"spec.suspend is true: {ending}")
     message = ending if exhausted is None else f"{exhausted.message}; {ending}"
@@ -219,7 +220,7 @@ def _without_runs(
 ) -> tuple[Verdict, str, str]:
     goes_on = exhausted is None and any(plan.next_run is not None for plan in plans.values())
     if goes_on and study.suspended:
-        return (Verdict.WAITING, SUSPENDED, "spec.suspend is true: nothing is started until it is false")
+        return (Verdict.WAITING, SUSPENDED, "spec.suspend is true: no run starts until it is false")
     if goes_on:
         return (Verdict.WAITING, *_why_waiting(history, plans, now))
     if exhausted is not None and exhausted.stalls:
@@ -231,28 +232,28 @@ def _without_runs(
 
 
 def _why_waiting(history: History, plans: Mapping[str, PoolPlan], now: datetime) -> tuple[str, str]:
-    """Return what is waited for while no run lives: the end of a pause, or else room on a pool's nodes."""
+    """Return what the study waits for while no run is live: a pause to end, or room on a pool's nodes."""
     wanted = {pool: plan.next_run for pool, plan in plans.items() if plan.next_run is not None}
     for pool in wanted:
         ends, broken = budget.retry_at(history, pool), next(broken_runs_in_a_row(history, pool), None)
         if broken is not None and ends is not None and ends > now:
             reason = (broken_reason(broken) or ("",))[0]
-            return (reason, f"the next try is at {ends:%H:%M:%S %Z}; run {broken.run.name} on pool {pool} broke")
+            return (reason, f"the next attempt is at {ends:%H:%M:%S %Z}; run {broken.run.name} on pool {pool} broke")
     pool, run = next(iter(wanted.items()))
     gpus = f"{run.gpu_count} GPU{'s' if run.gpu_count > 1 else ''}"
-    return (NO_ROOM, f"pool {pool} has no nodes for a run of {gpus} now")
+    return (NO_ROOM, f"pool {pool} has no node for a run of {gpus} now")
 
 
 def _why_nothing(study: Study, history: History) -> str:
-    """Return why there is no best: in the end no number, or numbers without a metric that decides."""
+    """Return why there is no best: no valid value, or only values without a metric that the comparison needs."""
     trials = [trial for pool in study.pools for trial in current_trials(study, pool, history)]
     found = (
         missing_metrics(study.objective, trial.extra_metrics) for trial in trials if trial.state is TrialState.MEASURED
     )
     lacking = [sentences for sentences in found if sentences]
     if not lacking:
-        return "no valid result that keeps to the constraints"
-    return f"no valid result that keeps to the constraints and can be compared: {len(lacking)} with {lacking[-1][0]}"
+        return "no valid result meets the constraints"
+    return f"no valid result meets the constraints and can be compared: {len(lacking)} with {lacking[-1][0]}"
 
 
 def _end_of_search(plans: Mapping[str, PoolPlan], exhausted: budget.Exhausted | None) -> tuple[str, str]:

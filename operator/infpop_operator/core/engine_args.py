@@ -1,21 +1,21 @@
-"""The arguments with which to serve the best configuration, ready to copy into a Deployment or a shell."""
+"""Build the engine arguments that serve the best configuration, ready to copy into a Deployment or a shell."""
 
 from infpop_operator.core.model import Configuration, EngineSettings, Pool, Scalar, Study
 from infpop_operator.core.run_spec import SEARCHED_FIELD
 
 
 def engine_args(study: Study, configuration: Configuration) -> tuple[str, ...]:
-    """Return the engine's own arguments for `configuration`, as the study says now, one string each.
+    """Return the engine's arguments for `configuration` with the study's current settings, one string each.
 
-    For vLLM these follow the model's name in `vllm serve MODEL`; for Hugging Face pipelines they are keyword arguments
-    of `transformers.pipeline`. What only makes a measurement honest (prefix caching off, ignored end-of-sequence) is
-    left out: it does not belong in production.
+    For vLLM they follow the model's name in `vllm serve MODEL`; for Hugging Face pipelines they are keyword arguments
+    of `transformers.pipeline`. Arguments that only keep a measurement fair (prefix caching off, end-of-sequence
+    ignored) are left out: they do not belong in production.
     """
     return recorded_engine_args(_settings(study, any(pool.device == "cuda" for pool in study.pools)), configuration)
 
 
 def recorded_engine_args(settings: EngineSettings, configuration: Configuration) -> tuple[str, ...]:
-    """Return the same for settings that a round remembers: the study may say something else by now."""
+    """Return the engine's arguments for `configuration` with the settings that a round recorded."""
     extra = {**dict(settings.args), **dict(configuration.extra)}
     tokens = extra.pop(SEARCHED_FIELD, settings.max_num_batched_tokens)
     match settings.name:
@@ -28,11 +28,11 @@ def recorded_engine_args(settings: EngineSettings, configuration: Configuration)
 
 
 def engine_settings(study: Study, pool: Pool) -> EngineSettings:
-    """Return what a round on `pool` has to remember, so that its best can be served when the study has changed."""
+    """Return the settings that a round on `pool` records, so that its best can be served after the study changes."""
     return _settings(study, pool.device == "cuda")
 
 
-def _settings(study: Study, on_gpus: bool) -> EngineSettings:  # noqa: FBT001 - the truth itself
+def _settings(study: Study, on_gpus: bool) -> EngineSettings:  # noqa: FBT001 - the value itself
     engine, model = study.engine, study.model
     return EngineSettings(
         name=engine.name,
@@ -78,5 +78,5 @@ def _hf_pipeline(settings: EngineSettings, configuration: Configuration, extra: 
     if settings.revision is not None:
         args["revision"] = settings.revision
     if extra:
-        args["model_kwargs"] = extra  # as the runner passes them: they are the model's, not the pipeline's
+        args["model_kwargs"] = extra  # like the runner: they are arguments of the model, not of the pipeline
     return tuple(f"{name}={value!r}" for name, value in args.items())

@@ -1,10 +1,10 @@
-"""Errors that a user or an operator of InfPop meets.
+"""Errors that InfPop raises for its user or its administrator.
 
 InfPopError
-├── StudyError        the study says something impossible; field, value and remedy are known
-├── StoreError        the study's state on disk cannot be used as it is
+├── StudyError        the study is invalid; field, value and remedy are known
+├── StoreError        the study's state on disk cannot be used
 ├── ExecutorError     a run could not be started or watched
-└── SettingError      the operator is set up with something impossible
+└── SettingError      the operator's configuration is invalid
 
 Failures of runs are not exceptions: they are values (`core.model.Lost`, `infpop_runner.contract.Broken`).
 """
@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 
 class InfPopError(Exception):
-    """Base of all errors that InfPop raises on purpose; the message is for a person."""
+    """Base of all errors that InfPop raises deliberately; the message is written for the user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong with a study: where, what stands there, and what to write instead."""
+    """One mistake in a study: the field, its value, what is wrong, and how to correct it."""
 
     field: str
     value: str
@@ -34,7 +34,7 @@ class Problem:
 
 
 class StudyError(InfPopError):
-    """The study cannot be carried out; nothing was started."""
+    """The study is invalid; nothing was started."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -50,4 +50,4 @@ class ExecutorError(InfPopError):
 
 
 class SettingError(InfPopError):
-    """A setting of the operator is impossible; the message names the variable, its value and the remedy."""
+    """A setting of the operator is invalid; the message names the variable, its value and the remedy."""

@@ -1,7 +1,7 @@
-"""Identities: what a measurement belongs to, and deterministic names of runs.
+"""Compute measurement identities and deterministic run names.
 
-Two numbers may be compared only when their measurement identity is the same. Budget, objective, search space and
-time-outs are not part of it: changing them keeps what was measured.
+Two values may be compared only if their measurement identities are equal. Budget, objective, search space and timeouts
+are not part of the identity: changing them keeps earlier measurements.
 """
 
 import hashlib
@@ -9,21 +9,21 @@ import json
 
 from infpop_operator.core.model import PlannedTrial, Pool, Study
 
-MEASUREMENT_VERSION = 2  # of our own method: raised whenever the runner would find another number for the same run
+MEASUREMENT_VERSION = 2  # of the method; increment it when the runner would measure other values for the same run
 _TIMEOUTS = {"load_timeout_seconds", "measure_timeout_seconds"}
-_NAME_PREFIX_LENGTH = 52  # a Job name is a label value: 63 characters, less a dash and ten of the hash
+_NAME_PREFIX_LENGTH = 52  # a Job name is a label value: 63 characters, minus a dash and ten hash characters
 
 
 def digest(value: object) -> str:
-    """Return the SHA-256 of `value`'s canonical JSON, in hex."""
+    """Return the SHA-256 of the canonical JSON of `value`, in hex."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def measurement_identity(study: Study, pool: Pool) -> str:
-    """Return the identity that measurements of `study` on `pool` share, 16 hex digits.
+    """Return the identity that all measurements of `study` on `pool` share, 16 hex digits.
 
-    Model and workload are identified by what is in them, not by the path that they were read from.
+    Model and workload are identified by their contents, not by the path that they were read from.
     """
     parts = {
         "model": study.model.model_dump(mode="json", exclude={"name"}) | {"fingerprint": study.model_fingerprint},
@@ -40,33 +40,33 @@ def measurement_identity(study: Study, pool: Pool) -> str:
         "software": pool.software,
         "method": MEASUREMENT_VERSION,
     }
-    return digest(parts | _asked_besides(study) | _share_of_node(pool))[:16]
+    return digest(parts | _extra_metrics(study) | _requested_resources(pool))[:16]
 
 
-def _asked_besides(study: Study) -> dict[str, object]:
-    """Return the further metrics: what nobody asked of a trial is not known of it. Nothing where there are none."""
+def _extra_metrics(study: Study) -> dict[str, object]:
+    """Return the extra metrics, empty without any: earlier trials have no values for metrics added later."""
     if not study.metrics:
         return {}
     return {"metrics": {metric.name: [metric.query, metric.unit] for metric in study.metrics}}
 
 
-def _share_of_node(pool: Pool) -> dict[str, object]:
-    """Return what a run is given of its node as far as it changes numbers. Nothing where the study does not say.
+def _requested_resources(pool: Pool) -> dict[str, object]:
+    """Return the requested node resources that affect measurements, empty where the study sets none.
 
-    Requested CPUs are the engine's share of a busy node. Memory is a limit that a run keeps to or dies of, except where
-    the devices are CPUs: there vLLM makes its cache as large as the limit allows.
+    Requested CPUs determine the engine's share of a busy node. Memory is only a limit: a run stays below it or is
+    killed. On CPU devices it matters, because vLLM makes its cache as large as the limit allows.
     """
     share = {"cpu_millicores": pool.cpu_millicores}
     if pool.device == "cpu":
         share["memory_bytes"] = pool.memory_bytes
-    given = {name: amount for name, amount in share.items() if amount is not None}
-    return {"share_of_node": given} if given else {}
+    requested = {name: amount for name, amount in share.items() if amount is not None}
+    return {"share_of_node": requested} if requested else {}
 
 
 def run_name(
     study: Study, *, pool: str, round_number: int, attempt: int, longer: bool, trials: tuple[PlannedTrial, ...]
 ) -> str:
-    """Return `<study>-<10 hex>`, the same for the same arguments, at most 63 characters."""
+    """Return `<study>-<10 hex digits>`, at most 63 characters; the same arguments give the same name."""
     content = {
         "study": study.key,
         "pool": pool,

@@ -1,4 +1,4 @@
-"""Read a study's history: trials, spent budget, known facts. Everything here is derived and stored nowhere."""
+"""Derive trials, spent budget and known facts from a study's history. Nothing derived here is stored."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,9 +28,9 @@ def current_round(history: History, pool: str) -> Round | None:
 def trials_of(history: History, pool: str, round_number: int) -> tuple[Trial, ...]:
     """Return the trials of one round in index order, each with its last result.
 
-    A trial that its run did not reach because a smaller batch ran out of memory is no trial: it used nothing, and the
-    out-of-memory result already rules it out. That holds as well when an earlier run of it broke. Any other trial that
-    a result lacks without a reason makes its run a broken one.
+    A planned trial that its run did not reach because a smaller batch ran out of memory is left out: it used nothing,
+    and the out-of-memory result already rules it out. This also applies if an earlier run of that trial broke. If a
+    result omits any other trial without a reason, the run counts as broken.
     """
     trials: dict[int, Trial] = {}
     for ended in history.ended:
@@ -58,7 +58,7 @@ def next_index(history: History, pool: str, round_number: int) -> int:
 def failures(history: History) -> tuple[EndedRun, ...]:
     """Return the broken runs that use the failure budget, in the order in which they ended.
 
-    Each round has a budget of its own: whoever mended the study or the machine is not charged for the time before.
+    Each round has its own failure budget, so failures before the study or the machine was fixed no longer count.
     """
     newest = {entry.pool: entry.number for entry in history.rounds}
     current = (ended for ended in history.ended if ended.run.round >= newest.get(ended.run.pool, 0))
@@ -66,7 +66,7 @@ def failures(history: History) -> tuple[EndedRun, ...]:
 
 
 def gpu_seconds(history: History, now: datetime) -> float:
-    """Return the device-seconds spent by all ended runs and, up to `now`, by the live ones."""
+    """Return the device-seconds used by all ended runs and, up to `now`, by live runs."""
     return sum(entry.gpu_seconds for entry in history.ended) + sum(_gpu_seconds(live, now) for live in history.active)
 
 
@@ -77,7 +77,7 @@ def _gpu_seconds(live: StartedRun, now: datetime) -> float:
 
 
 def known_model_facts(history: History) -> ModelFacts | None:
-    """Return what the newest run of a current round said about the model; older rounds may have had another one."""
+    """Return the model facts from the newest run of a current round; older rounds may have had another model."""
     newest = {entry.pool: entry.number for entry in history.rounds}
     current = (entry for entry in reversed(history.ended) if newest.get(entry.run.pool) == entry.run.round)
     results = (entry.observation.result for entry in current if isinstance(entry.observation, Finished))
@@ -85,7 +85,7 @@ def known_model_facts(history: History) -> ModelFacts | None:
 
 
 def missing_trials(ended: EndedRun) -> tuple[PlannedTrial, ...]:
-    """Return the trials of a broken run that have no result; none for a run that ended as it should."""
+    """Return the trials of a broken run that have no result; empty for a run that ended normally."""
     if broken_reason(ended) is None:
         return ()
     done = {result.index for result in _results(ended)}
@@ -93,7 +93,7 @@ def missing_trials(ended: EndedRun) -> tuple[PlannedTrial, ...]:
 
 
 def suspect(ended: EndedRun) -> PlannedTrial | None:
-    """Return the trial that a broken run died on; None if it died before or while loading, or was asked to stop."""
+    """Return the trial during which a broken run died; None if it died before or while loading, or was stopped."""
     observation = ended.observation
     if not isinstance(observation, Finished) or observation.result.load_seconds is None:
         return None
@@ -156,13 +156,13 @@ def _while_running(before: Trial | None, run: Run, planned: PlannedTrial) -> Tri
 
 
 def _vanished(ended: EndedRun) -> tuple[PlannedTrial, ...]:
-    """Return the trials that a result lacks although no smaller batch ran out of memory: the runner owes them."""
+    """Return the trials that a result omits although no smaller batch ran out of memory: a mistake of the runner."""
     results = _results(ended)
     too_large = [entry.batch_size for entry in results if isinstance(entry, Infeasible) and _is_memory(entry)]
-    limit = min(too_large, default=None)
+    smallest = min(too_large, default=None)
     done = {entry.index for entry in results}
     lacking = (planned for planned in ended.run.trials if planned.index not in done)
-    return tuple(planned for planned in lacking if limit is None or planned.configuration.batch_size <= limit)
+    return tuple(planned for planned in lacking if smallest is None or planned.configuration.batch_size <= smallest)
 
 
 def _is_memory(result: Infeasible) -> bool:
@@ -174,7 +174,7 @@ def _results(ended: EndedRun) -> tuple[TrialResult, ...]:
 
 
 def broken_reason(ended: EndedRun) -> tuple[str, str] | None:
-    """Return the reason and the detail of a run that broke, None for one that ended as it should."""
+    """Return the reason and the detail of a broken run, None for a run that ended normally."""
     match ended.observation:
         case Lost(reason=reason, detail=detail):
             return (reason, detail)
@@ -182,7 +182,7 @@ def broken_reason(ended: EndedRun) -> tuple[str, str] | None:
             return (result.broken.reason, result.broken.detail)
         case Finished() if vanished := _vanished(ended):
             indexes = ", ".join(str(planned.index) for planned in vanished)
-            return ("RunnerError", f"the result lacks trials {indexes} and does not say why")
+            return ("RunnerError", f"the result omits trials {indexes} without a reason")
         case Finished():
             return None
 
@@ -208,7 +208,7 @@ def active_gpus(active: tuple[StartedRun, ...]) -> int:
 
 
 def broken_runs_in_a_row(history: History, pool: str) -> Iterator[EndedRun]:
-    """Yield the newest ended runs of `pool`, newest first, as long as they broke by themselves."""
+    """Yield the ended runs of `pool`, newest first, up to the first that did not break or that was stopped."""
     for ended in reversed(history.ended):
         if ended.run.pool != pool:
             continue

@@ -1,7 +1,7 @@
-"""The steps of a journal: what changed between two histories, and a history with further steps.
+"""The entries of a study's journal: diff two histories into entries, and apply entries to a history.
 
-Both drivers record `changes` and load what `apply` makes of all that was recorded, so a study goes on from its journal
-as it would have gone on without an interruption.
+Both drivers record `changes`, and on loading rebuild the history with `apply`. A study therefore continues from its
+journal as if it had not been interrupted.
 """
 
 from collections.abc import Iterable
@@ -13,11 +13,12 @@ Entry = Round | StartedRun | EndedRun
 
 
 def changes(before: History, after: History) -> tuple[Entry, ...]:
-    """Return what has to be recorded of a step, in order: rounds, runs that ended, runs that started or stop.
+    """Return the entries to record, in order: rounds, runs that ended, runs that started or are stopping.
 
-    Rounds are those that were opened, and those of whose hardware more is known than before.
+    The rounds are those that were opened and those whose known hardware or engine settings changed.
 
-    Since when a run holds its devices is recorded with the next of these: until then it is observed again.
+    The time since when a run holds its devices is no entry of its own: it is recorded with the run's next entry, and is
+    observed again until then.
     """
     ended = {entry.run.name for entry in before.ended}
     stopping = {entry.run.name: entry.stopping for entry in before.active}
@@ -33,10 +34,10 @@ def changes(before: History, after: History) -> tuple[Entry, ...]:
 
 
 def apply(history: History, entries: Iterable[Entry]) -> History:
-    """Return `history` with further steps.
+    """Return `history` with the entries applied.
 
-    A step that was recorded twice counts once, and what ended stays ended. A round is recorded again when more is known
-    of its hardware: the newest record counts, in the first one's place.
+    An entry that was recorded twice counts once, and a run that ended stays ended. A round is recorded again when more
+    is known about its hardware: the newest record replaces the first, in the same position.
     """
     rounds = {(entry.pool, entry.number): entry for entry in history.rounds}
     ended = {entry.run.name: entry for entry in history.ended}
@@ -48,7 +49,7 @@ def apply(history: History, entries: Iterable[Entry]) -> History:
                 if known.identity == entry.identity:
                     rounds[entry.pool, entry.number] = entry
             case StartedRun() if entry.run.name not in ended:
-                active[entry.run.name] = entry  # the newest says whether it is stopping
+                active[entry.run.name] = entry  # the newest record has the current `stopping`
             case StartedRun():
                 pass
             case EndedRun():

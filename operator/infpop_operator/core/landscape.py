@@ -1,8 +1,8 @@
-"""The picture of one round: what is known at each GPU count and batch size.
+"""The landscape of one round: what is known at each GPU count and batch size.
 
-Pure data, nothing is rendered here. Where the space has extra parameters a cell stands for several configurations and
-shows the best of them, or the fastest where a further metric decides (`Landscape.collapsed_extra` names the
-parameters, so that a caption can say so).
+Pure data; nothing is rendered here. If the search space has extra parameters, a cell represents several configurations
+and shows the best of them, or the fastest if the objective is one of the study's own metrics. The field
+`Landscape.collapsed_extra` names these parameters for the caption.
 """
 
 from collections.abc import Iterable
@@ -14,26 +14,26 @@ from infpop_operator.core.space import RuledOut
 
 
 class CellState(StrEnum):
-    """What is known of a cell; the first five are the states of a trial."""
+    """The state of a cell; the first five are the states of a trial."""
 
     MEASURED = "Measured"
     INFEASIBLE = "Infeasible"
     INVALID = "Invalid"
     BROKEN = "Broken"
     RUNNING = "Running"
-    RULED_OUT = "RuledOut"  # certain without a trial
+    RULED_OUT = "RuledOut"  # its outcome is certain without a trial
     UNTRIED = "Untried"
-    OUTSIDE = "Outside"  # not in the search space; its row or column is there for a baseline's sake
+    OUTSIDE = "Outside"  # not in the search space; a baseline adds its row or column
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LandscapeCell:
-    """One place in the picture.
+    """One cell of the landscape.
 
-    Throughput and spread are set exactly for `MEASURED` cells. `reason` is short (a reason of the contract) and None
-    where there is nothing to explain; `detail` is its sentence. `violations` are the constraints that a measured cell
-    breaks, `missing` the further metrics without which it cannot be compared. `extra` are the further parameters of the
-    configuration that is shown.
+    Throughput and spread are set only for `MEASURED` cells. `reason` is a reason of the contract, None where there is
+    nothing to explain; `detail` is its message. `violations` are the constraints that a measured cell violates,
+    `missing` the metrics without which it cannot be compared. `extra` are the extra parameters of the shown
+    configuration.
     """
 
     gpu_count: int
@@ -60,12 +60,12 @@ class Landscape:
 
     @property
     def best(self) -> LandscapeCell | None:
-        """The recommended cell, None when there is none yet."""
+        """The recommended cell, None while there is none."""
         return next((cell for row in self.rows for cell in row if cell.is_best), None)
 
 
 def arrange(known: Iterable[LandscapeCell], *, collapsed_extra: tuple[str, ...] = ()) -> Landscape:
-    """Return cells in rows and columns; of several in one place the one with the most to say is shown."""
+    """Return the cells in rows and columns; of several cells in one position the most informative one is shown."""
     at: dict[tuple[int, int], list[LandscapeCell]] = {}
     for cell in known:
         at.setdefault((cell.batch_size, cell.gpu_count), []).append(cell)
@@ -82,12 +82,12 @@ def arrange(known: Iterable[LandscapeCell], *, collapsed_extra: tuple[str, ...] 
 
 
 def collapsed(space: SearchSpace) -> tuple[str, ...]:
-    """Return the parameters of which a picture can show one value alone in each place."""
+    """Return the parameters with several values, of which each cell of a landscape can show only one."""
     return tuple(sorted(entry.name for entry in space.extra if len(entry.values) > 1))
 
 
 def open_cell(configuration: Configuration, excluded: RuledOut | None) -> LandscapeCell:
-    """Return a configuration that was not tried, with the reason why it need not be, where there is one."""
+    """Return the cell of a configuration without a trial, with the reason if it was ruled out."""
     return LandscapeCell(
         gpu_count=configuration.gpu_count,
         batch_size=configuration.batch_size,
@@ -98,8 +98,8 @@ def open_cell(configuration: Configuration, excluded: RuledOut | None) -> Landsc
     )
 
 
-# Of several configurations in one place the one with the most to say is shown: a number, then work, then failures.
-_TELLING = tuple(CellState[name] for name in ("MEASURED", "RUNNING", "UNTRIED", "INVALID", "BROKEN", "INFEASIBLE"))
+# Of several configurations in one position the most informative state is shown: a value, then open work, then failures.
+_STATE_ORDER = tuple(CellState[name] for name in ("MEASURED", "RUNNING", "UNTRIED", "INVALID", "BROKEN", "INFEASIBLE"))
 
 
 def _shown(gpu_count: int, batch_size: int, here: Iterable[LandscapeCell]) -> LandscapeCell:
@@ -108,8 +108,8 @@ def _shown(gpu_count: int, batch_size: int, here: Iterable[LandscapeCell]) -> La
 
 
 def _shown_first(cell: LandscapeCell) -> tuple[bool, int, bool, float]:
-    state = _TELLING.index(cell.state) if cell.state in _TELLING else len(_TELLING)
+    state = _STATE_ORDER.index(cell.state) if cell.state in _STATE_ORDER else len(_STATE_ORDER)
     throughput = cell.throughput_tokens_per_second
-    # At one GPU count the highest throughput is the best by every objective that is not a further metric.
+    # At one GPU count the highest throughput is the best by every objective except the study's own metrics.
     cannot_be_best = bool(cell.violations or cell.missing)
     return (not cell.is_best, state, cannot_be_best, -throughput if throughput is not None else 0.0)

@@ -1,7 +1,7 @@
-"""The words of the design as values: study, pool, trial, run, round, observation, history, decision.
+"""The domain model: study, pool, trial, run, round, observation, history and decision as immutable values.
 
-Everything here is immutable and compared by value. Results of trials are the contract's own (`Measured`, `Infeasible`,
-`Invalid`); what happened to a run that gave no result is an `Observation`.
+All types compare by value. Trial results come from the contract (`Measured`, `Infeasible`, `Invalid`). What is observed
+of a run, including that it ended without a result, is an `Observation`.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ Goal = Literal["Maximize", "Minimize"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Configuration:
-    """One cell of the search space. `extra` holds further load-time engine arguments, sorted by name."""
+    """One cell of the search space. `extra` holds additional load-time engine arguments, sorted by name."""
 
     gpu_count: int
     batch_size: int
@@ -42,13 +42,13 @@ class Configuration:
 
     @property
     def load_key(self) -> tuple[int, tuple[tuple[str, Scalar], ...]]:
-        """What fixes an engine load: configurations with the same key can share a run."""
+        """What an engine load depends on: configurations with the same key can share a run."""
         return (self.gpu_count, self.extra)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtraParameter:
-    """A further dimension of the space: an engine argument and the values to try, in order."""
+    """An extra dimension of the search space: an engine argument and the values to try, in order."""
 
     name: str
     values: tuple[Scalar, ...]
@@ -56,7 +56,7 @@ class ExtraParameter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchSpace:
-    """The cells to choose from: ascending, without repeats."""
+    """The values of each dimension to search: ascending, without duplicates."""
 
     gpu_counts: tuple[int, ...]
     batch_sizes: tuple[int, ...]
@@ -65,7 +65,7 @@ class SearchSpace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constraint:
-    """A bound that a measured configuration must keep to be eligible as the best. Data, never an expression.
+    """A bound that a measured configuration must meet to be eligible as the best. Data, never an expression.
 
     `metric` is a `ConstraintMetric` or the name of one of the study's own metrics.
     """
@@ -77,10 +77,10 @@ class Constraint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
-    """What "fastest" means for this study.
+    """What this study optimises.
 
-    `metric` is a `Metric` or the name of one of the study's own metrics, which alone has a `goal`. `power_metric` names
-    the only one of them that is in watts, None where there is no such one; `tokensPerJoule` needs it.
+    `metric` is a `Metric` or the name of one of the study's own metrics; only those have a `goal`. `power_metric` names
+    the study's only metric in watts, None unless there is exactly one; `tokensPerJoule` needs it.
     """
 
     metric: str = "throughput"
@@ -91,7 +91,7 @@ class Objective:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Algorithm:
-    """How the next configuration is chosen, and how many share one engine load."""
+    """How the search chooses the next configuration, and how many trials share one engine load."""
 
     name: AlgorithmName = "tpe"
     seed: int = 0
@@ -100,7 +100,7 @@ class Algorithm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plateau:
-    """Stop a round when `trials` ended trials in a row improved its best by less than `improvement_ratio`."""
+    """Stop a round when `trials` consecutive ended trials improved its best by less than `improvement_ratio`."""
 
     trials: int
     improvement_ratio: float
@@ -108,7 +108,7 @@ class Plateau:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What the study may spend. `max_trials` holds per pool and round, everything else for the whole study."""
+    """What the study may spend. `max_trials` applies to each pool and round, the other limits to the whole study."""
 
     max_trials: int = 20
     parallel_trials: int = 1
@@ -121,12 +121,12 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """A set of like nodes (or this machine) and what was seen of its hardware.
+    """A set of identical nodes (or this machine) and the hardware observed on it.
 
-    `fingerprint` identifies the hardware that measurements belong to, `software` names the engine that runs there with
-    its versions ("vllm 0.32.0, torch 2.13.0", or a container image); empty where numbers are replayed. `device_count`
-    is the most devices that one run can have, None while unknown. `cpu_millicores` and `memory_bytes` are what each run
-    is given of its node, None where the study does not say.
+    `fingerprint` identifies the hardware that measurements belong to. `software` names the engine that runs there and
+    its versions ("vllm 0.32.0, torch 2.13.0", or a container image); it is empty where numbers are replayed.
+    `device_count` is the maximum number of devices of one run, None while unknown. `cpu_millicores` and `memory_bytes`
+    are what each run requests from its node, None where the study does not set them.
     """
 
     name: str
@@ -143,10 +143,10 @@ class Pool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """A whole study, parsed, checked and joined with what is known of its pools.
+    """A study, parsed, validated and joined with what is known about its pools.
 
-    The fingerprints identify what is in the model and in the prompts, wherever they are read from. While `suspended`,
-    nothing is started and what runs is ended.
+    The fingerprints identify the contents of the model and of the prompts, wherever they are read from. While
+    `suspended`, no run starts and live runs are stopped.
     """
 
     key: str
@@ -164,14 +164,14 @@ class Study:
     model_fingerprint: str
     workload_fingerprint: str
     baseline: Configuration | None = None
-    model_facts: ModelFacts | None = None  # from the model's config.json, before anything ran
+    model_facts: ModelFacts | None = None  # from the model's config.json, before any run
     suspended: bool = False
-    metrics: tuple[ExtraMetric, ...] = ()  # what other exporters are asked of each trial
+    metrics: tuple[ExtraMetric, ...] = ()  # metrics of other exporters, queried for each trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedTrial:
-    """A trial as its run is to carry it out."""
+    """A trial that a run is to measure."""
 
     index: int
     configuration: Configuration
@@ -179,9 +179,9 @@ class PlannedTrial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One engine load. `name` is a function of everything else here, so planning it twice names it the same.
+    """One engine load. `name` is a function of all other fields, so planning the same run twice gives the same name.
 
-    `attempt` counts from 1 and grows when a broken run is tried again; `longer` asks for a longer measurement after an
+    `attempt` counts from 1 and increases when a broken run is retried. `longer` requests a longer measurement after an
     invalid result.
     """
 
@@ -194,12 +194,12 @@ class Run:
 
     @property
     def gpu_count(self) -> int:
-        """Devices that the run holds while it lives."""
+        """Devices that the run holds while it is live."""
         return self.trials[0].configuration.gpu_count
 
 
 class Phase(StrEnum):
-    """Where a live run is; each phase has a time-out of its own."""
+    """The phase of a live run; each phase has its own timeout."""
 
     STARTING = "Starting"
     LOADING = "ModelLoading"
@@ -210,7 +210,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """The run exists and does not progress; `reason` says why."""
+    """The run exists but makes no progress; `reason` says why."""
 
     reason: str
     detail: str = ""
@@ -218,7 +218,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """The run lives and is in `phase`; `trial_index` is the trial it works on, where known."""
+    """The run is live and in `phase`; `trial_index` is the trial that it is measuring, where known."""
 
     phase: Phase
     trial_index: int | None = None
@@ -226,14 +226,14 @@ class Running:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Value:
-    """A throughput that a metrics source has of a trial."""
+    """The throughput that a metrics source reports for a trial."""
 
     tokens_per_second: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missing:
-    """A metrics source has no number of a trial, and why."""
+    """A metrics source has no value for a trial; `reason` says why."""
 
     reason: str
 
@@ -243,9 +243,10 @@ Sample = Value | Missing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchedRun:
-    """Which run a metrics source is asked about, and when it lived; `pod` is None outside a cluster.
+    """The run that a metrics source is queried for, and when it was live; `pod` is None outside a cluster.
 
-    `trials` are the indexes of those that have a number to be seen: what a source does not know of them is `Missing`.
+    `trials` are the indexes of the trials that have a value to report. The source returns `Missing` for each of them
+    that it does not know.
     """
 
     namespace: str
@@ -259,11 +260,11 @@ class WatchedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """The run ended and said what it found; trials missing from the result are broken for `result.broken`'s reason.
+    """The run ended with a result; trials missing from the result are broken for the reason in `result.broken`.
 
-    `sources` says of a trial, by its index, which metrics source gave its number; one that is not in it has it from the
-    result alone. `unanswered` says of each source that could not tell a number why, by its name. `figures` are the
-    study's further metrics, by trial index and name; one that is not in it was not asked for.
+    `sources` maps a trial's index to the metrics source of its value; a trial that is absent has its value from the
+    result alone. `missing_sources` maps the name of each source that had no value to the reason. `extra_metrics` are
+    the study's own metrics, by trial index and name; a metric that is absent was not queried.
     """
 
     result: RunResult
@@ -273,17 +274,17 @@ class Finished:
     extra_metrics: Mapping[int, Mapping[str, float | Missing]] = field(default_factory=dict)
 
 
-INTERRUPTED = "Interrupted"  # the reason of a run that its user ended
-NO_ROOM = "NoRoom"  # the reason of a study whose next run fits on no node just now
-DELETED = "Deleted"  # the reason of a run that somebody removed from the cluster
+INTERRUPTED = "Interrupted"  # the reason of a run that the user interrupted
+NO_ROOM = "NoRoom"  # the reason of a study whose next run currently fits on no node
+DELETED = "Deleted"  # the reason of a run whose Job a user deleted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
-    """The run ended, or vanished, without a result: broken infrastructure, nobody's data point.
+    """The run ended, or vanished, without a result. The infrastructure failed, so this is not a data point.
 
-    `counts` is False where the loss is not the study's fault (preemption, the user's own interrupt): such a run is
-    tried again without using the failure budget.
+    `counts` is False where the study did not cause the loss (preemption, an interrupt by the user): such a run is
+    retried without using the failure budget.
     """
 
     reason: str
@@ -300,8 +301,8 @@ class StartedRun:
     """A run that was started and has not been observed to end.
 
     `started_at` is when its start was recorded. `held_since` is when it began to hold its devices, None before that.
-    `stopping` is the reason for which the study ends the run, None while the study wants it. A run that is stopping
-    stays active, and holds its devices and its place in the budget, until its end is observed.
+    `stopping` is the reason why the study stops the run, None while the study wants it. A stopping run stays active,
+    and keeps its devices and its place in the budget, until its end is observed.
     """
 
     run: Run
@@ -312,11 +313,11 @@ class StartedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndedRun:
-    """A run that ended, with everything it found out or the reason why it found nothing.
+    """A run that ended, with its result or the reason why it has none.
 
-    `held_since` is when the run began to hold its devices: its end where it never held any. A journal written before
-    this field existed lacks it, and its `started_at` has that time. `stopped` is the reason for which the study ended
-    the run (a budget, a pause), None where it ended by itself.
+    `held_since` is when the run began to hold its devices, or when it ended if it never held any. It is None in
+    journals written before this field existed; their `started_at` holds that time. `stopped` is the reason why the
+    study stopped the run (a budget, a pause), None where the run ended by itself.
     """
 
     run: Run
@@ -327,14 +328,14 @@ class EndedRun:
 
     @property
     def gpu_seconds(self) -> float:
-        """Device-seconds that the run held, until its end."""
+        """Device-seconds that the run used, until its end."""
         since = self.started_at if self.held_since is None else self.held_since
         return max(0.0, (self.observation.ended_at - since).total_seconds()) * self.run.gpu_count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
-    """What is remembered of a pool's nodes while they are away: a `Pool`'s fields of the same names."""
+    """The last known hardware of a pool, kept while its nodes are away; the fields mean the same as in `Pool`."""
 
     fingerprint: str
     gpu_model: str | None = None
@@ -343,7 +344,7 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
-    """What a study says of its engine and model, as far as engine arguments are made from it.
+    """The engine and model settings of a study from which engine arguments are built.
 
     `gpu_memory_utilization` is None where the devices are CPUs.
     """
@@ -361,9 +362,10 @@ class EngineSettings:
 class Round:
     """One search on one pool for one measurement identity.
 
-    `baseline` is the configuration in use when it began. `core.scope` says what counts as the baseline now. `hardware`
-    is what was last seen of the pool's nodes, `engine` what the round's trials were measured with. Both are None in a
-    round that an earlier version opened, until the round is the newest and the pool's nodes are seen.
+    `baseline` is the configuration in use when the round began; `core.scope` determines the current baseline.
+    `hardware` is the pool's last observed hardware, `engine` the settings with which the round's trials were measured.
+    Both are None in a round that an earlier version opened, until the round is the newest and the pool's nodes are
+    observed.
     """
 
     pool: str
@@ -376,7 +378,7 @@ class Round:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """All that a study remembers: its rounds and runs in the order in which they began or ended."""
+    """The full record of a study: its rounds and runs in the order in which they began or ended."""
 
     started_at: datetime
     rounds: tuple[Round, ...] = ()
@@ -385,7 +387,7 @@ class History:
 
 
 class TrialState(StrEnum):
-    """What is known of a trial now."""
+    """The current state of a trial."""
 
     RUNNING = "Running"
     MEASURED = "Measured"
@@ -396,11 +398,12 @@ class TrialState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """A trial as history tells it: its last result, and how often it was tried.
+    """A trial as derived from the history: its last result, and how often it was attempted.
 
-    `result` is None while it is running or broken; `reason` and `detail` say why a trial has no number. `failures`
-    counts broken attempts that use the budget, `attempts` all of them. `source` names the metrics source of its number,
-    None where that is the result itself. `figures` are further metrics by name, each a number or why there is none.
+    `result` is None while the trial is running or broken; `reason` and `detail` say why a trial has no value.
+    `failures` counts broken attempts that use the failure budget, `attempts` counts all of them. `source` names the
+    metrics source of the value, None where the value comes from the run's result. `extra_metrics` are the study's own
+    metrics by name, each a number or the reason why it is missing.
     """
 
     pool: str
@@ -420,21 +423,21 @@ class Trial:
 
 
 class Verdict(StrEnum):
-    """Where a study stands as a whole."""
+    """The overall state of a study."""
 
-    RUNNING = "Running"  # runs are going, or will be
+    RUNNING = "Running"  # runs are live or about to start
     WAITING = "Waiting"  # nothing to do before `wake_at`
-    SUCCEEDED = "Succeeded"  # the search ended by its own rules and has a best configuration
-    STALLED = "Stalled"  # it ended, or cannot go on, without being able to recommend one
+    SUCCEEDED = "Succeeded"  # the search ended normally and has a best configuration
+    STALLED = "Stalled"  # it ended or cannot continue, and has no best configuration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What to do next. Carrying it out twice is the same as once.
+    """What the driver does next. Executing it twice has the same effect as executing it once.
 
-    `history` already contains the observations (runs that ended), new rounds and which runs are to stop, but not the
-    runs in `start`: a run enters history when its start was recorded. `reason` and `message` explain `verdict` to a
-    person. `wake_at` is when to ask again although nothing was observed.
+    `history` already contains the observations (runs that ended), new rounds and the runs to stop, but not the runs in
+    `start`: a run enters the history when its start is recorded. `reason` and `message` explain `verdict` to the user.
+    `wake_at` is when to decide again even if nothing was observed.
     """
 
     history: History
@@ -447,5 +450,5 @@ class Decision:
 
     @property
     def stop(self) -> tuple[StartedRun, ...]:
-        """Return the runs to end, each until it is observed ended."""
+        """Return the runs to stop; a run is included until it is observed to have ended."""
         return tuple(started for started in self.history.active if started.stopping is not None)

@@ -1,7 +1,7 @@
-"""Compare measured trials: objective values, constraints, the best.
+"""Compare measured trials: objective values, constraints and the best trial.
 
-Nothing here looks at trials without a measurement. Constraints are data: a metric and its bounds, never an expression.
-A further metric that decides and is not known keeps a trial out of every comparison: what it is worth, nobody knows.
+Trials without a measurement are ignored. Constraints are data: a metric and its bounds, never an expression. A trial
+without a metric that the objective or a constraint needs is left out of every comparison: its value is unknown.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,19 +20,19 @@ from infpop_operator.core.model import (
 )
 from infpop_runner.contract import Measured
 
-# Closer than this is a tie: real measurements of one configuration differ from run to run. 1 % is an assumption about
-# that noise, chosen well below the gains that are worth a GPU (9-14 % in arXiv 2408.01050).
+# A smaller relative difference is a tie: measurements of one configuration differ from run to run. 1 % is an assumption
+# about that noise, chosen well below the gains that are worth a GPU (9-14 % in arXiv 2408.01050).
 TIE_RATIO = 0.01
 # Expected range of n normal samples in standard deviations, n = 2 to 10 (the constant d2 of control charts). More
-# repeats are taken as ten, which makes their noise too large rather than too small.
+# repeats are treated as ten, which overestimates their noise rather than underestimating it.
 _RANGE_IN_SIGMAS = (1.128, 1.693, 2.059, 2.326, 2.534, 2.704, 2.847, 2.970, 3.078)
 _MEDIAN_TO_MEAN = 1.2533  # standard error of a median over that of a mean: sqrt(pi / 2)
 _SECONDS_PER_HOUR = 3600.0
 _TOKENS_PER_UNIT_OF_COST = 1e6
-_NO_WINDOW = Missing(reason="NoWindow")  # the run did not say when it measured, so nothing could be asked
-_LEAST_WATTS = 1e-3  # no device that computes takes less; a quotient by next to nothing has no end
+_NO_WINDOW = Missing(reason="NoWindow")  # the run did not report when it measured, so nothing could be queried
+_LEAST_WATTS = 1e-3  # no working device draws less; dividing by almost 0 would give an absurd value
 
-MetricValues = Mapping[str, float | Missing]  # further metrics of a trial, by name
+MetricValues = Mapping[str, float | Missing]  # extra metrics of a trial, by name
 NO_FIGURES: MetricValues = {}
 
 
@@ -45,13 +45,13 @@ def value(
 ) -> float:
     """Return the objective of one measurement, in the unit of its metric.
 
-    `throughput` is in tokens/s, `throughputPerGPU` in tokens/s for each GPU, `tokensPerJoule` in tokens, all to be
-    maximised. `costPerMillionTokens` is in the currency of the price, to be minimised. A metric of the study's own is
+    `throughput` is in tokens/s, `throughputPerGPU` in tokens/s per GPU and `tokensPerJoule` in tokens; all three are
+    maximised. `costPerMillionTokens` is in the currency of the price and is minimised. A metric of the study's own is
     in its own unit.
 
     Raises:
-        ValueError: a cost is asked for and the pool has no price (which a parsed study never lets happen), or a
-            further metric is needed that `unknown` complains of.
+        ValueError: the objective is a cost and the pool has no price (validation of the study excludes this), or it
+            needs an extra metric that `missing_metrics` reports.
     """
     throughput = measured.throughput_tokens_per_second
     match objective.metric:
@@ -81,7 +81,7 @@ def _known(name: str, extra_metrics: MetricValues) -> float:
 
 
 def tokens_per_joule(objective: Objective, measured: Measured, extra_metrics: MetricValues) -> float | None:
-    """Return the tokens that a joule generates, None where no power above 0 is known."""
+    """Return the generated tokens per joule, None if no power above 0 is known."""
     watts = extra_metrics.get(objective.power_metric or "", _NO_WINDOW)
     if isinstance(watts, Missing) or watts < _LEAST_WATTS:
         return None
@@ -89,7 +89,7 @@ def tokens_per_joule(objective: Objective, measured: Measured, extra_metrics: Me
 
 
 def cost_per_million_tokens(measured: Measured, gpu_count: int, price_per_gpu_hour: float) -> float:
-    """Return what a million generated tokens cost, in the currency of the price."""
+    """Return the cost of a million generated tokens, in the currency of the price."""
     cost_per_second = price_per_gpu_hour * gpu_count / _SECONDS_PER_HOUR
     return cost_per_second / measured.throughput_tokens_per_second * _TOKENS_PER_UNIT_OF_COST
 
@@ -101,7 +101,7 @@ def loss(
     price_per_gpu_hour: float | None,
     extra_metrics: MetricValues = NO_FIGURES,
 ) -> float:
-    """Return the objective as a number to be minimised. Same arguments and errors as `value`."""
+    """Return the objective value as a number to minimise. Arguments and errors are those of `value`."""
     number = value(objective, measured, gpu_count, price_per_gpu_hour, extra_metrics)
     return -number if _is_maximised(objective) else number
 
@@ -109,10 +109,10 @@ def loss(
 def violations(
     constraints: Sequence[Constraint], measured: Measured, gpu_count: int, extra_metrics: MetricValues = NO_FIGURES
 ) -> tuple[str, ...]:
-    """Return a sentence for each bound that the measurement breaks; empty when it keeps to all of them.
+    """Return a text for each bound that the measurement violates; empty if it meets all of them.
 
-    A built-in metric that is not known breaks every bound on it: what was not measured cannot be recommended. Of a
-    further metric that is missing nothing is said here, but by `unknown`: it may be known of the next trial.
+    An unknown built-in metric violates every bound on it: a configuration without that value cannot be recommended. A
+    missing extra metric is reported by `missing_metrics` instead: the next trial may have it.
     """
     return tuple(
         text for constraint in constraints for text in _broken_bounds(constraint, measured, gpu_count, extra_metrics)
@@ -120,33 +120,33 @@ def violations(
 
 
 def required_metrics(objective: Objective) -> tuple[str, ...]:
-    """Return the names of the study's own metrics without which the objective and its constraints say nothing."""
+    """Return the names of the study's own metrics that the objective and its constraints need."""
     bounds = (bound.metric for bound in objective.constraints if bound.metric not in CONSTRAINT_METRICS)
     return tuple(dict.fromkeys((*_inputs(objective), *bounds)))
 
 
 def missing_metrics(objective: Objective, extra_metrics: MetricValues) -> tuple[str, ...]:
-    """Return a sentence for each further metric that decides and has no number; empty when all of them have one."""
+    """Return a text for each required metric that has no value; empty if all of them have one."""
     return tuple(_sentences(objective, required_metrics(objective), extra_metrics))
 
 
 def has_value(objective: Objective, extra_metrics: MetricValues) -> bool:
-    """Say whether every further metric that the objective itself needs has a number, whatever the constraints need."""
+    """Return whether every extra metric that the objective itself needs has a value; constraints do not matter."""
     return not any(_sentences(objective, _inputs(objective), extra_metrics))
 
 
 def eligible(study: Study, pool: Pool, trials: Iterable[Trial]) -> tuple[Trial, ...]:
-    """Return the measured trials that keep to the study's constraints and can be compared, in the order given."""
+    """Return the measured trials that meet the study's constraints and can be compared, in the order given."""
     return tuple(candidate.trial for candidate in _candidates(study, pool, trials))
 
 
 def best(study: Study, pool: Pool, trials: Iterable[Trial]) -> Trial | None:
     """Return the trial to recommend, None when no measured trial is eligible.
 
-    A trial ties with the top when it is worse by no more than `TIE_RATIO` or one standard error of their difference,
+    A trial ties with the top trial if it is worse by at most `TIE_RATIO` or one standard error of their difference,
     whichever is larger (the one-standard-error rule of Breiman et al. 1984, Classification and Regression Trees,
     section 3.4.3). A tie goes to fewer GPUs, then to the better value, then to the smaller batch, then to the earlier
-    trial. So the result need not be the trial with the highest number.
+    trial. The result is therefore not always the trial with the best value.
     """
     candidates = _candidates(study, pool, trials)
     if not candidates:
@@ -156,9 +156,10 @@ def best(study: Study, pool: Pool, trials: Iterable[Trial]) -> Trial | None:
 
 
 def standard_error_ratio(measured: Measured) -> float:
-    """Return the standard error of the throughput, relative to it, from the spread of the repeats; 0 without one.
+    """Return the standard error of the throughput, relative to it, from the spread of the repeats; 0 if that is 0.
 
-    The range of a few repeats estimates their standard deviation, which a median of n has 1.2533 / sqrt(n) times.
+    The range of a few repeats estimates their standard deviation sigma; the standard error of a median of n repeats is
+    1.2533 * sigma / sqrt(n).
     """
     most = len(_RANGE_IN_SIGMAS) + 1
     sigma_ratio = measured.spread_ratio / _RANGE_IN_SIGMAS[min(max(measured.repeats, 2), most) - 2]
@@ -168,7 +169,7 @@ def standard_error_ratio(measured: Measured) -> float:
 def improvement_ratio(objective: Objective, new: float, old: float) -> float | None:
     """Return how much better `new` is than `old`, relative to `old`: 0.1 is 10 % more throughput, or 10 % less cost.
 
-    Negative when it is worse. None where `old` is 0, as a metric of the study's own may be: nothing is relative to it.
+    The result is negative if `new` is worse, and None if `old` is 0, as one of the study's own metrics can be.
 
     Raises:
         ValueError: `old` is negative.
@@ -196,15 +197,15 @@ def _candidates(study: Study, pool: Pool, trials: Iterable[Trial]) -> tuple[_Can
             continue
         if not violations(objective.constraints, result, gpus, extra_metrics):
             number = loss(objective, result, gpus, pool.price_per_gpu_hour, extra_metrics)
-            # Every built-in objective is proportional to the throughput or to its inverse: the relative error is the
-            # same. That of a metric of the study's own is not known.
+            # Every built-in objective is proportional to the throughput or to its inverse, so the relative error is the
+            # same. The relative error of the study's own metrics is unknown.
             ratio = standard_error_ratio(result) if objective.metric in METRICS else 0.0
             found.append(_Candidate(trial=trial, loss=number, error=abs(number) * ratio))
     return tuple(found)
 
 
 def _inputs(objective: Objective) -> tuple[str, ...]:
-    """Return the further metrics that a value of the objective is made of."""
+    """Return the names of the extra metrics from which the objective value is computed."""
     if objective.metric == "tokensPerJoule":
         return () if objective.power_metric is None else (objective.power_metric,)
     return () if objective.metric in METRICS else (objective.metric,)
@@ -269,5 +270,5 @@ def _metric(name: str, measured: Measured, gpu_count: int, extra_metrics: Metric
         case "throughputPerGPU":
             return measured.throughput_tokens_per_second / gpu_count
         case _:
-            figure = extra_metrics.get(name, _NO_WINDOW)
-            return None if isinstance(figure, Missing) else figure
+            number = extra_metrics.get(name, _NO_WINDOW)
+            return None if isinstance(number, Missing) else number

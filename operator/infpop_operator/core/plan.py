@@ -1,4 +1,4 @@
-"""Choose the next run of one pool's round: a retry first, then the baseline, then what the search proposes."""
+"""Plan the next run of one pool's round: first a retry, then the baseline, then the proposal of the search."""
 
 from dataclasses import dataclass
 
@@ -34,7 +34,7 @@ from infpop_operator.core.space import cells, ruled_out
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolPlan:
-    """The run that this pool's round wants next, or why it wants none any more. Both None: it waits for live runs."""
+    """The next run of a pool's round, or why the round ended. Both are None while it waits for live runs."""
 
     next_run: Run | None = None
     ended: str | None = None
@@ -42,21 +42,21 @@ class PoolPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _View:
-    """One pool's round as planning sees it."""
+    """The inputs of planning for one pool's round."""
 
     study: Study
     pool: Pool
     round: Round
     history: History
     baseline: Configuration | None
-    known: tuple[Trial, ...]  # all of the round
-    trials: tuple[Trial, ...]  # those of them that count now
-    hopeless: frozenset[Configuration]  # ruled out by now, perhaps only after their trial broke
+    known: tuple[Trial, ...]  # all trials of the round
+    trials: tuple[Trial, ...]  # the trials among them that count now
+    hopeless: frozenset[Configuration]  # ruled out by now, possibly after their trial broke
     open_cells: tuple[Configuration, ...]
 
 
 def plan_pool(study: Study, pool: Pool, history: History) -> PoolPlan:
-    """Return the next run of the newest round of `pool`, assuming that budgets of the whole study have room.
+    """Return the next run of the newest round of `pool`, assuming that the study-wide budgets allow it.
 
     Raises:
         ValueError: the pool has no round yet.
@@ -69,7 +69,7 @@ def plan_pool(study: Study, pool: Pool, history: History) -> PoolPlan:
     if ended is not None:
         return PoolPlan(ended=ended)
     if len(history.active) >= study.budget.parallel_trials:
-        return PoolPlan()  # an ask costs a hundredth of a second, and this is called often
+        return PoolPlan()  # asking the search takes about 10 ms, and this function is called often
     return PoolPlan(next_run=_proposal(view))
 
 
@@ -81,8 +81,8 @@ def _view(study: Study, pool: Pool, history: History) -> _View:
     baseline = baseline_of(study, newest)
     candidates = _baseline_first(baseline, cells(study.space))
     tried = tuple(trial.configuration for trial in known)
-    most = study.budget.max_concurrent_gpus
-    too_large = {cell for cell in (*candidates, *tried) if cell.gpu_count > most}
+    gpu_limit = study.budget.max_concurrent_gpus
+    too_large = {cell for cell in (*candidates, *tried) if cell.gpu_count > gpu_limit}
     hopeless = too_large | ruled_out(study, pool, known, known_model_facts(history), also=candidates).keys()
     excluded = hopeless.union(tried)
     return _View(
@@ -99,7 +99,7 @@ def _view(study: Study, pool: Pool, history: History) -> _View:
 
 
 def _baseline_first(baseline: Configuration | None, space: tuple[Configuration, ...]) -> tuple[Configuration, ...]:
-    """A baseline may lie outside the search space: it is measured all the same, to compare with."""
+    """Return the cells, the baseline first; it is measured for comparison even outside the search space."""
     if baseline is None or baseline in space:
         return space
     return (baseline, *space)
@@ -118,7 +118,7 @@ def _why_ended(view: _View) -> str | None:
 
 
 def _on_plateau(view: _View) -> bool:
-    """Say whether the newest trials that the search learned from left the best where it was."""
+    """Return whether the newest trials that the search learned from improved the best too little."""
     plateau = view.study.budget.plateau
     learned = tuple(trial for trial in view.trials if _is_lesson(view, trial))
     if plateau is None or len(learned) <= plateau.trials:
@@ -128,7 +128,7 @@ def _on_plateau(view: _View) -> bool:
     if before is None or after is None:
         return False
     gained = improvement_ratio(view.study, view.pool, new=after, old=before)
-    if gained is None:  # the best was worth 0, and nothing is relative to that
+    if gained is None:  # the value of the best was 0, so there is no relative improvement
         return before == after
     return gained < plateau.improvement_ratio
 
@@ -138,7 +138,7 @@ def _is_lesson(view: _View, trial: Trial) -> bool:
 
 
 def _proposal(view: _View) -> Run:
-    """Plan new trials that share one engine load: the search's choice, then its next choices for the same load."""
+    """Plan a run of new trials that share one engine load: the search's choice, then its next ones for that load."""
     budget, algorithm = view.study.budget, view.study.algorithm
     first_index = next_index(view.history, view.pool.name, view.round.number)
     wanted = min(algorithm.trials_per_run, budget.max_trials - len(view.trials))
@@ -156,7 +156,7 @@ def _next_cell(
 ) -> Configuration:
     if not chosen and view.baseline is not None and view.baseline in candidates:
         return view.baseline
-    question = SearchRequest(
+    request = SearchRequest(
         space=view.study.space,
         records=_records(view, chosen),
         open_cells=candidates,
@@ -165,14 +165,14 @@ def _next_cell(
         algorithm=view.study.algorithm.name,
         max_trials=view.study.budget.max_trials,
     )
-    cell = propose(question)
+    cell = propose(request)
     if cell is None:
         raise ValueError("no open cell although candidates were given")
     return cell
 
 
 def _records(view: _View, chosen: tuple[PlannedTrial, ...]) -> tuple[SearchTrial, ...]:
-    """What the search is told: results and pending trials, never a broken machine or a number that is not known."""
+    """Return what the search learns from: results and pending trials, never broken trials or unknown values."""
     space = frozenset(cells(view.study.space))
     known = [_record(view, trial) for trial in view.trials if trial.configuration in space]
     pending = [SearchTrial(configuration=trial.configuration, state="pending", loss=None) for trial in chosen]
@@ -192,7 +192,7 @@ def _record(view: _View, trial: Trial) -> SearchTrial | None:
 
 
 def _measured_record(view: _View, trial: Trial) -> SearchTrial | None:
-    """Return what a number says of its configuration: nothing while a metric that decides is missing."""
+    """Return the record of a measured trial, None while a metric that the comparison needs is missing."""
     wanted, cell = view.study.objective, trial.configuration
     if objective.violations(wanted.constraints, measurement(trial), cell.gpu_count, trial.extra_metrics):
         return SearchTrial(configuration=cell, state="failed", loss=None)
@@ -202,7 +202,7 @@ def _measured_record(view: _View, trial: Trial) -> SearchTrial | None:
 
 
 def _retry(view: _View) -> Run | None:
-    """Return a run for the first trial that deserves another attempt; what was ruled out meanwhile deserves none."""
+    """Return a run that retries the first trial due for another attempt; a ruled-out trial is not retried."""
     by_index = {trial.index: trial for trial in view.trials if trial.configuration not in view.hopeless}
     ended = {entry.run.name: entry for entry in view.history.ended}
     for trial in by_index.values():
@@ -217,7 +217,7 @@ def _retry(view: _View) -> Run | None:
 
 
 def _group(last: EndedRun, trial: Trial, by_index: dict[int, Trial]) -> tuple[PlannedTrial, ...]:
-    """Trials to load together again: the one that the engine died on alone, the others of its run as before."""
+    """Return the trials to retry in one load: a trial that the engine died on alone, the other ones together."""
     died_on = suspect(last)
     if died_on is not None and died_on.index == trial.index:
         return (died_on,)

@@ -1,6 +1,6 @@
-"""What the core's drivers need from the outside: a store that remembers, an executor that runs, sources of metrics.
+"""The ports of the core's drivers: protocols for the study store, the executor and the metrics sources.
 
-Implementations live in `adapters`; each passes the conformance suite of its port.
+The implementations are in `adapters`; each passes the conformance suite of its port.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,55 +22,55 @@ from infpop_runner.contract import RunSpec
 
 
 class Executor(Protocol):
-    """Starts and stops runs, and says how they are. Every call is safe to repeat."""
+    """Starts, stops and observes runs. Every call is safe to repeat."""
 
     def start(self, run: Run, spec: RunSpec) -> None:
-        """Start `run`; a run of that name that already lives is left alone.
+        """Start `run`; do nothing if a run with this name is already live.
 
         Raises:
-            ExecutorError: it cannot be started here at all.
+            ExecutorError: this executor cannot start the run.
         """
         ...
 
     def stop(self, name: str) -> None:
-        """End the run and everything that it started, now; unknown or ended runs are left alone."""
+        """Stop the run and everything that it started, immediately; do nothing if it is unknown or has ended."""
         ...
 
     def observe(self, runs: tuple[StartedRun, ...], now: datetime) -> Mapping[str, Observation]:
-        """Return what is known of each run, by name. A run that vanished is `Lost`, never missing."""
+        """Return the observation of each run, by name. A run that vanished is `Lost`, never absent."""
         ...
 
 
 class StudyStore(Protocol):
-    """Remembers one study. What was recorded is there after a crash at any later instant."""
+    """Stores the history of one study. A recorded entry survives a crash at any later time."""
 
     def load(self, now: datetime) -> History:
-        """Return all that is remembered; an empty history that started at `now` for a new study."""
+        """Return the recorded history; for a new study an empty one that started at `now`."""
         ...
 
     def record(self, entry: Entry) -> None:
-        """Remember one step, durably, before returning."""
+        """Record one entry durably before returning."""
         ...
 
 
 class MetricsSource(Protocol):
-    """Knows throughputs of trials from watching runs, beside what the runs themselves leave as their result.
+    """Provides throughputs of trials from metrics of live runs, in addition to the results that the runs leave.
 
-    An outage is `Missing` with a reason for every trial, never an exception and never a number.
+    During an outage it returns `Missing` with a reason for every trial, never an exception and never a number.
     """
 
     @property
     def name(self) -> str:
-        """Return the name that trial rows give as the source of their number."""
+        """Return the name that trial rows show as the source of their value."""
         ...
 
     async def samples(self, watched: WatchedRun) -> Mapping[int, Sample]:
-        """Return what is known of the trials of a run, by trial index; a trial that is not in it was not seen."""
+        """Return the samples of a run's trials, by trial index; a trial that is absent was not observed."""
         ...
 
 
 class ExtraMetricsSource(Protocol):
-    """Knows what other exporters saw of a run's pod. What it does not know is `Missing` with a reason."""
+    """Provides other exporters' metrics of a run's Pod; a value that it does not have is `Missing` with a reason."""
 
     async def extra_metrics(
         self,
@@ -82,8 +82,8 @@ class ExtraMetricsSource(Protocol):
 
         Args:
             watched: the run.
-            windows: when each trial was measured, by trial index.
-            metrics: what is asked for.
+            windows: the time window of each trial, by trial index.
+            metrics: the metrics to query.
         """
         ...
 
@@ -93,13 +93,13 @@ class Answering(Protocol):
 
     @property
     def outage(self) -> str | None:
-        """Return since when and why it does not answer, None while it does."""
+        """Return since when and why the service does not answer, None while it does."""
         ...
 
     async def probe(self) -> None:
-        """Find out whether it answers now."""
+        """Check whether the service answers now."""
         ...
 
 
 class PrometheusSource(MetricsSource, ExtraMetricsSource, Answering, Protocol):
-    """What Prometheus is to those who gather."""
+    """Prometheus as the metrics gatherer uses it: throughputs, extra metrics and an outage check."""

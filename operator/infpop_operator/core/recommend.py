@@ -1,6 +1,6 @@
-"""What a study recommends: the best of each pool's newest round, and the best of those.
+"""Find the configuration to recommend: the best of each pool's newest round, and the best of those.
 
-Until a new round has a best of its own, that of an earlier round is in use.
+Until a new round has its own best, the best of an earlier round stays in use.
 """
 
 from collections.abc import Iterable
@@ -18,16 +18,16 @@ def best_of_pool(study: Study, pool: Pool, history: History) -> Trial | None:
 
 
 def best_of_study(study: Study, history: History) -> tuple[Pool, Trial] | None:
-    """Return the best of the pools' best trials by the study's objective; of equals the pool that is listed first."""
+    """Return the best of the pools' best trials by the study's objective; equal ones go to the pool listed first."""
     found = [(pool, best) for pool in study.pools if (best := best_of_pool(study, pool, history)) is not None]
     return min(found, key=lambda pair: trial_loss(study, *pair), default=None)
 
 
 def best_in_use(study: Study, history: History, *, search_goes_on: bool) -> tuple[Pool, Trial] | None:
-    """Return the best to show: of a pool whose newest round has none, that of its last round that has one.
+    """Return the best to show; a pool whose newest round has no best counts with its last round that has one.
 
-    Such an older best gives way when the search has ended with a best of the newest rounds. Everything is judged by the
-    study as it is now, so what is no longer eligible is not shown.
+    When the search has ended with a best from the newest rounds, that one wins over an older best. All trials are
+    judged by the study as it is now, so a trial that is no longer eligible is not shown.
     """
     newest = best_of_study(study, history)
     if newest is not None and not search_goes_on:
@@ -46,13 +46,13 @@ def _last_best(study: Study, pool: Pool, history: History) -> Trial | None:
 
 
 def tie_of(study: Study, pool: Pool, trials: Iterable[Trial], best: Trial) -> Trial | None:
-    """Return the trial with the best value, where that is not `best`: the two tie, and `best` needs fewer GPUs.
+    """Return the trial with the best value if it is not `best`: the two tie, and `best` needs fewer GPUs.
 
     Args:
-        study: gives the objective and the constraints.
-        pool: where the trials ran.
-        trials: those from which `best` was chosen.
-        best: what is recommended.
+        study: the study, for its objective and constraints.
+        pool: the pool on which the trials ran.
+        trials: the trials from which `best` was chosen.
+        best: the recommended trial.
     """
     eligible = objective.eligible(study, pool, trials)
     highest = min(eligible, key=lambda trial: trial_loss(study, pool, trial), default=best)
@@ -71,13 +71,13 @@ def measurement(trial: Trial) -> Measured:
 
 
 def trial_value(study: Study, pool: Pool, trial: Trial) -> float:
-    """Return what a measured trial is worth by the study's objective, in the objective's own unit."""
+    """Return the objective value of a measured trial, in the objective's own unit."""
     gpus, price = trial.configuration.gpu_count, pool.price_per_gpu_hour
     return objective.value(study.objective, measurement(trial), gpus, price, trial.extra_metrics)
 
 
 def trial_loss(study: Study, pool: Pool, trial: Trial) -> float:
-    """Return the same as a number to be made small."""
+    """Return the objective value of a measured trial as a loss: smaller is better."""
     gpus, price = trial.configuration.gpu_count, pool.price_per_gpu_hour
     return objective.loss(study.objective, measurement(trial), gpus, price, trial.extra_metrics)
 
@@ -85,7 +85,7 @@ def trial_loss(study: Study, pool: Pool, trial: Trial) -> float:
 def improvement_ratio(study: Study, pool: Pool, *, new: Trial, old: Trial) -> float | None:
     """Return how much better the measured trial `new` is than `old`, by the study's objective and relative to `old`.
 
-    None where the objective of one of them is not known, or nothing is relative to that of `old`.
+    None if the objective value of either is unknown, or if that of `old` is 0.
     """
     if not all(objective.has_value(study.objective, trial.extra_metrics) for trial in (new, old)):
         return None

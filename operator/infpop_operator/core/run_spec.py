@@ -1,20 +1,20 @@
-"""Turn a planned run into the `RunSpec` that its runner reads."""
+"""Build the `RunSpec` that the runner reads from a planned run."""
 
 from infpop_operator.core.model import Pool, Run, Scalar, Study
 from infpop_runner.contract import LONGEST_REPEAT_SECONDS, EngineSpec, MeasurementSpec, RunSpec, TrialSpec
 
-LONGER_FACTOR = 3.0  # a second measurement after unstable repeats: noise of a mean falls with the root, so 1.7x less
+LONGER_FACTOR = 3.0  # second measurement after unstable repeats: noise falls with the square root, by 1.7x
 
-SEARCHED_FIELD = "max_num_batched_tokens"  # a pinned argument that may be searched over all the same
+SEARCHED_FIELD = "max_num_batched_tokens"  # the one pinned argument that a study may search over
 
 
 def build_run_spec(study: Study, run: Run, *, scrape_grace_seconds: float = 0.0) -> RunSpec:
-    """Return everything the runner needs to carry out `run`, every default resolved.
+    """Return everything that the runner needs to execute `run`, with all defaults resolved.
 
     Args:
         study: the study.
         run: one of its runs.
-        scrape_grace_seconds: how long the run waits at its end for Prometheus; 0 where nobody asks it.
+        scrape_grace_seconds: how long the run waits at its end for a Prometheus scrape; 0 where Prometheus is not used.
 
     Raises:
         KeyError: the run's pool is not one of the study's.
@@ -42,7 +42,7 @@ def build_run_spec(study: Study, run: Run, *, scrape_grace_seconds: float = 0.0)
 
 
 def _engine(engine: EngineSpec, extra: tuple[tuple[str, Scalar], ...]) -> EngineSpec:
-    """Return the engine with the searched arguments; one that is a field of its own goes there, never into `args`."""
+    """Return the engine with the searched arguments; one that has its own field goes there, never into `args`."""
     chosen = dict(extra)
     tokens = chosen.pop(SEARCHED_FIELD, engine.max_num_batched_tokens)
     changes = {"args": {**engine.args, **chosen}, SEARCHED_FIELD: tokens}
@@ -58,7 +58,7 @@ def _longer(measurement: MeasurementSpec) -> MeasurementSpec:
 
 
 def pool_named(study: Study, name: str) -> Pool:
-    """Return the pool of that name.
+    """Return the study's pool with this name.
 
     Raises:
         KeyError: the study has no such pool.

@@ -1,8 +1,8 @@
-"""Put together what several metrics sources say of the trials of one run.
+"""Merge the values that several metrics sources report for the trials of one run.
 
-The result that the runner left is complete and comes last; whoever watched it while it ran (its own metrics, then
-Prometheus) comes first, in the order given. A number is kept when the sources agree. Where they do not, nobody knows
-which is right, so the trial is invalid: it is measured again, and no number is told.
+The sources that observed the run while it was live (Prometheus, the Pod's own metrics) come first, in the order given;
+the runner's result is complete and comes last. A value is kept if all sources agree. If they disagree, it is unknown
+which one is right, so the trial is invalid: it is measured again, and the search gets no value.
 """
 
 import math
@@ -13,41 +13,41 @@ from datetime import datetime, timedelta
 from infpop_operator.core.model import Finished, Missing, Sample, Value
 from infpop_runner.contract import Invalid, Measured, TrialResult
 
-AGREEMENT_RATIO = 0.01  # the same gauge, read twice, differs by rounding alone; 1 % is where repeats begin to differ
-_CLOCK_STEP_S = 5.0  # a node's clock may be set during a run, and its end is known to the second
+AGREEMENT_RATIO = 0.01  # two readings of the same gauge differ only by rounding; repeats differ by 1 % and more
+_CLOCK_STEP_S = 5.0  # a node's clock may be adjusted during a run, and the end of a run is known only to the second
 
 Samples = Mapping[int, Sample]
 MetricValues = Mapping[int, Mapping[str, float | Missing]]
 
 
 def merge_sources(finished: Finished, sources: Sequence[tuple[str, Samples]]) -> Finished:
-    """Return the run with each number from the first source that has one, and the source's name.
+    """Return the run with each value taken from the first source that has one, and with that source's name.
 
     Args:
-        finished: as the runner's result says.
-        sources: name of a metrics source, and what it has by trial index; the most trusted first.
+        finished: the run with the values of the runner's result.
+        sources: name of each metrics source and its samples by trial index; the most trusted source first.
     """
-    given: dict[int, str] = {}
+    chosen: dict[int, str] = {}
     trials: list[TrialResult] = []
     for trial in finished.result.trials:
         values = _values(trial, sources)
         if isinstance(trial, Measured) and values:
             trials.append(_agreed(trial, values))
-            given[trial.index] = next(iter(values))
+            chosen[trial.index] = next(iter(values))
         else:
             trials.append(trial)
     return replace(
         finished,
         result=finished.result.model_copy(update={"trials": tuple(trials)}),
-        sources=given,
-        missing_sources=_unanswered(finished, sources),
+        sources=chosen,
+        missing_sources=_missing_sources(finished, sources),
     )
 
 
 def windows_of(finished: Finished) -> Mapping[int, tuple[datetime, datetime]]:
-    """Return when the measured trials of a run were measured, by trial index.
+    """Return the time window in which each measured trial was measured, by trial index.
 
-    Older runners do not tell, and what is told of a time after the run's end is not believed.
+    Older runners do not report windows. A window that ends after the run's end is ignored.
     """
     start = finished.result.started_at
     length_s = (finished.ended_at - start).total_seconds() + _CLOCK_STEP_S
@@ -62,25 +62,25 @@ def windows_of(finished: Finished) -> Mapping[int, tuple[datetime, datetime]]:
 
 
 def with_extra_metrics(finished: Finished, extra_metrics: MetricValues) -> Finished:
-    """Return the run with further metrics of its trials, each a number that can be written down, or why it is none."""
+    """Return the run with the extra metrics of its trials, each a finite number or the reason why it is missing."""
     return replace(
         finished,
         extra_metrics={
-            index: {name: _written(figure) for name, figure in of_trial.items()}
+            index: {name: _finite(value) for name, value in of_trial.items()}
             for index, of_trial in extra_metrics.items()
         },
     )
 
 
-def _written(figure: float | Missing) -> float | Missing:
-    """JSON has no NaN and no infinity: a journal with one of them could never be read again."""
-    if isinstance(figure, Missing) or math.isfinite(figure):
-        return figure
+def _finite(value: float | Missing) -> float | Missing:
+    """Replace NaN and infinity by `Missing`: JSON cannot represent them, so the journal could not be read again."""
+    if isinstance(value, Missing) or math.isfinite(value):
+        return value
     return Missing(reason="NotANumber")
 
 
-def _unanswered(finished: Finished, sources: Sequence[tuple[str, Samples]]) -> dict[str, str]:
-    """Return the first reason for which each source had no number of a trial that was measured."""
+def _missing_sources(finished: Finished, sources: Sequence[tuple[str, Samples]]) -> dict[str, str]:
+    """Return, for each source that has no value for some measured trial, the first reason."""
     measured = [trial.index for trial in finished.result.trials if isinstance(trial, Measured)]
     reasons: dict[str, str] = {}
     for name, found in sources:
@@ -100,6 +100,6 @@ def _agreed(trial: Measured, values: Mapping[str, float]) -> Measured | Invalid:
     own = trial.throughput_tokens_per_second
     if all(abs(value - own) <= AGREEMENT_RATIO * own for value in values.values()):
         return trial.model_copy(update={"throughput_tokens_per_second": next(iter(values.values()))})
-    said = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
-    detail = f"tokens/s differ by more than {AGREEMENT_RATIO:.0%}: {said}, result {own:.6g}"
+    reported = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
+    detail = f"tokens/s differ by more than {AGREEMENT_RATIO:.0%}: {reported}, result {own:.6g}"
     return Invalid(index=trial.index, batch_size=trial.batch_size, reason="SourcesDisagree", detail=detail)

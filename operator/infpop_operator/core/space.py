@@ -1,8 +1,8 @@
-"""The cells of a search space, and which of them need no measurement because their outcome is already certain.
+"""List the cells of a search space, and rule out those whose outcome is already certain.
 
-A rule here may only say what cannot be otherwise: a cell that is ruled out wrongly can never become the best. So
-nothing is concluded from one GPU count about another (device maps of pipelines do not grow evenly: pruning across GPU
-counts lost the optimum on published landscapes), and nothing from a run that broke.
+A rule may only rule out what is certain, because a cell that is ruled out wrongly can never become the best. Therefore
+no rule concludes from one GPU count about another (device maps of pipelines do not scale evenly: pruning across GPU
+counts lost the optimum on published landscapes), and no rule concludes anything from a broken run.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,14 +17,14 @@ _ABOUT_GPU_COUNT: tuple[InfeasibleReason, ...] = ("HeadsNotDivisible", "Unsuppor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuledOut:
-    """Why a cell need not be measured: a reason of the contract, and a sentence for a person."""
+    """Why a cell need not be measured: a reason of the contract and a detail for the user."""
 
     reason: InfeasibleReason
     detail: str
 
 
 def cells(space: SearchSpace) -> tuple[Configuration, ...]:
-    """Return every cell of `space` once: ascending GPU count, then batch size, then extra values in their own order."""
+    """Return every cell of `space` once: ascending GPU count, then batch size, then extra values in the given order."""
     return tuple(
         Configuration(gpu_count=gpu_count, batch_size=batch_size, extra=extra)
         for gpu_count, batch_size, extra in product(space.gpu_counts, space.batch_sizes, _extras(space))
@@ -32,7 +32,7 @@ def cells(space: SearchSpace) -> tuple[Configuration, ...]:
 
 
 def merge_facts(declared: ModelFacts | None, measured: ModelFacts | None) -> ModelFacts:
-    """Return what is known of the model, field by field: what an engine reported wins over what its files declare."""
+    """Return the known model facts, field by field: a fact that an engine reported wins over one declared in files."""
     known = declared.model_dump(exclude_none=True) if declared is not None else {}
     known.update(measured.model_dump(exclude_none=True) if measured is not None else {})
     return ModelFacts.model_validate(known)
@@ -46,19 +46,18 @@ def ruled_out(
     *,
     also: tuple[Configuration, ...] = (),
 ) -> Mapping[Configuration, RuledOut]:
-    """Return the configurations that need no (further) trial on `pool`, each with its reason.
+    """Return the configurations that need no (other) trial on `pool`, each with the reason.
 
-    Judged are the cells of the study's space, the configurations of `trials`, and `also`.
-
-    A measured cell is never in it, nor is an infeasible cell for its own sake: those are known from their trials. A
-    cell whose trial is broken, invalid or still running can be in it.
+    Judges the cells of the study's search space, the configurations of `trials`, and `also`. The result never contains
+    a configuration with a measured or infeasible trial, because its outcome is known from that trial. It can contain a
+    configuration whose trial is broken, invalid or still running.
 
     Args:
-        study: whose space is judged.
+        study: the study whose search space is judged.
         pool: the hardware; an unknown device count rules nothing out.
-        trials: of the current round on that pool, any order.
-        facts: what runs reported about the model; joined with the study's own facts.
-        also: configurations outside the space, for example a baseline.
+        trials: the trials of the current round on that pool, in any order.
+        facts: model facts that runs reported; merged with the study's own facts.
+        also: configurations outside the search space, for example a baseline.
     """
     known = merge_facts(study.model_facts, facts)
     certain = (TrialState.MEASURED, TrialState.INFEASIBLE)
@@ -78,14 +77,14 @@ def _extras(space: SearchSpace) -> Iterable[tuple[tuple[str, Scalar], ...]]:
 def _verdict(
     cell: Configuration, engine: EngineSpec, pool: Pool, trials: tuple[Trial, ...], facts: ModelFacts
 ) -> RuledOut | None:
-    return next(iter((*_by_nature(cell, engine, pool, facts), *_by_trials(cell, trials))), None)
+    return next(iter((*_by_facts(cell, engine, pool, facts), *_by_trials(cell, trials))), None)
 
 
-def _by_nature(cell: Configuration, engine: EngineSpec, pool: Pool, facts: ModelFacts) -> Iterator[RuledOut]:
-    """Yield what is known without any trial."""
+def _by_facts(cell: Configuration, engine: EngineSpec, pool: Pool, facts: ModelFacts) -> Iterator[RuledOut]:
+    """Yield the reasons that are known without any trial."""
     gpus, heads = cell.gpu_count, facts.attention_heads
     if pool.device_count is not None and gpus > pool.device_count:
-        detail = f"{gpus} devices asked for, pool {pool.name} has {pool.device_count} for one run"
+        detail = f"{gpus} devices requested, but pool {pool.name} has {pool.device_count} for one run"
         yield RuledOut(reason="UnsupportedGpuCount", detail=detail)
     if engine.name == "hf-pipeline" and pool.device == "cpu" and gpus > 1:
         detail = f"a transformers pipeline uses one CPU device, not {gpus}"
@@ -97,20 +96,23 @@ def _by_nature(cell: Configuration, engine: EngineSpec, pool: Pool, facts: Model
 
 
 def _by_trials(cell: Configuration, trials: tuple[Trial, ...]) -> Iterator[RuledOut]:
-    """Yield what infeasible trials say about `cell`."""
+    """Yield the reasons that follow from infeasible trials."""
     for trial in trials:
         tried = trial.configuration
         if trial.state is not TrialState.INFEASIBLE:
             continue
         if trial.reason == "IncompatibleGPU":
-            yield RuledOut(reason="IncompatibleGPU", detail=trial.detail or f"trial {trial.index} found this pool so")
+            yield RuledOut(
+                reason="IncompatibleGPU",
+                detail=trial.detail or f"trial {trial.index} found this pool's GPUs incompatible",
+            )
         elif trial.reason in _ABOUT_GPU_COUNT and tried.gpu_count == cell.gpu_count:
             reason = _ABOUT_GPU_COUNT[_ABOUT_GPU_COUNT.index(trial.reason)]
-            yield RuledOut(reason=reason, detail=trial.detail or f"trial {trial.index} found this GPU count so")
-        elif trial.reason == "GpuOutOfMemory" and _asks_more(cell, tried):
+            yield RuledOut(reason=reason, detail=trial.detail or f"trial {trial.index} found this GPU count infeasible")
+        elif trial.reason == "GpuOutOfMemory" and _needs_more_memory(cell, tried):
             detail = f"batch {tried.batch_size} already ran out of memory on {tried.gpu_count} GPUs"
             yield RuledOut(reason="GpuOutOfMemory", detail=detail)
 
 
-def _asks_more(cell: Configuration, tried: Configuration) -> bool:
+def _needs_more_memory(cell: Configuration, tried: Configuration) -> bool:
     return cell.load_key == tried.load_key and cell.batch_size > tried.batch_size

@@ -1,8 +1,8 @@
-"""Choose the next cell to measure: every algorithm behind one `propose`.
+"""Search algorithms, all behind one function: `propose` returns the next cell to measure.
 
-A search is a function of its question. It is pure (randomness comes from the study's seed), keeps nothing between two
-questions and never returns a cell that is not open. Importing this package loads no numerical library: an algorithm's
-module is loaded when it is first chosen.
+A search is a pure function of its request (randomness comes from the study's seed). It keeps no state between two
+requests and never returns a cell that is not open. Importing this package loads no numerical library: the module of an
+algorithm is imported when it is first used.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,21 +22,21 @@ ALGORITHMS: Mapping[AlgorithmName, tuple[str, str]] = {
 }
 
 
-def propose(question: SearchRequest) -> Configuration | None:
-    """Return one of the question's open cells, None when there is none; the same question has the same answer.
+def propose(request: SearchRequest) -> Configuration | None:
+    """Return one of the request's open cells, None when there is none; equal requests give the same cell.
 
     Raises:
         ImportError: the library that the algorithm needs is not installed.
     """
-    if not question.open_cells:
+    if not request.open_cells:
         return None
-    module, function = ALGORITHMS[question.algorithm]
+    module, function = ALGORITHMS[request.algorithm]
     algorithm = cast("Callable[[SearchRequest], Configuration | None]", getattr(import_module(module), function))
-    return algorithm(question)
+    return algorithm(request)
 
 
 def warm_up() -> None:
-    """Load every algorithm's libraries now (seconds), so that the first question of a program that lives long is fast.
+    """Import the libraries of all algorithms (takes seconds), so that a long-running program's first search is fast.
 
     Raises:
         ImportError: a library is not installed.

@@ -1,8 +1,8 @@
-"""The search space as Hyperopt sees it: one axis per dimension, each value known by its position.
+"""Encode the search space for Hyperopt: one axis per dimension, each value represented by its position.
 
-Numbers are ordinal: position 3 lies between 2 and 4, which lets a search generalise from one batch size to the next
-(ordinal axes found the optimum of published landscapes in 10 trials at the median, unordered ones in 12). Words and
-booleans are categories. A dimension with a single value is no axis: `tpe.suggest` fails on an empty interval.
+Numbers are ordinal: position 3 lies between 2 and 4, so a search can generalise from one batch size to the next
+(ordinal axes found the optimum of published landscapes in a median of 10 trials, unordered ones in 12). Strings and
+booleans are categorical. A dimension with a single value has no axis: `tpe.suggest` fails on an empty interval.
 """
 
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from infpop_operator.core.model import Configuration, ExtraParameter, Scalar, Se
 
 GPU_COUNT = "gpuCount"
 BATCH_SIZE = "batchSize"
-EXTRA_PREFIX = "extra."  # keeps an engine argument that is called batchSize apart from the batch size
+EXTRA_PREFIX = "extra."  # distinguishes an engine argument named batchSize from the batch size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """One dimension with at least two values; `ordinal` says whether neighbours are alike."""
+    """One dimension with at least two values; `ordinal` says whether neighbouring values are similar."""
 
     label: str
     values: tuple[Scalar, ...]
@@ -25,17 +25,17 @@ class Axis:
 
 
 def axes(space: SearchSpace) -> tuple[Axis, ...]:
-    """Return the dimensions of `space` in which there is something to choose; empty when it has one cell."""
-    every = (
+    """Return the dimensions of `space` with more than one value; empty when the space has one cell."""
+    candidates = (
         Axis(label=GPU_COUNT, values=space.gpu_counts, ordinal=True),
         Axis(label=BATCH_SIZE, values=space.batch_sizes, ordinal=True),
         *(_extra_axis(parameter) for parameter in space.extra),
     )
-    return tuple(axis for axis in every if len(axis.values) > 1)
+    return tuple(axis for axis in candidates if len(axis.values) > 1)
 
 
 def encode(space: SearchSpace, configuration: Configuration) -> dict[str, int] | None:
-    """Return the position of `configuration` on each axis by label, None where it lies outside `space`."""
+    """Return the position of `configuration` on each axis, by label; None if it is outside `space`."""
     chosen = _values(configuration)
     if not _holds(space, chosen):
         return None
@@ -43,7 +43,7 @@ def encode(space: SearchSpace, configuration: Configuration) -> dict[str, int] |
 
 
 def decode(space: SearchSpace, positions: Mapping[str, int]) -> Configuration:
-    """Return the configuration at `positions` (by label); dimensions that are no axis have their only value."""
+    """Return the configuration at `positions` (by label); a dimension without an axis has its only value."""
 
     def value(label: str, values: tuple[Scalar, ...]) -> Scalar:
         return values[positions.get(label, 0)]

@@ -1,14 +1,15 @@
-"""Ask Hyperopt for the next cell: its own `tpe`, `anneal` and `rand` suggest functions, without any state of ours.
+"""Ask Hyperopt for the next cell with its `tpe`, `anneal` and `rand` suggest functions, without keeping state.
 
-`Trials` is built anew from the records at each question, so a search survives every restart. What Hyperopt would get
-wrong on a small grid is put right around it:
+`Trials` is rebuilt from the records for each request, so a search survives every restart. This module works around what
+Hyperopt gets wrong on a small grid:
 
-- It proposes cells again (hyperopt#335, #835): whatever is not open is refused, asked again with other seeds and a
-  single candidate (with its 24 candidates nearly every seed gives the same cell), at last drawn from the open cells.
+- It suggests the same cells again (hyperopt#335, #835). A cell that is not open is rejected, and Hyperopt is asked
+  again with another seed and a single candidate (with its 24 candidates nearly every seed gives the same cell). After
+  the last retry a cell is drawn at random from the open cells.
 - The same seed gives the same random cell for every trial: the seed is derived from study seed, trial index and retry.
-- A failed trial counts only as `JOB_STATE_DONE` with `STATUS_FAIL` and no loss: records in `JOB_STATE_ERROR` are
-  dropped, and a made-up loss would be believed.
-- It takes the first failures for good ones while nothing else is known: see `_rescue`.
+- A failed trial counts only as `JOB_STATE_DONE` with `STATUS_FAIL` and no loss: Hyperopt drops trials in
+  `JOB_STATE_ERROR`, and it would treat an invented loss as a measurement.
+- While it knows only failures, it takes the first of them for good ones: see `_rescue`.
 - Trial ids must be 0..n-1 without gaps: they are positions in the records, not trial indexes.
 
 Slow to import (Hyperopt and numpy): load it through `search.propose` only.
@@ -37,59 +38,60 @@ from infpop_operator.core.model import Configuration, SearchSpace
 from infpop_operator.core.search import encoding
 from infpop_operator.core.search.request import SearchRequest, SearchTrial
 
-# Random cells before the model is used: at most this many, and at most half of the budget. Hyperopt's own 20 are all of
-# a usual budget. On 39 published 44-cell landscapes, 8 seeds each, 5 gave 0.946 of the optimum after 10 trials and 8
-# gave 0.930; after 20 trials they were alike. (`benchmarks/bench_search.py` replays these landscapes.)
+# Random cells before the model is used: at most this many, and at most half of the budget. Hyperopt's default of 20 is
+# all of a usual budget. On 39 published 44-cell landscapes, 8 seeds each, 5 gave 0.946 of the optimum after 10 trials
+# and 8 gave 0.930; after 20 trials they were equal. (`benchmarks/bench_search.py` replays these landscapes.)
 STARTUP_TRIALS = 8
-# Failures without a single success after which the search stops guessing. Reasoned, not measured.
+# Failures without a success after which the search proposes the safest cell instead. Reasoned, not measured.
 FAILURES_BEFORE_RESCUE = 3
-# Further asks after a refused cell, about 2 ms each. 40 instead of 10 found nothing sooner on those landscapes.
+# Additional asks after a rejected cell, about 2 ms each. 40 instead of 10 found nothing sooner on those landscapes.
 RETRIES = 10
-# An ordinal axis reaches this far beyond its end positions, so that rounding gives them the same chance as the others:
-# the most GPUs are an end, and often the best. Without it 0.977 instead of 0.980 of the optimum after 20 trials, 0.922
-# instead of 0.930 after 10. Less than a half, which would round to a position that does not exist.
+# An ordinal axis extends this far beyond its end positions, so that rounding gives them the same probability as the
+# others: the largest GPU count is an end position, and often the best. Without the margin the search reached 0.977
+# instead of 0.980 of the optimum after 20 trials, and 0.922 instead of 0.930 after 10. The margin is less than 0.5,
+# which would round to a position that does not exist.
 END_MARGIN = 0.499
 
 Document = dict[str, Any]
 
 
 class Suggest(Protocol):
-    """The shape of Hyperopt's suggest functions."""
+    """The signature of Hyperopt's suggest functions."""
 
     def __call__(self, new_ids: list[int], domain: Domain, trials: Trials, seed: int) -> list[Document]:
         """Return the documents of new trials."""
         ...
 
 
-def propose_tpe(question: SearchRequest) -> Configuration | None:
+def propose_tpe(request: SearchRequest) -> Configuration | None:
     """Return the next cell by tree-structured Parzen estimators, None when no cell is open.
 
     Source: Bergstra, Bardenet, Bengio and Kegl, Algorithms for Hyper-Parameter Optimization (2011).
     """
-    suggest = partial(tpe.suggest, n_startup_jobs=_startup_trials(question.max_trials), verbose=False)
-    return _propose(question, suggest, partial(suggest, n_EI_candidates=1))
+    suggest = partial(tpe.suggest, n_startup_jobs=_startup_trials(request.max_trials), verbose=False)
+    return _propose(request, suggest, partial(suggest, n_EI_candidates=1))
 
 
-def propose_anneal(question: SearchRequest) -> Configuration | None:
+def propose_anneal(request: SearchRequest) -> Configuration | None:
     """Return the next cell by simulated annealing around the best so far, None when no cell is open."""
-    return _propose(question, anneal.suggest, anneal.suggest)
+    return _propose(request, anneal.suggest, anneal.suggest)
 
 
-def propose_random(question: SearchRequest) -> Configuration | None:
+def propose_random(request: SearchRequest) -> Configuration | None:
     """Return a random open cell, None when no cell is open."""
-    return _propose(question, rand.suggest, rand.suggest)
+    return _propose(request, rand.suggest, rand.suggest)
 
 
 def _startup_trials(max_trials: int | None) -> int:
     return STARTUP_TRIALS if max_trials is None else max(1, min(STARTUP_TRIALS, max_trials // 2))
 
 
-def _propose(question: SearchRequest, first: Suggest, again: Suggest) -> Configuration | None:
-    if len(question.open_cells) <= 1 or _only_failures(question.records):
-        return _rescue(question.open_cells)
-    opened = frozenset(question.open_cells)
-    asked = (cell for cell in _asks(question, first, again) if cell in opened)
-    return next(asked, None) or _drawn(question)
+def _propose(request: SearchRequest, first: Suggest, again: Suggest) -> Configuration | None:
+    if len(request.open_cells) <= 1 or _only_failures(request.records):
+        return _rescue(request.open_cells)
+    opened = frozenset(request.open_cells)
+    asked = (cell for cell in _asks(request, first, again) if cell in opened)
+    return next(asked, None) or _drawn(request)
 
 
 def _only_failures(records: tuple[SearchTrial, ...]) -> bool:
@@ -98,27 +100,27 @@ def _only_failures(records: tuple[SearchTrial, ...]) -> bool:
 
 
 def _rescue(open_cells: tuple[Configuration, ...]) -> Configuration | None:
-    """Return the cell most likely to work at all: the smallest batch, on the most GPUs."""
+    """Return the cell that is most likely to work: the smallest batch on the most GPUs."""
     return min(open_cells, key=lambda cell: (cell.batch_size, -cell.gpu_count), default=None)
 
 
-def _asks(question: SearchRequest, first: Suggest, again: Suggest) -> Iterator[Configuration]:
-    domain = _domain(question.space)
-    trials = _trials(question, domain)
+def _asks(request: SearchRequest, first: Suggest, again: Suggest) -> Iterator[Configuration]:
+    domain = _domain(request.space)
+    trials = _trials(request, domain)
     for retry in range(RETRIES + 1):
         suggest = again if retry else first
-        (document,) = suggest([len(trials)], domain, trials, _seed(question, retry))
-        yield encoding.decode(question.space, _positions(document))
+        (document,) = suggest([len(trials)], domain, trials, _seed(request, retry))
+        yield encoding.decode(request.space, _positions(document))
 
 
-def _drawn(question: SearchRequest) -> Configuration:
-    generator = np.random.default_rng(np.random.SeedSequence([question.seed, question.index, RETRIES + 1]))
-    return question.open_cells[int(generator.integers(len(question.open_cells)))]
+def _drawn(request: SearchRequest) -> Configuration:
+    generator = np.random.default_rng(np.random.SeedSequence([request.seed, request.index, RETRIES + 1]))
+    return request.open_cells[int(generator.integers(len(request.open_cells)))]
 
 
-def _seed(question: SearchRequest, retry: int) -> int:
-    """Return a seed below 2**31, which is what every random generator in Hyperopt takes."""
-    words = np.random.SeedSequence([question.seed, question.index, retry]).generate_state(1)
+def _seed(request: SearchRequest, retry: int) -> int:
+    """Return a seed below 2**31: every random generator in Hyperopt accepts it."""
+    words = np.random.SeedSequence([request.seed, request.index, retry]).generate_state(1)
     return int(words[0]) & 0x7FFFFFFF
 
 
@@ -133,12 +135,12 @@ def _node(axis: encoding.Axis) -> Any:  # noqa: ANN401 - Hyperopt publishes no t
 
 
 def _positions(document: Document) -> Mapping[str, int]:
-    """Return positions as Python integers: Hyperopt gives lists of numpy floats and integers."""
+    """Return the positions as Python integers; Hyperopt returns lists of numpy floats and integers."""
     return {label: int(values[0]) for label, values in document["misc"]["vals"].items()}
 
 
-def _trials(question: SearchRequest, domain: Domain) -> Trials:
-    known = ((record, encoding.encode(question.space, record.configuration)) for record in question.records)
+def _trials(request: SearchRequest, domain: Domain) -> Trials:
+    known = ((record, encoding.encode(request.space, record.configuration)) for record in request.records)
     inside = [(record, positions) for record, positions in known if positions is not None]
     trials = Trials()
     trials.insert_trial_docs([_document(tid, *entry, domain) for tid, entry in enumerate(inside)])

@@ -1,7 +1,7 @@
-"""What a search is asked, and what it may know: `SearchRequest` and its `SearchTrial`s.
+"""The input of a search: a `SearchRequest` with its `SearchTrial`s.
 
-A question holds everything that the answer depends on, so that the same question always has the same answer and no
-search keeps any state between two questions.
+A request holds everything that the proposal depends on: equal requests always give the same proposal, and no search
+keeps state between two requests.
 """
 
 from dataclasses import dataclass
@@ -15,10 +15,11 @@ SearchTrialState = Literal["measured", "failed", "pending"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchTrial:
-    """One configuration that the search knows about.
+    """One configuration that the search knows, with its state.
 
-    `measured` has a loss, in any unit as long as smaller is better; `failed` cannot be used, whatever the reason;
-    `pending` is being measured. Broken and invalid trials are not records: they say nothing about the configuration.
+    A `measured` configuration has a loss, in any unit as long as smaller is better. A `failed` one cannot be used,
+    whatever the reason. A `pending` one is being measured. Broken and invalid trials are left out: they say nothing
+    about the configuration.
     """
 
     configuration: Configuration
@@ -26,19 +27,19 @@ class SearchTrial:
     loss: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a loss where there is none to have: NaN makes a trial invisible to Hyperopt, inf poisons it."""
+        """Reject a missing, superfluous or non-finite loss: NaN hides a trial from Hyperopt, inf distorts its model."""
         if (self.state == "measured") != (self.loss is not None):
-            raise ValueError(f"a {self.state} record with loss {self.loss}: exactly measured records have a loss")
+            raise ValueError(f"a {self.state} trial with loss {self.loss}: measured trials, and no others, have a loss")
         if self.loss is not None and not isfinite(self.loss):
             raise ValueError(f"loss {self.loss} of {self.configuration} is not finite")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRequest:
-    """Which of `open_cells` to measure next.
+    """A request for the next of `open_cells` to measure.
 
-    `records` are in index order. `index` is the index of the trial that is asked for, `seed` the study's. `max_trials`
-    is the round's budget, None for no limit: a search must not spend all of it on its random start.
+    `records` are the known trials in index order. `index` is the index of the requested trial, `seed` the seed of the
+    study. `max_trials` is the round's budget, None for no limit: a search must not spend all of it on its random start.
     """
 
     space: SearchSpace
