@@ -1,4 +1,4 @@
-"""Say on standard error what is wrong, one problem a line."""
+"""Print errors to standard error, one problem per line."""
 
 import sys
 

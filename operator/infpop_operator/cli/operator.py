@@ -1,4 +1,4 @@
-"""`infpop operator`."""
+"""The command `infpop operator`."""
 
 import logging
 
@@ -18,9 +18,9 @@ def run(
     liveness: str | None,
     metrics_port: int | None,
 ) -> ExitCode:
-    """Run the operator until it is told to end."""
+    """Run the operator until it receives a signal to end."""
     kopf.configure(verbose=False, log_format=kopf.LogFormat.FULL)
-    # A line for each event, for each look at a runner's metrics and for each probe says nothing.
+    # These libraries log a line for each event, each scrape of a runner and each probe, which is useless here.
     for library in ("kopf", "httpx", "aiohttp.access"):
         logging.getLogger(library).setLevel(logging.WARNING)
     options = Options(

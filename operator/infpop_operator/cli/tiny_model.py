@@ -1,4 +1,4 @@
-"""`infpop tiny-model`."""
+"""The command `infpop tiny-model`."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ from infpop_operator.local.tiny_model import write_tiny_model
 
 
 def run(directory: Path) -> ExitCode:
-    """Write the tiny model to `directory` and print where it is."""
+    """Write the tiny model to `directory`, and print the directory."""
     try:
         write_tiny_model(directory.absolute())
     except ExecutorError as error:

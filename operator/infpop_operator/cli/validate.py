@@ -1,4 +1,4 @@
-"""`infpop validate`."""
+"""The command `infpop validate`."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from infpop_operator.local.tiny_model import tiny_model_directory
 
 
 def run(study: Path) -> ExitCode:
-    """Say whether the study in the file `study` can be tuned here."""
+    """Print whether the study in the file `study` can be tuned on this machine."""
     environment = dict(os.environ)  # noqa: TID251 - the edge: from here on the environment is an argument
     try:
         prepared = prepare(study, this_machine(environment), tiny_model=tiny_model_directory(environment))
@@ -26,7 +26,7 @@ def run(study: Path) -> ExitCode:
 
 def _summary(prepared: Prepared) -> str:
     study = prepared.study
-    amount = len(cells(study.space))
+    configurations = len(cells(study.space))
     pools = ", ".join(f"{pool.name} ({pool.gpu_model or 'simulated'})" for pool in study.pools)
-    trials = min(amount, study.budget.max_trials)
-    return " ".join((f"Up to {trials} trials of {amount} configurations on {pools}.", *prepared.notes))
+    trials = min(configurations, study.budget.max_trials)
+    return " ".join((f"Up to {trials} trials of {configurations} configurations on {pools}.", *prepared.notes))

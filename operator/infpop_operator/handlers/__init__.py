@@ -1,1 +1,1 @@
-"""Where kopf lives: handlers that pass on what the watches tell, and the settings of the framework."""
+"""The only package that imports kopf: handlers that pass on watch events, and the settings of the framework."""
