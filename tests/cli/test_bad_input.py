@@ -121,7 +121,8 @@ def test_what_only_prometheus_knows_decides_nothing_on_one_machine(
 ) -> None:
     """A search whose every number would lack what decides is not begun."""
     message = refused(command, write_study(in_an_empty_home, metrics=POWER, objective=objective))
-    assert f"{field}: {value}: needs Prometheus, which `infpop tune` does not query. Tune on a cluster, or remove" in message
+    problem = f"{field}: {value}: needs Prometheus, which `infpop tune` does not query. Tune on a cluster, or remove"
+    assert problem in message
 
 
 def test_what_prometheus_would_only_be_asked_for_is_left_out_and_said_so(in_an_empty_home: Path) -> None:
@@ -282,7 +283,7 @@ def test_a_directory_that_is_not_empty_gets_no_model(in_an_empty_home: Path) -> 
     """`tiny-model` writes over nothing."""
     (in_an_empty_home / "notes").mkdir()
     (in_an_empty_home / "notes" / "a.txt").write_text("mine")
-    assert "is not empty and holds no model" in refused("tiny-model", "notes")
+    assert "is not empty and contains no model" in refused("tiny-model", "notes")
 
 
 @pytest.mark.parametrize("arguments", [["tune"], ["tune", "a", "b"], ["tune", "--outptu", "x", "a"], ["tuen"]])

@@ -163,7 +163,7 @@ def operator(
 
 
 def _run(command: str, *args: object, **options: object) -> None:
-    """Run a command's module and exit with its code; Ctrl-C before the command starts anything counts as interrupted."""
+    """Run a command's module and exit with its code; Ctrl-C before it starts anything counts as an interrupt."""
     try:
         code = importlib.import_module(_COMMANDS[command]).run(*args, **options)
     except KeyboardInterrupt:

@@ -284,7 +284,7 @@ def _is_of(job: JobRecord, run: str, study_uid: str) -> bool:
 
 
 def _same_hardware(before: NodeRecord, after: NodeRecord) -> bool:
-    """Return whether two versions of a Node have the same hardware; feature discovery changes timestamps each minute."""
+    """Return whether two versions of a Node have the same hardware; its discovery timestamps change each minute."""
 
     def of(node: NodeRecord) -> NodeRecord:
         labels = {key: value for key, value in node.labels.items() if not key.endswith(".timestamp")}
