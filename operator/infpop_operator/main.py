@@ -1,8 +1,8 @@
 """The module for `kopf run -m infpop_operator.main`: importing it adds the operator to kopf's default registry.
 
-kopf's options set what kopf watches and where it answers probes; the environment sets the rest, as for `infpop
-operator`. Both have to name the same namespace, because kopf does not pass its own to handlers. The operator finds
-KUBECONFIG and the service account in the same way as kubectl.
+kopf's options set what kopf watches and where it answers probes. Environment variables set the rest, as they do for
+`infpop operator`. Both have to name the same namespace, because kopf does not pass its own to handlers. The operator
+finds KUBECONFIG and the service account in the same way as kubectl.
 """
 
 import os

@@ -78,7 +78,7 @@ def suspended() -> Body:
 def refusal() -> Body:
     """Return a study that cannot be carried out on a cluster."""
     problems = (
-        Problem(field="spec.model.name", value="./model", message="is a relative path, which has no base in a Pod",
+        Problem(field="spec.model.name", value="./model", message="is a relative path, which a Pod cannot resolve",
                 remedy="Give an absolute path inside the runner's image or on model.cacheClaim"),
         Problem(field="spec.nodePools[1].image", value="", message="is not set", remedy="Set one"),
     )  # fmt: skip

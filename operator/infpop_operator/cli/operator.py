@@ -4,7 +4,7 @@ import logging
 
 import kopf
 
-from infpop_operator.cli.complaint import complain
+from infpop_operator.cli.error_output import print_error
 from infpop_operator.cli.exit_codes import ExitCode
 from infpop_operator.core.errors import InfPopError
 from infpop_operator.handlers.operator import Options, run_operator
@@ -33,5 +33,5 @@ def run(
     try:
         run_operator(options)
     except InfPopError as error:
-        return complain("The operator cannot start.", error)
+        return print_error("The operator cannot start.", error)
     return ExitCode.FOUND

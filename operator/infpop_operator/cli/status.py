@@ -12,7 +12,7 @@ from infpop_operator.adapters.kube.connection import ConnectionConfigError
 from infpop_operator.adapters.kube.records import Body
 from infpop_operator.adapters.kube.study_reader import NoAnswerError, ReadError, StudyReader
 from infpop_operator.api.study_object import UnreadableError, parse_study_object
-from infpop_operator.cli.complaint import complain
+from infpop_operator.cli.error_output import print_error
 from infpop_operator.cli.exit_codes import ExitCode
 from infpop_operator.report.place import on_cluster
 from infpop_operator.report.progress_view import ProgressView, progress_view
@@ -32,10 +32,10 @@ def run(
         body, now = asyncio.run(_read(reader, progress_view(Console(stderr=as_json)) if watch else None))
         page = to_study_page(body, now)
     except NoAnswerError as error:
-        complain(f"Study {name} cannot be shown now.", error)
+        print_error(f"Study {name} cannot be shown now.", error)
         return ExitCode.INTERNAL_ERROR
     except (ConnectionConfigError, ReadError, UnreadableError) as error:
-        return complain(f"Study {name} cannot be shown.", error)
+        return print_error(f"Study {name} cannot be shown.", error)
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped watching; the study continues.\n")
         return ExitCode.INTERRUPTED
@@ -64,7 +64,7 @@ async def follow(
     clock: Callable[[], datetime],
     wait: Callable[[], Awaitable[None]],
 ) -> tuple[Body, datetime]:
-    """Show a study repeatedly until it has ended; return its last version and the time of that.
+    """Show a study repeatedly until it has ended; return its last version and the time of that read.
 
     If the API server stops answering, retry without a limit; if the first read gets no answer, fail.
 

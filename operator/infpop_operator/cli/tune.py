@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from infpop_operator.adapters.machine import this_machine
-from infpop_operator.cli.complaint import complain
 from infpop_operator.cli.drawing import check_heatmap, draw_heatmaps
+from infpop_operator.cli.error_output import print_error
 from infpop_operator.cli.exit_codes import ExitCode
 from infpop_operator.core.errors import InfPopError, StoreError, StudyError
 from infpop_operator.local.interruption import Interruption
@@ -35,16 +35,16 @@ def run(study: Path, output: Path | None, *, heatmap: Path | None, as_json: bool
         directory = output if output is not None else DEFAULT_OUTPUT / prepared.study.name
         tuned = _tune(prepared, directory, environment, as_json=as_json)
     except StudyError as error:
-        return complain(f"{study}: nothing was started.", error)
+        return print_error(f"{study}: nothing was started.", error)
     except StoreError as error:
-        return complain(f"{study}: the output directory cannot be used.", error)
+        return print_error(f"{study}: the output directory cannot be used.", error)
     except AbortedError as error:
-        complain(
+        print_error(
             f"{study}: stopped by an error; the recorded results are kept. Run the same command again to resume.", error
         )
         return ExitCode.INTERNAL_ERROR
     except InfPopError as error:
-        complain(f"{study}: cannot be tuned.", error)
+        print_error(f"{study}: cannot be tuned.", error)
         return ExitCode.INTERNAL_ERROR
     except KeyboardInterrupt:  # before the first run
         _print_how_to_resume(command)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from infpop_operator.adapters.machine import this_machine
-from infpop_operator.cli.complaint import complain
+from infpop_operator.cli.error_output import print_error
 from infpop_operator.cli.exit_codes import ExitCode
 from infpop_operator.core.errors import StudyError
 from infpop_operator.core.space import cells
@@ -19,7 +19,7 @@ def run(study: Path) -> ExitCode:
     try:
         prepared = prepare(study, this_machine(environment), tiny_model=tiny_model_directory(environment))
     except StudyError as error:
-        return complain(f"{study}: cannot be tuned here.", error)
+        return print_error(f"{study}: cannot be tuned here.", error)
     sys.stdout.write(f"{study}: valid. {_summary(prepared)}\n")
     return ExitCode.FOUND
 

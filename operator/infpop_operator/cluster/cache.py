@@ -144,14 +144,14 @@ class Cache:
     def see_job(self, job: JobRecord, *, deleted: bool = False) -> tuple[StudyKey, ...]:
         """Store a version of a Job."""
         if job.study is None:
-            return ()  # someone else set the operator's label on it
+            return ()  # has the label of the operator, but was not created by it
         key = StudyKey(job.namespace, job.study)
         return (key,) if _see(self._children[key].jobs, job, deleted=deleted) else ()
 
     def see_pod(self, pod: PodRecord, *, deleted: bool = False) -> tuple[StudyKey, ...]:
         """Store a version of a Pod."""
         if pod.study is None:
-            return ()  # someone else set the operator's label on it
+            return ()  # has the label of the operator, but was not created by it
         key = StudyKey(pod.namespace, pod.study)
         return (key,) if _see(self._children[key].pods, pod, deleted=deleted) else ()
 

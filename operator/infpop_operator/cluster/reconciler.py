@@ -112,18 +112,18 @@ class Reconciler:
             return None
         settled = context.memory.settled
         if settled is not None:
-            resolved = self._resolve(context, document, settled.rounds)
-            if self._state(resolved, settled.rounds) == settled:
-                await self._recheck_published(resolved)
+            resolved_context = self._resolve(context, document, settled.rounds)
+            if self._state(resolved_context, settled.rounds) == settled:
+                await self._recheck_published(resolved_context)
                 return None
         jobs = self._runs.jobs_by_run(context)
         history = await self._load(context, jobs)
-        resolved = self._resolve(context, document, history)
-        if not resolved.study.pools:
+        resolved_context = self._resolve(context, document, history)
+        if not resolved_context.study.pools:
             context.memory.is_unfinished = True
-            await self._writer.write(context, without_nodes(context, resolved.resolved))
+            await self._writer.write(context, without_nodes(context, resolved_context.resolved))
             return None
-        return await self._step(resolved, history, jobs)
+        return await self._step(resolved_context, history, jobs)
 
     def _resolve(self, context: ReconcileContext, document: ThroughputStudy, history: History) -> ResolvedContext:
         resolved = join_nodes(
@@ -152,7 +152,10 @@ class Reconciler:
         )
 
     async def _refuse(self, context: ReconcileContext, error: StudyError) -> None:
-        """Report an invalid spec; running Jobs came from the last valid spec and may finish unless it is suspended."""
+        """Report an invalid spec in the status.
+
+        Running Jobs came from the last valid spec and are left to finish, unless the study is suspended.
+        """
         context.memory.is_unfinished = False
         if context.is_suspended:
             await self._runs.delete_all(context)
@@ -205,7 +208,7 @@ class Reconciler:
             await self._writer.publish(context, status)
 
     async def _load(self, context: ReconcileContext, jobs: Jobs) -> History:
-        """Return the recorded history; read it again if another operator has added a run whose Job exists.
+        """Return the recorded history; read it again if it lacks the run of a Job, which another operator has added.
 
         A start is recorded before its Job is created, so a journal that is read after its Job was seen has that run.
         """

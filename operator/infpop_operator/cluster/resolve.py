@@ -248,7 +248,7 @@ def _cluster_problems(spec: StudySpec, settings: Settings) -> Iterator[Problem]:
             )
     for field, path in _paths(spec):
         if not path.startswith("/"):
-            message = "is a relative path, which has no base in a Pod"
+            message = "is a relative path, which a Pod cannot resolve"
             remedy = "Give an absolute path inside the runner's image or on model.cacheClaim"
             yield Problem(field=field, value=path, message=message, remedy=remedy)
 

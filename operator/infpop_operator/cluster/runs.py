@@ -91,8 +91,8 @@ class Runs:
     async def stop(self, context: ResolvedContext, stopping: Sequence[StartedRun]) -> bool:
         """Delete the Jobs of all runs that are ending, including those that the study is `stopping`.
 
-        The operator reads each of those runs first: a run may have ended unnoticed, and then its Job is kept. Return
-        whether one of them has ended or has no Job, so that the study has to be reconciled again immediately.
+        The operator reads each newly stopped run first: it may have ended unnoticed, and then its Job is kept. Return
+        whether one of those runs has ended or has no Job, so that the study has to be reconciled again immediately.
         """
         new = [entry.run.name for entry in stopping if entry.run.name not in context.memory.endings]
         await asyncio.gather(*(self._read(context, run) for run in new))
@@ -179,9 +179,10 @@ class Runs:
     def _while_ending(
         self, context: ResolvedContext, entry: StartedRun, observation: Observation, pods: Sequence[PodRecord]
     ) -> Observation:
-        """Return the final observation of a run: `Terminating` if it has ended but its Pods still hold devices.
+        """Return `observation` for a run that is not ending, `Terminating` until its end is complete, then its result.
 
-        A run that the study stops is over when its Job is deleted or when it has ended by itself.
+        A run that the study stops is over when its Job is deleted or when it has ended by itself; its end is complete
+        when its Pods have released their devices.
         """
         run, held = entry.run.name, hold_devices(pods)
         if isinstance(observation, Finished | Lost) and held:

@@ -1,1 +1,1 @@
-"""The only package that imports kopf: handlers that pass on watch events, and the settings of the framework."""
+"""The operator's kopf handlers, which pass on watch events to the service, and the settings of the framework."""

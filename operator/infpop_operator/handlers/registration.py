@@ -75,7 +75,7 @@ class _Handlers:
                 serving = serve_metrics(self._service.page, port=self._settings.metrics_port)
                 await self._stack.enter_async_context(serving)
         except InfPopError as error:
-            raise kopf.PermanentError(str(error)) from error  # kopf would retry any other error for ever
+            raise kopf.PermanentError(str(error)) from error  # kopf would retry any other error indefinitely
         await self._stack.enter_async_context(_running(self._service, self._fail))
 
     async def _end(self, **_: object) -> None:

@@ -9,13 +9,13 @@ _MESSAGE = "needs Prometheus, which `infpop tune` does not query"
 _REMEDY = "Tune on a cluster, or remove it"
 
 
-def refuse_deciding_metrics(spec: StudySpec) -> None:
+def check_required_metrics(spec: StudySpec) -> None:
     """Check that neither the objective nor a constraint needs a metric from Prometheus.
 
     Raises:
         StudyError: the objective is `tokensPerJoule`, or the objective or a constraint needs one of `spec.metrics`.
     """
-    problems = list(_deciding(spec))
+    problems = list(_unavailable_metrics(spec))
     if problems:
         raise StudyError(problems)
 
@@ -30,7 +30,7 @@ def without_metrics(document: ThroughputStudy) -> tuple[ThroughputStudy, tuple[s
     return document.model_copy(update={"spec": spec}), (note,)
 
 
-def _deciding(spec: StudySpec) -> Iterator[Problem]:
+def _unavailable_metrics(spec: StudySpec) -> Iterator[Problem]:
     own = {metric.name for metric in spec.metrics}
     metric = spec.objective.metric
     if metric in own or metric == "tokensPerJoule":
