@@ -104,6 +104,7 @@ def test_what_the_schema_cannot_refuse_is_told_before_any_gpu_is_taken(
         "Reconciling": "False",
     }
     assert place.objects("job") == []
+    place.wait_until(place.reasons, what="an Event")
     assert place.reasons() == ["InvalidSpec"]
     right = place.document(budget={"maxTrials": 1}, workload={"source": {"file": None, "builtin": "code-infilling-v1"}})
     place.patch(

@@ -27,6 +27,7 @@ from infpop_runner.contract import RunSpec
 Document = dict[str, Any]
 SELECTOR = {"labelSelector": "app.kubernetes.io/managed-by=infpop", "fieldSelector": "spec.nodeName!="}
 _RETRY_SECONDS = 0.2
+_ROUNDS = 5  # accepted, told of, answered, closed, gone
 _START_SECONDS = 30.0
 
 
@@ -106,6 +107,7 @@ class SimulatedKubelet:
         try:
             self._watching = self._loop.create_task(self._work())
             self._loop.run_until_complete(asyncio.wait([self._watching]))
+            self._loop.run_until_complete(_close_connections())
         finally:
             self._loop.close()
 
@@ -206,6 +208,12 @@ class SimulatedKubelet:
         run = PlayedRun(namespace=pod.namespace, pod=pod.name, node=pod.node, attempt=attempt, spec=spec)
         self._runs.append(run)
         return run
+
+
+async def _close_connections() -> None:
+    """Let connections that were accepted or closed just now come to their end, in the loop's next rounds."""
+    for _ in range(_ROUNDS):
+        await asyncio.sleep(0)
 
 
 def _configuration(spec: RunSpec) -> str:

@@ -44,8 +44,12 @@ async def serve_metrics(
 ) -> AsyncIterator[str]:
     """Serve `registry` on `port` of an address of its own, and give that address."""
     tasks: set[asyncio.Task[None]] = set()
+    over = False
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if over:  # accepted before the end, and told of after it
+            writer.transport.abort()
+            return
         task = asyncio.get_running_loop().create_task(_answer(registry, scrapes, reader, writer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
@@ -55,6 +59,7 @@ async def serve_metrics(
     try:
         yield address
     finally:
+        over = True
         server.close()
         for task in tuple(tasks):
             task.cancel()

@@ -12,7 +12,6 @@ from infpop_operator.core.recommend import (
     best_of_study,
     improvement_ratio,
     measurement,
-    newest_trials,
     trial_loss,
     trial_value,
 )
@@ -87,8 +86,6 @@ def test_only_the_newest_round_of_a_pool_is_recommended_from() -> None:
     best = best_of_pool(study, CHEAP, history)
     assert best is not None
     assert best.configuration == make_cell(2, 64)
-    assert [trial.configuration.gpu_count for trial in newest_trials(history, CHEAP)] == [2, 16]
-    assert newest_trials(history, DEAR) == ()
     assert best_of_pool(study, DEAR, history) is None
 
 

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from factories.kube_objects import OWNER, make_node
+from factories.resolved import resolve_study
 from factories.studies import START
 from factories.study_documents import make_study_document
 from infpop_operator.adapters.journal import Header, decode_line, encode_entry, fold
 from infpop_operator.adapters.kube.records import NodeRecord
 from infpop_operator.api.status import StatusContext, to_status, waiting_status
 from infpop_operator.api.status_model import Condition, PoolStatus, StudyStatus
-from infpop_operator.cluster.resolve import ResolvedStudy, resolve_study
+from infpop_operator.cluster.resolve import ResolvedStudy
 from infpop_operator.core.decide import decide
 from infpop_operator.core.history_diff import apply, changes
 from infpop_operator.core.model import Decision, Finished, History, Lost, Observation, StartedRun, Verdict

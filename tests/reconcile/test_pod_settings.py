@@ -3,9 +3,11 @@
 from api.documents import changed_of
 from api.whole_studies import SOURCES, WHOLE
 from factories.kube_objects import make_node
+from factories.resolved import resolve_study
+from factories.studies import START
 from infpop_operator.adapters.kube.job_manifest import PodSettings, Toleration
 from infpop_operator.cluster.jobs import pod_settings
-from infpop_operator.cluster.resolve import resolve_study
+from infpop_operator.core.model import History
 from infpop_operator.settings import Settings
 
 GPU_NODE = make_node(labels={"node-key": "node-value"})
@@ -15,7 +17,7 @@ BODY = changed_of(WHOLE, {"metadata.uid": "uid-of-the-study", "spec.workload.sou
 def settings_of(pool: str, changes: dict[str, object] | None = None) -> PodSettings:
     """Return what the Pods of a pool of the whole study get, with values of the study replaced."""
     settings = Settings(runner_image="example.org/default:3")
-    prepared = resolve_study(changed_of(BODY, changes or {}), [GPU_NODE], None, settings)
+    prepared = resolve_study(changed_of(BODY, changes or {}), [GPU_NODE], History(started_at=START), settings)
     return pod_settings(prepared, pool, settings)
 
 

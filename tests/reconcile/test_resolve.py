@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 from factories.kube_objects import A100, OWNER, make_node
+from factories.resolved import resolve_study
 from factories.studies import START
 from factories.study_documents import make_study_document
 from infpop_operator.adapters.kube.records import NodeRecord
 from infpop_operator.api.status_model import PoolStatus, StudyStatus
-from infpop_operator.cluster.resolve import ResolvedStudy, resolve_study
+from infpop_operator.cluster.resolve import ResolvedStudy
 from infpop_operator.core.decide import decide
 from infpop_operator.core.fingerprint import measurement_identity
 from infpop_operator.core.history_diff import changes

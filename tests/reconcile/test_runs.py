@@ -10,6 +10,7 @@ import pytest
 from adapters.kube.api_server import ApiServer, api_server
 from adapters.kube.observing import message
 from factories.kube_objects import OWNER, at, make_ended, make_job, make_node, make_pod, make_running
+from factories.resolved import resolve_study
 from factories.studies import START
 from factories.study_documents import make_study_document
 from infpop_operator.adapters.kube.client import KubeClient
@@ -18,7 +19,6 @@ from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.context import ResolvedContext, read_context, resolve_context
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.metrics_gatherer import MetricsGatherer
-from infpop_operator.cluster.resolve import resolve_study
 from infpop_operator.cluster.run_probes import RunProbes
 from infpop_operator.cluster.runs import Runs
 from infpop_operator.cluster.study_memory import StudyMemories

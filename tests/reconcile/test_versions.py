@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from factories.kube_objects import OWNER, make_node
+from factories.resolved import resolve_study
 from factories.studies import START
 from factories.study_documents import make_study_document
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.context import read_context
 from infpop_operator.cluster.keys import StudyKey
-from infpop_operator.cluster.resolve import resolve_study
 from infpop_operator.cluster.status_writer import refused
 from infpop_operator.cluster.study_memory import StudyMemory
 from infpop_operator.core.errors import StudyError

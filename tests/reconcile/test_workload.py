@@ -3,10 +3,10 @@
 import json
 
 from factories.kube_objects import OWNER, make_node
+from factories.resolved import resolve_study
 from factories.studies import START
 from factories.study_documents import make_study_document
 from infpop_operator.cluster.jobs import job_of
-from infpop_operator.cluster.resolve import resolve_study
 from infpop_operator.core.decide import decide
 from infpop_operator.core.model import History
 from infpop_operator.settings import Settings

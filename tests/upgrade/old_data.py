@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from factories.kube_objects import make_node
+from factories.resolved import resolve_study
 from infpop_operator.adapters.journal import Header, decode_line, fold
 from infpop_operator.api.status_model import StudyStatus
-from infpop_operator.cluster.resolve import ResolvedStudy, resolve_study
+from infpop_operator.cluster.resolve import ResolvedStudy
 from infpop_operator.core.model import History
 from infpop_operator.settings import Settings
 

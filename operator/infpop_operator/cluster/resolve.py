@@ -57,24 +57,6 @@ def owner_of(body: Mapping[str, Any]) -> Owner:
     return Owner(name=metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"])
 
 
-def resolve_study(
-    body: Mapping[str, Any],
-    nodes: Sequence[NodeRecord],
-    history: History,
-    settings: Settings,
-    *,
-    match: MatchPool = match_pool,
-    previous: StudyStatus | None = None,
-) -> ResolvedStudy:
-    """Return the study that `body` describes, joined with the known Nodes. The arguments are those of `join_nodes`.
-
-    Raises:
-        StudyError: the spec is invalid on every cluster.
-    """
-    document = parse_study(body, settings)
-    return join_nodes(document, owner_of(body), nodes, history, settings, match=match, previous=previous)
-
-
 def parse_study(body: Mapping[str, Any], settings: Settings) -> ThroughputStudy:
     """Return the parsed study object, checked for what a cluster requires. This needs no journal.
 

@@ -1,6 +1,7 @@
 """Read a study's history: trials, spent budget, known facts. Everything here is derived and stored nowhere."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 
 from infpop_operator.core.model import (
@@ -109,35 +110,19 @@ def _after_run(before: Trial | None, ended: EndedRun, planned: PlannedTrial) -> 
     reason = broken_reason(ended)
     if reason is None:
         return None
-    return Trial(
-        pool=ended.run.pool,
-        round=ended.run.round,
-        index=planned.index,
-        configuration=planned.configuration,
-        state=TrialState.BROKEN,
-        run=ended.run.name,
-        attempts=(before.attempts if before else 0) + 1,
-        failures=(before.failures if before else 0) + _is_blamed(ended, planned),
-        invalid_results=before.invalid_results if before else 0,
-        reason=reason[0],
-        detail=reason[1],
-    )
+    trial = _while_running(before, ended.run, planned)
+    failures = trial.failures + _is_blamed(ended, planned)
+    return replace(trial, state=TrialState.BROKEN, failures=failures, reason=reason[0], detail=reason[1])
 
 
 def _with_result(before: Trial | None, ended: EndedRun, planned: PlannedTrial, result: TrialResult) -> Trial:
     state, reason, detail = _state_of(result)
-    run, observation = ended.run, ended.observation
-    found = observation if isinstance(observation, Finished) else None
-    return Trial(
-        pool=run.pool,
-        round=run.round,
-        index=planned.index,
-        configuration=planned.configuration,
+    trial = _while_running(before, ended.run, planned)
+    found = ended.observation if isinstance(ended.observation, Finished) else None
+    return replace(
+        trial,
         state=state,
-        run=run.name,
-        attempts=(before.attempts if before else 0) + 1,
-        failures=before.failures if before else 0,
-        invalid_results=(before.invalid_results if before else 0) + (state is TrialState.INVALID),
+        invalid_results=trial.invalid_results + (state is TrialState.INVALID),
         result=result,
         source=found.sources.get(planned.index) if found is not None else None,
         extra_metrics=found.extra_metrics.get(planned.index, {}) if found is not None else {},

@@ -6,16 +6,10 @@ Until a new round has a best of its own, that of an earlier round is in use.
 from collections.abc import Iterable
 
 from infpop_operator.core import objective
-from infpop_operator.core.history import current_round, trials_of
+from infpop_operator.core.history import trials_of
 from infpop_operator.core.model import History, Pool, Study, Trial
 from infpop_operator.core.scope import baseline_of, current_trials, in_scope
 from infpop_runner.contract import Measured
-
-
-def newest_trials(history: History, pool: Pool) -> tuple[Trial, ...]:
-    """Return all trials of the newest round of `pool`, also those outside the search space; none before a round."""
-    newest = current_round(history, pool.name)
-    return () if newest is None else trials_of(history, pool.name, newest.number)
 
 
 def best_of_pool(study: Study, pool: Pool, history: History) -> Trial | None:

@@ -99,13 +99,6 @@ class JournalStore:
         """Drop what is in memory of a study."""
         self._known.pop(uid, None)
 
-    def forget_study(self, namespace: str, name: str) -> None:
-        """Drop what is in memory of a study that is gone."""
-        owners = [known.owner for known in self._known.values()]
-        for owner in owners:
-            if (owner.namespace, owner.name) == (namespace, name):
-                self.forget(owner.uid)
-
     async def _journal(self, owner: Owner, now: datetime) -> _Journal:
         known = self._known.get(owner.uid)
         if known is None:

@@ -1,0 +1,371 @@
+"""The status of a study: written when something changed and no more often, what hinders the study, and its way back."""
+
+import asyncio
+from collections.abc import Mapping
+
+import pytest
+
+from controlplane.nodes import gpu_node
+from infpop_operator.adapters.kube.errors import KubeConflictError, KubeError
+from infpop_operator.core.errors import InfPopError, StoreError
+from infpop_operator.core.model import Missing, Sample, WatchedRun
+from infpop_operator.settings import Settings
+from reconcile.memory_cluster import Answer, Request
+from reconcile.operators import KEY, Operator
+from reconcile.stage import ONE_CELL, Stage, at_work
+from reconcile.wire import CarryOut, let_pass, refusing
+
+QUOTA = 'configmaps "x" is forbidden: exceeded quota: maps, requested: count/configmaps=1, used: 0, limited: 0'
+DENIED = 'configmaps is forbidden: User "infpop" cannot create resource "configmaps" in API group ""'
+STATUS = "PUT throughputstudies/status"
+
+
+def writes(operator: Operator, since: int = 0) -> int:
+    """Return how often the operator wrote the status."""
+    return operator.said(since).count(STATUS)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "message", "expected"),
+    [
+        (403, "Forbidden", QUOTA, "QuotaExceeded"),
+        (403, "Forbidden", DENIED, "MissingRights"),
+        (422, "Invalid", "data: too long", "ApiRefused"),
+        (429, "TooManyRequests", "later", "ApiUnavailable"),
+        (500, "InternalError", "etcdserver: request timed out", "ApiUnavailable"),
+    ],
+)
+def test_what_hinders_a_study_is_told_until_it_does_not(code: int, reason: str, message: str, expected: str) -> None:
+    """A journal that cannot be written is a reason, and no Job is created; when it can be written the study goes on."""
+
+    async def play() -> Stage:
+        stage = Stage(searchSpace=ONE_CELL)
+        operator = await stage.operator(interference=refusing(code, reason, message, said="POST configmaps"))
+        for _ in range(2):
+            with pytest.raises(KubeError):
+                await operator.reconcile()
+        assert stage.condition("Ready") == ("False", expected)
+        assert (stage.runs, writes(operator)) == ([], 1)
+        ready = next(each for each in stage.status["conditions"] if each["type"] == "Ready")
+        assert message[-20:] in ready["message"]
+        operator.wire.interference = let_pass
+        await stage.finish(operator)
+        return stage
+
+    assert asyncio.run(play()).condition("Succeeded") == ("True", "SpaceExhausted")
+
+
+def test_a_journal_that_cannot_be_read_is_told_until_it_can() -> None:
+    """Nothing is measured over it, and the study goes on where it was when it is restored."""
+
+    async def play() -> Stage:
+        stage, _, _ = await at_work()
+        (journal,) = stage.journals()
+        name, first = journal["metadata"]["name"], journal["data"]["000000"]
+        stage.cluster.patch("configmaps", name, {"data": {"000000": "rubbish"}})
+        operator = await stage.operator()
+        with pytest.raises(StoreError):
+            await operator.reconcile()
+        assert stage.condition("Ready") == ("False", "JournalUnreadable")
+        assert stage.condition("Accepted") == ("True", "Valid")
+        stage.cluster.patch("configmaps", name, {"data": {"000000": first}})
+        await stage.finish(operator)
+        return stage
+
+    stage = asyncio.run(play())
+    assert stage.condition("Ready") == ("True", "Succeeded")
+    assert stage.recorded() == (stage.created_jobs(), stage.created_jobs())
+
+
+@pytest.mark.parametrize("suspended", [False, True])
+def test_what_hinders_a_study_keeps_what_its_status_knows(suspended: bool) -> None:  # noqa: FBT001
+    """Trials and the best so far stay; that the study is suspended comes before what hinders it."""
+
+    async def play() -> tuple[Mapping[str, object], Stage]:
+        stage = Stage(budget={"maxTrials": 1})
+        operator = await stage.operator()
+        await stage.finish(operator)
+        before = dict(stage.status)
+        stage.cluster.change(budget={"maxTrials": 2}, suspend=suspended)
+        again = await stage.operator(interference=refusing(500, "InternalError", "etcd", said="GET configmaps"))
+        with pytest.raises(KubeError):
+            await again.reconcile()
+        return before, stage
+
+    before, stage = asyncio.run(play())
+    assert stage.status["trials"] == before["trials"]
+    assert stage.status["best"] == before["best"]
+    expected = ("True", "Suspended") if suspended else ("False", "NotSuspended")
+    assert stage.condition("Suspended") == expected
+    assert stage.condition("Ready") == ("False", "Suspended" if suspended else "ApiUnavailable")
+
+
+@pytest.mark.parametrize("said", [STATUS, "PATCH configmaps"])
+def test_a_conflict_is_no_hindrance(said: str) -> None:
+    """Someone else changed the object: the pass fails, nothing is told, and the next one reads what is there now."""
+
+    async def play() -> Stage:
+        stage, operator, _ = await at_work()
+        stage.nodes.finish(stage.run)
+        before = stage.status
+        operator.wire.interference = refusing(409, "Conflict", "the object has been modified", said=said)
+        with pytest.raises(KubeConflictError):
+            await operator.reconcile()
+        assert stage.status == before
+        operator.wire.interference = let_pass
+        await stage.finish(operator)
+        return stage
+
+    stage = asyncio.run(play())
+    assert stage.condition("Succeeded") == ("True", "MaxTrialsReached")
+    assert [trial["attempts"] for trial in stage.status["trials"]] == [1]
+    assert stage.recorded() == (stage.created_jobs(), stage.created_jobs())
+
+
+def test_a_status_that_was_changed_meanwhile_is_not_overwritten() -> None:
+    """The study was changed while its pass was under way: the pass fails, and the next one sees the change."""
+
+    async def play() -> Stage:
+        stage = Stage(searchSpace=ONE_CELL)
+        operator = await stage.operator()
+
+        async def change_first(request: Request, carry_out: CarryOut) -> Answer:
+            if request.said == STATUS and stage.cluster.get("throughputstudies")["metadata"]["generation"] == 1:
+                stage.cluster.change(suspend=True)
+            return await carry_out()
+
+        operator.wire.interference = change_first
+        with pytest.raises(KubeConflictError):
+            await operator.reconcile()
+        assert stage.status == {}
+        await operator.settle()
+        return stage
+
+    stage = asyncio.run(play())
+    assert stage.condition("Suspended") == ("True", "Suspended")
+    assert stage.status["observedGeneration"] == 2
+
+
+def test_details_are_written_at_most_once_in_a_pause() -> None:
+    """A run that moves from phase to phase is written when the pause is over; a trial's end is written at once."""
+
+    async def play() -> list[int]:
+        stage = Stage()
+        operator = await stage.operator(settings=Settings(runner_image="runner:1", status_pause_seconds=5))
+        counts = []
+        await operator.settle()
+        counts.append(writes(operator))
+        stage.nodes.make_pod(stage.run)
+        stage.nodes.bind(stage.run)
+        for seconds in (1.0, 3.9):
+            stage.cluster.clock.advance(seconds)
+            await operator.settle()
+            counts.append(writes(operator))
+        stage.cluster.clock.advance(0.1)
+        await operator.settle()
+        counts.append(writes(operator))
+        stage.nodes.finish(stage.run)
+        await operator.settle()
+        counts.append(writes(operator))
+        return counts
+
+    assert asyncio.run(play()) == [1, 1, 1, 2, 3]
+
+
+def test_a_new_operator_writes_at_once_what_it_sees() -> None:
+    """The pause counts from its own last write: it knows of none."""
+
+    async def play() -> int:
+        stage = Stage(searchSpace=ONE_CELL)
+        await (await stage.operator()).settle()
+        stage.nodes.make_pod(stage.run)
+        stage.nodes.bind(stage.run)
+        operator = await stage.operator()
+        await operator.settle()
+        return writes(operator)
+
+    assert asyncio.run(play()) == 1
+
+
+def test_an_event_that_cannot_be_written_delays_nothing() -> None:
+    """Events are for people: the study goes on without them."""
+
+    async def play() -> Stage:
+        stage = Stage(searchSpace=ONE_CELL)
+        await stage.finish(
+            await stage.operator(interference=refusing(403, "Forbidden", "exceeded quota: events", said="POST events"))
+        )
+        return stage
+
+    stage = asyncio.run(play())
+    assert stage.events() == []
+    assert stage.condition("Succeeded") == ("True", "SpaceExhausted")
+
+
+def test_transitions_are_told_after_the_status_says_them() -> None:
+    """An Event of what is not so, because the status could not be written, would not be taken back."""
+
+    async def play() -> tuple[list[str], list[str]]:
+        stage = Stage(searchSpace=ONE_CELL)
+        operator = await stage.operator(interference=refusing(500, "InternalError", "etcd", said=STATUS))
+        for _ in range(2):
+            await operator.try_pass()
+        before = stage.events()
+        operator.wire.interference = let_pass
+        await operator.settle()
+        return before, stage.events()
+
+    before, after = asyncio.run(play())
+    assert before == []
+    assert sorted(after) == ["RoundStarted", "Valid"]
+
+
+@pytest.mark.parametrize("suspended", [False, True])
+def test_pools_that_cannot_be_tuned_are_told_with_their_reasons(suspended: bool) -> None:  # noqa: FBT001
+    """Each pool has a sentence, the first of them is the reason; a study that is suspended says so as well."""
+
+    async def play() -> Stage:
+        pools = [{"name": "v100", "gpuProduct": "V100"}, {"name": "any", "nodeSelector": {"pool": "mixed"}}]
+        stage = Stage(nodePools=pools, suspend=suspended)
+        for name, product in (("m1", "NVIDIA-A100-SXM4-40GB"), ("m2", "NVIDIA-H100-80GB-HBM3")):
+            stage.cluster.create("nodes", gpu_node(name, product=product, extra_labels={"pool": "mixed"}))
+        await (await stage.operator()).settle()
+        return stage
+
+    stage = asyncio.run(play())
+    conditions = {each["type"]: each for each in stage.status["conditions"]}
+    if suspended:
+        assert stage.condition("Suspended") == ("True", "Suspended")
+    else:
+        assert stage.condition("Ready") == ("False", "NoMatchingNodes")
+        assert conditions["Ready"]["message"].startswith("pool v100: ")
+        assert "; pool any: " in conditions["Ready"]["message"]
+    assert {pool["name"]: pool.get("reason") for pool in stage.status["pools"]} == {
+        "v100": "NoMatchingNodes",
+        "any": "MixedGPUs",
+    }
+
+
+def test_a_pass_that_fails_for_a_defect_is_not_hidden() -> None:
+    """Only what the API server or the journal did is a hindrance; anything else is raised as it is."""
+
+    async def break_down(request: Request, carry_out: CarryOut) -> Answer:
+        if request.said == "GET configmaps":
+            raise RuntimeError("a defect")
+        return await carry_out()
+
+    async def play() -> Stage:
+        stage = Stage(searchSpace=ONE_CELL)
+        operator = await stage.operator(interference=break_down)
+        with pytest.raises(RuntimeError):
+            await operator.reconcile()
+        return stage
+
+    assert asyncio.run(play()).status == {}
+    assert not issubclass(RuntimeError, InfPopError)
+
+
+def test_a_mistake_in_an_ended_study_keeps_what_was_found() -> None:
+    """The problem is told, its best and its trials stay, and nothing is measured again when it is mended."""
+
+    async def play() -> tuple[Mapping[str, object], Mapping[str, object], Stage]:
+        stage = Stage(searchSpace=ONE_CELL)
+        operator = await stage.operator()
+        await stage.finish(operator)
+        before = stage.status
+        stage.cluster.change(model={"name": "./weights"})
+        await operator.settle()
+        wrong = stage.status
+        assert stage.condition("Accepted") == ("False", "InvalidSpec")
+        stage.cluster.change(model={"name": "example/model"})
+        await operator.settle()
+        return before, wrong, stage
+
+    before, wrong, stage = asyncio.run(play())
+    assert (wrong["best"], wrong["trials"]) == (before["best"], before["trials"])
+    assert (stage.status["best"], len(stage.runs)) == (before["best"], 1)
+    assert stage.condition("Ready") == ("True", "Succeeded")
+
+
+class Prometheus:
+    """A Prometheus that knows nothing, and may be down."""
+
+    name = "Prometheus"
+
+    def __init__(self, outage: str | None) -> None:
+        self.outage = outage
+
+    async def probe(self) -> None:
+        """Find nothing new."""
+
+    async def samples(self, watched: WatchedRun) -> Mapping[int, Sample]:
+        """Return that there is no answer for any trial."""
+        return dict.fromkeys(watched.trials, Missing(reason="PrometheusUnreachable"))
+
+    async def extra_metrics(self, *_: object) -> Mapping[int, Mapping[str, float | Missing]]:
+        """Return nothing."""
+        return {}
+
+
+def test_a_prometheus_that_does_not_answer_is_told() -> None:
+    """A condition says so while runs go on, an Event of which runs it has no number; their own results count."""
+
+    async def play() -> tuple[Stage, list[object], Operator]:
+        prometheus = Prometheus("no answer since 12:00")
+        stage = Stage(searchSpace=ONE_CELL)
+        operator = await stage.operator(prometheus=prometheus)
+        await operator.settle()
+        told: list[object] = [stage.condition("PrometheusUnreachable")]
+        prometheus.outage = None
+        await stage.finish(operator)
+        return stage, [*told, stage.condition("PrometheusUnreachable")], operator
+
+    stage, told, operator = asyncio.run(play())
+    assert [each[0] for each in told if isinstance(each, tuple)] == ["True", "False"]
+    assert stage.events().count("MetricsMissing") == 1
+    assert stage.row()[:2] == ("Measured", None)
+    missing = {"source": "Prometheus", "reason": "PrometheusUnreachable"}
+    assert operator.metrics.registry.get_sample_value("infpop_source_missing_total", missing) == 1.0
+
+
+def test_a_live_run_is_probed_and_its_phase_is_told() -> None:
+    """The runner's own phase comes from its Pod; nothing new is no reason for another pass."""
+
+    async def play() -> tuple[Stage, list[bool]]:
+        stage = Stage(searchSpace=ONE_CELL)
+        page: list[str] = []
+        operator = await stage.operator(page=lambda: "".join(page))
+        run = await stage.work(operator)
+        page.append(f'infpop_run_state{{namespace="serving",study="study",run="{run}",state="loading"}} 1\n')
+        news = [await operator.probe(), await operator.probe()]
+        await stage.later(operator)
+        return stage, news
+
+    stage, news = asyncio.run(play())
+    assert news == [True, False]
+    assert stage.states() == ["ModelLoading"]
+
+
+def test_a_namespace_that_is_being_deleted_is_left_alone() -> None:
+    """Its study is no longer worked on; nothing is retried, and no reason is written."""
+    message = (
+        'jobs.batch "x" is forbidden: unable to create new content in namespace serving because it is being terminated'
+    )
+
+    async def play() -> tuple[Stage, list[str], float | None]:
+        stage = Stage(searchSpace={"gpuCount": [2], "batchSize": [8, 64]}, budget={"parallelTrials": 1})
+        operator = await stage.operator()
+        await stage.work(operator)
+        stage.nodes.finish(stage.run)
+        operator.wire.interference = refusing(403, "Forbidden", message, said="POST jobs")
+        before, requests = stage.status, len(operator.wire.requests)
+        assert operator.reconciler.unfinished() == (KEY,)
+        wait = await operator.reconcile()
+        assert operator.reconciler.unfinished() == ()
+        assert stage.status == before
+        return stage, operator.said(requests), wait
+
+    stage, requests, wait = asyncio.run(play())
+    assert wait is None
+    assert "PUT throughputstudies/status" not in requests
+    assert len(stage.runs) == 1
