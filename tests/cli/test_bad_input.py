@@ -121,13 +121,14 @@ def test_what_only_prometheus_knows_decides_nothing_on_one_machine(
 ) -> None:
     """A search whose every number would lack what decides is not begun."""
     message = refused(command, write_study(in_an_empty_home, metrics=POWER, objective=objective))
-    assert f"{field}: {value}: asks Prometheus, which `infpop tune` does not. Tune on a cluster, or remove" in message
+    problem = f"{field}: {value}: needs Prometheus, which `infpop tune` does not query. Tune on a cluster, or remove"
+    assert problem in message
 
 
 def test_what_prometheus_would_only_be_asked_for_is_left_out_and_said_so(in_an_empty_home: Path) -> None:
     """The same file serves a cluster and one machine; what the latter lacks is told before it starts."""
     study = write_study(in_an_empty_home, metrics=POWER)
-    note = "Not asked for on one machine: power (spec.metrics needs a cluster with Prometheus)."
+    note = "Not measured on this machine: power (spec.metrics needs a cluster with Prometheus)."
     for command in ("validate", "tune"):
         result = invoke(command, study)
         assert result.exit_code == 0, result.output
@@ -233,7 +234,7 @@ def test_a_study_for_other_hardware_is_refused(in_an_empty_home: Path) -> None:
     """A pool that does not describe this machine names what the machine has, and how to say so."""
     pools = [{"name": "tpus", "gpuProduct": "NoSuchProduct"}]
     message = refused("tune", write_study(in_an_empty_home, engine=VLLM, nodePools=pools))
-    assert "spec.nodePools: tpus (NoSuchProduct): none of them describes this machine" in message
+    assert "spec.nodePools: tpus (NoSuchProduct): none of these pools matches this machine" in message
     assert "gpuResource: cpu" in message
 
 
@@ -282,7 +283,7 @@ def test_a_directory_that_is_not_empty_gets_no_model(in_an_empty_home: Path) -> 
     """`tiny-model` writes over nothing."""
     (in_an_empty_home / "notes").mkdir()
     (in_an_empty_home / "notes" / "a.txt").write_text("mine")
-    assert "is not empty and holds no model" in refused("tiny-model", "notes")
+    assert "is not empty and contains no model" in refused("tiny-model", "notes")
 
 
 @pytest.mark.parametrize("arguments", [["tune"], ["tune", "a", "b"], ["tune", "--outptu", "x", "a"], ["tuen"]])

@@ -155,7 +155,7 @@ def test_a_watch_that_is_interrupted_leaves_the_study_alone(place: Place, viewer
             process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=SECONDS)
         assert process.returncode == 130
-        assert err == "\nNo longer watched; the study goes on.\n"
+        assert err == "\nStopped watching; the study continues.\n"
         assert place.find("job", run) is not None
 
 

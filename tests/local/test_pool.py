@@ -71,7 +71,7 @@ def test_a_machine_that_no_pool_describes_is_refused() -> None:
         Problem(
             field="spec.nodePools",
             value="v100 (V100), any (any GPU)",
-            message="none of them describes this machine: it has no NVIDIA GPU",
+            message="none of these pools matches this machine: it has no NVIDIA GPU",
             remedy='Add a pool with "gpuResource: cpu"',
         )
     ]
@@ -80,7 +80,7 @@ def test_a_machine_that_no_pool_describes_is_refused() -> None:
         Problem(
             field="spec.nodePools",
             value="v100 (V100)",
-            message="none of them describes this machine: its GPUs are NVIDIA L4, Tesla T4",
+            message="none of these pools matches this machine: its GPUs are NVIDIA L4, Tesla T4",
             remedy='Add a pool with "gpuProduct: NVIDIA L4" or "gpuResource: cpu"',
         )
     ]
@@ -93,8 +93,8 @@ def test_a_machine_that_two_pools_describe_is_refused() -> None:
     assert problem == Problem(
         field="spec.nodePools",
         value="a100, here, any",
-        message="more than one of them describes this machine",
-        remedy="Leave one of them in the study",
+        message="more than one of these pools matches this machine",
+        remedy="Keep only one of them in the study",
     )
 
 

@@ -7,7 +7,7 @@ from functools import cache
 from infpop_operator.adapters.fake_executor import play_landscape
 from infpop_operator.core.model import Algorithm, Finished, Phase, Running, SearchSpace
 from infpop_operator.local.prepare import Prepared
-from infpop_operator.local.snapshot import Snapshot, as_taken_up, with_partial_results
+from infpop_operator.local.snapshot import Snapshot, as_resumed, with_partial_results
 from infpop_operator.local.status_keeper import StatusKeeper
 from infpop_operator.report.status_page import Outcome
 from infpop_runner.contract import Broken, RunResult
@@ -91,9 +91,9 @@ def test_partial_results_make_two_runs_of_a_live_one() -> None:
     assert with_partial_results(live, {}) == live.decision
 
 
-def test_a_page_as_taken_up_shows_what_an_earlier_process_left() -> None:
+def test_a_page_as_resumed_shows_what_an_earlier_process_left() -> None:
     """Its runs that ended are there, what ended since then is not; the study goes on."""
     end = replace(shown()[-1], earlier=1)
-    assert [entry.run.name for entry in as_taken_up(end).history.ended] == [end.decision.history.ended[0].run.name]
-    page = make_keeper([]).page_as_taken_up(end)
+    assert [entry.run.name for entry in as_resumed(end).history.ended] == [end.decision.history.ended[0].run.name]
+    page = make_keeper([]).page_as_resumed(end)
     assert (page.picture.trials_done, page.picture.runs, page.outcome) == (2, (), Outcome.OPEN)

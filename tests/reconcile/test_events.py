@@ -148,17 +148,17 @@ def test_a_run_whose_numbers_come_from_another_source_is_reported() -> None:
         StudyEvent(
             type="Normal",
             reason="MetricsMissing",
-            message=f"{run} Prometheus: Empty; its numbers are those of PodMetrics",
+            message=f"{run} Prometheus: Empty; using the numbers from PodMetrics",
         ),
         StudyEvent(
             type="Normal",
             reason="MetricsMissing",
-            message=f"{run} Prometheus: Empty; its numbers are those of PodMetrics, Prometheus",
+            message=f"{run} Prometheus: Empty; using the numbers from PodMetrics, Prometheus",
         ),
         StudyEvent(
             type="Normal",
             reason="MetricsMissing",
-            message=f"{run} Prometheus: TimedOut, PodMetrics: PodGone; its numbers are those of the run's own result",
+            message=f"{run} Prometheus: TimedOut, PodMetrics: PodGone; using the numbers from the run's own result",
         ),
     )
 

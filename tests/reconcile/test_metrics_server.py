@@ -137,7 +137,8 @@ def test_a_port_that_is_taken_is_a_wrong_setting(bench: Bench) -> None:
     """The complaint names the port and what to set."""
 
     async def scenario(_: httpx.AsyncClient) -> None:
-        with pytest.raises(SettingError, match=rf"^port {bench.port} .*--metrics-port or INFPOP_METRICS_PORT"):
+        message = rf"^cannot listen on port {bench.port} .*--metrics-port or INFPOP_METRICS_PORT"
+        with pytest.raises(SettingError, match=message):
             async with serve_metrics(bench.page, port=bench.port):
                 pass
 

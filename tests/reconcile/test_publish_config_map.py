@@ -133,7 +133,7 @@ def test_a_config_map_that_the_study_did_not_write_is_never_changed(whose: str) 
         event = await publish(make_best())
         assert event is not None
         assert (event.type, event.reason) == ("Warning", "PublishRefused")
-        assert event.message == f"ConfigMap {NAME} exists, but this study did not write it: delete it or name another"
+        assert event.message == f"ConfigMap {NAME} exists, but this study did not write it; delete it or name another"
         assert server.config_maps[NAME] == foreign(FOREIGN[whose])
         assert server.requests == ["GET"]
 

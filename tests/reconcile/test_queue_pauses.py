@@ -156,7 +156,7 @@ def test_a_failure_is_tried_again_after_a_pause_that_doubles(caplog: pytest.LogC
 
     with caplog.at_level(logging.WARNING):
         played(scenario)
-    assert caplog.messages[0] == "study serving/study: 409 Conflict; again in 0.2 s"
+    assert caplog.messages[0] == "study serving/study: 409 Conflict; retrying in 0.2 s"
     assert [record.exc_info for record in caplog.records] == [None] * 13
 
 

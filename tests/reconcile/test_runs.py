@@ -39,7 +39,7 @@ from infpop_operator.settings import Settings
 
 KEY = StudyKey(OWNER.namespace, OWNER.name)
 SETTINGS = Settings(runner_image="example.org/runner:1")
-TERMINATING = Waiting(reason="Terminating", detail="Suspended: its pod is ending")
+TERMINATING = Waiting(reason="Terminating", detail="Suspended: its Pod is terminating")
 
 
 class Scene:
@@ -260,7 +260,7 @@ def test_a_lost_run_has_its_devices_until_its_last_pod_lets_go_of_them() -> None
             return waiting, (await here.observe(140))[1]
 
     waiting, ended = asyncio.run(play())
-    assert waiting == Waiting(reason="Terminating", detail="Evicted: its pod is ending")
+    assert waiting == Waiting(reason="Terminating", detail="Evicted: its Pod is terminating")
     assert isinstance(ended, Lost)
     assert (ended.reason, ended.ended_at) == ("Evicted", at(140))
 
@@ -288,7 +288,7 @@ def test_a_source_is_asked_once_of_an_evicted_pod_whose_replacement_has_devices(
 
     *waiting, asked, ended = asyncio.run(play())
     assert waiting == [Running(phase=Phase.DONE)] * 2
-    assert asked == Waiting(reason="Terminating", detail="Ended: its pod is ending")
+    assert asked == Waiting(reason="Terminating", detail="Ended: its Pod is terminating")
     assert isinstance(ended, Finished)
     assert ([trial.index for trial in ended.result.trials], ended.ended_at) == ([0], at(150))
     assert [(each.pod, each.ended_at) for each in slow.asked] == [("study-1-abcde", at(100))]

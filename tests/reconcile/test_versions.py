@@ -94,5 +94,5 @@ def test_a_study_of_another_version_is_refused_with_what_to_do(changes: dict[str
 
 def test_a_study_without_an_image_needs_one() -> None:
     """Invariant 10: where neither study nor operator names an image, both ways out are told."""
-    with pytest.raises(StudyError, match=r"nodePools\[0\]\.image: names no image.*INFPOP_RUNNER_IMAGE"):
+    with pytest.raises(StudyError, match=r"nodePools\[0\]\.image: is not set.*INFPOP_RUNNER_IMAGE"):
         resolve_study(body(), [make_node()], History(started_at=START), Settings())

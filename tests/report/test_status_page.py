@@ -78,9 +78,9 @@ def suspended() -> Body:
 def refusal() -> Body:
     """Return a study that cannot be carried out on a cluster."""
     problems = (
-        Problem(field="spec.model.name", value="./model", message="is relative to a file that no pod has",
+        Problem(field="spec.model.name", value="./model", message="is a relative path, which a Pod cannot resolve",
                 remedy="Give an absolute path inside the runner's image or on model.cacheClaim"),
-        Problem(field="spec.nodePools[1].image", value="", message="names no image", remedy="Set one"),
+        Problem(field="spec.nodePools[1].image", value="", message="is not set", remedy="Set one"),
     )  # fmt: skip
     return refused(make_document(), *problems)
 

@@ -258,7 +258,7 @@ def test_what_ended_while_nobody_looked_is_told_first() -> None:
     lines: list[str] = []
     view, keeper = PlainView(lines.append), keeper_of(last.study)
     keeper.save(last)
-    view.show(keeper.page_as_taken_up(last), last.now)
+    view.show(keeper.page_as_resumed(last), last.now)
     view.show(keeper.page(last, {}), last.now)
     assert any(line.endswith("1 of up to 2 trials are done") for line in lines)
     assert sum("tokens/s" in line for line in lines) == 1

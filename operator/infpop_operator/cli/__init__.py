@@ -1,1 +1,1 @@
-"""The command line: reads arguments and the environment, calls, prints, and chooses the exit code."""
+"""The command line `infpop`: reads arguments and the environment, runs a command, prints, and sets the exit code."""

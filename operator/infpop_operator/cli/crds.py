@@ -1,4 +1,4 @@
-"""`infpop crds`."""
+"""The command `infpop crds`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`infpop tune --heatmap FILE`. The drawing library is loaded when a picture is asked for, and not before."""
+"""`infpop tune --heatmap FILE`: draw the landscape. The drawing library is loaded only if the user requests it."""
 
 import importlib
 from importlib.util import find_spec
@@ -11,21 +11,21 @@ FORMATS = (".png", ".svg", ".pdf")
 
 
 def check_heatmap(path: Path) -> None:
-    """Make sure that a picture can be drawn to `path`, before hours are spent on its numbers.
+    """Check that a picture can be drawn to `path`, before the study spends hours on its numbers.
 
     Raises:
         StudyError: the format is unknown, the directory is missing, or matplotlib is not installed.
     """
     if path.suffix not in FORMATS:
-        raise _error(path, "has no known picture format", f"End it in {', '.join(FORMATS)}")
+        raise _error(path, "has an unknown picture format", f"Use one of the endings {', '.join(FORMATS)}")
     if not path.absolute().parent.is_dir():
-        raise _error(path, f"there is no directory {path.parent}", "Create it")
+        raise _error(path, f"the directory {path.parent} does not exist", "Create it")
     if find_spec("matplotlib") is None:
-        raise _error(path, "needs matplotlib, which Python does not find here", "Run: pip install 'infpop[report]'")
+        raise _error(path, "needs matplotlib, which is not installed here", "Run: pip install 'infpop[report]'")
 
 
 def draw_heatmaps(study: str, picture: Picture, path: Path) -> None:
-    """Draw each pool's newest round; with several pools each file's name ends in its pool's."""
+    """Draw each pool's newest round; if there are several pools, each file name ends in the name of its pool."""
     save = importlib.import_module("infpop_operator.report.heatmap").save_heatmap
     simulated = " (simulated)" if picture.is_simulated else ""
     for pool in picture.pools:

@@ -1,7 +1,7 @@
-"""`infpop`: commands and their arguments.
+"""The command line `infpop`: its commands and their arguments.
 
-Only names and help texts live here, so that help and shell completion are fast: a command's own module is imported when
-the command runs.
+This module has only names and help texts, so that help and shell completion are fast: it imports the module of a
+command when the command runs.
 """
 
 import importlib
@@ -23,7 +23,7 @@ _COMMANDS = {
     "crds": "infpop_operator.cli.crds",
 }
 
-_OF_THE_OPERATOR = {"aiohttp", "kopf", "kubernetes", "prometheus_client"}
+_OPERATOR_PACKAGES = {"aiohttp", "kopf", "kubernetes", "prometheus_client"}
 _INSTALL = "Run: pip install 'infpop[operator]'"
 
 app = typer.Typer(
@@ -42,7 +42,7 @@ def main() -> None:
     """Run the command line and exit."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal that cannot show a star gets a question mark
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a character gets a question mark
     app()
 
 
@@ -68,13 +68,13 @@ def tune(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Directory that holds the study's state; give it again to resume. (default: infpop-results/NAME)",
+            help="Directory for the study's state; name it again to resume. (default: infpop-results/NAME)",
             show_default=False,
         ),
     ] = None,
     heatmap: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Draw the landscape as .png, .svg or .pdf when done.", show_default=False),
+        typer.Option(metavar="FILE", help="Draw the results as .png, .svg or .pdf at the end.", show_default=False),
     ] = None,
     *,
     json: Annotated[
@@ -93,21 +93,21 @@ def validate(study: _Study) -> None:
 
 @app.command("tiny-model", epilog=DOCUMENTATION)
 def tiny_model(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="where to write it", show_default=False)],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="directory to write to", show_default=False)],
 ) -> None:
-    """Write a small random-weight Llama with its tokenizer to DIR, for trials without a download."""
+    """Write a small Llama model with random weights and its tokenizer to DIR, to try InfPop without a download."""
     _run("tiny-model", directory)
 
 
 @app.command(epilog=DOCUMENTATION)
 def crds() -> None:
-    """Print the CustomResourceDefinition: infpop crds | kubectl apply --server-side -f -."""
+    """Print the CustomResourceDefinition, to install it: infpop crds | kubectl apply --server-side -f -."""
     _run("crds")
 
 
 _Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig.", show_default=False)]
 _Kubeconfig = Annotated[
-    str | None, typer.Option(help="Path of a kubeconfig. (default: as kubectl)", show_default=False)
+    str | None, typer.Option(help="Path of a kubeconfig. (default: as for kubectl)", show_default=False)
 ]
 
 
@@ -117,16 +117,18 @@ def status(
     *,
     namespace: Annotated[
         str | None,
-        typer.Option("--namespace", "-n", help="Its namespace. (default: the context's)", show_default=False),
+        typer.Option("--namespace", "-n", help="Namespace of the study. (default: the context's)", show_default=False),
     ] = None,
     context: _Context = None,
     kubeconfig: _Kubeconfig = None,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it until it ends; asks every 2 seconds.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show the study until it ends; refresh every 2 seconds.")
+    ] = False,
     json: Annotated[
-        bool, typer.Option("--json", help="Print the status as JSON, and what is watched to standard error.")
+        bool, typer.Option("--json", help="Print the status as JSON, and progress to standard error.")
     ] = False,
 ) -> None:
-    """Show a study of a cluster: where it stands and why, what it found, what to do."""
+    """Show a study of a cluster: its state and the reason, its results, and what to do next."""
     _run("status", name, namespace=namespace, context=context, kubeconfig=kubeconfig, watch=watch, as_json=json)
 
 
@@ -134,20 +136,22 @@ def status(
 def operator(
     *,
     namespace: Annotated[
-        str | None, typer.Option("--namespace", "-n", help="Watch this namespace alone.", show_default=False)
+        str | None, typer.Option("--namespace", "-n", help="Watch only this namespace.", show_default=False)
     ] = None,
     context: _Context = None,
     kubeconfig: _Kubeconfig = None,
     liveness: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Answer probes, e.g. http://0.0.0.0:8080/healthz.", show_default=False),
+        typer.Option(
+            metavar="URL", help="Answer liveness probes at URL, e.g. http://0.0.0.0:8080/healthz.", show_default=False
+        ),
     ] = None,
     metrics_port: Annotated[
         int | None,
-        typer.Option(min=1, max=65535, metavar="PORT", help="Show metrics at :PORT/metrics.", show_default=False),
+        typer.Option(min=1, max=65535, metavar="PORT", help="Serve metrics at :PORT/metrics.", show_default=False),
     ] = None,
 ) -> None:
-    """Carry out the ThroughputStudies of a cluster until stopped. One operator at a time."""
+    """Reconcile the ThroughputStudies of a cluster until stopped. Run only one operator at a time."""
     _run(
         "operator",
         namespace=namespace,
@@ -159,15 +163,15 @@ def operator(
 
 
 def _run(command: str, *args: object, **options: object) -> None:
-    """Run a command's module and exit with its code; Ctrl-C before anything was started is an interrupt like any."""
+    """Run a command's module and exit with its code; Ctrl-C before it starts anything counts as an interrupt."""
     try:
         code = importlib.import_module(_COMMANDS[command]).run(*args, **options)
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _OF_THE_OPERATOR:
+        if (error.name or "").partition(".")[0] not in _OPERATOR_PACKAGES:
             raise
-        sys.stderr.write(f"infpop {command} needs {error.name}, which Python does not find here.\n  {_INSTALL}\n")
+        sys.stderr.write(f"infpop {command} needs {error.name}, which is not installed here.\n  {_INSTALL}\n")
         code = ExitCode.BAD_INPUT
     raise typer.Exit(int(code))
 

@@ -1,10 +1,10 @@
-"""`infpop operator`."""
+"""The command `infpop operator`."""
 
 import logging
 
 import kopf
 
-from infpop_operator.cli.complaint import complain
+from infpop_operator.cli.error_output import print_error
 from infpop_operator.cli.exit_codes import ExitCode
 from infpop_operator.core.errors import InfPopError
 from infpop_operator.handlers.operator import Options, run_operator
@@ -18,9 +18,9 @@ def run(
     liveness: str | None,
     metrics_port: int | None,
 ) -> ExitCode:
-    """Run the operator until it is told to end."""
+    """Run the operator until it receives a signal to end."""
     kopf.configure(verbose=False, log_format=kopf.LogFormat.FULL)
-    # A line for each event, for each look at a runner's metrics and for each probe says nothing.
+    # These libraries log a line for each event, each scrape of a runner and each probe, which is useless here.
     for library in ("kopf", "httpx", "aiohttp.access"):
         logging.getLogger(library).setLevel(logging.WARNING)
     options = Options(
@@ -33,5 +33,5 @@ def run(
     try:
         run_operator(options)
     except InfPopError as error:
-        return complain("The operator cannot start.", error)
+        return print_error("The operator cannot start.", error)
     return ExitCode.FOUND

@@ -1,4 +1,4 @@
-"""`infpop status`."""
+"""The command `infpop status`."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from infpop_operator.adapters.kube.connection import ConnectionConfigError
 from infpop_operator.adapters.kube.records import Body
 from infpop_operator.adapters.kube.study_reader import NoAnswerError, ReadError, StudyReader
 from infpop_operator.api.study_object import UnreadableError, parse_study_object
-from infpop_operator.cli.complaint import complain
+from infpop_operator.cli.error_output import print_error
 from infpop_operator.cli.exit_codes import ExitCode
 from infpop_operator.report.place import on_cluster
 from infpop_operator.report.progress_view import ProgressView, progress_view
@@ -20,24 +20,24 @@ from infpop_operator.report.rendering import render_page
 from infpop_operator.report.status_page import Outcome, StatusPage
 from infpop_operator.report.status_view import to_page
 
-POLL_SECONDS = 2.0  # one GET each: cheaper than a watch that has to be kept alive, and as fast as the eye
+POLL_SECONDS = 2.0  # one GET per poll: cheaper than a watch that has to be kept alive, and fast enough for a reader
 
 
 def run(
     name: str, *, namespace: str | None, context: str | None, kubeconfig: str | None, watch: bool, as_json: bool
 ) -> ExitCode:
-    """Show the study `name`, with `watch` until it ends."""
+    """Show the study `name` once, or with `watch` until it ends."""
     try:
         reader = StudyReader(name, namespace=namespace, context=context, kubeconfig=kubeconfig)
         body, now = asyncio.run(_read(reader, progress_view(Console(stderr=as_json)) if watch else None))
         page = to_study_page(body, now)
     except NoAnswerError as error:
-        complain(f"Study {name} cannot be shown now.", error)
+        print_error(f"Study {name} cannot be shown now.", error)
         return ExitCode.INTERNAL_ERROR
     except (ConnectionConfigError, ReadError, UnreadableError) as error:
-        return complain(f"Study {name} cannot be shown.", error)
+        return print_error(f"Study {name} cannot be shown.", error)
     except KeyboardInterrupt:
-        sys.stderr.write("\nNo longer watched; the study goes on.\n")
+        sys.stderr.write("\nStopped watching; the study continues.\n")
         return ExitCode.INTERRUPTED
     if as_json:
         sys.stdout.write(json.dumps(body.get("status") or {}, indent=2) + "\n")
@@ -47,7 +47,7 @@ def run(
 
 
 async def _read(reader: StudyReader, view: ProgressView | None) -> tuple[Body, datetime]:
-    """Return the study as it is now, or, with a view, as it is when it has ended."""
+    """Return the study and the time of the read: the current state, or with a view the state at the study's end."""
     async with reader:
         if view is None:
             return await reader.read(), _now()
@@ -64,14 +64,14 @@ async def follow(
     clock: Callable[[], datetime],
     wait: Callable[[], Awaitable[None]],
 ) -> tuple[Body, datetime]:
-    """Show a study again and again until it has ended, and return its last version.
+    """Show a study repeatedly until it has ended; return its last version and the time of that read.
 
-    An API server that does not answer is asked again for as long as it takes, unless it never answered.
+    If the API server stops answering, retry without a limit; if the first read gets no answer, fail.
 
     Raises:
-        NoAnswerError: there was no first answer.
-        ReadError: the study is gone, or may not be read any more.
-        UnreadableError: its status is of a form that this version does not know.
+        NoAnswerError: the first read got no answer.
+        ReadError: the study was deleted, or the user may no longer read it.
+        UnreadableError: this version of InfPop cannot parse the status.
     """
     body, is_silent = await read(), False
     while True:
@@ -86,15 +86,15 @@ async def follow(
             is_silent = False
         except NoAnswerError as error:
             if not is_silent:
-                view.announce(f"Asking again: {error}")
+                view.announce(f"Retrying: {error}")
             is_silent = True
 
 
 def to_study_page(body: Body, now: datetime) -> StatusPage:
-    """Return the page of an object as the API server has it.
+    """Return the page of a study object from the API server.
 
     Raises:
-        UnreadableError: its status is of a form that this version does not know.
+        UnreadableError: this version of InfPop cannot parse the status.
     """
     study = parse_study_object(body)
     return to_page(study, on_cluster(study.namespace), now)

@@ -1,5 +1,5 @@
-"""The operator without its framework: what is known of the cluster, the queue of studies to look at, and the step.
+"""The operator without its framework: the cache of cluster objects, the work queue of studies, and the reconciler.
 
-Nothing here knows kopf: `handlers` only tells what changed. A study's step observes, asks `core.decide`, and carries
-out; everything needed to go on is in the cluster.
+Nothing here imports kopf: `handlers` only passes on watch events. A pass over a study observes its runs, calls
+`core.decide` and carries out the decision. All state that the operator needs after a restart is in the cluster.
 """

@@ -1,4 +1,4 @@
-"""What one pass over a study works on, as one value."""
+"""The input of one pass over a study, as one value."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from infpop_operator.core.model import Study
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconcileContext:
-    """The object as it was read, its status as it was read, the time, and what is remembered of the study.
+    """The study object and its status as the operator read them, the time, and the operator's memory of the study.
 
-    `prometheus` is None where no Prometheus is asked.
+    `prometheus` is None if the operator has no Prometheus.
     """
 
     key: StudyKey
@@ -37,37 +37,37 @@ class ReconcileContext:
 
     @property
     def uid(self) -> str:
-        """Return what tells this study from others that had, or will have, its name."""
+        """Return the uid, which distinguishes this study from earlier and later ones of the same name."""
         return str(self.body["metadata"]["uid"])
 
     @property
     def is_suspended(self) -> bool:
-        """Say whether the owner wants no runs now, also where the rest of the spec cannot be parsed."""
+        """Return whether the user suspended the study, even if the rest of the spec cannot be parsed."""
         spec = self.body.get("spec")
         return isinstance(spec, Mapping) and spec.get("suspend") is True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedContext(ReconcileContext):
-    """A pass over a study that can be decided on."""
+    """The input of a pass whose study is valid and joined with the Nodes, so that `core.decide` can take it."""
 
     resolved: ResolvedStudy
 
     @property
     def study(self) -> Study:
-        """Return the study for the core."""
+        """Return the study as `core.decide` takes it."""
         return self.resolved.study
 
     @property
     def owner(self) -> Owner:
-        """Return what the study's children refer to."""
+        """Return the owner that the study's Jobs refer to."""
         return self.resolved.owner
 
 
 def read_context(
     body: Body, memory: StudyMemory, now: datetime, *, prometheus: PrometheusHealth | None = None
 ) -> ReconcileContext:
-    """Return the context of a pass; a status of a form that this version cannot read counts as none."""
+    """Return the context of a pass; a status that this version cannot parse counts as absent."""
     try:
         previous = StudyStatus.model_validate(body["status"]) if "status" in body else None
     except ValidationError:
@@ -76,7 +76,7 @@ def read_context(
 
 
 def resolve_context(context: ReconcileContext, resolved: ResolvedStudy) -> ResolvedContext:
-    """Return the context with the study as it can be decided on."""
+    """Return the context with the resolved study added."""
     return ResolvedContext(
         key=context.key,
         body=context.body,

@@ -1,7 +1,7 @@
-"""The Events of a study: one for each transition that a user wants to know about, and none for anything else.
+"""The Events of a study: one for each transition that matters to a user, and none for anything else.
 
-Which Events are due is a pure comparison of two statuses. The name of an Event is a digest of its content, so that
-writing it twice, after a crash for example, leaves one Event.
+A pure comparison of two statuses returns the Events to write. The name of an Event is a digest of its content, so that
+writing it twice, for example after a crash, leaves one Event.
 """
 
 import logging
@@ -23,14 +23,14 @@ _log = logging.getLogger(__name__)
 
 _LONGEST_MESSAGE = 1000  # of the 1,024 characters that the API allows
 _REPORTED = ("Accepted", "Stalled", "Suspended", "ResultStale", "PrometheusUnreachable", "Ready")
-_BAD = {
+_WARNINGS = {
     ("Accepted", "False"),
     ("Stalled", "True"),
     ("ResultStale", "True"),
     ("PrometheusUnreachable", "True"),
     ("Ready", "False"),
 }
-_ENDED = {
+_TRIAL_REASONS = {  # by the state in which a trial ended
     "Measured": "TrialMeasured",
     "Infeasible": "TrialInfeasible",
     "Invalid": "TrialInvalid",
@@ -42,7 +42,7 @@ _PROGRESS = {"Starting", "ContainerCreating", "ModelLoading", "WarmingUp", "Meas
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyEvent:
-    """Something that happened to a study, for the user."""
+    """An Event about a study, for the user."""
 
     type: Literal["Normal", "Warning"]
     reason: str
@@ -60,7 +60,7 @@ def broken_runs(ended: Sequence[EndedRun]) -> tuple[StudyEvent, ...]:
 
 
 def unanswered_runs(ended: Sequence[EndedRun]) -> tuple[StudyEvent, ...]:
-    """Return an Event for each run that a metrics source had no number for: which source counts instead."""
+    """Return an Event for each run that a metrics source had no number for; it names the sources used instead."""
     return tuple(
         _unanswered(entry.run, entry.observation)
         for entry in ended
@@ -74,7 +74,7 @@ def _unanswered(run: Run, finished: Finished) -> StudyEvent:
     return StudyEvent(
         type="Normal",
         reason="MetricsMissing",
-        message=f"run {run.name} on pool {run.pool}: no number from {why}; its numbers are those of {instead}",
+        message=f"run {run.name} on pool {run.pool}: no number from {why}; using the numbers from {instead}",
     )
 
 
@@ -90,20 +90,20 @@ def _conditions(before: StudyStatus | None, after: StudyStatus) -> Iterator[Stud
     events: dict[str, StudyEvent] = {}
     # Ready comes last: it repeats the reason of the condition that changed.
     for condition in sorted(after.conditions, key=lambda condition: condition.type == "Ready"):
-        if condition.type in _REPORTED and _turned(known.get(condition.type), condition):
-            bad = (condition.type, condition.status) in _BAD
-            kind: Literal["Normal", "Warning"] = "Warning" if bad else "Normal"
+        if condition.type in _REPORTED and _is_reportable(known.get(condition.type), condition):
+            is_warning = (condition.type, condition.status) in _WARNINGS
+            kind: Literal["Normal", "Warning"] = "Warning" if is_warning else "Normal"
             event = StudyEvent(type=kind, reason=condition.reason, message=condition.message)
             events.setdefault(condition.reason, event)
     yield from events.values()
 
 
-def _turned(before: Condition | None, after: Condition) -> bool:
-    """Say whether a user wants to know of the change; of a new study, a condition that is not true is no news."""
+def _is_reportable(before: Condition | None, after: Condition) -> bool:
+    """Return whether the change matters to a user; a new study's conditions that are not true do not."""
     if after.type == "Ready" and after.status != "True":
         return after.reason not in _PROGRESS and (before is None or before.reason != after.reason)
     if after.type == "Stalled" and after.status != "True":
-        return False  # Ready says what follows
+        return False  # the Event of Ready covers it
     if before is None:
         return after.status == "True" or (after.type == "Accepted" and after.status == "False")
     return after.status not in {before.status, "Unknown"}
@@ -116,8 +116,8 @@ def _trials(before: StudyStatus | None, after: StudyStatus) -> Iterator[StudyEve
     known = {_identity(row): row for row in before.trials}
     for row in after.trials:
         old = known.get(_identity(row))
-        if row.state in _ENDED and (old is None or (old.state, old.run) != (row.state, row.run)):
-            yield StudyEvent(type="Normal", reason=_ENDED[row.state], message=_trial_text(row))
+        if row.state in _TRIAL_REASONS and (old is None or (old.state, old.run) != (row.state, row.run)):
+            yield StudyEvent(type="Normal", reason=_TRIAL_REASONS[row.state], message=_trial_text(row))
 
 
 def _identity(row: TrialRow) -> tuple[str, int, int]:
@@ -155,14 +155,14 @@ class Recorder:
 
     async def record(self, study: Body, events: Sequence[StudyEvent]) -> None:
         """Write one Event about `study` for each of `events`."""
-        for each in events:
-            _log.info("study %s/%s: %s: %s", *_name(study), each.reason, each.message)
+        for event in events:
+            _log.info("study %s/%s: %s: %s", *_name(study), event.reason, event.message)
             try:
-                await self._client.create_event(_event(study, each, self._clock()))
+                await self._client.create_event(_event(study, event, self._clock()))
             except KubeNamespaceTerminatingError:
                 return
             except KubeError as error:
-                _log.warning("study %s/%s: Event %s not written: %s", *_name(study), each.reason, error)
+                _log.warning("study %s/%s: Event %s not written: %s", *_name(study), event.reason, error)
 
 
 def _name(study: Body) -> tuple[str, str]:

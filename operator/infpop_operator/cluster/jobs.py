@@ -1,4 +1,4 @@
-"""From a study and a planned run to its Job: settings of the Pod, time limits, and what a refusal means."""
+"""Build the Job of a planned run: its Pod settings, its time limits, and what a refusal by the API server means."""
 
 from datetime import datetime
 from math import ceil
@@ -15,8 +15,8 @@ from infpop_operator.core.model import Lost, Run
 from infpop_operator.core.run_spec import LONGER_FACTOR, build_run_spec
 from infpop_operator.settings import Settings
 
-_RUN_GRACE_SECONDS = 120.0  # start of the runner, and what it needs to leave its result
-_JOB_GRACE_SECONDS = 300.0  # the Job's own deadline is the last resort: it tells less than ours
+_RUN_GRACE_SECONDS = 120.0  # the runner's start, and the time that it needs to write its result
+_JOB_GRACE_SECONDS = 300.0  # the Job's own deadline is the last resort: it reports less than the operator's limits
 
 
 def job_of(prepared: ResolvedStudy, run: Run, settings: Settings) -> dict[str, Any]:
@@ -30,9 +30,10 @@ def job_of(prepared: ResolvedStudy, run: Run, settings: Settings) -> dict[str, A
 
 
 def phase_limits(spec: StudySpec, run: Run, settings: Settings) -> PhaseLimits:
-    """Return how long `run` may wait for a node, for its image and container, and then take as a whole.
+    """Return how long `run` may wait for a Node, then for its image and container, and how long it may then take.
 
-    The runner keeps its own time for loading and measuring, and may load again for each trial after an out-of-memory.
+    The runner enforces its own limits for loading and measuring. After an out-of-memory error it may load the model
+    again for each trial.
     """
     timeouts = spec.measurement.timeouts
     measure = seconds(timeouts.measure) * (LONGER_FACTOR if run.longer else 1.0)
@@ -44,7 +45,7 @@ def phase_limits(spec: StudySpec, run: Run, settings: Settings) -> PhaseLimits:
 
 
 def pod_settings(prepared: ResolvedStudy, pool_name: str, settings: Settings) -> PodSettings:
-    """Return what the Pods of a pool get, from the study and the nodes that the pool matched."""
+    """Return the Pod settings for a pool, from the study and the Nodes that the pool matches."""
     spec = prepared.document.spec
     pool = next(pool for pool in spec.node_pools if pool.name == pool_name)
     token, source = spec.model.token_secret_ref, spec.workload.source.config_map
@@ -67,9 +68,10 @@ def pod_settings(prepared: ResolvedStudy, pool_name: str, settings: Settings) ->
 
 
 def refusal(error: KubeRefusedError, now: datetime) -> Lost:
-    """Return the loss of a run whose Job the API server refused.
+    """Return the `Lost` observation of a run whose Job the API server refused.
 
-    A quota is nobody's fault and may have room later; anything else is a policy or a name that somebody has to change.
+    A full quota does not count as a failure, because it may have room later. Any other refusal counts: a user or an
+    administrator has to change a policy or a name.
     """
     if isinstance(error, KubeQuotaError):
         return Lost(reason="QuotaExceeded", detail=str(error), ended_at=now, counts=False)

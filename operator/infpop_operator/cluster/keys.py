@@ -1,4 +1,4 @@
-"""How a study is named inside the operator."""
+"""The key that identifies a study inside the operator."""
 
 from typing import NamedTuple
 
@@ -10,5 +10,5 @@ class StudyKey(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        """Return it as people write it."""
+        """Return `namespace/name`, as users write it."""
         return f"{self.namespace}/{self.name}"

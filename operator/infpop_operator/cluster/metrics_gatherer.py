@@ -1,8 +1,8 @@
-"""Gather what the metrics sources know of a run that ended: its own result, its Pod's metrics, Prometheus.
+"""Gather the metrics of an ended run from all sources: its own result, its Pod's metrics, and Prometheus.
 
-Asked once for each end of a run, and kept in the study's memory until that end is recorded. Prometheus may be slow, so
-no pass waits for it for longer than a moment: the study has to be free to be suspended, and the workers are there for
-all studies. The study is reconciled again when the answer has come.
+The operator queries the sources once for each end of a run and keeps the answer in the study's memory until that end is
+recorded. Prometheus may be slow, so a pass waits for it only for a moment: the user must be able to suspend the study
+meanwhile, and all studies share the workers. The study is reconciled again when the answer has arrived.
 """
 
 import asyncio
@@ -19,19 +19,19 @@ from infpop_operator.settings import SourceName
 from infpop_runner.contract import Measured
 
 NO_PROMETHEUS = "NoPrometheus"  # the operator was not given its address
-_MOMENT_S = 1.0  # a healthy Prometheus answers in a few milliseconds: one pass is enough then
-_AT_ONCE = 16  # as many as there are connections
+_MOMENT_S = 1.0  # a healthy Prometheus answers in a few milliseconds, so that one pass is enough
+_MAX_CONCURRENT = 16  # the number of connections
 
 
 class MetricsGatherer:
-    """Asks the metrics sources in the order of the settings.
+    """Queries the metrics sources in the order of the settings.
 
     Args:
         pods: the source that reads the Pods' own metrics.
-        prometheus: the source that asks Prometheus; None: there is none.
-        order: the most trusted first.
-        done: called with the study of a run when the answer came after the pass that asked.
-        moment_s: for how long a pass waits.
+        prometheus: the source that queries Prometheus; None if the operator has no Prometheus.
+        order: the names of the sources, the most trusted first.
+        done: called with the study of a run when the answer arrived after the end of the pass that requested it.
+        moment_s: how long a pass waits for the answer, in seconds.
     """
 
     def __init__(
@@ -43,35 +43,35 @@ class MetricsGatherer:
         done: Callable[[StudyKey], None],
         moment_s: float = _MOMENT_S,
     ) -> None:
-        known: dict[SourceName, MetricsSource | None] = {"Prometheus": prometheus, "PodMetrics": pods}
-        self._sources = tuple(source for name in order if (source := known[name]) is not None)
+        by_name: dict[SourceName, MetricsSource | None] = {"Prometheus": prometheus, "PodMetrics": pods}
+        self._sources = tuple(source for name in order if (source := by_name[name]) is not None)
         self._prometheus = prometheus
         self._done = done
         self._moment_s = moment_s
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._slots = asyncio.Semaphore(_MAX_CONCURRENT)
 
     def health(self) -> PrometheusHealth | None:
-        """Return whether Prometheus answers, None where it is not asked."""
+        """Return whether Prometheus answers; None if the operator has no Prometheus."""
         if self._prometheus is None:
             return None
         return PrometheusHealth(outage=self._prometheus.outage)
 
     async def probe(self) -> None:
-        """Find out whether Prometheus answers just now."""
+        """Check whether Prometheus answers now."""
         if self._prometheus is not None:
             await self._prometheus.probe()
 
     async def gather(
         self, memory: StudyMemory, finished: Finished, pod: str | None, metrics: Sequence[ExtraMetric]
     ) -> Finished | None:
-        """Return a run with every number from the most trusted source that has it, and with all extra metrics.
+        """Return a run with each number from the most trusted source that has it, and with all extra metrics.
 
-        None while a source has not answered yet.
+        Return None while a metrics source is still pending for this run.
 
         Args:
-            memory: of the study of the run.
-            finished: as the run's own result says.
-            pod: the name of its Pod.
+            memory: the memory of the run's study.
+            finished: the end of the run according to its own result.
+            pod: the name of the run's Pod, None if it is unknown.
             metrics: the study's extra metrics.
         """
         run = finished.result.run
@@ -83,13 +83,13 @@ class MetricsGatherer:
         if not request.task.done():
             return None
         if request.task.cancelled() or request.task.exception() is not None:
-            del memory.requests[run]  # a defect: it is raised, and the sources are asked again
+            del memory.requests[run]  # a defect: the next line raises it, and the next pass queries the sources again
         return request.task.result()
 
     async def _begin(
         self, memory: StudyMemory, finished: Finished, pod: str | None, metrics: Sequence[ExtraMetric]
     ) -> MetricsRequest:
-        """Ask, and wait for a moment."""
+        """Start to query the sources, and wait for a moment."""
         task = asyncio.create_task(self._ask(memory.key, finished, pod, metrics))
         request = memory.requests[finished.result.run] = MetricsRequest(of=finished, task=task)
         await asyncio.wait({task}, timeout=self._moment_s)
@@ -102,8 +102,8 @@ class MetricsGatherer:
     ) -> Finished:
         watched = _watched(key, finished, pod)
         async with self._slots:
-            whole = merge_sources(finished, [(source.name, await source.samples(watched)) for source in self._sources])
-            return await self._add_extra_metrics(whole, watched, metrics)
+            samples = [(source.name, await source.samples(watched)) for source in self._sources]
+            return await self._add_extra_metrics(merge_sources(finished, samples), watched, metrics)
 
     async def _add_extra_metrics(
         self, finished: Finished, watched: WatchedRun, metrics: Sequence[ExtraMetric]

@@ -36,11 +36,11 @@ async def publish(client: KubeClient, prepared: ResolvedStudy, best: Best) -> St
     except KubeNotFoundError:
         return await _create(client, wanted)
     if not _is_ours(existing, prepared):
-        message = f"ConfigMap {target.config_map} exists, but this study did not write it: delete it or name another"
+        message = f"ConfigMap {target.config_map} exists, but this study did not write it; delete it or name another"
         return StudyEvent(type="Warning", reason="PublishRefused", message=message)
     if existing.get("data") == wanted["data"]:
         return None
-    # Keys that are no longer written stay: a merge patch adds, and ours are always the same.
+    # A merge patch does not remove keys; the operator always writes the same keys, so none becomes outdated.
     changes = {"metadata": {"resourceVersion": existing["metadata"]["resourceVersion"]}, "data": wanted["data"]}
     await client.patch_config_map(namespace, target.config_map, changes)
     return _published(target.config_map, best)
@@ -49,7 +49,7 @@ async def publish(client: KubeClient, prepared: ResolvedStudy, best: Best) -> St
 async def _create(client: KubeClient, wanted: Body) -> StudyEvent | None:
     try:
         await client.create_config_map(wanted)
-    except KubeExistsError:  # created meanwhile: the next reconcile decides whose it is
+    except KubeExistsError:  # created meanwhile: the next pass finds out who wrote it
         return None
     name = wanted["metadata"]["name"]
     return StudyEvent(type="Normal", reason="Published", message=f"the best configuration is in ConfigMap {name}")
@@ -63,7 +63,7 @@ def _published(name: str, best: Best) -> StudyEvent:
 
 
 def build_config_map(prepared: ResolvedStudy, name: str, best: Best) -> Body:
-    """Return the ConfigMap: `args` as a JSON list, `args.txt` with one argument a line, the result, and the study."""
+    """Return the ConfigMap: `args` as a JSON list, `args.txt` with one argument per line, the result and the study."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",

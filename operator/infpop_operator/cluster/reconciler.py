@@ -1,9 +1,9 @@
-"""Reconcile one study: bring the cluster one step closer to what its owner wants.
+"""Reconcile one study: bring the cluster one step closer to the desired state.
 
-Level-based: whatever happened, a pass starts from what is. The order makes a crash harmless at any point: ends, stops
-and starts are recorded in one request before any Job is created or deleted; a recorded run without a Job gets one; a
-Job that exists already is the one that was wanted; a finished Job gets a time to live only after the status has its
-result.
+Reconciliation is level-based: whatever happened before, a pass starts from the observed state. The order of its steps
+makes a crash harmless at any point: the operator records ends, stops and starts in one request before it creates or
+deletes any Job; a recorded run without a Job gets one; a Job that exists already is taken as the desired one; a
+finished Job gets a time to live only after the status contains its result.
 """
 
 import asyncio
@@ -37,12 +37,12 @@ from infpop_operator.settings import Settings
 
 _log = logging.getLogger(__name__)
 
-_SHORTEST_WAIT_S = 1.0  # time alone changes nothing that could not wait a second
+_SHORTEST_WAIT_S = 1.0  # nothing that depends on time alone is more urgent
 Clock = Callable[[], datetime]
 
 
 class Reconciler:
-    """Reconciles studies, each by one pass at a time; everything that it keeps in memory can be lost at any time."""
+    """Reconciles studies, one pass per study at a time; everything that it keeps in memory can be lost at any time."""
 
     def __init__(
         self,
@@ -69,19 +69,19 @@ class Reconciler:
         self._match = RememberedMatches()
 
     def unfinished(self) -> tuple[StudyKey, ...]:
-        """Return the studies that go on by themselves, so that time alone may change something for them."""
+        """Return the studies that continue by themselves, so that time alone may change something for them."""
         return tuple(memory.key for memory in self._memories if memory.is_unfinished)
 
     def recheck_published(self) -> None:
-        """Have the next pass of each settled study check what it published: no watch tells that it is gone."""
+        """Recheck published ConfigMaps of finished studies on their next pass: no watch reports a deleted ConfigMap."""
         for memory in self._memories:
             memory.recheck_published = memory.settled is not None
 
     async def reconcile(self, key: StudyKey) -> float | None:
-        """Do one pass over a study; return when to do another although nothing happened (seconds), None for never.
+        """Do one pass over a study; return the seconds until a pass is due even if nothing changes, or None.
 
         Raises:
-            InfPopError: the API server did not do its part; another pass is safe at any time.
+            InfPopError: a request to the API server failed; another pass is safe at any time.
         """
         body = self._cache.study(key)
         if body is None:
@@ -99,7 +99,7 @@ class Reconciler:
             _log.info("study %s: its namespace is being deleted", key)
             return None
         except KubeConflictError:
-            raise  # what was read has changed: another pass is all that it takes
+            raise  # the study changed since it was read: another pass is enough
         except (KubeError, StoreError) as error:
             await self._writer.write_hindrance(context, error)
             raise
@@ -112,18 +112,18 @@ class Reconciler:
             return None
         settled = context.memory.settled
         if settled is not None:
-            known = self._resolve(context, document, settled.rounds)
-            if self._state(known, settled.rounds) == settled:
-                await self._recheck_published(known)
+            resolved_context = self._resolve(context, document, settled.rounds)
+            if self._state(resolved_context, settled.rounds) == settled:
+                await self._recheck_published(resolved_context)
                 return None
         jobs = self._runs.jobs_by_run(context)
         history = await self._load(context, jobs)
-        known = self._resolve(context, document, history)
-        if not known.study.pools:
+        resolved_context = self._resolve(context, document, history)
+        if not resolved_context.study.pools:
             context.memory.is_unfinished = True
-            await self._writer.write(context, without_nodes(context, known.resolved))
+            await self._writer.write(context, without_nodes(context, resolved_context.resolved))
             return None
-        return await self._step(known, history, jobs)
+        return await self._step(resolved_context, history, jobs)
 
     def _resolve(self, context: ReconcileContext, document: ThroughputStudy, history: History) -> ResolvedContext:
         resolved = join_nodes(
@@ -138,9 +138,9 @@ class Reconciler:
         return resolve_context(context, resolved)
 
     def _state(self, context: ResolvedContext, history: History) -> SettledState:
-        """Return all that a pass over a study depends on once its search has ended.
+        """Return everything that a pass depends on once the study's search has ended.
 
-        Such studies stay for months, and each Node that comes or goes wakes all of them.
+        Such studies stay for months, and each Node that appears or disappears marks all of them.
         """
         jobs = self._cache.jobs(context.key, study_uid=context.uid)
         return SettledState(
@@ -152,14 +152,17 @@ class Reconciler:
         )
 
     async def _refuse(self, context: ReconcileContext, error: StudyError) -> None:
-        """Say what is wrong. Running Jobs came from the last valid spec and are left to finish, unless suspended."""
+        """Report an invalid spec in the status.
+
+        Running Jobs came from the last valid spec and are left to finish, unless the study is suspended.
+        """
         context.memory.is_unfinished = False
         if context.is_suspended:
             await self._runs.delete_all(context)
         await self._writer.write(context, refused(context, error.problems))
 
     async def _free(self, context: ReconcileContext) -> None:
-        """Free the GPUs of a study that is being deleted, however long a finalizer holds it."""
+        """Free the GPUs of a study that is being deleted, even if a finalizer delays its deletion."""
         await self._runs.delete_all(context)
         self._drop(context.key)
 
@@ -175,7 +178,7 @@ class Reconciler:
         ended = [entry for entry in entries if isinstance(entry, EndedRun)]
         for entry in ended:
             self._metrics.count_ended_run(entry)
-        news = await self._runs.stop(context, decision.stop)
+        needs_pass = await self._runs.stop(context, decision.stop)
         await self._runs.delete_leftovers(context, history, jobs)
         refused_runs = await self._runs.create(context, history.active)
         await self._store.record(context.owner, refused_runs, now)
@@ -183,7 +186,7 @@ class Reconciler:
         status = decided(context, decision, observed.observations)
         await self._finish(context, decision, status, (*ended, *refused_runs), jobs)
         self._settle(context, status, replace(state, rounds=replace(decision.history, ended=(), active=())))
-        return 0.0 if refused_runs or news else _seconds_until(decision.wake_at, now)
+        return 0.0 if refused_runs or needs_pass else _seconds_until(decision.wake_at, now)
 
     async def _finish(
         self,
@@ -193,7 +196,7 @@ class Reconciler:
         ended: Sequence[EndedRun],
         jobs: Jobs,
     ) -> None:
-        """Show what was done, and drop what is no longer needed because it is shown."""
+        """Write the status and Events; then drop the Jobs and the memory that are no longer needed."""
         context.memory.is_unfinished = decision.verdict in (Verdict.RUNNING, Verdict.WAITING)
         await self._writer.write(context, status)
         await self._writer.record_ended(context, ended)
@@ -205,9 +208,9 @@ class Reconciler:
             await self._writer.publish(context, status)
 
     async def _load(self, context: ReconcileContext, jobs: Jobs) -> History:
-        """Return the recorded history. If it lacks a Job, another operator went on with the study: read it again.
+        """Return the recorded history; read it again if it lacks the run of a Job, which another operator has added.
 
-        A start is recorded before its Job is created, so a journal that is read after a Job was seen has that Job.
+        A start is recorded before its Job is created, so a journal that is read after its Job was seen has that run.
         """
         owner = owner_of(context.body)
         history = await self._store.load(owner, context.now)
@@ -219,12 +222,13 @@ class Reconciler:
 
     async def _recheck_published(self, context: ResolvedContext) -> None:
         if context.memory.recheck_published and context.previous is not None:
-            if any(known.type == "Succeeded" and known.status == "True" for known in context.previous.conditions):
+            conditions = context.previous.conditions
+            if any(condition.type == "Succeeded" and condition.status == "True" for condition in conditions):
                 await self._writer.publish(context, context.previous)
             context.memory.recheck_published = False
 
     def _settle(self, context: ResolvedContext, status: StudyStatus, state: SettledState) -> None:
-        """Leave a study alone whose search has ended and whose pass changed nothing; its journal leaves memory."""
+        """Mark a study as settled and drop its journal from memory if its search ended and the pass changed nothing."""
         if context.memory.is_unfinished or status != context.previous or state.open_jobs:
             context.memory.settled = None
             return
@@ -232,7 +236,7 @@ class Reconciler:
         self._store.forget(context.uid)
 
     def _drop(self, key: StudyKey) -> None:
-        """Drop everything that is in memory of a study that is gone."""
+        """Drop everything that the operator keeps in memory about a study that is gone."""
         memory = self._memories.drop(key)
         if memory is not None and memory.uid is not None:
             self._store.forget(memory.uid)
@@ -240,9 +244,9 @@ class Reconciler:
 
 
 def _entries(context: ResolvedContext, before: History, decision: Decision) -> tuple[Entry, ...]:
-    """Return what has to be recorded of a decision.
+    """Return the journal entries of a decision.
 
-    A study that is created suspended has not begun: its deadline counts from what is recorded first.
+    A study that is created suspended has no round yet: its deadline counts from the first recorded entry.
     """
     starts = (StartedRun(run=run, started_at=context.now) for run in decision.start)
     entries = (*changes(before, decision.history), *starts)

@@ -1,4 +1,4 @@
-"""Join a study object with what is known of the nodes: everything that a step decides on, parsed and checked."""
+"""Resolve a study: parse and check the object, and join it with the known Nodes, so that `core.decide` can take it."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,10 +31,10 @@ MatchPool = Callable[[PoolQuery, Sequence[NodeRecord]], MatchedPool | UnmatchedP
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedStudy:
-    """A study that can be decided on.
+    """A study that `core.decide` can take.
 
-    `matched` are the pools that have nodes now, `problems` says of every other pool why it cannot be tuned. A pool
-    that was tuned before and has no nodes just now is in `study.pools` all the same, with room for no run.
+    `matched` has the pools that match Nodes now; `problems` says why each of the other pools cannot be tuned. A pool
+    that was tuned before and matches no Nodes now is still in `study.pools`, without capacity for a run.
     """
 
     document: ThroughputStudy
@@ -45,23 +45,23 @@ class ResolvedStudy:
 
     @property
     def pool_nodes(self) -> Mapping[str, PoolNodes]:
-        """Return how many nodes each pool has, and how many devices the largest."""
+        """Return how many Nodes each pool has, and how many devices the largest of them has."""
         return {
             name: PoolNodes(nodes=pool.nodes, gpus_per_node=pool.device_count) for name, pool in self.matched.items()
         }
 
 
 def owner_of(body: Mapping[str, Any]) -> Owner:
-    """Return what children of this study refer to."""
+    """Return the owner that the Jobs of this study refer to."""
     metadata = body["metadata"]
     return Owner(name=metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"])
 
 
 def parse_study(body: Mapping[str, Any], settings: Settings) -> ThroughputStudy:
-    """Return what `body` says, which some cluster can carry out. No journal is needed for that.
+    """Return the parsed study object, checked for what a cluster requires. This needs no journal.
 
     Raises:
-        StudyError: the study cannot be carried out on any cluster as it is.
+        StudyError: the spec is invalid on every cluster.
     """
     document = parse_object(body)
     problems = list(_cluster_problems(document.spec, settings))
@@ -80,17 +80,17 @@ def join_nodes(
     match: MatchPool = match_pool,
     previous: StudyStatus | None = None,
 ) -> ResolvedStudy:
-    """Return the study on the nodes that there are.
+    """Return the study joined with the known Nodes.
 
     Args:
-        document: what the study says.
-        owner: which study it is.
-        nodes: all nodes that are known.
-        history: its rounds say what is remembered of pools whose nodes are away; runs are not needed here.
-        settings: of the operator.
-        match: `match_pool`, or one that remembers.
-        previous: the status as it was read. It is used only for a round without hardware, which a version opened that
-            kept the hardware in the status alone, and only where the round's identity confirms what it says.
+        document: the parsed study object.
+        owner: name, namespace and uid of the study.
+        nodes: all known Nodes.
+        history: its rounds hold the hardware of pools whose Nodes are absent now; its runs are not needed.
+        settings: the operator's settings.
+        match: `match_pool`, or a version of it that caches its results.
+        previous: the status as the operator read it. It is used only for a round without hardware, opened by an older
+            version that kept the hardware only in the status, and only if the round's identity confirms that hardware.
     """
     remembered = {
         node.name: known
@@ -126,11 +126,11 @@ def _study(document: ThroughputStudy, owner: Owner, pools: tuple[Pool, ...]) -> 
         document,
         pools=pools,
         model_fingerprint=document.spec.model.name,
-        # What the source is called. Another text behind the same name is found by the runner's own hash of it.
+        # A hash of the source's name only. If the text behind the name changes, the runner's hash of the text shows it.
         workload_fingerprint=digest(document.spec.workload.source.model_dump(mode="json"))[:16],
         model_facts=None,
     )
-    # With the uid, so that a study which is deleted and created again never meets the Jobs of the one before.
+    # With the uid, so that a study that is deleted and created again never finds the Jobs of its predecessor.
     key = f"{owner.namespace}/{owner.name}/{owner.uid}"
     return replace(study, key=key, suspended=document.spec.suspend)
 
@@ -160,7 +160,7 @@ def _pool(
 ) -> Pool | None:
     if isinstance(match, MatchedPool):
         return _pool_on(node, _hardware(match), match.total_device_count, spec, settings)
-    # Nodes that are away may come back as they were: the round stays open, with room for no run.
+    # Absent Nodes may come back unchanged: the round stays open, without capacity for a run.
     return None if remembered is None else _pool_on(node, remembered, 0, spec, settings)
 
 
@@ -199,7 +199,7 @@ def _remembered(
     settings: Settings,
     previous: StudyStatus | None,
 ) -> Hardware | None:
-    """Return the hardware of the pool's newest round, None where it is not known."""
+    """Return the hardware of the pool's newest round, None if it is unknown."""
     newest = current_round(history, node.name)
     if newest is None or newest.hardware is not None:
         return None if newest is None else newest.hardware
@@ -211,7 +211,7 @@ def _remembered(
 
 
 def _shown(pool: str, previous: StudyStatus | None) -> Hardware | None:
-    """Return the hardware that a status tells of a pool."""
+    """Return the hardware of a pool according to a status, None if the status has none."""
     row = next((row for row in previous.pools if row.name == pool), None) if previous is not None else None
     if row is None or row.fingerprint is None:
         return None
@@ -219,19 +219,20 @@ def _shown(pool: str, previous: StudyStatus | None) -> Hardware | None:
 
 
 def _cluster_problems(spec: StudySpec, settings: Settings) -> Iterator[Problem]:
-    """Yield what is fine on one machine, and cannot work in a pod."""
+    """Yield the problems of a spec that is valid on one machine but cannot work in a Pod."""
     for position, pool in enumerate(spec.node_pools):
         if image_of(spec, pool, settings) is None:
             yield Problem(
                 field=f"spec.nodePools[{position}].image",
                 value="",
-                message="names no image, nor does spec.engine.image, and the operator has no default",
-                remedy=f"Set one of the two, or start the operator with {RUNNER_IMAGE_VARIABLE}",
+                message="is not set, spec.engine.image is not set either, and the operator has no default image",
+                remedy=f"Set one of the two fields, or set {RUNNER_IMAGE_VARIABLE} for the operator",
             )
     for field, path in _paths(spec):
         if not path.startswith("/"):
+            message = "is a relative path, which a Pod cannot resolve"
             remedy = "Give an absolute path inside the runner's image or on model.cacheClaim"
-            yield Problem(field=field, value=path, message="is relative to a file that no pod has", remedy=remedy)
+            yield Problem(field=field, value=path, message=message, remedy=remedy)
 
 
 def _paths(spec: StudySpec) -> Iterable[tuple[str, str]]:

@@ -1,7 +1,8 @@
-"""What a run's objects do not say: the phase that its runner is in, and why its Pod is not created or does not start.
+"""Probes of live runs: the phase that a runner is in, and why a Pod is not created or does not start.
 
-The tick asks for it, and it is kept in the study's memory; the study is reconciled again when it changed. Nothing
-depends on it: without it a run is merely said to be loading, and a refused Pod to be starting.
+A run's Job and Pods do not say this. The operator probes the runs at each tick, keeps the answers in the study's memory
+and reconciles the study again when they changed. No decision depends on a probe: without one, the status only reports a
+run as loading, and a refused Pod as starting.
 """
 
 import asyncio
@@ -23,41 +24,42 @@ from infpop_operator.cluster.study_memory import Probe, StudyMemories
 from infpop_operator.core.model import WatchedRun
 from infpop_operator.core.sources import Samples
 
-_PATIENCE = timedelta(seconds=5)  # the Job controller makes a Pod within a second
-_MOUNT_PATIENCE = timedelta(seconds=20)  # the first mount fails now and then, and is tried again at once
-_UNMOUNTED = ("FailedMount", "FailedAttachVolume")
-_AT_ONCE = 32
+_PATIENCE = timedelta(seconds=5)  # the Job controller creates a Pod within a second
+_MOUNT_PATIENCE = timedelta(seconds=20)  # the first mount sometimes fails, and the kubelet retries it immediately
+_MOUNT_FAILURES = ("FailedMount", "FailedAttachVolume")
+_MAX_CONCURRENT = 32
 
 
 class RunProbes:
-    """Asks about live runs; a `MetricsSource` from the Pods' own endpoints."""
+    """Probes live runs, and is the `MetricsSource` that reads the Pods' own metrics endpoints."""
 
     def __init__(self, client: KubeClient, http: httpx.AsyncClient, cache: Cache, memories: StudyMemories) -> None:
         self._client = client
         self._http = http
         self._cache = cache
         self._memories = memories
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._slots = asyncio.Semaphore(_MAX_CONCURRENT)
 
     def of(self, key: StudyKey, run: str) -> RunHints:
-        """Return what is known of a run beside its objects."""
+        """Return what the last probe found out about a run in addition to its Job and Pods."""
         return self._probe(key, run).hints
 
     @property
     def name(self) -> str:
-        """Return the name that trial rows give as the source of their number."""
+        """Return the name under which trial rows list this source."""
         return "PodMetrics"
 
     async def samples(self, watched: WatchedRun) -> Samples:
-        """Return what the last probe of the run's Pod gave; a Pod that has ended can no longer be asked.
+        """Return the throughput samples from the last probe of the run's Pod; a Pod that ended cannot be scraped.
 
-        Nothing where another Pod was probed: it replaced an evicted one, and measures for itself.
+        The result is empty if the probe was of another Pod: that Pod replaced an evicted one, and its samples are its
+        own.
         """
         probe = self._probe(StudyKey(watched.namespace, watched.study), watched.run)
         return probe.throughput if probe.pod == watched.pod else {}
 
     async def probe(self, keys: Iterable[StudyKey], now: datetime) -> tuple[StudyKey, ...]:
-        """Ask about the live runs of these studies; return those about which something new is known."""
+        """Probe the live runs of these studies; return the studies for which a probe found something new."""
         jobs = [(key, job) for key in keys for job in self._cache.living_jobs(key)]
         changed = await asyncio.gather(*(self._probe_job(key, job, now) for key, job in jobs))
         return tuple({key for (key, _), new in zip(jobs, changed, strict=True) if new})
@@ -75,13 +77,14 @@ class RunProbes:
         return self.of(key, job.run) != before
 
     async def _find_refusal(self, key: StudyKey, run: str, job: JobRecord) -> None:
-        complaint = newest_complaint(await self._events(job.namespace, job.uid) or ())
-        if complaint is not None:
+        """Read from the Job's Events why the Job controller cannot create a Pod."""
+        message = newest_complaint(await self._events(job.namespace, job.uid) or ())
+        if message is not None:
             probe = self._probe(key, run)
-            self._remember(key, run, replace(probe, hints=replace(probe.hints, failed_create=complaint)))
+            self._remember(key, run, replace(probe, hints=replace(probe.hints, failed_create=message)))
 
     async def _probe_pod(self, key: StudyKey, run: str, pod: PodRecord, now: datetime) -> None:
-        """Ask the Pod itself, or the Events about one that does not start."""
+        """Scrape the Pod if it runs; read its Events if it does not start."""
         if pod.phase == "Running" and pod.ip is not None and pod.metrics_port is not None:
             sample = await scrape_pod(self._http, pod, run)
             if sample.phase is not None:
@@ -96,12 +99,12 @@ class RunProbes:
             self._remember(key, run, Probe())
 
     def _remember(self, key: StudyKey, run: str, probe: Probe) -> None:
-        """Keep what was learnt, unless the run went away while its Pod was asked."""
+        """Keep the probe, unless the run's Job ended or was deleted during the probe."""
         if any(job.run == run for job in self._cache.living_jobs(key)):
             self._memories.of(key).probes[run] = probe
 
     def _probe(self, key: StudyKey, run: str) -> Probe:
-        """Return what is known of a run; the numbers of a Pod that was replaced are not those of the next one."""
+        """Return the last probe of a run, or an empty one if the probed Pod is no longer the run's newest Pod."""
         probe = self._memories.of(key).probes.get(run, Probe())
         if probe.pod_uid is None:
             return probe
@@ -111,19 +114,19 @@ class RunProbes:
     async def _events(self, namespace: str, uid: str) -> Sequence[Mapping[str, Any]] | None:
         try:
             return await self._client.list_events_about(namespace, uid)
-        except KubeError:  # asked again at the next tick
+        except KubeError:  # the next tick retries
             return None
 
 
 def newest_complaint(events: Sequence[Mapping[str, Any]]) -> str | None:
-    """Return the newest message with which the Job controller said that it could make no Pod."""
+    """Return the message of the newest Event in which the Job controller reports that it could not create a Pod."""
     return _message(_newest([event for event in events if event.get("reason") == "FailedCreate"]))
 
 
 def unmounted_volume(events: Sequence[Mapping[str, Any]]) -> str | None:
-    """Return why a volume of a Pod cannot be mounted, None where something else has happened to it since."""
+    """Return why a volume of a Pod cannot be mounted; None if the Pod's newest Event is about something else."""
     newest = _newest(events)
-    return _message(newest) if newest is not None and newest.get("reason") in _UNMOUNTED else None
+    return _message(newest) if newest is not None and newest.get("reason") in _MOUNT_FAILURES else None
 
 
 def _is_being_created(pod: PodRecord) -> bool:
@@ -136,7 +139,7 @@ def _newest(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
 
 
 def _time(event: Mapping[str, Any]) -> str:
-    """Return when an Event came last; times that are written alike are in the order of their texts."""
+    """Return when an Event was last observed, as text; timestamps of one format sort in time order."""
     series = event.get("series") or {}
     return str(series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or "")
 

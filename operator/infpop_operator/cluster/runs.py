@@ -1,9 +1,9 @@
-"""The runs of a study as Jobs: observed, created, ended and cleaned up. What is wanted is decided in `core.decide`.
+"""The Jobs of a study's runs: the operator observes, creates, stops and cleans them up here. `core.decide` decides.
 
-A run is over only when its Pods have let go of their devices, and its result may still come until then. Meanwhile it
-stays among the active runs (`Terminating`). A run is not given up because a watch says so: its Job and its Pods are
-read from the API server before it is taken for lost, before its Job is deleted, and before its end is no longer waited
-for.
+A run is over only when its Pods have released their devices, and its result may still arrive until then. Meanwhile it
+stays among the active runs (`Terminating`). The operator does not give a run up because of a watch event alone: it
+reads the Job and the Pods from the API server before it counts the run as lost, before it deletes the Job, and before
+it stops waiting for the run's end.
 """
 
 import asyncio
@@ -42,20 +42,20 @@ from infpop_operator.core.model import (
 )
 from infpop_operator.settings import Settings
 
-Jobs = Mapping[str, JobRecord]  # by run
-_OVER = ("Succeeded", "Failed")
+Jobs = Mapping[str, JobRecord]  # by run name
+_TERMINAL_PHASES = ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedRuns:
-    """What was observed of the active runs; `history` says since when each holds its devices."""
+    """The observations of the active runs, by name; `history` adds since when each run holds its devices."""
 
     history: History
     observations: Mapping[str, Observation]
 
 
 class Runs:
-    """Keeps the Jobs of studies as their histories want them."""
+    """Reconciles the Jobs of studies with their histories."""
 
     def __init__(
         self,
@@ -73,26 +73,26 @@ class Runs:
         self._gatherer = gatherer
         self._settings = settings
         self._clock = clock
-        self._patience = timedelta(seconds=settings.stop_seconds)
+        self._stop_timeout = timedelta(seconds=settings.stop_seconds)
 
     def jobs_by_run(self, context: ReconcileContext) -> Jobs:
-        """Return the Jobs of the study that exist now."""
+        """Return the existing Jobs of the study, by run name."""
         return {job.run: job for job in self._cache.jobs(context.key, study_uid=context.uid) if job.run is not None}
 
     async def observe(self, context: ResolvedContext, history: History) -> ObservedRuns:
-        """Return how the active runs are."""
-        seen = [await self._observe_run(context, entry) for entry in history.active]
-        active = [_held(entry, each.held_since, context.now) for entry, each in zip(history.active, seen, strict=True)]
+        """Return the observation of each active run."""
+        pairs = [(entry, await self._observe_run(context, entry)) for entry in history.active]
+        active = tuple(_with_held_since(entry, seen.held_since, context.now) for entry, seen in pairs)
         return ObservedRuns(
-            history=replace(history, active=tuple(active)),
-            observations={entry.run.name: each.observation for entry, each in zip(history.active, seen, strict=True)},
+            history=replace(history, active=active),
+            observations={entry.run.name: seen.observation for entry, seen in pairs},
         )
 
     async def stop(self, context: ResolvedContext, stopping: Sequence[StartedRun]) -> bool:
-        """Delete the Jobs of all runs that are ending, those that the study is `stopping` among them.
+        """Delete the Jobs of all runs that are ending, including those that the study is `stopping`.
 
-        Each run is read before: it may have ended without the operator's knowledge, and its Job is left alone then.
-        Return whether a run has ended, or has no Job, so that the study has to be reconciled again at once.
+        The operator reads each newly stopped run first: it may have ended unnoticed, and then its Job is kept. Return
+        whether one of those runs has ended or has no Job, so that the study has to be reconciled again immediately.
         """
         new = [entry.run.name for entry in stopping if entry.run.name not in context.memory.endings]
         await asyncio.gather(*(self._read(context, run) for run in new))
@@ -103,33 +103,33 @@ class Runs:
         return any(self._job_of(context, run) is None or self._has_exited(context, run) for run in new)
 
     async def delete_all(self, context: ReconcileContext) -> None:
-        """Delete every Job of the study that has not ended, without reading it: nothing is decided on its result."""
+        """Delete every Job of the study that has not ended, without reading it first: its result is not needed."""
         for job in self.jobs_by_run(context).values():
             if job.end is None:
                 await self._delete(job)
 
     async def delete_leftovers(self, context: ResolvedContext, history: History, jobs: Jobs) -> None:
-        """Delete the Jobs that live although their run has ended.
+        """Delete the Jobs that still run although their run has ended.
 
         Args:
-            context: of the pass.
-            history: as it is recorded now.
-            jobs: those that were seen before the history was loaded: a newer one may be of a run that is not in it.
+            context: the input of the pass.
+            history: the history as it is recorded now.
+            jobs: the Jobs from before the history was loaded: a newer Job may belong to a run that it does not contain.
         """
-        for run, job in _idle(jobs, history):
-            # A Job whose Pod has exited is about to be ended by the Job controller.
+        for run, job in _jobs_of_ended_runs(jobs, history):
+            # If the Pod of a Job has exited, the Job controller is about to end that Job.
             if job.end is None and not self._has_exited(context, run):
                 await self._delete(job)
 
     async def expire(self, context: ResolvedContext, history: History, jobs: Jobs) -> None:
-        """Give ended Jobs, whose results are in the status by now, a time to live."""
+        """Set a time to live on ended Jobs, whose results are in the status by now."""
         seconds = context.resolved.document.spec.ttl_seconds_after_finished
-        for _, job in _idle(jobs, history):
+        for _, job in _jobs_of_ended_runs(jobs, history):
             if job.end is not None and job.ttl_seconds is None:
                 await self._client.set_job_ttl(job.namespace, job.name, seconds)
 
     async def create(self, context: ResolvedContext, active: Iterable[StartedRun]) -> tuple[EndedRun, ...]:
-        """Create the Jobs that wanted runs lack; return the runs whose Jobs the API server refused."""
+        """Create the missing Jobs of active runs; return the runs whose Jobs the API server refused."""
         refused: list[EndedRun] = []
         pools = {pool.name for pool in context.study.pools}
         for entry in active:
@@ -160,14 +160,14 @@ class Runs:
             if gathered is None:
                 return replace(seen, observation=Running(phase=Phase.DONE))
             observation = gathered
-        # Only now: with an end that moves on at each pass the sources would be asked again each time.
+        # Not before the sources are queried: an end that changes at each pass would repeat the queries each time.
         if isinstance(observation, Finished | Lost) and seen.held_until is not None:
             observation = replace(observation, ended_at=max(observation.ended_at, seen.held_until))
         living = self._cache.living_pods(context.key, job.uid)
         return replace(seen, observation=self._while_ending(context, entry, observation, living))
 
     def _observe_objects(self, context: ResolvedContext, run: Run, job: JobRecord) -> SeenRun:
-        """Return how a run is, by what is known of its Job and its Pods."""
+        """Return the observation of a run from the cached state of its Job and its Pods."""
         limits = phase_limits(context.resolved.document.spec, run, self._settings)
         pods, hints = self._cache.pods(context.key, job.uid), self._probes.of(context.key, run.name)
         seen = observe_run(run, job, pods, hints, limits, context.now)
@@ -179,9 +179,10 @@ class Runs:
     def _while_ending(
         self, context: ResolvedContext, entry: StartedRun, observation: Observation, pods: Sequence[PodRecord]
     ) -> Observation:
-        """Return how a run is, given how it looks: one that is over while its Pods hold devices is terminating.
+        """Return `observation` for a run that is not ending, `Terminating` until its end is complete, then its result.
 
-        A run that the study stops is over when its Job is gone or it has ended by itself.
+        A run that the study stops is over when its Job is deleted or when it has ended by itself; its end is complete
+        when its Pods have released their devices.
         """
         run, held = entry.run.name, hold_devices(pods)
         if isinstance(observation, Finished | Lost) and held:
@@ -191,28 +192,28 @@ class Runs:
             return observation
         is_over = ending.observed is not None or isinstance(observation, Finished | Lost)
         if (held or not is_over) and not self._is_overdue(context, run):
-            return Waiting(reason=TERMINATING, detail=f"{_why(ending, entry)}: its pod is ending")
-        return _how_it_ended(ending, entry, observation, [context.now] if held else [])
+            return Waiting(reason=TERMINATING, detail=f"{_ending_reason(ending, entry)}: its Pod is terminating")
+        return _final_observation(ending, entry, observation, [context.now] if held else [])
 
     def _is_overdue(self, context: ResolvedContext, run: str) -> bool:
-        """Say whether the end of a run is no longer waited for."""
+        """Return whether the operator no longer waits for the end of a run."""
         ending = context.memory.endings.get(run)
-        return ending is not None and context.now - ending.since > self._patience
+        return ending is not None and context.now - ending.since > self._stop_timeout
 
     def _job_of(self, context: ReconcileContext, run: str) -> JobRecord | None:
-        """Return the Job of a run, also one that is gone; None if it never had one that is known."""
+        """Return the Job of a run, even if it was deleted; None if the cache knows of none."""
         job = self.jobs_by_run(context).get(run)
         return job or self._cache.deleted_job(context.key, run, study_uid=context.uid)
 
     async def _read(self, context: ReconcileContext, run: str) -> None:
-        """Read a run's Job and its Pods from the API server.
+        """Read a run's Job and its Pods from the API server into the cache.
 
-        Watches are not in step: after an outage that of Jobs can be a minute ahead of that of Pods, or behind it, and
-        the Pod that has the result is not known.
+        The watches are not synchronised: after an outage, the watch of Jobs can be a minute ahead of the watch of Pods
+        or behind it, and then the cache lacks the Pod that has the result.
         """
         try:
             self._cache.see_job(parse_job(await self._client.get_job(context.key.namespace, run)))
-        except KubeNotFoundError:  # gone, or not created yet
+        except KubeNotFoundError:  # deleted, or not created yet
             known = self.jobs_by_run(context).get(run)
             if known is not None:
                 self._cache.see_job(known, deleted=True)
@@ -220,14 +221,14 @@ class Runs:
         self._cache.replace_pods_of_run(context.key, run, pods, listed_at)
 
     async def _create_job(self, context: ResolvedContext, run: Run) -> Lost | None:
-        """Create the Job of `run`, or find that it exists; return why it cannot be created."""
+        """Create the Job of `run` unless it exists already; return why it cannot be created, None on success."""
         owner = context.owner
         try:
             created = await self._client.create_job(job_of(context.resolved, run, self._settings))
         except KubeExistsError:
             created = await self._client.get_job(owner.namespace, run.name)
         except KubeForbiddenError:
-            raise  # the operator lacks a right: no fault of the run
+            raise  # the operator lacks a permission, which is not the fault of the run
         except KubeRefusedError as error:
             return refusal(error, self._clock())
         job = parse_job(created)
@@ -242,28 +243,28 @@ class Runs:
             self._cache.see_job(job, deleted=True)
 
     def _ends_by_itself(self, context: ReconcileContext, run: str, job: JobRecord) -> bool:
-        """Say whether the Job controller is about to end the Job: its Pod has exited, and none holds devices."""
+        """Return whether the Job controller is about to end the Job: its Pod has exited, and no Pod holds devices."""
         return self._has_exited(context, run) and not hold_devices(self._cache.living_pods(context.key, job.uid))
 
     def _has_exited(self, context: ReconcileContext, run: str) -> bool:
-        """Say whether the newest Pod came to its own end; the Job controller replaces one that was taken away."""
+        """Return whether the newest Pod ended by itself; the Job controller replaces a disrupted (evicted) Pod."""
         newest = self._cache.newest_pod(context.key, run)
         return newest is not None and newest.disrupted is None and has_ended(newest)
 
 
 def hold_devices(pods: Sequence[PodRecord]) -> bool:
-    """Say whether a Pod is on a node and has not ended there; Pods that are gone are not among `pods`."""
+    """Return whether any of `pods`, which must still exist, is on a Node and has not ended there."""
     return any(pod.node is not None and not has_ended(pod) for pod in pods)
 
 
 def has_ended(pod: PodRecord) -> bool:
-    """Say whether the Pod's container has come to its end."""
+    """Return whether the Pod's container has exited, or the Pod is in a terminal phase."""
     exited = pod.container is not None and pod.container.exit_code is not None
-    return exited or pod.phase in _OVER
+    return exited or pod.phase in _TERMINAL_PHASES
 
 
-def _held(entry: StartedRun, observed: datetime | None, now: datetime) -> StartedRun:
-    """Return the run with the time since when it holds its devices; a node's clock may be ahead of ours."""
+def _with_held_since(entry: StartedRun, observed: datetime | None, now: datetime) -> StartedRun:
+    """Return the run with the time since when it holds its devices, at most `now`: a Node's clock may be ahead."""
     if observed is None:
         return entry
     return replace(entry, held_since=min(observed, now))
@@ -271,22 +272,22 @@ def _held(entry: StartedRun, observed: datetime | None, now: datetime) -> Starte
 
 def _without_job(entry: StartedRun, now: datetime) -> Waiting | Lost:
     if entry.stopping is None:
-        return Waiting(reason="Starting", detail="its Job is about to be created")
+        return Waiting(reason="Starting", detail="the operator is about to create its Job")
     return Lost(reason=entry.stopping, ended_at=now, counts=False)
 
 
-def _why(ending: Ending, entry: StartedRun) -> str:
+def _ending_reason(ending: Ending, entry: StartedRun) -> str:
     if entry.stopping is not None:
         return entry.stopping
     return ending.observed.reason if isinstance(ending.observed, Lost) else "Ended"
 
 
-def _how_it_ended(
+def _final_observation(
     ending: Ending, entry: StartedRun, observation: Observation, held: Sequence[datetime]
 ) -> Finished | Lost:
-    """Return the result that the run left, or else the first reason for which it ended.
+    """Return the result that the run left, or if there is none, the first reason why it ended.
 
-    Its end is when it was last observed to end, or to have `held` devices.
+    Without a result, the run's end is the latest time at which it was observed to end or to hold devices (`held`).
     """
     ends = [end for end in (observation, ending.observed) if isinstance(end, Finished | Lost)]
     for end in ends:
@@ -298,7 +299,7 @@ def _how_it_ended(
     return Lost(reason=entry.stopping or DELETED, ended_at=ended_at, counts=False)
 
 
-def _idle(jobs: Jobs, history: History) -> list[tuple[str, JobRecord]]:
-    """Return the Jobs whose run has ended, by run."""
+def _jobs_of_ended_runs(jobs: Jobs, history: History) -> list[tuple[str, JobRecord]]:
+    """Return the Jobs whose run has ended, each with its run name, without those that are being deleted."""
     active = {entry.run.name for entry in history.active}
     return [(run, job) for run, job in jobs.items() if run not in active and not job.deleting]

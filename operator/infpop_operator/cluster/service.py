@@ -1,8 +1,9 @@
-"""The operator as one object: what starts, what runs beside the watches, and whether it is alive.
+"""The operator as one object: its start, its background tasks, and its liveness.
 
-Watches tell what changed (`seen`), the queue works, the tick looks at what time may have changed, and now and then
-everything is listed anew. When one of these ends, the operator has failed and has to end: a dead task behind a green
-probe is the worst that can happen.
+Watches report what changed (`seen`); the queue reconciles studies; the tick probes runs and marks unfinished studies,
+because time alone may change something for them; and the resync lists all objects again from time to time. When one of
+these tasks ends, the operator has failed and the process has to end: the worst failure is a dead task behind a liveness
+probe that succeeds.
 """
 
 import asyncio
@@ -38,22 +39,22 @@ _log = logging.getLogger(__name__)
 
 SELECTOR = f"{MANAGED_BY}={MANAGER}"
 Kind = Literal["study", "job", "pod", "node"]
-_TICKS_UNTIL_DEAD = 8  # the usual tick of 15 s is dead after two minutes
-_NEVER_DEAD_BEFORE_S = 120.0  # a shorter tick waits as long for an API server or for a turn on a busy node
-_STUCK_S = 600.0  # no look takes that long: every request of it has a time-out
+_TICKS_UNTIL_DEAD = 8  # with the default tick of 15 s, the operator counts as dead after two minutes
+_NEVER_DEAD_BEFORE_S = 120.0  # a shorter tick waits just as long for a slow API server or for CPU time on a busy node
+_STUCK_S = 600.0  # no reconcile takes that long, because each of its requests has a timeout
 
 
 class Service:
-    """Looks after every study of a cluster, or of one namespace.
+    """Reconciles every study of a cluster, or of one namespace.
 
     Args:
-        client: to the API server.
-        http: for the metrics of pods.
-        prometheus: where numbers come from first; None: there is none.
-        settings: of the operator.
-        metrics: what the operator counts about itself.
-        clock: the time, aware.
-        monotonic: seconds that never go back.
+        client: the client of the API server.
+        http: the HTTP client that scrapes Pods.
+        prometheus: the source that queries Prometheus; None if the operator has no Prometheus.
+        settings: the operator's settings.
+        metrics: the operator's metrics about itself.
+        clock: returns the time, with a time zone.
+        monotonic: returns seconds that never go back.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class Service:
         self._last_tick_s = monotonic()
 
     def seen(self, kind: Kind, body: Body, *, deleted: bool) -> None:
-        """Take in what a watch told, and have the studies looked at that it is about."""
+        """Store an object that a watch reported, and mark the studies that it concerns."""
         match kind:
             case "study":
                 keys = self.cache.see_study(body, deleted=deleted)
@@ -114,16 +115,16 @@ class Service:
         self._mark(keys)
 
     def seconds_since_tick(self) -> float:
-        """Return how long ago the tick was last alive."""
+        """Return how many seconds ago the tick last made progress."""
         return self._monotonic() - self._last_tick_s
 
     def is_alive(self) -> bool:
-        """Say whether looks end, and the tick still ticks: it shares its loop and its client with everything else."""
+        """Return whether reconciles finish and the tick makes progress; all tasks share one event loop and client."""
         longest_s = max(_NEVER_DEAD_BEFORE_S, _TICKS_UNTIL_DEAD * self._settings.tick_seconds)
         return self.seconds_since_tick() < longest_s and self.queue.seconds_stuck() < _STUCK_S
 
     async def run(self) -> None:
-        """Work until cancelled, or until something fails that should never fail."""
+        """Run until cancelled, or until one of the tasks fails, which is a defect."""
         await asyncio.to_thread(warm_up)
         await self._list_until_it_works()
         try:
@@ -134,16 +135,16 @@ class Service:
                 tasks.create_task(self._watch_prometheus(), name="prometheus")
         finally:
             for memory in self._memories:
-                memory.drop_ended_runs(())  # what is not known by now is asked by the next operator
+                memory.drop_ended_runs(())  # the next operator process repeats the pending metrics requests
 
     async def list_all(self) -> tuple[StudyKey, ...]:
-        """List everything, and return every study: each has to be looked at.
+        """List all objects into the cache; return every study, because each has to be reconciled.
 
         Raises:
-            KubeError: the API server could not be asked.
-            SettingError: the file that says which nodes there are cannot be used.
+            KubeError: a request to the API server failed.
+            SettingError: the operator cannot use the file that lists the Nodes.
         """
-        # Each is taken in at once: the longer it lies, the more of it the watches know better.
+        # Each listing goes into the cache immediately: the longer it waits, the more of it is outdated by watch events.
         self.cache.replace_nodes(*await self._list_nodes())
         self.cache.replace_jobs(*await self._client.list_jobs(SELECTOR))
         self.cache.replace_pods(*await self._client.list_pods(SELECTOR))
@@ -159,14 +160,14 @@ class Service:
             try:
                 self._mark(await self.list_all())
             except (KubeError, SettingError) as error:
-                _log.warning("the cluster cannot be listed, again in %.0f s: %s", self._settings.tick_seconds, error)
+                _log.warning("cannot list the cluster, retrying in %.0f s: %s", self._settings.tick_seconds, error)
                 self._last_tick_s = self._monotonic()
                 await asyncio.sleep(self._settings.tick_seconds)
             else:
                 return
 
     async def _tick(self) -> None:
-        """Look at the unfinished studies bit by bit: all at once, hundreds would keep a result waiting for seconds."""
+        """Probe and mark the unfinished studies in parts: hundreds at a time would delay a result for seconds."""
         while True:
             keys = self._reconciler.unfinished()
             if not keys:
@@ -179,7 +180,7 @@ class Service:
                 await asyncio.sleep(self._settings.tick_seconds / parts)
 
     async def _watch_prometheus(self) -> None:
-        """Ask whether Prometheus answers, also while no run ends, so that an outage is told before it matters."""
+        """Check whether Prometheus answers even while no run ends, so that an outage is reported before it matters."""
         while True:
             await self._gatherer.probe()
             await asyncio.sleep(self._settings.tick_seconds)

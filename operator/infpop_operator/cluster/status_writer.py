@@ -1,4 +1,4 @@
-"""Write what is known of a study: its status, Events, the ConfigMap that it publishes to."""
+"""Write the outcome of a pass to the cluster: the study's status, its Events, and its published ConfigMap."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class StatusWriter:
-    """The one writer of statuses."""
+    """Writes statuses; nothing else in the operator does."""
 
     def __init__(self, *, client: KubeClient, cache: Cache, recorder: Recorder, settings: Settings) -> None:
         self._client = client
@@ -32,11 +32,11 @@ class StatusWriter:
         self._pause = timedelta(seconds=settings.status_pause_seconds)
 
     async def write(self, context: ReconcileContext, status: StudyStatus) -> None:
-        """Write the status where it differs from what is there, and record transitions as Events.
+        """Write the status if it differs from the previous one, and record its transitions as Events.
 
         Raises:
-            KubeConflictError: the study changed since it was read.
-            KubeError: it could not be written.
+            KubeConflictError: the study changed since the operator read it.
+            KubeError: the operator could not write the status.
         """
         if status == context.previous or self._can_wait(context, status):
             return
@@ -46,18 +46,18 @@ class StatusWriter:
         await self._recorder.record(context.body, transitions(context.previous, status))
 
     async def record_ended(self, context: ReconcileContext, ended: Sequence[EndedRun]) -> None:
-        """Record which of the runs broke by themselves, and of which a metrics source had no number."""
+        """Record an Event for each run that broke without being stopped or that lacks numbers of a metrics source."""
         await self._recorder.record(context.body, (*broken_runs(ended), *unanswered_runs(ended)))
 
     async def write_hindrance(self, context: ReconcileContext, error: InfPopError) -> None:
-        """Say in the status what keeps the study from going on; a status that cannot be written is written later."""
+        """Write to the status why the study cannot continue; if that fails too, a later pass writes it."""
         try:
             await self.write(context, hindered(context, _reason(error), str(error)))
         except KubeError as failure:
             _log.debug("study %s: %s", context.key, failure)
 
     async def publish(self, context: ResolvedContext, status: StudyStatus) -> None:
-        """Write the best configuration to where the study wants it; an Event says if the API server refuses."""
+        """Write the best configuration to the ConfigMap that the study names; record an Event if that is refused."""
         if status.best is None:
             return
         try:
@@ -67,7 +67,7 @@ class StatusWriter:
         await self._recorder.record(context.body, () if event is None else (event,))
 
     def _can_wait(self, context: ReconcileContext, status: StudyStatus) -> bool:
-        """Say whether only details changed so soon after the last write that the next tick can write them."""
+        """Return whether only details changed shortly after the last write, so that the next tick can write them."""
         written_at = context.memory.status_written_at
         if written_at is None or context.previous is None or context.now - written_at >= self._pause:
             return False
@@ -75,13 +75,12 @@ class StatusWriter:
 
 
 def refused(context: ReconcileContext, problems: Sequence[Problem]) -> StudyStatus:
-    """Return the status of a study that says something impossible."""
-    standing = _status_context(context)
-    return refused_status(problems, context.now, previous=context.previous, standing=standing)
+    """Return the status of a study whose spec is invalid."""
+    return refused_status(problems, context.now, previous=context.previous, standing=_status_context(context))
 
 
 def hindered(context: ReconcileContext, reason: str, message: str) -> StudyStatus:
-    """Return the status of a valid study for which nothing can be decided or done now."""
+    """Return the status of a valid study that cannot continue now."""
     return waiting_status(
         reason,
         message,
@@ -92,22 +91,22 @@ def hindered(context: ReconcileContext, reason: str, message: str) -> StudyStatu
 
 
 def without_nodes(context: ReconcileContext, resolved: ResolvedStudy) -> StudyStatus:
-    """Return the status of a study none of whose pools can be tuned, now or ever before."""
+    """Return the status of a study without a usable pool: none matches a Node now, or did in an earlier round."""
     reason = next(iter(resolved.problems.values())).reason
     message = "; ".join(f"pool {name}: {problem.message}" for name, problem in resolved.problems.items())
-    standing = StatusContext(
+    status_context = StatusContext(
         generation=context.generation,
         pool_problems=resolved.problems,
         suspended=resolved.document.spec.suspend,
         prometheus=context.prometheus,
     )
-    return waiting_status(reason, message, context.now, previous=context.previous, standing=standing)
+    return waiting_status(reason, message, context.now, previous=context.previous, standing=status_context)
 
 
 def decided(context: ResolvedContext, decision: Decision, observations: Mapping[str, Observation]) -> StudyStatus:
-    """Return the status that a decision makes; its history is what the journal has by now."""
+    """Return the status after a decision; the decision's history is what the journal contains by now."""
     live = {entry.run.name for entry in decision.history.active}
-    standing = StatusContext(
+    status_context = StatusContext(
         generation=context.generation,
         observations={run: seen for run, seen in observations.items() if run in live},
         pool_problems=context.resolved.problems,
@@ -115,7 +114,7 @@ def decided(context: ResolvedContext, decision: Decision, observations: Mapping[
         suspended=context.study.suspended,
         prometheus=context.prometheus,
     )
-    return to_status(context.study, decision, context.now, previous=context.previous, standing=standing)
+    return to_status(context.study, decision, context.now, previous=context.previous, standing=status_context)
 
 
 def _status_context(context: ReconcileContext) -> StatusContext:
@@ -123,12 +122,12 @@ def _status_context(context: ReconcileContext) -> StatusContext:
 
 
 def dump_status(status: StudyStatus) -> Body:
-    """Return the status as the API server gets it."""
+    """Return the status as JSON for the API server."""
     return status.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def _without_details(status: StudyStatus) -> StudyStatus:
-    """Return the status without what moves often and decides nothing: phases, and the words of conditions."""
+    """Return the status without fields that change often and decide nothing: runs, condition reasons and messages."""
     conditions = [condition.model_copy(update={"reason": "", "message": ""}) for condition in status.conditions]
     return status.model_copy(update={"runs": [], "conditions": conditions})
 

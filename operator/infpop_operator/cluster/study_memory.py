@@ -1,8 +1,8 @@
-"""What the operator keeps in memory of one study between two passes. All of it can be lost at any time.
+"""The operator's memory of one study between two passes. All of it can be lost at any time.
 
-Everything that is needed to go on is in the cluster. What is here saves requests (`settled`, `probes`), keeps a pass
-from waiting (`requests`), or is observed again after a restart (`endings`). It is dropped in one place, when the study
-is gone.
+All state that the operator needs after a restart is in the cluster. The memory saves requests (`settled`, `probes`),
+keeps a pass from waiting (`requests`), or holds what the operator observes again after a restart (`endings`). It is
+dropped in one place, when the study is gone.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ from infpop_operator.core.sources import Samples
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettledState:
-    """All that a pass over a study depends on once its search has ended.
+    """Everything that a pass depends on once the study's search has ended.
 
-    `rounds` is its history without runs, which are what makes a history large: enough to resolve the study.
+    `rounds` is the history without its runs: enough to resolve the study, and small, because runs make a history large.
     """
 
     rounds: History
@@ -35,9 +35,9 @@ class SettledState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """A run whose Job is deleted while its Pods may hold devices: since when, and how it was observed to end.
+    """A run that is ending while its Pods may still hold devices: since when, and how it was observed to end.
 
-    `observed` is None where the study ends the run.
+    `observed` is None if the study stops the run.
     """
 
     since: datetime
@@ -46,7 +46,7 @@ class Ending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """What a run's objects do not say; the phase and the throughput were read from the Pod of this uid and name."""
+    """The result of probing a run; the phase and the throughput come from the Pod with this uid and name."""
 
     hints: RunHints = field(default_factory=RunHints)
     pod_uid: str | None = None
@@ -56,7 +56,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsRequest:
-    """The end of a run, and the task that adds what the metrics sources know of it."""
+    """The end of a run, and the task that adds the values from the metrics sources to it."""
 
     of: Finished
     task: asyncio.Task[Finished]
@@ -64,18 +64,18 @@ class MetricsRequest:
 
 @dataclass(slots=True, kw_only=True)
 class StudyMemory:
-    """What is remembered of the study `key`.
+    """The operator's memory of the study `key`.
 
     Args:
-        key: the study.
-        uid: which study of that name, None before its first pass.
-        is_unfinished: the study goes on by itself, so time alone may change something for it.
-        settled: what the last pass depended on, where the search has ended and the pass changed nothing.
-        recheck_published: the next pass checks what the settled study has published.
-        status_written_at: when the operator wrote the status last.
-        endings: runs whose Jobs the operator deletes, by run.
-        probes: what was asked about live runs, by run.
-        requests: runs about which metrics sources are asked, by run.
+        key: namespace and name of the study.
+        uid: the uid of the study, None before its first pass.
+        is_unfinished: whether the study continues by itself, so that time alone may change something for it.
+        settled: what the last pass depended on, if the search has ended and the pass changed nothing; otherwise None.
+        recheck_published: whether the next pass checks the ConfigMap that the settled study published.
+        status_written_at: when the operator last wrote the status.
+        endings: runs that are ending, by name.
+        probes: the last probe of each live run, by name.
+        requests: the pending or unrecorded requests to metrics sources, by run name.
     """
 
     key: StudyKey
@@ -89,7 +89,7 @@ class StudyMemory:
     requests: dict[str, MetricsRequest] = field(default_factory=dict)
 
     def drop_ended_runs(self, live: Container[str]) -> None:
-        """Drop what is known of all runs but the live ones: their end is recorded."""
+        """Drop the memory of every run that is not in `live`: the end of those runs is recorded."""
         for run in [run for run in self.requests if run not in live]:
             self.requests.pop(run).task.cancel()
         self.endings = {run: ending for run, ending in self.endings.items() if run in live}
@@ -97,21 +97,21 @@ class StudyMemory:
 
 
 class StudyMemories:
-    """The memory of every study that the operator works on."""
+    """The operator's memory of all its studies."""
 
     def __init__(self) -> None:
         self._known: dict[StudyKey, StudyMemory] = {}
 
     def __iter__(self) -> Iterator[StudyMemory]:
-        """Iterate over all memories; they may be dropped meanwhile."""
+        """Iterate over all memories; the caller may drop memories while it iterates."""
         return iter(tuple(self._known.values()))
 
     def of(self, key: StudyKey) -> StudyMemory:
-        """Return what is remembered of a study: nothing yet, where it is new."""
+        """Return the memory of a study; it is empty if the study is new."""
         return self._known.setdefault(key, StudyMemory(key=key))
 
     def drop(self, key: StudyKey) -> StudyMemory | None:
-        """Drop what is remembered of a study that is gone, and return it."""
+        """Drop the memory of a study that is gone, and return it; None if there was no memory."""
         memory = self._known.pop(key, None)
         if memory is not None:
             memory.drop_ended_runs(())

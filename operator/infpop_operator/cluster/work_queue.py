@@ -1,8 +1,9 @@
-"""The queue of studies that have to be looked at.
+"""The queue of studies to reconcile.
 
-A key that is marked many times is worked on once; a key that is marked while it is worked on is worked on once more;
-no key is worked on twice at the same time. What fails is tried again after a pause that doubles, with jitter so that
-studies which failed together do not come back together. The queue owns retries: nothing below it repeats a request.
+A key that is marked many times is processed once; a key that is marked while it is processed is processed once more; no
+key is processed twice at the same time. After a failure the queue retries with a pause that doubles, and with jitter so
+that studies which failed together are not retried together. The queue owns all retries: nothing below it repeats a
+request.
 """
 
 import asyncio
@@ -24,14 +25,14 @@ Watch = Callable[[float, Exception | None], None]
 
 
 class WorkQueue:
-    """Calls `work` for marked keys; what it returns is when to look again although nothing changed (seconds or None).
+    """Calls `work` for marked keys.
 
     Args:
-        work: looks at one study.
-        workers: studies worked on at the same time.
-        clock: monotonic seconds.
-        random: for the jitter of pauses.
-        watch: told of each look that ended, how many seconds it took and the error that it ended with.
+        work: reconciles one study; returns the seconds after which to call it again even if nothing changed, or None.
+        workers: how many studies are reconciled at the same time.
+        clock: returns monotonic seconds.
+        random: provides the jitter of pauses.
+        watch: called after each reconcile with its duration in seconds and its error, None if it succeeded.
     """
 
     def __init__(
@@ -51,8 +52,8 @@ class WorkQueue:
         self._due: dict[StudyKey, float] = {}
         self._heap: list[tuple[float, int, StudyKey]] = []
         self._order = itertools.count()
-        self._active: dict[StudyKey, float] = {}  # since when each is worked on
-        self._ended_s = clock()
+        self._active: dict[StudyKey, float] = {}  # the start of each reconcile in flight
+        self._last_end_s = clock()
         self._dirty: set[StudyKey] = set()
         self._failures: dict[StudyKey, int] = {}
         self._changed = asyncio.Event()
@@ -60,18 +61,18 @@ class WorkQueue:
 
     @property
     def depth(self) -> int:
-        """Return how many studies are due or worked on now."""
+        """Return how many studies are due or being reconciled now."""
         now_s = self._clock()
         return sum(due_s <= now_s for due_s in self._due.values()) + len(self._active)
 
     def seconds_stuck(self) -> float:
-        """Return how long studies are worked on without that any of it has ended, 0 where there is nothing to do."""
+        """Return how long since any in-flight reconcile finished, 0 if none is in flight."""
         if not self._active:
             return 0.0
-        return self._clock() - max(self._ended_s, min(self._active.values()))
+        return self._clock() - max(self._last_end_s, min(self._active.values()))
 
     def mark(self, key: StudyKey, *, after_s: float = 0.0) -> None:
-        """Have `key` looked at in `after_s` seconds at the latest; once more at once if it is worked on now."""
+        """Reconcile `key` in at most `after_s` seconds; if it is being reconciled now, once more right after that."""
         if key in self._active:
             self._dirty.add(key)
             return
@@ -83,10 +84,10 @@ class WorkQueue:
         self._changed.set()
 
     async def run(self) -> None:
-        """Work until cancelled. What is being worked on is cancelled as well: every step may end anywhere."""
+        """Process keys until cancelled; reconciles in flight are cancelled too, which is safe at any point."""
         try:
             while True:
-                await self._slots.acquire()  # before the key: between its choice and its work nobody may mark it
+                await self._slots.acquire()  # before choosing the key: it must not be marked between choice and work
                 key = await self._next()
                 self._active[key] = self._clock()
                 task = asyncio.create_task(self._process(key), name=f"study {key}")
@@ -111,7 +112,7 @@ class WorkQueue:
                 continue
 
     def _seconds_to_next(self) -> float | None:
-        """Return the seconds until the first key is due, None without any; what was marked again is dropped."""
+        """Return the seconds until the first key is due, None if no key is marked; drop outdated heap entries."""
         while self._heap:
             due_s, _, key = self._heap[0]
             if self._due.get(key) == due_s:
@@ -120,27 +121,27 @@ class WorkQueue:
         return None
 
     async def _process(self, key: StudyKey) -> None:
-        began_s = self._clock()
+        started_s = self._clock()
         failure: Exception | None = None
         try:
-            again_s = await self._work(key)
+            delay_s = await self._work(key)
             self._failures.pop(key, None)
         except InfPopError as error:
-            failure, again_s = error, self._pause(key)
-            _log.warning("study %s: %s; again in %.1f s", key, error, again_s)
-        except Exception as error:  # noqa: BLE001 - a defect must cost one study a pause, not all of them the operator
-            failure, again_s = error, self._pause(key)
-            _log.exception("study %s: unexpected error; again in %.1f s", key, again_s)
+            failure, delay_s = error, self._pause(key)
+            _log.warning("study %s: %s; retrying in %.1f s", key, error, delay_s)
+        except Exception as error:  # noqa: BLE001 - a defect must delay one study, not end the operator for all
+            failure, delay_s = error, self._pause(key)
+            _log.exception("study %s: unexpected error; retrying in %.1f s", key, delay_s)
         finally:
             self._active.pop(key, None)
-            self._ended_s = self._clock()
+            self._last_end_s = self._clock()
             self._slots.release()
-        self._watch(self._ended_s - began_s, failure)
+        self._watch(self._last_end_s - started_s, failure)
         if key in self._dirty:
             self._dirty.discard(key)
-            again_s = 0.0 if key not in self._failures else again_s
-        if again_s is not None:
-            self.mark(key, after_s=again_s)
+            delay_s = 0.0 if key not in self._failures else delay_s
+        if delay_s is not None:
+            self.mark(key, after_s=delay_s)
 
     def _pause(self, key: StudyKey) -> float:
         failures = self._failures[key] = self._failures.get(key, 0) + 1

@@ -1,1 +1,1 @@
-"""Where kopf lives: handlers that pass on what the watches tell, and the settings of the framework."""
+"""The operator's kopf handlers, which pass on watch events to the service, and the settings of the framework."""

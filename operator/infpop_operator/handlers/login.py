@@ -1,4 +1,4 @@
-"""Give kopf the credentials that our own client found, so that both talk to the same API server as the same user."""
+"""Give kopf the credentials of the operator's own client, so that both use the same API server as the same user."""
 
 import kopf
 
@@ -6,7 +6,7 @@ from infpop_operator.adapters.kube.connection import Credentials, FindConnection
 
 
 def register_login(registry: kopf.OperatorRegistry, find: FindConnection) -> None:
-    """Have kopf log in with what `find` returns, and again whenever the API server takes it no more."""
+    """Register a login handler: kopf logs in with what `find` returns, and again after the API server rejects it."""
 
     async def login(**_: object) -> kopf.ConnectionInfo:
         return to_connection_info((await find()).credentials)
@@ -15,7 +15,7 @@ def register_login(registry: kopf.OperatorRegistry, find: FindConnection) -> Non
 
 
 def to_connection_info(credentials: Credentials) -> kopf.ConnectionInfo:
-    """Return the credentials in kopf's words."""
+    """Return the credentials as kopf's connection info."""
     return kopf.ConnectionInfo(
         server=credentials.server,
         ca_path=credentials.ca_path,

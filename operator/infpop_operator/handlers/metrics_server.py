@@ -1,4 +1,4 @@
-"""The operator's own `/metrics`, served by the loop that it works on: while that stands still, no scrape succeeds."""
+"""The operator's `/metrics` endpoint, served by the operator's own event loop: while it is blocked, scrapes fail."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -13,10 +13,10 @@ from infpop_operator.settings import METRICS_PORT_VARIABLE
 
 @contextlib.asynccontextmanager
 async def serve_metrics(page: MetricsPage, *, port: int) -> AsyncIterator[None]:
-    """Serve `/metrics` on every address while the block lasts.
+    """Serve `/metrics` on every address until the `with` block ends.
 
     Raises:
-        SettingError: the port cannot be had.
+        SettingError: the operator cannot listen on the port.
     """
     application = web.Application()
     application.router.add_get("/metrics", partial(_answer, page))
@@ -41,5 +41,5 @@ async def _listen(runner: web.AppRunner, port: int) -> None:
     try:
         await web.TCPSite(runner, None, port).start()
     except OSError as error:
-        remedy = f"Choose another with --metrics-port or {METRICS_PORT_VARIABLE}"
-        raise SettingError(f"port {port} cannot be had for /metrics: {error}. {remedy}.") from error
+        remedy = f"Choose another port with --metrics-port or {METRICS_PORT_VARIABLE}"
+        raise SettingError(f"cannot listen on port {port} for /metrics: {error}. {remedy}.") from error

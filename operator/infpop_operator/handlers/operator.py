@@ -1,4 +1,4 @@
-"""The operator's process: clocks, environment and connections are made here and passed on."""
+"""Run the operator's process: this module creates the clocks, settings and connections, and passes them on."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ from infpop_operator.settings import Settings, settings_from
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the command line says: whose API server, which namespace, where to answer probes and show metrics."""
+    """The options of the command line: API server, namespace, and where to answer probes and serve metrics."""
 
     context: str | None = None
     kubeconfig: str | None = None
@@ -35,16 +35,16 @@ class Options:
 
 
 def run_operator(options: Options) -> None:
-    """Run the operator until it is told to end.
+    """Run the operator until it receives a signal to end.
 
     Raises:
-        InfPopError: the environment, or the way to the cluster, is not set up as it must be.
+        InfPopError: a setting in the environment, or the connection to the cluster, is missing or invalid.
     """
     settings = settings_from(os.environ, namespace=options.namespace)  # noqa: TID251 - the edge
     if options.metrics_port is not None:
         settings = replace(settings, metrics_port=options.metrics_port)
     find = partial(find_connection, context=options.context, kubeconfig=options.kubeconfig)
-    asyncio.run(_check(find))  # kopf would log a traceback a minute instead
+    asyncio.run(_check(find))  # without this check, kopf would log a traceback each minute
     registry = kopf.OperatorRegistry()
     wire(registry, settings, find)
     kopf.run(
@@ -57,26 +57,26 @@ def run_operator(options: Options) -> None:
 
 
 def wire(registry: kopf.OperatorRegistry, settings: Settings, find: FindConnection) -> None:
-    """Add everything of the operator to `registry`."""
+    """Add all handlers of the operator to `registry`."""
     register_login(registry, find)
     register(registry, partial(open_service, settings, find), settings)
 
 
 async def _check(find: FindConnection) -> None:
-    """Find out whether a connection is configured, without a request."""
+    """Check that a connection is configured, without sending a request."""
     async with KubeClient(await find()):
         pass
 
 
 @contextlib.asynccontextmanager
 async def open_service(settings: Settings, find: FindConnection) -> AsyncIterator[Service]:
-    """Open the service with its connections.
+    """Open the service with its connections, and close them after the `with` block.
 
     Raises:
-        InfPopError: a file that the settings name cannot be used, or there is no way to the cluster.
+        InfPopError: a file that the settings name is unusable, or no connection to the cluster is configured.
     """
     if settings.nodes_file is not None:
-        NodesFile(settings.nodes_file).read()  # later a bad one is a warning, and the nodes stay as they were
+        NodesFile(settings.nodes_file).read()  # fail now: later an invalid file is only a warning that changes no Node
     connection = await find()
     metrics = OperatorMetrics(time.monotonic)
     async with (

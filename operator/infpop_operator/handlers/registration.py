@@ -1,9 +1,9 @@
-"""Wire the operator's service to kopf: watches, start, end and probe.
+"""Register the operator's service with kopf: watches, startup, cleanup and liveness probe.
 
-On objects there are only `on.event` handlers. Timers, daemons and deletion handlers put a finalizer on the object, and
-handlers of changes keep annotations on it (kopf 1.45): neither is ever written here, so an uninstall never hangs. What
-an `on.event` handler returns would be patched into the object, so they return nothing; what they raise is logged and
-forgotten, so they do nothing that can fail.
+All handlers of objects are `on.event` handlers. In kopf 1.45, timers, daemons and deletion handlers add a finalizer to
+the object, and change handlers add annotations; the operator writes neither, so that an uninstall never hangs. kopf
+would patch the return value of an `on.event` handler into the object, so these handlers return nothing; kopf only logs
+what they raise, so they do nothing that can fail.
 """
 
 import asyncio
@@ -25,26 +25,27 @@ from infpop_operator.settings import Settings
 
 _log = logging.getLogger(__name__)
 
-# What kopf watches -> what the service calls it. `batch/jobs` as one word would match nothing, in silence.
+# A resource that kopf watches -> its kind in the service. `batch/jobs` as one string would silently match nothing.
 WATCHED: tuple[tuple[tuple[str, ...], Kind], ...] = (
     ((GROUP, VERSION, PLURAL), "study"),
     (("batch", "v1", "jobs"), "job"),
     (("", "v1", "pods"), "pod"),
     (("", "v1", "nodes"), "node"),
 )
-# Of requests that fail: after an outage the watches are back within five seconds, after ten minutes of refusals (a lost
-# right, for example) the process ends and is started anew. kopf's own grow to 21 s and give up within a minute.
+# Pauses after failed requests: after an outage the watches are back within five seconds; after ten minutes of refusals
+# (for example, a revoked permission) the process ends and is restarted. kopf's defaults grow to 21 s and give up within
+# a minute.
 _BACKOFFS_S = (1, 1, 2, 3, *(5,) * 120)
 OpenService = Callable[[], AbstractAsyncContextManager[Service]]
 
 
 def register(registry: kopf.OperatorRegistry, open_service: OpenService, settings: Settings) -> None:
-    """Add our handlers to `registry`; the service lives from kopf's start to its end.
+    """Add the operator's handlers to `registry`; the service runs from kopf's startup to its cleanup.
 
     Args:
-        registry: of the kopf operator that is about to run.
+        registry: the registry of the kopf operator that is about to run.
         open_service: opens the service with its connections.
-        settings: of the operator: what is watched.
+        settings: the operator's settings; they decide which resources kopf watches.
     """
     _Handlers(open_service, settings).register(registry)
 
@@ -63,7 +64,7 @@ class _Handlers:
         kopf.on.probe(id="tick", registry=registry)(self._probe)
         for resource, kind in WATCHED:
             if kind == "node" and self._settings.nodes_file is not None:
-                continue  # they are read from a file, and there may be no right to watch them
+                continue  # the operator reads Nodes from the file, and may lack the permission to watch them
             kopf.on.event(*resource, id=kind, registry=registry)(self._passing_on(kind))
 
     async def _start(self, settings: kopf.OperatorSettings, **_: object) -> None:
@@ -74,24 +75,24 @@ class _Handlers:
                 serving = serve_metrics(self._service.page, port=self._settings.metrics_port)
                 await self._stack.enter_async_context(serving)
         except InfPopError as error:
-            raise kopf.PermanentError(str(error)) from error  # or kopf would try it again without end
+            raise kopf.PermanentError(str(error)) from error  # kopf would retry any other error indefinitely
         await self._stack.enter_async_context(_running(self._service, self._fail))
 
     async def _end(self, **_: object) -> None:
         await self._stack.aclose()
         if self._has_failed:
-            raise kopf.PermanentError("the operator's own tasks have failed")  # the exit code tells it
+            raise kopf.PermanentError("the operator's own tasks have failed")  # makes the exit code non-zero
 
     def _fail(self, error: BaseException | None) -> None:
-        """End the process. kopf ends in peace when it is told to, so that it failed is remembered."""
+        """End the process, and remember the failure: kopf itself exits with success after a signal."""
         _log.critical("the operator's own tasks have ended, so the operator ends", exc_info=error)
         self._has_failed = True
         os.kill(os.getpid(), signal.SIGTERM)
 
     async def _probe(self, **_: object) -> str:
-        """Kopf answers 200 whatever a probe returns, and 500 only when it raises what is not tried again."""
+        """Raise if the service is not alive: kopf answers 500 only after a permanent error, and otherwise 200."""
         if self._service is None or not self._service.is_alive():
-            raise kopf.PermanentError("the tick is not alive, or no look at a study ends")
+            raise kopf.PermanentError("the tick has stopped, or no reconcile of a study finishes")
         return f"{self._service.seconds_since_tick():.1f} s ago"
 
     def _passing_on(self, kind: Kind) -> Any:  # noqa: ANN401 - kopf's callback protocols are private
@@ -103,32 +104,32 @@ class _Handlers:
 
 
 def configure(settings: kopf.OperatorSettings, ours: Settings) -> None:
-    """Set what kopf leaves open: silent watches end, nothing is written, one replica."""
-    settings.persistence.finalizer = f"{GROUP}/unused"  # named, should a mistake ever have it written
+    """Configure kopf: time out silent watches, write nothing to objects, and run one replica."""
+    settings.persistence.finalizer = f"{GROUP}/unused"  # a recognisable name, in case a defect ever writes it
     settings.persistence.diffbase_storage = _NoDiffs()
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 310
     settings.watching.connect_timeout = settings.networking.connect_timeout = 10
     settings.watching.inactivity_timeout = 70
-    settings.watching.chunk_size = 100  # as in our own client
+    settings.watching.chunk_size = 100  # as in the operator's own client
     settings.networking.request_timeout = 30
     settings.networking.error_backoffs = _BACKOFFS_S
     settings.watching.label_selectors["jobs.batch"] = SELECTOR
     settings.watching.label_selectors["pods"] = SELECTOR
     if ours.node_selector is not None:
         settings.watching.label_selectors["nodes"] = ours.node_selector
-    # Who looks after one namespace need not be allowed to list CRDs, nor namespaces.
+    # An operator of one namespace may lack the permission to list CRDs and namespaces.
     settings.scanning.disabled = ours.namespace is not None
     settings.queueing.worker_limit = None  # a limit below the number of objects is a deadlock (kopf#1243)
-    settings.queueing.idle_timeout = 0.5  # an idle worker holds its object's whole JSON, and a start lists thousands
-    settings.posting.enabled = False  # our own Events, on transitions only
-    settings.peering.standalone = True  # one replica: chart and strategy see to it
-    settings.process.ultimate_exiting_timeout = 25  # inside the 30 s that a pod has to end
+    settings.queueing.idle_timeout = 0.5  # an idle worker keeps its object's JSON, and a startup lists thousands
+    settings.posting.enabled = False  # the operator writes its own Events, on transitions only
+    settings.peering.standalone = True  # the chart and its update strategy ensure one replica
+    settings.process.ultimate_exiting_timeout = 25  # within the 30 s that a Pod has to terminate
 
 
 class _NoDiffs(kopf.DiffBaseStorage):
-    """Keeps nothing to compare with. By default kopf copies every object of every event, for handlers of changes."""
+    """Stores no last-seen state. By default, kopf copies the object of every event, for the use of change handlers."""
 
     def build(self, **_: object) -> kopf.BodyEssence:
         return kopf.BodyEssence()
@@ -142,7 +143,7 @@ class _NoDiffs(kopf.DiffBaseStorage):
 
 @contextlib.asynccontextmanager
 async def _running(service: Service, fail: Callable[[BaseException | None], None]) -> AsyncIterator[None]:
-    """Run the service's tasks; should they end by themselves, call `fail`."""
+    """Run the service's tasks until the `with` block ends; call `fail` if they end earlier."""
 
     def ended(task: asyncio.Task[None]) -> None:
         fail(task.exception())

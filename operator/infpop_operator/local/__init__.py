@@ -1,1 +1,1 @@
-"""Tuning on one machine: the loop around the core's decision, and everything that has to be known before it starts."""
+"""Tuning on one machine: the loop around `core.decide`, and the checks that run before it starts."""

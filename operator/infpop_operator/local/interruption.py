@@ -1,4 +1,4 @@
-"""Turn signals into a wish that the loop looks at: the first asks for a clean end, the second for a fast one."""
+"""Turn signals into a stop request that the loop checks: the first asks for a clean end, the second for a fast one."""
 
 import signal
 from collections.abc import Callable
@@ -9,7 +9,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interruption:
-    """Listens to SIGINT, SIGTERM and SIGHUP inside its `with` block; the handlers from before come back after it."""
+    """Handles SIGINT, SIGTERM and SIGHUP inside its `with` block, and restores the previous handlers after it."""
 
     def __init__(self) -> None:
         self._hurry: Callable[[], None] | None = None
@@ -17,22 +17,22 @@ class Interruption:
         self._before: dict[signal.Signals, signal._HANDLER] = {}
 
     def __enter__(self) -> Self:
-        """Start to listen."""
-        listened = [number for number in _SIGNALS if not _is_ignored_by_wish(number)]
-        self._before = {number: signal.signal(number, self._handle) for number in listened}
+        """Install the signal handlers."""
+        handled = [number for number in _SIGNALS if not _is_deliberately_ignored(number)]
+        self._before = {number: signal.signal(number, self._handle) for number in handled}
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop listening."""
+        """Restore the previous signal handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def is_requested(self) -> bool:
-        """Say whether the user wants to stop."""
+        """Return whether the user has asked to stop."""
         return self._requests > 0
 
     def on_hurry(self, hurry: Callable[[], None]) -> None:
-        """Call `hurry` when the user asks again."""
+        """Call `hurry` when the user asks to stop a second time."""
         self._hurry = hurry
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
@@ -41,6 +41,6 @@ class Interruption:
             self._hurry()
 
 
-def _is_ignored_by_wish(number: signal.Signals) -> bool:
-    """`nohup` has us ignore SIGHUP: then the end of the terminal is no wish to stop."""
+def _is_deliberately_ignored(number: signal.Signals) -> bool:
+    """Return whether the user started InfPop under `nohup`, so that closing the terminal (SIGHUP) must not stop it."""
     return number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN

@@ -1,7 +1,7 @@
-"""Which pool of a study this machine is, and whether the search space fits on it.
+"""Find the pool of a study that matches this machine, and check that the search space fits on it.
 
-A pool's fingerprint is built from what changes a measurement and from nothing that changes by itself: not from UUIDs,
-clocks, temperatures, or memory in use.
+A pool's fingerprint is built from the facts that affect a measurement, and from nothing that changes by itself: no
+UUIDs, clock rates, temperatures or memory in use.
 """
 
 from collections.abc import Iterator
@@ -22,19 +22,19 @@ _MIB = 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalPool:
-    """The pools to tune here, one unless numbers are replayed, and the NVML indexes of the GPUs in it."""
+    """The pools to tune on this machine (one, unless the engine is simulated), and the NVML indexes of their GPUs."""
 
     pools: tuple[Pool, ...]
     gpus: tuple[int, ...] = ()
 
 
 def fit_pools(spec: StudySpec, machine: Machine) -> LocalPool:
-    """Return the pool of `spec` that describes this machine.
+    """Return the pool of `spec` that matches this machine.
 
-    Replayed numbers need no hardware, so a simulated study has all its pools everywhere.
+    Replayed measurements need no hardware, so a simulated study has all its pools on every machine.
 
     Raises:
-        StudyError: no pool or more than one fits, or the search space asks for more devices than there are.
+        StudyError: no pool matches, more than one does, or the search space needs more devices than the machine has.
     """
     if spec.engine.name == "simulated":
         return LocalPool(pools=tuple(to_simulated_pool(node) for node in spec.node_pools))
@@ -50,7 +50,7 @@ def fit_pools(spec: StudySpec, machine: Machine) -> LocalPool:
 
 
 def _fit(node: NodePool, machine: Machine) -> tuple[Gpu, ...] | None:
-    """Return the GPUs of the machine that belong to `node`, none on a CPU pool, None where it does not fit."""
+    """Return the GPUs of the machine that match the pool `node`, () for a CPU pool, None if the pool does not match."""
     if node.gpu_resource == "cpu":
         return ()
     return machine.matching(node.gpu_product) or None
@@ -63,7 +63,7 @@ def _to_pool(node: NodePool, gpus: tuple[Gpu, ...], machine: Machine) -> Pool:
 
 
 def to_cpu_pool(node: NodePool, machine: Machine) -> Pool:
-    """Return the pool `node` on the CPU: at most one rank for each core."""
+    """Return the pool `node` on the CPU, with one device for each core, because each core can run at most one rank."""
     facts = {"device": "cpu", "model": machine.cpu_model, "cores": machine.cpu_cores}
     return Pool(
         name=node.name,
@@ -92,7 +92,7 @@ def to_gpu_pool(node: NodePool, gpus: tuple[Gpu, ...], driver_version: str | Non
 
 
 def to_simulated_pool(node: NodePool) -> Pool:
-    """Return the pool `node` for replayed numbers, which belong to no hardware and need none."""
+    """Return the pool `node` for replayed measurements, which need no hardware."""
     return Pool(name=node.name, device="cpu", fingerprint="simulated", price_per_gpu_hour=_price(node))
 
 
@@ -106,8 +106,8 @@ def _none_or_many(spec: StudySpec, machine: Machine, fitting: list[NodePool]) ->
         return Problem(
             field=_FIELD,
             value=names,
-            message="more than one of them describes this machine",
-            remedy="Leave one of them in the study",
+            message="more than one of these pools matches this machine",
+            remedy="Keep only one of them in the study",
         )
     products = sorted({gpu.name for gpu in machine.gpus})
     has = f"its GPUs are {', '.join(products)}" if products else "it has no NVIDIA GPU"
@@ -115,7 +115,7 @@ def _none_or_many(spec: StudySpec, machine: Machine, fitting: list[NodePool]) ->
     return Problem(
         field=_FIELD,
         value=", ".join(f"{node.name} ({node.gpu_product or 'any GPU'})" for node in spec.node_pools),
-        message=f"none of them describes this machine: {has}",
+        message=f"none of these pools matches this machine: {has}",
         remedy=f'Add a pool with {gpu_remedy}"gpuResource: cpu"',
     )
 
@@ -124,7 +124,7 @@ def _too_many_devices(spec: StudySpec, pool: Pool) -> Iterator[Problem]:
     have = pool.device_count
     if have is None:
         return
-    word = "usable CPU cores" if pool.device == "cpu" else f"visible GPUs ({pool.gpu_model})"
+    devices = "usable CPU cores" if pool.device == "cpu" else f"visible GPUs ({pool.gpu_model})"
     wanted = [
         *((f"spec.searchSpace.gpuCount[{place}]", count) for place, count in enumerate(spec.search_space.gpu_count)),
         *([("spec.baseline.gpuCount", spec.baseline.gpu_count)] if spec.baseline is not None else []),
@@ -134,6 +134,6 @@ def _too_many_devices(spec: StudySpec, pool: Pool) -> Iterator[Problem]:
             yield Problem(
                 field=field,
                 value=str(count),
-                message=f"this machine has {have} {word}",
+                message=f"this machine has {have} {devices}",
                 remedy=f"Use at most {have}",
             )

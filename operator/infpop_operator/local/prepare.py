@@ -1,6 +1,6 @@
-"""Everything that has to be known, and can be wrong, before a study starts on this machine.
+"""Parse and check a study before it starts on this machine, and join it with the facts about the machine.
 
-All problems are found at once where they do not depend on each other. Nothing is started here and nothing is written.
+All problems that do not depend on each other are reported together. Nothing is started and nothing is written here.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from infpop_operator.api.spec import ThroughputStudy
 from infpop_operator.core.errors import Problem, StudyError
 from infpop_operator.core.model import Study
 from infpop_operator.local.installed import check_installed
-from infpop_operator.local.metrics import refuse_deciding_metrics, without_metrics
+from infpop_operator.local.metrics import check_required_metrics, without_metrics
 from infpop_operator.local.pool import LocalPool, fit_pools
 from infpop_operator.local.tiny_model import NAME as TINY_MODEL
 from infpop_operator.local.tiny_model import has_model
@@ -30,10 +30,10 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A study that can be started here.
+    """A study that can be started on this machine.
 
-    `gpus` are the NVML indexes that runs may use. `needs_tiny_model`: the model's directory has to be written first.
-    `notes` tell the owner what of the study means nothing here.
+    `gpus` has the NVML indexes of the GPUs that runs may use. `needs_tiny_model` is whether InfPop has to provide its
+    own tiny model. `notes` tell the user which parts of the study have no effect on this machine.
     """
 
     study: Study
@@ -45,15 +45,15 @@ class Prepared:
 
 
 def prepare(path: Path, machine: Machine, *, tiny_model: Path) -> Prepared:
-    """Return the study in the file `path`, joined with what is known of this machine.
+    """Return the study in the file `path`, joined with the facts about this machine.
 
     Args:
         path: the study file; relative paths in it are relative to its directory.
-        machine: what runs may use.
-        tiny_model: the directory that the model name `infpop/tiny-llama` stands for.
+        machine: the hardware that runs may use.
+        tiny_model: the directory of the model with the name `infpop/tiny-llama`.
 
     Raises:
-        StudyError: the study is wrong, or cannot be carried out here; every problem names field, value and remedy.
+        StudyError: the study is invalid, or cannot be tuned on this machine; every problem has field, value and remedy.
     """
     text = _read(path)
     document = _with_expanded_paths(parse_document(text, source=str(path)))
@@ -63,7 +63,7 @@ def prepare(path: Path, machine: Machine, *, tiny_model: Path) -> Prepared:
     pool = problems.collect(lambda: fit_pools(document.spec, machine))
     model = problems.collect(lambda: _find_model(document, base, tiny_model))
     problems.collect(lambda: check_installed(document.spec))
-    problems.collect(lambda: refuse_deciding_metrics(document.spec))
+    problems.collect(lambda: check_required_metrics(document.spec))
     source = to_source(document.spec.workload.source, base)
     fingerprint = problems.collect(lambda: workload_fingerprint(source, samples=document.spec.workload.samples))
     if pool is None or model is None or fingerprint is None or problems.found:
@@ -88,7 +88,7 @@ class _Model:
 
 
 class _Problems:
-    """Goes on after a problem, so that a person hears of all of them at once."""
+    """Collects the problems of several checks, so that the user sees all of them together."""
 
     def __init__(self) -> None:
         self.found: list[Problem] = []
@@ -111,7 +111,7 @@ def _read(path: Path) -> str:
 
 
 def _with_expanded_paths(document: ThroughputStudy) -> ThroughputStudy:
-    """Read `~` in the paths of files as it is read in a model's name."""
+    """Return the document with `~` in file paths expanded, as in a model's name."""
     spec = document.spec
     source, simulation = spec.workload.source, spec.engine.simulation
     if source.file is not None:
@@ -126,7 +126,7 @@ def _with_expanded_paths(document: ThroughputStudy) -> ThroughputStudy:
 
 
 def _expanded(path: str) -> str:
-    """Return `path` with `~` replaced by the home directory; that of an unknown user is left, and is not found."""
+    """Return `path` with `~` replaced by the home directory; `~name` of an unknown user stays, and is not found."""
     try:
         return str(Path(path).expanduser()) if path.startswith("~") else path
     except RuntimeError:
@@ -139,7 +139,7 @@ def _refuse_config_map(document: ThroughputStudy) -> None:
         problem = Problem(
             field="spec.workload.source.configMap",
             value=config_map.name,
-            message="there are no ConfigMaps outside a cluster",
+            message="ConfigMaps do not exist outside a cluster",
             remedy="Save its prompts to a file and use file: {path: prompts.jsonl}",
         )
         raise StudyError([problem])
@@ -148,7 +148,7 @@ def _refuse_config_map(document: ThroughputStudy) -> None:
 def _is_directory(path: Path) -> bool:
     try:
         return path.is_dir()
-    except (OSError, ValueError):  # a name that no directory can have
+    except (OSError, ValueError):  # not a valid name of a directory
         return False
 
 
@@ -169,7 +169,10 @@ def _to_study(document: ThroughputStudy, base: Path, pool: LocalPool, model: _Mo
 
 
 def _find_model(document: ThroughputStudy, base: Path, tiny_model: Path) -> _Model:
-    """A directory beside the study wins over a hub id of the same name. A replayed model is only a name."""
+    """Return the model: a directory relative to the study file if it exists, otherwise the model of that id on the hub.
+
+    A simulated study needs only the model's name.
+    """
     name, revision = document.spec.model.name, document.spec.model.revision
     if document.spec.engine.name == "simulated":
         return _Model(name=name, fingerprint=name, facts=None)

@@ -1,4 +1,4 @@
-"""One instant of a study that is tuned by this process, as the loop hands it on to be shown."""
+"""A snapshot of a study that this process tunes; the loop passes it on for display."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,9 +10,9 @@ from infpop_runner.contract import RunResult
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A study at `now`: what was decided (history included), and what is seen of each live run, by name.
+    """The state of a study at `now`: the decision with its history, and the observation of each live run, by name.
 
-    `earlier`: how many runs had ended when this process took the study up.
+    `earlier` is how many runs had ended before this process resumed the study.
     """
 
     study: Study
@@ -23,11 +23,13 @@ class Snapshot:
 
 
 def with_partial_results(snapshot: Snapshot, partial: Mapping[str, RunResult]) -> Decision:
-    """Return the decision with the trials that shared loads have finished, as if each load had been two runs.
+    """Return the decision with the trials that live runs with shared loads have finished so far.
+
+    Each such run appears as two runs: an ended one with the finished trials, and an active one with the others.
 
     Args:
-        snapshot: one instant.
-        partial: what live runs have found so far, by run name.
+        snapshot: the snapshot to extend.
+        partial: the results of live runs so far, by run name.
     """
     history = snapshot.decision.history
     ended, active = list(history.ended), []
@@ -45,7 +47,7 @@ def with_partial_results(snapshot: Snapshot, partial: Mapping[str, RunResult]) -
     return replace(snapshot.decision, history=replace(history, ended=tuple(ended), active=tuple(active)))
 
 
-def as_taken_up(snapshot: Snapshot) -> Decision:
-    """Return a decision whose history is the one that this process found: what ended since then is news to its user."""
+def as_resumed(snapshot: Snapshot) -> Decision:
+    """Return a decision with the history that this process resumed from, without the runs that ended since then."""
     history = replace(snapshot.decision.history, ended=snapshot.decision.history.ended[: snapshot.earlier], active=())
     return replace(snapshot.decision, history=history, verdict=Verdict.RUNNING, reason="Resumed", message="")

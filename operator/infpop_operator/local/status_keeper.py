@@ -1,4 +1,4 @@
-"""The status of a study that is tuned on this machine: kept in `status.json`, and shown as its page."""
+"""The status of a study on this machine: saved in `status.json`, and shown to the user as a page."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.api.study_object import StudyObject
 from infpop_operator.core.model import Decision
 from infpop_operator.local.prepare import Prepared
-from infpop_operator.local.snapshot import Snapshot, as_taken_up, with_partial_results
+from infpop_operator.local.snapshot import Snapshot, as_resumed, with_partial_results
 from infpop_operator.report.place import on_this_machine
 from infpop_operator.report.status_page import StatusPage
 from infpop_operator.report.status_view import to_page
@@ -19,18 +19,18 @@ from infpop_runner.contract import RunResult
 
 
 class StatusKeeper:
-    """Makes a new status where something changed, and a page whenever it is asked for one."""
+    """Computes and saves the status when something changes, and returns the page on request."""
 
     def __init__(
         self, prepared: Prepared, directory: Path, *, previous: object, save: Callable[[object], None]
     ) -> None:
-        """Make a keeper.
+        """Create a keeper.
 
         Args:
-            prepared: the study.
-            directory: where its files are, as the user knows it.
-            previous: the status that an earlier process saved; one that cannot be read is none.
-            save: keeps a status in the custom resource's shape.
+            prepared: the prepared study.
+            directory: the directory of the study's files, as the user named it.
+            previous: the status that an earlier process saved; a status that cannot be parsed counts as absent.
+            save: saves a status, a dict in the form of the custom resource's status.
         """
         self.status: object = None
         self._save = save
@@ -42,7 +42,7 @@ class StatusKeeper:
         self._shown_for: tuple[object, ...] | None = None
 
     def save(self, snapshot: Snapshot) -> None:
-        """Write the status if it changed; conditions that did not change keep their time."""
+        """Save the status if it changed; conditions that did not change keep their transition time."""
         decision = snapshot.decision
         content = (decision.history, decision.verdict, decision.reason, dict(snapshot.observations))
         if content != self._saved_for:
@@ -52,7 +52,7 @@ class StatusKeeper:
             self._save(self.status)
 
     def page(self, snapshot: Snapshot, partial: Mapping[str, RunResult]) -> StatusPage:
-        """Return the page of what was saved last, with what live runs have found so far."""
+        """Return the page of the last saved status, with the results of live runs so far (`partial`)."""
         content = (self._saved_for, partial)
         if content != self._shown_for:
             self._shown_for = content
@@ -60,13 +60,13 @@ class StatusKeeper:
             self._shown = self._to_status(snapshot, decision) if partial else self._saved
         return self._to_page(self._shown, snapshot)
 
-    def page_as_taken_up(self, snapshot: Snapshot) -> StatusPage:
-        """Return the page of the study as this process found it."""
-        return self._to_page(self._to_status(snapshot, as_taken_up(snapshot)), snapshot)
+    def page_as_resumed(self, snapshot: Snapshot) -> StatusPage:
+        """Return the page of the study as it was when this process resumed it."""
+        return self._to_page(self._to_status(snapshot, as_resumed(snapshot)), snapshot)
 
     def _to_status(self, snapshot: Snapshot, decision: Decision) -> StudyStatus:
-        known = StatusContext(observations=snapshot.observations)
-        return to_status(snapshot.study, decision, snapshot.now, previous=self._saved, standing=known)
+        status_context = StatusContext(observations=snapshot.observations)
+        return to_status(snapshot.study, decision, snapshot.now, previous=self._saved, standing=status_context)
 
     def _to_page(self, status: StudyStatus | None, snapshot: Snapshot) -> StatusPage:
         study = StudyObject(
@@ -80,7 +80,7 @@ class StatusKeeper:
 
 
 def _read_status(status: object) -> StudyStatus | None:
-    """Return an earlier status; one that cannot be read is none."""
+    """Return the status that an earlier process saved, None if it cannot be parsed."""
     try:
         return StudyStatus.model_validate(status)
     except ValidationError:

@@ -1,7 +1,7 @@
-"""The small random-weight model that InfPop writes itself, so that a first study needs no download.
+"""The small model with random weights that InfPop writes itself, so that a first study needs no download.
 
-`infpop/tiny-llama` in a study stands for a directory in the user's cache. The runner's side knows how to write it; it
-is called as a program, because nothing here may load an engine.
+The model name `infpop/tiny-llama` in a study refers to a directory in the user's cache. The code that writes it is in
+the runner's package; this module runs it as a program, because the operator's package must not load an engine.
 """
 
 import os
@@ -24,30 +24,30 @@ _SHOWN_LINES = 3
 
 
 def tiny_model_directory(environment: Mapping[str, str]) -> Path:
-    """Return where the tiny model is, or will be, for the user whose environment this is."""
+    """Return the directory of the tiny model for the user with this environment; it may not exist yet."""
     cache = environment.get("XDG_CACHE_HOME") or str(Path(environment.get("HOME", "~")).expanduser() / ".cache")
     return Path(cache) / "infpop" / "models" / "tiny-llama"
 
 
 def has_model(directory: Path) -> bool:
-    """Say whether a model is there. One that is half written never is."""
+    """Return whether `directory` has a complete model; an incomplete one is never there."""
     return (directory / "config.json").is_file()
 
 
 def write_tiny_model(directory: Path, *, is_interrupted: Callable[[], bool] = lambda: False) -> None:
-    """Write the model into `directory`, which appears only when the model is whole; a model that is there is kept.
+    """Write the model into `directory` unless it exists; the directory appears only when the model is complete.
 
     Raises:
-        ExecutorError: the directory holds something else, or the model cannot be written.
-        KeyboardInterrupt: `is_interrupted` said so; nothing was written.
+        ExecutorError: the directory contains something else, or the model cannot be written.
+        KeyboardInterrupt: `is_interrupted` returned True; nothing was written.
     """
     if has_model(directory):
         return
     absent = [module for module in ("torch", "transformers") if find_spec(module) is None]
     if absent:
-        raise ExecutorError(f"{', '.join(absent)}: not found by Python. Install it: pip install 'infpop[hf]'.")
+        raise ExecutorError(f"{', '.join(absent)}: not installed here. Install it: pip install 'infpop[hf]'.")
     if directory.is_dir() and any(directory.iterdir()):
-        raise ExecutorError(f"{directory}: is not empty and holds no model. Empty it or name another directory.")
+        raise ExecutorError(f"{directory}: is not empty and contains no model. Empty it or name another directory.")
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".tiny-llama-") as draft:
@@ -58,7 +58,7 @@ def write_tiny_model(directory: Path, *, is_interrupted: Callable[[], bool] = la
 
 
 def _write(directory: Path, is_interrupted: Callable[[], bool]) -> None:
-    """Call the writer in a session of its own: Ctrl-C is this process's to handle, not the writer's to complain of."""
+    """Run the writer in its own session, so that this process handles Ctrl-C and the writer prints no traceback."""
     with subprocess.Popen(
         [*WRITER, str(directory)],
         stdin=subprocess.DEVNULL,
@@ -67,16 +67,16 @@ def _write(directory: Path, is_interrupted: Callable[[], bool]) -> None:
         start_new_session=True,
     ) as process:
         try:
-            words = _last_words(process, is_interrupted)
+            output = _wait_for_output(process, is_interrupted)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
     if process.returncode != 0:
-        lines = words.decode(errors="replace").strip().splitlines()
+        lines = output.decode(errors="replace").strip().splitlines()
         raise ExecutorError("the tiny model cannot be written: " + " | ".join(lines[-_SHOWN_LINES:]))
 
 
-def _last_words(process: subprocess.Popen[bytes], is_interrupted: Callable[[], bool]) -> bytes:
+def _wait_for_output(process: subprocess.Popen[bytes], is_interrupted: Callable[[], bool]) -> bytes:
     for _ in range(int(_TIMEOUT_S / _POLL_S)):
         with suppress(subprocess.TimeoutExpired):
             return process.communicate(timeout=_POLL_S)[0]
@@ -86,7 +86,7 @@ def _last_words(process: subprocess.Popen[bytes], is_interrupted: Callable[[], b
 
 
 def _publish(draft: Path, directory: Path) -> None:
-    """Move the whole model into place; another process may have been faster, which is as good."""
+    """Move the complete model into place, unless another process has written it meanwhile."""
     try:
         draft.rename(directory)
     except OSError:

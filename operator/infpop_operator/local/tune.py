@@ -1,4 +1,4 @@
-"""Tune a prepared study on this machine: put store, executor, clock and views together and drive."""
+"""Tune a prepared study on this machine: create the store, executor and status keeper, and run the loop."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,13 +22,13 @@ from infpop_operator.report.status_page import StatusPage
 from infpop_runner.contract import RunResult
 
 
-class BrokenOffError(InfPopError):
-    """The study's state could not be kept any more while it was tuned; no process is left."""
+class AbortedError(InfPopError):
+    """Tuning ended early because the study's state could no longer be saved; no process is left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuned:
-    """How tuning ended; `status` is what `status.json` holds."""
+    """The result of `tune`: the last page, the status as in `status.json`, and whether the user interrupted it."""
 
     page: StatusPage
     status: object
@@ -43,16 +43,16 @@ def tune(
     interruption: Interruption,
     view: ProgressView,
 ) -> Tuned:
-    """Tune until the study ends or is interrupted; everything is kept in `directory`, and no process is left.
+    """Tune until the study ends or the user interrupts it; `directory` has the study's state, and no process is left.
 
     Raises:
         StoreError: the directory cannot be used; nothing was started.
         ExecutorError: the tiny model cannot be written; nothing was started.
-        BrokenOffError: the directory cannot be used any more.
-        KeyboardInterrupt: interrupted before anything was started.
+        AbortedError: the directory could no longer be used while the study was tuned.
+        KeyboardInterrupt: the user interrupted before anything was started.
     """
     with DirectoryStore(directory, namespace=prepared.study.namespace, study=prepared.study.name) as store:
-        store.load(_now())  # a damaged journal is found before anything is written
+        store.load(_now())  # detects a damaged journal before anything is written
         for note in prepared.notes:
             view.announce(note)
         study = _with_tiny_model(prepared, view, interruption)
@@ -60,19 +60,19 @@ def tune(
         executor = LocalExecutor(store.runs, environment=environment, devices=Devices(prepared.gpus))
         interruption.on_hurry(executor.hurry)
         keeper = StatusKeeper(prepared, directory, previous=store.read_status(), save=store.save_status)
-        here = _Here(keeper, executor, interruption, view)
+        loop_environment = _LocalEnvironment(keeper, executor, interruption, view)
         try:
-            outcome = drive(study, store, executor, here)
+            outcome = drive(study, store, executor, loop_environment)
         except StoreError as error:
-            raise BrokenOffError(str(error)) from error
+            raise AbortedError(str(error)) from error
         finally:
             executor.close()
         page = keeper.page(outcome.snapshot, {})
     return Tuned(page=page, status=keeper.status, interrupted=outcome.interrupted)
 
 
-class _Here:
-    """This machine as the loop sees it: its clock, its children, its user."""
+class _LocalEnvironment:
+    """The environment of the loop on this machine: the clock, the child processes and the user."""
 
     def __init__(
         self, keeper: StatusKeeper, executor: LocalExecutor, interruption: Interruption, view: ProgressView
@@ -82,7 +82,7 @@ class _Here:
         self._executor = executor
         self._interruption = interruption
         self._view = view
-        self._told_to_stop = False
+        self._is_stopping = False
 
     def now(self) -> datetime:
         return _now()
@@ -91,23 +91,23 @@ class _Here:
         self._executor.wait(timeout_s)
 
     def is_interrupted(self) -> bool:
-        if self._interruption.is_requested() and not self._told_to_stop:
-            self._told_to_stop = True
-            self._view.announce("Stopping the running trials. Once more (Ctrl-C) kills them at once.")
-        return self._told_to_stop
+        if self._interruption.is_requested() and not self._is_stopping:
+            self._is_stopping = True
+            self._view.announce("Stopping the running trials. Press Ctrl-C again to kill them immediately.")
+        return self._is_stopping
 
     def show(self, snapshot: Snapshot) -> None:
         self._keeper.save(snapshot)
         if self.page is None and len(snapshot.decision.history.ended) > snapshot.earlier:
-            self._view.show(self._keeper.page_as_taken_up(snapshot), snapshot.now)
+            self._view.show(self._keeper.page_as_resumed(snapshot), snapshot.now)
         self.page = self._keeper.page(snapshot, self._partial(snapshot))
         self._view.show(self.page, snapshot.now)
 
     def _partial(self, snapshot: Snapshot) -> Mapping[str, RunResult]:
-        """Look into the results of shared loads, so that the first number is shown before a load ends."""
+        """Return the results so far of runs with shared loads, so that the first trials show before the load ends."""
         shared = (entry.run for entry in snapshot.decision.history.active if len(entry.run.trials) > 1)
-        found = {run.name: self._executor.found_so_far(run) for run in shared}
-        return {name: result for name, result in found.items() if result is not None}
+        results = {run.name: self._executor.found_so_far(run) for run in shared}
+        return {name: result for name, result in results.items() if result is not None}
 
 
 def _now() -> datetime:

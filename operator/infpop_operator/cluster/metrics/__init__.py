@@ -1,1 +1,1 @@
-"""What Prometheus scrapes from the operator: its own counters, and the series of each study."""
+"""The metrics that Prometheus scrapes from the operator: its own counters, and the series of each study."""

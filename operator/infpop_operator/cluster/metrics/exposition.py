@@ -1,6 +1,6 @@
-"""The page that Prometheus scrapes.
+"""The `/metrics` page that Prometheus scrapes.
 
-A thread renders it beside the event loop, because a thousand studies take a good part of a second.
+A separate thread renders it, not the event loop, because a thousand studies take a large part of a second.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.metrics.operator_metrics import OperatorMetrics
 from infpop_operator.cluster.metrics.study_collector import StudyCollector
 
-_FASTEST = 1  # level of gzip; with every level the text shrinks to a tenth
+_GZIP_LEVEL = 1  # the fastest; every level shrinks the text to a tenth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +33,10 @@ class MetricsPage:
     """Renders all metrics of the operator, one scrape at a time.
 
     Args:
-        metrics: the operator's own counters.
-        cache: the studies.
-        queue_depth: how many studies wait for a reconcile or are being reconciled.
-        clock: the time, aware.
+        metrics: the operator's metrics about itself.
+        cache: holds the studies.
+        queue_depth: returns how many studies wait for a reconcile or are being reconciled.
+        clock: returns the time, with a time zone.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class MetricsPage:
         self._studies.update(bodies, now)
         encode, content_type = choose_encoder(accept)
         body = encode(_Combined((self._metrics.registry, self._studies)))
-        return Page(body=gzip.compress(body, _FASTEST) if compressed else body, content_type=content_type)
+        return Page(body=gzip.compress(body, _GZIP_LEVEL) if compressed else body, content_type=content_type)
 
 
 class _Combined(Collector):

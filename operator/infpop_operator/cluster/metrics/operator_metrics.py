@@ -1,7 +1,7 @@
-"""What the operator counts about itself, under the names of docs/metrics.md.
+"""The operator's metrics about itself, under the names of docs/metrics.md.
 
-They have a registry of their own, so that nothing that a library registers is shown. Every label value comes from a set
-that is bounded here or by its nature: no pod name, no host, no text from outside. The series of studies are in
+They have their own registry, so that metrics registered by libraries do not appear. Every label value comes from a set
+that is bounded, here or by its nature: no Pod name, no host, no text from outside. The series of studies are in
 `study_collector`.
 """
 
@@ -17,19 +17,19 @@ from infpop_operator.core.model import EndedRun, Finished
 OK = "ok"
 RESULTS = (OK, "conflict", "error", "unexpected")  # of a reconcile
 NO_ANSWER = "none"  # the code of a request that got no answer
-OTHER = "Other"  # the label value of everything beyond the bound
-MOST_REASONS = 32  # that one label may have; InfPop itself knows about half as many
+OTHER = "Other"  # the label value of every value beyond the bound
+MOST_REASONS = 32  # values of one label; InfPop itself has about half as many reasons
 # Doubling from 1 ms (a reconcile that changes nothing) to 65 s (two requests that timed out).
 _RECONCILE_SECONDS_BUCKETS = tuple(0.001 * 2**step for step in range(17))
-# From an immediate scrape to the longest time that a run may be held; between are the usual scrape intervals.
+# From an immediate scrape to the longest time that a run may wait for one, with the usual scrape intervals between.
 _HELD_SECONDS_BUCKETS = (1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 120.0, 300.0, 600.0)
 
 
 class OperatorMetrics:
-    """Counters of one operator, made once at its start and passed to the code that counts.
+    """The metrics of one operator process, created once at its start and passed to the code that counts.
 
     Args:
-        monotonic: seconds that never go back.
+        monotonic: returns seconds that never go back.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
@@ -86,7 +86,7 @@ class OperatorMetrics:
             self.note_progress()
 
     def note_progress(self) -> None:
-        """Note that the operator works now: a reconcile succeeded, or there is no study to reconcile."""
+        """Note that the operator makes progress: a reconcile succeeded, or there is no study to reconcile."""
         self._last_success_s = self._monotonic()
 
     def count_api_request(self, verb: str, code: int | None) -> None:
@@ -123,14 +123,14 @@ class OperatorMetrics:
 
 
 class BoundedLabel:
-    """Lets a label have at most `most` values of its own; every later value is shown as "Other"."""
+    """Limits a label to `most` different values; every other value becomes "Other"."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._known: set[str] = set()
 
     def of(self, value: str) -> str:
-        """Return the label value for `value`, as one word."""
+        """Return the label value for `value`, in the form of a condition's reason: letters and digits, never empty."""
         word = as_reason(value)
         if word not in self._known and len(self._known) >= self._most:
             return OTHER

@@ -1,6 +1,6 @@
-"""The series of studies, made from their statuses at each scrape: a deleted study has none.
+"""The series of studies, computed from their statuses at each scrape: a deleted study has none.
 
-At most `MOST_STUDIES` studies have series of their own: unfinished studies first, then the newest. The others are only
+At most `MOST_STUDIES` studies have their own series: unfinished studies first, then the newest. The others are only
 counted.
 """
 
@@ -24,7 +24,7 @@ Labels = dict[str, str]
 
 
 class Family(NamedTuple):
-    """A family of series; the samples of a counter and of an info have a suffix."""
+    """A metric family; the sample names of a counter and of an info have a suffix."""
 
     name: str
     kind: Literal["gauge", "counter", "info"]
@@ -62,11 +62,11 @@ class _Known:
 
 
 class StudyCollector(Collector):
-    """Shows the studies of the last `update`.
+    """Collects the series of the studies that the last `update` received.
 
-    A study of an unchanged version is neither parsed nor rendered again: a thousand studies have some twenty thousand
-    samples, and with so many new objects at each scrape the garbage collector would stop the process for a tenth of a
-    second.
+    A study whose version did not change is neither parsed nor rendered again: a thousand studies have about twenty
+    thousand samples, and with that many new objects at each scrape the garbage collector would stop the process for a
+    tenth of a second.
     """
 
     def __init__(self) -> None:
@@ -75,12 +75,12 @@ class StudyCollector(Collector):
 
     def update(self, bodies: Iterable[Body], now: datetime) -> None:
         """Replace the studies with `bodies`, all studies that exist `now`."""
-        known = (self._parse(body, now) for body in bodies)
-        self._known = {each.metrics.key: each for each in known}
+        parsed = (self._parse(body, now) for body in bodies)
+        self._known = {study.metrics.key: study for study in parsed}
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every family; one without series has its name, type and help."""
+        """Yield every family; a family without series still has its name, type and help."""
         known = list(self._known.values())
         shown = _chosen(known)
         yield _states(known)
@@ -90,7 +90,7 @@ class StudyCollector(Collector):
         yield self._unchanged(shown)
         for family in _FAMILIES:
             metric = Metric(family.name, family.text, family.kind)
-            metric.samples = [sample for each in shown for sample in each.samples.get(family.name, ())]
+            metric.samples = [sample for study in shown for sample in study.samples.get(family.name, ())]
             yield metric
 
     def _parse(self, body: Body, now: datetime) -> _Known:
@@ -107,33 +107,33 @@ class StudyCollector(Collector):
     def _unchanged(self, shown: Sequence[_Known]) -> Metric:
         text = "Time since a trial of an unfinished study got a result or one of its runs made progress"
         family = GaugeMetricFamily("infpop_study_unchanged_seconds", text, labels=("namespace", "study"))
-        for each in shown:
-            if each.metrics.conditions.get("Reconciling") and self._now is not None:
-                family.add_metric(each.metrics.key, max(0.0, (self._now - each.changed_at).total_seconds()))
+        for study in shown:
+            if study.metrics.conditions.get("Reconciling") and self._now is not None:
+                family.add_metric(study.metrics.key, max(0.0, (self._now - study.changed_at).total_seconds()))
         return family
 
 
 def _changed_at(before: _Known | None, metrics: StudyMetrics, now: datetime) -> datetime:
-    if before is None:  # after a restart only active runs say when they last changed
+    if before is None:  # after a restart, only active runs have the time of their last change
         return metrics.newest_run_since or now
     return before.changed_at if before.metrics.activity == metrics.activity else now
 
 
 def _chosen(known: Sequence[_Known]) -> Sequence[_Known]:
-    newest_first = sorted(known, key=lambda each: (each.metrics.created_at, each.metrics.key), reverse=True)
-    return sorted(newest_first, key=lambda each: each.metrics.state not in _UNFINISHED)[:MOST_STUDIES]
+    newest_first = sorted(known, key=lambda study: (study.metrics.created_at, study.metrics.key), reverse=True)
+    return sorted(newest_first, key=lambda study: study.metrics.state not in _UNFINISHED)[:MOST_STUDIES]
 
 
 def _states(known: Sequence[_Known]) -> Metric:
     family = GaugeMetricFamily("infpop_studies", "Studies by state", labels=("state",))
-    counted = Counter(each.metrics.state for each in known)
+    counted = Counter(study.metrics.state for study in known)
     for state in get_args(State):
         family.add_metric((state,), counted[state])
     return family
 
 
 def _samples(metrics: StudyMetrics) -> Mapping[str, Sequence[Sample]]:
-    """Return the samples of a study by the name of their family."""
+    """Return the samples of a study by family name."""
     study = {"namespace": metrics.key.namespace, "study": metrics.key.name}
     samples: dict[str, list[Sample]] = {
         _CONDITION.name: [

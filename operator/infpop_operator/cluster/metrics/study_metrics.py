@@ -1,7 +1,7 @@
 """The metrics of one study as values, read from its status. Pure.
 
-Another version, or a user with the right to do so, may have written the status: what cannot be read is left out, and
-the number of label values is bounded whatever the status holds.
+Another version of the operator, or a user with permission, may have written the status: values that cannot be parsed
+are left out, and the number of label values is bounded whatever the status holds.
 """
 
 import math
@@ -31,8 +31,8 @@ CONDITIONS = (
     "PrometheusUnreachable",
 )
 OUTCOMES = ("measured", "infeasible", "invalid", "broken", "running")
-MOST_POOLS = 16  # as many as a spec may have
-MOST_REASONS = 8  # of one outcome on one pool
+MOST_POOLS = 16  # the limit of a spec
+MOST_REASONS = 8  # for one outcome on one pool
 OTHER = "Other"  # all other reasons
 _RESULTS = ("Measured", "Infeasible", "Invalid")
 _PROGRESSING = tuple(phase.value for phase in (Phase.LOADING, Phase.WARMING_UP, Phase.MEASURING, Phase.DONE))
@@ -51,7 +51,7 @@ class TrialCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolMetrics:
-    """The metrics of a pool's newest round. `best` is (GPUs, batch size)."""
+    """The metrics of a pool's newest round. `best` is the GPU count and the batch size."""
 
     name: str
     runs: int
@@ -66,8 +66,8 @@ class PoolMetrics:
 class StudyMetrics:
     """The metrics of one study.
 
-    `conditions` leaves out what is unknown. `activity` is a hash that changes whenever a trial gets a result or a run
-    makes progress. `newest_run_since` is when the state of an active run last changed.
+    `conditions` leaves out conditions that are Unknown. `activity` is a hash that changes whenever a trial gets a
+    result or a run makes progress. `newest_run_since` is when the state of an active run last changed.
     """
 
     key: StudyKey
@@ -80,7 +80,7 @@ class StudyMetrics:
 
 
 def study_metrics_of(body: Body) -> StudyMetrics:
-    """Return the metrics of a study, which the API server returned as `body`."""
+    """Return the metrics of the study that the API server returned as `body`."""
     try:
         status = StudyStatus.model_validate(body.get("status") or {})
     except ValidationError:
@@ -102,7 +102,8 @@ def _metrics(body: Body, status: StudyStatus, state: State) -> StudyMetrics:
 
 
 def _conditions(status: StudyStatus) -> dict[str, bool]:
-    return {each.type: each.status == "True" for each in status.conditions if each.status != "Unknown"}
+    known = (condition for condition in status.conditions if condition.status != "Unknown")
+    return {condition.type: condition.status == "True" for condition in known}
 
 
 def _state(conditions: Mapping[str, bool]) -> State:
@@ -118,7 +119,7 @@ def _state(conditions: Mapping[str, bool]) -> State:
 
 
 def _activity(status: StudyStatus) -> int:
-    """Return a hash that changes with progress only; a run that waits, fails and is retried makes none."""
+    """Return a hash that changes only with progress; a run that waits, fails and is retried makes no progress."""
     results = tuple((row.pool, row.round, row.index, row.attempts) for row in status.trials if row.state in _RESULTS)
     progress = tuple((run.name, run.state) for run in status.runs if run.state in _PROGRESSING)
     return hash((results, progress))
@@ -149,7 +150,7 @@ def _pool(name: str, pool: PoolStatus, rows: Sequence[TrialRow], runs: int) -> P
 
 
 def _trials(pool: PoolStatus, rows: Sequence[TrialRow]) -> Iterator[TrialCount]:
-    """Yield the trials of a pool; a trial whose row a long status leaves out is counted without a reason."""
+    """Yield the trial counts of a pool; trials whose rows a long status omits are counted without a reason."""
     for outcome in OUTCOMES:
         reasons = _reasons([row.reason for row in rows if row.state.lower() == outcome])
         unexplained = (getattr(pool.trials, outcome) if pool.trials is not None else 0) - sum(reasons.values())

@@ -1,4 +1,4 @@
-"""Say on standard error what is wrong, one problem a line."""
+"""Print errors to standard error, one problem per line."""
 
 import sys
 
@@ -6,7 +6,7 @@ from infpop_operator.cli.exit_codes import ExitCode
 from infpop_operator.core.errors import InfPopError
 
 
-def complain(headline: str, error: InfPopError) -> ExitCode:
+def print_error(headline: str, error: InfPopError) -> ExitCode:
     """Print the message of `error` under `headline`, and return the code for bad input."""
     lines = "".join(f"  {line}\n" for line in str(error).splitlines())
     sys.stderr.write(f"{headline}\n{lines}")
