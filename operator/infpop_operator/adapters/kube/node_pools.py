@@ -48,7 +48,8 @@ class MatchedPool:
 
     `device_count` is the number of devices on the largest Node, cordoned or not: a drain does not make a run
     impossible. `total_device_count` is the number of devices on all Nodes that are not cordoned; `nodes` is the number
-    of these Nodes. `node_labels` are the alternatives for the Pod's node affinity, empty if the pool's node selector suffices.
+    of these Nodes. `node_labels` are the alternatives for the Pod's node affinity, empty if the pool's node selector
+    suffices.
     """
 
     name: str

@@ -15,7 +15,7 @@ from infpop_operator.adapters.conclude import (
     Cause,
     cause_of_exit,
     conclude,
-    last_words,
+    last_output,
     parse_result,
 )
 from infpop_operator.adapters.kube.errors import quota_words
@@ -210,9 +210,9 @@ def _outside_cause(job: JobRecord, pod: PodRecord | None) -> Cause | None:
         return _cause_of_eviction(pod.evicted)
     end = job.end or job.ending
     if end is not None and end.reason == _DEADLINE:
-        return Cause(lost=_DEADLINE, broken="MeasureTimeout", detail=last_words(end.message))
+        return Cause(lost=_DEADLINE, broken="MeasureTimeout", detail=last_output(end.message))
     if pod is not None and pod.disrupted is not None:
-        return Cause(lost="Preempted", broken="Stopped", detail=last_words(pod.disrupted), counts=False)
+        return Cause(lost="Preempted", broken="Stopped", detail=last_output(pod.disrupted), counts=False)
     if job.suspended:
         return Cause(lost="Preempted", broken="Stopped", detail="the queue took back the devices", counts=False)
     if pod is not None and pod.deleting:
@@ -222,7 +222,7 @@ def _outside_cause(job: JobRecord, pod: PodRecord | None) -> Cause | None:
 
 def _cause_of_eviction(message: str) -> Cause:
     """Return the cause for a Pod that its kubelet evicted: the run probably needs more than its Node has."""
-    detail = f"the kubelet evicted the Pod: {last_words(message)}"
+    detail = f"the kubelet evicted the Pod: {last_output(message)}"
     if f"{LOW}memory" in message:
         return Cause(lost="HostOutOfMemory", broken="HostOutOfMemory", detail=detail)
     return Cause(lost="Evicted", broken="RunnerError", detail=detail)
@@ -245,16 +245,16 @@ def _cause_of_container(container: ContainerRecord, log_tail: str) -> Cause:
         detail = "the container was killed at its memory limit (OOMKilled)"
         return Cause(lost="HostOutOfMemory", broken="HostOutOfMemory", detail=detail)
     if container.terminated_reason in _NODE_LOST:
-        detail = f"the node lost the container: {last_words(log_tail)}"
+        detail = f"the node lost the container: {last_output(log_tail)}"
         return Cause(lost="NodeLost", broken="Stopped", detail=detail, counts=False)
     if container.exit_code == _EXIT_KILLED:
         return Cause(lost="Killed", broken="EngineCrash", detail="the runner was killed (SIGKILL)")
     if container.exit_code == _EXIT_UNSEEN:
-        output = f"; its last output: {last_words(log_tail)}" if log_tail.strip() else ""
+        output = f"; its last output: {last_output(log_tail)}" if log_tail.strip() else ""
         detail = f"the container runtime lost the container (exit code 255), as when its shim dies{output}"
         return Cause(lost="ContainerLost", broken="EngineCrash", detail=detail)
     if container.exit_code == _EXIT_MISUNDERSTOOD:
-        detail = f"the runner did not accept its arguments or spec: {last_words(log_tail)}"
+        detail = f"the runner did not accept its arguments or spec: {last_output(log_tail)}"
         return Cause(lost="RunnerError", broken="RunnerError", detail=detail)
     cause = cause_of_exit(f"exit code {container.exit_code}", log_tail)
     return replace(cause, lost="MetricsMissing") if container.exit_code == _EXIT_DONE else cause
@@ -262,14 +262,14 @@ def _cause_of_container(container: ContainerRecord, log_tail: str) -> Cause:
 
 def _cause_of_pod(job: JobRecord, pod: PodRecord) -> Cause:
     """Return why a Pod ended without a container state: its Node refused it, or it was never started."""
-    detail = last_words(pod.failure or "") or f"the Pod is {pod.phase} and reports no state of its container"
+    detail = last_output(pod.failure or "") or f"the Pod is {pod.phase} and reports no state of its container"
     return _outside_cause(job, pod) or Cause(lost="PodFailed", broken="RunnerError", detail=detail)
 
 
 def _cause_of_job(end: JobEnd) -> Cause:
     """Return why a run ended whose Pod is gone."""
     how = "completed" if end.complete else "failed"
-    detail = f"the Job {how} and its Pod is gone; {last_words(f'{end.reason}: {end.message}')}"
+    detail = f"the Job {how} and its Pod is gone; {last_output(f'{end.reason}: {end.message}')}"
     return Cause(lost="ResultMissing", broken="RunnerError", detail=detail)
 
 
@@ -295,7 +295,7 @@ def _wait(
     if job.suspended:
         return _Wait(reason="Queued", detail="the Job is suspended until its queue has capacity", until=None)
     if pod is not None and pod.disrupted is not None and pod.evicted is None:
-        return _until_scheduled("Preempted", last_words(pod.disrupted), pod.disrupted_at or pod.created_at, limits)
+        return _until_scheduled("Preempted", last_output(pod.disrupted), pod.disrupted_at or pod.created_at, limits)
     since = job.started_at or job.created_at
     if pod is None:
         return _until_scheduled(*_without_pod(hints.failed_create), since, limits)
@@ -310,14 +310,14 @@ def _without_pod(failed_create: str | None) -> tuple[str, str]:
         return ("Starting", "the Job has no Pod yet")
     quota = quota_words(failed_create)
     if quota is not None:
-        return ("QuotaExceeded", last_words(quota))
-    return ("PodRefused", last_words(failed_create.rpartition(_REFUSED)[2]))
+        return ("QuotaExceeded", last_output(quota))
+    return ("PodRefused", last_output(failed_create.rpartition(_REFUSED)[2]))
 
 
 def _without_node(message: str | None) -> tuple[str, str]:
     if message is None:
         return ("Starting", "the Pod waits for the scheduler")
-    return ("Unschedulable", last_words(message))
+    return ("Unschedulable", last_output(message))
 
 
 def _until_scheduled(reason: str, detail: str, since: datetime, limits: PhaseLimits) -> _Wait:
@@ -349,9 +349,9 @@ def _on_node(
 
 def _why_not_started(container: ContainerRecord, failed_mount: str | None) -> tuple[str, str]:
     reason, message = container.waiting_reason, container.waiting_message or ""
-    detail = last_words(message)
+    detail = last_output(message)
     if reason in CREATING:
-        return ("ContainerCreating", detail) if failed_mount is None else ("MountFailed", last_words(failed_mount))
+        return ("ContainerCreating", detail) if failed_mount is None else ("MountFailed", last_output(failed_mount))
     if reason in _PULL_REASONS:
         return ("ImagePull", f"{reason}: {detail}")
     if reason == "CreateContainerConfigError" and "secret" in message.lower():
