@@ -6,7 +6,7 @@ import pytest
 
 from factories.runs import make_run
 from factories.studies import START, make_measured
-from infpop_operator.adapters.conclude import INTERRUPTED, Cause, cause_of_exit, conclude, last_words, parse_result
+from infpop_operator.adapters.conclude import INTERRUPTED, Cause, cause_of_exit, conclude, last_output, parse_result
 from infpop_operator.core.model import Finished, Lost
 from infpop_runner.contract import Broken, Provenance, RunResult
 
@@ -111,10 +111,10 @@ def test_a_long_cause_is_cut() -> None:
 )
 def test_last_words_fit_a_line(text: str, words: str) -> None:
     """The last five lines, without what a terminal would do with them; of a long one its end."""
-    assert last_words(text) == words
+    assert last_output(text) == words
 
 
 def test_an_exit_is_told_with_the_last_words() -> None:
     """Where there are any."""
-    assert cause_of_exit("signal 11", "a\nb").detail == "the runner ended with signal 11; its last words: a | b"
+    assert cause_of_exit("signal 11", "a\nb").detail == "the runner ended with signal 11; its last output: a | b"
     assert cause_of_exit("exit code 3", "").detail == "the runner ended with exit code 3"

@@ -132,7 +132,7 @@ def test_what_can_be_no_hub_id_is_refused() -> None:
     [
         (CSV, {"gpu_model": "H100"}, ("recorded.gpuModel: H100", "A100")),
         (CSV, {"engine": "hf"}, ("recorded.engine: hf", "vllm")),
-        (CSV, {"model": "x"}, ("recorded.model: x", "Choose one that it has: m")),
+        (CSV, {"model": "x"}, ("recorded.model: x", "Choose one that the file has: m")),
         ("a,b\n1,2\n", {}, ("recorded.path", "lacks the columns", "gpu_count")),
         ("", {}, ("recorded.path", "lacks the columns")),
     ],

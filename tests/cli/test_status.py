@@ -196,8 +196,8 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", "../secrets/x", "Name", "a b", "a/b", "$(reboot)"])
 def test_what_is_no_name_is_not_asked_for(tmp_path: Path, name: str) -> None:
     """Hostile names reach no path of the API; nor do namespaces."""
-    assert f"{name!r} is no name of a study" in refusal({}, tmp_path, name)
-    assert f"{name!r} is no name of a namespace" in refusal({}, tmp_path, "codellama", "--namespace", name)
+    assert f"{name!r} is not a valid study name" in refusal({}, tmp_path, name)
+    assert f"{name!r} is not a valid namespace name" in refusal({}, tmp_path, "codellama", "--namespace", name)
 
 
 def test_a_status_that_cannot_be_read_names_the_place(tmp_path: Path) -> None:

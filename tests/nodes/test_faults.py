@@ -107,7 +107,7 @@ def test_crash(place: Place) -> None:
     start(place, CRASHES)
     row, message = broken(place)
     assert row["reason"] == "RunnerError"
-    assert "exit code 3; its last words: crashed as it was told to" in message
+    assert "exit code 3; its last output: crashed as it was told to" in message
 
 
 def test_killed_shim(place: Place, nodes: RealNodes) -> None:

@@ -211,7 +211,7 @@ def test_more_trials_than_rows_are_told() -> None:
     """A status keeps 500 rows; whoever looks at a larger round knows that cells are missing."""
     body = body_of("succeeded")
     cut = {**body, "status": {**body["status"], "trials": body["status"]["trials"][5:]}}
-    assert "trials of this round are not in the status any more" in printed(render_page(page_of(cut)))
+    assert "trials of this round are no longer in the status" in printed(render_page(page_of(cut)))
 
 
 def test_what_was_told_long_ago_is_shown_as_old() -> None:

@@ -132,7 +132,7 @@ def test_a_broken_constraint_is_marked() -> None:
 def test_a_number_that_cannot_be_compared_is_marked() -> None:
     """A configuration of which nobody knows what it takes is shown with its throughput, and with the reason."""
     text = report(objective=Objective(metric="tokensPerJoule", power_metric="power"))
-    assert re.search(r"\? lacks a metric that decides  \d+x: power missing: NoWindow", text)
+    assert re.search(r"\? lacks a required metric  \d+x: power missing: NoWindow", text)
     assert re.search(r"\? [\d,.]+", text)
     assert "No recommendation" in text
 

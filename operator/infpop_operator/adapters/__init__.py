@@ -1,1 +1,1 @@
-"""The outside world, one small module for each part of it: stores, executors, devices, model and workload files."""
+"""The adapters to the outside world, one module each: stores, executors, devices, model and workload files."""

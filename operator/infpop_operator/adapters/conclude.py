@@ -1,7 +1,7 @@
-"""How a run that lives no more ended: what it left, or why it left nothing.
+"""Classify how a finished run ended: by its result, or by the reason why it left none.
 
-Pure, and the same for a process on this machine and for a Pod: a result is read whether or not the runner lived to
-finish it, and what was measured is kept, whatever happened afterwards.
+Pure, and the same for a process on this machine and for a Pod. A result counts even if the runner died before it
+completed the result, and every measured trial is kept, whatever happened afterwards.
 """
 
 import re
@@ -17,7 +17,7 @@ from infpop_runner.contract import Broken, BrokenReason, RunResult, decode_resul
 NO_RESULT = "no result was written"
 DETAIL_LENGTH = 1000
 _LAST_LINES = 5
-_WORDS_LENGTH = 800  # leaves room for what is said before them: their end must not be cut
+_OUTPUT_LENGTH = 800  # leaves room for the text before it: its end must not be cut
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\x20-\x7e\u00a0-\uffff]")
 
 
@@ -25,8 +25,8 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\x20-\x7e\u00a0-\uffff]")
 class Cause:
     """Why a run ended before it had a complete result.
 
-    `lost` is the reason of a run without any trial, `broken` the contract's word for the trials that a partial result
-    lacks. `counts`: the failure budget pays.
+    `lost` is the reason for a run without any trial, `broken` the contract's reason for the trials that a partial
+    result lacks. If `counts`, the run uses up part of the failure budget.
     """
 
     lost: str
@@ -35,16 +35,16 @@ class Cause:
     counts: bool = True
 
 
-INTERRUPTED = Cause(lost=REASON_INTERRUPTED, broken="Stopped", detail="infpop was stopped meanwhile", counts=False)
+INTERRUPTED = Cause(lost=REASON_INTERRUPTED, broken="Stopped", detail="infpop was stopped during the run", counts=False)
 
 
 def parse_result(text: str, *, run: str, source: str) -> RunResult | str:
-    """Return the result of `run` that `text` holds, or a sentence that says why it is none.
+    """Return the result of `run` that `text` holds, or a sentence that says why there is none.
 
     Args:
-        text: what the runner wrote; empty where it wrote nothing.
-        run: the name of the run that it must be of.
-        source: how the sentence names the text.
+        text: what the runner wrote; empty if it wrote nothing.
+        run: the name of the run that the result must belong to.
+        source: the name of the text in the sentence.
     """
     if not text.strip():
         return NO_RESULT
@@ -56,12 +56,12 @@ def parse_result(text: str, *, run: str, source: str) -> RunResult | str:
 
 
 def conclude(run: Run, result: RunResult | str, cause: Cause, ended_at: datetime) -> Finished | Lost:
-    """Return how `run` ended: its result where it has one, `cause` where it has none.
+    """Return how `run` ended: with its result if it has one, otherwise with `cause`.
 
     Args:
         run: the run.
-        result: what it left, or a sentence that says why there is nothing.
-        cause: why it ended, should the result not be complete.
+        result: the result that it left, or a sentence that says why there is none.
+        cause: why it ended, used if the result is incomplete.
         ended_at: when it ended.
     """
     if isinstance(result, str):
@@ -77,19 +77,19 @@ def conclude(run: Run, result: RunResult | str, cause: Cause, ended_at: datetime
     return Finished(result=result.model_copy(update={"broken": broken, "ended_at": ended_at}), ended_at=ended_at)
 
 
-def last_words(text: str) -> str:
+def last_output(text: str) -> str:
     """Return the last lines of `text` on one line, without control characters."""
     lines = [line for raw in text.splitlines() if (line := _CONTROL.sub("", raw).strip())]
-    return " | ".join(lines[-_LAST_LINES:])[-_WORDS_LENGTH:]
+    return " | ".join(lines[-_LAST_LINES:])[-_OUTPUT_LENGTH:]
 
 
 def cause_of_exit(how: str, text: str) -> Cause:
-    """Return the cause of a runner that ended by itself without a complete result.
+    """Return the cause for a runner that exited by itself without a complete result.
 
     Args:
         how: "exit code 3" or "signal 11".
-        text: what it wrote last, as it wrote it.
+        text: the end of its output, unchanged.
     """
-    tail = last_words(text)
-    detail = f"the runner ended with {how}" + (f"; its last words: {tail}" if tail else "")
+    tail = last_output(text)
+    detail = f"the runner ended with {how}" + (f"; its last output: {tail}" if tail else "")
     return Cause(lost="RunnerError", broken="RunnerError", detail=detail)

@@ -1,8 +1,8 @@
-"""A study's memory in a directory: `journal.jsonl`, `status.json`, `study.yaml`, `runs/`, `lock`.
+"""The store of a study in a directory: `journal.jsonl`, `status.json`, `study.yaml`, `runs/`, `lock`.
 
-The journal is the memory; the status is written for people and programs to read, and of an earlier one nothing is
-taken over but the times of its conditions. One process at a time may use a directory: the lock is the kernel's, so it
-is gone when its holder is, however it died.
+The journal is the source of truth. The status is written for users and programs to read; InfPop reads back only the
+times of its conditions. One process at a time may use a directory: the kernel owns the lock and releases it when the
+process that holds it ends, however it ends.
 """
 
 import fcntl
@@ -25,7 +25,7 @@ _ELSEWHERE = "Name another directory with --output"
 
 
 class DirectoryStore:
-    """The study `namespace`/`study` in `directory`, held from entering the `with` block until leaving it.
+    """The study `namespace`/`study` in `directory`, locked while the `with` block is active.
 
     Raises on entering:
         StoreError: the directory is in use, belongs to another study, holds something else, or cannot be written.
@@ -40,7 +40,7 @@ class DirectoryStore:
         self._lock: TextIO | None = None
 
     def __enter__(self) -> Self:
-        """Take the directory, creating it where it does not exist."""
+        """Lock the directory; create it if it does not exist."""
         self._create()
         self._refuse_foreign_content()
         self._take_lock()
@@ -52,11 +52,11 @@ class DirectoryStore:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go of the directory."""
+        """Release the directory."""
         self._release()
 
     def load(self, now: datetime) -> History:
-        """Return all that is remembered; an empty history that started at `now` for a new study.
+        """Return the recorded history; for a new study, an empty history that started at `now`.
 
         Raises:
             StoreError: the journal is damaged, or was written by a newer version.
@@ -68,19 +68,19 @@ class DirectoryStore:
         return fold(*known)
 
     def record(self, entry: Entry) -> None:
-        """Remember one step; it is on the disk when this returns."""
+        """Record one step; it is on disk when this returns."""
         self._journal.append(entry)
 
     def save_study(self, text: str) -> None:
-        """Keep a copy of the study as it was given."""
+        """Save a copy of the study as the user gave it."""
         self._replace("study.yaml", text)
 
     def save_status(self, status: object) -> None:
-        """Replace `status.json`; `status` is plain JSON values."""
+        """Replace `status.json`; `status` consists of plain JSON values."""
         self._replace(_STATUS, json.dumps(status, indent=2) + "\n")
 
     def read_status(self) -> object:
-        """Return what `save_status` wrote last, None where it cannot be read."""
+        """Return the last saved status, None if it cannot be read."""
         try:
             return json.loads((self.directory / _STATUS).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
@@ -101,7 +101,7 @@ class DirectoryStore:
             raise self._unwritable(error) from error
 
     def _refuse_foreign_content(self) -> None:
-        """Keep out of a directory that somebody uses for something else; a journal or our lock alone makes it ours."""
+        """Refuse a directory with other content; a journal, or only the lock file, marks a directory of InfPop."""
         try:
             names = {entry.name for entry in self.directory.iterdir()}
         except OSError as error:
@@ -118,13 +118,13 @@ class DirectoryStore:
         except OSError as error:
             raise self._unwritable(error) from error
         try:
-            self._lock_for_me(lock)
+            self._lock_exclusively(lock)
         except BaseException:
             lock.close()
             raise
         self._lock = lock
 
-    def _lock_for_me(self, lock: TextIO) -> None:
+    def _lock_exclusively(self, lock: TextIO) -> None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.truncate(lock.fileno(), 0)

@@ -1,7 +1,7 @@
-"""Runs that are played instead of carried out, in a time of their own: for tests, demonstrations and replays.
+"""An executor that plays runs instead of executing them, on its own clock: for tests, demonstrations and replays.
 
-It keeps the promises of the executor's port (its conformance suite runs on it), starts no process and waits for nobody:
-`wait` moves its clock. Like real runs, played ones do not outlive the executor that started them.
+It keeps the promises of the executor port (the port's conformance suite covers it), starts no process and never
+blocks: `wait` moves its clock. Like real runs, played runs do not outlive the executor that started them.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ _REPEATS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
-    """What a run does: it takes `seconds`, then has a result, or is lost for a reason."""
+    """The course of a played run: it takes `seconds`, then has a result or is lost for a reason."""
 
     seconds: float
     outcome: RunResult | str
@@ -42,30 +42,30 @@ class FakeExecutor:
         self._stopped: set[str] = set()
 
     def now(self) -> datetime:
-        """Return the time of the played world."""
+        """Return the current time of the executor's own clock."""
         return self._now
 
     def wait(self, timeout_s: float) -> None:
-        """Move the clock to the next end of a run, by `timeout_s` at most."""
+        """Move the clock to the next end of a run, but by at most `timeout_s`."""
         limit = self._now + timedelta(seconds=timeout_s)
         self._now = min((run.ends_at for run in self._playing.values() if run.ends_at > self._now), default=limit)
         self._now = min(self._now, limit)
 
     def start(self, run: Run, spec: RunSpec) -> None:
-        """Start `run`; a run of that name that already lives is left alone."""
+        """Start `run`; do nothing if a run of that name is live."""
         if run.name not in self._playing:
             played = self._play(run, spec, self._now)
             ends_at = self._now + timedelta(seconds=played.seconds)
             self._playing[run.name] = _Playing(ends_at=ends_at, outcome=played.outcome)
 
     def stop(self, name: str) -> None:
-        """End the run now; unknown or ended runs are left alone."""
+        """End the run now; do nothing if it is unknown or has ended."""
         run = self._playing.get(name)
         if run is not None and run.ends_at > self._now:
             self._stopped.add(name)
 
     def observe(self, runs: tuple[StartedRun, ...], now: datetime) -> Mapping[str, Observation]:
-        """Return what is known of each run, by name. A run that vanished is `Lost`, never missing."""
+        """Return the observation of each run, by name. A run that vanished is `Lost`, never missing."""
         return {started.run.name: self._observe(started.run.name, now) for started in runs}
 
     def _observe(self, name: str, now: datetime) -> Observation:
@@ -82,11 +82,11 @@ class FakeExecutor:
 
 
 def play_landscape(throughput: Throughput, *, seconds: float = 1.0) -> Play:
-    """Return a play in which every trial finds what `throughput` says of its GPU count and batch size, in tokens/s.
+    """Return a play in which the result of each trial is `throughput` of its GPU count and batch size, in tokens/s.
 
     Args:
-        throughput: a number, or the reason why the configuration cannot work; after an out-of-memory the run's larger
-            batches are not reached.
+        throughput: returns a number, or the reason why the configuration cannot work; after `GpuOutOfMemory` the run
+            does not reach its larger batches.
         seconds: how long each run takes.
     """
 

@@ -1,14 +1,14 @@
-"""Replacing a file so that a reader, or a crash, meets the old content or the new one and nothing between."""
+"""Replace a file atomically: after a crash, and for any reader, it has the old or the new content, never a part."""
 
 import os
 from pathlib import Path
 
 
 def write_atomically(path: Path, content: str) -> None:
-    """Replace `path` by `content`, which is on the disk before the old content goes.
+    """Replace the content of `path` by `content`, which is on disk before the old content is removed.
 
     Raises:
-        OSError: the directory cannot be written, or the disk is full; the old content is still there.
+        OSError: the directory cannot be written, or the disk is full; the old content is kept.
     """
     draft = path.with_name(f".{path.name}.new")
     with draft.open("w", encoding="utf-8") as stream:

@@ -1,6 +1,6 @@
-"""config.json of a Hugging Face hub model: from the local cache, else from the hub. Imported only where installed.
+"""Find config.json of a Hugging Face hub model, in the local cache or on the hub. Needs `huggingface_hub`.
 
-A hub that does not answer is no error: the first run finds out the same. A hub that says no is one.
+A hub that does not answer is not an error: the first run reports it. A refusal by the hub is an error.
 """
 
 from pathlib import Path
@@ -21,10 +21,10 @@ _ANSWER_TIMEOUT_S = 5.0
 
 
 def find_config(name: str, revision: str | None) -> Path | None:
-    """Return the path of the model's config.json on this machine, None when the hub cannot be asked.
+    """Return the path of the model's config.json on this machine, None if the hub cannot be reached.
 
     Raises:
-        HubRefusal: the hub has no such model, revision or file, or does not show it to this user.
+        HubRefusal: the hub has no such model, revision or file, or does not give this user access to it.
     """
     try:
         cached = try_to_load_from_cache(name, "config.json", revision=revision)
@@ -39,18 +39,18 @@ def find_config(name: str, revision: str | None) -> Path | None:
         raise HubRefusal("revision", "the hub has no such revision", "Check it on the model's page") from error
     except RepositoryNotFoundError as error:
         remedy = "Check the name; for a gated model accept its terms and set HF_TOKEN"
-        raise HubRefusal("name", "the hub has no such model, or does not show it to you", remedy) from error
+        raise HubRefusal("name", "the hub has no such model, or does not give you access to it", remedy) from error
     except LocalEntryNotFoundError:
         return None
     except EntryNotFoundError as error:
         remedy = "Name a model in the transformers format"
         raise HubRefusal("name", "this hub repository has no config.json", remedy) from error
-    except Exception:  # noqa: BLE001 - any way in which a network or a cache can fail
+    except Exception:  # noqa: BLE001 - any failure of the network or the cache
         return None
 
 
 def _answers() -> bool:
-    """Ask once: the hub's own client tries for half a minute before it says that there is no network."""
+    """Return whether the hub answers one request: its own client retries for half a minute without a network."""
     if constants.HF_HUB_OFFLINE:
         return False
     try:

@@ -1,13 +1,13 @@
-"""The journal of a study: one JSON object a line, only ever appended to.
+"""The journal of a study: an append-only file with one JSON object per line.
 
-Every line is on the disk before `append` returns. A line without its end (the process or the machine died while it was
-written) was never acted upon and is dropped; any other line that cannot be read is an error that names it. Locking
-is not done here.
+Every line is on disk before `append` returns. An incomplete last line (the process or the machine died while writing
+it) was never acted upon and is dropped; any other unreadable line is an error that names the line. This module does no
+locking.
 
-The format has a version of its own, which does not change when the status or a name in the code changes. It is raised
-only when an older version would misread a journal. Version 1 has grown by keys that an older version ignores and that
-are absent in what it wrote: `hardware` and `engine` of a round. Where two fields of `Finished` have other names in the
-code by now, the journal keeps the first ones. So an upgrade, and a way back, lose nothing.
+The format has its own version, which does not change when the status or a name in the code changes. It increases only
+if an older version would misread a journal. Version 1 has gained keys that an older version ignores and that its own
+journals lack: `hardware` and `engine` of a round. Two fields of `Finished` have new names in the code; the journal
+keeps the original ones. So neither an upgrade nor a downgrade loses anything.
 """
 
 import os
@@ -41,7 +41,7 @@ class _Line(BaseModel):
 
 
 class Header(_Line):
-    """The first line: whose journal this is."""
+    """The first line: which study the journal belongs to."""
 
     kind: Literal["journal"] = "journal"
     version: int = VERSION
@@ -51,7 +51,7 @@ class Header(_Line):
 
 
 class RoundLine(_Line):
-    """A round began."""
+    """A round started."""
 
     kind: Literal["round"] = "round"
     round: Round
@@ -82,7 +82,7 @@ class EndedLine(_Line):
 
 
 def _with_names(ended: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Return the JSON of an ended run with other names in its observation, in the same order."""
+    """Return the JSON of an ended run with the keys of its observation renamed, in the same order."""
     observation = ended.get("observation")
     if not isinstance(observation, dict):
         return ended
@@ -94,7 +94,7 @@ _Lines: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="kin
 
 
 def encode_entry(entry: Entry) -> str:
-    """Return one step as a line of JSON, without what is absent."""
+    """Return one step as a line of JSON, without absent fields."""
     match entry:
         case Round():
             return encode_line(RoundLine(round=entry))
@@ -105,15 +105,15 @@ def encode_entry(entry: Entry) -> str:
 
 
 def encode_line(line: Line) -> str:
-    """Return a line's JSON, without what is absent."""
+    """Return the JSON of a line, without absent fields."""
     return line.model_dump_json(exclude_none=True)
 
 
 def decode_line(text: str | bytes) -> Header | Entry:
-    """Return what a line holds.
+    """Return the header or step that a line holds.
 
     Raises:
-        pydantic.ValidationError: it is not JSON, or no line of a journal.
+        pydantic.ValidationError: the text is not JSON, or not a line of a journal.
     """
     match _Lines.validate_json(text):
         case Header() as header:
@@ -127,7 +127,7 @@ def decode_line(text: str | bytes) -> Header | Entry:
 
 
 class Journal:
-    """The file `path`, which exists once something was appended."""
+    """The journal file at `path`, created by the first write."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -143,20 +143,20 @@ class Journal:
         return header
 
     def append(self, entry: Entry) -> None:
-        """Add one step and wait until it is on the disk."""
+        """Append one step and wait until it is on disk."""
         self._append(encode_entry(entry))
 
     def cut_torn_line(self) -> None:
-        """Cut a torn last line off the file, so that the next line starts where it should."""
-        whole, torn = self._content()
+        """Remove an incomplete last line from the file, so that the next line starts on its own line."""
+        complete, torn = self._content()
         if torn:
             try:
-                os.truncate(self.path, len(whole))
+                os.truncate(self.path, len(complete))
             except OSError as error:
                 raise self._unwritable(error) from error
 
     def read(self) -> tuple[Header, tuple[Entry, ...]] | None:
-        """Return the header and all whole steps, None for a journal that was never begun. Changes nothing.
+        """Return the header and all complete steps, None for an empty or absent journal. Does not change the file.
 
         Raises:
             StoreError: the file cannot be read, a line is damaged, or it was written by a newer version.
@@ -168,7 +168,7 @@ class Journal:
         return (header, tuple(self._entry(number, line) for number, line in enumerate(lines[1:], start=2)))
 
     def _content(self) -> tuple[bytes, bytes]:
-        """Return the whole lines and what follows them."""
+        """Return the complete lines, and the incomplete rest after them."""
         try:
             content = self.path.read_bytes()
         except FileNotFoundError:
@@ -181,7 +181,7 @@ class Journal:
     def _header(self, line: bytes) -> Header:
         header = self._parse(1, line)
         if not isinstance(header, Header):
-            raise self._damaged(1, "it does not say whose journal this is")
+            raise self._damaged(1, "it does not say which study the journal belongs to")
         if header.version > VERSION:
             raise StoreError(
                 f"{self.path}: written by a newer InfPop (journal version {header.version}, this one knows {VERSION})."
@@ -225,7 +225,7 @@ class Journal:
 
 
 def fold(header: Header, entries: tuple[Entry, ...]) -> History:
-    """Return the history that the steps add up to; a step that was recorded twice counts once."""
+    """Return the history that the steps add up to; a step recorded twice counts once."""
     return apply(History(started_at=header.started_at), entries)
 
 
@@ -236,7 +236,7 @@ def _write_all(descriptor: int, content: bytes) -> None:
 
 
 def _sync_directory(path: Path) -> None:
-    """Make a new file's name durable, not only its content."""
+    """Make the name of a new file durable, in addition to its content."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Check the CSV that the simulated engine is to replay, before anything is started."""
+"""Check the CSV file that the simulated engine will replay, before anything is started."""
 
 import csv
 from pathlib import Path
@@ -12,17 +12,17 @@ _SHOWN = 5
 
 
 def check_landscape(recorded: RecordedLandscape) -> None:
-    """Make sure that the file has the columns of a landscape and cells of the one asked for.
+    """Check that the file has the columns of a landscape, and cells of the requested one.
 
     Raises:
-        StudyError: it cannot be read, lacks a column, or has no such landscape.
+        StudyError: the file cannot be read, lacks a column, or has no such landscape.
     """
     try:
         with Path(recorded.path).open(encoding="utf-8", newline="") as stream:
             reader = csv.DictReader(stream)
             missing = _COLUMNS - set(reader.fieldnames or ())
             rows = [] if missing else list(reader)
-    except (OSError, ValueError, csv.Error) as error:  # ValueError: no UTF-8, or a NUL in the path
+    except (OSError, ValueError, csv.Error) as error:  # ValueError: not UTF-8, or a NUL in the path
         what = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
         remedy = "Check the path; a relative one is relative to the study file"
         raise _error("path", recorded.path, what, remedy) from error
@@ -32,7 +32,7 @@ def check_landscape(recorded: RecordedLandscape) -> None:
 
 
 def _check_choice(recorded: RecordedLandscape, rows: list[dict[str, str]]) -> None:
-    """Narrow the rows down one column after the other, so that the message names the first choice that is wrong."""
+    """Filter the rows by one column after the other, so that the message names the first wrong choice."""
     for key, column, wanted in (
         ("gpuModel", "gpu_model", recorded.gpu_model),
         ("engine", "engine", recorded.engine),
@@ -42,7 +42,7 @@ def _check_choice(recorded: RecordedLandscape, rows: list[dict[str, str]]) -> No
         rows = [row for row in rows if row[column] == wanted]
         if not rows:
             more = ", ..." if len(known) > _SHOWN else ""
-            remedy = f"Choose one that it has: {', '.join(known[:_SHOWN])}{more}"
+            remedy = f"Choose one that the file has: {', '.join(known[:_SHOWN])}{more}"
             raise _error(key, wanted, f"{recorded.path} has no such cells", remedy)
 
 

@@ -1,8 +1,8 @@
 """Find and end processes by a mark in their environment.
 
-An engine starts processes of its own (vLLM's EngineCore and its workers), and they can outlive a runner that was
-killed. They inherit its environment, so a mark in it finds them even after their parents are gone. Processes of other
-users, which cannot be read, are never touched.
+An engine starts its own processes (vLLM's EngineCore and its workers), and they can outlive a killed runner. They
+inherit its environment, so a mark in the environment identifies them even after their parents are gone. Processes of
+other users, whose environment cannot be read, are never touched.
 """
 
 import hashlib
@@ -11,16 +11,16 @@ from pathlib import Path
 import psutil
 
 MARK = "INFPOP_RUN"
-DEATH_TIMEOUT_S = 10.0  # a SIGKILL is carried out at once, save for a process inside the GPU driver
+DEATH_TIMEOUT_S = 10.0  # SIGKILL takes effect immediately, except on a process inside the GPU driver
 
 
 def run_mark(directory: Path, run: str) -> str:
-    """Return the mark of a run whose files are below `directory`: runs of one name in two directories differ."""
+    """Return the mark of a run whose files are below `directory`; it differs for the same name in another directory."""
     return f"{hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:16]}:{run}"
 
 
 def end_marked(mark: str) -> tuple[int, ...]:
-    """Kill every process that carries `mark`, wait a while for their ends, and return the ids of those still there."""
+    """Kill every process that carries `mark`, wait for them to end, and return the ids of those that did not."""
     found: set[int] = set()
     left: list[int] = []
     while new := [process for process in find_marked(mark) if process.pid not in found]:
@@ -28,7 +28,7 @@ def end_marked(mark: str) -> tuple[int, ...]:
             found.add(process.pid)
             _kill(process)
         _, alive = psutil.wait_procs(new, timeout=DEATH_TIMEOUT_S)
-        left += [process.pid for process in alive if not _is_over(process)]
+        left += [process.pid for process in alive if not _has_ended(process)]
     return tuple(left)
 
 
@@ -46,8 +46,8 @@ def _mark_of(process: psutil.Process) -> str | None:
         return None
 
 
-def _is_over(process: psutil.Process) -> bool:
-    """Say whether nothing is left of a process but, where nobody collects it, its exit code."""
+def _has_ended(process: psutil.Process) -> bool:
+    """Return whether a process has ended, even if its parent has not yet collected the exit code."""
     try:
         return bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

@@ -1,8 +1,8 @@
-"""Runs as child processes of this one: `infpop-runner` for each run, in a session of its own.
+"""The executor that starts each run as a child process: one `infpop-runner` per run, in its own session.
 
-A runner dies with the process that started it (it watches its end of a pipe), and whatever it leaves is found by a mark
-in its environment and ended: when the run ends, when it is stopped, and when the study is taken up again. So there is
-never more than one process tree for a run, and none after it.
+A runner ends with the process that started it (it watches its end of a pipe). The executor finds leftover processes by
+a mark in their environment and ends them: when the run ends, when it is stopped, and when the study is resumed. So a
+run never has more than one process tree, and leaves none behind.
 """
 
 import logging
@@ -28,9 +28,9 @@ from infpop_operator.core.model import Finished, Lost, Observation, Phase, Run, 
 from infpop_runner.contract import RunResult, RunSpec
 
 RUNNER = (sys.executable, "-m", "infpop_runner.main")
-STOP_GRACE_S = 15.0  # vLLM gives back its GPUs in a few seconds when it is asked to
-EXIT_GRACE_S = 60.0  # between the complete result and the end of the process
-DEADLINE_GRACE_S = 120.0  # the runner's own time-outs come first; this is for a runner that hangs
+STOP_GRACE_S = 15.0  # vLLM releases its GPUs within a few seconds when asked to stop
+EXIT_GRACE_S = 60.0  # from the complete result to the exit of the process
+DEADLINE_GRACE_S = 120.0  # for a runner that hangs: its own time-outs come first
 _POLL_S = 0.1
 _log = logging.getLogger(__name__)
 
@@ -48,16 +48,16 @@ class _Child:
 
 
 class LocalExecutor:
-    """Starts runners on this machine; `close` it to end what still runs.
+    """Starts runners on this machine; `close` ends those that are still live.
 
     Args:
-        directory: where each run gets a directory of its own.
-        environment: what runners inherit.
+        directory: each run gets its own directory in it.
+        environment: the environment that runners inherit.
         devices: the GPUs that runs share.
-        states: how to ask runners where they are.
+        states: asks runners for their phase.
         command: the runner's program and first arguments.
-        stop_grace_s: how long a runner may take to end when it is asked to.
-        clock: seconds that neither a suspended machine nor a corrected clock adds to; a run's age is told by it.
+        stop_grace_s: how long a runner may take to end when asked to stop.
+        clock: in seconds, measures the age of a run; a suspended machine or a corrected clock must not advance it.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class LocalExecutor:
         return RunFiles(self.runs / run)
 
     def start(self, run: Run, spec: RunSpec) -> None:
-        """Start `run`; a run of that name that already lives is left alone.
+        """Start `run`; do nothing if a run of that name is live.
 
         Raises:
             ExecutorError: no device is free, or the process cannot be created.
@@ -100,7 +100,7 @@ class LocalExecutor:
             raise ExecutorError(f"run {run.name} cannot be started: {error}") from error
 
     def stop(self, name: str) -> None:
-        """End the run and everything that it started, now; unknown or ended runs are left alone."""
+        """End the run and every process that it started, now; do nothing if it is unknown or has ended."""
         child = self._children.get(name)
         if child is None:
             return
@@ -111,20 +111,20 @@ class LocalExecutor:
         self._end(name, child)
 
     def hurry(self) -> None:
-        """Let no runner take its time to end any more, also while `stop` waits for one."""
+        """Give runners no more time to end by themselves, even while `stop` waits for one."""
         self._stop_grace_s = 0.0
 
     def observe(self, runs: tuple[StartedRun, ...], now: datetime) -> Mapping[str, Observation]:
-        """Return what is known of each run, by name. A run that vanished is `Lost`, never missing."""
+        """Return the observation of each run, by name. A run that vanished is `Lost`, never missing."""
         return {started.run.name: self._observe(started, now) for started in runs}
 
     def found_so_far(self, run: Run) -> RunResult | None:
-        """Return what a live run has written, None where there is nothing to read."""
+        """Return the result that a live run has written so far, None if there is none."""
         result = self.files(run.name).read_result(run.name)
         return result if isinstance(result, RunResult) else None
 
     def wait(self, timeout_s: float) -> None:
-        """Return as soon as a live run ends, after `timeout_s` at the latest."""
+        """Wait until a live run ends, but no longer than `timeout_s`."""
         with ExitStack() as stack:
             watched = []
             for child in self._children.values():
@@ -168,7 +168,7 @@ class LocalExecutor:
         return [*self._command, *paths, "--lifeline-fd", str(lifeline)]
 
     def _child_environment(self, name: str, gpus: tuple[int, ...]) -> dict[str, str]:
-        # SPT_NOENV: vLLM renames its processes with setproctitle, which would otherwise write over the mark.
+        # SPT_NOENV: vLLM renames its processes with setproctitle, which would otherwise overwrite the mark.
         own = {MARK: self._mark(name), "SPT_NOENV": "1", "PYTHONUNBUFFERED": "1"}
         return {**self._environment, **to_environment(gpus), **own}
 
@@ -188,14 +188,14 @@ class LocalExecutor:
         return self.files(started.run.name).conclude(started.run, cause, now)
 
     def _pick_up(self, started: StartedRun) -> Finished | Lost:
-        """Conclude a run of an earlier process, after ending what is left of it."""
+        """Conclude a run that an earlier process started, after ending its leftover processes."""
         end_marked(self._mark(started.run.name))
         files = self.files(started.run.name)
-        last = files.last_sign_of_life()
-        return files.conclude(started.run, INTERRUPTED, max(started.started_at, last or started.started_at))
+        last_write = files.last_written_at()
+        return files.conclude(started.run, INTERRUPTED, max(started.started_at, last_write or started.started_at))
 
     def _cause_of_end(self, name: str, child: _Child) -> Cause | None:
-        """Return None for a run that may go on; a run that has overstayed is ended by the caller."""
+        """Return why the run has ended or must end, None if it may continue; the caller ends it."""
         code = child.process.poll()
         if child.stopped:
             return INTERRUPTED
@@ -203,12 +203,14 @@ class LocalExecutor:
             return self._cause_of_exit(name, code)
         now_s = self._clock()
         if now_s - child.started_s > child.limit_s:
-            detail = f"no end after {child.limit_s:.0f} s, all time-outs included"
+            detail = f"not ended after {child.limit_s:.0f} s, all time-outs included"
             return Cause(lost="DeadlineExceeded", broken="MeasureTimeout", detail=detail)
         if self.files(name).is_complete(name):
             child.complete_since_s = child.complete_since_s if child.complete_since_s is not None else now_s
             if now_s - child.complete_since_s > EXIT_GRACE_S:
-                return Cause(lost="RunnerError", broken="RunnerError", detail="did not exit after its result")
+                return Cause(
+                    lost="RunnerError", broken="RunnerError", detail="the runner did not exit after its result"
+                )
         return None
 
     def _cause_of_exit(self, name: str, code: int) -> Cause:
@@ -219,7 +221,7 @@ class LocalExecutor:
 
     def _await_end(self, child: _Child) -> None:
         waited_s = 0.0
-        while waited_s < self._stop_grace_s:  # `hurry` may change it meanwhile
+        while waited_s < self._stop_grace_s:  # `hurry` may change it during the wait
             try:
                 child.process.wait(timeout=_POLL_S)
             except subprocess.TimeoutExpired:
@@ -228,9 +230,9 @@ class LocalExecutor:
                 return
 
     def _end(self, name: str, child: _Child) -> None:
-        """Leave no process of the run behind, and free its devices. Safe to repeat.
+        """End all processes of the run, and free its devices. Safe to repeat.
 
-        A process inside the GPU driver may outlast SIGKILL. It is not waited for without end, and keeps its devices.
+        A process inside the GPU driver may outlive SIGKILL. The wait for it is limited, and its devices are not freed.
         """
         if child.ended:
             return
@@ -252,7 +254,7 @@ class LocalExecutor:
 
 
 def _limit_s(spec: RunSpec) -> float:
-    """Return what all time-outs of the runner add up to: it may load again for each trial, after an out-of-memory."""
+    """Return the sum of all time-outs of the runner; after an out-of-memory it may load again for each trial."""
     timeouts = spec.measurement
-    for_each = timeouts.load_timeout_seconds + timeouts.measure_timeout_seconds
-    return len(spec.trials) * for_each + DEADLINE_GRACE_S
+    per_trial = timeouts.load_timeout_seconds + timeouts.measure_timeout_seconds
+    return len(spec.trials) * per_trial + DEADLINE_GRACE_S

@@ -1,4 +1,4 @@
-"""What this machine can measure on: its CPU cores and its GPUs."""
+"""The hardware of this machine that runs can measure on: its CPU cores and its GPUs."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ from infpop_operator.adapters.nvml import list_gpus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What runs may use here."""
+    """The devices of this machine that runs may use."""
 
     cpu_model: str
     cpu_cores: int
@@ -21,9 +21,9 @@ class Machine:
     driver_version: str | None = None
 
     def matching(self, pattern: str | None) -> tuple[Gpu, ...]:
-        """Return the GPUs whose product name the regular expression finds, all of them without one.
+        """Return the GPUs whose product name matches the regular expression; all GPUs if it is None.
 
-        Node labels write dashes where NVML writes spaces, so both are tried.
+        Node labels have dashes where NVML has spaces, so both forms are tried.
         """
         if pattern is None:
             return self.gpus

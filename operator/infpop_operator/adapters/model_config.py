@@ -1,7 +1,6 @@
-"""What a model's config.json says before anything is loaded: is it a causal language model, how many heads has it.
+"""Read a model's config.json before anything is loaded: is it a causal language model, how many heads does it have?
 
-Nothing is downloaded but config.json itself, and a hub that cannot be reached is not an error: `None` means unknown,
-and the first run finds out.
+Only config.json is downloaded. An unreachable hub is not an error: `None` means unknown, and the first run finds out.
 """
 
 import hashlib
@@ -22,7 +21,7 @@ _KEY_VALUE_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_q
 
 
 def directory_facts(directory: Path) -> ModelFacts:
-    """Return what a local model's config.json says.
+    """Return the facts in a local model's config.json.
 
     Raises:
         StudyError: there is no config.json, it is not JSON, or the model is not a causal language model.
@@ -35,9 +34,9 @@ def directory_facts(directory: Path) -> ModelFacts:
 
 
 def directory_fingerprint(directory: Path) -> str:
-    """Return what identifies a local model wherever it lies: its config.json, and names and sizes of its weight files.
+    """Return a hash that identifies a local model in any directory: of config.json, and weight file names and sizes.
 
-    The weights themselves are not read: they may be hundreds of gigabytes, and values do not change a throughput.
+    The weights themselves are not read: they may be hundreds of gigabytes, and their values do not affect throughput.
 
     Raises:
         StudyError: the directory or one of these files cannot be read.
@@ -47,13 +46,13 @@ def directory_fingerprint(directory: Path) -> str:
         config = (directory / "config.json").read_bytes()
     except OSError as error:
         message = f"{error.filename} cannot be read ({error.strerror})"
-        remedy = "Write or download the model again; a link that leads nowhere is no file"
+        remedy = "Write or download the model again, and check for broken links"
         raise _error("name", str(directory), message, remedy) from error
     return hashlib.sha256(config + json.dumps(weights).encode()).hexdigest()[:16]
 
 
 def hub_facts(name: str, revision: str | None) -> ModelFacts | None:
-    """Return what a hub model's config.json says, None while nobody can be asked.
+    """Return the facts in a hub model's config.json, None if the hub cannot be reached.
 
     Raises:
         StudyError: the hub refuses, or the model is not a causal language model.
@@ -85,7 +84,7 @@ def _facts(path: Path, name: str) -> ModelFacts:
 def _refuse_other_kinds(config: Mapping[str, Any], name: str) -> None:
     architectures = config.get("architectures")
     if not isinstance(architectures, list) or not architectures:
-        message = "its config.json names no architecture, so it is not known to be a causal language model"
+        message = "its config.json names no architecture, so it may not be a causal language model"
         raise _error("name", name, message, "Name a model whose architecture ends in ForCausalLM")
     if not any(str(architecture).endswith(_CAUSAL) for architecture in architectures):
         message = f"is a {architectures[0]}, not a causal language model"

@@ -1,4 +1,4 @@
-"""The NVIDIA GPUs of this machine, asked of the driver through NVML."""
+"""List the NVIDIA GPUs of this machine; NVML queries the driver."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ except ImportError:  # nvidia-ml-py comes with the extra `runner`
 def list_gpus() -> Gpus:
     """Return every GPU of the machine in PCI order, whatever CUDA_VISIBLE_DEVICES says.
 
-    None where the driver or the library that asks it is not installed.
+    There are none if the driver, or the Python library for NVML, is not installed.
     """
     if pynvml is None:
         return Gpus()

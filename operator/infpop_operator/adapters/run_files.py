@@ -1,7 +1,7 @@
-"""The files of one run, and what they say about how it ended.
+"""The files of one run on this machine, and how the run ended according to them.
 
-`spec.json` goes in; `result.json`, `port` and `log.txt` come from the runner. A result is read whether or not the
-runner lived to finish it: what was measured is kept, whatever happened afterwards.
+The executor writes `spec.json`; the runner writes `result.json`, `port` and `log.txt`. A result counts even if the
+runner died before it completed the result: every measured trial is kept, whatever happened afterwards.
 """
 
 from datetime import UTC, datetime
@@ -26,14 +26,14 @@ class RunFiles:
         self.log = directory / "log.txt"
 
     def prepare(self, spec: RunSpec) -> None:
-        """Write the spec, and remove what an earlier run of the same name may have left."""
+        """Write the spec, and remove files that an earlier run of the same name may have left."""
         self.directory.mkdir(parents=True, exist_ok=True)
         for stale in (self.result, self.port):
             stale.unlink(missing_ok=True)
         write_atomically(self.spec, spec.model_dump_json(indent=2) + "\n")
 
     def read_result(self, run: str) -> RunResult | str:
-        """Return what the run has found out so far, or a sentence that says why there is nothing."""
+        """Return the run's result so far, or a sentence that says why there is none."""
         try:
             text = self.result.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -43,12 +43,12 @@ class RunFiles:
         return parse_result(text, run=run, source=str(self.result))
 
     def is_complete(self, run: str) -> bool:
-        """Say whether the runner has written all that it had to say."""
+        """Return whether the runner has written a complete result."""
         result = self.read_result(run)
         return isinstance(result, RunResult) and result.ended_at is not None
 
     def log_tail(self) -> str:
-        """Return the end of the log as it stands; empty where there is no log."""
+        """Return the current end of the log; empty if there is no log."""
         try:
             with self.log.open("rb") as stream:
                 stream.seek(0, 2)
@@ -57,11 +57,11 @@ class RunFiles:
         except OSError:
             return ""
 
-    def last_sign_of_life(self) -> datetime | None:
-        """Return when the run last wrote anything, None when it never did."""
+    def last_written_at(self) -> datetime | None:
+        """Return when the run last wrote a file, None if it never did."""
         times = [path.stat().st_mtime for path in (self.result, self.port, self.log, self.spec) if path.exists()]
         return datetime.fromtimestamp(max(times), UTC) if times else None
 
     def conclude(self, run: Run, cause: Cause, ended_at: datetime) -> Finished | Lost:
-        """Return how `run`, which lives no more, ended: its result where it has one, `cause` where it has none."""
+        """Return how `run`, whose process has ended, ended: with its result if it has one, otherwise with `cause`."""
         return conclude(run, self.read_result(run.name), cause, ended_at)

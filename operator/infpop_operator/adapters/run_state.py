@@ -1,7 +1,7 @@
-"""Ask a live runner on this machine where it is, through its own metrics.
+"""Read the phase of a live runner on this machine from its metrics endpoint.
 
-A runner that does not answer is starting, busy or dying; none of this is an error here, it is `Phase.STARTING` or the
-last that was known. Numbers are never taken from here: results come from the result file.
+A runner that does not answer is starting, busy or ending. None of this is an error: its phase is then the last known
+one, at first `Phase.STARTING`. Numbers are never read here: results come from the result file.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ _TIMEOUT_S = 1.0
 
 
 class RunStates:
-    """Reads the metrics of runners on this machine; `close` it."""
+    """Reads the metrics of runners on this machine; the owner closes it."""
 
     def __init__(self, transport: httpx.BaseTransport | None = None) -> None:
         self._client = httpx.Client(timeout=_TIMEOUT_S, transport=transport, trust_env=False)
@@ -25,7 +25,7 @@ class RunStates:
         self._client.close()
 
     def ask(self, port_file: Path) -> Running | None:
-        """Return where the runner is that wrote its port to `port_file`, None when it does not say."""
+        """Return the phase of the runner that wrote its port to `port_file`, None if it does not answer."""
         try:
             port = int(port_file.read_text(encoding="ascii"))
             response = self._client.get(f"http://127.0.0.1:{port}/metrics")

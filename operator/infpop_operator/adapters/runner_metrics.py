@@ -1,6 +1,6 @@
-"""Read what a runner shows on `/metrics`, wherever the runner is.
+"""Parse what a runner serves on `/metrics`, on this machine or in a Pod.
 
-Pure. Only the runner's own series are looked at; every other line, and nonsense, is passed over.
+Pure. Only the runner's own series are parsed; every other line, and malformed ones, are ignored.
 """
 
 import re
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from infpop_operator.core.model import Phase, Running
 
-# Both take time in proportion to the text, whatever it is.
+# Both take time linear in the length of the text, for any text.
 _LINE = re.compile(r"^(infpop_[a-z_]+)\{([^\n]*)\} ([-+.0-9eE]+|NaN|[-+]?Inf)$", re.MULTILINE)
 _LABEL = re.compile(r'(?:^|,)([a-z_]+)="((?:[^"\\\n]|\\.)*)"')
 _INDEX = re.compile(r"[0-9]{1,9}")
@@ -19,12 +19,12 @@ _PHASES = {
     "measuring": Phase.MEASURING,
     "done": Phase.DONE,
 }
-_AT_WORK = ("warm-up", "measuring")
+_ACTIVE = ("warm-up", "measuring")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricSample:
-    """One line: a series with its labels and its value, which may be NaN or infinite."""
+    """One sample line: a series with its labels and its value, which may be NaN or infinite."""
 
     name: str
     labels: Mapping[str, str]
@@ -32,7 +32,7 @@ class MetricSample:
 
 
 def parse_samples(text: str) -> Iterator[MetricSample]:
-    """Yield the runner's samples in `text`, in the text format of Prometheus."""
+    """Yield the runner's samples in `text`, which is in the Prometheus text format."""
     for name, labels, value in _LINE.findall(text):
         try:
             number = float(value)
@@ -42,7 +42,7 @@ def parse_samples(text: str) -> Iterator[MetricSample]:
 
 
 def to_running(samples: Iterable[MetricSample]) -> Running | None:
-    """Return the phase and the trial that a runner's samples tell, None when they tell no known phase."""
+    """Return the phase and the trial in a runner's samples, None if they contain no known phase."""
     phase: Phase | None = None
     trial: str | None = None
     for sample in samples:
@@ -51,7 +51,7 @@ def to_running(samples: Iterable[MetricSample]) -> Running | None:
             continue
         if sample.name == "infpop_run_state":
             phase = _PHASES.get(state or "", phase)
-        elif sample.name == "infpop_trial_state" and state in _AT_WORK:
+        elif sample.name == "infpop_trial_state" and state in _ACTIVE:
             trial = sample.labels.get("trial")
     if phase is None:
         return None
@@ -59,5 +59,5 @@ def to_running(samples: Iterable[MetricSample]) -> Running | None:
 
 
 def to_index(text: str | None) -> int | None:
-    """Return a trial's index, None for anything that is none."""
+    """Return the trial index in `text`, None if it is not one."""
     return int(text) if text is not None and _INDEX.fullmatch(text) else None

@@ -1,7 +1,7 @@
-"""Check the prompts of a `file` workload before anything is started, and identify the text of any workload.
+"""Check the prompts of a `file` workload before anything is started, and fingerprint the text of any workload.
 
-The runner reads the prompts itself; here the file is only looked at. The two must agree on what is a prompt: one JSON
-object a line, the field a text that is not empty, blank lines skipped.
+The runner reads the prompts itself; this module only checks the file. Both must agree on what a prompt is: one JSON
+object per line whose field is a non-empty text; blank lines are skipped.
 """
 
 import gzip
@@ -21,10 +21,10 @@ _SHOWN_KEYS = 8
 
 
 def workload_fingerprint(source: WorkloadSource, *, samples: int) -> str:
-    """Return what identifies the text of `source`: the content of a file, the name and version of anything else.
+    """Return a hash that identifies the text of `source`: of a file's content, or of another source's name and version.
 
     Raises:
-        StudyError: a file cannot be read or does not hold `samples` prompts.
+        StudyError: the file cannot be read, or does not hold `samples` prompts.
     """
     if not isinstance(source, FileSource):
         return digest(source.model_dump(mode="json"))[:16]
@@ -58,7 +58,7 @@ def _check(content: bytes, source: FileSource, samples: int) -> None:
             field="spec.workload.samples",
             value=str(samples),
             message=f"{source.path} has only {found} prompts",
-            remedy=f"Use {found} or less" if found else "Name a file with prompts",
+            remedy=f"Use {found} or fewer" if found else "Name a file with prompts",
         )
         raise StudyError([problem])
 
@@ -68,7 +68,7 @@ def _lines(content: bytes, path: str) -> Iterator[tuple[int, str]]:
         plain = gzip.decompress(content) if content.startswith(_GZIP_MAGIC) else content
         lines = plain.decode("utf-8-sig").split("\n")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        what = f"is neither UTF-8 text nor gzip of it ({error})"
+        what = f"is neither UTF-8 text nor gzip-compressed UTF-8 text ({error})"
         raise _error("path", path, what, "Give JSON lines, plain or gzip-compressed") from error
     return ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
 
@@ -77,20 +77,20 @@ def _check_line(line: str, number: int, source: FileSource) -> None:
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
-        remedy = 'Write one JSON object a line, for example {"prompt": "..."}'
+        remedy = 'Write one JSON object per line, for example {"prompt": "..."}'
         raise _error("path", source.path, f"line {number} is not JSON ({error.msg})", remedy) from error
     except RecursionError as error:
-        remedy = 'Write one flat JSON object a line, for example {"prompt": "..."}'
+        remedy = 'Write one flat JSON object per line, for example {"prompt": "..."}'
         raise _error("path", source.path, f"line {number} is nested too deeply", remedy) from error
-    except ValueError as error:  # a whole number of thousands of digits
+    except ValueError as error:  # an integer with thousands of digits
         raise _error("path", source.path, f"line {number} cannot be read ({error})", "Shorten its numbers") from error
     if not isinstance(record, dict):
-        remedy = 'Write one JSON object a line, for example {"prompt": "..."}'
+        remedy = 'Write one JSON object per line, for example {"prompt": "..."}'
         raise _error("path", source.path, f"line {number} is not a JSON object", remedy)
     if source.field not in record:
         known = ", ".join(map(str, list(record)[:_SHOWN_KEYS])) or "no field at all"
         message = f"line {number} of {source.path} lacks this field"
-        raise _error("field", source.field, message, f"Name one that it has: {known}")
+        raise _error("field", source.field, message, f"Name one that the line has: {known}")
     if not isinstance(record[source.field], str) or not record[source.field]:
         message = f"line {number} of {source.path} has no text there"
         raise _error("field", source.field, message, "Name a field that holds text on every line")

@@ -1,1 +1,1 @@
-"""What a person sees of a study: pure functions from the core's values to rich renderables."""
+"""What the user sees of a study: pure functions that turn the core's values into rich renderables."""

@@ -1,92 +1,92 @@
-"""What to do about a reason: one sentence each, none where the reason goes away by itself.
+"""The remedy for each reason: one sentence, or no entry if the reason goes away by itself.
 
-The keys are the reasons of waiting runs, of trials without a number and of conditions. What a message of the operator
-says itself (a pool without nodes, a field that is wrong) is not said again here.
+The keys are the reasons of waiting runs, of trials without a number and of conditions. Where the operator's message
+already contains the remedy (a pool without nodes, a field that is wrong), it is not repeated here.
 """
 
 from infpop_operator.api.resource import GROUP
 
 _LOG = "read the run's log"
-_POD = f"kubectl describe pod -l {GROUP}/run=RUN tells more"
+_POD = f"for details run kubectl describe pod -l {GROUP}/run=RUN"
 
 REMEDIES = {
-    # A run waits.
-    "Queued": "wait for its Kueue queue, or see why that has no room: kubectl describe workload",
-    "Unschedulable": "free GPUs, add nodes, or correct what the message names; once measurement.timeouts.schedule is "
-    "over the run is given up and tried again",
-    "QuotaExceeded": "raise the namespace's ResourceQuota, or wait for others to end: kubectl describe quota",
-    "PodRefused": "correct what the policy of the message complains of, or ask its owner for an exception",
+    # The run is waiting.
+    "Queued": "wait for the Kueue queue, or check why it has no capacity: kubectl describe workload",
+    "Unschedulable": "free GPUs, add nodes, or correct what the message names; after measurement.timeouts.schedule "
+    "the operator gives this run up and tries again",
+    "QuotaExceeded": "raise the namespace's ResourceQuota, or wait until other Pods end: kubectl describe quota",
+    "PodRefused": "correct what the policy in the message rejects, or ask its owner for an exception",
     "JobRefused": "correct what the message names, or ask the owner of the policy for an exception",
     "ImagePull": "correct engine.image or nodePools[].image, or name Secrets in engine.imagePullSecrets",
     "MissingSecret": "create the Secret and key that model.tokenSecretRef names, or correct the field",
-    "MountFailed": "create the ConfigMap of workload.source.configMap, or see the claim of model.cacheClaim",
+    "MountFailed": "create the ConfigMap of workload.source.configMap, or check the claim of model.cacheClaim",
     "InvalidContainerConfig": f"correct what the message names; {_POD}",
-    # A run broke.
-    "DeadlineExceeded": f"raise measurement.timeouts if it was at work, else {_LOG}",
+    # The run broke.
+    "DeadlineExceeded": f"raise measurement.timeouts if the run was still working, else {_LOG}",
     "HostOutOfMemory": "set or raise nodePools[].resources.memory, or give the pool nodes with more memory",
-    "Evicted": "free what the message says the node lacks, or raise the limit that it names",
-    "ContainerLost": "see the log of containerd on the node, and whether the OOM killer was at work there: "
+    "Evicted": "free the resource that the message says the node lacks, or raise the limit that it names",
+    "ContainerLost": "check the log of containerd on the node, and whether the OOM killer ran there: "
     "journalctl -u containerd; dmesg",
-    "Killed": f"see whether the node ran out of memory; {_LOG}",
+    "Killed": f"check whether the node ran out of memory; {_LOG}",
     "PodFailed": f"correct what the message names; {_POD}",
     "RunnerError": _LOG,
-    "MetricsMissing": f"see whether runner and operator are of the same version; {_LOG}",
-    "ResultMissing": "find out who deletes Pods here; the run is tried again",
+    "MetricsMissing": f"check that runner and operator have the same version; {_LOG}",
+    "ResultMissing": "find out who deletes Pods in this namespace; the operator tries the run again",
     "EngineCrash": _LOG,
     "LoadTimeout": "raise measurement.timeouts.load, or keep downloads on model.cacheClaim",
     "MeasureTimeout": "raise measurement.timeouts.measure, or lower workload.samples",
-    "GpuMissing": "see whether the device plugin gives out working GPUs: nvidia-smi on the node",
-    "GpuNotClean": "end the process that holds memory of the GPU outside of Kubernetes: nvidia-smi on the node",
-    "WorkloadUnavailable": "see that the source of the prompts can be reached from the Pods, and holds what it should",
-    "WorkloadChanged": "the prompts changed since the round began: give changed prompts a new name",
-    "SoftwareChanged": "the tag now names another image than when the round began: use its digest or a new tag",
-    "GpuChanged": "narrow nodePools[].gpuProduct or nodeSelector to nodes with one model of GPU, or make two pools",
-    "ModelUnavailable": "see that the hub can be reached from the Pods, and may be read with model.tokenSecretRef",
+    "GpuMissing": "check that the device plugin allocates working GPUs: nvidia-smi on the node",
+    "GpuNotClean": "end the process outside Kubernetes that holds GPU memory: nvidia-smi on the node",
+    "WorkloadUnavailable": "check that the Pods can reach the source of the prompts, and what it holds",
+    "WorkloadChanged": "the prompts changed after the round started: give changed prompts a new name",
+    "SoftwareChanged": "the tag names a different image than when the round started: use its digest or a new tag",
+    "GpuChanged": "narrow nodePools[].gpuProduct or nodeSelector to nodes with one GPU model, or make two pools",
+    "ModelUnavailable": "check that the Pods can reach the hub, and that model.tokenSecretRef may read the model",
     # A trial cannot have a number.
     "IncompatibleGPU": "name an image in nodePools[].image that has kernels for this GPU and supports model.dtype",
     "RejectedArguments": "correct engine.args",
-    "NotRecorded": "replay a landscape that has the cell",
-    "UnstableRepeats": "see what else uses the node, or raise measurement.minDuration",
-    "CpuThrottled": "take the default limit of CPUs out of the namespace's LimitRange: runs on GPUs need none",
-    "SourcesDisagree": "see whether several runners answer on one address; the number is not used",
-    # The study does not go on.
+    "NotRecorded": "replay a landscape that contains the cell",
+    "UnstableRepeats": "check what else uses the node, or raise measurement.minDuration",
+    "CpuThrottled": "remove the default CPU limit from the namespace's LimitRange: runs on GPUs need none",
+    "SourcesDisagree": "check whether several runners answer on one address; the number is not used",
+    # The study does not continue.
     "InvalidSpec": "correct these fields and apply the study again",
-    "NothingEligible": "relax objective.constraints, widen searchSpace, or mend what broke the trials or hid a metric",
-    "Suspended": "set spec.suspend to false to go on",
+    "NothingEligible": "relax objective.constraints, widen searchSpace, or fix what broke the trials or hid a metric",
+    "Suspended": "set spec.suspend to false to continue",
     "NoRoom": "uncordon nodes or add some",
     "MissingRights": "compare the operator's rights with examples/cluster/rbac.yaml",
     "ApiRefused": "correct what the message names, or ask the owner of the policy for an exception",
-    "ApiUnavailable": "see whether the API server is well; it is asked again",
+    "ApiUnavailable": "check that the API server is healthy; the operator asks it again",
 }
 
-# The same reasons on one machine, where the sentence above names parts of a cluster.
+# For the same reasons on one machine, where the remedy above names parts of a cluster.
 ON_ONE_MACHINE = {
-    "GpuChanged": "leave GPUs of one model to the study: CUDA_VISIBLE_DEVICES",
-    "GpuMissing": "see whether the driver finds the GPUs: nvidia-smi",
-    "GpuNotClean": "end the process that holds memory of the GPU: nvidia-smi names it",
+    "GpuChanged": "give the study GPUs of one model only: set CUDA_VISIBLE_DEVICES",
+    "GpuMissing": "check that the driver finds the GPUs: nvidia-smi",
+    "GpuNotClean": "end the process that holds GPU memory: nvidia-smi names it",
     "HostOutOfMemory": "free memory of this machine, or tune on one that has more",
-    "Killed": f"see whether the machine ran out of memory: dmesg; {_LOG}",
+    "Killed": f"check whether the machine ran out of memory: dmesg; {_LOG}",
     "LoadTimeout": "raise measurement.timeouts.load",
-    "ModelUnavailable": "see that the hub can be reached, and that your token may read the model",
-    "SoftwareChanged": "leave the engine as it is while a study runs",
-    "WorkloadUnavailable": "see that the source of the prompts can be reached, and holds what it should",
+    "ModelUnavailable": "check that this machine can reach the hub, and that your token may read the model",
+    "SoftwareChanged": "do not change the engine while a study runs",
+    "WorkloadUnavailable": "check that this machine can reach the source of the prompts, and what it holds",
 }
 
-_SOON_SECONDS = {"Starting": 60.0, "ContainerCreating": 180.0}  # until then it is what every run goes through
+_SOON_SECONDS = {"Starting": 60.0, "ContainerCreating": 180.0}  # every run spends this long in the state
 _LATER = {
-    "Starting": "see whether scheduler and controller manager of the cluster are at work",
+    "Starting": "check that the cluster's scheduler and controller manager are running",
     "ContainerCreating": f"large images take minutes; {_POD}",
 }
 
 
 def remedy_for(reason: str, *, run: str = "", seconds: float = 0.0, on_cluster: bool = True) -> str:
-    """Return what to do about `reason`, empty where nothing needs to be done.
+    """Return the remedy for `reason`; empty if the user has nothing to do.
 
     Args:
         reason: of a waiting run, a trial or a condition.
-        run: the name that stands for RUN in commands.
-        seconds: how long it has lasted.
-        on_cluster: the study is an object of a cluster; otherwise it is tuned on this machine.
+        run: the run's name, inserted for RUN in commands.
+        seconds: how long the reason has held.
+        on_cluster: True if the study is an object in a cluster, False if it is tuned on this machine.
     """
     if not on_cluster:
         return ON_ONE_MACHINE.get(reason, REMEDIES.get(reason, ""))

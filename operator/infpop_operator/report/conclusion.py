@@ -1,4 +1,4 @@
-"""What a study found and what that cost: the end of its page once it has ended."""
+"""The conclusion of a study: what it found and what that cost, shown at the end of the page once it has ended."""
 
 from collections.abc import Iterator, Mapping
 
@@ -15,11 +15,11 @@ _FOUND = ("Best configuration found", "bold green")
 _NOTHING = ("No recommendation", "bold red")
 _STOPPED_EARLY = ("Stopped early: best so far", "bold yellow")
 _INTERRUPTED = ("Stopped before the end", "bold yellow")
-_DECIDING = {Outcome.SUCCEEDED: "Succeeded", Outcome.STALLED: "Stalled", Outcome.INTERRUPTED: "Ready"}
+_DECISIVE_CONDITION = {Outcome.SUCCEEDED: "Succeeded", Outcome.STALLED: "Stalled", Outcome.INTERRUPTED: "Ready"}
 
 
 def conclusion_of(shown: ShownStudy, outcome: Outcome) -> Conclusion | None:
-    """Return what an ended study found and what it cost, None where it goes on or never began."""
+    """Return what an ended study found and what it cost; None if it is still running or never started."""
     best = shown.status.best
     if outcome is Outcome.OPEN or (outcome is Outcome.STALLED and not shown.status.trials):
         return None
@@ -43,7 +43,7 @@ def _title(outcome: Outcome, *, has_best: bool) -> tuple[str, str]:
 
 
 def _serving(shown: ShownStudy, best: Best) -> str | None:
-    """Return what to copy: nothing whose arguments are not known, or that a terminal shows as another text."""
+    """Return the serving command to copy; None if its arguments are unknown or a terminal would alter its text."""
     if shown.object.document is None or not best.engine_args:
         return None
     model = shown.object.model
@@ -78,7 +78,7 @@ def _best_facts(shown: ShownStudy, best: Best | None) -> Iterator[tuple[str, str
     if best.tied_with is not None:
         tied = shown.configuration(best.pool, best.tied_with)
         tokens = f"{_number(best.tied_with.throughput)} tokens/s"
-        yield ("As good", f"{tied}: {tokens}; the difference is within the noise, and fewer {device}s win")
+        yield ("As good", f"{tied}: {tokens}; the difference is within the noise, so fewer {device}s win")
 
 
 def _number(text: str) -> str:
@@ -86,14 +86,14 @@ def _number(text: str) -> str:
 
 
 def _price(shown: ShownStudy, pool: str) -> str:
-    """Return the price that a cost was computed with, empty where the spec has none now."""
+    """Return the price used to compute a cost; empty if the current spec has none."""
     nodes: list[NodePool] = shown.object.document.spec.node_pools if shown.object.document is not None else []
     price = next((node.price_per_gpu_hour for node in nodes if node.name == pool), None)
     return "" if price is None else f", at {float(price):g} per {shown.device(pool)} and hour"
 
 
 def _metrics(shown: ShownStudy, metrics: Mapping[str, str]) -> str:
-    """Return extra metrics with their units, as far as the spec tells them."""
+    """Return the extra metrics, with those units that the spec gives."""
     asked = shown.object.document.spec.metrics if shown.object.document is not None else ()
     units = {metric.name: to_metric(metric).unit for metric in asked}
     texts = (f"{name} {_number(text)} {units.get(name, '')}" for name, text in metrics.items())
@@ -135,7 +135,7 @@ def _search_facts(shown: ShownStudy, outcome: Outcome) -> Iterator[tuple[str, st
     states = ", ".join(f"{amount} {state.lower()}" for state, amount in amounts.items() if amount)
     total = sum(row.total for row in rows)
     yield ("Trials", f"{total}: {states}" if total else "none")
-    condition = shown.object.condition(_DECIDING[outcome])
+    condition = shown.object.condition(_DECISIVE_CONDITION[outcome])
     if condition is not None:
         yield ("Ended because", condition.reason)
     yield ("Spent", _spent(shown))
@@ -149,9 +149,9 @@ def _spent(shown: ShownStudy) -> str:
 
 
 def _where(shown: ShownStudy, outcome: Outcome) -> Iterator[tuple[str, str]]:
-    """Return where the result is."""
+    """Yield where the user finds the result."""
     publish = shown.object.document.spec.publish if shown.object.document is not None else None
     if shown.place.directory is not None:
         yield ("Files", str(shown.place.directory))
     elif publish is not None and outcome is Outcome.SUCCEEDED:
-        yield ("Published", f"in ConfigMap {publish.config_map}; an Event says so, or why not")
+        yield ("Published", f"in ConfigMap {publish.config_map}; an Event reports success or the error")

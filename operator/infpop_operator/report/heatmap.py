@@ -15,14 +15,14 @@ _MARKS = {
     CellState.BROKEN: "!",
     CellState.RUNNING: "...",
 }
-_FAINT = 0.6  # share of the best above which a cell is dark enough for white text
+_FAINT = 0.6  # above this fraction of the best, a cell is dark enough for white text
 
 
 def save_heatmap(landscape: Landscape, path: Path, *, title: str, devices: str = "GPUs") -> None:
     """Write `landscape` to `path` as PNG, SVG or PDF (by its suffix).
 
-    Measured cells are coloured and labelled in tokens/s, the best one is framed; the others carry a mark: x tried and
-    infeasible, - certain to fail, ? invalid, ! broken.
+    Measured cells are coloured and labelled in tokens/s, and the best one is framed. Other cells carry a mark: x for
+    tried and infeasible, - for certain to fail, ? for invalid, ! for broken.
 
     Raises:
         ValueError: matplotlib has no format for the suffix.

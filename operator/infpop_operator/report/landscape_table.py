@@ -1,4 +1,4 @@
-"""A round as a table: batch sizes down, GPU counts across, and under it what its marks mean."""
+"""A round as a table: batch sizes down, GPU counts across, with a legend for its marks below."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -27,7 +27,7 @@ _MEANINGS = {
 
 
 def render_landscape(picture: Landscape, device: str) -> RenderableType:
-    """Return the table of one round with its title; `device` is what is counted. Seven counts fit into 80 columns."""
+    """Return the table of one round with its title, counting in `device`s. Seven counts fit into 80 columns."""
     title = Text(f"Tokens/s by batch size (down) and number of {device}s (across)", style="bold")
     return Group(title, _table(picture))
 
@@ -43,7 +43,7 @@ def _table(picture: Landscape) -> Table:
 
 
 def render_legend(picture: Landscape) -> RenderableType:
-    """Return a line for each kind of mark in the table: how often, why, and the first detail."""
+    """Return one line for each kind of mark in the table: how often it occurs, why, and the first detail."""
     cells = [cell for row in picture.rows for cell in row]
     return Group(*_legend(cells), *_collapsed(picture))
 
@@ -77,9 +77,7 @@ def _legend(cells: list[LandscapeCell]) -> Iterator[Text]:
     if any(cell.is_best for cell in cells):
         yield _line(f"{_BEST} best", "", "", "bold green")
     yield from _ineligible(f"{_VIOLATES} breaks a constraint", [cell.violations for cell in cells])
-    yield from _ineligible(
-        f"{_LACKS} lacks a metric that decides", [cell.missing for cell in cells if not cell.violations]
-    )
+    yield from _ineligible(f"{_LACKS} lacks a required metric", [cell.missing for cell in cells if not cell.violations])
     kinds = Counter((cell.state, cell.reason or "") for cell in cells if cell.state in _MARKS)
     for (state, reason), amount in kinds.items():
         mark, style = _MARKS[state]
@@ -91,9 +89,9 @@ def _legend(cells: list[LandscapeCell]) -> Iterator[Text]:
 
 
 def _ineligible(mark: str, sentences: Iterable[tuple[str, ...]]) -> Iterator[Text]:
-    told = [sentence for sentence in sentences if sentence]
-    if told:
-        yield _line(mark, f"{len(told)}x", told[0][0], "yellow")
+    explained = [sentence for sentence in sentences if sentence]
+    if explained:
+        yield _line(mark, f"{len(explained)}x", explained[0][0], "yellow")
 
 
 def _line(mark: str, why: str, detail: str, style: str) -> Text:

@@ -1,4 +1,4 @@
-"""A study's progress on a terminal, redrawn in place."""
+"""The view that redraws a study's progress in place on a terminal."""
 
 from datetime import datetime
 
@@ -11,13 +11,13 @@ from infpop_operator.report.status_page import StatusPage
 
 
 class LiveView:
-    """Redraws the newest page's picture in place on `console` until it is closed, and leaves nothing behind."""
+    """Redraws the picture of the newest page in place on `console`, and erases it on `close`."""
 
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._live.start()
 
-    def show(self, page: StatusPage, now: datetime) -> None:  # noqa: ARG002 - the picture has its times
+    def show(self, page: StatusPage, now: datetime) -> None:  # noqa: ARG002 - the picture contains its times
         """Draw the picture of `page`."""
         self._live.update(render_live(page.picture), refresh=True)
 
@@ -26,5 +26,5 @@ class LiveView:
         self._live.console.print(Text(text, style="yellow"))
 
     def close(self) -> None:
-        """Remove the picture and give the terminal back."""
+        """Erase the picture and release the terminal."""
         self._live.stop()

@@ -1,6 +1,6 @@
-"""What the live view draws: one instant of a study, wherever it is tuned.
+"""The picture that the live view draws: a study at one instant, on a cluster or on this machine.
 
-Texts are ready to be shown: printable, on one line, without the study's name for its own parts.
+Texts are ready to be shown: printable, on one line, and without the study's name in front of its own parts.
 """
 
 from dataclasses import dataclass
@@ -10,9 +10,10 @@ from infpop_operator.core.landscape import Landscape
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """Something that the reader has to know before anything else: what is the case, why, and what to do about it.
+    """What the reader must know first: the state of the study or pool, why, and what to do about it.
 
-    `when` says since when in words ("for 0:12"), `reason` why in one word. `told_by_runs`: the live runs say the same.
+    `when` gives its age in words ("for 0:12"), `reason` gives the cause in one word. `shown_by_runs` is True if the
+    lines of the live runs show the same.
     """
 
     text: str
@@ -21,14 +22,14 @@ class Notice:
     reason: str = ""
     detail: str = ""
     remedy: str = ""
-    told_by_runs: bool = False
+    shown_by_runs: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPicture:
-    """A run that lives. `seconds`: how long it has been in its state.
+    """A live run. `seconds` is how long it has been in its state.
 
-    `detail` and `remedy` are there where it waits: why, and what to do.
+    `detail` and `remedy` are set if it waits: why, and what to do about it.
     """
 
     what: str
@@ -42,8 +43,8 @@ class RunPicture:
 class PoolPicture:
     """One pool's newest round.
 
-    `device` is what one of its devices is called, `title` its name and what is known of its nodes. `landscape` is None
-    before its first round; `note` says what it does not show.
+    `device` is the word for one of its devices, `title` holds its name and the known facts about its nodes.
+    `landscape` is None before the first round; `note` says what the landscape does not show.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What differs between a study on a cluster and one on this machine; one page shows both."""
+"""The differences between a study on a cluster and one on this machine; the same page shows both."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ class Place:
     """Where a study is tuned.
 
     Args:
-        log_of: returns where the log of a run is, given the run's name: a command or a path.
-        directory: what holds the study's files; None on a cluster, where objects hold everything.
+        log_of: takes a run's name and returns where its log is: a command or a path.
+        directory: holds the study's files; None on a cluster, where API objects hold everything.
     """
 
     log_of: Callable[[str], str]
@@ -19,7 +19,7 @@ class Place:
 
     @property
     def is_cluster(self) -> bool:
-        """Whether the study is an object of a cluster, with conditions, nodes and a ConfigMap to publish to."""
+        """Whether the study is an object in a cluster, with conditions, Nodes and a ConfigMap to publish to."""
         return self.directory is None
 
 

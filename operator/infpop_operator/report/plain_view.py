@@ -1,4 +1,4 @@
-"""A study's progress as plain lines, one for each change: for logs, pipes and screen readers."""
+"""The view that writes a study's progress as plain lines, one per change: for logs, pipes and screen readers."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -9,7 +9,7 @@ from infpop_operator.report.words import clock
 
 
 class PlainView:
-    """Writes what changed since the page before; `write` gets one line at a time."""
+    """Writes what changed since the previous page; `write` receives one line at a time."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
@@ -24,20 +24,20 @@ class PlainView:
         self._before = page
 
     def announce(self, text: str) -> None:
-        """Write a line that is not the study's own progress."""
+        """Write a line that is not part of the study's progress."""
         self._write(text)
 
     def close(self) -> None:
-        """There is nothing to close; the other view has."""
+        """Do nothing: only the live view holds something to close."""
 
 
 def page_changes(before: StatusPage | None, after: StatusPage) -> Iterator[str]:
-    """Yield a line for each change from one page to the next; without a `before`, where the study is."""
+    """Yield one line per change from `before` to `after`; without `before`, the current state of the study."""
     yield from _opening(after) if before is None else _ended(before, after)
     known = {_run_line(run) for run in before.picture.runs} if before is not None else set()
     yield from (line for line in map(_run_line, after.picture.runs) if line not in known)
-    told = set(_notices(before)) if before is not None else set()
-    yield from (line for line in _notices(after) if line not in told)
+    shown = set(_notices(before)) if before is not None else set()
+    yield from (line for line in _notices(after) if line not in shown)
 
 
 def _opening(page: StatusPage) -> Iterator[str]:
@@ -48,7 +48,7 @@ def _opening(page: StatusPage) -> Iterator[str]:
 
 
 def _ended(before: StatusPage, after: StatusPage) -> Iterator[str]:
-    """Yield the outcome of each attempt that ended; of several attempts at one trial, of the last."""
+    """Yield the outcome of each attempt that ended; if several attempts at one trial ended, only the last."""
     known = {(trial.pool, trial.round, trial.index): trial.ended_attempts for trial in before.trials}
     for trial in after.trials:
         if trial.outcome and trial.ended_attempts > known.get((trial.pool, trial.round, trial.index), 0):
@@ -56,8 +56,8 @@ def _ended(before: StatusPage, after: StatusPage) -> Iterator[str]:
 
 
 def _notices(page: StatusPage) -> Iterator[str]:
-    """Yield the notices but those that the runs tell: these have a line for each change already."""
-    yield from (_notice_line(notice) for notice in page.picture.notices if not notice.told_by_runs)
+    """Yield the notices, except those that the runs show: these already have a line for each change."""
+    yield from (_notice_line(notice) for notice in page.picture.notices if not notice.shown_by_runs)
     yield from (_notice_line(pool.notice) for pool in page.picture.pools if pool.notice is not None)
 
 

@@ -1,4 +1,4 @@
-"""What shows the progress of a study while it is tuned or watched: a picture on a terminal, lines anywhere else."""
+"""The view of a study's progress while it is tuned or watched: a picture on a terminal, plain lines elsewhere."""
 
 from datetime import datetime
 from typing import Protocol
@@ -15,20 +15,20 @@ class ProgressView(Protocol):
     """Shows the progress of a study to its user."""
 
     def show(self, page: StatusPage, now: datetime) -> None:
-        """Show where the study is; called as often as several times a second."""
+        """Show the current state of the study; called up to several times a second."""
         ...
 
     def announce(self, text: str) -> None:
-        """Say something at once that is not the study's own progress."""
+        """Write a line immediately that is not part of the study's progress."""
         ...
 
     def close(self) -> None:
-        """Give the terminal back."""
+        """Release the terminal."""
         ...
 
 
 def progress_view(console: Console) -> ProgressView:
-    """Return the view that fits what `console` writes to."""
+    """Return the view that suits the output of `console`."""
     if console.is_terminal and not console.is_dumb_terminal:
         return LiveView(console)
     return PlainView(lambda line: console.print(Text(line), soft_wrap=True))

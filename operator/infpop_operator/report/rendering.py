@@ -1,4 +1,4 @@
-"""Draw the page of a study: the picture that is redrawn while it runs, and the whole page."""
+"""Render a study with rich: the picture that is redrawn while it runs, and the whole page."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ _TRUE_IS_GOOD = {"Accepted", "Ready", "Succeeded"}
 
 
 def render_live(picture: Picture) -> RenderableType:
-    """Return the picture of one instant; what matters most is on top, where a low terminal still shows it."""
+    """Return the picture of one instant; the most important lines come first, so that a short terminal shows them."""
     return Group(*_header(picture), *(part for pool in picture.pools for part in _pool(pool, with_legend=False)))
 
 
@@ -62,7 +62,7 @@ def _header(picture: Picture) -> Iterator[RenderableType]:
 
 
 def _notice(notice: Notice) -> Iterator[RenderableType]:
-    """Yield what is the case, and under it, indented, why and what to do; long texts are wrapped, not cut."""
+    """Yield the headline and, indented below it, the cause and the remedy; long texts are wrapped, not cut."""
     headline = " ".join(part for part in (notice.text, notice.when) if part)
     yield Text(f"{headline}: {notice.reason}" if notice.reason else headline, notice.style)
     yield from _why(notice.detail, notice.remedy, indent=2)
@@ -94,7 +94,7 @@ def _pool(pool: PoolPicture, *, with_legend: bool) -> Iterator[RenderableType]:
 
 def _failures(failures: tuple[Failure, ...]) -> Iterator[RenderableType]:
     if failures:
-        title = "Broken trials: their runs failed, they say nothing about the configuration"
+        title = "Broken trials: their runs failed, which says nothing about the configuration"
         yield Text(f"\n{title}", style="bold magenta")
     for failure in failures:
         yield _indented(Text(failure.what), 2)
@@ -122,7 +122,7 @@ def _style(line: ConditionLine) -> str:
 
 
 def _conclusion(conclusion: Conclusion) -> Iterator[RenderableType]:
-    """Yield the facts as a list; what is to be copied is unframed and unwrapped, so that it is what was meant."""
+    """Yield the facts as a list; text to copy has no frame and no line breaks, so that a copy is exact."""
     yield Text(conclusion.title, style=conclusion.style)
     facts = Table.grid(padding=(0, 2, 0, 0))
     facts.add_column(no_wrap=True, style="bold")
@@ -138,7 +138,7 @@ def _conclusion(conclusion: Conclusion) -> Iterator[RenderableType]:
 
 
 def _line(text: str, style: str) -> Text:
-    """Return one line that is cut where the terminal ends."""
+    """Return one line that is cut at the width of the terminal."""
     return Text(text, style, no_wrap=True, overflow="ellipsis")
 
 

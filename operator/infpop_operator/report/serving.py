@@ -1,16 +1,16 @@
-"""What to copy: how to serve the model with the best configuration. Text only; nothing is run."""
+"""The command or program that serves the model with the best configuration, for the user to copy. Pure."""
 
 import shlex
 from collections.abc import Sequence
 
 
 def render_serving(engine: str, model: str, args: Sequence[str]) -> str | None:
-    """Return a command or a program that serves `model`, None for an engine that serves nothing.
+    """Return a command or a program that serves `model`; None for an engine that cannot serve.
 
     Args:
         engine: name of the engine.
         model: a hub id or a directory.
-        args: as `core.engine_args` makes them.
+        args: as built by `core.engine_args`.
     """
     match engine:
         case "vllm":

@@ -1,4 +1,4 @@
-"""What every part of a study's page is made from: the study, where it is tuned, and the time."""
+"""The inputs of every part of a study's page: the study, where it is tuned, and the time."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ from infpop_operator.report.words import configuration_phrase, on_one_line
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownStudy:
-    """A study as it is shown at `now`. `study` is what its spec says, None where this version cannot read the spec."""
+    """A study as shown at `now`. `study` is its parsed spec, None if this version cannot read the spec."""
 
     object: StudyObject
     place: Place
@@ -35,7 +35,7 @@ class ShownStudy:
         return max(0.0, (self.now - instant).total_seconds())
 
     def device(self, pool: str) -> str:
-        """Return what one of a pool's devices is called; replayed numbers are about GPUs wherever they are replayed."""
+        """Return the word for one device of a pool: "CPU rank" or "GPU". Replayed numbers are always about GPUs."""
         nodes = self.object.document.spec.node_pools if self.object.document is not None else []
         on_cpu = any(node.name == pool and node.gpu_resource == "cpu" for node in nodes)
         return "CPU rank" if on_cpu and not self.status.simulated else "GPU"
@@ -45,5 +45,5 @@ class ShownStudy:
         return on_one_line(configuration_phrase(row.gpu_count, self.device(pool), row.batch_size, row.extra or {}))
 
     def remedy(self, reason: str, *, run: str = "", seconds: float = 0.0) -> str:
-        """Return what to do about `reason` here, empty where nothing needs to be done."""
+        """Return the remedy for `reason` in this place; empty if the user has nothing to do."""
         return remedy_for(reason, run=run, seconds=seconds, on_cluster=self.place.is_cluster)

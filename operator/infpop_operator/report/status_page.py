@@ -1,4 +1,4 @@
-"""The page of a study as values: its picture, what broke, its conditions, and its conclusion."""
+"""The page of a study as values: its picture, its broken trials, its conditions, and its conclusion."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,7 +7,7 @@ from infpop_operator.report.picture import Picture
 
 
 class Outcome(StrEnum):
-    """Whether a study goes on by itself."""
+    """How a study ended, or that it continues (`OPEN`)."""
 
     OPEN = "Open"
     SUCCEEDED = "Succeeded"
@@ -17,7 +17,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConditionLine:
-    """A condition. `seconds`: how long it has had its status; `message` is left empty where the page says it above."""
+    """A condition. `seconds` is how long it has had its status; `message` is empty if the page shows it above."""
 
     type: str
     status: str
@@ -28,7 +28,7 @@ class ConditionLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialLine:
-    """A trial of a pool's newest round. `outcome` is that of its last attempt that ended, empty before one ended."""
+    """A trial of a pool's newest round. `outcome` is that of the last attempt that ended; empty if none has."""
 
     pool: str
     round: int
@@ -40,7 +40,7 @@ class TrialLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """A trial whose runs all broke: why, what to do, and where the log of the last one is."""
+    """A trial whose runs all broke: why, what to do, and where to find the log of the last run."""
 
     what: str
     detail: str
@@ -50,9 +50,9 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conclusion:
-    """The title with its style, facts as name and text, and, where there is one, the command or program to copy.
+    """The result of an ended study: title and style, facts as (name, text), and the command or program to copy.
 
-    `note` is what the user has to know before using it.
+    `serving` is that command or program, None if there is none; `note` is what the user must know before using it.
     """
 
     title: str
@@ -64,7 +64,7 @@ class Conclusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusPage:
-    """A study as it is to be shown. `footer` says how old that is."""
+    """Everything that is shown of a study. `footer` says how old the status is."""
 
     picture: Picture
     outcome: Outcome

@@ -1,7 +1,7 @@
-"""Turn a study and its status into the page that `infpop tune` and `infpop status` show of it.
+"""Turn a study and its status into the page that `infpop tune` and `infpop status` show.
 
-Pure. What a newer version wrote and this one does not know is left out; a spec that this version cannot read hides what
-follows from the search space, and nothing that was found.
+Pure. Fields that only a newer version knows are left out. If this version cannot read the spec, the page lacks what
+depends on the search space, but shows every result.
 """
 
 from collections.abc import Iterator
@@ -27,8 +27,8 @@ from infpop_operator.report.words import (
 )
 
 _PHASES = {phase.value: phase for phase in Phase}
-_FRESH_SECONDS = 10.0  # an operator that runs has reconciled a new study by then
-_NOT_LOOKED_INTO = {INTERRUPTED, "Stopped"}  # ends that the user or the study asked for: there is no fault to find
+_FRESH_SECONDS = 10.0  # a running operator reconciles a new study within this time
+_REQUESTED_ENDS = {INTERRUPTED, "Stopped"}  # asked for, so not failures
 
 
 def to_page(study_object: StudyObject, place: Place, now: datetime) -> StatusPage:
@@ -37,7 +37,7 @@ def to_page(study_object: StudyObject, place: Place, now: datetime) -> StatusPag
     Args:
         study_object: the study with its status.
         place: where it is tuned.
-        now: the time, aware.
+        now: the current time, timezone-aware.
     """
     document = study_object.document
     study = None if document is None else described_study(document, study_object.status)
@@ -50,14 +50,16 @@ def to_page(study_object: StudyObject, place: Place, now: datetime) -> StatusPag
         outcome=outcome,
         trials=tuple(_trial(shown, row) for row in rows),
         failures=tuple(_failure(shown, row) for row in rows if _is_failure(row)),
-        conditions=tuple(_condition(shown, each) for each in shown.status.conditions) if place.is_cluster else (),
+        conditions=tuple(_condition(shown, condition) for condition in shown.status.conditions)
+        if place.is_cluster
+        else (),
         conclusion=conclusion,
         footer=_footer(shown),
     )
 
 
 def _outcome(shown: ShownStudy) -> Outcome:
-    """Return whether the study, as its newest spec wants it, has ended."""
+    """Return whether the study has ended, according to its newest spec."""
     study, ready = shown.object, shown.object.condition("Ready")
     if study.status.observed_generation != study.generation:
         return Outcome.OPEN
@@ -93,7 +95,7 @@ def _progress(shown: ShownStudy) -> tuple[int, int]:
 
 
 def _passed(run: LiveRun) -> int:
-    """Return how many trials a shared load has finished: it takes them in ascending batch size."""
+    """Return how many trials of a shared load are finished: the runner measures them in ascending batch size."""
     return 0 if run.batch_size is None else sum(size < run.batch_size for size in run.batch_sizes)
 
 
@@ -112,17 +114,17 @@ def _notices(shown: ShownStudy, outcome: Outcome) -> Iterator[Notice]:
         return
     if study.generation != study.status.observed_generation:
         observed = study.status.observed_generation
-        text = f"The spec is newer (generation {study.generation}) than what is shown here (generation {observed})"
-        yield Notice(text=text, style="bold yellow", remedy=_IS_IT_THERE)
-    yield _standing(shown, outcome)
+        text = f"The spec is newer (generation {study.generation}) than the status shown here (generation {observed})"
+        yield Notice(text=text, style="bold yellow", remedy=_CHECK_OPERATOR)
+    yield _state_notice(shown, outcome)
 
 
-_IS_IT_THERE = "if it stays so, see whether the operator runs and what its log says"
+_CHECK_OPERATOR = "if this persists, check that the operator is running, and read its log"
 
 
 def _not_reconciled(shown: ShownStudy) -> Notice:
     seconds = shown.since(shown.object.created_at or shown.now)
-    remedy = f"see whether the operator runs and watches namespace {shown.object.namespace}"
+    remedy = f"check that the operator is running and watches namespace {shown.object.namespace}"
     return Notice(
         text="No operator has reconciled this study yet",
         style="bold yellow",
@@ -131,8 +133,8 @@ def _not_reconciled(shown: ShownStudy) -> Notice:
     )
 
 
-# The first that holds: condition, its status, and what that is called.
-_STANDINGS = (
+# Condition, its status, and the word shown for it; the first one that holds is used.
+_STATES = (
     ("Accepted", "False", "Refused", "bold red"),
     ("Suspended", "True", "Suspended", "bold yellow"),
     ("Stalled", "True", "Stalled", "bold red"),
@@ -143,30 +145,30 @@ _UNKNOWN = ("Ready", "Unknown", "bold yellow")
 _STOPPED = ("Reconciling", "Stopped", "bold yellow")
 
 
-def _standing(shown: ShownStudy, outcome: Outcome) -> Notice:
-    """Return where the study stands, in the words of the condition that says most about it."""
-    kind, word, style = _STOPPED if outcome is Outcome.INTERRUPTED else _standing_of(shown)
+def _state_notice(shown: ShownStudy, outcome: Outcome) -> Notice:
+    """Return the state of the study, taken from the condition that explains it best."""
+    kind, word, style = _STOPPED if outcome is Outcome.INTERRUPTED else _state(shown)
     condition = shown.object.condition(kind) or shown.status.conditions[0]
     since = duration(shown.since(condition.last_transition_time))
-    told_by_runs = kind == "Reconciling" and _is_told_by_a_run(shown, condition.reason)
+    shown_by_runs = kind == "Reconciling" and _is_shown_by_a_run(shown, condition.reason)
     return Notice(
         text=word,
         style=style,
         when="" if outcome is Outcome.INTERRUPTED else f"{since} ago" if kind == "Succeeded" else f"for {since}",
         reason="" if condition.reason == word else condition.reason,
-        detail="" if told_by_runs else condition.message.replace("; spec.", "\nspec."),
-        remedy="" if told_by_runs else shown.remedy(condition.reason),
-        told_by_runs=told_by_runs,
+        detail="" if shown_by_runs else condition.message.replace("; spec.", "\nspec."),
+        remedy="" if shown_by_runs else shown.remedy(condition.reason),
+        shown_by_runs=shown_by_runs,
     )
 
 
-def _standing_of(shown: ShownStudy) -> tuple[str, str, str]:
-    holding = ((kind, word, style) for kind, status, word, style in _STANDINGS if shown.object.holds(kind, status))
+def _state(shown: ShownStudy) -> tuple[str, str, str]:
+    holding = ((kind, word, style) for kind, status, word, style in _STATES if shown.object.holds(kind, status))
     return next(holding, _UNKNOWN)
 
 
-def _is_told_by_a_run(shown: ShownStudy, reason: str) -> bool:
-    """Say whether the runs below tell more of why the study is where it is, and since when."""
+def _is_shown_by_a_run(shown: ShownStudy, reason: str) -> bool:
+    """Return whether the lines of the runs explain the state of the study, and its age, in more detail."""
     states = {row.state for row in shown.status.runs}
     return reason in states or (bool(states) and reason in _PHASES)
 
@@ -184,7 +186,7 @@ def _run(shown: ShownStudy, row: LiveRun) -> RunPicture:
 
 
 def _run_text(shown: ShownStudy, row: LiveRun) -> str:
-    """Return the configurations of a run in one phrase; its trials tell the arguments that they share."""
+    """Return the configurations of a run in one phrase; the trials of a run share their extra arguments."""
     trials = [trial for trial in shown.status.trials if trial.run == row.name]
     extra = (trials[0].extra if trials else None) or {}
     attempt = max((trial.attempts for trial in trials), default=1)
@@ -209,7 +211,7 @@ def _pool(shown: ShownStudy, row: PoolStatus) -> PoolPicture:
         title=on_one_line(f"Pool {row.name}: {facts}" if facts else f"Pool {row.name}"),
         notice=_pool_problem(shown, row),
         landscape=to_landscape(shown.status, row, shown.study),
-        note=_lacking(shown, row),
+        note=_dropped(shown, row),
     )
 
 
@@ -221,20 +223,20 @@ def _pool_facts(row: PoolStatus, device: str) -> Iterator[str]:
     yield f"ended: {row.ended}" if row.ended is not None else ""
 
 
-def _lacking(shown: ShownStudy, row: PoolStatus) -> str:
-    """Return how many trials the status had no room for."""
+def _dropped(shown: ShownStudy, row: PoolStatus) -> str:
+    """Return a sentence about the trials that the status had no room for; empty if there are none."""
     known = sum((trial.pool, trial.round) == (row.name, row.round) for trial in shown.status.trials)
-    lacking = 0 if row.trials is None else row.trials.total - known
-    return f"{count(lacking, 'trial')} of this round are not in the status any more." if lacking > 0 else ""
+    dropped = 0 if row.trials is None else row.trials.total - known
+    return f"{count(dropped, 'trial')} of this round are no longer in the status." if dropped > 0 else ""
 
 
 def _pool_problem(shown: ShownStudy, row: PoolStatus) -> Notice | None:
-    """Return why the pool cannot be tuned now, unless the study says just that already."""
+    """Return why the pool cannot be tuned now; None if it can, or if the study's condition already says why."""
     ready = shown.object.condition("Ready")
     if row.reason is None or (ready is not None and row.message and row.message in ready.message):
         return None
     remedy = shown.remedy(row.reason)
-    return Notice(text=f"Waits: {row.reason}", style="yellow", detail=row.message or "", remedy=remedy)
+    return Notice(text=f"Waiting: {row.reason}", style="yellow", detail=row.message or "", remedy=remedy)
 
 
 def _newest_rows(shown: ShownStudy) -> Iterator[TrialRow]:
@@ -268,7 +270,7 @@ def _trial_outcome(row: TrialRow) -> str:
 
 
 def _is_failure(row: TrialRow) -> bool:
-    return row.state == "Broken" and row.reason not in _NOT_LOOKED_INTO
+    return row.state == "Broken" and row.reason not in _REQUESTED_ENDS
 
 
 def _failure(shown: ShownStudy, row: TrialRow) -> Failure:
@@ -282,18 +284,18 @@ def _failure(shown: ShownStudy, row: TrialRow) -> Failure:
 
 
 def _condition(shown: ShownStudy, condition: Condition) -> ConditionLine:
-    """Return a condition; what most of them say is on top of the page already."""
-    tells_more = condition.type == "ResultStale" and condition.status == "True"
+    """Return a condition, without its message unless the top of the page lacks it."""
+    has_more = condition.type == "ResultStale" and condition.status == "True"
     return ConditionLine(
         type=condition.type,
         status=condition.status,
         reason=condition.reason,
         seconds=shown.since(condition.last_transition_time),
-        message=condition.message if tells_more else "",
+        message=condition.message if has_more else "",
     )
 
 
 def _footer(shown: ShownStudy) -> str:
-    """Return how old the status is: an operator that writes nothing for hours may have nothing to say, or be gone."""
+    """Return the age of the status: an operator that wrote nothing for hours may be idle, or gone."""
     written = shown.object.written_at
     return "" if written is None else f"Status last written {duration(shown.since(written))} ago."

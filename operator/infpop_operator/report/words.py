@@ -1,4 +1,4 @@
-"""Numbers, devices and reasons in the words and widths that every view shares."""
+"""Text for numbers, devices and reasons, in the wording and width that every view shares."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -45,12 +45,12 @@ def number(value: float) -> str:
 
 
 def percent(ratio: float) -> str:
-    """Return a ratio as per cent, with a sign only where it is negative."""
+    """Return a ratio in per cent, with a sign only if it is negative."""
     return f"{ratio * 100:.1f} %"
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as m:ss, as h:mm:ss from an hour on, and as days and hours from two days on."""
+    """Return seconds as m:ss, from one hour on as h:mm:ss, and from two days on as days and hours."""
     minutes, rest = divmod(max(0, int(seconds)), _SECONDS_PER_MINUTE)
     hours, minutes = divmod(minutes, _SECONDS_PER_MINUTE)
     if hours >= 2 * _HOURS_PER_DAY:
@@ -59,17 +59,17 @@ def duration(seconds: float) -> str:
 
 
 def clock(elapsed: timedelta) -> str:
-    """Return the time since something began, as lines start with it."""
+    """Return an elapsed time, padded as the start of a line."""
     return f"{duration(elapsed.total_seconds()):>7}"
 
 
 def phase_text(phase: Phase) -> str:
-    """Return what a live run does."""
+    """Return what a live run does in `phase`."""
     return _PHASES[phase]
 
 
 def short_reason(reason: str) -> str:
-    """Return a word of at most eight letters for a reason."""
+    """Return a word of at most eight letters for `reason`."""
     return _SHORT_REASONS.get(reason, "broken")
 
 
@@ -79,7 +79,7 @@ def count(amount: int, word: str) -> str:
 
 
 def configuration_phrase(amount: int, device: str, batch_size: int | Sequence[int], extra: Mapping[str, str]) -> str:
-    """Return the parts of a configuration in one phrase; of several that share a load, with all batch sizes."""
+    """Return a configuration in one phrase; for several that share a load, with all of their batch sizes."""
     sizes = [batch_size] if isinstance(batch_size, int) else list(batch_size)
     batches = f"batch size{'s' if len(sizes) > 1 else ''} {', '.join(map(str, sizes))}"
     more = "".join(f", {name}={value}" for name, value in extra.items())
@@ -87,5 +87,5 @@ def configuration_phrase(amount: int, device: str, batch_size: int | Sequence[in
 
 
 def on_one_line(text: str) -> str:
-    """Return `text` with blanks for what is not printable: a name must not move the cursor or break a line."""
+    """Return `text` with a space for each unprintable character: a name must not move the cursor or break a line."""
     return "".join(character if character.isprintable() else " " for character in text)

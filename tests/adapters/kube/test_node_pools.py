@@ -216,9 +216,9 @@ def test_a_long_list_of_kinds_is_cut() -> None:
         (query("A100"), [], ("no node with nvidia.com/gpu is there", "device plugin")),
         (query("A100"), [make_node(gpus=0)], ("no node with nvidia.com/gpu is there",)),
         (query(None), [make_node(capacity_gpus={"amd.com/gpu": 8})], ("no node with nvidia.com/gpu is there",)),
-        (CPU, [], ("no node that is not cordoned is there",)),
+        (CPU, [], ("no uncordoned node exists",)),
         (replace(CPU, node_selector={"a": "b"}), [make_node()], ("has the labels a=b", "nodeSelector")),
-        (CPU, [make_node(schedulable=False)], ("no node that is not cordoned",)),
+        (CPU, [make_node(schedulable=False)], ("no uncordoned node",)),
     ],
 )
 def test_a_pool_without_nodes_says_what_there_is(

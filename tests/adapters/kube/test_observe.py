@@ -195,7 +195,7 @@ def test_a_queue_may_take_its_time_and_take_back_what_it_gave(pods: tuple[PodRec
             (make_running(),),
             RunHints(phase=Running(phase=Phase.MEASURING)),
             3660,
-            Lost(reason="DeadlineExceeded", detail="no end after 60 min, all time-outs included", ended_at=START),
+            Lost(reason="DeadlineExceeded", detail="not ended after 60 min, all time-outs included", ended_at=START),
         ),
         (
             make_job(),

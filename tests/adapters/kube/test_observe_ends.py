@@ -59,12 +59,12 @@ def test_a_complete_result_is_the_end_whatever_else_happened(job: JobRecord, pod
         (
             make_ended(2, "infpop-runner: run spec: no"),
             "RunnerError",
-            f"the runner did not understand what to do: infpop-runner: run spec: no; {NOTHING}",
+            f"the runner did not accept its arguments or spec: infpop-runner: run spec: no; {NOTHING}",
         ),
         (
             make_ended(1, "loading\n\x1b[31mValueError: x\x1b[0m\n"),
             "RunnerError",
-            f"the runner ended with exit code 1; its last words: loading | ValueError: x; {NOTHING}",
+            f"the runner ended with exit code 1; its last output: loading | ValueError: x; {NOTHING}",
         ),
         (make_ended(1), "RunnerError", f"the runner ended with exit code 1; {NOTHING}"),
         (make_ended(0, ""), "MetricsMissing", f"the runner ended with exit code 0; {NOTHING}"),
@@ -107,7 +107,7 @@ def test_a_lost_node_is_nobodys_fault(reason: str) -> None:
     assert observation == Lost(reason="NodeLost", detail=detail, ended_at=at(100), counts=False)
 
 
-@pytest.mark.parametrize(("log", "said"), [("", ""), ("loading\nexit(-1)\n", "; its last words: loading | exit(-1)")])
+@pytest.mark.parametrize(("log", "said"), [("", ""), ("loading\nexit(-1)\n", "; its last output: loading | exit(-1)")])
 def test_a_container_that_the_runtime_lost_is_not_taken_for_a_crash(log: str, said: str) -> None:
     """A runner never ends with 255 by itself: containerd says it where a shim died. Words that there are come along."""
     detail = f"the container runtime lost the container (exit code 255), as when its shim dies{said}; {NOTHING}"
@@ -225,7 +225,7 @@ def test_nothing_is_broken_where_all_was_measured() -> None:
             make_job(),
             Lost(
                 reason="PodFailed",
-                detail=f"the Pod is Succeeded and says nothing of its container; {NOTHING}",
+                detail=f"the Pod is Succeeded and reports no state of its container; {NOTHING}",
                 ended_at=at(100),
             ),
         ),

@@ -146,12 +146,12 @@ def listed(*names: str) -> tuple[int, object]:
         (listed("studi", "stud"), "namespace serving has no study study. Did you mean stud or studi?"),
         (
             listed(),
-            "It has none at all; name another with --namespace (kubectl get tstudy --all-namespaces lists them).",
+            "It has no studies; name another with --namespace (to list all studies: kubectl get tstudy -A).",
         ),
         (listed("e", "d", "c", "b", "a"), "It has a, b, c, d, e; name another namespace with --namespace."),
         (listed("f", "e", "d", "c", "b", "a"), "It has a, b, c, d, e and 1 more; name another namespace"),
         (MISSING, "the cluster does not know the kind throughputstudies.infpop.io. Install it: infpop crds | kubectl"),
-        ((403, {}), "namespace serving has no study study. Name another with --namespace."),
+        ((403, {}), "namespace serving has no study study. Name another namespace with --namespace."),
     ],
 )
 def test_a_study_that_is_not_there_is_looked_for(tmp_path: Path, answer: tuple[int, object], words: str) -> None:
@@ -178,7 +178,10 @@ def test_a_study_that_cannot_be_read_has_a_remedy(tmp_path: Path, code: int, rem
 
 @pytest.mark.parametrize(
     ("name", "namespace", "words"),
-    [("Study", "serving", "'Study' is no name of a study"), ("study", "a/b", "'a/b' is no name of a namespace")],
+    [
+        ("Study", "serving", "'Study' is not a valid study name"),
+        ("study", "a/b", "'a/b' is not a valid namespace name"),
+    ],
 )
 def test_what_is_no_name_is_not_asked_for(name: str, namespace: str, words: str) -> None:
     """It would be another path of the API server."""

@@ -152,7 +152,7 @@ def test_a_certificate_without_its_key_is_told(authority: Authority) -> None:
     ca, certificate, key = authority.pki.ca, authority.pki.certificate("client"), authority.pki.key("other")
     reason, detail = outcome(authority, asks=True, ca_file=ca, cert_file=certificate, key_file=key)
     assert reason == "PrometheusUnreachable"
-    assert detail == f"{certificate} and {key}: are no certificate and its key"
+    assert detail == f"{certificate} and {key}: are not a certificate and its key"
 
 
 def test_a_rotated_authority_is_used_at_once(authority: Authority, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from adapters.prometheus.api import END, OWNER, RUN, START
 from infpop_operator.adapters.prometheus.answers import Answer, Series
-from infpop_operator.adapters.prometheus.validation import to_figure, to_samples
+from infpop_operator.adapters.prometheus.validation import to_metric_value, to_samples
 from infpop_operator.core.extra_metrics import Unit
 from infpop_operator.core.model import Missing, Sample, Value
 
@@ -102,4 +102,4 @@ def one(value: float, *, seconds: float = 90) -> Answer:
 )
 def test_a_figure_is_one_number_in_its_unit_or_none(answer: Answer, unit: Unit, figure: float | Missing) -> None:
     """A share of 87 is a percentage by mistake; two elements are no number; a mean may round up a little."""
-    assert to_figure(answer, unit, WINDOW) == figure
+    assert to_metric_value(answer, unit, WINDOW) == figure

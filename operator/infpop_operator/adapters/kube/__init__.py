@@ -1,5 +1,4 @@
-"""Studies on a Kubernetes cluster: what is read of its objects, what is written, and what both mean.
+"""The adapter to Kubernetes: which API objects are read and written, and what they mean for a study.
 
-`records`, `job_manifest`, `observe` and `node_pools` are pure; the client library is used in `client` and `connection`
-alone.
+`records`, `job_manifest`, `observe` and `node_pools` are pure; only `client` and `connection` use the client library.
 """

@@ -1,8 +1,8 @@
-"""The requests that InfPop makes to an API server, over the official client.
+"""The requests that InfPop makes to the API server, over the official client.
 
-Plain JSON goes in and comes out: the client's model classes are left aside, because whatever is read here is parsed
-into our own records at once. Every request has a time-out, names its user agent, and fails with one of our errors.
-Nothing is repeated here: the work queue owns retries.
+Plain JSON goes in and comes out. The client's model classes are not used, because everything read here is parsed
+immediately into InfPop's own records. Every request has a time-out, names its user agent, and fails with a `KubeError`.
+Nothing is retried here: the work queue owns retries.
 """
 
 import asyncio
@@ -46,12 +46,12 @@ _log = logging.getLogger(__name__)
 
 USER_AGENT = f"infpop/{__version__}"
 REQUEST_TIMEOUT_S = 30.0
-_PAGE = 100  # 500 Jobs at a time are 50 MiB more at the peak of a listing, which Python hardly ever gives back
+_PAGE = 100  # 500 Jobs per page add 50 MiB to the peak of a listing, which Python rarely returns to the system
 _JSON, _MERGE = "application/json", "application/merge-patch+json"
 _SUCCESS = range(200, 300)
-_UNKNOWN, _CONFLICT, _MISSING = 401, 409, 404
-_ENDING = "because it is being terminated"  # of a namespace; "forbidden" as any other refusal
-_DENIED = re.compile(r'User "[^"]*" cannot ')
+_UNAUTHORIZED, _CONFLICT, _NOT_FOUND = 401, 409, 404
+_TERMINATING = "because it is being terminated"  # of a namespace; the reason is "forbidden"
+_FORBIDDEN = re.compile(r'User "[^"]*" cannot ')
 _REFUSED = (400, 401, 403, 405, 413, 422)
 _LONGEST_MESSAGE = 600
 
@@ -62,9 +62,9 @@ Count = Callable[[str, int | None], None]
 class KubeClient:
     """One connection pool to one API server; an async context manager.
 
-    `namespace` limits everything that is listed; None lists all namespaces. `find` finds the connection anew when the
-    server knows us no more: what a kubeconfig's exec plugin gave is valid for minutes. `count` is told of each request:
-    its method and the code of its answer, None where there was none.
+    `namespace` limits every listing; None lists all namespaces. `find` finds the connection again when the API server
+    no longer accepts the credentials: those of a kubeconfig's exec plugin are valid for minutes. `count` is called
+    after each request with its method and the status code of the response, None if there was no response.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class KubeClient:
         self._count = count
 
     async def __aenter__(self) -> Self:
-        """Open the connections when they are needed."""
+        """Do nothing: the first request opens the connections."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -93,45 +93,45 @@ class KubeClient:
                 await api.close()
 
     async def list_studies(self) -> tuple[list[Body], str]:
-        """Return the studies and the resource version that they were listed at."""
-        return await self._list(API_PATH, PLURAL, parse=_as_it_is)
+        """Return the studies and the resource version of the list."""
+        return await self._list(API_PATH, PLURAL, parse=_unparsed)
 
     async def get_study(self, namespace: str, name: str) -> Body:
         """Return one study as the API server has it now."""
         return await self._request("GET", _path(API_PATH, namespace, PLURAL, name))
 
     async def list_jobs(self, selector: str) -> tuple[list[JobRecord], str]:
-        """Return the Jobs with these labels, and the resource version that they were listed at."""
+        """Return the Jobs that match the label selector, and the resource version of the list."""
         return await self._list("apis/batch/v1", "jobs", parse=parse_job, labelSelector=selector)
 
     async def list_pods(self, selector: str) -> tuple[list[PodRecord], str]:
-        """Return the Pods with these labels, and the resource version that they were listed at."""
+        """Return the Pods that match the label selector, and the resource version of the list."""
         return await self._list("api/v1", "pods", parse=parse_pod, labelSelector=selector)
 
     async def list_pods_of_run(self, namespace: str, run: str) -> tuple[list[PodRecord], str]:
-        """Return the Pods of a run as they are now, and the resource version that they were listed at."""
+        """Return the Pods of a run as they are now, and the resource version of the list."""
         return await self._list("api/v1", "pods", parse=parse_pod, within=namespace, labelSelector=f"{RUN}={run}")
 
     async def list_config_maps(self, namespace: str, selector: str) -> list[Body]:
-        """Return the ConfigMaps of a namespace with these labels."""
-        found, _ = await self._list("api/v1", "configmaps", parse=_as_it_is, within=namespace, labelSelector=selector)
+        """Return the ConfigMaps of a namespace that match the label selector."""
+        found, _ = await self._list("api/v1", "configmaps", parse=_unparsed, within=namespace, labelSelector=selector)
         return found
 
     async def list_nodes(self, selector: str | None) -> tuple[list[NodeRecord], str]:
-        """Return the Nodes with these labels, all without a selector, and the version that they were listed at."""
+        """Return the Nodes that match the label selector (None: all Nodes), and the resource version of the list."""
         query = {} if selector is None else {"labelSelector": selector}
         return await self._list("api/v1", "nodes", parse=parse_node, namespaced=False, **query)
 
     async def list_events_about(self, namespace: str, uid: str) -> list[Body]:
         """Return the Events about the object with this uid."""
         about = f"involvedObject.uid={uid}"
-        return (await self._list("api/v1", "events", parse=_as_it_is, within=namespace, fieldSelector=about))[0]
+        return (await self._list("api/v1", "events", parse=_unparsed, within=namespace, fieldSelector=about))[0]
 
     async def create_job(self, job: Body) -> Body:
         """Create a Job.
 
         Raises:
-            KubeExistsError: a Job of that name is there.
+            KubeExistsError: a Job of that name exists.
         """
         return await self._create("apis/batch/v1", "jobs", job)
 
@@ -140,19 +140,20 @@ class KubeClient:
         return await self._request("GET", _path("apis/batch/v1", namespace, "jobs", name))
 
     async def delete_job(self, namespace: str, name: str, *, uid: str) -> bool:
-        """Delete this very Job; return whether it was still there.
+        """Delete the Job with this uid; return whether it still existed.
 
-        In the foreground: the Job stays until its Pods are gone, so that their final result is seen.
+        The deletion is in the foreground: the Job stays until its Pods are gone, so that the operator sees their
+        final result.
         """
         body = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
         try:
             await self._request("DELETE", _path("apis/batch/v1", namespace, "jobs", name), body=body)
-        except (KubeNotFoundError, KubeConflictError):  # gone, or already another one
+        except (KubeNotFoundError, KubeConflictError):  # deleted, or replaced by another Job
             return False
         return True
 
     async def set_job_ttl(self, namespace: str, name: str, seconds: int) -> None:
-        """Have the cluster remove a finished Job `seconds` after its end. One that is gone already is fine."""
+        """Have the cluster delete a finished Job `seconds` after its end; do nothing if the Job no longer exists."""
         body = {"spec": {"ttlSecondsAfterFinished": seconds}}
         try:
             await self._request("PATCH", _path("apis/batch/v1", namespace, "jobs", name), body=body, kind=_MERGE)
@@ -163,7 +164,7 @@ class KubeClient:
         """Create a ConfigMap.
 
         Raises:
-            KubeExistsError: a ConfigMap of that name is there.
+            KubeExistsError: a ConfigMap of that name exists.
         """
         return await self._create("api/v1", "configmaps", config_map)
 
@@ -172,19 +173,19 @@ class KubeClient:
         return await self._request("GET", _path("api/v1", namespace, "configmaps", name))
 
     async def patch_config_map(self, namespace: str, name: str, changes: Body) -> Body:
-        """Merge `changes` into a ConfigMap; with metadata.resourceVersion in them, into that version only.
+        """Merge `changes` into a ConfigMap; if they contain metadata.resourceVersion, into that version only.
 
         Raises:
-            KubeConflictError: it has another version by now.
+            KubeConflictError: the ConfigMap has another version by now.
         """
         path = _path("api/v1", namespace, "configmaps", name)
         return await self._request("PATCH", path, body=changes, kind=_MERGE)
 
     async def replace_study_status(self, study: Body, status: Body) -> Body:
-        """Write the whole status of the study as it was read.
+        """Replace the whole status of the study, at the version that was read.
 
         Raises:
-            KubeConflictError: the study changed since.
+            KubeConflictError: the study changed after it was read.
         """
         metadata = {key: study["metadata"][key] for key in ("name", "namespace", "resourceVersion", "uid")}
         body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "status": status}
@@ -192,7 +193,7 @@ class KubeClient:
         return await self._request("PUT", f"{path}/status", body=body)
 
     async def create_event(self, event: Body) -> None:
-        """Create an Event; one of that name says the same already."""
+        """Create an Event; do nothing if it exists: an Event of that name says the same."""
         try:
             await self._create("api/v1", "events", event)
         except KubeExistsError:
@@ -211,7 +212,7 @@ class KubeClient:
         namespaced: bool = True,
         **query: str,
     ) -> tuple[list[T], str]:
-        """List page by page; what is parsed keeps a hundredth of the 40 kB that a Pod's JSON takes."""
+        """List page by page; a parsed record takes a hundredth of the 40 kB of a Pod's JSON."""
         items: list[T] = []
         version = ""
         namespace = (within or self._namespace) if namespaced else None
@@ -236,7 +237,7 @@ class KubeClient:
         body: Body | None = None,
         kind: str = _JSON,
     ) -> Body:
-        """Make one request and return the JSON of its answer."""
+        """Make one request and return the JSON of its response."""
         parameters = {
             "method": method,
             "resource_path": path,
@@ -247,7 +248,7 @@ class KubeClient:
         }
         api = self._api
         status, answer = await self._ask(api, parameters)
-        if status == _UNKNOWN and await self._log_in(api):
+        if status == _UNAUTHORIZED and await self._log_in(api):
             status, answer = await self._ask(self._api, parameters)
         if status not in _SUCCESS:
             raise _error(f"{method} {path}", status, answer)
@@ -267,7 +268,7 @@ class KubeClient:
         return response.status, answer
 
     async def _log_in(self, refused: ApiClient) -> bool:
-        """Find the connection anew, unless another request has done so meanwhile; say whether there is a new one."""
+        """Find a new connection, unless another request already has; return whether there is one."""
         async with self._finding:
             if self._api is not refused:
                 return True
@@ -276,24 +277,24 @@ class KubeClient:
             try:
                 found = _open(await self._find())
             except ConnectionConfigError as error:
-                _log.warning("the API server takes our credentials no more, and there are no others: %s", error)
+                _log.warning("the API server no longer accepts the credentials, and there are no others: %s", error)
                 return False
             if self._before is not None:
                 await self._before.close()
-            self._before, self._api = refused, found  # requests that are under way end over the connections before
+            self._before, self._api = refused, found  # requests in flight still use the old one
             return True
 
 
 def _open(connection: Connection) -> ApiClient:
     try:
         api = ApiClient(connection.configuration)
-    except OSError as error:  # of the TLS library: what the kubeconfig gives as a certificate is none
+    except OSError as error:  # from the TLS library: not a certificate
         raise ConnectionConfigError(f"the certificates of the connection cannot be read: {error}") from error
     api.user_agent = USER_AGENT
     return api
 
 
-def _as_it_is(body: Body) -> Body:
+def _unparsed(body: Body) -> Body:
     return body
 
 
@@ -307,15 +308,15 @@ def _error(request: str, code: int, answer: bytes) -> KubeError:
     text = f"{request}: {code} {reason}: {message}"[:_LONGEST_MESSAGE]
     if code == _CONFLICT:
         return KubeExistsError(text) if reason == "AlreadyExists" else KubeConflictError(text)
-    if code == _MISSING:
+    if code == _NOT_FOUND:
         return KubeNotFoundError(text)
-    if code == _UNKNOWN or _DENIED.search(message):
+    if code == _UNAUTHORIZED or _FORBIDDEN.search(message):
         return KubeForbiddenError(text)
     return _refusal(request, text, message) if code in _REFUSED else KubeUnavailableError(text)
 
 
 def _refusal(request: str, text: str, message: str) -> KubeError:
-    if message.endswith(_ENDING):
+    if message.endswith(_TERMINATING):
         return KubeNamespaceTerminatingError(text)
     quota = quota_words(message)
     return KubeRefusedError(text) if quota is None else KubeQuotaError(f"{request}: {quota}"[:_LONGEST_MESSAGE])

@@ -1,4 +1,4 @@
-"""Which API server to talk to and as whom: kubeconfig conventions outside a cluster, the service account inside."""
+"""Find the API server and the credentials: from the kubeconfig outside a cluster, the service account inside."""
 
 import os
 from collections.abc import Awaitable, Callable
@@ -13,14 +13,14 @@ from yaml import YAMLError
 
 from infpop_operator.core.errors import InfPopError
 
-_CONNECTIONS = 32  # requests at once: workers, the tick and the resync together need fewer
+_CONNECTIONS = 32  # concurrent requests: workers, the tick and the resync together need fewer
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _DEFAULT_FILE = "~/.kube/config"
 _DEFAULT_NAMESPACE = "default"
 
 
 class ConnectionConfigError(InfPopError):
-    """No way to a cluster is configured; the message names what was looked at."""
+    """No connection to a cluster is configured; the message names the files that were read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """A configured way to one API server, and the namespace that commands use when none is named."""
+    """A configured connection to one API server, and the namespace that commands use by default."""
 
     configuration: Configuration = field(repr=False)
     namespace: str
@@ -65,20 +65,20 @@ FindConnection = Callable[[], Awaitable[Connection]]
 async def find_connection(*, context: str | None = None, kubeconfig: str | None = None) -> Connection:
     """Return the connection that kubectl would use: `kubeconfig`, else KUBECONFIG, else ~/.kube/config.
 
-    Inside a pod, where no kubeconfig is, the service account is used.
+    Inside a Pod without a kubeconfig, it uses the service account.
 
     Raises:
-        ConnectionConfigError: there is no usable configuration, or it has no such context.
+        ConnectionConfigError: there is no usable configuration, or it lacks the context.
     """
     configuration = Configuration(connection_pool_maxsize=_CONNECTIONS)
-    configuration.retries = None  # whoever asks knows whether a request may be repeated; 0 would mean: without end
+    configuration.retries = None  # callers know whether a request may be retried; 0 would mean retry forever
     if _is_inside(context, kubeconfig):
         config.load_incluster_config(client_configuration=configuration)
         return Connection(configuration=configuration, namespace=_own_namespace())
     files = _files(kubeconfig)
     namespace = await _load(configuration, files, context)
     if urlsplit(configuration.host).scheme not in {"http", "https"}:
-        raise ConnectionConfigError(f"{files}: names no server of a cluster ({configuration.host!r}). Correct it.")
+        raise ConnectionConfigError(f"{files}: names no API server ({configuration.host!r}). Correct the server URL.")
     return Connection(configuration=configuration, namespace=namespace)
 
 
@@ -91,22 +91,22 @@ async def _load(configuration: Configuration, files: str, context: str | None) -
         return str(loader.current_context["context"].get("namespace") or _DEFAULT_NAMESPACE)
     except (ConfigException, OSError) as error:
         raise ConnectionConfigError(f"{files}: {error}{_remedy(files, context)}") from error
-    except (YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:  # how the library stumbles over it
-        message = f"{files}: is no kubeconfig ({' '.join(str(error).split())}). Name another with --kubeconfig."
+    except (YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:  # the library on malformed files
+        message = f"{files}: is not a kubeconfig ({' '.join(str(error).split())}). Name another with --kubeconfig."
         raise ConnectionConfigError(message) from error
 
 
 def _files(kubeconfig: str | None) -> str:
-    """Return the file or, as KUBECONFIG may have it, the files to merge, of which one exists."""
+    """Return the kubeconfig file, or the files to merge if KUBECONFIG lists several; at least one exists."""
     files = kubeconfig or os.environ.get("KUBECONFIG") or _DEFAULT_FILE  # noqa: TID251 - the convention of every client
     files = os.pathsep.join(os.path.expanduser(each) for each in files.split(os.pathsep))  # noqa: PTH111 - never raises
     if not any(Path(each).exists() for each in files.split(os.pathsep)):
-        raise ConnectionConfigError(f"{files}: there is no such file. Name one with --kubeconfig or KUBECONFIG.")
+        raise ConnectionConfigError(f"{files}: no such file. Name one with --kubeconfig or KUBECONFIG.")
     return files
 
 
 def _remedy(files: str, context: str | None) -> str:
-    """Return what to do; a context that is not known is best helped by those that are."""
+    """Return the remedy; for an unknown context it lists the known ones."""
     try:
         known = [each["name"] for each in config.list_kube_config_contexts(files)[0]]
     except (ConfigException, OSError, YAMLError, AttributeError, KeyError, TypeError):

@@ -1,25 +1,25 @@
-"""What the API server's refusals mean to us. The client library may change, so its exceptions stay in `client`.
+"""The errors of requests to the API server. The client library may change, so its exceptions stay in `client`.
 
 KubeError
-├── KubeConflictError     somebody else changed the object meanwhile: look again
-├── KubeExistsError       an object of that name is there already
-├── KubeNamespaceTerminatingError       the namespace is being deleted: nothing new can be in it
-├── KubeNotFoundError      there is no such object
-├── KubeRefusedError      forbidden, invalid or against a policy: trying again changes nothing
-│   ├── KubeForbiddenError   not by us: our account lacks the right, or the server does not know it yet
-│   └── KubeQuotaError    against a quota: there may be room later
-└── KubeUnavailableError  no answer, an overload or a defect of the server: try again later
+├── KubeConflictError                another client changed the object: read it again
+├── KubeExistsError                  an object of that name already exists
+├── KubeNamespaceTerminatingError    the namespace is being deleted: nothing can be created in it
+├── KubeNotFoundError                the object does not exist
+├── KubeRefusedError                 forbidden, invalid or against a policy: a retry changes nothing
+│   ├── KubeForbiddenError           the account lacks the right, or the API server has not loaded it yet
+│   └── KubeQuotaError               a quota is used up: there may be room later
+└── KubeUnavailableError             no response, an overload or a defect of the server: retry later
 """
 
 from infpop_operator.core.errors import InfPopError
 
 
 class KubeError(InfPopError):
-    """Base of what can go wrong between us and the API server."""
+    """Base class of the errors of a request to the API server."""
 
 
 class KubeConflictError(KubeError):
-    """The object changed since we read it (409)."""
+    """The object changed after it was read (409)."""
 
 
 class KubeExistsError(KubeError):
@@ -27,7 +27,7 @@ class KubeExistsError(KubeError):
 
 
 class KubeNamespaceTerminatingError(KubeError):
-    """The namespace is being deleted (403, NamespaceTerminating); what is in it goes by itself."""
+    """The namespace is being deleted (403, NamespaceTerminating), and with it every object in it."""
 
 
 class KubeNotFoundError(KubeError):
@@ -35,25 +35,25 @@ class KubeNotFoundError(KubeError):
 
 
 class KubeRefusedError(KubeError):
-    """The server understood and refused (400, 401, 403, 422): the message says why."""
+    """The API server understood the request and refused it (400, 401, 403, 422); the message says why."""
 
 
 class KubeForbiddenError(KubeRefusedError):
-    """Whoever asks lacks the right (401, 403): the request is as it should be.
+    """The account lacks the right to make the request (401, 403); the request itself is valid.
 
-    An API server that has just started says so to everybody for a second, until it has read who may do what.
+    An API server that has just started refuses every account for about a second, until it has loaded the RBAC rules.
     """
 
 
 class KubeQuotaError(KubeRefusedError):
-    """A quota of the namespace is used up (403, "exceeded quota"); the message has the quota's own words."""
+    """A quota of the namespace is used up (403, "exceeded quota"); the message quotes the refusal's part about it."""
 
 
 class KubeUnavailableError(KubeError):
-    """No answer, 429 or 5xx. The request may have been carried out all the same."""
+    """No response, 429 or 5xx. The API server may still have executed the request."""
 
 
 def quota_words(refusal: str) -> str | None:
-    """Return what a refusal says of a quota (which one, what is asked for, what is left), None where it is another."""
+    """Return the part of a refusal about a quota (which one, requested, used, limit), None if it has none."""
     _, found, words = refusal.partition("exceeded quota")
     return found + words if found else None

@@ -1,8 +1,8 @@
-"""The Job of a run, as the API server takes it: built from values, never from text.
+"""Build the Job manifest of a run, from values and never from text.
 
-The Pod satisfies Pod Security "restricted": nothing in a study can give it more rights, a host path or a shell. What a
-study's owner wrote reaches the runner as JSON in one environment variable, and Kubernetes expands nothing in it. No
-time to live is set: the Job stays until its result is safe.
+The Pod satisfies Pod Security "restricted": nothing in a study can give it more rights, a host path or a shell. The
+user's values reach the runner as JSON in one environment variable, in which Kubernetes expands nothing. The manifest
+sets no time to live: the Job stays until the operator has stored its result.
 """
 
 import json
@@ -52,10 +52,10 @@ class Toleration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodSettings:
-    """What the Pod of a run gets besides its spec, from the study and its pool.
+    """The settings of a run's Pod that come from the study and its pool, in addition to the run spec.
 
-    `token_secret` and `workload_config_map` are (name, key). `node_labels` holds alternatives: a node fits that has one
-    of the values of one of the keys. `gpu_resource` is "cpu" where a device is a CPU rank, and `cpu` is None there.
+    `token_secret` and `workload_config_map` are (name, key). `node_labels` holds alternatives: a Node matches if it has
+    one of the values of any one key. If a device is a CPU rank, `gpu_resource` is "cpu" and `cpu` is None.
     """
 
     image: str
@@ -83,14 +83,14 @@ class Owner:
 
 
 def build_job(owner: Owner, run: Run, spec: RunSpec, settings: PodSettings, *, deadline_seconds: int) -> Json:
-    """Return the manifest of the one Job of `run`; the same arguments give the same manifest.
+    """Return the manifest of the only Job of `run`; the same arguments give the same manifest.
 
     Args:
-        owner: the study, in whose namespace the Job is.
-        run: the run; its name is the Job's.
-        spec: what the runner is to do.
-        settings: what its Pod gets.
-        deadline_seconds: after which Kubernetes ends it from its start, whatever we do.
+        owner: the study; the Job is in its namespace.
+        run: the run; the Job has its name.
+        spec: the run spec for the runner.
+        settings: the settings of the Pod.
+        deadline_seconds: time from the Job's start after which Kubernetes ends it, whatever the operator does.
     """
     metadata: Json = {
         "name": run.name,
@@ -107,18 +107,18 @@ def build_job(owner: Owner, run: Run, spec: RunSpec, settings: PodSettings, *, d
         "spec": {
             "completions": 1,
             "parallelism": 1,
-            "backoffLimit": 0,  # a failed Pod is ours to explain and to try again
-            "podReplacementPolicy": "Failed",  # no second Pod while the first still holds its GPUs
+            "backoffLimit": 0,  # the operator explains and retries a failed Pod
+            "podReplacementPolicy": "Failed",  # no second Pod while the first one still holds its GPUs
             "podFailurePolicy": {"rules": [_ignore_disruptions()]},
             "activeDeadlineSeconds": deadline_seconds,
-            "suspend": settings.queue_name is not None,  # Kueue lets it go
+            "suspend": settings.queue_name is not None,  # Kueue unsuspends it
             "template": {"metadata": _pod_metadata(owner, run), "spec": _pod(run, spec, settings)},
         },
     }
 
 
 def escape_expansion(text: str) -> str:
-    """Return `text` so that Kubernetes, which replaces `$(NAME)` in environment variables, hands on `text` itself."""
+    """Return `text` escaped so that Kubernetes does not expand `$(NAME)` in it when it sets environment variables."""
     return text.replace("$", "$$")
 
 
@@ -130,7 +130,7 @@ def owner_reference(owner: Owner) -> Json:
         "name": owner.name,
         "uid": owner.uid,
         "controller": True,
-        "blockOwnerDeletion": False,  # true would need the right to write the study's finalizers
+        "blockOwnerDeletion": False,  # true needs the right to write the study's finalizers
     }
 
 
@@ -173,9 +173,10 @@ def _pod_metadata(owner: Owner, run: Run) -> Json:
 
 
 def _ignore_disruptions() -> Json:
-    """A Pod that is taken away (drained, preempted, its node gone) is replaced and fails nothing.
+    """Return the rule by which a disrupted Pod (drained, preempted, its Node gone) is replaced without failing the Job.
 
-    Nor does one that its own kubelet evicts, as a rule cannot name the condition's reason: `observe` sees to that.
+    It also covers a Pod that its own kubelet evicts, because a rule cannot name the condition's reason; `observe`
+    handles that case.
     """
     return {"action": "Ignore", "onPodConditions": [{"type": labels.DISRUPTED, "status": "True"}]}
 
@@ -198,7 +199,7 @@ def _pod(run: Run, spec: RunSpec, settings: PodSettings) -> Json:
             "runAsUser": _USER,
             "runAsGroup": _USER,
             "fsGroup": _USER,
-            "fsGroupChangePolicy": "OnRootMismatch",  # a cache of 200 GB is not walked through for each run
+            "fsGroupChangePolicy": "OnRootMismatch",  # avoids a walk through a 200 GB cache for each run
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [_container(run, spec, settings)],
@@ -212,7 +213,7 @@ def _container(run: Run, spec: RunSpec, settings: PodSettings) -> Json:
         "image": settings.image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["infpop-runner"],
-        "args": ["--metrics-address", "::", "--metrics-port", str(labels.METRICS_PORT)],  # of IPv4 too
+        "args": ["--metrics-address", "::", "--metrics-port", str(labels.METRICS_PORT)],  # IPv4 as well
         "env": _environment(spec, settings),
         "ports": [{"name": labels.METRICS_PORT_NAME, "containerPort": labels.METRICS_PORT, "protocol": "TCP"}],
         "resources": _resources(run, settings),
@@ -228,10 +229,11 @@ def _container(run: Run, spec: RunSpec, settings: PodSettings) -> Json:
 
 
 def _resources(run: Run, settings: PodSettings) -> Json:
-    """Return what the run is sure of and what it may not exceed: devices and memory are both.
+    """Return the resource requests and limits; devices and memory have both.
 
-    CPUs beside GPUs are requested alone: a limit is a quota of time, which stops an engine that would have had more.
-    The limit of memory is the study's figure as it stands. /dev/shm counts against it, and its size is only a bound.
+    In a GPU pool CPUs have a request only: a CPU limit is a quota of time, which would throttle an engine although the
+    Node has idle CPUs. The memory limit is the study's value unchanged. /dev/shm counts against it, and the size of
+    /dev/shm is only an upper bound.
     """
     limits = {settings.gpu_resource: str(run.gpu_count)}
     if settings.memory is not None:
@@ -256,7 +258,7 @@ def _mounts(settings: PodSettings) -> list[Json]:
     mounts: list[Json] = [
         {"name": "tmp", "mountPath": _TMP},
         {"name": "cache", "mountPath": _CACHE},
-        {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - a mount of its own
+        {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - its own mount
     ]
     if settings.workload_config_map is not None:
         mounts.append({"name": "workload", "mountPath": str(WORKLOAD_DIRECTORY), "readOnly": True})
@@ -289,7 +291,7 @@ def _affinity(settings: PodSettings) -> Json | None:
 
 
 def _tolerations(settings: PodSettings) -> list[Json]:
-    """Return the pool's tolerations; GPU nodes are kept free of other Pods by one taint nearly everywhere."""
+    """Return the pool's tolerations, plus the one for the taint that nearly every cluster sets on GPU Nodes."""
     wanted = list(settings.tolerations)
     usual = Toleration(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")
     if settings.gpu_resource != CPU and usual not in wanted:

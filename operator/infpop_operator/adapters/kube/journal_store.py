@@ -1,9 +1,10 @@
-"""A study's memory on a cluster: its journal, in ConfigMaps that the study owns.
+"""The store of a study's history on a cluster: its journal, in ConfigMaps that the study owns.
 
-One step is one key, so remembering is one small merge patch, and as many steps as fit into one ConfigMap are remembered
-by one request: all of them or none. The patch names the version that it was made from, so of two operators that believe
-themselves alone one is refused and reads again. Old rounds stay: the journal is the archive as well. Why ConfigMaps and
-not the status: a status is cut to what people look at, while a result with its provenance is kept whole here.
+One step is one key, so recording a step is one small merge patch, and one request records as many steps as fit into one
+ConfigMap: all of them or none. The patch names the resource version that it is based on: if two operators both believe
+that they are the only one, the API server refuses one of them, which then reads again. Old rounds stay: the journal is
+also the archive. ConfigMaps are used instead of the status because the status is cut to what users read, while the
+journal keeps each result and its provenance whole.
 """
 
 from collections import OrderedDict
@@ -32,22 +33,22 @@ from infpop_operator.core.history_diff import Entry, apply
 from infpop_operator.core.model import History
 
 JOURNAL = "journal"
-# A ConfigMap may have 1 MiB. One with this much gets no more, and no request adds more than this: so none has more than
-# twice as much. Only what is there decides whether a new one is begun, never what is to be added: of two operators that
-# add to the same journal both have to choose the same ConfigMap, or neither would be refused.
+# A ConfigMap may hold 1 MiB. One that holds this much gets no more steps, and no request adds more than this, so none
+# exceeds twice this size. Only the current content decides whether to start a new one, never the size of the addition:
+# two operators that add to the same journal must choose the same ConfigMap, or the API server would refuse neither.
 _FULL_BYTES = 400_000
 _KEY_BYTES = 6
 
 
 @dataclass(frozen=True, slots=True)
 class _Journal:
-    """A study's journal as it is known: what it adds up to, and where the next step goes."""
+    """A study's journal in memory: the history that it adds up to, and where the next step goes."""
 
     owner: Owner
     history: History
     steps: int
     segment: int
-    segment_version: str | None  # None: this segment has to be created
+    segment_version: str | None  # None: this segment does not exist yet
     segment_bytes: int
 
 
@@ -56,8 +57,8 @@ class JournalStore:
 
     Args:
         client: to the API server.
-        remembered: journals in memory. One is about 100 kB, and it leaves memory when its search has ended; of more
-            live studies than this, each look at one reads its journal again.
+        remembered: maximum number of journals in memory. One takes about 100 kB, and is dropped when its search has
+            ended. With more live studies than this, reconciling one reads its journal again.
     """
 
     def __init__(self, client: KubeClient, *, remembered: int = 1000) -> None:
@@ -66,22 +67,23 @@ class JournalStore:
         self._known: OrderedDict[str, _Journal] = OrderedDict()
 
     async def load(self, owner: Owner, now: datetime) -> History:
-        """Return all that is remembered of a study; an empty history that started at `now` for a new one.
+        """Return the recorded history of a study; for a new study, an empty history that started at `now`.
 
         Raises:
             StoreError: a step is damaged, or was written by a newer version.
-            KubeError: the API server could not be asked.
+            KubeError: the request to the API server failed.
         """
         return (await self._journal(owner, now)).history
 
     async def record(self, owner: Owner, entries: Sequence[Entry], now: datetime) -> History:
-        """Remember steps, and return the history with them.
+        """Record steps, and return the history that includes them.
 
-        All or none of them, unless they are more than a request takes: then the first of them may be remembered alone.
+        Records all or none of them, unless they exceed the size of one request: then a part, the first of them, may be
+        recorded alone.
 
         Raises:
-            KubeConflictError: somebody else remembered something meanwhile; load again.
-            KubeError: the API server could not be asked. What it remembers is read again at the next load.
+            KubeConflictError: another operator recorded a step in the meantime; load again.
+            KubeError: the request to the API server failed. The next load reads the journal again.
         """
         if not entries:
             return await self.load(owner, now)
@@ -90,13 +92,13 @@ class JournalStore:
             for part in _parts(owner, journal, entries):
                 journal = await self._append(owner, journal, part)
         except KubeError:
-            self.forget(owner.uid)  # it may have been carried out all the same
+            self.forget(owner.uid)  # the API server may still have executed the request
             raise
         self._remember(owner.uid, replace(journal, history=apply(journal.history, entries)))
         return self._known[owner.uid].history
 
     def forget(self, uid: str) -> None:
-        """Drop what is in memory of a study."""
+        """Drop a study's journal from memory."""
         self._known.pop(uid, None)
 
     async def _journal(self, owner: Owner, now: datetime) -> _Journal:
@@ -105,7 +107,7 @@ class JournalStore:
             selector = f"{MANAGED_BY}={MANAGER},{STUDY}={owner.name},{CONTENT}={JOURNAL}"
             found = await self._client.list_config_maps(owner.namespace, selector)
             known = _read(owner, [item for item in found if _belongs(item, owner)], now)
-        if known.steps == 0:  # a study begins with its first step, not with the first look at it
+        if known.steps == 0:  # a study starts with its first step, not with its first reconcile
             known = replace(known, history=History(started_at=now))
         self._remember(owner.uid, known)
         return known
@@ -141,7 +143,7 @@ class JournalStore:
 
 
 def _read(owner: Owner, segments: Sequence[Mapping[str, Any]], now: datetime) -> _Journal:
-    """Return the journal that the ConfigMaps hold; one that is not named as a segment is somebody else's."""
+    """Return the journal that the ConfigMaps hold; ignores those that are not named like a segment."""
     numbered = [(number, item) for item in segments if (number := _segment_number(owner, item)) is not None]
     if not numbered:
         return _Journal(owner, History(started_at=now), steps=0, segment=0, segment_version=None, segment_bytes=0)
@@ -163,18 +165,18 @@ def _history(owner: Owner, lines: Sequence[tuple[str, str]], now: datetime) -> H
         return History(started_at=now)
     header, *entries = (_decode(owner, key, text) for key, text in lines)
     if not isinstance(header, Header) or header.version > VERSION:
-        message = "its first step is no header of a journal that this version knows. Upgrade the operator"
+        message = "its first step is not a journal header that this version knows. Upgrade the operator"
         raise StoreError(f"journal of {owner.namespace}/{owner.name}: {message}.")
     return fold(header, tuple(entry for entry in entries if not isinstance(entry, Header)))
 
 
 def _next_step(owner: Owner, lines: Sequence[tuple[str, str]]) -> int:
-    """Return the number after the last one: between, steps may be missing that somebody deleted."""
+    """Return the number after the last step; steps before it may be missing because a user deleted them."""
     if not lines:
         return 0
     last, _ = lines[-1]
     if not last.isdecimal():
-        raise _damaged(owner, last, "it is named as no step is")
+        raise _damaged(owner, last, "its key is not the number of a step")
     return int(last) + 1
 
 
@@ -191,7 +193,7 @@ def _damaged(owner: Owner, key: str, what: str) -> StoreError:
 
 
 def _parts(owner: Owner, journal: _Journal, entries: Sequence[Entry]) -> Iterator[list[str]]:
-    """Yield the lines of a journal that `entries` add, in parts that one request each takes."""
+    """Yield the journal lines for `entries`, in parts that each fit into one request."""
     header = [encode_line(_header(owner, journal.history.started_at))] if journal.steps == 0 else []
     part: list[str] = []
     taken = 0
@@ -206,7 +208,7 @@ def _parts(owner: Owner, journal: _Journal, entries: Sequence[Entry]) -> Iterato
 
 
 def _size(lines: Iterable[str]) -> int:
-    """Return the bytes that lines take in a ConfigMap, with their keys."""
+    """Return the size in bytes of `lines` in a ConfigMap, including their keys."""
     return sum(len(line.encode()) + _KEY_BYTES for line in lines)
 
 
@@ -235,7 +237,7 @@ def _config_map(owner: Owner, name: str, data: Mapping[str, str]) -> Mapping[str
 
 
 def _belongs(config_map: Mapping[str, Any], owner: Owner) -> bool:
-    """A study of the same name may have left a journal that is not collected yet."""
+    """Return whether the study owns the ConfigMap: a deleted study of the same name may have left another journal."""
     references = config_map["metadata"].get("ownerReferences") or ()
     return any(reference.get("uid") == owner.uid for reference in references)
 
@@ -253,7 +255,7 @@ def _segment_prefix(owner: Owner) -> str:
 
 
 def _segment_number(owner: Owner, config_map: Mapping[str, Any]) -> int | None:
-    """Return which segment of the study's journal this is, None where its name is no segment's."""
+    """Return the number of the journal segment, None if the ConfigMap is not named like a segment."""
     number = config_map["metadata"]["name"].removeprefix(_segment_prefix(owner))
     return int(number) if number.isdecimal() else None
 

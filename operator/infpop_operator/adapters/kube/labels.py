@@ -1,6 +1,6 @@
-"""The label and annotation keys that are written or read, in one place.
+"""The label and annotation keys that InfPop writes or reads.
 
-Only keys are here. Which node counts as what is decided in `node_pools`.
+Only keys are here; `node_pools` decides how they classify a Node.
 """
 
 from infpop_operator.api.resource import GROUP
@@ -14,36 +14,36 @@ RUN = f"{GROUP}/run"
 POOL = f"{GROUP}/pool"
 GPU_COUNT = f"{GROUP}/gpu-count"
 ROUND = f"{GROUP}/round"
-CONTENT = f"{GROUP}/content"  # what a ConfigMap of ours holds
+CONTENT = f"{GROUP}/content"  # what a ConfigMap of InfPop holds
 
 TRIALS = f"{GROUP}/trials"  # annotation: JSON list of index, batchSize, extra
 ATTEMPT = f"{GROUP}/attempt"  # annotation
 STUDY_KEY = f"{GROUP}/study-key"  # annotation: namespace/name/uid
 
 KUEUE_QUEUE = "kueue.x-k8s.io/queue-name"
-ISTIO_INJECT = "sidecar.istio.io/inject"  # a sidecar would keep the Job alive for ever
+ISTIO_INJECT = "sidecar.istio.io/inject"  # a sidecar would keep the Job alive forever
 LINKERD_INJECT = "linkerd.io/inject"  # annotation, same reason
-# Annotations by which a Pod asks the autoscalers to leave its node alone: a moved measurement is a lost one.
+# Annotations that ask the autoscalers not to remove the Pod's Node: an evicted measurement is lost.
 UNDISTURBED = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
 
 RUNNER_CONTAINER = "runner"
 METRICS_PORT_NAME = "metrics"
 METRICS_PORT = 9400
-# By these annotations the scrape configs of most charts of Prometheus find pods; a PodMonitor needs none of them.
+# The scrape configs of most Prometheus charts find Pods by these annotations; a PodMonitor does not need them.
 SCRAPED = {
     "prometheus.io/scrape": "true",
     "prometheus.io/port": str(METRICS_PORT),
     "prometheus.io/path": "/metrics",
 }
 
-# Pod condition: preempted, drained, its node is gone; and evicted by its own kubelet, which `records` tells apart.
+# Pod condition: preempted, drained, or its Node is gone; also evicted by its own kubelet, which `records` separates.
 DISRUPTED = "DisruptionTarget"
 
-# Node labels that name a GPU product, the most exact first: GPU feature discovery says what NVML says, clouds name a
-# kind ("nvidia-tesla-a100", "a100"). Sources: NVIDIA GPU feature discovery README; GKE "Run GPUs in Standard node
+# Node labels that name a GPU product, the most exact first: GPU feature discovery gives the name from NVML, clouds name
+# a kind ("nvidia-tesla-a100", "a100"). Sources: NVIDIA GPU feature discovery README; GKE "Run GPUs in Standard node
 # pools"; Karpenter "Scheduling, well-known labels"; EKS Auto Mode "Create a node pool"; cluster-autoscaler README for
-# AWS (set by hand, a convention only); AKS "Use labels" (says the maker, "nvidia", not the product).
-# Not seen on a real node by us: the two `instance-gpu-name` ones and AKS's.
+# AWS (set by hand, a convention only); AKS "Use labels" (names the maker, "nvidia", not the product).
+# Not verified on a real Node: the two `instance-gpu-name` labels and the AKS label.
 GPU_PRODUCT_LABELS = (
     "nvidia.com/gpu.product",
     "cloud.google.com/gke-accelerator",
@@ -52,7 +52,7 @@ GPU_PRODUCT_LABELS = (
     "k8s.amazonaws.com/accelerator",
     "kubernetes.azure.com/accelerator",
 )
-# GPU feature discovery's and GKE's word for a GPU that several containers share, and GKE's for a part of one.
+# Labels of GPU feature discovery and GKE for a GPU that several containers share, and of GKE for a part of a GPU.
 GPU_SHARING_LABELS = ("nvidia.com/gpu.sharing-strategy", "cloud.google.com/gke-gpu-sharing-strategy")
 GPU_PARTITION_LABELS = ("cloud.google.com/gke-gpu-partition-size",)
 NOT_SHARED = frozenset({"", "none"})

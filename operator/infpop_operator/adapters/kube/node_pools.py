@@ -1,8 +1,8 @@
-"""Match a study's pools with the nodes that a cluster has: which GPUs they are, how many, and how to get onto them.
+"""Match a study's pools with the Nodes of a cluster: which GPUs they have, how many, and how a Pod selects them.
 
-Pure. A pool is one kind of hardware, or its measurements could not be compared: nodes of two kinds are refused, and so
-are shared GPUs, unless the study asks for them by name. Patterns are the users' own: matching one takes milliseconds at
-most.
+Pure. A pool is one kind of hardware, because measurements on different kinds are not comparable: Nodes of two kinds are
+refused, and so are shared GPUs, unless the study asks for them by name. Users write the patterns, so their complexity
+is bounded: matching one takes milliseconds at most.
 """
 
 import re
@@ -16,18 +16,18 @@ from infpop_operator.adapters.kube.records import NodeRecord
 from infpop_operator.core.fingerprint import digest
 
 # Python's matcher tries alternatives one after the other, and a label value has up to 63 characters: an unbounded
-# repeat may stop at 64 places, which is 6 bits of choice, an alternative adds at most one. 12 bits are a few thousand
-# paths. A repeated group is beyond any bound.
+# repeat may stop at 64 places, which is 6 bits of choice; an alternative adds at most one bit. 12 bits are a few
+# thousand paths. A repeated group has no bound.
 _MOST_CHOICE_BITS = 12
 _REPEAT_BITS = 6
 _SHOWN = 8  # products in a message
-_REMEMBERED = 1000  # different pools; then all are forgotten
+_REMEMBERED = 1000  # different pools; at this number the cache is cleared
 _SHARED_PRODUCT = re.compile(r"-MIG-|-SHARED\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolQuery:
-    """What a study says of a pool. `gpu_product` is a regular expression, None for any GPU."""
+    """What the study's spec says about a pool. `gpu_product` is a regular expression, None for any GPU."""
 
     name: str
     device: Literal["cuda", "cpu"]
@@ -38,16 +38,18 @@ class PoolQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatchedPool:
-    """Nodes of one kind.
+    """The Nodes that match a pool, all of one kind.
 
-    `fingerprint` changes with the kind of GPU alone: not with the number of nodes, their names or their health, and not
-    with how many GPUs a node has. Nodes of four and of eight are one pool, and it must not become another one whenever
-    the largest is drained; whoever doubts that two GPUs of four are as well connected as two of eight selects nodes by
-    label. It is `is_exact` where feature discovery said what the GPUs are, not just a cloud's name for them.
+    `fingerprint` changes only with the kind of GPU: not with the number of Nodes, their names or their health, and not
+    with the number of GPUs on a Node. Nodes with four and with eight GPUs are one pool, and its fingerprint must not
+    change when the largest Node is drained. A user who doubts that two GPUs of four are as well connected as two of
+    eight can select Nodes by label. `is_exact` is True if the labels of GPU feature discovery identify the GPUs, False
+    if only a cloud's name for them is known.
 
-    `device_count` is what the largest node has, cordoned or not: what a run could have is not impossible because of a
-    drain. `total_device_count` is what those nodes have together that are not cordoned; `nodes` counts them.
-    `node_labels` are alternatives that a Pod's affinity has to name, empty where the pool's node selector says it all.
+    `device_count` is the number of devices on the largest Node, cordoned or not: a drain does not make a run
+    impossible. `total_device_count` is the number of devices on all Nodes that are not cordoned; `nodes` is the number
+    of these Nodes. `node_labels` are the alternatives for the Pod's node affinity, empty if the pool's node selector
+    suffices.
     """
 
     name: str
@@ -62,7 +64,7 @@ class MatchedPool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnmatchedPool:
-    """Why a pool has no nodes to measure on: a reason in one word, and a message with the remedy."""
+    """Why a pool has no Nodes to measure on: a reason in one word, and a message with the remedy."""
 
     reason: str
     message: str
@@ -70,21 +72,21 @@ class UnmatchedPool:
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class _Kind:
-    """What makes two nodes comparable; empty texts where no label says it."""
+    """The hardware kind of a Node; two Nodes of the same kind are comparable. A part is empty if no label gives it."""
 
     product: str
     memory: str
     compute: str
 
     def __str__(self) -> str:
-        """Return it for a message."""
+        """Return the kind as text for a message."""
         more = [f"{self.memory} MB" if self.memory else "", f"compute {self.compute}" if self.compute else ""]
         known = ", ".join(part for part in more if part)
         return (self.product or "no product label") + (f" ({known})" if known else "")
 
 
 def match_pool(query: PoolQuery, nodes: Sequence[NodeRecord]) -> MatchedPool | UnmatchedPool:
-    """Return the nodes that `query` means, or why it means none."""
+    """Return the Nodes that match `query`, or why none do."""
     selected = [node for node in nodes if query.node_selector.items() <= node.labels.items()]
     if query.device == "cpu":
         return _match_cpus(query, selected)
@@ -92,14 +94,14 @@ def match_pool(query: PoolQuery, nodes: Sequence[NodeRecord]) -> MatchedPool | U
 
 
 class RememberedMatches:
-    """`match_pool` for many studies: most ask for the same few pools, and nodes change seldom."""
+    """A cache of `match_pool` for many studies: most ask for the same few pools, and Nodes rarely change."""
 
     def __init__(self) -> None:
         self._nodes: Sequence[NodeRecord] = ()
         self._known: dict[tuple[object, ...], MatchedPool | UnmatchedPool] = {}
 
     def __call__(self, query: PoolQuery, nodes: Sequence[NodeRecord]) -> MatchedPool | UnmatchedPool:
-        """Return what `match_pool` returns; remembered as long as `nodes` is the very same sequence."""
+        """Return the result of `match_pool`; cached as long as `nodes` is the identical object."""
         if nodes is not self._nodes or len(self._known) >= _REMEMBERED:
             self._nodes, self._known = nodes, {}
         selector = tuple(sorted(query.node_selector.items()))
@@ -112,7 +114,7 @@ class RememberedMatches:
 def _match_cpus(query: PoolQuery, nodes: Sequence[NodeRecord]) -> MatchedPool | UnmatchedPool:
     usable = [node.cpus for node in nodes if node.schedulable]
     if not any(usable):
-        message = f"no node that is not cordoned {_selected(query)}; correct nodePools[].nodeSelector or add a node"
+        message = f"no uncordoned node {_selected(query)}; correct nodePools[].nodeSelector or add a node"
         return UnmatchedPool(reason="NoMatchingNodes", message=message)
     arches = Counter(node.arch for node in nodes)
     if len(arches) > 1:
@@ -139,7 +141,7 @@ def _match_gpus(query: PoolQuery, nodes: Sequence[NodeRecord]) -> MatchedPool | 
     named = [node for node in found if product_label(node) == key]
     shared = {node.name for node in named if _is_shared(node, query)}
     own = [node for node in named if node.name not in shared]
-    if not own or _cannot_be_told_apart(own, [node for node in named if node.name in shared]):
+    if not own or _are_indistinguishable(own, [node for node in named if node.name in shared]):
         return _shared(query, named)
     kinds = Counter(_kind(node) for node in own)
     if len(kinds) > 1:
@@ -154,7 +156,7 @@ def _matched(
     counts = [node.capacity_gpus[query.gpu_resource] for node in nodes]
     usable = [count for count, node in zip(counts, nodes, strict=True) if node.schedulable]
     if not usable:
-        message = f"all nodes with {kind.product} are cordoned ({len(nodes)}); kubectl uncordon one"
+        message = f"all nodes with {kind.product} are cordoned ({len(nodes)}); uncordon one: kubectl uncordon NODE"
         return UnmatchedPool(reason="NoMatchingNodes", message=message)
     return MatchedPool(
         name=query.name,
@@ -171,24 +173,24 @@ def _matched(
 def without_flapping(
     match: MatchedPool | UnmatchedPool, *, fingerprint: str | None, gpu_model: str | None
 ) -> MatchedPool | UnmatchedPool:
-    """Return `match`, or that the pool's nodes are changing where its GPUs were known more exactly before.
+    """Return `match`, or `NodesChanging` if the pool's GPUs were identified more exactly before.
 
-    A node has its cloud's labels from birth and those of feature discovery up to a minute later. Where it is the only
-    one of its pool, the pool would be another one for that minute, and everything that runs would be measured anew. So
-    an exact identity is never followed by an inexact one, while an inexact one is followed by whatever comes.
+    A new Node has its cloud's labels from the start and those of GPU feature discovery up to a minute later. If it is
+    the only Node of its pool, the pool's fingerprint would differ for that minute, and the operator would measure
+    everything again. So an inexact identity never replaces an exact one, while any identity replaces an inexact one.
 
     Args:
-        match: what the nodes say now.
-        fingerprint: of the pool as it was known last, None if it never was.
-        gpu_model: of the pool as it was known last.
+        match: the current match.
+        fingerprint: of the last known match of the pool, None if there was none.
+        gpu_model: of the last known match of the pool.
     """
     inexact = _fingerprint(_Kind(product=gpu_model or "", memory="", compute=""))
     if isinstance(match, UnmatchedPool) or match.is_exact or fingerprint in {None, inexact, match.fingerprint}:
         return match
     message = (
-        f"its nodes lack the labels that said more exactly what their GPUs are ({gpu_model}): {labels.GPU_MEMORY} and "
-        f"{labels.GPU_COMPUTE_MAJOR}. A node that has just joined gets them within a minute; without GPU feature "
-        "discovery for good, give the pool another name"
+        f"its nodes lack the labels that identified their GPUs exactly before ({gpu_model}): {labels.GPU_MEMORY} and "
+        f"{labels.GPU_COMPUTE_MAJOR}. A node that has just joined gets them within a minute; if GPU feature discovery "
+        "was removed, give the pool another name"
     )
     return UnmatchedPool(reason="NodesChanging", message=message)
 
@@ -203,14 +205,15 @@ def _is_exact(kind: _Kind) -> bool:
 
 
 def product_label(node: NodeRecord) -> str | None:
-    """Return the first label key that names the node's GPU product, None where there is none."""
+    """Return the first label key that names the Node's GPU product, None if there is none."""
     return next((key for key in labels.GPU_PRODUCT_LABELS if node.labels.get(key)), None)
 
 
 def _best_label(nodes: Sequence[NodeRecord]) -> str | None:
-    """Return the most exact label key that any of the nodes has.
+    """Return the most exact product label key that any of the Nodes has.
 
-    A node that lacks it has just joined and gets it within a minute: names of two label keys cannot be compared.
+    A Node without it has just joined and gets it within a minute. Names from two different label keys are not
+    comparable.
     """
     present = {product_label(node) for node in nodes}
     return next((key for key in labels.GPU_PRODUCT_LABELS if key in present), None)
@@ -231,34 +234,34 @@ def _kind(node: NodeRecord) -> _Kind:
 
 
 def _find(pattern: str | None, nodes: Sequence[NodeRecord]) -> list[NodeRecord] | UnmatchedPool:
-    """Return the nodes whose product the pattern finds, in any case: clouds write a100 for A100."""
+    """Return the Nodes whose product matches the pattern, ignoring case: clouds write a100 for A100."""
     if pattern is None:
         return list(nodes)
     if not _is_bounded(pattern):
         message = (
-            f"gpuProduct {pattern!r} could take too long to match; it is looked for anywhere in the product's name, so "
-            "leave out .* at both ends, repeated groups and most alternatives"
+            f"gpuProduct {pattern!r} could take too long to match; it may match anywhere in the product's name, so "
+            "remove .* at both ends, repeated groups and most alternatives"
         )
         return UnmatchedPool(reason="PatternRefused", message=message)
     try:
         search = re.compile(pattern, re.IGNORECASE).search
     except (re.error, OverflowError, RecursionError) as error:
-        message = f"gpuProduct {pattern!r} is no regular expression: {error}"
+        message = f"gpuProduct {pattern!r} is not a regular expression: {error}"
         return UnmatchedPool(reason="PatternRefused", message=message)
-    fits = {product: product != "" and search(product) is not None for product in {_product(node) for node in nodes}}
-    return [node for node in nodes if fits[_product(node)]]
+    matches = {product: product != "" and search(product) is not None for product in {_product(node) for node in nodes}}
+    return [node for node in nodes if matches[_product(node)]]
 
 
 def _is_bounded(pattern: str) -> bool:
-    """Say whether matching tries a few thousand paths at most, whatever the text.
+    """Return whether matching tries at most a few thousand paths, for any text.
 
-    Counts generously: characters inside of a class count as if they were operators.
+    The count is an upper bound: characters inside a class count as if they were operators.
     """
     bits, before = 0, ""
     skip = False
     for character in pattern:
         if skip:
-            skip, character = False, "\\"  # noqa: PLW2901 - an escaped character is none of the operators
+            skip, character = False, "\\"  # noqa: PLW2901 - an escaped character is not an operator
         elif character == "\\":
             skip = True
         elif character in "*+{?" and before == ")":
@@ -274,7 +277,7 @@ def _is_bounded(pattern: str) -> bool:
 
 
 def _is_shared(node: NodeRecord, query: PoolQuery) -> bool:
-    """Say whether the node's GPUs are shared or parts, and the study did not ask for that by name."""
+    """Return whether the Node's GPUs are shared or partitioned and the study did not ask for that by name."""
     mark = _SHARED_PRODUCT.search(_product(node))
     if mark is not None:
         return query.gpu_product is None or mark[0].strip("-").lower() not in query.gpu_product.lower()
@@ -283,14 +286,14 @@ def _is_shared(node: NodeRecord, query: PoolQuery) -> bool:
     return any(key not in query.node_selector for key in shared)
 
 
-def _cannot_be_told_apart(own: Sequence[NodeRecord], shared: Sequence[NodeRecord]) -> bool:
-    """Say whether nodes with shared GPUs have the same product label as others: a Pod could land on either."""
+def _are_indistinguishable(own: Sequence[NodeRecord], shared: Sequence[NodeRecord]) -> bool:
+    """Return whether shared and unshared Nodes have the same product label, so that a Pod could land on either."""
     return not {_product(node) for node in shared}.isdisjoint(_product(node) for node in own)
 
 
 def _selected(query: PoolQuery) -> str:
     if not query.node_selector:
-        return "is there"
+        return "exists"
     return "has the labels " + ", ".join(f"{key}={value}" for key, value in sorted(query.node_selector.items()))
 
 
@@ -303,7 +306,7 @@ def _nothing(query: PoolQuery, nodes: Sequence[NodeRecord]) -> UnmatchedPool:
     else:
         message = (
             f"no GPU product matches {query.gpu_product!r}; nodes have: {_listed(Counter(map(_kind, nodes)))}; correct "
-            "nodePools[].gpuProduct, or leave it out and choose nodes by nodeSelector"
+            "nodePools[].gpuProduct, or leave it out and select nodes by nodeSelector"
         )
     return UnmatchedPool(reason="NoMatchingNodes", message=message)
 
@@ -311,7 +314,7 @@ def _nothing(query: PoolQuery, nodes: Sequence[NodeRecord]) -> UnmatchedPool:
 def _mixed(query: PoolQuery, kinds: Counter[_Kind] | Counter[str]) -> UnmatchedPool:
     message = (
         f"the pool's nodes are of {len(kinds)} kinds: {_listed(kinds)}; narrow nodePools[].gpuProduct or nodeSelector "
-        "until one is left, or make them pools of their own"
+        "to one kind, or define one pool for each kind"
     )
     return UnmatchedPool(reason="MixedGPUs" if query.device == "cuda" else "MixedCPUs", message=message)
 
@@ -319,8 +322,8 @@ def _mixed(query: PoolQuery, kinds: Counter[_Kind] | Counter[str]) -> UnmatchedP
 def _shared(query: PoolQuery, nodes: Sequence[NodeRecord]) -> UnmatchedPool:
     kinds = Counter(_kind(node) for node in nodes if _is_shared(node, query))
     message = (
-        f"these nodes share their GPUs or cut them up: {_listed(kinds)}; a measurement needs whole ones. Choose others "
-        "by nodePools[].nodeSelector, or name MIG or SHARED in gpuProduct"
+        f"these nodes share or partition their GPUs: {_listed(kinds)}; a measurement needs whole GPUs. Select other "
+        "nodes by nodePools[].nodeSelector, or name MIG or SHARED in gpuProduct"
     )
     return UnmatchedPool(reason="SharedGPUs", message=message)
 

@@ -1,7 +1,7 @@
-"""Nodes out of a file, for an operator that may not ask the API server for them: no Role can give that right.
+"""Read Nodes from a file, for an operator that may not list them: no Role can grant that right.
 
-The file is believed: labels are what pools are matched by and what Pods ask their node for. A wrong one is found out by
-the scheduler (`Unschedulable`), not here.
+The file is trusted: pools are matched by its labels, and Pods select their Node by them. A wrong label shows up at the
+scheduler (`Unschedulable`), not here.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from infpop_operator.settings import NODES_FILE_VARIABLE
 
 
 class _Node(BaseModel):
-    """One node of the file."""
+    """One Node in the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -28,17 +28,17 @@ _NODES = TypeAdapter(list[_Node])
 
 
 class NodesFile:
-    """A YAML list of nodes: `name`, `labels` and `capacity` of each."""
+    """A YAML list of Nodes, each with `name`, `labels` and `capacity`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._reads = 0
 
     def read(self) -> tuple[list[NodeRecord], str]:
-        """Return the nodes and a version that grows with each reading, as the API server's does.
+        """Return the Nodes and a version that increases with each read, like the API server's resource version.
 
         Raises:
-            SettingError: there is no such file, or it is no list of nodes; the message says where.
+            SettingError: the file cannot be read, or is not a list of Nodes; the message says where.
         """
         try:
             nodes = _NODES.validate_python(yaml.safe_load(self._path.read_text(encoding="utf-8")))

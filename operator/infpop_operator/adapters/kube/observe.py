@@ -1,9 +1,9 @@
-"""Say how a run on the cluster is, from its Job, its Pods and the time.
+"""Derive the state of a run on the cluster from its Job, its Pods and the time.
 
-Pure. Every state in which nothing moves has a reason (`Waiting`) and an end: schedule, pull and run have a limit each,
-counted apart, and time in a queue counts for none. A Pod that was taken away costs the study nothing: the Job makes
-another one. It does so as well for a Pod that its own kubelet evicted, and would for ever where the run is too large
-for its node: there the run is over.
+Pure. Every state without progress has a reason (`Waiting`) and a limit: schedule, pull and run have one limit each,
+counted separately, and time in a queue counts towards none. A disrupted Pod costs the study nothing: the Job creates
+another one. The Job also replaces a Pod that its own kubelet evicted, and would do so forever if the run is too large
+for its Node; so after such an eviction the run is over.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from infpop_operator.adapters.conclude import (
     Cause,
     cause_of_exit,
     conclude,
-    last_words,
+    last_output,
     parse_result,
 )
 from infpop_operator.adapters.kube.errors import quota_words
@@ -34,23 +34,23 @@ _PULL_REASONS = frozenset(
         "SignatureValidationFailed",
     }
 )
-CREATING = frozenset({None, "", "ContainerCreating", "PodInitializing"})  # reasons that say no more than this
-_NODE_LOST = frozenset({"ContainerStatusUnknown", "Unknown"})  # the kubelet's and containerd's word after a reboot
-_REFUSED = " is forbidden: "  # after it comes who refused a Pod, and why
-_OVER = ("Failed", "Succeeded")
-_DEADLINE = "DeadlineExceeded"  # the Job controller's word, and ours
-# A Pod that follows another on its node is often tried before that one's devices are free, and again a second later.
+CREATING = frozenset({None, "", "ContainerCreating", "PodInitializing"})  # reasons that give no more detail
+_NODE_LOST = frozenset({"ContainerStatusUnknown", "Unknown"})  # set by the kubelet and containerd after a reboot
+_REFUSED = " is forbidden: "  # followed by who refused a Pod, and why
+_ENDED_PHASES = ("Failed", "Succeeded")
+_DEADLINE = "DeadlineExceeded"  # the Job controller's reason, and InfPop's
+# The scheduler often tries a Pod before its predecessor's devices on the Node are free, and again a second later.
 _SCHEDULER_RETRIES = timedelta(seconds=3)
 _EXIT_DONE = 0
 _EXIT_MISUNDERSTOOD = 2
 _EXIT_KILLED = 137
-_EXIT_UNSEEN = 255  # containerd's word where nobody saw the end; the runner ends with 0, 1, 2 or by a signal
+_EXIT_UNSEEN = 255  # from containerd if it did not see the exit; the runner exits with 0, 1, 2 or by a signal
 _SOURCE = "the termination message"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunHints:
-    """What objects do not say: the Job controller's newest complaint, the kubelet's, and the runner's own phase."""
+    """Facts from outside Job and Pod: the newest errors of Job controller and kubelet, and the runner's own phase."""
 
     failed_create: str | None = None
     failed_mount: str | None = None
@@ -59,7 +59,7 @@ class RunHints:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseLimits:
-    """How long a run may take to get a node, to get its container started, and for everything after that."""
+    """Time limits of a run: until it has a Node, until its container has started, and for everything after that."""
 
     schedule_seconds: float
     pull_seconds: float
@@ -68,9 +68,10 @@ class PhaseLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenRun:
-    """What was seen, and of which Pod. `held_since` is when the run first got devices, None while it never had any.
+    """The observation of a run, and the Pod that it is based on.
 
-    `held_until` is until when a Pod that replaces that one has, or had, devices; None where none ever had.
+    `held_since` is when the run first got devices, None if it never had any. `held_until` is until when a replacement
+    of `pod` has, or had, devices; None if no replacement ever had any.
     """
 
     observation: Observation
@@ -81,7 +82,7 @@ class SeenRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wait:
-    """Why a run does not move; at `until` (None: never) it is lost, and `phrase` says what has not happened."""
+    """Why a run makes no progress. At `until` (None: never) it is lost; `phrase` says what has not happened by then."""
 
     reason: str
     detail: str
@@ -90,36 +91,37 @@ class _Wait:
     counts: bool = True
 
 
-def observe_run(  # noqa: PLR0917 - the run and all that is known of it
+def observe_run(  # noqa: PLR0917 - the run and all known facts about it
     run: Run, job: JobRecord, pods: Sequence[PodRecord], hints: RunHints, limits: PhaseLimits, now: datetime
 ) -> SeenRun:
-    """Return how `run` is. `Finished` or `Lost` of a Job that lives means: the caller deletes the Job.
+    """Return the observed state of `run`; if it is `Finished` or `Lost`, the caller deletes the Job.
 
     Args:
         run: the run.
-        job: its Job; what a missing one means only the caller knows.
-        pods: any Pods; those of this Job count, the newest of them or one that its kubelet evicted.
-        hints: what else is known.
+        job: its Job; only the caller knows what a missing Job means.
+        pods: any Pods; only those of this Job count: the newest one, or one that its kubelet evicted.
+        hints: other known facts.
         limits: how long each phase may take.
         now: the time of the observation.
     """
     own = [pod for pod in pods if pod.job_uid == job.uid]
     own.sort(key=lambda pod: (pod.created_at, pod.disrupted is None, pod.name))
-    pod = _telling_pod(run, own)
+    pod = _decisive_pod(run, own)
     end = _ended(run, job, own, pod, now)
     return SeenRun(
-        observation=end or _alive(job, pod, hints, limits, now),
+        observation=end or _live_state(job, pod, hints, limits, now),
         held_since=_held_since(job, own),
         held_until=None if pod is None or pod is own[-1] else _held_until(own[-1], now),
         pod=pod,
     )
 
 
-def _telling_pod(run: Run, pods: Sequence[PodRecord]) -> PodRecord | None:
-    """Return the Pod that says how the run is: the newest, unless a kubelet evicted one, or it was one too many.
+def _decisive_pod(run: Run, pods: Sequence[PodRecord]) -> PodRecord | None:
+    """Return the Pod that decides the state of the run: the newest, unless a kubelet evicted one or it is surplus.
 
-    Where one was evicted the run is over, although the Job makes another Pod: the one that left the most results tells
-    how. One too many is made by a Job controller that was cut off while it made the first; it takes back either.
+    If a Pod was evicted, the run is over although the Job creates another Pod; the Pod that left the most results
+    decides. A Job controller that was interrupted while it created the first Pod creates a surplus one, and later
+    deletes either of them.
     """
     evicted = [pod for pod in reversed(pods) if pod.evicted is not None]
     if evicted:
@@ -137,9 +139,9 @@ def _count_results(run: Run, pod: PodRecord) -> int:
 
 
 def _held_since(job: JobRecord, pods: Sequence[PodRecord]) -> datetime | None:
-    """Return since when the run has, or had, devices: a Pod that was taken away held them too.
+    """Return since when the run has, or had, devices; a Pod that was taken away counts too.
 
-    A Job that ended had a Pod, unless its deadline was all that ended it.
+    A Job that ended had a Pod, unless only its deadline ended it.
     """
     scheduled = [pod.scheduled_at for pod in pods if pod.scheduled_at is not None]
     if scheduled:
@@ -151,16 +153,16 @@ def _held_since(job: JobRecord, pods: Sequence[PodRecord]) -> datetime | None:
 def _ended(
     run: Run, job: JobRecord, pods: Sequence[PodRecord], pod: PodRecord | None, now: datetime
 ) -> Finished | Lost | None:
-    """Return how the run ended, of which `pod` tells, None while it, or a Pod that replaces the newest, may go on."""
+    """Return how the run ended according to `pod`; None while it, or a replacement of the newest Pod, may continue."""
     end = _ended_itself(run, job, pod, now)
-    was_disrupted = any(each.disrupted is not None for each in pods)
+    was_disrupted = any(other.disrupted is not None for other in pods)
     if isinstance(end, Lost) and end.reason == _DEADLINE and was_disrupted:
-        return replace(end, counts=False)  # the time that was taken from it would have been enough
+        return replace(end, counts=False)  # without the disruption the time would have sufficed
     return end
 
 
 def _held_until(pod: PodRecord, now: datetime) -> datetime | None:
-    """Return until when a Pod has, or had, devices, None where it never had any."""
+    """Return until when a Pod has, or had, devices; None if it never had any."""
     finished_at = pod.container.finished_at if pod.container is not None else None
     return None if pod.scheduled_at is None else finished_at or now
 
@@ -168,7 +170,7 @@ def _held_until(pod: PodRecord, now: datetime) -> datetime | None:
 def _ended_itself(run: Run, job: JobRecord, pod: PodRecord | None, now: datetime) -> Finished | Lost | None:
     if pod is not None and pod.container is not None and pod.container.exit_code is not None:
         return _after_exit(run, job, pod, pod.container, now)
-    if pod is not None and pod.phase in _OVER:
+    if pod is not None and pod.phase in _ENDED_PHASES:
         return None if _is_replaced(job, pod) else conclude(run, NO_RESULT, _cause_of_pod(job, pod), now)
     if job.end is None:
         return None
@@ -180,7 +182,7 @@ def _after_exit(
 ) -> Finished | Lost | None:
     message = container.terminated_message or ""
     result = parse_result(message, run=run.name, source=_SOURCE)
-    is_log = isinstance(result, str) and container.exit_code != 0  # what Kubernetes takes where no message is
+    is_log = isinstance(result, str) and container.exit_code != 0  # Kubernetes takes the log if there is no message
     if is_log:
         result = NO_RESULT
     cause = _outside_cause(job, pod)
@@ -193,40 +195,41 @@ def _after_exit(
 
 
 def _is_replaced(job: JobRecord, pod: PodRecord) -> bool:
-    """Say whether another Pod, which the Job makes, goes on with the run in place of one that is over.
+    """Return whether the Job creates another Pod that continues the run in place of `pod`, which has ended.
 
-    One that succeeded counts for the Job, whatever it did; one that its kubelet evicted counts for us.
+    Not so after success, which completes the Job whatever the Pod did, nor after an eviction by the Pod's own kubelet,
+    which the operator counts as the end of the run.
     """
     taken_away = pod.evicted is None and (pod.disrupted is not None or job.suspended)
     return taken_away and (job.end or job.ending) is None and pod.phase != "Succeeded"
 
 
 def _outside_cause(job: JobRecord, pod: PodRecord | None) -> Cause | None:
-    """Return why somebody else ended the run: its deadline, its node, its queue or a person; None if nobody did."""
+    """Return which outside cause ended the run: its deadline, its Node, its queue or a user; None if none did."""
     if pod is not None and pod.evicted is not None:
         return _cause_of_eviction(pod.evicted)
     end = job.end or job.ending
     if end is not None and end.reason == _DEADLINE:
-        return Cause(lost=_DEADLINE, broken="MeasureTimeout", detail=last_words(end.message))
+        return Cause(lost=_DEADLINE, broken="MeasureTimeout", detail=last_output(end.message))
     if pod is not None and pod.disrupted is not None:
-        return Cause(lost="Preempted", broken="Stopped", detail=last_words(pod.disrupted), counts=False)
+        return Cause(lost="Preempted", broken="Stopped", detail=last_output(pod.disrupted), counts=False)
     if job.suspended:
-        return Cause(lost="Preempted", broken="Stopped", detail="its queue took back the devices", counts=False)
+        return Cause(lost="Preempted", broken="Stopped", detail="the queue took back the devices", counts=False)
     if pod is not None and pod.deleting:
-        return Cause(lost=DELETED, broken="Stopped", detail="somebody deleted the Pod of this run")
+        return Cause(lost=DELETED, broken="Stopped", detail="a user or another controller deleted the Pod of this run")
     return None
 
 
-def _cause_of_eviction(words: str) -> Cause:
-    """Return why the kubelet ended a Pod: the run is suspected of needing more than its node has."""
-    detail = f"the kubelet evicted the Pod: {last_words(words)}"
-    if f"{LOW}memory" in words:
+def _cause_of_eviction(message: str) -> Cause:
+    """Return the cause for a Pod that its kubelet evicted: the run probably needs more than its Node has."""
+    detail = f"the kubelet evicted the Pod: {last_output(message)}"
+    if f"{LOW}memory" in message:
         return Cause(lost="HostOutOfMemory", broken="HostOutOfMemory", detail=detail)
     return Cause(lost="Evicted", broken="RunnerError", detail=detail)
 
 
 def _cut_off(result: RunResult | str, cause: Cause) -> RunResult | str:
-    """Return the result of a runner that was told to stop as one that is not complete: `cause` says why it stopped."""
+    """Return the result of a stopped runner as an incomplete one, so that `cause` says why it stopped."""
     if isinstance(result, str) or (result.broken is not None and result.broken.reason != "Stopped"):
         return result
     if result.ended_at is not None and result.broken is None:
@@ -236,48 +239,48 @@ def _cut_off(result: RunResult | str, cause: Cause) -> RunResult | str:
     return result.model_copy(update={"broken": None, "ended_at": None})
 
 
-def _cause_of_container(container: ContainerRecord, words: str) -> Cause:
-    """Return why a container ended, should its result not be complete; `words` is the end of its log."""
+def _cause_of_container(container: ContainerRecord, log_tail: str) -> Cause:
+    """Return why a container ended, in case its result is incomplete; `log_tail` is the end of its log."""
     if container.terminated_reason == "OOMKilled":
         detail = "the container was killed at its memory limit (OOMKilled)"
         return Cause(lost="HostOutOfMemory", broken="HostOutOfMemory", detail=detail)
     if container.terminated_reason in _NODE_LOST:
-        detail = f"the node lost the container: {last_words(words)}"
+        detail = f"the node lost the container: {last_output(log_tail)}"
         return Cause(lost="NodeLost", broken="Stopped", detail=detail, counts=False)
     if container.exit_code == _EXIT_KILLED:
         return Cause(lost="Killed", broken="EngineCrash", detail="the runner was killed (SIGKILL)")
     if container.exit_code == _EXIT_UNSEEN:
-        said = f"; its last words: {last_words(words)}" if words.strip() else ""
-        detail = f"the container runtime lost the container (exit code 255), as when its shim dies{said}"
+        output = f"; its last output: {last_output(log_tail)}" if log_tail.strip() else ""
+        detail = f"the container runtime lost the container (exit code 255), as when its shim dies{output}"
         return Cause(lost="ContainerLost", broken="EngineCrash", detail=detail)
     if container.exit_code == _EXIT_MISUNDERSTOOD:
-        detail = f"the runner did not understand what to do: {last_words(words)}"
+        detail = f"the runner did not accept its arguments or spec: {last_output(log_tail)}"
         return Cause(lost="RunnerError", broken="RunnerError", detail=detail)
-    cause = cause_of_exit(f"exit code {container.exit_code}", words)
+    cause = cause_of_exit(f"exit code {container.exit_code}", log_tail)
     return replace(cause, lost="MetricsMissing") if container.exit_code == _EXIT_DONE else cause
 
 
 def _cause_of_pod(job: JobRecord, pod: PodRecord) -> Cause:
-    """Return why a Pod is over whose container says nothing: its node refused it, or it was never started."""
-    detail = last_words(pod.failure or "") or f"the Pod is {pod.phase} and says nothing of its container"
+    """Return why a Pod ended without a container state: its Node refused it, or it was never started."""
+    detail = last_output(pod.failure or "") or f"the Pod is {pod.phase} and reports no state of its container"
     return _outside_cause(job, pod) or Cause(lost="PodFailed", broken="RunnerError", detail=detail)
 
 
 def _cause_of_job(end: JobEnd) -> Cause:
-    """Return why a run is over whose Pod is gone."""
+    """Return why a run ended whose Pod is gone."""
     how = "completed" if end.complete else "failed"
-    detail = f"the Job {how} and its Pod is gone; {last_words(f'{end.reason}: {end.message}')}"
+    detail = f"the Job {how} and its Pod is gone; {last_output(f'{end.reason}: {end.message}')}"
     return Cause(lost="ResultMissing", broken="RunnerError", detail=detail)
 
 
-def _alive(
+def _live_state(
     job: JobRecord, pod: PodRecord | None, hints: RunHints, limits: PhaseLimits, now: datetime
 ) -> Waiting | Running | Lost:
     wait = _wait(job, pod, hints, limits, now)
     if isinstance(wait, datetime):
         if now < wait + timedelta(seconds=limits.run_seconds):
             return hints.phase or Running(phase=Phase.STARTING)
-        detail = f"no end after {_length(limits.run_seconds)}, all time-outs included"
+        detail = f"not ended after {_duration(limits.run_seconds)}, all time-outs included"
         return Lost(reason=_DEADLINE, detail=detail, ended_at=now)
     if wait.until is None or now < wait.until:
         return Waiting(reason=wait.reason, detail=wait.detail)
@@ -288,42 +291,42 @@ def _alive(
 def _wait(
     job: JobRecord, pod: PodRecord | None, hints: RunHints, limits: PhaseLimits, now: datetime
 ) -> _Wait | datetime:
-    """Return what the run waits for, or since when its container runs."""
+    """Return what the run waits for, or since when its container has been running."""
     if job.suspended:
-        return _Wait(reason="Queued", detail="the Job is suspended until its queue has room for it", until=None)
+        return _Wait(reason="Queued", detail="the Job is suspended until its queue has capacity", until=None)
     if pod is not None and pod.disrupted is not None and pod.evicted is None:
-        return _until_scheduled("Preempted", last_words(pod.disrupted), pod.disrupted_at or pod.created_at, limits)
+        return _until_scheduled("Preempted", last_output(pod.disrupted), pod.disrupted_at or pod.created_at, limits)
     since = job.started_at or job.created_at
     if pod is None:
         return _until_scheduled(*_without_pod(hints.failed_create), since, limits)
     if pod.scheduled_at is None:
-        complaint = pod.unschedulable if now >= pod.created_at + _SCHEDULER_RETRIES else None
-        return _until_scheduled(*_without_node(complaint), max(since, pod.created_at), limits)
+        message = pod.unschedulable if now >= pod.created_at + _SCHEDULER_RETRIES else None
+        return _until_scheduled(*_without_node(message), max(since, pod.created_at), limits)
     return _on_node(job, pod, pod.scheduled_at, hints.failed_mount, limits)
 
 
-def _without_pod(complaint: str | None) -> tuple[str, str]:
-    if complaint is None:
+def _without_pod(failed_create: str | None) -> tuple[str, str]:
+    if failed_create is None:
         return ("Starting", "the Job has no Pod yet")
-    quota = quota_words(complaint)
+    quota = quota_words(failed_create)
     if quota is not None:
-        return ("QuotaExceeded", last_words(quota))
-    return ("PodRefused", last_words(complaint.rpartition(_REFUSED)[2]))
+        return ("QuotaExceeded", last_output(quota))
+    return ("PodRefused", last_output(failed_create.rpartition(_REFUSED)[2]))
 
 
 def _without_node(message: str | None) -> tuple[str, str]:
     if message is None:
         return ("Starting", "the Pod waits for the scheduler")
-    return ("Unschedulable", last_words(message))
+    return ("Unschedulable", last_output(message))
 
 
 def _until_scheduled(reason: str, detail: str, since: datetime, limits: PhaseLimits) -> _Wait:
-    """Return a wait without a device: it costs nothing, unless it is for something that does not mend itself."""
+    """Return a wait without devices; it costs no attempt, unless its cause does not go away by itself."""
     return _Wait(
         reason=reason,
         detail=detail,
         until=since + timedelta(seconds=limits.schedule_seconds),
-        phrase=f"not scheduled within {_length(limits.schedule_seconds)}",
+        phrase=f"not scheduled within {_duration(limits.schedule_seconds)}",
         counts=reason == "PodRefused",
     )
 
@@ -340,22 +343,22 @@ def _on_node(
         reason=reason,
         detail=detail,
         until=(container.started_at or scheduled_at) + timedelta(seconds=limit_s),
-        phrase=f"container not {'started' if container.started_at is None else 'ended'} within {_length(limit_s)}",
+        phrase=f"container not {'started' if container.started_at is None else 'ended'} within {_duration(limit_s)}",
     )
 
 
 def _why_not_started(container: ContainerRecord, failed_mount: str | None) -> tuple[str, str]:
     reason, message = container.waiting_reason, container.waiting_message or ""
-    said = last_words(message)
+    detail = last_output(message)
     if reason in CREATING:
-        return ("ContainerCreating", said) if failed_mount is None else ("MountFailed", last_words(failed_mount))
+        return ("ContainerCreating", detail) if failed_mount is None else ("MountFailed", last_output(failed_mount))
     if reason in _PULL_REASONS:
-        return ("ImagePull", f"{reason}: {said}")
+        return ("ImagePull", f"{reason}: {detail}")
     if reason == "CreateContainerConfigError" and "secret" in message.lower():
-        return ("MissingSecret", said)
-    return ("InvalidContainerConfig", f"{reason}: {said}")
+        return ("MissingSecret", detail)
+    return ("InvalidContainerConfig", f"{reason}: {detail}")
 
 
-def _length(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     minutes = seconds / 60
     return f"{minutes:g} min" if seconds >= 60 else f"{seconds:g} s"  # noqa: PLR2004 - a minute

@@ -1,8 +1,8 @@
-"""Ask the Pod of a run where it is and what it has measured so far, through the runner's own `/metrics`.
+"""Scrape the Pod of a run for its phase and its throughputs so far, from the runner's own `/metrics`.
 
-A number is believed only when it is one and belongs to this very run: an address may have passed on to another Pod.
-Any other is `Missing` with a reason. Nothing raises, nothing takes longer than two seconds, and no answer is read
-beyond its first part: who chose the image chose the answer too.
+A value is accepted only if it is finite, positive and labelled with this run: another Pod may have got the address.
+Any other value is `Missing` with a reason. Nothing raises, no scrape takes longer than two seconds, and the size of a
+response is limited: the user who chose the image also controls the response.
 """
 
 import asyncio
@@ -24,20 +24,20 @@ _THROUGHPUT = "infpop_trial_throughput_tokens_per_second"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodSample:
-    """What one look at a Pod gave: its phase, and throughput by trial index; nothing where it did not answer."""
+    """The result of one scrape of a Pod: its phase, and throughput by trial index; empty if it did not answer."""
 
     phase: Running | None = None
     throughput: Mapping[int, Sample] = field(default_factory=dict)
 
 
 def build_client() -> httpx.AsyncClient:
-    """Return a client for `scrape_pod`: no proxy, no redirect, no patience. Close it."""
+    """Return a client for `scrape_pod`: no proxy, no redirects, a short time-out. The caller closes it."""
     limits = httpx.Limits(max_connections=_CONNECTIONS)
     return httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False, follow_redirects=False, limits=limits)
 
 
 async def scrape_pod(client: httpx.AsyncClient, pod: PodRecord, run: str) -> PodSample:
-    """Return what the Pod of `run` shows now."""
+    """Return the phase and throughputs that the Pod of `run` reports now."""
     if pod.ip is None or pod.metrics_port is None:
         return PodSample()
     host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
@@ -52,7 +52,7 @@ async def scrape_pod(client: httpx.AsyncClient, pod: PodRecord, run: str) -> Pod
 
 
 def to_pod_sample(text: str, *, namespace: str, study: str | None, run: str) -> PodSample:
-    """Return what the metrics in `text` say of this run."""
+    """Return the phase and throughputs of this run from the metrics in `text`."""
     owner = {"namespace": namespace, "study": study, "run": run}
     samples = tuple(parse_samples(text))
     own = tuple(sample for sample in samples if owner.items() <= sample.labels.items())
@@ -63,7 +63,7 @@ def to_pod_sample(text: str, *, namespace: str, study: str | None, run: str) -> 
 
 
 async def _read(client: httpx.AsyncClient, url: str) -> str | None:
-    """Return the text at `url`, None where the answer is none, is packed, or is longer than any runner's."""
+    """Return the text at `url`; None if the response is an error, compressed, or longer than any runner's."""
     content = bytearray()
     async with client.stream("GET", url, headers={"Accept-Encoding": "identity"}, timeout=TIMEOUT_S) as response:
         if not response.is_success or "Content-Encoding" in response.headers:

@@ -1,7 +1,7 @@
-"""What is read of Jobs, Pods and Nodes: small values, parsed once from what the API server says.
+"""Records of Jobs, Pods and Nodes: small values, parsed once from the objects of the API server.
 
-Raw dictionaries stop here. Whatever may be missing in a stored object is `None` or a default; metadata that every
-stored object has is required.
+No raw dictionary goes beyond this module. A field that a stored object may lack is `None` or a default; metadata that
+every stored object has is required.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,10 @@ from typing import Any
 
 from infpop_operator.adapters.kube import labels
 
-Body = Mapping[str, Any]  # an object of the API server, or a part of one, as JSON says it
-_EVICTED = "Evicted"  # the kubelet's word on a Pod that it ends for want of a resource, and on one that it refuses
+Body = Mapping[str, Any]  # an object of the API server, or a part of one, as JSON
+_EVICTED = "Evicted"  # from the kubelet, on a Pod that it ends for lack of a resource or refuses
 _BY_KUBELET = "TerminationByKubelet"
-LOW = "The node was low on resource: "  # the kubelet's words when it evicts; the resource follows
+LOW = "The node was low on resource: "  # start of the kubelet's message when it evicts; the resource follows
 _SUFFIXES = {"": 1.0, "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6}  # of counts and cores
 
 
@@ -31,10 +31,10 @@ class JobEnd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecord:
-    """A Job. `study_uid` is the uid of the object that controls it; `started_at` is None while it is suspended.
+    """A Job. `study_uid` is the uid of its controlling owner; `started_at` is None while it is suspended.
 
-    It is `suspended` from the wish to suspend it until the Job controller has gone on with it. `ending` is how it is
-    going to end once its Pods are gone, `end` how it has ended: then it has no live Pod.
+    It is `suspended` from the request to suspend it until the Job controller has resumed it. `ending` is how it will
+    end once its Pods are gone. `end` is how it has ended; then it has no live Pod.
     """
 
     namespace: str
@@ -70,10 +70,10 @@ class ContainerRecord:
 class PodRecord:
     """A Pod of a run.
 
-    `unschedulable` is the scheduler's message, `disrupted` says who takes the Pod away from us ("reason: message") and
-    `disrupted_at` when, `failure` why the kubelet failed the Pod as a whole. `evicted` has the kubelet's words where it
-    ended the Pod for want of memory, disk or process ids. `scheduled_at` is None without a node. A Pod says itself that
-    it is `deleting`; that it is `gone` is known of it otherwise.
+    `unschedulable` is the scheduler's message. `disrupted` says who takes the Pod away ("reason: message"), and
+    `disrupted_at` when. `failure` is why the kubelet failed the Pod as a whole. `evicted` is the kubelet's message if
+    it ended the Pod for lack of memory, disk or process ids. `scheduled_at` is None while the Pod has no Node.
+    `deleting` comes from the Pod itself, `gone` from another source, because the object no longer exists.
     """
 
     namespace: str
@@ -100,7 +100,7 @@ class PodRecord:
 
     @property
     def withdrawn(self) -> bool:
-        """Whether it was taken away, or is being."""
+        """Whether the Pod is deleted or being deleted."""
         return self.deleting or self.gone
 
 
@@ -108,8 +108,8 @@ class PodRecord:
 class NodeRecord:
     """A Node. `schedulable` is False while it is cordoned.
 
-    `capacity_gpus` are the devices that the node has, by resource name, healthy or not. Nothing that changes every few
-    seconds is in here.
+    `capacity_gpus` is the number of devices on the Node by resource name, healthy or not. The record contains nothing
+    that changes every few seconds.
     """
 
     name: str
@@ -123,10 +123,10 @@ class NodeRecord:
 
 
 def parse_job(body: Body) -> JobRecord:
-    """Return what `body`, a Job as the API server writes it, says.
+    """Return the record of `body`, a Job as the API server returns it.
 
     Raises:
-        KeyError: it lacks the metadata of a stored object.
+        KeyError: `body` lacks the metadata of a stored object.
     """
     metadata, spec, status = body["metadata"], _part(body, "spec"), _part(body, "status")
     known, conditions = _part(metadata, "labels"), _list(status, "conditions")
@@ -140,7 +140,7 @@ def parse_job(body: Body) -> JobRecord:
         run=known.get(labels.RUN),
         created_at=_required_time(metadata["creationTimestamp"]),
         started_at=_time(status.get("startTime")),
-        # When its queue lets a Job go, the controller says so together with the time since when it counts.
+        # When the queue resumes a Job, the Job controller updates this condition together with startTime.
         suspended=bool(spec.get("suspend")) or _condition(conditions, "Suspended", "True") is not None,
         deleting=metadata.get("deletionTimestamp") is not None,
         ending=_job_end(conditions, "FailureTarget"),
@@ -150,10 +150,10 @@ def parse_job(body: Body) -> JobRecord:
 
 
 def parse_pod(body: Body) -> PodRecord:
-    """Return what `body`, a Pod as the API server writes it, says.
+    """Return the record of `body`, a Pod as the API server returns it.
 
     Raises:
-        KeyError: it lacks the metadata of a stored object.
+        KeyError: `body` lacks the metadata of a stored object.
     """
     metadata, spec, status = body["metadata"], _part(body, "spec"), _part(body, "status")
     known, conditions = _part(metadata, "labels"), _list(status, "conditions")
@@ -174,20 +174,20 @@ def parse_pod(body: Body) -> PodRecord:
         ip=status.get("podIP"),
         metrics_port=_metrics_port(spec),
         scheduled_at=_scheduled_at(spec, conditions, created_at),
-        unschedulable=_said(_condition(conditions, "PodScheduled", "False")),
-        disrupted=_said(disruption, "reason", "message"),
+        unschedulable=_message(_condition(conditions, "PodScheduled", "False")),
+        disrupted=_message(disruption, "reason", "message"),
         disrupted_at=None if disruption is None else _time(disruption.get("lastTransitionTime")),
-        failure=_said(status, "reason", "message") if status.get("phase") == "Failed" else None,
+        failure=_message(status, "reason", "message") if status.get("phase") == "Failed" else None,
         evicted=_evicted(status, disruption),
         container=_container(_list(status, "containerStatuses")),
     )
 
 
 def parse_node(body: Body) -> NodeRecord:
-    """Return what `body`, a Node as the API server writes it, says.
+    """Return the record of `body`, a Node as the API server returns it.
 
     Raises:
-        KeyError: it lacks the metadata of a stored object.
+        KeyError: `body` lacks the metadata of a stored object.
     """
     metadata, spec, status = body["metadata"], _part(body, "spec"), _part(body, "status")
     known = _part(metadata, "labels")
@@ -214,7 +214,7 @@ def parse_count(quantity: object) -> int:
 
 
 def _part(body: Body, key: str) -> Body:
-    """Return a nested object; a missing one is empty, and so is one that is null."""
+    """Return a nested object; an empty one if it is missing or null."""
     return body.get(key) or {}
 
 
@@ -240,27 +240,27 @@ def _condition(conditions: Sequence[Body], kind: str, status: str) -> Body | Non
     return next(found, None)
 
 
-def _said(part: Body | None, *keys: str) -> str | None:
-    """Return the texts under `keys` (its message, without any) joined by colons, None where there is no such part."""
+def _message(part: Body | None, *keys: str) -> str | None:
+    """Return the texts under `keys` (default: the message) joined by colons; None if `part` is None."""
     if part is None:
         return None
     return ": ".join(part[key] for key in keys or ("message",) if part.get(key))
 
 
 def _evicted(status: Body, disruption: Body | None) -> str | None:
-    """Return the words of the Pod's own kubelet where it ended the Pod for want of a resource.
+    """Return the kubelet's message if the Pod's own kubelet ended it for lack of a resource, otherwise None.
 
-    Not so where it preempts, shuts its node down, or refuses the Pod, which then has no containers. A Pod that is
-    beyond a limit of its own (of an emptyDir, of ephemeral storage) has no condition; of one whose container answers
-    with exit code 0 in time the condition is all that is left.
+    This excludes preemption, a Node shutdown, and a refused Pod, which has no containers. A Pod that exceeds its own
+    limit (of an emptyDir, of ephemeral storage) has no condition; if its container exits with code 0 in time, the
+    condition is the only trace.
     """
-    by = None if disruption is None else disruption.get("reason")
-    words = _said(disruption, "message") or ""
-    if by == _BY_KUBELET and words.startswith(LOW):
-        return words
+    source = None if disruption is None else disruption.get("reason")
+    message = _message(disruption, "message") or ""
+    if source == _BY_KUBELET and message.startswith(LOW):
+        return message
     is_failed = (status.get("phase"), status.get("reason")) == ("Failed", _EVICTED)
-    if is_failed and by in {None, _BY_KUBELET} and _list(status, "containerStatuses"):
-        return _said(status, "message")
+    if is_failed and source in {None, _BY_KUBELET} and _list(status, "containerStatuses"):
+        return _message(status, "message")
     return None
 
 
@@ -313,5 +313,5 @@ def _container_state(state: Body) -> ContainerRecord:
 
 
 def _devices(resources: Body) -> dict[str, int]:
-    """Return the extended resources: those whose name has a domain, as devices do."""
+    """Return the extended resources: those whose name contains a domain, as names of devices do."""
     return {name: parse_count(amount) for name, amount in resources.items() if "/" in name}

@@ -1,4 +1,4 @@
-"""Read one study from a cluster, for whoever wants to look at it; every way in which that fails has its remedy."""
+"""Read one study from a cluster for the command line; every error message contains a remedy."""
 
 import difflib
 import re
@@ -13,30 +13,30 @@ from infpop_operator.api.fields import NAME_PATTERN
 from infpop_operator.api.resource import NAME, SHORT_NAME
 from infpop_operator.core.errors import InfPopError
 
-_NAMED = 5  # of the studies that are there
-_REFUSALS = 5  # in a row, of what was granted before
+_NAMED = 5  # existing studies named in a message
+_REFUSALS = 5  # tolerated in a row after a successful read
 
 
 class ReadError(InfPopError):
-    """The study cannot be shown as things are; the message says why and what to do."""
+    """The study cannot be read; the message says why and what to do."""
 
 
 class NoAnswerError(InfPopError):
-    """The API server gives no answer just now."""
+    """The API server gives no answer at the moment."""
 
 
 class StudyReader:
     """Reads one study; an async context manager.
 
-    A long look may outlive a token, and an API server that has just started refuses everybody for a second: what is
-    refused after it was granted is no answer at first, and is asked for again with the credentials of that time.
+    A long watch may outlive a token, and an API server that has just started refuses every account for a second. So
+    after a successful read, the first few refusals count as no answer, and the next read uses fresh credentials.
     """
 
     def __init__(self, name: str, *, namespace: str | None, context: str | None, kubeconfig: str | None) -> None:
         for what, value in (("study", name), ("namespace", namespace)):
             if value is not None and not re.fullmatch(NAME_PATTERN, value):
-                known = "lower-case letters, digits and dashes"
-                raise ReadError(f"{value!r} is no name of a {what}. Names have {known}.")
+                allowed = "lower-case letters, digits and dashes"
+                raise ReadError(f"{value!r} is not a valid {what} name. Use {allowed}.")
         self._name = name
         self._namespace = namespace
         self._context = context
@@ -47,7 +47,7 @@ class StudyReader:
         self._patience = 0
 
     async def __aenter__(self) -> Self:
-        """Open nothing: that is done by the first reading."""
+        """Do nothing: the first read opens the connection."""
         return self
 
     async def __aexit__(
@@ -57,12 +57,12 @@ class StudyReader:
         await self._close()
 
     async def read(self) -> Body:
-        """Return the study as the API server has it now: one request.
+        """Return the study as the API server has it now, with one request.
 
         Raises:
-            ConnectionConfigError: no way to a cluster is configured.
-            NoAnswerError: there is no answer, or one that may be another soon.
-            ReadError: there is no such study, or it may not be read.
+            ConnectionConfigError: no connection to a cluster is configured.
+            NoAnswerError: there is no answer, or a refusal that may go away soon.
+            ReadError: the study does not exist, or the account may not read it.
         """
         try:
             body = await self._get()
@@ -86,7 +86,7 @@ class StudyReader:
             remedy = f"Log in again, or ask for the right to read studies ({right})"
             raise _RefusedError(f"{error}. {remedy}.") from error
         except KubeError as error:
-            raise NoAnswerError(f"{error}. See whether the cluster is up and can be reached from here.") from error
+            raise NoAnswerError(f"{error}. Check that the cluster is up and can be reached from here.") from error
 
     async def _open(self) -> tuple[KubeClient, str]:
         if self._client is None or self._connection is None:
@@ -100,7 +100,7 @@ class StudyReader:
             await client.__aexit__()
 
     async def _missing(self, client: KubeClient, namespace: str) -> ReadError:
-        """Return what is missing: the study, or the whole kind. Names studies that there are, if they may be listed."""
+        """Return the error for a missing study or CRD; it names existing studies if the account may list them."""
         nothing = f"namespace {namespace} has no study {self._name}"
         try:
             studies, _ = await client.list_studies()
@@ -108,13 +108,13 @@ class StudyReader:
             remedy = "Install it: infpop crds | kubectl apply --server-side -f -"
             return ReadError(f"the cluster does not know the kind {NAME}. {remedy}.")
         except KubeError:
-            return ReadError(f"{nothing}. Name another with --namespace.")
+            return ReadError(f"{nothing}. Name another namespace with --namespace.")
         names = sorted(str(study["metadata"]["name"]) for study in studies)
         return ReadError(f"{nothing}. {_others(self._name, names)}")
 
 
 class _RefusedError(ReadError):
-    """The server understood and refused."""
+    """The API server understood the request and refused it."""
 
 
 def _others(name: str, names: list[str]) -> str:
@@ -122,8 +122,6 @@ def _others(name: str, names: list[str]) -> str:
     if close:
         return f"Did you mean {' or '.join(close)}?"
     if not names:
-        return (
-            f"It has none at all; name another with --namespace (kubectl get {SHORT_NAME} --all-namespaces lists them)."
-        )
+        return f"It has no studies; name another with --namespace (to list all studies: kubectl get {SHORT_NAME} -A)."
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"It has {', '.join(names[:_NAMED])}{more}; name another namespace with --namespace."

@@ -1,6 +1,6 @@
-"""Prometheus, and whatever speaks its HTTP API, as a source of the numbers of trials.
+"""Prometheus, or any server with its HTTP API, as a metrics source for trials.
 
-`promql`, `answers` and `judging` are pure; `client` asks once, `asking` asks until there is an answer.
+`promql`, `answers` and `validation` are pure; `client` sends one request, `retrying` retries until there is an answer.
 """
 
 from infpop_operator.adapters.prometheus.retrying import Pace

@@ -1,6 +1,6 @@
-"""How to be let in: bearer token, further headers and certificates from files, as they are now.
+"""Access to Prometheus: bearer token, extra headers and certificates, read from files for each request.
 
-What these files hold is never part of a message; only their names are.
+The contents of these files never appear in a message; only their names do.
 """
 
 import asyncio
@@ -20,28 +20,28 @@ _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([!-~](?:[ -~\t]*[!-~
 
 
 class AccessError(InfPopError):
-    """A file that access depends on cannot be used; the message names it."""
+    """A file needed for access cannot be used; the message names it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Files:
-    """What the files hold now."""
+    """The current contents of the files."""
 
     headers: dict[str, str] = field(repr=False)
     tls: tuple[bytes | None, ...] = field(repr=False)
 
 
 class Access:
-    """Keeps connections to one Prometheus until it is closed. New certificates get new connections.
+    """Keeps connections to one Prometheus until it is closed; opens new ones when the certificates change.
 
-    No proxy and no redirect: a token goes to the address in the settings alone.
+    It uses no proxy and follows no redirect: a token goes only to the address in the settings.
     """
 
     def __init__(self, settings: PrometheusSettings) -> None:
         self._settings = settings
         self._tls: tuple[bytes | None, ...] | None = None
         self._client: httpx.AsyncClient | None = None
-        self._before: httpx.AsyncClient | None = None  # requests of a moment ago may still use it
+        self._before: httpx.AsyncClient | None = None  # requests in flight may still use it
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -50,10 +50,10 @@ class Access:
                 await client.aclose()
 
     async def current(self) -> tuple[httpx.AsyncClient, dict[str, str]]:
-        """Return the client and the headers for a request that is made now.
+        """Return the client and the headers for the next request.
 
         Raises:
-            AccessError: a file cannot be read, or does not hold what it should.
+            AccessError: a file cannot be read, or has invalid content.
         """
         files = await asyncio.to_thread(_read_files, self._settings)
         if self._client is None or files.tls != self._tls:
@@ -82,7 +82,7 @@ def _tls_context(settings: PrometheusSettings) -> ssl.SSLContext:
             context.load_cert_chain(settings.cert_file, settings.key_file)
         except OSError as error:
             raise AccessError(
-                f"{settings.cert_file} and {settings.key_file}: are no certificate and its key"
+                f"{settings.cert_file} and {settings.key_file}: are not a certificate and its key"
             ) from error
     return context
 
@@ -109,13 +109,13 @@ def _parse_headers(path: Path) -> dict[str, str]:
             continue
         found = _HEADER.fullmatch(line)
         if found is None:
-            raise AccessError(f"{path}, line {number}: is no header such as X-Scope-OrgID: team")
+            raise AccessError(f"{path}, line {number}: is not a header such as X-Scope-OrgID: team")
         headers[found[1]] = found[2]
     return headers
 
 
 def _text(path: Path) -> str:
-    return _read(path).decode("latin-1")  # every byte is a character; what is no ASCII is refused later
+    return _read(path).decode("latin-1")  # every byte is a character; non-ASCII ones are refused later
 
 
 def _read(path: Path) -> bytes:

@@ -1,7 +1,7 @@
-"""What Prometheus answers: series with their samples, or why there are none. Pure.
+"""Parse the answers of Prometheus: series with their samples, or why there are none. Pure.
 
-An answer is believed as a whole or not at all; half of one is none, also where the other half is that of a store which
-did not answer (Thanos, Mimir and remote reads warn of it, VictoriaMetrics calls the answer partial).
+A partial answer is a failure, also if only one of several stores did not answer (Thanos, Mimir and remote reads then
+add a warning, VictoriaMetrics marks the answer as partial).
 """
 
 import re
@@ -19,15 +19,15 @@ BAD_ANSWER = "BadAnswer"
 TIMED_OUT = "TimedOut"
 
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|NaN|[-+]?Inf")
-_LONGEST_COMPLAINT = 300
-_ABOUT_THE_QUERY = "PromQL "  # such a warning is about how the query is written: the answer is whole all the same
-_DENIED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
-_AT_FAULT = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+_LONGEST_ERROR = 300
+_ABOUT_THE_QUERY = "PromQL "  # such a warning is about the text of the query; the answer is complete
+_ACCESS_DENIED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+_BAD_QUERY = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """A series: its labels, and its samples as pairs of unix seconds and a value that may be NaN or infinite."""
+    """A series: its labels, and its samples as (unix seconds, value); a value may be NaN or infinite."""
 
     labels: Mapping[str, str]
     samples: tuple[tuple[float, float], ...]
@@ -35,7 +35,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a query gave: `matrix` for raw samples, `vector` or `scalar` for what was computed from them."""
+    """The result of a query: `matrix` holds raw samples, `vector` or `scalar` values computed from them."""
 
     kind: Literal["matrix", "vector", "scalar", "string"]
     series: tuple[Series, ...]
@@ -43,7 +43,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """There is no answer, and why. `passing` failures may be gone a moment later."""
+    """Why there is no answer. A `passing` failure is temporary: a retry may succeed."""
 
     reason: str
     detail: str
@@ -90,37 +90,37 @@ class _Success(BaseModel):
     is_partial: bool | None = Field(default=None, alias="isPartial")
 
     @property
-    def is_whole(self) -> bool:
-        """Say whether everybody answered who has a part of the data."""
+    def is_complete(self) -> bool:
+        """Return whether every store that holds a part of the data answered."""
         return not self.is_partial and all(text.startswith(_ABOUT_THE_QUERY) for text in self.warnings or ())
 
 
-class _Complaint(BaseModel):
+class _Error(BaseModel):
     status: Literal["error"]
     error_type: str = Field(alias="errorType")
     error: str
 
 
 def parse_answer(content: bytes) -> Reply:
-    """Return what the body of a successful answer says."""
+    """Return the answer in the body of a successful response, or why it is not one."""
     try:
         success = _Success.model_validate_json(content)
-        if not success.is_whole:
-            return Failure(reason=BAD_ANSWER, detail="the answer is a part of the whole", passing=True)
+        if not success.is_complete:
+            return Failure(reason=BAD_ANSWER, detail="the answer is incomplete", passing=True)
         return _to_answer(success.data)
-    except ValueError:  # pydantic's own, and ours for a number that is none
-        return Failure(reason=BAD_ANSWER, detail="what came is no answer of Prometheus", passing=True)
+    except ValueError:  # from pydantic, or from `_to_number`
+        return Failure(reason=BAD_ANSWER, detail="the response is not an answer of Prometheus", passing=True)
 
 
 def parse_refusal(status: int, content: bytes) -> Failure:
-    """Return why there is no answer, from the status and the body of what came instead."""
-    complaint = _complaint(content)
-    detail = f"HTTP {status}" if complaint is None else f"HTTP {status}, {complaint.error[:_LONGEST_COMPLAINT]}"
-    if status in _DENIED:
+    """Return why there is no answer, from the HTTP status and the body of an error response."""
+    error = _parse_error(content)
+    detail = f"HTTP {status}" if error is None else f"HTTP {status}, {error.error[:_LONGEST_ERROR]}"
+    if status in _ACCESS_DENIED:
         return Failure(reason=REFUSED, detail=f"HTTP {status}", passing=False)
-    if status in _AT_FAULT and complaint is not None:
+    if status in _BAD_QUERY and error is not None:
         return Failure(reason=REJECTED, detail=detail, passing=False)
-    if complaint is not None and complaint.error_type == "timeout":
+    if error is not None and error.error_type == "timeout":
         return Failure(reason=TIMED_OUT, detail=f"HTTP {status}", passing=True)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
         return Failure(reason=UNREACHABLE, detail=f"HTTP {status}", passing=True)
@@ -150,8 +150,8 @@ def _to_number(text: str) -> float:
     return float(text)
 
 
-def _complaint(content: bytes) -> _Complaint | None:
+def _parse_error(content: bytes) -> _Error | None:
     try:
-        return _Complaint.model_validate_json(content)
+        return _Error.model_validate_json(content)
     except ValidationError:
         return None

@@ -1,6 +1,6 @@
-"""One request to the HTTP API of Prometheus, and everything that can become of it.
+"""Send one request to the HTTP API of Prometheus, and turn every outcome into a `Reply`.
 
-Nothing raises. No answer takes longer than the settings allow, and none is read beyond its first part.
+Nothing raises. Each request has a time-out from the settings, and the size of a response is limited.
 """
 
 import asyncio
@@ -29,11 +29,11 @@ _HEADERS = {"User-Agent": f"infpop/{__version__}", "Accept": "application/json",
 
 
 class PrometheusClient:
-    """Asks Prometheus once. Close it.
+    """Sends single requests to Prometheus; the owner closes it.
 
     Args:
-        settings: where it is and how to be let in.
-        count: called with "ok" or the reason of the failure, once a request.
+        settings: the address of Prometheus, and the access to it.
+        count: called once per request, with "ok" or the reason of the failure.
     """
 
     def __init__(self, settings: PrometheusSettings, count: Callable[[str], None]) -> None:
@@ -55,10 +55,10 @@ class PrometheusClient:
             reply = Failure(reason=TIMED_OUT, detail=detail, passing=True)
         except AccessError as error:
             reply = Failure(reason=UNREACHABLE, detail=str(error), passing=True)
-        except UnicodeError:  # of the query: everything else was looked at
-            reply = Failure(reason=REJECTED, detail="the query is no text", passing=False)
+        except UnicodeError:  # of the query: everything else was checked before
+            reply = Failure(reason=REJECTED, detail="the query is not valid text", passing=False)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            reply = Failure(reason=UNREACHABLE, detail=_told(error), passing=True)
+            reply = Failure(reason=UNREACHABLE, detail=_describe(error), passing=True)
         self._count("ok" if isinstance(reply, Answer) else reply.reason)
         return reply
 
@@ -76,15 +76,15 @@ class PrometheusClient:
         async with client.stream("POST", url, data=form, headers={**_HEADERS, **headers}) as response:
             content = await _read(response)
         if content is None:
-            detail = f"the answer is packed, or longer than {MOST_BYTES} bytes"
+            detail = f"the answer is compressed, or longer than {MOST_BYTES} bytes"
             return Failure(reason=BAD_ANSWER, detail=detail, passing=False)
         if response.status_code == httpx.codes.OK:
-            return await asyncio.to_thread(parse_answer, content)  # a long one takes a tenth of a second
+            return await asyncio.to_thread(parse_answer, content)  # a long answer takes a tenth of a second
         return parse_refusal(response.status_code, content)
 
 
 async def _read(response: httpx.Response) -> bytes | None:
-    """Return the body, None where it is packed although we asked for a plain one, or too long."""
+    """Return the body, None if it is too long, or compressed although the request asked for a plain one."""
     if "Content-Encoding" in response.headers:
         return None
     content = bytearray()
@@ -95,7 +95,7 @@ async def _read(response: httpx.Response) -> bytes | None:
     return bytes(content)
 
 
-def _told(error: Exception) -> str:
-    """Say what happened; only the words about connecting are known to hold nothing of the request."""
+def _describe(error: Exception) -> str:
+    """Return what happened; only the message of a connection error is known to contain nothing of the request."""
     kind = type(error).__name__
     return f"{kind}: {error}" if isinstance(error, httpx.ConnectError) else kind

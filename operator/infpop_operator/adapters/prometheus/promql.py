@@ -1,6 +1,6 @@
-"""Questions to Prometheus, built from data. Pure.
+"""Build queries to Prometheus from data. Pure.
 
-Whatever a label's value is, it stays inside its quotes.
+Label values are escaped: no value can leave its quotes.
 """
 
 import math
@@ -23,8 +23,8 @@ _LAST_OF_FOUR_DIGITS = 0xFFFF
 class Question:
     """An instant query.
 
-    `at` is the time that it is about, None for now; `lookback_seconds` how old a sample may be that stands for that
-    time, None for what Prometheus is set to.
+    `at` is the evaluation time, None for now. `lookback_seconds` is the maximum age of a sample at that time, None for
+    the setting of Prometheus.
     """
 
     query: str
@@ -32,11 +32,11 @@ class Question:
     lookback_seconds: int | None = None
 
 
-PROBE = Question(query="vector(1)")  # needs no data: whoever can answer anything answers it
+PROBE = Question(query="vector(1)")  # needs no data, so any working Prometheus answers it
 
 
 def throughput_question(watched: WatchedRun) -> Question:
-    """Return the question for every sample of every trial's throughput while the run lived."""
+    """Return the query for all throughput samples of all trials during the run."""
     labels = {"namespace": watched.namespace, "study": watched.study, "run": watched.run}
     selector = ",".join(f'{name}="{quoted(value)}"' for name, value in labels.items())
     at = watched.ended_at + SLACK
@@ -45,9 +45,9 @@ def throughput_question(watched: WatchedRun) -> Question:
 
 
 def metric_question(metric: ExtraMetric, watched: WatchedRun, window: tuple[datetime, datetime]) -> Question | None:
-    """Return the question for a further metric of a trial; None where it needs a pod and there is none."""
+    """Return the query for an extra metric of a trial; None if it needs a Pod and there is none."""
     begin, end = window
-    seconds = max(1, math.floor((end - begin).total_seconds()))  # rather less of the trial than more than the trial
+    seconds = max(1, math.floor((end - begin).total_seconds()))  # never longer than the trial
     values = {"namespace": quoted(watched.namespace), "window": f"{seconds}s"}
     if watched.pod is not None:
         values["pod"] = quoted(watched.pod)
@@ -58,7 +58,7 @@ def metric_question(metric: ExtraMetric, watched: WatchedRun, window: tuple[date
 
 
 def quoted(value: str) -> str:
-    """Return `value` as it is written inside a string of PromQL, in single or in double quotes."""
+    """Return `value` escaped for a PromQL string, in single or double quotes."""
     return "".join(map(_escaped, value))
 
 

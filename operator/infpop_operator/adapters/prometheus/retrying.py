@@ -1,8 +1,8 @@
-"""Ask Prometheus until there is an answer, and remember when it gives none at all.
+"""Retry queries to Prometheus, and detect outages.
 
-A question is asked again, after longer and longer pauses, while its failure may pass. When that was in vain, a question
-of our own finds out whether Prometheus is away or the question was at fault: a study's query cannot take Prometheus
-away from the others. While Prometheus is away nobody waits for it.
+A query with a temporary failure is retried after increasing pauses. If it still fails, a probe query finds out whether
+Prometheus is down or the query is at fault: so a bad query of one study does not count as an outage for the others.
+During an outage no query waits for Prometheus.
 """
 
 import asyncio
@@ -20,19 +20,19 @@ from infpop_operator.adapters.prometheus.promql import PROBE, Question
 
 _log = logging.getLogger(__name__)
 
-PROBE_PAUSE_S = 5.0  # between looks whether Prometheus is back
+PROBE_PAUSE_S = 5.0  # between probes during an outage
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How time goes by while something is waited for.
+    """The clock, sleep and jitter of retries; tests replace them.
 
     Attributes:
-        monotonic: seconds that never go back.
-        sleep: wait for so many seconds.
-        jitter: a number from 0 to 1, so that many who wait do not ask again at once.
+        monotonic: a clock in seconds that never goes back.
+        sleep: waits for a number of seconds.
+        jitter: returns a number from 0 to 1, so that concurrent retries spread out.
     """
 
     monotonic: Callable[[], float] = time.monotonic
@@ -42,7 +42,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outage:
-    """Prometheus gives no answers: since when, and why."""
+    """An outage of Prometheus: since when, and why."""
 
     since: datetime
     reason: str
@@ -54,13 +54,13 @@ class Outage:
 
 
 class RetryingClient:
-    """Asks with patience.
+    """Sends queries to Prometheus and retries temporary failures.
 
     Args:
-        client: asks once.
-        patience_seconds: for how long a question is asked again.
-        now: the time, aware and UTC.
-        pace: of waiting.
+        client: sends single requests.
+        patience_seconds: for how long a query is retried.
+        now: returns the current time, timezone-aware and in UTC.
+        pace: the clock and the pauses of retries.
     """
 
     def __init__(
@@ -74,42 +74,42 @@ class RetryingClient:
         self.outage: Outage | None = None
 
     def deadline(self) -> float:
-        """Return until when a question is asked again that is asked first now, on the monotonic clock."""
+        """Return until when a query that starts now is retried, on the monotonic clock."""
         return self._pace.monotonic() + self._patience_s
 
     async def ask(self, question: Question, *, enough: Callable[[Answer], bool], until: float) -> Reply:
         """Return the answer, or why there is none.
 
         Args:
-            question: what is asked.
-            enough: whether an answer is worth having; one that is not is waited for to become so, but not when the
-                time that is asked about is long past.
-            until: the deadline, for all questions that belong together.
+            question: the query.
+            enough: returns whether an answer is sufficient. An insufficient one is queried again, unless the evaluation
+                time of the query is long past.
+            until: the deadline, shared by all queries that belong together.
         """
         if self.outage is not None and not await self._is_back():
             return Failure(reason=self.outage.reason, detail=self.outage.detail, passing=True)
         if self._pace.monotonic() > until:
             return Failure(reason=TIMED_OUT, detail="earlier questions took all the time", passing=True)
-        reply = await self._patiently(question, enough, until)
+        reply = await self._retry(question, enough, until)
         if isinstance(reply, Failure) and reply.reason != REJECTED and self.outage is None:
             self._note(await self._try(PROBE))
         return reply
 
     async def probe(self) -> None:
-        """Find out whether Prometheus answers."""
-        self._note(await self._patiently(PROBE, lambda _: True, self.deadline()))
+        """Send the probe query, and update `outage` by its outcome."""
+        self._note(await self._retry(PROBE, lambda _: True, self.deadline()))
 
     async def _is_back(self) -> bool:
-        """Look whether the outage is over, unless somebody has just looked or is looking."""
+        """Return whether the outage is over; probe first, unless another call has just probed or is probing."""
         if self._pace.monotonic() - self._tried_at >= PROBE_PAUSE_S:
             await self.probe()
         return self.outage is None
 
-    async def _patiently(self, question: Question, enough: Callable[[Answer], bool], until: float) -> Reply:
+    async def _retry(self, question: Question, enough: Callable[[Answer], bool], until: float) -> Reply:
         for tries in count():
             reply = await self._try(question)
             pause_s = self._pause_s(tries)
-            if not self._may_become_better(reply, question, enough) or self._pace.monotonic() + pause_s > until:
+            if not self._is_worth_retrying(reply, question, enough) or self._pace.monotonic() + pause_s > until:
                 break
             await self._pace.sleep(pause_s)
         return reply
@@ -121,7 +121,7 @@ class RetryingClient:
             self._answered()
         return reply
 
-    def _may_become_better(self, reply: Reply, question: Question, enough: Callable[[Answer], bool]) -> bool:
+    def _is_worth_retrying(self, reply: Reply, question: Question, enough: Callable[[Answer], bool]) -> bool:
         if isinstance(reply, Failure):
             return reply.passing and self.outage is None
         if enough(reply) or question.at is None:
@@ -129,20 +129,20 @@ class RetryingClient:
         return self._now() - question.at < timedelta(seconds=self._patience_s)
 
     def _pause_s(self, tries: int) -> float:
-        """Return a pause that doubles, give or take half of it."""
+        """Return a pause that doubles with each try, plus or minus up to half of it."""
         return min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0**tries) * (0.5 + self._pace.jitter())
 
     def _note(self, reply: Reply) -> None:
-        """Remember that a question of our own failed."""
+        """Record an outage if the probe query failed."""
         if isinstance(reply, Answer) or reply.reason == REJECTED:
             return
         before = self.outage
         if before is None or before.reason != reply.reason:
             since = self._now() if before is None else before.since
             self.outage = Outage(since=since, reason=reply.reason, detail=reply.detail)
-            _log.warning("Prometheus gives %s", self.outage)
+            _log.warning("Prometheus outage: %s", self.outage)
 
     def _answered(self) -> None:
         if self.outage is not None:
-            _log.info("Prometheus answers again; there was %s", self.outage)
+            _log.info("Prometheus answers again after this outage: %s", self.outage)
             self.outage = None

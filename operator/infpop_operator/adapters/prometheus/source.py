@@ -1,4 +1,4 @@
-"""Throughputs and further figures of trials, from Prometheus."""
+"""Read the throughputs and extra metrics of trials from Prometheus."""
 
 import asyncio
 import logging
@@ -10,14 +10,14 @@ from infpop_operator.adapters.prometheus.answers import REJECTED, Answer, Failur
 from infpop_operator.adapters.prometheus.client import PrometheusClient
 from infpop_operator.adapters.prometheus.promql import Question, metric_question, throughput_question
 from infpop_operator.adapters.prometheus.retrying import Pace, RetryingClient
-from infpop_operator.adapters.prometheus.validation import NOT_YET, to_figure, to_samples
+from infpop_operator.adapters.prometheus.validation import NOT_YET, to_metric_value, to_samples
 from infpop_operator.core.extra_metrics import ExtraMetric
 from infpop_operator.core.model import Missing, Sample, WatchedRun
 from infpop_operator.settings import PrometheusSettings
 
 _log = logging.getLogger(__name__)
 
-_FIGURES_AT_ONCE = 4  # queries of studies may be heavy, and Prometheus works on 20 at a time for everybody
+_MAX_CONCURRENT_QUERIES = 4  # queries may be heavy, and Prometheus runs 20 at a time for all its clients
 _USUAL_PACE = Pace()
 
 Window = tuple[datetime, datetime]
@@ -26,14 +26,14 @@ Window = tuple[datetime, datetime]
 class PrometheusMetrics:
     """A `PrometheusSource` over the HTTP API; an async context manager.
 
-    An outage is remembered: until `probe`, or a question after some seconds, finds that it is over, every number is
-    `Missing` at once.
+    During an outage every value is `Missing` immediately, until `probe`, or a query some seconds later, finds that the
+    outage is over.
 
     Args:
-        settings: where Prometheus is, how to be let in, and how long to wait.
-        now: the time, aware and UTC.
-        count: called once a request with "ok" or the reason why there is no answer.
-        pace: how time goes by while an answer is waited for.
+        settings: the address of Prometheus, the access to it, and how long to wait.
+        now: returns the current time, timezone-aware and in UTC.
+        count: called once per request, with "ok" or the reason why there is no answer.
+        pace: the clock and the pauses of retries.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class PrometheusMetrics:
         pace: Pace = _USUAL_PACE,
     ) -> None:
         self._client = PrometheusClient(settings, count)
-        self._asker = RetryingClient(self._client, patience_seconds=settings.patience_seconds, now=now, pace=pace)
-        self._slots = asyncio.Semaphore(_FIGURES_AT_ONCE)
+        self._retrying = RetryingClient(self._client, patience_seconds=settings.patience_seconds, now=now, pace=pace)
+        self._slots = asyncio.Semaphore(_MAX_CONCURRENT_QUERIES)
 
     async def __aenter__(self) -> Self:
-        """Connect when something is asked."""
+        """Do nothing: the first query opens the connections."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -58,17 +58,17 @@ class PrometheusMetrics:
 
     @property
     def name(self) -> str:
-        """Return the name that trial rows give as the source of their number."""
+        """Return the name of this source in trial rows."""
         return "Prometheus"
 
     @property
     def outage(self) -> str | None:
-        """Return since when and why Prometheus does not answer, None while it does."""
-        return None if self._asker.outage is None else str(self._asker.outage)
+        """Return since when and why Prometheus does not answer, None if it does."""
+        return None if self._retrying.outage is None else str(self._retrying.outage)
 
     async def probe(self) -> None:
-        """Find out whether Prometheus answers now."""
-        await self._asker.probe()
+        """Check whether Prometheus answers now, and update `outage`."""
+        await self._retrying.probe()
 
     async def samples(self, watched: WatchedRun) -> Mapping[int, Sample]:
         """Return the throughput of each trial in `watched.trials`, or why it is missing."""
@@ -79,8 +79,8 @@ class PrometheusMetrics:
             found = to_samples(answer, watched).values()
             return not any(isinstance(sample, Missing) and sample.reason in NOT_YET for sample in found)
 
-        until = self._asker.deadline()
-        reply = await self._asker.ask(throughput_question(watched), enough=enough, until=until)
+        until = self._retrying.deadline()
+        reply = await self._retrying.ask(throughput_question(watched), enough=enough, until=until)
         if isinstance(reply, Failure):
             return dict.fromkeys(watched.trials, Missing(reason=reply.reason))
         return to_samples(reply, watched)
@@ -88,31 +88,33 @@ class PrometheusMetrics:
     async def extra_metrics(
         self, watched: WatchedRun, windows: Mapping[int, Window], metrics: Sequence[ExtraMetric]
     ) -> Mapping[int, Mapping[str, float | Missing]]:
-        """Return every metric of every trial, by trial index and name."""
-        until = self._asker.deadline()
-        asked = [(index, metric) for index in windows for metric in metrics]
-        found = await asyncio.gather(*(self._figure(metric, watched, windows[index], until) for index, metric in asked))
+        """Return the value of every metric for every trial, by trial index and metric name."""
+        until = self._retrying.deadline()
+        queries = [(index, metric) for index in windows for metric in metrics]
+        found = await asyncio.gather(
+            *(self._value(metric, watched, windows[index], until) for index, metric in queries)
+        )
         extra_metrics: dict[int, dict[str, float | Missing]] = {index: {} for index in windows}
-        for (index, metric), figure in zip(asked, found, strict=True):
-            extra_metrics[index][metric.name] = figure
+        for (index, metric), value in zip(queries, found, strict=True):
+            extra_metrics[index][metric.name] = value
         return extra_metrics
 
-    async def _figure(self, metric: ExtraMetric, watched: WatchedRun, window: Window, until: float) -> float | Missing:
+    async def _value(self, metric: ExtraMetric, watched: WatchedRun, window: Window, until: float) -> float | Missing:
         question = metric_question(metric, watched, window)
         if question is None:
             return Missing(reason="NoPod")
         async with self._slots:
-            reply = await self._asker.ask(question, enough=lambda answer: bool(answer.series), until=until)
+            reply = await self._retrying.ask(question, enough=lambda answer: bool(answer.series), until=until)
         if isinstance(reply, Answer):
-            return to_figure(reply, metric.unit, window)
+            return to_metric_value(reply, metric.unit, window)
         if reply.reason == REJECTED:
-            self._tell(metric, watched, question, reply)
+            self._log_rejection(metric, watched, question, reply)
         return Missing(reason=reply.reason)
 
-    def _tell(self, metric: ExtraMetric, watched: WatchedRun, question: Question, failure: Failure) -> None:
-        """Say what Prometheus has against a query; a row has room for the reason alone."""
+    def _log_rejection(self, metric: ExtraMetric, watched: WatchedRun, question: Question, failure: Failure) -> None:
+        """Log why Prometheus rejected a query; a trial row has room only for the reason."""
         _log.warning(
-            "metric %s of study %s/%s: %r is refused: %s",
+            "metric %s of study %s/%s: Prometheus rejected the query %r: %s",
             metric.name,
             watched.namespace,
             watched.study,

@@ -1,7 +1,7 @@
-"""Which numbers of an answer are believed. Pure.
+"""Validate the values in an answer of Prometheus. Pure.
 
-A number has to be the only one that there is, of the very run and time that were asked about, and possible in its unit.
-Any other is `Missing` with a reason.
+A valid value is the only one, belongs to the run and time of the query, and is possible in its unit. Any other is
+`Missing` with a reason.
 """
 
 import math
@@ -14,15 +14,15 @@ from infpop_operator.adapters.runner_metrics import to_index
 from infpop_operator.core.extra_metrics import LARGEST, Unit
 from infpop_operator.core.model import Missing, Sample, Value, WatchedRun
 
-NOT_YET = ("Empty", "Stale")  # what was scraped may be there a moment later
-_ROUNDING = 1e-9  # the mean of a hundred times 100 % is a little more
+NOT_YET = ("Empty", "Stale")  # a sample that was scraped may appear a moment later
+_ROUNDING = 1e-9  # the mean of a hundred values of 100 % is slightly more
 
 
 def to_samples(answer: Answer, watched: WatchedRun) -> dict[int, Sample]:
-    """Return what the raw samples of a run say of each of its trials.
+    """Return the throughput of each trial from the raw samples of its run, or why it is missing.
 
-    One sample is enough: the runner sets a throughput once and does not change it. Samples from before the run began
-    are those of an earlier run with its name.
+    One sample is enough: the runner sets a throughput once and does not change it. Samples from before the start of the
+    run belong to an earlier run of the same name.
     """
     owner = {"namespace": watched.namespace, "study": watched.study, "run": watched.run}
     if answer.kind != "matrix" or not all(owner.items() <= series.labels.items() for series in answer.series):
@@ -31,10 +31,10 @@ def to_samples(answer: Answer, watched: WatchedRun) -> dict[int, Sample]:
     return {index: _to_sample(by_trial.get(index, ())) for index in watched.trials}
 
 
-def to_figure(answer: Answer, unit: Unit, window: tuple[datetime, datetime]) -> float | Missing:
-    """Return the one number that a query gave for a trial's window."""
+def to_metric_value(answer: Answer, unit: Unit, window: tuple[datetime, datetime]) -> float | Missing:
+    """Return the single value of an extra metric in a trial's window, or why it is missing."""
     if answer.kind not in ("vector", "scalar"):
-        return Missing(reason=REJECTED)  # the query is one for many numbers, or for a text
+        return Missing(reason=REJECTED)  # the query returns raw samples, or a text
     if len(answer.series) > 1:
         return Missing(reason="TwoSeries")
     if not answer.series:
@@ -55,7 +55,7 @@ def _in_unit(value: float, largest: float | None) -> float | Missing:
 
 
 def _by_trial(answer: Answer, watched: WatchedRun) -> Mapping[int, list[tuple[float, ...]]]:
-    """Return, by trial, the values of each of its series while the run lived."""
+    """Return by trial the values of each of its series during the run."""
     found: dict[int, list[tuple[float, ...]]] = {}
     for series in answer.series:
         index = to_index(series.labels.get("trial"))
@@ -74,7 +74,7 @@ def _bounds(begin: datetime, end: datetime) -> tuple[float, float]:
 
 
 def _to_sample(found: list[tuple[float, ...]] | tuple[()]) -> Sample:
-    """Judge the values of all series of one trial."""
+    """Return the throughput in the values of all series of one trial, or why it is missing."""
     recent = [values for values in found if values]
     if not recent:
         return Missing(reason="Stale" if found else "Empty")
