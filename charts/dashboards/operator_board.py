@@ -1,4 +1,4 @@
-"""The dashboard "InfPop / Operator": whether it works, what it does, and what stands in its way."""
+"""The dashboard "InfPop / Operator": whether the operator works, what it does, and what fails."""
 
 from grafana_foundation_sdk.builders import stat, timeseries
 from grafana_foundation_sdk.builders.dashboard import Dashboard
@@ -15,11 +15,11 @@ _QUANTILES = ((0.5, "median"), (0.95, "95 %"), (0.99, "99 %"))
 
 
 def build_operator_dashboard() -> Dashboard:
-    """Return the dashboard."""
+    """Return the dashboard "InfPop / Operator"."""
     board = empty_dashboard(
         "InfPop / Operator",
         uid="infpop-operator",
-        description="The operator: health, queue, errors, and what it asks of the API server and of Prometheus.",
+        description="The operator: health, queue, errors, and its requests to the API server and to Prometheus.",
         since="now-6h",
     )
     board = board.with_variable(some_of("namespace", "Namespace", "label_values(infpop_study_condition, namespace)"))
@@ -27,7 +27,7 @@ def build_operator_dashboard() -> Dashboard:
 
 
 def _up() -> stat.Panel:
-    text = "Scraped operators. There must be exactly one; two may be one operator that is scraped twice."
+    text = "Scraped operators. There must be exactly one; two may be one operator that Prometheus scrapes twice."
     query = at_end("count(infpop_operator_queue_depth) or on () vector(0)", "")
     return judged(number("Operators", text, query, unit="none", width=4), good_from=1, good_below=2)
 
@@ -39,19 +39,19 @@ def _age() -> stat.Panel:
 
 
 def _active_runs() -> stat.Panel:
-    text = "Active runs in the chosen namespaces."
+    text = "Active runs in the selected namespaces."
     query = at_end(f"sum({best_by(_POOL, 'infpop_study_runs', _CHOSEN)})", "")
     return number("Active runs", text, query, unit="none", width=4)
 
 
 def _spent() -> stat.Panel:
-    text = "GPU-hours of the ended runs of all existing studies in the chosen namespaces."
+    text = "GPU-hours of the ended runs of all existing studies in the selected namespaces."
     query = at_end(f"sum({best_by(_POOL, 'infpop_study_gpu_seconds_total', _CHOSEN)}) / 3600", "")
     return number("GPU-hours", text, query, unit="suffix: GPU-h", width=4).decimals(1)
 
 
 def _held_total() -> stat.Panel:
-    text = "GPU-hours that finished runs spent waiting for a scrape of their final values, in the shown time range."
+    text = "GPU-hours that finished runs spent waiting for a scrape of their final values, in the selected time range."
     query = at_end(or_zero("sum(increase(infpop_held_gpu_seconds_total[$__range])) / 3600"), "")
     return number("GPU-hours waiting for scrapes", text, query, unit="suffix: GPU-h", width=4).decimals(3)
 
@@ -80,7 +80,7 @@ def _queue() -> timeseries.Panel:
 
 
 def _age_over_time() -> timeseries.Panel:
-    text = "Time since the last successful reconcile, or since there was no study to reconcile; alerts after 5 minutes."
+    text = "Time since the last successful reconcile, or since there was no study to reconcile. Alerts after 5 minutes."
     query = over_time("max(infpop_operator_last_pass_age_seconds)", "last success")
     return lines("Time since the last success", text, query, unit="s", width=8)
 
@@ -126,14 +126,14 @@ def _states() -> timeseries.Panel:
 
 
 def _outcomes() -> timeseries.Panel:
-    text = "Trials of the newest rounds, by outcome and reason, in the chosen namespaces."
+    text = "Trials of the newest rounds, by outcome and reason, in the selected namespaces."
     trials = best_by(f"{_POOL}, outcome, reason", "infpop_study_trials", _CHOSEN)
     query = over_time(f"sum by (outcome, reason) ({trials})", "{{outcome}} {{reason}}")
     return areas("Trials", text, query, unit="none", width=8)
 
 
 def _unchanged() -> timeseries.Panel:
-    text = "Time without progress of unfinished studies, the ten longest; alerts after an hour."
+    text = "Time without progress of unfinished studies, the ten longest; an alert fires after an hour."
     longest = f"topk(10, max by (namespace, study) (infpop_study_unchanged_seconds{{{_CHOSEN}}}))"
     query = over_time(longest, "{{namespace}}/{{study}}")
     return lines("Time without progress", text, query, unit="s", width=8)

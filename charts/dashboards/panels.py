@@ -1,4 +1,4 @@
-"""The kinds of panels that the dashboards are made of, with the looks that all panels of a kind share."""
+"""The kinds of panels in the dashboards, each with the style that all panels of the kind share."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol, Self, TypeVar
@@ -26,22 +26,22 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from dashboards.frame import DATASOURCE
 
 TOKENS_PER_SECOND = "suffix: tokens/s"
-COLUMNS = 24  # of Grafana's grid
+COLUMNS = 24  # the width of Grafana's grid
 
 
 class Described(Protocol):
-    """What the builders of all kinds of panels have in common."""
+    """The methods that the builders of all kinds of panels have."""
 
     def title(self, title: str) -> Self:
-        """Set the line above the panel."""
+        """Set the panel's title."""
         ...
 
     def description(self, description: str) -> Self:
-        """Set the text behind the panel's (i)."""
+        """Set the text of the panel's (i) tooltip."""
         ...
 
     def datasource(self, datasource: model.DataSourceRef) -> Self:
-        """Set who is asked."""
+        """Set the data source of the panel's queries."""
         ...
 
     def span(self, w: int) -> Self:
@@ -53,7 +53,7 @@ class Described(Protocol):
         ...
 
     def no_value(self, no_value: str) -> Self:
-        """Set what stands where there is no number."""
+        """Set the text that the panel shows without data."""
         ...
 
 
@@ -61,23 +61,23 @@ Panel = TypeVar("Panel", bound=Described)
 
 
 def place(panel: Panel, title: str, description: str, *, width: int, height: int) -> Panel:
-    """Give a panel its title, its explanation and its size; where there is no number it says so."""
+    """Return the panel with its title, explanation and size; without data it shows "no data"."""
     described = panel.title(title).description(description).datasource(DATASOURCE)
     return described.span(width).height(height).no_value("no data")
 
 
 def over_time(expression: str, legend: str, *, ref: str = "A") -> Dataquery:
-    """Return a query for the whole shown time."""
+    """Return a query for the whole selected time range."""
     return _query(expression, ref).range().legend_format(legend).format(PromQueryFormat.TIME_SERIES)
 
 
 def at_end(expression: str, legend: str, *, ref: str = "A") -> Dataquery:
-    """Return a query for one value of each series, at the end of the shown time."""
+    """Return a query for one value of each series, at the end of the selected time range."""
     return _query(expression, ref).instant().legend_format(legend).format(PromQueryFormat.TIME_SERIES)
 
 
 def rows(expression: str, *, ref: str = "A") -> Dataquery:
-    """Return a query for a table at the end of the shown time: a row for each series, a column for each label."""
+    """Return a query for a table at the end of the time range: a row for each series, a column for each label."""
     return _query(expression, ref).instant().format(PromQueryFormat.TABLE)
 
 
@@ -99,7 +99,7 @@ def number(title: str, description: str, *queries: Dataquery, unit: str, width: 
 
 
 def judged(panel: stat.Panel, *, good_below: float, good_from: float | None = None) -> stat.Panel:
-    """Colour a number: green below a bound, and from another one on where that is given; red elsewhere."""
+    """Return the panel with coloured numbers: green from `good_from`, if given, to below `good_below`; else red."""
     steps = [model.Threshold(color="green", value=good_from), model.Threshold(color="red", value=good_below)]
     if good_from is not None:
         steps.insert(0, model.Threshold(color="red"))
@@ -108,7 +108,7 @@ def judged(panel: stat.Panel, *, good_below: float, good_from: float | None = No
 
 
 def lines(title: str, description: str, *queries: Dataquery, unit: str, width: int) -> timeseries.Panel:
-    """Return lines over time, from zero; a gap is a gap."""
+    """Return lines over time, with an axis from zero; gaps in the data stay gaps."""
     panel = place(timeseries.Panel(), title, description, width=width, height=8).unit(unit).min(0)
     for query in queries:
         panel = panel.with_target(query)
@@ -124,7 +124,7 @@ def lines(title: str, description: str, *queries: Dataquery, unit: str, width: i
 
 
 def areas(title: str, description: str, *queries: Dataquery, unit: str, width: int) -> timeseries.Panel:
-    """Return areas over time, one upon the other: for parts of a whole."""
+    """Return stacked areas over time, for parts of a whole."""
     stacked = common.StackingConfig().mode(StackingMode.NORMAL).group("A")
     return lines(title, description, *queries, unit=unit, width=width).stacking(stacked).fill_opacity(40)
 
@@ -144,7 +144,7 @@ def bars(title: str, description: str, query: Dataquery, *, unit: str, width: in
 
 
 def rows_and_columns(title: str, description: str, *queries: Dataquery, width: int, height: int) -> table.Panel:
-    """Return a table."""
+    """Return a table of the queries' rows."""
     panel = place(table.Panel(), title, description, width=width, height=height)
     for query in queries:
         panel = panel.with_target(query)
@@ -152,18 +152,18 @@ def rows_and_columns(title: str, description: str, *queries: Dataquery, width: i
 
 
 def legend() -> common.VizLegendOptions:
-    """Return the legend of all charts: a list below."""
+    """Return the legend of all charts: a list below the chart."""
     shown = common.VizLegendOptions().display_mode(LegendDisplayMode.LIST).placement(LegendPlacement.BOTTOM)
     return shown.show_legend(show_legend=True)
 
 
 def step(name: str, **options: object) -> model.DataTransformerConfig:
-    """Return a transformation of what the queries give, as Grafana calls it."""
+    """Return a transformation of the queries' results, by its Grafana name."""
     return model.DataTransformerConfig(id_val=name, options=options)
 
 
 def columns(names: Mapping[str, str], *, hidden: Sequence[str] = ()) -> model.DataTransformerConfig:
-    """Return the transformation that puts columns in this order under these names; the time is hidden too."""
+    """Return the transformation that orders and renames columns; it also hides the time."""
     return step(
         "organize",
         excludeByName=dict.fromkeys(("Time", *hidden), True),
@@ -173,5 +173,5 @@ def columns(names: Mapping[str, str], *, hidden: Sequence[str] = ()) -> model.Da
 
 
 def shown_as(properties: Mapping[str, object]) -> list[model.DynamicConfigValue]:
-    """Return how one column is shown, for an override."""
+    """Return display properties of one column, for an override."""
     return [model.DynamicConfigValue(id_val=name, value=value) for name, value in properties.items()]

@@ -1,4 +1,4 @@
-"""Turn a dashboard into the text of its file: the same dashboard gives the same bytes."""
+"""Render a dashboard as the text of its file: the same dashboard gives the same bytes."""
 
 import json
 
@@ -7,7 +7,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 
 def render_dashboard(builder: Dashboard) -> str:
-    """Return the dashboard as JSON, its panels numbered from 1 in their order, with a line end at the end."""
+    """Return the dashboard as JSON, with its panels numbered from 1 in order, and a final newline."""
     dashboard = builder.build()
     for number, panel in enumerate(dashboard.panels or (), start=1):
         panel.id_val = number

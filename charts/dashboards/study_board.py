@@ -1,4 +1,4 @@
-"""The dashboard "InfPop / Study": what one study has found, where, and what it cost."""
+"""The dashboard "InfPop / Study": what one study found, on which pools, and what it cost."""
 
 from grafana_foundation_sdk.builders import bargauge, stat, table, timeseries
 from grafana_foundation_sdk.builders.dashboard import Dashboard
@@ -26,7 +26,7 @@ _SECONDS_PER_HOUR = 3600
 
 
 def build_study_dashboard() -> Dashboard:
-    """Return the dashboard."""
+    """Return the dashboard "InfPop / Study"."""
     board = empty_dashboard(
         "InfPop / Study",
         uid="infpop-study",
@@ -42,7 +42,7 @@ def build_study_dashboard() -> Dashboard:
 
 
 def _state() -> stat.Panel:
-    text = "The conditions of the study that hold now. Ready: it has its result."
+    text = "The conditions of the study that are true now. Ready: it has its result."
     return number("State", text, at_end(queries.conditions(), "{{condition}}"), unit="none", width=6).text_mode(
         BigValueTextMode.NAME
     )
@@ -55,13 +55,13 @@ def _best() -> stat.Panel:
 
 
 def _gain() -> stat.Panel:
-    text = "How much better the best is, by the study's objective, than the configuration that was in use before."
+    text = "How much better the best is than the baseline, by the study's objective."
     query = at_end(queries.best_by("pool", "infpop_study_improvement_ratio"), "{{pool}}")
     return number("Gain over the baseline", text, query, unit="percentunit", width=4).no_value("no baseline")
 
 
 def _trials() -> stat.Panel:
-    text = "Trials of the newest rounds by outcome. Infeasible ones cannot work, and the search learns from them."
+    text = "Trials of the newest rounds by outcome. Infeasible ones cannot work; the search learns from them."
     query = at_end(
         f"sum by (outcome) ({queries.best_by('pool, outcome, reason', 'infpop_study_trials')})", "{{outcome}}"
     )
@@ -69,7 +69,7 @@ def _trials() -> stat.Panel:
 
 
 def _gpu_hours() -> stat.Panel:
-    text = "GPUs times hours of all ended runs of the study, all rounds."
+    text = "GPUs times hours of all ended runs of the study, in all rounds."
     return number("GPU-hours", text, at_end(_gpu_hours_by_pool(), "{{pool}}"), unit="suffix: GPU-h", width=3).decimals(
         2
     )
@@ -103,8 +103,8 @@ def _pools() -> table.Panel:
 
 def _trial_table() -> table.Panel:
     text = (
-        "Every trial that was scraped in the shown time, with the state that it was last seen in. A run without any "
-        "number is not held for a last scrape: its trials may seem to go on, or be missing. The status has them all."
+        "Every trial that Prometheus scraped in the selected time range, with its last scraped state. A run without a "
+        "number does not wait for a final scrape: its trials may seem unfinished, or be missing. The status has all."
     )
     panel = rows_and_columns(
         "Trials",
@@ -138,7 +138,7 @@ def _trial_table() -> table.Panel:
 
 def _spread() -> bargauge.Panel:
     text = (
-        "(max - min) / median of a trial's repeats, the 20 widest. A trial above measurement.maxSpread has no number."
+        "(max - min) / median of a trial's repeats, the 20 largest. A trial above measurement.maxSpread has no number."
     )
     legend = "{{pool}}: {{gpu_count}} GPUs, batch {{batch_size}}"
     query = at_end(f"topk(20, {queries.by_configuration('infpop_trial_throughput_spread_ratio')})", legend)
@@ -146,19 +146,19 @@ def _spread() -> bargauge.Panel:
 
 
 def _utilisation() -> timeseries.Panel:
-    text = "How busy the GPUs of each run were, mean over its GPUs; from the DCGM exporter, where there is one."
+    text = "How busy the GPUs of each run were, mean over its GPUs; needs the DCGM exporter."
     query = over_time(queries.gpus_of_runs("DCGM_FI_DEV_GPU_UTIL"), "{{pool}}: {{run}}")
     return lines("GPU utilisation", text, query, unit="percent", width=8).max(100)
 
 
 def _power() -> timeseries.Panel:
-    text = "Power that a GPU of each run drew, mean over its GPUs; from the DCGM exporter, where there is one."
+    text = "Power draw per GPU of each run, mean over its GPUs; needs the DCGM exporter."
     query = over_time(queries.gpus_of_runs("DCGM_FI_DEV_POWER_USAGE"), "{{pool}}: {{run}}")
-    return lines("Power of a GPU", text, query, unit="watt", width=8)
+    return lines("Power per GPU", text, query, unit="watt", width=8)
 
 
 def _gpu_hours_over_time() -> timeseries.Panel:
-    text = "GPU-hours of the ended runs, pools upon each other."
+    text = "GPU-hours of the ended runs, stacked by pool."
     return areas("GPU-hours spent", text, over_time(_gpu_hours_by_pool(), "{{pool}}"), unit="suffix: GPU-h", width=8)
 
 

@@ -1,4 +1,4 @@
-"""The charts of a study that need their data brought into shape: matrices, and one figure against another."""
+"""The charts of a study that transform their data: matrices, and one value against another."""
 
 from grafana_foundation_sdk.builders import barchart, common, table, xychart
 from grafana_foundation_sdk.builders.dashboard import FieldColor
@@ -28,16 +28,16 @@ from dashboards.panels import (
 
 _THROUGHPUT = "infpop_trial_throughput_tokens_per_second"
 _GPUS, _BATCH = "GPUs", "batch size"
-_CORNER = rf"{_GPUS}\{_BATCH}"  # so Grafana calls the first column of a matrix
+_CORNER = rf"{_GPUS}\{_BATCH}"  # Grafana's name for the first column of a matrix
 _ENDED, _BEST = "ended trials", "best so far"
 
 
 def landscape() -> table.Panel:
     """Return the heat map of each pool: a row for each GPU count, a column for each batch size."""
     text = (
-        "Throughput of each configuration that was measured in the shown time, by its newest run: generated tokens per "
-        "second. An empty cell has no number. After a change of the study, cells are of before until measured again. "
-        "With searchSpace.extra a cell is the newest of its configurations, not the best."
+        "Throughput of each configuration that was measured in the selected time range, by its newest run: generated "
+        "tokens per second. An empty cell has no number. After a change of the study a cell keeps its old number "
+        "until it is measured again. With searchSpace.extra a cell shows its newest configuration, not the best."
     )
     query = rows(queries.by_configuration(_THROUGHPUT))
     panel = rows_and_columns("Landscape of $pool", text, query, width=24, height=9).filterable(filterable=False)
@@ -52,7 +52,7 @@ def landscape() -> table.Panel:
 
 
 def pools_side_by_side() -> barchart.Panel:
-    """Return groups of bars: for each configuration one bar for each pool, such as A100 and V100."""
+    """Return a group of bars for each configuration: one bar per pool, such as A100 and V100."""
     text = "The same configurations on different GPUs. A missing bar has no number."
     label = 'label_join({}, "configuration", " x ", "gpu_count", "batch_size")'
     query = rows(label.format(queries.by_configuration(_THROUGHPUT)))
@@ -64,8 +64,8 @@ def pools_side_by_side() -> barchart.Panel:
 
 
 def times_of_runs() -> barchart.Panel:
-    """Return a bar for each run: the time to load its engine, and upon it the time that it measured."""
-    text = "What a run's time went into. Loading is the price of one engine start; trials of one run share it."
+    """Return a stacked bar for each run: the time to load its engine, and the time that it measured."""
+    text = "How each run spent its time. Loading is the price of one engine start; the trials of a run share it."
     load = f"max by (run) ({queries.last('infpop_model_load_seconds')})"
     panel = place(barchart.Panel(), "Load time against measure time", text, width=12, height=10)
     panel = panel.with_target(rows(load, ref="A")).with_target(rows(queries.measure_seconds_by_run(), ref="B"))
@@ -75,7 +75,7 @@ def times_of_runs() -> barchart.Panel:
 
 
 def _plain(panel: barchart.Panel) -> barchart.Panel:
-    """Give a bar chart the looks that all have: filled bars from zero, without numbers on them."""
+    """Return the bar chart with the common style: filled bars from zero, without numbers on them."""
     panel = panel.min(0).legend(legend()).show_value(VisibilityMode.NEVER)
     return panel.line_width(1).fill_opacity(80).gradient_mode(GraphGradientMode.NONE)
 
@@ -83,8 +83,8 @@ def _plain(panel: barchart.Panel) -> barchart.Panel:
 def best_so_far() -> xychart.Panel:
     """Return the best throughput of each pool against the number of trials that have ended."""
     text = (
-        "What the search had found after so many trials of the round that was the newest then; flat: later trials were "
-        "no better. A new round begins at the left again."
+        "The best that the search had found after each number of trials of the then newest round. Where the line is "
+        "flat, later trials were not better. A new round starts at the left again."
     )
     best = queries.best_by("pool", "infpop_study_best_throughput_tokens_per_second")
     panel = place(xychart.Panel(), "Best so far on $pool", text, width=24, height=9)
@@ -109,7 +109,7 @@ def _against(x: str, y: str) -> xychart.XYSeriesConfig:
 
 
 def _in_order(*fields: str) -> tuple[DataTransformerConfig, ...]:
-    """Return the transformations that sort rows by labels as numbers, the last one first."""
+    """Return the transformations that sort rows by these labels as numbers; the last label is the primary key."""
     names = {"gpu_count": _GPUS, "batch_size": _BATCH}
     numbers = [{"targetField": field, "destinationType": "number"} for field in fields]
     sorts = (step("sortBy", fields={}, sort=[{"field": field, "desc": False}]) for field in fields)

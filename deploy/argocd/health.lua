@@ -1,6 +1,6 @@
 -- The health of a ThroughputStudy for Argo CD (Lua 5.1, no libraries). Accepted is Healthy: a study takes hours, and a
--- sync must not wait for its result. To have it Progressing until there is one, ask for Succeeded instead of Accepted.
-local health = {status = "Progressing", message = "no operator has looked at it yet"}
+-- sync must not wait for its result. To keep it Progressing until there is one, test Succeeded instead of Accepted.
+local health = {status = "Progressing", message = "no operator has reconciled it yet"}
 local status = obj.status
 if status == nil or status.conditions == nil or status.observedGeneration ~= obj.metadata.generation then
   return health

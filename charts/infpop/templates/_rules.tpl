@@ -1,22 +1,22 @@
 {{- /*
-The operator's rights, each with its reason: those of examples/cluster/rbac.yaml, with which a test compares them. There
-is no right to read a Secret, to write a study's spec, to touch a node, or to delete anything but Jobs.
+The operator's rights, each with its reason. They equal those of examples/cluster/rbac.yaml; a test compares both. The
+operator may not read a Secret, write a study's spec, change a node, or delete anything but Jobs.
 */ -}}
 {{- define "infpop.namespacedRules" -}}
-# What it is asked for. The spec belongs to its owner: there is no right to write it.
+# Studies. The spec belongs to its owner: the operator may not write it.
 - apiGroups: [infpop.io]
   resources: [throughputstudies]
   verbs: [list, watch]
-# Where it answers.
+# Where the operator reports.
 - apiGroups: [infpop.io]
   resources: [throughputstudies/status]
   verbs: [update]
-# One Job for each run: created, read anew (get), told when it may be removed (patch), deleted when nobody wants
-# it any more.
+# One Job for each run: the operator creates it, reads it again before it gives up or stops the run (get), sets its time
+# to live (patch), and deletes it when the study no longer needs it.
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, patch, delete]
-# How runs are: why they wait, what they left as their last word.
+# The state of runs: why they wait, and the result in their termination message.
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
@@ -24,21 +24,21 @@ is no right to read a Secret, to write a study's spec, to touch a node, or to de
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, create, patch]
-# Events about studies are written; those about Jobs and Pods tell why a Pod was refused, or a volume not mounted.
+# The operator writes Events about studies; those about Jobs and Pods say why a Pod was refused or a volume not mounted.
 - apiGroups: [""]
   resources: [events]
   verbs: [list, create]
 {{- end -}}
 
 {{- define "infpop.nodeRules" -}}
-# Which GPUs there are.
+# Which GPUs the nodes have.
 - apiGroups: [""]
   resources: [nodes]
   verbs: [list, watch]
 {{- end -}}
 
 {{- define "infpop.scanningRules" -}}
-# kopf looks which kinds there are, and notices a definition that comes later; not for an operator of one namespace.
+# kopf reads which kinds exist, and notices a definition that is added later; not for an operator of one namespace.
 - apiGroups: [apiextensions.k8s.io]
   resources: [customresourcedefinitions]
   verbs: [list, watch]
