@@ -145,7 +145,7 @@ DECIDED = ("Measuring", "1 run in progress")
 def test_the_run_that_is_furthest_tells_where_a_study_stands(
     first: Observation | None, second: Observation | None, expected: tuple[str, str]
 ) -> None:
-    """While any run measures the decision tells; before, a run that loads, and before that why a run waits."""
+    """While a run measures, the decision's message is shown; else a loading run's, else a waiting run's."""
     seen = {name: each for name, each in (("study-1", first), ("study-2", second)) if each is not None}
     states = states_of(decision_of(GOING), observations=seen)
     assert (states["Reconciling"].reason, states["Reconciling"].message) == expected

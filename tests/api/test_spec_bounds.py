@@ -133,7 +133,7 @@ def test_a_number_is_taken_up_to_its_bounds(path: str) -> None:
 
 @pytest.mark.parametrize("path", ENTRIES)
 def test_a_list_has_as_many_entries_as_it_may_have(path: str) -> None:
-    """The shortest and the longest are studies, with one more it is none, nor with one less where it needs one."""
+    """Shortest and longest list are accepted; one entry more is refused, and one less where there is a minimum."""
     least, most, entry = ENTRIES[path]
     amounts = (least, most, most + 1)
     taken = [is_study(ROOMY, path, [entry(number) for number in range(amount)]) for amount in amounts]

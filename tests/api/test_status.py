@@ -242,7 +242,7 @@ def test_the_most_recent_earlier_round_with_a_best_speaks_for_its_pool() -> None
 
 
 def test_an_older_best_carries_the_arguments_under_which_it_was_measured() -> None:
-    """What the study says now was never measured with it; an older version's round does not say, and nor do we."""
+    """The study's current arguments were never measured with it; if its round lacks arguments, none are shown."""
     engine = EngineSpec(name="vllm", gpu_memory_utilization=0.7, enforce_eager=True, args={"kv_cache_dtype": "fp8"})
     study = make_study(engine=engine, model=ModelSpec(name="m", revision="r1", dtype="float16"))
     pool = study.pools[0]

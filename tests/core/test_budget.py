@@ -149,7 +149,7 @@ def test_concurrent_gpus_are_those_of_all_pools(limit: int, *, room: bool) -> No
 
 @pytest.mark.parametrize(("devices", "room"), [(6, False), (7, True), (8, True), (None, True)])
 def test_a_pool_holds_as_many_runs_as_it_has_devices(devices: int | None, *, room: bool) -> None:
-    """The devices of all of its nodes count, not those that one run can have; unknown ones refuse nothing."""
+    """Devices of all the pool's nodes count, not only those available to one run; an unknown number limits nothing."""
     pool = make_pool(device_count=4, total_device_count=devices)
     study = make_study(pools=(pool,), budget=Budget(parallel_trials=9, max_concurrent_gpus=99))
     assert has_room(study, live(1, 4), run_on(2)) is room

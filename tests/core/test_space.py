@@ -103,7 +103,7 @@ def test_nothing_else_says_anything_about_other_cells(outcome: float | Infeasibl
 
 
 def test_what_is_measured_is_never_called_impossible() -> None:
-    """A measured larger batch stands, even when a smaller one later ran out of memory; a broken one need no retry."""
+    """A measured larger batch stays valid even if a smaller one ran out of memory later; broken ones need no retry."""
     trials = make_trials(
         [
             (make_cell(1, 512), 100.0),
