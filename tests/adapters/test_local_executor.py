@@ -225,7 +225,7 @@ def test_what_a_finished_run_leaves_behind_is_ended(make: Make) -> None:
 
 
 def test_a_run_of_an_earlier_process_is_picked_up(make: Make) -> None:
-    """After kill -9 of infpop: what is left is ended, what was measured is kept, and time did not go on meanwhile."""
+    """After kill -9 of infpop, remaining processes end, measurements are kept, and the time between does not count."""
     first, second = make("stubborn"), make("stubborn")
     entry = started(first, make_run())
     await_result(first, entry)

@@ -58,7 +58,7 @@ ENTRIES: dict[str, tuple[int, int, Any]] = {
     "spec.metrics": (2, 6, lambda number: {"name": ("queue", "power", "a", "b", "c", "d", "e")[number],
                                            "query": "q", "unit": "count"}),
 }  # fmt: skip
-MAPS = {"spec.engine.args": 30, "spec.nodePools.0.nodeSelector": 16}  # 32 arguments together with the two that are searched
+MAPS = {"spec.engine.args": 30, "spec.nodePools.0.nodeSelector": 16}  # 32 arguments with the two searched ones
 TEXTS: dict[str, tuple[int, Document]] = {
     "metadata.name": (52, ROOMY),
     "metadata.namespace": (63, ROOMY),

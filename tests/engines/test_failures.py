@@ -161,7 +161,7 @@ LOADED = f"{CORE_FAILED} with pydantic_core._pydantic_core.ValidationError: 1 va
         (f"{CORE_FAILED}\n{NOT_CLEAN}", f"ERROR {CUDA_OOM}", "cuda", "load", "GpuNotClean"),  # exception before log
         (CORE_FAILED, f"ERROR {BAD_VALUE}\nERROR {CUDA_OOM}", "cuda", "load", "GpuOutOfMemory"),  # known before refused
         (CORE_FAILED, f"ERROR {CUDA_OOM}\nERROR {BAD_VALUE}", "cuda", "load", "GpuOutOfMemory"),
-        (CORE_FAILED, f"ERROR {NOT_CLEAN}\nERROR {CUDA_OOM}", "cuda", "load", "GpuOutOfMemory"),  # the last one in a log
+        (CORE_FAILED, f"ERROR {NOT_CLEAN}\nERROR {CUDA_OOM}", "cuda", "load", "GpuOutOfMemory"),  # last of a log
         (CORE_FAILED, f"ERROR {NO_KERNEL}\nERROR {CUDA_OOM}\nERROR {NO_KERNEL}", "cuda", "load", "IncompatibleGPU"),
         (LOADED, f"ERROR {BAD_BACKEND}", "cuda", "load", "RejectedArguments"),
         (ENGINE_DEAD, f"ERROR {BAD_BACKEND}", "cuda", "load", "EngineCrash"),  # only if the engine did not start
@@ -221,7 +221,7 @@ def test_running_out_of_memory_says_nothing_of_smaller_batches(
     largest_only: bool,  # noqa: FBT001 - both ways of it
     expected: bool,  # noqa: FBT001
 ) -> None:
-    """A refusal of an adapter keeps what it says of smaller batches; no memory is always one of the largest alone."""
+    """An adapter's refusal keeps its statement on smaller batches; out-of-memory always concerns only the largest."""
     error = EngineRefusedError(reason, "d" * 700, largest_only=largest_only)
     outcome = classify_exception(error, log_tail="", device="cuda", phase="measure")
     assert outcome == Refused(reason=reason, detail="d" * 600, largest_only=expected)

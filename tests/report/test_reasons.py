@@ -16,7 +16,7 @@ PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
 CAMEL_CASE = re.compile(r"[A-Z][A-Za-z]*[a-z][A-Za-z]*")
 # Reasons that a local run may have although its runner did not report them.
 LOST_HERE = ("DeadlineExceeded", "GpuChanged", "Killed", "SoftwareChanged", "WorkloadChanged")
-CONDITIONS = {"Accepted", "Ready", "Reconciling", "ResultStale", "Stalled"}  # words that are also used for something other than a reason
+CONDITIONS = {"Accepted", "Ready", "Reconciling", "ResultStale", "Stalled"}  # also used for other things
 # Every other CamelCase word in the sources, except class names, that is not a reason. A new word is either documented
 # as a reason or listed here.
 KUBERNETES_WORDS = {

@@ -94,7 +94,7 @@ def test_a_pod_that_was_evicted_before_it_ran_is_told_in_the_same_way() -> None:
 
 
 def test_a_pod_that_is_being_evicted_is_waited_for_under_its_own_name() -> None:
-    """The kubelet says so before the container has ended: nothing is preempted, and no other Pod will go on."""
+    """The kubelet reports it before the container has ended: the run is not preempted, and no other Pod takes over."""
     pod = make_running(evicted=LOW, disrupted=EVICTED["disrupted"], disrupted_at=at(90))
     assert seen(make_job(), pod) == Waiting(reason="HostOutOfMemory", detail=WORDS)
     lost = seen(make_job(), pod, now=3700)  # its Node does not respond any more

@@ -148,7 +148,7 @@ LASTING: Sequence[tuple[Behaviour, str]] = [
 
 @pytest.mark.parametrize(("answer", "reason"), [*PASSING, *LASTING])
 def test_an_outage_is_a_reason_and_never_a_number(answer: Behaviour, reason: str) -> None:
-    """Errors, pages, halves, silence: each trial has a reason, and the outage is told with since when and why."""
+    """Errors, HTML pages, truncated answers, silence: each trial has a reason, and the outage has start and cause."""
 
     async def scenario(scene: Scene) -> None:
         scene.api.answers = [answer]
