@@ -1,17 +1,17 @@
-"""The operator on a real control plane: how fast it goes on, what it asks of the API server, what it needs.
+"""Benchmark the operator on a real control plane: its latency, its API requests and its resource use.
 
-The operator is a process of its own under its service account's rights; etcd, API server, scheduler and controller
-manager are the real ones; nodes are objects and pods are played (`tests/controlplane`). Whatever is said of requests
-and latencies is read from the API server's audit log, not from our own. Three parts on one control plane:
+The operator is its own process under its service account; etcd, API server, scheduler and controller manager are real;
+Nodes are objects and Pods are simulated (`tests/controlplane`). All requests and latencies are read from the API
+server's audit log, not from the operator. Three parts on one control plane:
 
-    single   studies one after the other, runs take no time: result seen -> next Job created
-    crowd    many studies at once, runs take `--run-seconds`; half way the operator is killed and started again
+    single   studies one after another, runs take no time: result observed -> next Job created
+    crowd    many studies in parallel, runs take `--run-seconds`; half way the operator is killed and started again
     steady   as many studies, runs take `--steady-run-seconds` with their phases, for `--steady-minutes`: the
              rate of requests at a realistic length of runs, measured and not extrapolated
 
     python benchmarks/bench_cluster.py [--studies 200] [--trials 30] [--steady-minutes 12]
 
-The sizes of the defaults take three quarters of an hour on two cores, which run the whole cluster beside the operator.
+The default sizes take three quarters of an hour on two cores, which also run the whole cluster.
 """
 
 import argparse
@@ -63,22 +63,22 @@ SETTLING = timedelta(seconds=90)
 
 
 def throughput(gpus: int, batch: int) -> float:
-    """Return tokens/s of a landscape in which everything fits, so that each study has all its trials."""
+    """Return the tokens/s of a landscape in which every cell fits, so that each study has all its trials."""
     return 100.0 * gpus**0.7 * batch**0.4
 
 
 def fraction(spec: RunSpec) -> float:
-    """Return a number of a run, evenly spread in [0, 1), so that studies do not move in step."""
+    """Return a number for a run, evenly spread in [0, 1), so that studies do not run in lockstep."""
     return int(spec.run.rsplit("-", 1)[1], 16) / 16**10
 
 
 def brief_runs(seconds: float) -> Play:
-    """Return runs of about this length, half to one and a half of it; the first of a study starts anywhere in it."""
+    """Return runs of about this length, from half to one and a half of it; a study's first run starts at any point."""
     return lambda spec, _attempt: Succeeds(throughput=throughput, load_seconds=seconds * (0.5 + fraction(spec)))
 
 
 def real_runs(seconds: float) -> Play:
-    """Return runs of this length give or take a fifth, a tenth of it pulling and half of it loading."""
+    """Return runs of this length, plus or minus a fifth, with a tenth of it pulling and half of it loading."""
 
     def play(spec: RunSpec, _attempt: int) -> Succeeds:
         first = spec.trials[0].index == 0
@@ -96,7 +96,7 @@ def study(name: str, *, trials: int) -> dict[str, Any]:
 
 
 class Bench:
-    """One control plane with nodes, kubelet and operator, and what was seen of them."""
+    """One control plane with nodes, kubelet and operator, and the observations of them."""
 
     def __init__(
         self, cluster: ControlPlane, operator: OperatorProcess, kubelet: SimulatedKubelet, queue: Path
@@ -108,7 +108,7 @@ class Bench:
         self._audit = AuditTail(cluster.directory / "audit.log", OPERATOR, KUBELET_AGENT)
 
     def single(self, *, studies: int, trials: int) -> dict[str, Any]:
-        """Tune studies one after the other."""
+        """Tune studies one after another."""
         self.kubelet.play = brief_runs(0.0)
         names = [f"single-{number}" for number in range(studies)]
         for name in names:
@@ -117,7 +117,7 @@ class Bench:
         return {"studies": studies, "trials": trials, **figures_of(self.transitions(names))}
 
     def crowd(self, *, studies: int, trials: int, run_seconds: float) -> dict[str, Any]:
-        """Tune many studies at once, with one kill half way."""
+        """Tune many studies in parallel, with one kill half way."""
         self.kubelet.play = brief_runs(run_seconds)
         names = [f"crowd-{number}" for number in range(studies)]
         done = len(self.kubelet.runs)
@@ -144,13 +144,13 @@ class Bench:
         }
 
     def apply(self, names: list[str], *, trials: int) -> None:
-        """Apply a study of each name; of hundreds at once kubectl takes longer than it is waited for."""
+        """Apply a study for each name, in portions: for hundreds in one call kubectl exceeds its timeout."""
         for first in range(0, len(names), AT_ONCE):
             some = names[first : first + AT_ONCE]
             apply_documents(self.cluster, *(study(name, trials=trials) for name in some))
 
     def restart(self, names: list[str]) -> dict[str, Any]:
-        """Kill the operator, start it, and say when it had read the journal of each unfinished study again."""
+        """Kill the operator, start it, and return when it had read the journal of each unfinished study again."""
         active = self.unfinished(names)
         killed_at = now()
         self.operator.kill()
@@ -175,7 +175,7 @@ class Bench:
         return found
 
     def steady(self, *, studies: int, minutes: float, run_seconds: float) -> dict[str, Any]:
-        """Count requests while many studies are under way with runs of a realistic length."""
+        """Count requests while many studies are active with runs of a realistic length."""
         self.kubelet.play = real_runs(run_seconds)
         names = [f"steady-{number}" for number in range(studies)]
         self.apply(names, trials=30)
@@ -204,16 +204,16 @@ class Bench:
     def transitions(
         self, names: list[str], *, but_not_in: tuple[datetime, datetime] | None = None
     ) -> tuple[Transition, ...]:
-        """Return the transitions of these studies, without those that a gap in the operator's life touches."""
+        """Return the transitions of these studies, without those that overlap a downtime of the operator."""
         return transitions(self.entries(), frozenset(names), but_not_in)
 
     def entries(self) -> list[AuditEntry]:
-        """Return what the API server noted."""
+        """Return the entries of the API server's audit log."""
         return self._audit.entries()
 
 
 def figures_of(seen: tuple[Transition, ...]) -> dict[str, Any]:
-    """Return p50, p95 and the largest of the seconds from result to next Job, as a whole and in parts."""
+    """Return p50, p95 and maximum of the seconds from result to next Job, in total and in parts."""
     return {
         "transitions": len(seen),
         "result_to_job_seconds": spread([each.total for each in seen]),
@@ -242,7 +242,7 @@ def now() -> datetime:
 
 
 def machine() -> dict[str, Any]:
-    """Return what the figures were taken on."""
+    """Return the machine on which the values were measured."""
     return {
         "cores": os.cpu_count(),
         "processor": platform.processor() or platform.machine(),
@@ -301,7 +301,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def parts(bench: Bench, arguments: argparse.Namespace) -> list[tuple[str, Callable[[], dict[str, Any]]]]:
-    """Return what is to be run, in order."""
+    """Return the parts to run, in order."""
     studies, trials = arguments.studies, arguments.trials
     wanted: list[tuple[str, Callable[[], dict[str, Any]]]] = []
     if arguments.single_studies:

@@ -1,4 +1,4 @@
-"""From the API server's audit log to figures: transitions between runs, and requests by kind. Pure."""
+"""Compute metrics from the API server's audit log: transitions between runs, and requests by kind. Pure functions."""
 
 import itertools
 import json
@@ -22,8 +22,8 @@ FIRST_ERROR = 400
 class Transition:
     """From the answer to the kubelet's patch with the end of a run to the answer to the POST of the next Job (s).
 
-    `to_journal` ends where the operator's next request that remembers a step reaches the API server: up to there it is
-    the watch and the decision, from there on it is the API server that remembers and creates.
+    `to_journal` ends when the operator's next journal write reaches the API server: until then the time is spent in the
+    watch and the decision, afterwards in the API server, which stores the step and creates the Job.
     """
 
     study: str
@@ -33,7 +33,7 @@ class Transition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requests:
-    """What the operator asked for in a stretch of time, kopf's watches among them."""
+    """The operator's requests in a period, including kopf's watches."""
 
     seconds: float
     total: int
@@ -43,7 +43,7 @@ class Requests:
 
 
 def is_operator(entry: AuditEntry) -> bool:
-    """Say whether it was asked under the operator's account, by our own client or by kopf."""
+    """Return whether the request used the operator's account, by InfPop's own client or by kopf."""
     return entry.user == OPERATOR
 
 
@@ -53,9 +53,9 @@ def transitions(
     """Return the transitions of studies that run one trial at a time.
 
     Args:
-        entries: of the audit log, in any order.
-        studies: whose; a run's name is the study's, a dash and ten letters.
-        gap: while the operator was away; what touches it is left out.
+        entries: entries of the audit log, in any order.
+        studies: the names of the studies; a run's name is the study's, a dash and ten letters.
+        gap: the downtime of the operator; overlapping transitions are omitted.
     """
     created: defaultdict[str, list[tuple[datetime, str]]] = defaultdict(list)
     journaled: defaultdict[str, list[datetime]] = defaultdict(list)
@@ -66,7 +66,7 @@ def transitions(
         elif is_operator(entry) and entry.resource == "configmaps" and entry.verb in {"patch", "create"}:
             journaled[entry.name.split("-journal-")[0].rsplit("-", 1)[0]].append(entry.received_at)
         elif entry.user_agent == KUBELET_AGENT and (entry.verb, entry.resource) == ("patch", "pods/status"):
-            ended[study_of(entry.name)] = entry.answered_at  # of a run: a pod's name is that and a suffix
+            ended[study_of(entry.name)] = entry.answered_at  # of a run: a Pod's name is that and a suffix
     found = []
     for study in studies & created.keys():
         jobs = sorted(created[study])
@@ -86,12 +86,12 @@ def transitions(
 
 
 def study_of(name: str) -> str:
-    """Return the name of what this is a part of: the study of a run, the run of a pod."""
+    """Return the name of the parent: the study of a run, the run of a Pod."""
     return name.rsplit("-", 1)[0]
 
 
 def requests_in(entries: Iterable[AuditEntry], began: datetime, ended: datetime) -> Requests:
-    """Return the operator's requests that came in between two instants."""
+    """Return the operator's requests that arrived between two instants."""
     own = [entry for entry in entries if is_operator(entry) and began <= entry.received_at < ended]
     return Requests(
         seconds=(ended - began).total_seconds(),
@@ -112,7 +112,7 @@ def depths(path: Path, began: datetime, ended: datetime) -> dict[str, Any]:
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Return p50, p95 and the largest, in thousandths."""
+    """Return p50, p95 and maximum, in thousandths."""
     if len(values) < 2:  # noqa: PLR2004 - quantiles need two
         return {}
     cuts = statistics.quantiles(values, n=100, method="inclusive")

@@ -1,4 +1,4 @@
-"""Look at the operator while it works: its process once a second, and its requests as the API server notes them."""
+"""Observe the operator while it works: its process once a second, and its requests in the audit log."""
 
 import json
 import threading
@@ -17,7 +17,7 @@ MIB = 2**20
 
 
 class Sampler:
-    """Samples the process that `operator` has just now, once a second, while it is entered."""
+    """Samples the current process of `operator` once a second inside a `with` block."""
 
     def __init__(self, operator: OperatorProcess) -> None:
         self._operator = operator
@@ -40,7 +40,7 @@ class Sampler:
         self._thread.join()
 
     def report(self) -> dict[str, Any]:
-        """Return the figures."""
+        """Return the sampled metrics."""
         wall = time.monotonic() - self._began
         return {
             "rss_mib": {"peak": round(max(self._rss) / MIB, 1), "end": round(self._rss[-1] / MIB, 1)},
@@ -55,14 +55,14 @@ class Sampler:
                 process = psutil.Process(self._operator.pid)
                 used = process.cpu_times()
                 self._rss.append(process.memory_info().rss)
-            except psutil.Error:  # it was killed, and the next one is not there yet
+            except psutil.Error:  # it was killed, and the next one has not started yet
                 continue
             first = start.setdefault(process.pid, used.user + used.system if not start else 0.0)
             self._cpu[process.pid] = used.user + used.system - first
 
 
 class AuditTail:
-    """Reads on in an audit log where it stopped; keeps what `wanted` names, for the log of a whole run is long."""
+    """Continues reading an audit log where it stopped; keeps only what `wanted` selects, because the log is long."""
 
     def __init__(self, path: Path, *wanted: str) -> None:
         self._path = path
@@ -89,7 +89,7 @@ class AuditTail:
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float, pause: float = 0.2) -> None:
-    """Wait for a condition that costs something to look at.
+    """Wait for a condition that is expensive to check.
 
     Raises:
         TimeoutError: the deadline passed.

@@ -1,12 +1,12 @@
-"""Fidelity: our tokens/s against an outside harness on the same loaded engine, in turn, in one process.
+"""Fidelity: InfPop's tokens/s against an external harness on the same loaded engine, alternating, in one process.
 
 For vLLM the reference is the timed part of `vllm bench throughput`, called with the same engine, prompts and output
-length; for Hugging Face pipelines it is the loop that anybody would write around `model.generate`. Loading once takes
-the largest noise out: on a shared machine two loads of the same engine differ by more than any two harnesses. The order
-alternates (A B, B A, ...), so that a machine that drifts favours nobody. Figures are ratios ours / reference.
+length; for Hugging Face pipelines it is the usual loop around `model.generate`. Loading only once removes the largest
+source of noise: on a shared machine two loads of the same engine differ by more than any two harnesses. The order
+alternates (A B, B A, ...), so that drift of the machine favours neither side. Results are ratios InfPop / reference.
 
-What cannot be made equal: `vllm bench throughput` samples at temperature 1 where we decode greedily, and it hands over
-text, which is tokenised while its clock runs.
+Two differences remain: `vllm bench throughput` samples at temperature 1 where InfPop decodes greedily, and it passes
+text, which is tokenised inside its timed part.
 
     python benchmarks/bench_fidelity.py [--pairs 10] [--engine vllm|hf-pipeline]
 """
@@ -62,7 +62,7 @@ def run_spec(engine: str, model: Path) -> RunSpec:
 
 
 def load(spec: RunSpec) -> tuple[Any, tuple[str, ...]]:
-    """Return the loaded engine and the texts that it was given."""
+    """Return the loaded engine and the texts of its prompts."""
     cores = len(os.sched_getaffinity(0))
     os.environ.update(build_environment(spec, current=os.environ, devices=(), cores=cores))  # noqa: TID251 - an edge
     prompts = load_prompts(spec.workload, seed=spec.seed)
@@ -80,7 +80,7 @@ def load(spec: RunSpec) -> tuple[Any, tuple[str, ...]]:
 
 
 def ours(engine: Any) -> Measure:  # noqa: ANN401 - either engine
-    """Return our own measurement of one pass."""
+    """Return InfPop's own measurement of one pass."""
 
     def measure() -> float:
         outcome = engine.run_pass(BATCH_SIZE)
@@ -110,7 +110,7 @@ def vllm_bench(engine: Any, texts: tuple[str, ...]) -> Measure:  # noqa: ANN401 
 
 
 def plain_loop(engine: Any, texts: tuple[str, ...]) -> Measure:  # noqa: ANN401 - our pipeline engine
-    """Return the loop that anybody would write: tokenise and pad a batch, generate, count; longest batches first."""
+    """Return the usual loop: tokenise and pad a batch, generate, count; longest batches first."""
     torch = import_module("torch")
     model, tokenizer = engine._pipe.model, engine._pipe.tokenizer
     ordered = sorted(texts, key=lambda text: -len(tokenizer(text)["input_ids"]))
@@ -152,7 +152,7 @@ def compare(engine: str, model: Path, pairs: int) -> dict[str, object]:
 
 
 def main() -> None:
-    """Compare one engine, or each in a process of its own, and write `results/fidelity-ENGINE.json`."""
+    """Compare one engine, or each in its own process, and write `results/fidelity-ENGINE.json`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--engine", choices=["vllm", "hf-pipeline"])

@@ -1,7 +1,7 @@
-"""Make the model that the fidelity benchmark runs: the tiny Llama's tokenizer with enough layers to be compute-bound.
+"""Create the model of the fidelity benchmark: the tiny Llama's tokenizer with enough layers to be compute-bound.
 
-With the tiny model itself the scheduler and Python around the model dominate on a CPU, and a ratio of two harnesses
-would compare their overheads instead of their measurements.
+With the tiny model itself, the scheduler and Python code around the model dominate on a CPU, and a ratio of two
+harnesses would compare their overheads instead of their measurements.
 """
 
 import subprocess

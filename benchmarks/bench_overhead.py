@@ -1,7 +1,7 @@
-"""Overhead of a trial: wall seconds of a run with one trial, less engine load, less measured time.
+"""Overhead of a trial: wall time of a run with one trial, minus engine load and measured time.
 
-What is left is reading the prompts, one warm-up batch, and writing results. The tiny model keeps the warm-up batch
-itself short. A second figure is the whole process's wall time less the same, which adds interpreter start and exit.
+The rest is reading the prompts, one warm-up batch, and writing results. The tiny model keeps the warm-up batch itself
+short. A second value is the wall time of the whole process minus the same, which adds interpreter start and exit.
 
     python benchmarks/bench_overhead.py [--runs 3]
 """

@@ -1,8 +1,8 @@
 """How long finished runs are held for Prometheus: idle time of a GPU, at several scrape intervals.
 
-Real runner processes with the simulated engine, and a real Prometheus that finds them in a file. Runs last between one
-and two intervals, spread evenly, so that they end at any moment between two scrapes; a scrape at a random moment is
-half an interval away on average, and nothing can be faster without knowing when it comes.
+Real runner processes with the simulated engine, and a real Prometheus that finds them through a file. Runs last between
+one and two intervals, spread evenly, so that they end at any moment between two scrapes; the next scrape is then half
+an interval away on average, and no run can be released faster without knowing when it comes.
 
     python benchmarks/bench_scrape.py [--runs 120] [--intervals 5 15 30]
 """
@@ -32,7 +32,7 @@ LOOK_SECONDS = 0.2
 
 
 def start(directory: Path, number: int, *, interval_seconds: float, share: float) -> subprocess.Popen[bytes]:
-    """Start a run that loads for one to two intervals; `share` from 0 to 1 says how much more than one."""
+    """Start a run that loads for one to two intervals; `share`, from 0 to 1, sets how much more than one."""
     spec = make_simulated_spec(
         namespace="bench",
         run=f"run-{number}",
@@ -48,14 +48,14 @@ def start(directory: Path, number: int, *, interval_seconds: float, share: float
 
 
 def port(folder: Path) -> int | None:
-    """Return where a run shows its metrics, None while it does not."""
+    """Return the metrics port of a run, None while it has none."""
     with suppress(FileNotFoundError):
         return int((folder / "port").read_text())
     return None
 
 
 def results(directory: Path, runs: int, *, interval_seconds: float) -> list[RunResult]:
-    """Carry out the runs and return what they left."""
+    """Execute the runs and return their results."""
     targets = directory / "targets.json"
     targets.write_text("[]")
     job = {"job_name": "runners", "file_sd_configs": [{"files": [str(targets)]}]}
@@ -74,7 +74,7 @@ def results(directory: Path, runs: int, *, interval_seconds: float) -> list[RunR
 
 
 def figures(held_seconds: list[float], interval_seconds: float) -> dict[str, Any]:
-    """Return what the seconds say; GPU-seconds are these times the GPUs of a run."""
+    """Return a summary of the seconds; GPU-seconds are these times the GPUs of a run."""
     return {
         "interval_seconds": interval_seconds,
         "runs": len(held_seconds),
@@ -87,7 +87,7 @@ def figures(held_seconds: list[float], interval_seconds: float) -> dict[str, Any
 
 
 def main() -> None:
-    """Measure at each interval and write the figures."""
+    """Measure at each interval and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=120, help="runs at each interval, all at the same time")
     parser.add_argument("--intervals", type=float, nargs="+", default=[5.0, 15.0, 30.0], help="seconds between scrapes")

@@ -1,13 +1,13 @@
-"""Replay published landscapes through `decide`: how good is the best after N trials, and after how many is it found?
+"""Replay published landscapes through `decide`: how good is the best after N trials, and how many trials find it?
 
     python benchmarks/bench_search.py --landscapes CSV [--seeds 5]
 
 Columns of the CSV: gpu_model, engine, model, gpu_count, batch_size, outcome, throughput_tokens_per_second. Each
-(gpu_model, engine, model) is one landscape; a cell that is not "ok" or not there runs out of memory. Tables are
-noiseless, so this says how a search uses its trials and nothing about noisy measurements.
+(gpu_model, engine, model) is one landscape; a cell that is missing or not "ok" runs out of memory. The tables have no
+noise, so this shows how a search uses its trials and nothing about noisy measurements.
 
-Besides our algorithms two references: Hyperopt as published (arXiv 2408.01050: `hp.choice`, 20 random trials first,
-cells repeated at will), and random order without repeats.
+Two references in addition to InfPop's algorithms: Hyperopt as published (arXiv 2408.01050: `hp.choice`, 20 random
+trials first, repeated cells allowed), and random order without repeats.
 
 Not a held-out score: some settings of `tpe` (axis ends, start-up trials, retries) were chosen on published landscapes
 of this kind. Expect less on others.
@@ -83,7 +83,7 @@ class Landscape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """How one search went: share of the optimum after each trial, and trials until `GOOD_SHARE` (None: never)."""
+    """The course of one search: share of the optimum after each trial, and trials until `GOOD_SHARE` (None: never)."""
 
     engine: str
     shares: tuple[float, ...]
@@ -134,7 +134,7 @@ def _column(rows: list[dict[str, str]], name: str) -> tuple[int, ...]:
 
 
 def run_search(name: str, landscape: Landscape, seed: int) -> Curve:
-    """Return how the search of that name did on one landscape."""
+    """Return the result of the named search on one landscape."""
     order = SEARCHES[name](landscape, seed)
     optimum = max(landscape.table.values())
     shares: list[float] = []
@@ -163,7 +163,7 @@ def summarise(curves: list[Curve]) -> dict[str, object]:
 
 
 def _shares(curves: list[Curve]) -> dict[str, float]:
-    """A search that ended early, because nothing was left, keeps its last share."""
+    """Return a search's shares; one that ended early, because nothing was left, keeps its last share."""
     return {
         str(budget): round(statistics.mean(curve.shares[min(budget, len(curve.shares)) - 1] for curve in curves), 4)
         for budget in BUDGETS
@@ -182,7 +182,7 @@ def render_table(summary: Mapping[str, Mapping[str, object]]) -> str:
 
 
 def through_decide(algorithm: AlgorithmName) -> Search:
-    """Return the search that asks `decide` for one run after the other, until it has no more."""
+    """Return the search that asks `decide` for one run after another until there are no more."""
 
     def search(landscape: Landscape, seed: int) -> list[Configuration]:
         study = _study(landscape, Algorithm(name=algorithm, seed=seed))
@@ -264,7 +264,7 @@ def hyperopt_as_published(landscape: Landscape, seed: int) -> list[Configuration
             return {"status": STATUS_FAIL}
         return {"status": STATUS_OK, "loss": -landscape.table[cell]}
 
-    with suppress(AllTrialsFailed):  # raised at the end where none of the asks worked; they count all the same
+    with suppress(AllTrialsFailed):  # raised at the end if none of the asks worked; they count all the same
         fmin(
             evaluate,
             space,

@@ -1,4 +1,4 @@
-"""How long a person or a reconcile waits for our own code: imports and `infpop --help`, each in a fresh interpreter."""
+"""How long a user or a reconcile waits for InfPop's code: imports and `infpop --help`, each in a fresh interpreter."""
 
 import json
 import statistics

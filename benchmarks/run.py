@@ -1,9 +1,9 @@
-"""Run every benchmark that needs nothing but this machine; figures go to `results/`, one JSON file each.
+"""Run every benchmark that needs only this machine; results go to `results/`, one JSON file each.
 
     python benchmarks/run.py [--pairs 10] [--studies 200] [--soak-hours 24]
 
-The two of clusters start a control plane of their own and take an hour of two cores; fewer studies and hours take less.
-The search benchmark needs published landscapes and is run by itself:
+The two cluster benchmarks start their own control plane and take an hour of two cores; fewer studies and hours take
+less. The search benchmark needs published landscapes and is run separately:
 
     python benchmarks/bench_search.py --landscapes CSV
 """
@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
-    """Run the benchmarks one after the other; the first failure ends the run."""
+    """Run the benchmarks one after another; the first failure ends the run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", default="10", help="pairs of each fidelity comparison")
     parser.add_argument("--studies", default="200", help="studies at once on a cluster")

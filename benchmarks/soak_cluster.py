@@ -1,9 +1,9 @@
-"""A day of a cluster's ordinary trouble in ten minutes: nothing gets stuck, nothing gets lost.
+"""A day of a cluster's ordinary failures in ten minutes: nothing hangs and nothing is lost.
 
-The operator's studies live by a clock that is 240 times as fast as the wall's (`tests/cluster/accelerated_operator`);
-etcd, API server, scheduler and controller manager are real and live by the wall's, so each second that they take is
-four minutes here. Only while the API server is away, three minutes of the wall's, and until the controllers are back,
-the fast clock goes as the wall's.
+The operator's studies use a clock that is 240 times as fast as wall time (`tests/cluster/accelerated_operator`); etcd,
+API server, scheduler and controller manager are real and use wall time, so each second that they take is four minutes
+here. Only while the API server is down, for three minutes of wall time, and until the controllers are back, does the
+fast clock run at wall speed.
 
     python benchmarks/soak_cluster.py [--hours 24] [--seed 1]
 """
@@ -30,7 +30,7 @@ MOST_GROWTH_MIB = 20.0
 
 
 def plan(*, hours: float, seed: int, speed: float, outage_seconds: float) -> Plan:
-    """Return what happens in that many hours: watches are cut every 24 minutes, a node goes every three hours."""
+    """Return the events of that many hours: watches are cut every 24 minutes, a node is removed every three hours."""
     return Plan(
         seed=seed,
         hours=hours,
@@ -48,7 +48,7 @@ def plan(*, hours: float, seed: int, speed: float, outage_seconds: float) -> Pla
 
 
 def faults(findings: Findings) -> list[str]:
-    """Return what should not be, in words."""
+    """Return the problems found, as text."""
     growth = findings.rss_mib["end"] - findings.rss_mib["middle"]
     found = {
         "best configurations that are not the best": findings.wrong_bests,
@@ -61,7 +61,7 @@ def faults(findings: Findings) -> list[str]:
 
 
 def main() -> None:
-    """Soak, write `results/cluster_soak.json`, and fail where anything is not as it should be."""
+    """Run the soak test, write `results/cluster_soak.json`, and fail on any problem."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=24.0)
     parser.add_argument("--seed", type=int, default=1)
@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def soak(wanted: Plan, folder: Path) -> Findings:
-    """Return what a control plane of its own and an operator are like after it."""
+    """Return the state of a new control plane and an operator after the soak test."""
     folder.mkdir(parents=True, exist_ok=True)
     with start_control_plane(folder / "cluster") as cluster:
         install_operator(cluster)

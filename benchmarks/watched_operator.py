@@ -1,7 +1,7 @@
-"""An operator that also tells how deep its work queue gets.
+"""An operator that also records the depth of its work queue.
 
-Once a second a line is added to a file: the time, the greatest depth and the looks at studies since the line before,
-and the studies under way. Nothing else is changed.
+Once a second it adds a line to a file: the time, the greatest depth and the reconciles since the line before, and the
+active studies. Nothing else is changed.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _open_service = operator.open_service
 
 
 def watch_queue(path: Path) -> None:
-    """Have the operator that is about to run tell of its queue in this file."""
+    """Make the operator that will run in this process record its queue in this file."""
 
     @asynccontextmanager
     async def open_watched_service(settings: Settings, find: FindConnection) -> AsyncIterator[Service]:

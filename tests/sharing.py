@@ -1,7 +1,7 @@
-"""How tests are shared out between the processes of `pytest -n`: by file, the files that take long first.
+"""How `pytest -n` distributes tests over its processes: by file, the slowest files first.
 
-Fixtures of a session, such as a control plane, are there once in each process. Real engines need all cores, so their
-folder is one piece of work: beside it run tests that mostly wait.
+Session fixtures, such as a control plane, exist once in each process. Real engines need all cores, so their folder is
+one unit of work; the tests that run next to it mostly wait.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ _SLOW = ("engine", "cluster", "prometheus", "process")  # markers, slowest first
 
 
 class BySlowestFile(LoadScopeScheduling):
-    """Gives a process one file after the other, in the order in which they were collected."""
+    """Gives a process one file after another, in the order in which they were collected."""
 
     def __init__(self, config: pytest.Config, log: Producer | None = None) -> None:
         super().__init__(config, log)
@@ -27,13 +27,13 @@ class BySlowestFile(LoadScopeScheduling):
 
 
 def piece_of(nodeid: str) -> str:
-    """Return the piece of work to which a test belongs."""
+    """Return the unit of work to which a test belongs."""
     file = nodeid.partition("::")[0]
     return next((folder for folder in _TOGETHER if file.startswith(folder)), file)
 
 
 def slowest_first(items: Iterable[pytest.Item]) -> list[pytest.Item]:
-    """Return the tests with those of the slowest pieces first; within a piece they stay as they are."""
+    """Return the tests with those of the slowest units first; within a unit their order stays."""
     items = list(items)
     slow = {
         marker: Counter(piece_of(item.nodeid) for item in items if item.get_closest_marker(marker)) for marker in _SLOW

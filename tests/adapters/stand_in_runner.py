@@ -50,7 +50,7 @@ def _partial(options: argparse.Namespace, *, complete: bool = False) -> None:
 
 
 def rubbish(options: argparse.Namespace) -> None:
-    """Write something that is no result."""
+    """Write an invalid result."""
     options.result.write_text("50 tokens/s, more or less")
 
 
@@ -61,13 +61,13 @@ def foreign(options: argparse.Namespace) -> None:
 
 
 def crash(_: argparse.Namespace) -> int:
-    """Print a colourful last word and fail."""
+    """Print a colourful last message and fail."""
     sys.stderr.write("loading\n\x1b[31mValueError: no such thing\x1b[0m\n")
     return 3
 
 
 def silent(_: argparse.Namespace) -> None:
-    """End as if all were well, without a result."""
+    """Exit with success, without a result."""
 
 
 def crash_after_one(options: argparse.Namespace) -> int:
@@ -97,7 +97,7 @@ def lingering(options: argparse.Namespace) -> None:
 
 
 def show_environment(options: argparse.Namespace) -> None:
-    """Write down what devices it sees."""
+    """Write down which devices the process sees."""
     shown = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "SHARED_SECRET")}  # noqa: TID251
     (options.result.parent / "environment.json").write_text(json.dumps(shown))
     _partial(options, complete=True)

@@ -1,4 +1,4 @@
-"""How a run ended is the same question for a process and for a Pod."""
+"""How a run ended is decided in the same way for a process and for a Pod."""
 
 from datetime import timedelta
 
@@ -15,7 +15,7 @@ CRASH = Cause(lost="RunnerError", broken="RunnerError", detail="it crashed")
 
 
 def result(**changes: object) -> RunResult:
-    """Return a result that was begun and nothing more."""
+    """Return a result that was started and holds no trials yet."""
     begun = RunResult(run=RUN.name, provenance=Provenance(engine="simulated"), started_at=START)
     return begun.model_copy(update=changes)
 
@@ -32,7 +32,7 @@ def result(**changes: object) -> RunResult:
     ],
 )
 def test_only_a_result_of_this_run_is_one(text: str, expected: RunResult | str) -> None:
-    """Everything else is a sentence that says what was found instead."""
+    """Everything else is refused with a message that says what was found."""
     assert parse_result(text, run=RUN.name, source="result.json") == expected
 
 
@@ -50,12 +50,12 @@ def test_only_a_result_of_this_run_is_one(text: str, expected: RunResult | str) 
     ],
 )
 def test_a_run_without_any_trial_is_lost(left: RunResult | str, cause: Cause, expected: Finished | Lost) -> None:
-    """For the cause that ended it; a complete result without trials says itself what broke."""
+    """It is lost for the cause that ended it; a complete result without trials gives its own reason."""
     assert conclude(RUN, left, cause, START) == expected
 
 
 def test_a_load_that_ended_the_runner_is_told_to_the_trial() -> None:
-    """After a load the trials are suspects: the result is kept, and says that they broke."""
+    """After a load the trials are suspects: the result is kept, and marks them as broken."""
     end = conclude(RUN, result(load_seconds=1.0), CRASH, START)
     assert isinstance(end, Finished)
     assert end.result.broken is not None
@@ -79,19 +79,19 @@ ADDED = Broken(reason="RunnerError", detail="it crashed")
     ],
 )
 def test_what_was_measured_is_kept_whatever_happened_afterwards(left: RunResult, expected: RunResult) -> None:
-    """Trials that are missing are broken for the cause; a result that is complete is left as it is."""
+    """Missing trials are broken for the cause; a complete result is left unchanged."""
     assert conclude(RUN, left, CRASH, LAST) == Finished(result=expected, ended_at=LAST)
 
 
 def test_an_interrupted_run_keeps_what_it_measured() -> None:
-    """The rest was stopped, and is tried again."""
+    """The remaining trials were stopped, and are tried again."""
     end = conclude(RUN, result(trials=(ONE,)), INTERRUPTED, LAST)
     stopped = Broken(reason="Stopped", detail="infpop was stopped meanwhile")
     assert end == Finished(result=result(trials=(ONE,), broken=stopped, ended_at=LAST), ended_at=LAST)
 
 
 def test_a_long_cause_is_cut() -> None:
-    """A detail has an end."""
+    """A detail has a maximum length."""
     lost = conclude(RUN, "x" * 2000, INTERRUPTED, LAST)
     text = ("infpop was stopped meanwhile; " + "x" * 2000)[:1000]
     assert lost == Lost(reason="Interrupted", detail=text, ended_at=LAST, counts=False)
@@ -110,11 +110,11 @@ def test_a_long_cause_is_cut() -> None:
     ],
 )
 def test_last_words_fit_a_line(text: str, words: str) -> None:
-    """The last five lines, without what a terminal would do with them; of a long one its end."""
+    """The last five lines, without terminal control sequences; of a long line, its end."""
     assert last_output(text) == words
 
 
 def test_an_exit_is_told_with_the_last_words() -> None:
-    """Where there are any."""
+    """The message includes the last lines of the log if there are any."""
     assert cause_of_exit("signal 11", "a\nb").detail == "the runner ended with signal 11; its last output: a | b"
     assert cause_of_exit("exit code 3", "").detail == "the runner ended with exit code 3"

@@ -1,4 +1,4 @@
-"""The directory of a study survives crashes, and refuses what it must not touch."""
+"""A study's directory survives crashes, and InfPop refuses directories that it must not change."""
 
 import errno
 import json
@@ -39,7 +39,7 @@ def refusal(directory: Path, study: str = "study") -> str:
 
 @pytest.mark.parametrize("kept", [1, 20, -2, -1])
 def test_a_torn_last_line_is_dropped_and_the_next_one_starts_afresh(tmp_path: Path, kept: int) -> None:
-    """Power may fail in the middle of a write: the step was not acted upon, so it is forgotten."""
+    """After a power failure in the middle of a write, the step was not acted upon, so it is dropped."""
     journal = written(tmp_path)
     *whole, last = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(whole) + last[:kept])
@@ -51,7 +51,7 @@ def test_a_torn_last_line_is_dropped_and_the_next_one_starts_afresh(tmp_path: Pa
 
 
 def test_a_torn_first_line_is_a_study_that_never_began(tmp_path: Path) -> None:
-    """Dying in the very first write leaves a directory that can be used again."""
+    """A crash in the very first write leaves a directory that can be used again."""
     (tmp_path / "journal.jsonl").write_bytes(b'{"kind":"journ')
     with opened(tmp_path) as store:
         assert store.load(START).rounds == ()
@@ -61,7 +61,7 @@ def test_a_torn_first_line_is_a_study_that_never_began(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [b"\0\0\0\n", b"{}\n", b'{"kind": "ended"}\n', b"not json\n"])
 def test_a_damaged_line_is_named_with_a_remedy(tmp_path: Path, damage: bytes) -> None:
-    """What cannot be a torn write is not guessed at."""
+    """A line that cannot be a torn write is not guessed at."""
     journal = written(tmp_path)
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join([lines[0], damage, *lines[1:]]))
@@ -99,7 +99,7 @@ def test_the_directory_of_another_study_is_refused_with_both_names(tmp_path: Pat
 
 
 def test_a_directory_with_something_else_in_it_is_refused_and_left_alone(tmp_path: Path) -> None:
-    """Nobody's files are mixed with a study's."""
+    """A user's files are never mixed with a study's."""
     (tmp_path / "thesis.tex").write_text("draft")
     assert "thesis.tex" in refusal(tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
@@ -120,7 +120,7 @@ def test_a_path_that_cannot_be_a_directory_is_refused(tmp_path: Path, place: Cal
 def test_a_full_or_broken_disk_is_told_with_a_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str
 ) -> None:
-    """Whatever the system refuses while the directory is taken is an error for a person, not a traceback."""
+    """Any system error while opening the directory is a readable message, not a traceback."""
 
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -132,7 +132,7 @@ def test_a_full_or_broken_disk_is_told_with_a_remedy(
 
 
 def test_two_at_once_is_refused_and_names_the_holder(tmp_path: Path) -> None:
-    """Two `infpop tune` on one directory would measure on top of each other."""
+    """Two `infpop tune` on one directory would disturb each other's measurements."""
     with opened(tmp_path):
         assert f"in use by process {os.getpid()}" in refusal(tmp_path)
     with opened(tmp_path) as store:
@@ -140,7 +140,7 @@ def test_two_at_once_is_refused_and_names_the_holder(tmp_path: Path) -> None:
 
 
 def test_a_holder_that_was_killed_holds_nothing(tmp_path: Path) -> None:
-    """The lock is the kernel's: no stale lock file has to be removed by hand."""
+    """The lock is the kernel's: the user never has to remove a stale lock file."""
     program = (
         "import os, signal, sys; from pathlib import Path;"
         "from infpop_operator.adapters.directory_store import DirectoryStore;"
@@ -153,7 +153,7 @@ def test_a_holder_that_was_killed_holds_nothing(tmp_path: Path) -> None:
 
 
 def test_status_and_study_are_replaced_whole(tmp_path: Path) -> None:
-    """A reader of `status.json` meets the old content or the new one, and no draft stays behind."""
+    """A reader of `status.json` sees the old content or the new one, and no temporary file remains."""
     with opened(tmp_path) as store:
         store.load(START)
         for number in (1, 2):

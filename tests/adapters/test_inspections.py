@@ -1,4 +1,4 @@
-"""What is looked at before a study starts: workload files, model configurations, landscapes, devices."""
+"""Checks before a study starts: workload files, model configurations, landscapes, devices."""
 
 import gzip
 import json
@@ -40,7 +40,7 @@ def test_a_workload_file_is_identified_by_its_content(tmp_path: Path) -> None:
 
 
 def test_a_compressed_workload_file_is_read(tmp_path: Path) -> None:
-    """JSONL.gz is recognised by its content, not by its name, and its prompts are counted."""
+    """A compressed JSONL file is recognised by its content, not its name, and its prompts are counted."""
     source = prompts(tmp_path, gzip.compress(LINES), "prompts")
     assert workload_fingerprint(source, samples=2)
     with pytest.raises(StudyError, match="only 2 prompts"):
@@ -48,7 +48,7 @@ def test_a_compressed_workload_file_is_read(tmp_path: Path) -> None:
 
 
 def test_other_sources_are_identified_by_what_they_are() -> None:
-    """Each source has a fingerprint of its own, the same every time."""
+    """Each source has its own fingerprint, the same every time."""
     sources = [BuiltinSource(), SyntheticSource(prompt_tokens=8), SyntheticSource(prompt_tokens=9)]
     once, again = ([workload_fingerprint(source, samples=8) for source in sources] for _ in range(2))
     assert once == again
@@ -73,7 +73,7 @@ def test_other_sources_are_identified_by_what_they_are() -> None:
 def test_a_wrong_workload_file_names_line_and_remedy(
     tmp_path: Path, content: bytes, field: str, samples: int, parts: tuple[str, ...]
 ) -> None:
-    """Every prompt that will be used is looked at, before an engine is loaded."""
+    """Every prompt that will be used is checked before an engine is loaded."""
     source = prompts(tmp_path, content, field=field)
     with pytest.raises(StudyError) as caught:
         workload_fingerprint(source, samples=samples)
@@ -81,7 +81,7 @@ def test_a_wrong_workload_file_names_line_and_remedy(
 
 
 def test_lines_behind_the_samples_are_not_looked_at(tmp_path: Path) -> None:
-    """Only the prompts that are used have to be right, up to the last of them."""
+    """Only the prompts that will be used have to be valid."""
     source = prompts(tmp_path, LINES + b"oops\n")
     assert workload_fingerprint(source, samples=2)
     with pytest.raises(StudyError, match="line 4 is not JSON"):
@@ -100,7 +100,7 @@ def test_lines_behind_the_samples_are_not_looked_at(tmp_path: Path) -> None:
 def test_the_heads_of_a_model_are_found_under_their_various_names(
     tmp_path: Path, config: dict[str, object], expected: ModelFacts
 ) -> None:
-    """What rules out tensor-parallel sizes without a run; what is not known stays unknown."""
+    """They rule out tensor-parallel sizes without a run; unknown values stay unknown."""
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"], **config}))
     assert directory_facts(tmp_path) == expected
 
@@ -114,7 +114,7 @@ def test_a_link_to_weights_that_are_gone_is_named(tmp_path: Path) -> None:
 
 
 def test_a_hub_that_cannot_be_asked_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Offline, a hub id is taken as it is; the first run finds out."""
+    """Without network access, a hub id is accepted as it is, and the first run finds out."""
     pytest.importorskip("huggingface_hub")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert hub_facts("no-such-organisation-0/no-such-model-0", None) is None
@@ -140,7 +140,7 @@ def test_what_can_be_no_hub_id_is_refused() -> None:
 def test_a_wrong_landscape_names_the_choice_that_is_wrong(
     tmp_path: Path, csv: str, changes: dict[str, str], parts: tuple[str, ...]
 ) -> None:
-    """A replay of nothing is refused before it starts."""
+    """A landscape without numbers is refused before the study starts."""
     (tmp_path / "landscape.csv").write_text(csv)
     chosen = {"path": str(tmp_path / "landscape.csv"), "gpu_model": "A100", "engine": "vllm", "model": "m", **changes}
     with pytest.raises(StudyError) as caught:
@@ -149,7 +149,7 @@ def test_a_wrong_landscape_names_the_choice_that_is_wrong(
 
 
 def test_a_right_landscape_passes(tmp_path: Path) -> None:
-    """The columns are there, and so are cells; without the one cell there is nothing to replay."""
+    """It has the columns and at least one cell; without any cell there is nothing to replay."""
     path = tmp_path / "landscape.csv"
     landscape = RecordedLandscape(path=str(path), gpu_model="A100", engine="vllm", model="m")
     path.write_text(CSV)
@@ -170,7 +170,7 @@ infpop_trial_state{batch_size="16",run="r",state="measuring",trial="1"} 1.0
 
 
 def answer(request: httpx.Request) -> httpx.Response:
-    """Answer on one port, fail on others, and talk nonsense on the last."""
+    """Answer on one port, fail on others, and send invalid content on the last."""
     match request.url.port:
         case 1:
             return httpx.Response(200, text=METRICS)
@@ -195,7 +195,7 @@ def answer(request: httpx.Request) -> httpx.Response:
     ],
 )
 def test_a_runner_that_does_not_answer_is_no_error(tmp_path: Path, port: str | None, expected: Running | None) -> None:
-    """Outage, nonsense and silence all mean: not known. Only a clear answer is one."""
+    """Outage, invalid content and silence all mean unknown; only a clear answer counts."""
     if port is not None:
         (tmp_path / "port").write_text(port)
     states = RunStates(transport=httpx.MockTransport(answer))

@@ -1,4 +1,4 @@
-"""A step of a journal is one line, and comes back to the last field; steps add up to a history in one way."""
+"""A journal step is one line and is read back to the last field; steps add up to one history."""
 
 import dataclasses
 import json
@@ -97,7 +97,7 @@ def values_in(part: object, path: str = "") -> Iterator[tuple[str, object]]:
 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_a_step_comes_back_to_the_last_field(entry: Entry) -> None:
-    """Also the type of each argument: 1, 1.0 and true are three values."""
+    """This includes the type of each argument: 1, 1.0 and true are three values."""
     line = encode_entry(entry)
     back = decode_line(line)
     assert back == entry
@@ -107,18 +107,18 @@ def test_a_step_comes_back_to_the_last_field(entry: Entry) -> None:
 
 
 def test_every_field_of_a_step_has_a_value_here() -> None:
-    """A new field of a run, of its end or of a round is given one before it can be forgotten."""
+    """A new field of a run, of its end or of a round must get a value here."""
     unset = {
         f"{type(part).__name__}.{field.name}"
         for part in (*ENTRIES, RUN, FINISHED, LOST)
         for field in dataclasses.fields(part)
         if field.default is not dataclasses.MISSING and getattr(part, field.name) == field.default
     }
-    assert unset <= {"EndedRun.held_since"}  # of one of the two ends
+    assert unset <= {"EndedRun.held_since"}  # each end sets one of the two
 
 
 def test_a_header_comes_back() -> None:
-    """Whose journal it is, since when, and in which version it was written."""
+    """It has the study, its start, and the version that wrote it."""
     assert decode_line(encode_line(HEADER)) == HEADER
     assert json.loads(encode_line(HEADER)) == {
         "kind": "journal",
@@ -131,13 +131,13 @@ def test_a_header_comes_back() -> None:
 
 @pytest.mark.parametrize(("entry", "kind"), list(zip(ENTRIES, ("round", "started", "ended", "ended"), strict=True)))
 def test_a_line_says_what_it_is(entry: Entry, kind: str) -> None:
-    """By one word, under which its content stands."""
+    """One word gives its kind, and the content follows under that word."""
     tree = json.loads(encode_entry(entry))
     assert (tree["kind"], list(tree)) == (kind, ["kind", kind])
 
 
 def test_what_a_newer_version_adds_is_passed_over() -> None:
-    """A key that is unknown here is no damage; a kind that is unknown is."""
+    """An unknown key is not damage; an unknown kind is."""
     tree = json.loads(encode_entry(ENTRIES[1]))
     assert decode_line(json.dumps({**tree, "tomorrow": 1})) == ENTRIES[1]
     with pytest.raises(ValidationError):
@@ -145,7 +145,7 @@ def test_what_a_newer_version_adds_is_passed_over() -> None:
 
 
 def folded(*entries: Entry) -> History:
-    """Return what steps add up to."""
+    """Return the history that the steps add up to."""
     return fold(HEADER, entries)
 
 
@@ -178,11 +178,11 @@ OTHER_ROUND = dataclasses.replace(ROUND, identity="another")
     ],
 )
 def test_steps_add_up_in_one_way(entries: tuple[Entry, ...], expected: History) -> None:
-    """A step that was recorded twice counts once; of a live run the newest, and what has ended is not started again."""
+    """A step recorded twice counts once; the newest record of a live run counts, and an ended run stays ended."""
     assert folded(*entries) == expected
 
 
 def test_a_run_is_not_its_namesake_of_another_name() -> None:
-    """The name alone identifies a run."""
+    """Only the name identifies a run."""
     other = StartedRun(run=make_run("study-3"), started_at=START)
     assert folded(FIRST, other, make_lost(FIRST)).active == (other,)

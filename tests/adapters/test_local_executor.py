@@ -1,4 +1,4 @@
-"""Whatever a runner process does, it is classified, what it measured is kept, and nothing of it stays."""
+"""Whatever a runner process does, its end is classified, its measurements are kept, and nothing of it remains."""
 
 import json
 import sys
@@ -26,7 +26,7 @@ Make = Callable[..., LocalExecutor]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
-    """Yield what makes executors over one directory whose runners misbehave in the way asked for."""
+    """Yield a factory of executors over one directory, whose runners misbehave as requested."""
     made: list[LocalExecutor] = []
 
     def executor(
@@ -56,7 +56,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
 
 class Clock:
-    """Seconds that pass when a test says so."""
+    """A clock that advances when a test says so."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -67,7 +67,7 @@ class Clock:
 
 
 def spec_of(run: Run, device: str = "cpu") -> RunSpec:
-    """Return a spec with time-outs of a minute each."""
+    """Return a spec with timeouts of a minute each."""
     measurement = MeasurementSpec(load_timeout_seconds=60, measure_timeout_seconds=60)
     study = make_study(pools=(make_pool(device=device),), measurement=measurement)
     return build_run_spec(study, run)
@@ -95,7 +95,7 @@ def ended(executor: LocalExecutor, entry: StartedRun) -> Finished | Lost:
 
 
 def await_result(executor: LocalExecutor, entry: StartedRun) -> None:
-    """Return once the runner has written a result file."""
+    """Wait until the runner has written a result file."""
     for _ in range(int(DEADLINE_S / 0.05)):
         if executor.files(entry.run.name).result.exists():
             return
@@ -113,7 +113,7 @@ def await_result(executor: LocalExecutor, entry: StartedRun) -> None:
     ],
 )
 def test_an_end_without_a_result_is_lost_with_the_last_words(make: Make, way: str, parts: tuple[str, ...]) -> None:
-    """Rubbish, nothing, or a crash: the study goes on, and its owner reads why without opening a log."""
+    """An invalid result, no result, or a crash: the study continues, and the user reads why without opening a log."""
     executor = make(way)
     end = ended(executor, started(executor, make_run()))
     assert isinstance(end, Lost)
@@ -132,7 +132,7 @@ def test_what_was_measured_before_a_crash_is_kept(make: Make) -> None:
 
 
 def test_dying_after_the_last_trial_breaks_nothing(make: Make) -> None:
-    """Every trial has its result, so there is nothing to try again and no failure to count."""
+    """Every trial has its result, so nothing is retried and no failure counts."""
     executor = make("crash-after-one")
     end = ended(executor, started(executor, make_run(batch_sizes=(8,))))
     assert isinstance(end, Finished)
@@ -140,7 +140,7 @@ def test_dying_after_the_last_trial_breaks_nothing(make: Make) -> None:
 
 
 def test_a_run_past_all_time_outs_is_ended(make: Make) -> None:
-    """A runner whose own time-outs fail cannot hold a study; after running out of memory it may load again."""
+    """A runner whose own timeouts fail cannot block a study; after an out-of-memory it may load again."""
     clock = Clock()
     executor = make("stubborn", clock=clock)
     entry = started(executor, make_run(batch_sizes=(8, 16)))
@@ -156,7 +156,7 @@ def test_a_run_past_all_time_outs_is_ended(make: Make) -> None:
 
 
 def test_a_runner_that_never_exits_after_its_result_is_ended(make: Make) -> None:
-    """The result is complete, so it counts; the process is given a while and then killed."""
+    """The complete result counts; the process is killed after a grace period."""
     clock = Clock()
     executor = make("lingering", clock=clock)
     entry = started(executor, make_run(batch_sizes=(8,)))
@@ -171,7 +171,7 @@ def test_a_runner_that_never_exits_after_its_result_is_ended(make: Make) -> None
 
 @pytest.mark.parametrize("days", [-3, 3])
 def test_a_clock_that_is_set_ends_no_run(make: Make, days: int) -> None:
-    """A suspended laptop or a corrected clock says nothing about a run's age."""
+    """A suspended laptop or a corrected clock does not change a run's age."""
     executor = make("stubborn")
     entry = started(executor, make_run())
     assert not isinstance(seen(executor, entry, clock_time() + timedelta(days=days)), Finished | Lost)
@@ -180,7 +180,7 @@ def test_a_clock_that_is_set_ends_no_run(make: Make, days: int) -> None:
 def test_a_process_that_does_not_die_is_told_and_keeps_its_devices(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A process stuck in the driver blocks nothing but the devices that it holds."""
+    """A process stuck in the driver blocks only the devices that it holds."""
     executor = make("lingering", devices=Devices((0,)))
     first, second = make_run("study-1"), make_run("study-2")
     entry = started(executor, first, "cuda")
@@ -207,7 +207,7 @@ def test_a_stubborn_run_is_stopped_with_all_its_processes(make: Make) -> None:
 
 
 def test_in_a_hurry_nobody_is_waited_for(make: Make) -> None:
-    """The user's second Ctrl-C cuts the grace short."""
+    """The user's second Ctrl-C cuts the grace period short."""
     executor = make("stubborn", stop_grace_s=3600.0)
     entry = started(executor, make_run())
     await_result(executor, entry)
@@ -225,7 +225,7 @@ def test_what_a_finished_run_leaves_behind_is_ended(make: Make) -> None:
 
 
 def test_a_run_of_an_earlier_process_is_picked_up(make: Make) -> None:
-    """After kill -9 of infpop: what is left is ended, what was measured is kept, and time did not go on meanwhile."""
+    """After kill -9 of infpop, remaining processes end, measurements are kept, and the time between does not count."""
     first, second = make("stubborn"), make("stubborn")
     entry = started(first, make_run())
     await_result(first, entry)
@@ -251,7 +251,7 @@ def test_processes_of_the_same_run_in_another_directory_are_left_alone(make: Mak
 
 @pytest.mark.parametrize(("device", "shown"), [("cpu", ""), ("cuda", "3")])
 def test_a_run_sees_its_own_devices_only(make: Make, device: str, shown: str) -> None:
-    """GPUs are shown by PCI order, a run on the CPU sees none, and the rest of the environment is passed on."""
+    """GPUs are listed in PCI order, a CPU run sees none, and the rest of the environment is passed on."""
     executor = make("show-environment", devices=Devices((3, 5)))
     entry = started(executor, make_run(batch_sizes=(8,)), device)
     ended(executor, entry)
@@ -264,7 +264,7 @@ def test_a_run_sees_its_own_devices_only(make: Make, device: str, shown: str) ->
 
 
 def test_devices_are_free_again_after_a_run(make: Make) -> None:
-    """No run shares a GPU with another, and none is refused once there is room."""
+    """No run shares a GPU with another, and none is refused while there is room."""
     executor = make("lingering", devices=Devices((0,)))
     first, second = make_run("study-1"), make_run("study-2")
     started(executor, first, "cuda")
@@ -275,7 +275,7 @@ def test_devices_are_free_again_after_a_run(make: Make) -> None:
 
 
 def test_a_runner_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
-    """A missing program is told at once and leaves no device taken and no descriptor open."""
+    """A missing program is reported immediately and leaves no device reserved and no descriptor open."""
     executor = LocalExecutor(tmp_path / "runs", environment={}, command=("/nowhere/python",))
     before = psutil.Process().num_fds()
     with pytest.raises(ExecutorError, match="cannot be started"):

@@ -1,4 +1,4 @@
-"""The devices of this machine: what the driver says, what a process may see of it, and the machine itself."""
+"""The devices of this machine: what the driver reports, which of them a process may use, and the machine itself."""
 
 from types import SimpleNamespace
 
@@ -29,7 +29,7 @@ GPUS = tuple(make_gpu(index) for index in range(4))
     ],
 )
 def test_visible_devices_are_read_as_cuda_reads_them(visible: str | None, expected: list[int]) -> None:
-    """Indexes or UUIDs, in order, and nothing behind a mistake."""
+    """The value lists indexes or UUIDs in order; everything after an invalid entry is ignored."""
     assert [gpu.index for gpu in visible_gpus(GPUS, visible)] == expected
 
 
@@ -45,7 +45,7 @@ class Driver(SimpleNamespace):
     """NVML with two GPUs; `opened` counts the sessions that were not closed."""
 
     class NVMLError(Exception):
-        """What NVML raises."""
+        """The exception that NVML raises."""
 
     opened = 0
     has_failed = False
@@ -59,14 +59,14 @@ class Driver(SimpleNamespace):
         self.opened -= 1
 
     def nvmlDeviceGetCount(self) -> int:  # noqa: N802 - NVML's name
-        """Return how many GPUs there are, unless the driver has failed."""
+        """Return the number of GPUs, unless the driver has failed."""
         if self.has_failed:
             raise self.NVMLError
         return 2
 
 
 def driver() -> Driver:
-    """Return an NVML that writes one text as bytes, as its older versions do."""
+    """Return an NVML that gives one string as bytes, as older versions do."""
     return Driver(
         nvmlSystemGetDriverVersion=lambda: b"550.54.15",
         nvmlDeviceGetHandleByIndex=lambda index: index,
@@ -78,7 +78,7 @@ def driver() -> Driver:
 
 
 def test_the_driver_says_which_gpus_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each GPU has its own facts in the driver's order, and the session with the driver is closed."""
+    """Each GPU has its own facts, in the driver's order, and the driver session is closed."""
     found = driver()
     monkeypatch.setattr(nvml, "pynvml", found)
     gpus = (
@@ -90,7 +90,7 @@ def test_the_driver_says_which_gpus_there_are(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_this_machine_has_the_visible_gpus_and_their_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The driver shows all GPUs; runs may use those that the environment leaves."""
+    """The driver lists all GPUs; runs may use those that the environment allows."""
     monkeypatch.setattr(nvml, "pynvml", driver())
     machine = this_machine({"CUDA_VISIBLE_DEVICES": "1"})
     assert ([gpu.name for gpu in machine.gpus], machine.driver_version) == (["A100"], "550.54.15")
@@ -106,7 +106,7 @@ def test_a_driver_that_fails_shows_no_gpu(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_without_nvidias_library_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It comes with the extra `runner`; `infpop validate` works without it."""
+    """The library comes with the extra `runner`; `infpop validate` works without it."""
     monkeypatch.setattr(nvml, "pynvml", None)
     assert list_gpus() == Gpus()
 

@@ -1,4 +1,4 @@
-"""A document at a bound of a rule, and tables of them."""
+"""Documents at the bounds of a rule, and tables of them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from api.rule_examples import Changes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """Changes of the valid document of `api.documents`, and whether they keep to the rule of that name."""
+    """Changes to the valid document of `api.documents`, and whether they satisfy the rule of that name."""
 
     rule: str
     changes: Changes
@@ -18,7 +18,7 @@ class Bound:
 def table(
     rule: str, path: str, *, good: tuple[object, ...], bad: tuple[object, ...], more: Changes | None = None
 ) -> Iterator[Bound]:
-    """Yield a document for each value at `path`; `more` is changed in all of them."""
+    """Yield a document for each value at `path`; `more` is applied to all of them."""
     for holds, values in ((True, good), (False, bad)):
         for value in values:
             yield Bound(rule=rule, changes={**(more or {}), path: value}, holds=holds)

@@ -1,6 +1,6 @@
-"""Evaluate the rules of the CRD as an API server does, without one: defaults first, then each rule where it holds.
+"""Evaluate the CRD's rules as an API server does, without one: fill in defaults, then check each rule in its scope.
 
-Two functions of Kubernetes are no part of CEL itself and have stand-ins here: `findAll` of its regular expressions and
+Two Kubernetes functions are not part of CEL itself and have stand-ins here: `findAll` of its regular expressions, and
 `quantity` with `compareTo`, which uses the parser of Kubernetes' own client. `cluster/test_crd.py` asks a real server.
 """
 
@@ -22,7 +22,7 @@ Schema = dict[str, Any]
 
 @cache
 def schema_of_object() -> Schema:
-    """Return the schema of the whole object, as `crds/` has it."""
+    """Return the schema of the whole object from `crds/`."""
     return build_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 
 
@@ -37,7 +37,7 @@ def defaulted(value: Any, schema: Schema) -> Any:  # noqa: ANN401 - any JSON
 
 
 def broken_messages(document: Schema, *, at: str | None = None) -> list[tuple[str, str]]:
-    """Return the path and the message of each rule that `document` breaks; indexes are left out of the paths.
+    """Return the path and the message of each rule that `document` breaks; paths omit list indexes.
 
     Evaluation takes milliseconds for each rule: `at` limits it to the rules of one path.
     """

@@ -1,4 +1,4 @@
-"""A valid document, and documents that differ from it in single values."""
+"""A valid study document, and documents that differ from it in single values."""
 
 import copy
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""For each rule that has a bound or a list of names: documents at it, below it and above it, and what they are."""
+"""For each rule with a bound or a list of names: documents at, below and above it, and whether they are valid."""
 
 from collections.abc import Iterator, Sequence
 
@@ -374,7 +374,7 @@ def _tolerations() -> Iterator[Bound]:
 
 
 def _constrained(metrics: Sequence[str]) -> tuple[object, ...]:
-    """Return a list of constraints for each of the metrics, the second of two."""
+    """Return, for each of the metrics, a list of two constraints with that metric in the second."""
     spread = {"metric": "spread", "max": "1"}
     return tuple([spread, {"metric": metric, "max": "1"}] for metric in metrics)
 

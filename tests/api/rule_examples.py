@@ -1,4 +1,4 @@
-"""For each rule that the API server checks: changes of a valid document that keep to it, and ones that break it.
+"""For each rule that the API server checks: changes to a valid document that satisfy it, and changes that break it.
 
 The same examples are used twice: in `api/` for the rules in Python, in `cluster/` for the real API server.
 """
@@ -11,7 +11,7 @@ Changes = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """What to change in the valid document of `api.documents`."""
+    """A change to the valid document of `api.documents`."""
 
     valid: Changes
     invalid: Changes

@@ -1,4 +1,4 @@
-"""Histories and statuses at the edge of what may happen."""
+"""Histories and statuses at the limits of what can happen."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -62,14 +62,14 @@ def ended_run(run: Run, result: TrialResult) -> EndedRun:
 
 
 def measured_round(number: int, throughput: float, *, pool: str = "a100") -> History:
-    """Return a history with rounds 1 to `number` of a pool, of which the last has one measured trial."""
+    """Return a history with rounds 1 to `number` of a pool, the last of which has one measured trial."""
     rounds = tuple(Round(pool=pool, number=index, identity=f"i{index}") for index in range(1, number + 1))
     run = run_of(0, number, pool=pool)
     return History(started_at=START, rounds=rounds, ended=(ended_run(run, make_measured(throughput)),))
 
 
 def best_pool(status: StudyStatus) -> str | None:
-    """Return the pool of the best, None without one."""
+    """Return the pool of the best, or None without a best."""
     return status.best.pool if status.best is not None else None
 
 
@@ -91,7 +91,7 @@ def long_history(*, detail: str, rounds: int = 7, pool: str = "a100", **extra: s
 
 
 def with_extra_metrics(history: History, extra_metrics: Mapping[str, float | Missing]) -> History:
-    """Return the history with the same further metrics for each of its trials."""
+    """Return the history with the same extra metrics for each of its trials."""
 
     def figured(entry: EndedRun) -> EndedRun:
         known = {trial.index: extra_metrics for trial in entry.run.trials}
@@ -101,7 +101,7 @@ def with_extra_metrics(history: History, extra_metrics: Mapping[str, float | Mis
 
 
 def large_status(*, worst: bool = True) -> StudyStatus:
-    """Return the status of a study with 700 trials; with `worst`, every text is as long and odd as it can be."""
+    """Return the status of a study with 700 trials; with `worst`, every text is as long and odd as it may be."""
     pool, text = ("p" * 63, LONG) if worst else ("a100", REALISTIC)
     extra = {f"{letter * 64}": LONG for letter in "abcd"} if worst else {}
     metrics = {f"{letter * 32}": 42949672960.0 for letter in "abcdef"} if worst else {}
@@ -125,5 +125,5 @@ def _study(pool: str, *, worst: bool) -> Study:
 
 
 def states(status: StudyStatus) -> set[str]:
-    """Return the states of the status' rows."""
+    """Return the states of the status rows."""
     return {row.state for row in status.trials} & {state.value for state in TrialState}

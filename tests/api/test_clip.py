@@ -1,4 +1,4 @@
-"""A text is kept up to its limit in bytes as stored, and cut with an ellipsis beyond it."""
+"""A text is kept up to its limit in stored bytes, and truncated with an ellipsis beyond it."""
 
 import pytest
 
@@ -32,7 +32,7 @@ from infpop_operator.api.clip import clip, stored_bytes
     ],
 )
 def test_a_text_is_cut_where_its_limit_is(text: str, limit: int, clipped: str) -> None:
-    """A text that just fits is whole; of a longer one as much is kept as leaves room for the ellipsis."""
+    """A text that just fits is kept whole; a longer one keeps as much as leaves room for the ellipsis."""
     assert clip(text, limit) == clipped
 
 
@@ -40,5 +40,5 @@ def test_a_text_is_cut_where_its_limit_is(text: str, limit: int, clipped: str) -
     ("character", "size"), [("<", 6), (">", 6), ("&", 6), ('"', 2), ("\\", 2), ("a", 1), ("é", 2), ("€", 3), ("😀", 4)]
 )
 def test_characters_take_what_the_api_server_stores(character: str, size: int) -> None:
-    """Go writes some characters as escapes."""
+    """Go's JSON writes some characters as escapes."""
     assert stored_bytes(character) == size

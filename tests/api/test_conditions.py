@@ -1,4 +1,4 @@
-"""The conditions of a study as whole sets: which of them hold, why, and since when."""
+"""The conditions of a study as whole sets: which are true, for which reason, and since when."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -46,14 +46,14 @@ GOING = replace(BEGUN, active=(FIRST, SECOND))
 
 
 def held(states: Mapping[str, ConditionState]) -> set[str]:
-    """Return the conditions that hold."""
+    """Return the conditions that are true."""
     return {name for name, state in states.items() if state.holds}
 
 
 def states_of(
     decision: Decision, *, problems: Mapping[str, PoolProblem] | None = None, **context: object
 ) -> dict[str, ConditionState]:
-    """Return what a decision says."""
+    """Return the conditions for a decision."""
     standing = StatusContext(**context)  # type: ignore[arg-type]
     return decided_states(decision, standing, problems or {}, STALE)
 
@@ -85,7 +85,7 @@ def test_which_conditions_hold_follows_from_the_verdict(
     suspended: bool,  # noqa: FBT001 - both ways of it
     expected: set[str],
 ) -> None:
-    """Ready and Succeeded say that there is a result, Stalled that there will be none, Reconciling that it goes on."""
+    """Ready and Succeeded: a result exists; Stalled: there will be none; Reconciling: the study continues."""
     states = states_of(decision_of(BEGUN, verdict=verdict, reason=reason), problems=problems, suspended=suspended)
     assert held(states) == expected
     assert (states["Accepted"], states["ResultStale"]) == (VALID, STALE)
@@ -112,7 +112,7 @@ def test_every_condition_says_why_in_the_same_words(
     suspended: bool,  # noqa: FBT001 - both ways of it
     expected: tuple[tuple[str, str], ...],
 ) -> None:
-    """Ready has the state that is shown; an end that holds keeps the decision's own words."""
+    """Ready has the state that is shown; a final condition keeps the decision's own message."""
     reason = "Converged" if verdict is Verdict.SUCCEEDED else "Measuring"
     decision = decision_of(BEGUN, verdict=verdict, reason=reason, message="m")
     states = states_of(decision, problems=problems, suspended=suspended)
@@ -145,7 +145,7 @@ DECIDED = ("Measuring", "1 run in progress")
 def test_the_run_that_is_furthest_tells_where_a_study_stands(
     first: Observation | None, second: Observation | None, expected: tuple[str, str]
 ) -> None:
-    """While any run measures the decision tells; before, a run that loads, and before that why a run waits."""
+    """While a run measures, the decision's message is shown; else a loading run's, else a waiting run's."""
     seen = {name: each for name, each in (("study-1", first), ("study-2", second)) if each is not None}
     states = states_of(decision_of(GOING), observations=seen)
     assert (states["Reconciling"].reason, states["Reconciling"].message) == expected
@@ -162,7 +162,7 @@ def test_the_run_that_is_furthest_tells_where_a_study_stands(
     ],
 )
 def test_a_wait_for_a_broken_run_says_what_broke(verdict: Verdict, message: str, expected: str) -> None:
-    """The message adds all that is known of the newest end."""
+    """The message adds everything known of the newest run end."""
     history = replace(BEGUN, ended=(make_lost(SECOND), make_lost(FIRST)))
     states = states_of(decision_of(history, verdict=verdict, reason="Retrying", message=message))
     assert states["Ready"].message == expected
@@ -186,7 +186,7 @@ def test_a_best_is_stale_from_the_next_round_on(
     holds: bool,  # noqa: FBT001 - both ways of it
     reason: str,
 ) -> None:
-    """The best of the newest round is current, that of one before is not."""
+    """The best of the newest round is current; the best of an earlier round is not."""
     state = stale_state(best, newest)
     assert (state.holds, state.reason) == (holds, reason)
     if holds:
@@ -208,14 +208,14 @@ def test_an_outage_is_told_of_searches_that_ask(
     searching: bool,  # noqa: FBT001 - both ways of it
     expected: tuple[bool, str, str] | dict[str, object],
 ) -> None:
-    """Where nothing asks Prometheus there is no such condition at all."""
+    """If no run queries Prometheus, the condition does not exist."""
     truth = prometheus_truth(StatusContext(prometheus=health), searching=searching)
     found = {name: (state.holds, state.reason, state.message) for name, state in truth.items()}
     assert found == (expected if isinstance(expected, dict) else {"PrometheusUnreachable": expected})
 
 
 def test_a_refused_study_is_stalled_and_nothing_else() -> None:
-    """Every condition names all problems, and what was known of the result is kept."""
+    """Every condition names all problems, and the earlier result is kept."""
     problems = [
         Problem(field="a", value="1", message="m", remedy="r"),
         Problem(field="b", value="", message="n", remedy="s"),
@@ -230,7 +230,7 @@ def test_a_refused_study_is_stalled_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("suspended", [False, True])
 def test_a_study_that_waits_is_valid_and_goes_on_unless_it_is_suspended(suspended: bool) -> None:  # noqa: FBT001
-    """Each condition has the reason of the wait, or that the owner wants no runs."""
+    """Each condition has the reason of the wait, or says that the user suspended the study."""
     standing = StatusContext(suspended=suspended, prometheus=PrometheusHealth(outage="o"))
     states = waiting_states("TheReason", "the message", STALE, standing)
     assert held(states) == {"Accepted", "PrometheusUnreachable", "Suspended" if suspended else "Reconciling"}
@@ -256,7 +256,7 @@ NOW = START + timedelta(hours=1)
     ("holds", "status", "since"), [(True, "True", NOW), (None, "Unknown", NOW), (False, "False", START)]
 )
 def test_a_condition_keeps_its_time_while_its_status_stays(holds: bool | None, status: str, since: object) -> None:  # noqa: FBT001
-    """Reason, message and generation are the newest all the same; another condition's time is no one's."""
+    """Reason, message and generation are still updated; the times of other conditions do not matter."""
     state = ConditionState(holds=holds, reason="New-Reason", message="new\nmessage")
     (condition,) = write_conditions({"Ready": state}, NOW, generation=7, previous=[BEFORE])
     assert condition == Condition(
@@ -273,7 +273,7 @@ def test_a_condition_keeps_its_time_while_its_status_stays(holds: bool | None, s
 
 @pytest.mark.parametrize(("status", "holds"), [("True", True), ("False", False), ("Unknown", None)])
 def test_what_is_kept_is_what_was_said(status: str, holds: bool | None) -> None:  # noqa: FBT001
-    """A condition of before is read back; one that was never written has its default."""
+    """An earlier condition is read back; one that was never written has its default."""
     known = [BEFORE, BEFORE.model_copy(update={"type": "Stalled", "status": status})]
     assert kept_state("Stalled", known, STALE) == ConditionState(holds=holds, reason="Before", message="before")
     assert kept_state("Succeeded", known, STALE) == STALE
@@ -283,7 +283,7 @@ def test_what_is_kept_is_what_was_said(status: str, holds: bool | None) -> None:
     ("text", "reason"), [("Two words-3", "Twowords3"), ("", "Unknown"), ("é!", "Unknown"), ("x" * 65, "x" * 64)]
 )
 def test_a_reason_is_one_word(text: str, reason: str) -> None:
-    """As the API server takes it: letters and digits, not empty, of bounded length."""
+    """The API server accepts it: letters and digits, not empty, of bounded length."""
     assert as_reason(text) == reason
 
 

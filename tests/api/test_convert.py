@@ -1,4 +1,4 @@
-"""Every field of a document reaches the core, the runner or the Pod as itself: compared field by field, as a whole."""
+"""Every field of a document reaches the core, the runner or the Pod unchanged: compared field by field."""
 
 from datetime import timedelta
 from pathlib import PurePosixPath
@@ -107,7 +107,7 @@ EXPECTED = Study(
     workload_fingerprint="fingerprint-of-the-workload",
     baseline=Configuration(gpu_count=4, batch_size=47),
     model_facts=FACTS,
-    suspended=False,  # the caller's own business, as are the pools
+    suspended=False,  # set by the caller, as are the pools
     metrics=(
         ExtraMetric(
             name="power",
@@ -164,12 +164,12 @@ DEFAULT = Study(
 
 
 def test_every_field_of_a_study_reaches_the_core() -> None:
-    """Each value arrives in its own place, in its own unit, and lists that are sorted there come sorted."""
+    """Each value arrives in its own field and unit, and lists that the core keeps sorted arrive sorted."""
     assert converted(parse_object(WHOLE)) == EXPECTED
 
 
 def test_a_study_that_leaves_everything_out_has_the_documented_defaults() -> None:
-    """What is not said is filled in by the schema, and means the same from version to version."""
+    """The schema fills in what the user leaves out, with the same meaning in every version."""
     assert converted(parse_object(VALID)) == DEFAULT
 
 
@@ -193,7 +193,7 @@ def test_a_study_that_leaves_everything_out_has_the_documented_defaults() -> Non
     ],
 )
 def test_every_source_of_prompts_is_handed_on(name: str, expected: WorkloadSource) -> None:
-    """Each kind of source keeps its own fields; a relative path is one of the study's directory."""
+    """Each kind of source keeps its own fields; a relative path is relative to the study's directory."""
     study = converted(parse_object(with_source(name)), base=BASE)
     assert study.workload == WorkloadSpec(source=expected, samples=77, max_new_tokens=33)
 
@@ -225,20 +225,20 @@ def test_every_source_of_prompts_is_handed_on(name: str, expected: WorkloadSourc
 def test_every_landscape_of_the_simulated_engine_is_handed_on(
     name: str, expected: FormulaLandscape | RecordedLandscape
 ) -> None:
-    """What is replayed, and how long it pretends to take, is what the study says."""
+    """The study sets what is replayed and how long it takes in simulated time."""
     engine = converted(parse_object(simulated(name)), base=BASE).engine
     replay = SimulationSpec(landscape=expected, noise_ratio=0.0625, load_seconds=9.0, repeat_seconds=1.5)
     assert engine == EXPECTED.engine.model_copy(update={"name": "simulated", "simulation": replay})
 
 
 def test_a_local_model_and_a_key_take_the_place_of_the_names() -> None:
-    """On one machine a directory stands for the model's name, and a caller may tell studies apart by more."""
+    """On one machine a directory replaces the model's name, and a caller may add a key to tell studies apart."""
     study = converted(parse_object(WHOLE), model_name="/models/codegen", key="serving/tune-codegen/uid")
     assert (study.model.name, study.key) == ("/models/codegen", "serving/tune-codegen/uid")
 
 
 def test_a_study_without_a_namespace_is_in_none() -> None:
-    """On one machine a study has a name alone."""
+    """On one machine a study has only a name."""
     study = converted(parse_object({**VALID, "metadata": {"name": "alone"}}))
     assert (study.key, study.namespace, study.name) == ("/alone", "", "alone")
 
@@ -256,7 +256,7 @@ RUN = Run(
 
 
 def test_every_field_of_a_run_reaches_its_runner() -> None:
-    """The runner gets the study's values and the run's, each in its own place; trials are sorted by batch size."""
+    """The runner gets the values of the study and of the run; trials are sorted by batch size."""
     assert build_run_spec(EXPECTED, RUN, scrape_grace_seconds=44.0) == RunSpec(
         namespace="serving",
         study="tune-codegen",

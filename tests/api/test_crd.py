@@ -1,4 +1,4 @@
-"""The CRD is what the models say: structural, described at every depth, bounded, and written in `crds/`."""
+"""The CRD matches the models: structural, described at every depth, bounded, and up to date in `crds/`."""
 
 import json
 import re
@@ -42,19 +42,19 @@ def nodes(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema]]:
 
 
 def kind(schema: Schema) -> str:
-    """Return the type of a value; what may be an integer or a string has a flag instead of a type."""
+    """Return the type of a value; an integer-or-string value has a flag instead of a type."""
     if schema.get("x-kubernetes-int-or-string") is True:
         return "int or string" if "type" not in schema else "two kinds"
     return str(schema["type"])
 
 
 def test_the_file_is_what_the_models_say() -> None:
-    """Whoever applies `crds/` gets the API of this very source; `make crds` writes it."""
+    """A user who applies `crds/` gets the API of this source; `make crds` writes it."""
     assert render_crd() == FILE.read_text()
 
 
 def test_the_command_prints_the_file() -> None:
-    """An installed InfPop needs no checkout to set a cluster up."""
+    """An installed InfPop can set up a cluster without a checkout."""
     program = "from infpop_operator.cli.main import main; main()"
     done = subprocess.run([sys.executable, "-c", program, "crds"], capture_output=True, timeout=60, check=True)
     assert done.stdout == FILE.read_bytes()
@@ -77,7 +77,7 @@ def test_names_of_the_resource() -> None:
 
 
 def test_columns_read_fields_that_exist() -> None:
-    """What `kubectl get` shows is in the schema."""
+    """Every column of `kubectl get` reads a field of the schema."""
     fields = {path for path, _ in nodes(schema_of_object())}
     for column in build_crd()["spec"]["versions"][0]["additionalPrinterColumns"]:
         path = re.sub(r"\[\?.*?\]", "[]", column["jsonPath"]).removeprefix(".")
@@ -86,7 +86,7 @@ def test_columns_read_fields_that_exist() -> None:
 
 @pytest.mark.parametrize(("path", "schema"), list(nodes(schema_of_object())))
 def test_every_part_is_structural(path: str, schema: Schema) -> None:
-    """No keyword that an API server refuses, no float, a type everywhere, and no two kinds of map in one."""
+    """No keyword that an API server refuses, no float, a type everywhere, and no map of two kinds at once."""
     assert set(schema) <= KEYWORDS, path
     assert kind(schema) in {"array", "boolean", "integer", "object", "string", "int or string"}
     assert not {"properties", "additionalProperties"} <= set(schema)
@@ -102,7 +102,7 @@ FIELDS = [
 
 @pytest.mark.parametrize(("path", "schema"), FIELDS)
 def test_every_field_is_described(path: str, schema: Schema) -> None:
-    """`kubectl explain` has an answer for every field at every depth."""
+    """`kubectl explain` describes every field at every depth."""
     assert len(schema["description"]) > 5, path
 
 
@@ -111,7 +111,7 @@ IN_SPEC = [(path, schema) for path, schema in nodes(schema_of_object()) if path.
 
 @pytest.mark.parametrize(("path", "schema"), IN_SPEC)
 def test_everything_that_a_user_writes_is_bounded(path: str, schema: Schema) -> None:
-    """The cost of rules follows from bounds, and no study is larger than an object may be."""
+    """The cost of rules follows from bounds, and no study is larger than an API object may be."""
     match kind(schema):
         case "string":
             assert "maxLength" in schema or "enum" in schema, path
@@ -126,27 +126,27 @@ def test_everything_that_a_user_writes_is_bounded(path: str, schema: Schema) -> 
 
 
 def test_whatever_has_a_default_in_python_has_the_same_in_the_schema() -> None:
-    """A study means the same on a cluster as on one machine."""
+    """A study means the same on a cluster and on one machine."""
     document = parse_object(changed({}))
     from_python = document.model_dump(mode="json", by_alias=True, exclude_none=True)["spec"]
     assert defaulted(changed({})["spec"], schema_of_object()["properties"]["spec"]) == from_python
 
 
 def test_a_status_is_never_filled_in() -> None:
-    """A status says what was seen: no default, and no bound that the write of a status could break."""
+    """A status reports observations: it has no defaults, and no bound that could make its write fail."""
     for path, schema in nodes(schema_of_object()["properties"]["status"]):
         assert not {"default", "maxLength", "maxItems", "pattern"} & set(schema), path
 
 
 def test_conditions_are_merged_by_type() -> None:
-    """Two writers that each own a condition do not lose the other's."""
+    """Two writers that each own one condition do not delete each other's."""
     conditions = schema_of_object()["properties"]["status"]["properties"]["conditions"]
     assert conditions["x-kubernetes-list-type"] == "map"
     assert conditions["x-kubernetes-list-map-keys"] == ["type"]
 
 
 def test_pools_and_metrics_are_merged_by_name() -> None:
-    """Who applies the image of one pool on the server's side does not take the list from whoever owns the study."""
+    """A server-side apply of one pool's image does not take the list from the owner of the study."""
     spec = schema_of_object()["properties"]["spec"]["properties"]
     for name in ("metrics", "nodePools"):
         assert (spec[name]["x-kubernetes-list-type"], spec[name]["x-kubernetes-list-map-keys"]) == ("map", ["name"])
@@ -171,7 +171,7 @@ class _Free(BaseModel):
 
 @pytest.mark.parametrize("model", [_Odd, _Union, _Pair, _Free])
 def test_what_has_no_structural_form_is_an_error(model: type[BaseModel]) -> None:
-    """A field that nobody thought of is noticed by its author, not by a user's API server."""
+    """A field without a structural form fails for its author, not in a user's API server."""
     with pytest.raises(ValueError, match=r"known|union"):
         structural(model.model_json_schema(), {})
 
@@ -182,7 +182,7 @@ class _Bounds(BaseModel):
 
 
 def test_bounds_and_single_words_are_rewritten() -> None:
-    """Exclusive bounds are flags of the bound there, and a constant is a choice of one."""
+    """An exclusive bound becomes a flag of the bound, and a constant becomes an enum with one value."""
     properties = structural(_Bounds.model_json_schema(), {})["properties"]
     bounds = {"type": "integer", "minimum": 1, "maximum": 9, "exclusiveMinimum": True, "exclusiveMaximum": True}
     assert properties["above"] == bounds
@@ -190,13 +190,13 @@ def test_bounds_and_single_words_are_rewritten() -> None:
 
 
 def test_every_rule_has_an_example() -> None:
-    """No rule is without a test, and no example is left of a rule that went."""
+    """Every rule has a test, and no example remains of a removed rule."""
     assert sorted(EXAMPLES) == sorted(rule.name for rule in RULES)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_what_the_api_server_refuses_is_refused_here_too(rule: Rule) -> None:
-    """Local tuning, and an operator with an older CRD, know the same rules."""
+    """Local tuning, and an operator with an older CRD, enforce the same rules."""
     assert parse_object(changed(EXAMPLES[rule.name].valid))
     with pytest.raises(StudyError):
         parse_document(yaml.safe_dump(changed(EXAMPLES[rule.name].invalid)), source="study.yaml")
@@ -204,7 +204,7 @@ def test_what_the_api_server_refuses_is_refused_here_too(rule: Rule) -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_a_rule_says_what_to_do(rule: Rule) -> None:
-    """A message ends in a remedy, and complains of a field that exists."""
+    """A message ends with a remedy and names a field that exists."""
     assert re.search(r"\. (Use|Add|Remove|Give|Swap|List|Write) |: at most", rule.message)
     fields = {path for path, _ in nodes(schema_of_object())}
     assert rule.path in fields or rule.path == ""

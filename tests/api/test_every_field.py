@@ -1,4 +1,4 @@
-"""No field of the API is forgotten: each has a value in the whole studies, and something reads it."""
+"""Every field of the API has a value in the whole studies, and some code reads it."""
 
 from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
@@ -12,7 +12,7 @@ from infpop_operator.api.parse import parse_object
 from infpop_operator.api.spec import ThroughputStudy
 from infpop_operator.core.model import Study
 
-# What is no part of the core's study: whatever carries it out on a cluster reads it from the document.
+# Fields that are not in the core's study: the cluster code reads them from the document.
 READ_ELSEWHERE = {
     "Model.token_secret_ref", "Model.cache_claim", "Engine.image", "Engine.image_pull_secrets", "Timeouts.schedule",
     "Timeouts.pull", "NodePool.gpu_product", "NodePool.node_selector", "NodePool.tolerations", "NodePool.gpu_resource",
@@ -24,7 +24,7 @@ READ_ELSEWHERE = {
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - a type expression has no type of its own
-    """Yield the model that a field's type names, and all that its fields name."""
+    """Yield the model that a field's type names, and all models that its fields name."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
         for field in annotation.model_fields.values():
@@ -34,7 +34,7 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - a
 
 
 def is_fixed(field: FieldInfo) -> bool:
-    """Say whether a field can have one value alone."""
+    """Return whether a field allows only one value."""
     return get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1
 
 
@@ -59,7 +59,7 @@ FIELDS = {
 
 
 def test_no_field_is_left_out_of_the_whole_studies() -> None:
-    """A new field of the API is given a value here, other than its default, before it can be forgotten elsewhere."""
+    """A new API field must get a non-default value here, so that it cannot be forgotten elsewhere."""
     said = {
         name
         for document in DOCUMENTS.values()
@@ -70,7 +70,7 @@ def test_no_field_is_left_out_of_the_whole_studies() -> None:
 
 
 def without(document: ThroughputStudy, name: str) -> ThroughputStudy | None:
-    """Return the document with the field `name` at its default wherever it stands, None where it stands nowhere."""
+    """Return the document with the field `name` at its default wherever it occurs, None if it occurs nowhere."""
     changes = 0
 
     def reset(part: Any) -> Any:  # noqa: ANN401 - any part of a document
@@ -92,7 +92,7 @@ def without(document: ThroughputStudy, name: str) -> ThroughputStudy | None:
 
 
 def study_of(document: ThroughputStudy) -> Study | None:
-    """Return the core's view of a document, None where there is none: then what is left out was read."""
+    """Return the core's view of a document, or None if it is invalid, which shows that the removed field is read."""
     try:
         return converted(document)
     except ValueError:
@@ -101,7 +101,7 @@ def study_of(document: ThroughputStudy) -> Study | None:
 
 @pytest.mark.parametrize("name", sorted(name for name, field in FIELDS.items() if not field.is_required()))
 def test_every_optional_field_is_read_by_the_core_or_listed(name: str) -> None:
-    """A field that changes nothing in the core's study is one that something else reads, and is listed as such."""
+    """A field that does not change the core's study must be listed as read elsewhere."""
     parsed = [parse_object(document) for document in DOCUMENTS.values()]
     changed = [(document, without(document, name)) for document in parsed]
     read = any(study_of(other) != converted(document) for document, other in changed if other is not None)
@@ -109,5 +109,5 @@ def test_every_optional_field_is_read_by_the_core_or_listed(name: str) -> None:
 
 
 def test_the_list_of_what_is_read_elsewhere_names_fields_that_exist() -> None:
-    """A field that went is not excused any longer."""
+    """A removed field does not stay on the list."""
     assert FIELDS.keys() >= READ_ELSEWHERE

@@ -1,4 +1,4 @@
-"""Every example and every YAML block of the documentation is a study that InfPop accepts."""
+"""Every example and every YAML block in the documentation is a study that InfPop accepts."""
 
 import re
 from pathlib import Path
@@ -28,12 +28,12 @@ def test_an_example_is_a_valid_study(path: Path) -> None:
 
 @pytest.mark.parametrize(("page", "block"), BLOCKS)
 def test_a_study_in_the_documentation_is_valid(page: str, block: str) -> None:
-    """What the README shows can be copied and used."""
+    """What the README shows can be copied and run."""
     assert parse_document(block, source=page).spec.node_pools
 
 
 def test_the_documentation_names_every_field_of_a_study() -> None:
-    """Whoever reads `docs/study.md` has heard of everything that can be written."""
+    """`docs/study.md` names every field that a user can write."""
     text = (ROOT / "docs" / "study.md").read_text()
     named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", text))))
     spec = build_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]

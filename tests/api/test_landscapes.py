@@ -1,4 +1,4 @@
-"""The picture of a round that a status gives is the one that its history gives."""
+"""The landscape of a round built from a status equals the one built from its history."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -48,7 +48,7 @@ SMALL = SearchSpace(gpu_counts=(1, 4, 8), batch_sizes=(1, 2, 256))
 
 
 def by_pool(run: Run, spec: RunSpec, now: datetime) -> Played:
-    """Play twice the throughput on the pool b."""
+    """Simulate twice the throughput on the pool b."""
     factor = 2.0 if run.pool == "b" else 1.0
     return play_landscape(lambda gpus, batch: factor * gpus * batch**0.5)(run, spec, now)
 
@@ -66,19 +66,19 @@ CHANGES: dict[str, dict[str, object]] = {
 
 
 def status_of(snapshot: Snapshot) -> StudyStatus:
-    """Return the status of an instant as a reader gets it."""
+    """Return the status at an instant as a client reads it."""
     status = to_status(snapshot.study, snapshot.decision, snapshot.now)
     return StudyStatus.model_validate_json(status.model_dump_json(by_alias=True, exclude_none=True))
 
 
 def from_status(status: StudyStatus, study: Study | None, pool: str) -> Landscape | None:
-    """Return the picture that a reader makes."""
+    """Return the landscape that a client builds."""
     row = next(row for row in status.pools if row.name == pool)
     return to_landscape(status, row, study)
 
 
 def from_history(snapshot: Snapshot, pool: Pool) -> Landscape | None:
-    """Return the picture that the trials themselves give, without the detour over a status."""
+    """Return the landscape that the trials themselves give, without going through a status."""
     history, study = snapshot.decision.history, snapshot.study
     newest = current_round(history, pool.name)
     if newest is None:
@@ -92,7 +92,7 @@ def from_history(snapshot: Snapshot, pool: Pool) -> Landscape | None:
 
 
 def cell_of(study: Study, trial: Trial, *, is_best: bool) -> LandscapeCell:
-    """Return what a trial says of its place."""
+    """Return what a trial shows in its cell."""
     result = trial.result if isinstance(trial.result, Measured) else None
     gpus, wanted = trial.configuration.gpu_count, study.objective
     return LandscapeCell(
@@ -111,7 +111,7 @@ def cell_of(study: Study, trial: Trial, *, is_best: bool) -> LandscapeCell:
 
 
 def comparable(cell: LandscapeCell) -> tuple[object, ...]:
-    """Return what must be the same: all but digits beyond the sixth, and the end of long texts."""
+    """Return what must be equal: everything except digits beyond the sixth and the end of long texts."""
     number = cell.throughput_tokens_per_second
     return (
         cell.gpu_count,
@@ -129,7 +129,7 @@ def comparable(cell: LandscapeCell) -> tuple[object, ...]:
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_status_gives_the_same_picture_as_its_history(name: str) -> None:
-    """At every instant of a study, cell by cell: state, number, reason, best."""
+    """At every instant of a study, state, number, reason and best agree in every cell."""
     changes = dict(CHANGES[name])
     for snapshot in snapshots(changes.pop("play", breaking), **changes)[::7]:
         status = status_of(snapshot)
@@ -146,7 +146,7 @@ def test_a_status_gives_the_same_picture_as_its_history(name: str) -> None:
 
 
 def test_without_a_spec_the_rows_alone_are_the_picture() -> None:
-    """A spec that cannot be read hides what was not tried, and nothing that was."""
+    """A spec that cannot be read hides only cells that were not tried."""
     end = snapshots(space=SMALL, play=by_pool)[-1]
     status = status_of(end)
     found = from_status(status, None, "a100")
@@ -168,7 +168,7 @@ def test_rows_of_older_rounds_are_left_out() -> None:
 
 
 def test_a_state_of_a_newer_version_is_no_number_and_no_crash() -> None:
-    """An older command that reads a newer status says that the cell must not be compared."""
+    """An older command that reads a newer status reports the cell as not comparable."""
     status = status_of(snapshots(space=SMALL, play=by_pool)[-1])
     strange = [row.model_copy(update={"state": "Rumoured", "throughput": None}) for row in status.trials]
     found = from_status(status.model_copy(update={"trials": strange}), None, "a100")
@@ -177,7 +177,7 @@ def test_a_state_of_a_newer_version_is_no_number_and_no_crash() -> None:
 
 
 def test_places_without_a_cell_are_outside() -> None:
-    """Rows and columns are full: what nobody asked for is marked as such."""
+    """Rows and columns are complete: positions outside the space are marked as such."""
     cell = LandscapeCell(gpu_count=1, batch_size=8, state=CellState.UNTRIED)
     picture = arrange((cell, replace(cell, gpu_count=4, batch_size=2)))
     states = [[each.state for each in row] for row in picture.rows]
@@ -186,5 +186,5 @@ def test_places_without_a_cell_are_outside() -> None:
 
 @pytest.mark.parametrize("value", [True, False, 8, 0.5, "eager"])
 def test_a_value_is_written_as_it_is_read(value: str | float | bool) -> None:  # noqa: FBT001 - a value like the others
-    """What a row shows of an argument means the same in a study."""
+    """An argument's text in a row means the same in a study."""
     assert parse_scalar(scalar_text(value)) == value

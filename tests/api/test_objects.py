@@ -1,4 +1,4 @@
-"""An object of the API server is a study or is explained; what is hostile in it is data; it can be written out."""
+"""An API object becomes a study or an explained refusal; hostile text stays data; a study can be written out."""
 
 import json
 from typing import Any
@@ -47,21 +47,21 @@ NAMES = [
 
 
 def problems(document: Document) -> str:
-    """Return the whole message that a bad object gets."""
+    """Return the whole message for an invalid object."""
     with pytest.raises(StudyError) as caught:
         parse_object(document)
     return str(caught.value)
 
 
 def test_an_object_is_read_with_all_that_the_api_server_adds() -> None:
-    """Status, managed fields and labels are not the study's business."""
+    """Status, managed fields and labels are ignored."""
     added = {"uid": "u", "managedFields": [{"manager": "kubectl"}], "annotations": {"a": "b"}, "generation": 3}
     body = {**VALID, "metadata": {**VALID["metadata"], **added}, "status": {"novelty": 1}}
     assert parse_object(body) == parse_object(VALID)
 
 
 def test_a_field_of_a_newer_version_is_refused_with_what_to_do() -> None:
-    """It may change the meaning of the others; the operator neither guesses nor fails."""
+    """It may change the meaning of other fields; the operator neither guesses nor crashes."""
     message = problems(changed({"spec.retune": {"policy": "Never"}}))
     assert "spec.retune: unknown field." in message
     assert message.endswith("If the field is of a newer version, upgrade the operator.")
@@ -69,14 +69,14 @@ def test_a_field_of_a_newer_version_is_refused_with_what_to_do() -> None:
 
 @pytest.mark.parametrize("body", [{}, {"spec": None}, {"metadata": [], "spec": "x"}, {**VALID, "spec": {"model": 1}}])
 def test_an_object_without_a_study_in_it_is_explained(body: dict[str, Any]) -> None:
-    """An object that an older CRD let through is no reason to fail."""
+    """An object that an older CRD let through does not crash the operator."""
     assert problems(body)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("path", NAMES)
 def test_hostile_text_is_no_name(path: str, text: str) -> None:
-    """What becomes part of a name, a label or a number consists of harmless characters, and is told of unharmed."""
+    """Names, labels and numbers consist of harmless characters, and refusals quote hostile text safely."""
     if path == "spec.engine.image" and " " not in text and text.isprintable():
         assert parse_object(changed({path: text})).spec.engine.image == text
         return
@@ -87,7 +87,7 @@ def test_hostile_text_is_no_name(path: str, text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_as_a_value_is_kept_as_it_is(text: str) -> None:
-    """Arguments reach the engine as data: never a format, never an expression, never a shell."""
+    """Arguments reach the engine as data: never as a format, an expression or a shell command."""
     extra = [{"name": "swap", "values": [text]}]
     changes = {"spec.engine.args": {"block_size": text}, "spec.searchSpace.extra": extra, "spec.model.name": text}
     document = parse_object(changed(changes))
@@ -99,7 +99,7 @@ def test_hostile_text_as_a_value_is_kept_as_it_is(text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_hostile_key_is_quoted_where_it_is_complained_of(text: str) -> None:
-    """No key of a map can write to a terminal, or take a message apart."""
+    """No map key can write to a terminal or break the format of a message."""
     for path, word in (("spec.engine.args", "argument name"), ("spec.nodePools.0.nodeSelector", "key of a label")):
         message = problems(changed({path: {text: "1"}}))
         assert f"{path.replace('.0.', '[0].')}[{json.dumps(text)}]" in message
@@ -109,9 +109,9 @@ def test_a_hostile_key_is_quoted_where_it_is_complained_of(text: str) -> None:
 
 @given(st.text(max_size=200))
 def test_any_text_anywhere_is_told_of_in_printable_words(text: str) -> None:
-    """Problems go to terminals and into conditions."""
+    """Problems are shown in terminals and conditions."""
     for path in ("spec.engine.name", "spec.budget.maxTrials", "spec.nodePools.0.gpuResource", "kind"):
-        wrong = f"{text}?"  # hypothesis draws words of our own as well, and one of them may be right
+        wrong = f"{text}?"  # hypothesis also draws InfPop's own words, and one of them may be valid
         assert problems(changed({path: wrong})).isprintable()
 
 
@@ -119,24 +119,24 @@ def test_any_text_anywhere_is_told_of_in_printable_words(text: str) -> None:
     "pattern", ["A100", "^NVIDIA-(A100|H100)-.*[48]0GB$", "(?i)a100", r"V100\b", "A.0{2}", "A100|V100|T4|L4"]
 )
 def test_a_usual_pattern_of_a_product_is_accepted(pattern: str) -> None:
-    """The bound on patterns hinders nobody."""
+    """The bound on patterns does not exclude ordinary product patterns."""
     assert parse_object(changed({"spec.nodePools.0.gpuProduct": pattern}))
 
 
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(.*)*x", ".*.*.*.*.*x", "(a|a){64}", "A100(", "a{99999999999}", "\x07"])
 def test_a_pattern_that_could_take_for_ever_is_refused(pattern: str) -> None:
-    """One study cannot keep the operator from all others."""
+    """One study cannot block the operator for all others."""
     assert "spec.nodePools[0].gpuProduct" in problems(changed({"spec.nodePools.0.gpuProduct": pattern}))
 
 
 def test_a_config_map_is_a_file_where_the_run_finds_it() -> None:
-    """The runner reads files alone; a key of a ConfigMap is one in its Pod."""
+    """The runner reads only files; a ConfigMap key is a file in its Pod."""
     source = parse_object(changed(EXAMPLES["one-source"].valid)).spec.workload.source
     assert to_source(source, None) == FileSource(path=str(WORKLOAD_DIRECTORY / "prompts.jsonl"), field="prompt")
 
 
 def test_two_studies_of_one_name_can_be_told_apart() -> None:
-    """A study that is deleted and created again is another one."""
+    """A study that is deleted and created again is a different study."""
     about = {"pools": (make_pool(),), "model_fingerprint": "m", "workload_fingerprint": "w", "model_facts": None}
     document = parse_object(VALID)
     assert to_study(document, **about).key == "serving/study"
@@ -145,7 +145,7 @@ def test_two_studies_of_one_name_can_be_told_apart() -> None:
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
 def test_a_study_is_written_out_as_short_as_it_can_be_said(name: str) -> None:
-    """What is published beside a result is the study, without what everybody has, and is a study again."""
+    """The study published with a result omits defaults, and is itself a valid study."""
     document = parse_object(changed(EXAMPLES[name].valid))
     text = render_study(document)
     assert parse_document(text, source="study.yaml") == document

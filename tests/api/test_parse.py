@@ -1,4 +1,4 @@
-"""A study document is either a study, or a list of problems that name field, value and remedy."""
+"""A study document is either valid, or yields a list of problems that name field, value and remedy."""
 
 import copy
 from collections.abc import Callable
@@ -29,14 +29,14 @@ def changed(path: str, value: object) -> str:
 
 
 def problems(text: str) -> str:
-    """Return the whole message that a bad document gets."""
+    """Return the whole message for an invalid document."""
     with pytest.raises(StudyError) as caught:
         parse_document(text, source="study.yaml")
     return str(caught.value)
 
 
 def test_a_small_valid_document_gets_the_documented_defaults() -> None:
-    """What the owner leaves out is filled in by the schema, not by code further down."""
+    """The schema fills in what the user leaves out, not later code."""
     spec = parse_document(yaml.safe_dump(VALID), source="study.yaml").spec
     assert (spec.budget.max_trials, spec.measurement.repeats, spec.algorithm.name) == (20, 3, "tpe")
     assert spec.workload.source.builtin == "code-infilling-v1"
@@ -182,7 +182,7 @@ def test_a_small_valid_document_gets_the_documented_defaults() -> None:
     ],
 )
 def test_a_mistake_is_named_with_field_value_and_remedy(path: str, value: object, expected: tuple[str, ...]) -> None:
-    """Whoever makes a mistake can mend it from the message alone."""
+    """A user can fix a mistake from the message alone."""
     message = problems(changed(path, value))
     for part in expected:
         assert part in message
@@ -190,7 +190,7 @@ def test_a_mistake_is_named_with_field_value_and_remedy(path: str, value: object
 
 @pytest.mark.parametrize("name", sorted(PINNED_ARGUMENTS))
 def test_whatever_the_runner_refuses_is_refused_here_first(name: str) -> None:
-    """No argument passes the check of a study and fails once GPUs are taken, in `args` or as something to search."""
+    """No argument, in `args` or searched, passes the study check and fails once GPUs are allocated."""
     message = problems(changed("spec.engine.args", {name: "1"}))
     assert f"spec.engine.args.{name}" in message
     assert "Remove it" in message
@@ -200,7 +200,7 @@ def test_whatever_the_runner_refuses_is_refused_here_first(name: str) -> None:
 
 
 def test_the_step_limit_may_be_searched_over_with_vllm_alone() -> None:
-    """It is a sensible dimension for vLLM and unknown to pipelines."""
+    """The step limit exists in vLLM and not in pipelines."""
     document = copy.deepcopy(VALID)
     document["spec"]["searchSpace"]["extra"] = [{"name": "max_num_batched_tokens", "values": ["2048", "8192"]}]
     assert parse_document(yaml.safe_dump(document), source="study.yaml").spec.search_space.extra
@@ -209,7 +209,7 @@ def test_the_step_limit_may_be_searched_over_with_vllm_alone() -> None:
 
 
 def test_an_argument_is_either_fixed_or_searched_over() -> None:
-    """The same argument in two places is a contradiction, and together they are no more than the runner takes."""
+    """The same argument in both places is a contradiction, and their total is within the runner's limit."""
     document = copy.deepcopy(VALID)
     document["spec"]["engine"]["args"] = {f"a{number}": "1" for number in range(32)}
     document["spec"]["searchSpace"]["extra"] = [{"name": "a1", "values": ["1"]}]
@@ -220,7 +220,7 @@ def test_an_argument_is_either_fixed_or_searched_over() -> None:
 
 @pytest.mark.parametrize("metric", ["batchSecondsP50", "batchSecondsP95", "gpuMemoryPeakBytes"])
 def test_a_bound_that_can_never_be_known_is_refused(metric: str) -> None:
-    """A study whose every result would break a bound ends before it begins."""
+    """A study in which every result would break a bound is refused before it starts."""
     document = copy.deepcopy(VALID)
     document["spec"]["objective"] = {"constraints": [{"metric": metric, "max": "10"}]}
     assert parse_document(yaml.safe_dump(document), source="study.yaml")
@@ -256,14 +256,14 @@ BOMB = "".join(f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in
     ],
 )
 def test_text_that_is_no_study_gets_one_problem_that_names_the_file(text: str, expected: str) -> None:
-    """Rubbish is answered with the file's name and what a study starts with, never with a traceback."""
+    """Invalid input is answered with the file's name and how a study starts, never with a traceback."""
     message = problems(text)
     assert message.startswith("study.yaml: ") or "unknown field" in message
     assert expected in message
 
 
 def test_all_problems_are_told_at_once() -> None:
-    """Three mistakes need one round trip, not three."""
+    """The user sees all three mistakes in one attempt."""
     document = copy.deepcopy(VALID)
     document["spec"]["budget"] = {"maxTrials": 0, "parallelTrials": 0, "maxFailedTrials": -1}
     assert len(problems(yaml.safe_dump(document)).splitlines()) == 3
@@ -295,7 +295,7 @@ JSON_VALUES = st.recursive(
 )
 
 
-# Every optional part of a document, so that each of its values is tried with something else.
+# Every optional part of a document, so that each of its values is replaced by something else.
 WHOLE: Document = {
     **VALID,
     "spec": {
@@ -339,7 +339,7 @@ LONG_TEXTS = st.sampled_from(["x" * 100, "x" * 200, "x" * 400, "0", "0.0", "1", 
 
 @given(st.data())
 def test_whatever_stands_in_a_document_is_either_a_study_or_explained(data: st.DataObject) -> None:
-    """No value anywhere fails in another way than by explaining a problem, all the way to what a runner is given."""
+    """Every value at every position is either accepted or explained, up to what the runner is given."""
     document = copy.deepcopy(data.draw(st.sampled_from([VALID, WHOLE, SIMULATED])))
     mutation = data.draw(st.sampled_from(_mutations(document)))
     mutation(document, data.draw(JSON_VALUES | LONG_TEXTS | LONG_TEXTS))
@@ -362,7 +362,7 @@ def _as_the_runner_reads_it(document: ThroughputStudy) -> RunSpec:
 
 @pytest.mark.parametrize("document", [VALID, WHOLE, SIMULATED])
 def test_the_documents_that_are_mutated_are_studies(document: Document) -> None:
-    """Otherwise the test above would only ever see refusals: their largest cell is what the runner is given."""
+    """Otherwise the mutation test would only see refusals: their largest cell is what the runner is given."""
     spec = _as_the_runner_reads_it(parse_document(yaml.safe_dump(document), source="study.yaml"))
     assert (spec.model.name, spec.engine.name) == ("org/model", document["spec"]["engine"]["name"])
     assert (spec.gpu_count, [trial.batch_size for trial in spec.trials]) == (2, [8])

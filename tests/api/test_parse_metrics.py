@@ -1,4 +1,4 @@
-"""A metric that a study asks for is a query with known placeholders, or a preset that is one."""
+"""A metric in a study is a query with known placeholders, or the name of a preset query."""
 
 from typing import get_args
 
@@ -20,7 +20,7 @@ def changed(path: str, value: object) -> str:
 
 
 def problems(text: str) -> str:
-    """Return the whole message that a bad document gets."""
+    """Return the whole message for an invalid document."""
     with pytest.raises(StudyError) as caught:
         parse_document(text, source="study.yaml")
     return str(caught.value)
@@ -38,7 +38,7 @@ def problems(text: str) -> str:
     ],
 )
 def test_a_dollar_that_is_promqls_own_is_left_to_it(query: str) -> None:
-    """Ends of regular expressions, and groups, are no placeholders."""
+    """Regular expression anchors and groups are not placeholders."""
     metrics = [{"name": "figure", "query": query, "unit": "count"}]
     document = parse_document(changed("spec.metrics", metrics), source="study.yaml")
     assert to_metric(document.spec.metrics[0]) == ExtraMetric(name="figure", query=query, unit="count")
@@ -48,14 +48,14 @@ def test_a_dollar_that_is_promqls_own_is_left_to_it(query: str) -> None:
     "query", ["$Pod", "$pods", "${pod}", "${window}", "$pod_name", "a[$__rate_interval]", "$a$pod"]
 )
 def test_a_placeholder_that_nobody_fills_is_refused(query: str) -> None:
-    """Prometheus would take it for something else, or say so when the GPUs are spent."""
+    """Prometheus would misread it, or refuse it only after the GPUs were used."""
     metrics = [{"name": "figure", "query": query, "unit": "count"}]
     assert "spec.metrics[0].query" in problems(changed("spec.metrics", metrics))
 
 
 @pytest.mark.parametrize("preset", get_args(Preset))
 def test_a_preset_is_a_query_with_a_unit_and_known_placeholders(preset: Preset) -> None:
-    """What InfPop itself suggests would pass as a query of one's own."""
+    """Every preset passes the checks for a user's own query."""
     metric = to_metric(SpecMetric(name="figure", preset=preset))
     written = [{"name": "figure", "query": metric.query, "unit": metric.unit}]
     document = parse_document(changed("spec.metrics", written), source="study.yaml")
@@ -64,13 +64,13 @@ def test_a_preset_is_a_query_with_a_unit_and_known_placeholders(preset: Preset) 
 
 @pytest.mark.parametrize("metric", [SpecMetric(name="a"), SpecMetric(name="a", query="b")])
 def test_a_metric_that_no_rule_has_seen_is_an_error(metric: SpecMetric) -> None:
-    """Nothing is guessed for what the rules refuse."""
+    """Whatever the rules refuse is an error, not a guess."""
     with pytest.raises(ValueError, match="no preset"):
         to_metric(metric)
 
 
 def test_the_only_metric_in_watts_is_the_power() -> None:
-    """Tokens per joule are told of every study that says what it takes; of two powers nobody knows which is meant."""
+    """Studies with a power metric report tokens per joule; with two such metrics it is unclear which one is meant."""
 
     def power(*metrics: dict[str, str]) -> str | None:
         document = parse_document(changed("spec.metrics", list(metrics)), source="study.yaml")

@@ -1,4 +1,4 @@
-"""An outage of Prometheus is told as long as it concerns a study, and by somebody who will say that it is over."""
+"""A Prometheus outage is reported only while it concerns a study and the operator will also report its end."""
 
 from dataclasses import replace
 
@@ -20,20 +20,20 @@ MISTAKE = Problem(field="spec.budget.deadline", value="0s", message="is no time"
 
 
 def unreachable(status: StudyStatus) -> str | None:
-    """Return what is said of Prometheus, None for nothing."""
+    """Return the Prometheus condition, or None."""
     found = [condition for condition in status.conditions if condition.type == "PrometheusUnreachable"]
     return f"{found[0].status} {found[0].reason}" if found else None
 
 
 def decided(verdict: Verdict, standing: StatusContext) -> str | None:
-    """Return what the status of a decision says of Prometheus."""
+    """Return the Prometheus condition in the status of a decision."""
     decision: Decision = decision_of(HISTORY, verdict=verdict, reason="NothingEligible")
     return unreachable(to_status(make_study(), decision, START, standing=standing))
 
 
 @pytest.mark.parametrize("verdict", [Verdict.RUNNING, Verdict.WAITING])
 def test_an_outage_is_told_while_a_search_goes_on(verdict: Verdict) -> None:
-    """Also while nothing runs: the next run will need Prometheus."""
+    """The condition is also set while no run is live: the next run will need Prometheus."""
     assert decided(verdict, DOWN) == "True PrometheusUnreachable"
     assert decided(verdict, UP) == "False Reachable"
     assert decided(verdict, StatusContext()) is None
@@ -41,13 +41,13 @@ def test_an_outage_is_told_while_a_search_goes_on(verdict: Verdict) -> None:
 
 @pytest.mark.parametrize("verdict", [Verdict.SUCCEEDED, Verdict.STALLED])
 def test_an_outage_is_not_left_at_a_search_that_has_ended(verdict: Verdict) -> None:
-    """Nobody looks at it again by himself, also where it waits for a pool: it would say so for ever."""
+    """The operator does not check Prometheus for an ended search, so the condition would stay forever."""
     assert decided(verdict, DOWN) == "False NotAsked"
     assert decided(verdict, replace(DOWN, pool_problems=NO_NODES)) == "False NotAsked"
 
 
 def test_an_outage_concerns_a_study_that_waits_and_none_that_is_refused() -> None:
-    """A study that cannot be understood asks nobody anything."""
+    """A refused study sends no queries."""
     waiting = waiting_status("NoMatchingNodes", "none", START, previous=None, standing=DOWN)
     refused = refused_status([MISTAKE], START, previous=None, standing=DOWN)
     assert (unreachable(waiting), unreachable(refused)) == ("True PrometheusUnreachable", "False NotAsked")

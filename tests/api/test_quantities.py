@@ -1,4 +1,4 @@
-"""Amounts of CPU and memory mean what they mean in a Pod, however they are written."""
+"""CPU and memory quantities mean the same as in a Pod, however they are written."""
 
 from datetime import timedelta
 
@@ -36,7 +36,7 @@ def test_cpus_are_counted_in_thousandths(text: str, amount: int) -> None:
     ],
 )
 def test_memory_is_counted_in_bytes(text: str, amount: int) -> None:
-    """Units of a thousand and of 1,024 are told apart, and a part of a byte is one."""
+    """Decimal and binary units differ, and a fraction of a byte counts as one byte."""
     assert memory_bytes(text) == amount
 
 
@@ -86,14 +86,14 @@ def test_a_duration_is_the_sum_of_its_parts(text: str, expected: float) -> None:
     ],
 )
 def test_an_argument_is_what_its_text_says(text: str, value: object) -> None:
-    """Truth values, whole numbers and plain decimals; anything else is its text."""
+    """Booleans, integers and plain decimals are converted; anything else stays text."""
     found = parse_scalar(text)
     assert (type(found), found) == (type(value), value)
 
 
 @pytest.mark.parametrize("value", [True, False, 8, -8, 0.5, "text", "", 0])
 def test_an_argument_is_written_as_it_is_read(value: str | float | bool) -> None:  # noqa: FBT001
-    """Written and read again it is the same value of the same type."""
+    """A value that is written and read again keeps its value and type."""
     back = parse_scalar(scalar_text(value))
     assert (type(back), back) == (type(value), value)
 
@@ -112,7 +112,7 @@ def test_an_argument_is_written_as_it_is_read(value: str | float | bool) -> None
     ],
 )
 def test_a_number_is_a_plain_decimal_of_six_digits(value: float, text: str) -> None:
-    """No exponent, and no zeros that say nothing: zeros before the point stay."""
+    """A number has no exponent and no trailing zeros after the point; zeros before the point stay."""
     assert decimal_string(value) == text
 
 
@@ -130,12 +130,12 @@ def test_a_number_is_a_plain_decimal_of_six_digits(value: float, text: str) -> N
     ],
 )
 def test_a_figure_of_any_size_is_short(value: float, text: str) -> None:
-    """What would be a long row of zeros has an exponent."""
+    """A number with a long row of zeros has an exponent."""
     assert figure_string(value) == text
 
 
 def test_the_digits_that_count_are_as_many_as_asked_for() -> None:
-    """More or fewer than six where a caller says so."""
+    """A caller may ask for more or fewer than six digits."""
     assert (decimal_string(1.23456, significant=3), decimal_string(0.1 + 0.2, significant=17)) == (
         "1.23",
         "0.30000000000000004",

@@ -20,7 +20,7 @@ NAMES = {
 
 
 def files() -> Iterator[Path]:
-    """Yield the files that name the resource to a cluster or to a person."""
+    """Yield the files that contain the resource's names."""
     for name in TEXTS:
         path = ROOT / name
         yield from (path,) if path.is_file() else (each for each in sorted(path.rglob("*")) if each.is_file())
@@ -28,14 +28,14 @@ def files() -> Iterator[Path]:
 
 @pytest.mark.parametrize("pattern", NAMES)
 def test_what_is_written_as_text_says_the_same_names(pattern: str) -> None:
-    """A chart, an example or a page that names another version, kind or plural would not work on a cluster."""
+    """A chart, an example or a page with another version, kind or plural would not work on a cluster."""
     found = {name for path in files() for name in re.findall(pattern, path.read_text(errors="replace"))}
     assert found
     assert found <= NAMES[pattern]
 
 
 def test_the_names_are_those_that_studies_and_rights_are_written_with() -> None:
-    """They are public: whoever wrote a study or a Role once need not write it again."""
+    """The names are public, so existing studies and Roles must stay valid."""
     assert (resource.GROUP, resource.VERSION, resource.KIND) == ("infpop.io", "v1alpha1", "ThroughputStudy")
     assert (resource.PLURAL, resource.SINGULAR, resource.SHORT_NAME) == (
         "throughputstudies",

@@ -1,4 +1,4 @@
-"""Each rule holds up to its bound and no further, in Python as in the API server's own language."""
+"""Each rule holds exactly up to its bound, in Python and in CEL."""
 
 import re
 
@@ -16,7 +16,7 @@ RULES_BY_NAME = {rule.name: rule for rule in RULES}
 
 
 def refused_fields(bound: Bound) -> list[str]:
-    """Return which fields of the changed document Python complains of, without indexes; none of a valid one."""
+    """Return the fields of the changed document that Python refuses, without indexes; empty if it is valid."""
     try:
         parse_object(changed(bound.changes))
     except StudyError as error:
@@ -25,14 +25,14 @@ def refused_fields(bound: Bound) -> list[str]:
 
 
 def is_about(rule: Rule, field: str) -> bool:
-    """Say whether a complaint of `field` can be the rule's: one is the other, or a part of it."""
+    """Return whether a problem at `field` can come from the rule: one path equals or contains the other."""
     path = ".".join(part for part in (rule.path.replace("[]", ""), rule.field) if part)
     return field.startswith(path) or path.startswith(field)
 
 
 @pytest.mark.parametrize("bound", BOUNDS, ids=lambda bound: f"{bound.rule}-{bound.holds}")
 def test_the_api_server_and_python_agree_at_every_bound(bound: Bound) -> None:
-    """What lies at a bound or within it is a study, what lies beyond it is refused by both, for that very reason."""
+    """A value at or within a bound is accepted; a value beyond it is refused by both, for that reason."""
     rule = RULES_BY_NAME[bound.rule]
     broken, refused = broken_messages(changed(bound.changes), at=rule.path), refused_fields(bound)
     if bound.holds:
@@ -43,14 +43,14 @@ def test_the_api_server_and_python_agree_at_every_bound(bound: Bound) -> None:
 
 
 def test_every_rule_has_documents_on_both_sides() -> None:
-    """No rule is without a bound, and none has only what it allows."""
+    """Every rule has a bound, and documents on both sides of it."""
     for holds in (True, False):
         assert {bound.rule for bound in BOUNDS if bound.holds is holds} == set(RULES_BY_NAME)
 
 
 @pytest.mark.parametrize("name", sorted(RULES_BY_NAME))
 def test_the_examples_are_judged_alike_without_an_api_server(name: str) -> None:
-    """A valid example breaks no rule of `crds/` at all, an invalid one its own."""
+    """A valid example breaks no rule in `crds/`; an invalid one breaks its own rule."""
     rule = RULES_BY_NAME[name]
     assert broken_messages(changed(EXAMPLES[name].valid)) == []
     assert (rule.path, rule.message) in broken_messages(changed(EXAMPLES[name].invalid))

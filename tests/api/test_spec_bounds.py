@@ -1,4 +1,4 @@
-"""Each number, list, map and text of a study is taken up to its bound and no further, by Python as by the schema."""
+"""Each number, list, map and text of a study is accepted exactly up to its bound, by Python and by the schema."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ NUMBERS: dict[str, tuple[int, int, Document]] = {
     f"{LANDSCAPE}.formula.bestBatchSize": (1, 65_536, FORMULA),
     f"{LANDSCAPE}.formula.largestBatchPerGPU": (1, 65_536, FORMULA),
 }
-# How many entries, and one of them for each number.
+# The number of entries, and how to create the entry with a given number.
 ENTRIES: dict[str, tuple[int, int, Any]] = {
     "spec.searchSpace.gpuCount": (1, 32, lambda number: number + 1),
     "spec.searchSpace.batchSize": (1, 64, lambda number: number + 1),
@@ -58,7 +58,7 @@ ENTRIES: dict[str, tuple[int, int, Any]] = {
     "spec.metrics": (2, 6, lambda number: {"name": ("queue", "power", "a", "b", "c", "d", "e")[number],
                                            "query": "q", "unit": "count"}),
 }  # fmt: skip
-MAPS = {"spec.engine.args": 30, "spec.nodePools.0.nodeSelector": 16}  # 32 arguments with the two that are searched over
+MAPS = {"spec.engine.args": 30, "spec.nodePools.0.nodeSelector": 16}  # 32 arguments with the two searched ones
 TEXTS: dict[str, tuple[int, Document]] = {
     "metadata.name": (52, ROOMY),
     "metadata.namespace": (63, ROOMY),
@@ -100,7 +100,7 @@ TEXTS: dict[str, tuple[int, Document]] = {
 
 
 def is_study(document: Document, path: str, value: object) -> bool:
-    """Say whether the document with that value is a study; a complaint of anything else is an error."""
+    """Return whether the document with that value is valid; a problem with any other field raises an error."""
     try:
         parse_object(changed_of(document, {path: value}))
     except StudyError as error:
@@ -124,7 +124,7 @@ def schema_at(path: str) -> Schema:
 
 @pytest.mark.parametrize("path", NUMBERS)
 def test_a_number_is_taken_up_to_its_bounds(path: str) -> None:
-    """The least and the largest are studies, one below and one above are not."""
+    """The minimum and the maximum are accepted; one below and one above are refused."""
     low, high, document = NUMBERS[path]
     taken = [is_study(document, path, value) for value in (low - 1, low, high, high + 1)]
     assert taken == [False, True, True, False]
@@ -133,7 +133,7 @@ def test_a_number_is_taken_up_to_its_bounds(path: str) -> None:
 
 @pytest.mark.parametrize("path", ENTRIES)
 def test_a_list_has_as_many_entries_as_it_may_have(path: str) -> None:
-    """The shortest and the longest are studies, with one more it is none, nor with one less where it needs one."""
+    """Shortest and longest list are accepted; one entry more is refused, and one less where there is a minimum."""
     least, most, entry = ENTRIES[path]
     amounts = (least, most, most + 1)
     taken = [is_study(ROOMY, path, [entry(number) for number in range(amount)]) for amount in amounts]
@@ -145,7 +145,7 @@ def test_a_list_has_as_many_entries_as_it_may_have(path: str) -> None:
 
 @pytest.mark.parametrize("path", MAPS)
 def test_a_map_has_as_many_keys_as_it_may_have(path: str) -> None:
-    """One key more is one too many."""
+    """One key too many is refused."""
     most = MAPS[path]
     taken = [is_study(ROOMY, path, {f"z{number}": "1" for number in range(amount)}) for amount in (0, most, most + 1)]
     assert taken == [True, True, False]
@@ -153,7 +153,7 @@ def test_a_map_has_as_many_keys_as_it_may_have(path: str) -> None:
 
 @pytest.mark.parametrize("path", TEXTS)
 def test_a_text_is_as_long_as_it_may_be(path: str) -> None:
-    """One letter more is one too many."""
+    """One character too many is refused."""
     longest, document = TEXTS[path]
     assert [is_study(document, path, "a" * length) for length in (1, longest, longest + 1)] == [True, True, False]
     if not path.startswith("metadata."):
@@ -161,6 +161,6 @@ def test_a_text_is_as_long_as_it_may_be(path: str) -> None:
 
 
 def test_every_source_is_there() -> None:
-    """The texts above are those of every source that has some."""
+    """The texts above cover every source that has text fields."""
     named = {path.split(".")[3] for path in (*TEXTS, *NUMBERS) if path.startswith(SOURCE)}
     assert named | {"builtin"} == {kind for each in SOURCES.values() for kind in each}

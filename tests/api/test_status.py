@@ -1,4 +1,4 @@
-"""A status says what is known and why, changes when something changes and at nothing else, and stays small."""
+"""A status says what is known and why, changes only when something changed, and stays small."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -67,7 +67,7 @@ def best_of(status: StudyStatus) -> Best:
 
 
 def live_history(*states: Observation) -> tuple[History, Mapping[str, Observation]]:
-    """Return a history in which as many runs live, and what is seen of them."""
+    """Return a history with this many live runs, and their observations."""
     runs = [run_of(index, 1) for index in range(len(states))]
     history = History(
         started_at=START,
@@ -82,7 +82,7 @@ SUCCEEDED = decision_of(measured_round(1, 1000.0), verdict=Verdict.SUCCEEDED, re
 
 
 def test_every_condition_is_written_every_time() -> None:
-    """Whoever waits for a condition finds it from the first status on, of this generation."""
+    """A client that waits for a condition finds it from the first status on, with the current generation."""
     statuses = [
         to_status(make_study(), decision_of(History(started_at=START)), START, standing=StatusContext(generation=3)),
         refused_status([MISTAKE], START, standing=StatusContext(generation=3)),
@@ -110,7 +110,7 @@ def test_every_condition_is_written_every_time() -> None:
     ],
 )
 def test_the_state_tells_why_a_study_does_not_measure(states: list[Observation], expected: str) -> None:
-    """The run that is furthest speaks for the study; only where none has begun, the one that waits."""
+    """The run in the latest phase sets the study's state; a waiting run does so only if none has started."""
     history, observations = live_history(*states)
     status = to_status(make_study(), decision_of(history), START, standing=StatusContext(observations=observations))
     assert truth(status, "Ready") == f"False {expected}"
@@ -120,7 +120,7 @@ def test_the_state_tells_why_a_study_does_not_measure(states: list[Observation],
 
 
 def test_a_live_run_is_shown_with_its_state_and_since_when() -> None:
-    """A run that waits says why; the time is that of the last change of its state."""
+    """A waiting run has a reason; its time is that of the last change of its state."""
     history, observations = live_history(Waiting(reason="ImagePull", detail="pulling"))
     later, third = START + timedelta(minutes=5), START + timedelta(minutes=9)
     first = to_status(make_study(), decision_of(history), START, standing=StatusContext(observations=observations))
@@ -137,7 +137,7 @@ def test_a_live_run_is_shown_with_its_state_and_since_when() -> None:
 
 
 def test_a_finished_study_with_a_pool_that_cannot_be_tuned_is_not_ready() -> None:
-    """The best so far is shown, but a pool that the owner asked for is still to come."""
+    """The best so far is shown, but a pool that the user listed still waits for its result."""
     standing = StatusContext(pool_problems={"v100": NO_NODES})
     status = to_status(make_study(), SUCCEEDED, START, standing=standing)
     assert (truth(status, "Ready"), truth(status, "Succeeded")) == ("False NoMatchingNodes", "False NoMatchingNodes")
@@ -153,7 +153,7 @@ def test_a_finished_study_with_a_pool_that_cannot_be_tuned_is_not_ready() -> Non
 
 
 def test_nodes_that_go_away_after_the_end_change_no_result() -> None:
-    """An autoscaler that takes idle nodes away makes no finished study unfinished; a change of the spec does."""
+    """Scaling down idle nodes does not reopen a finished study; a change of the spec does."""
     done = replace(SUCCEEDED, reasons_by_pool={"a100": "SpaceExhausted"})
     here = StatusContext(generation=1, pool_nodes={"a100": PoolNodes(nodes=2, gpus_per_node=8)})
     first = to_status(make_study(), done, START, standing=here)
@@ -169,7 +169,7 @@ def test_nodes_that_go_away_after_the_end_change_no_result() -> None:
 
 
 def test_a_suspended_study_is_held_and_says_so() -> None:
-    """Nothing goes on, nothing is wrong, and what was found stays."""
+    """No run starts, nothing is reported as wrong, and earlier results stay."""
     status = to_status(make_study(), SUCCEEDED, START, standing=StatusContext(suspended=True))
     assert truth(status, "Suspended") == "True Suspended"
     assert (truth(status, "Ready"), truth(status, "Reconciling")) == ("False Suspended", "False Suspended")
@@ -177,7 +177,7 @@ def test_a_suspended_study_is_held_and_says_so() -> None:
 
 
 def test_the_best_of_an_older_round_is_shown_as_such_until_there_is_a_newer_one() -> None:
-    """A new round takes nothing away from who serves with the old result, and does not pass it off as new."""
+    """A new round keeps the old result for those who serve with it, and marks it as stale."""
     study = make_study()
     first = to_status(study, SUCCEEDED, START)
     assert truth(first, "ResultStale") == "False Current"
@@ -195,7 +195,7 @@ def test_the_best_of_an_older_round_is_shown_as_such_until_there_is_a_newer_one(
 
 
 def test_an_old_best_gives_way_once_its_pool_is_gone_or_ended_without_one() -> None:
-    """What is recommended can be had: not on a pool that nobody lists, nor by a round that found nothing."""
+    """A removed pool, or a round that ended without a best, no longer supplies the recommendation."""
     study, here, old = make_study(pools=TWO_POOLS), measured_round(1, 1000.0), measured_round(1, 9000.0, pool="v100")
     history = replace(here, rounds=(*here.rounds, *_rounds("v100", 2)), ended=(*here.ended, *old.ended))
     shown = to_status(study, decision_of(history), START)
@@ -211,7 +211,7 @@ def test_an_old_best_gives_way_once_its_pool_is_gone_or_ended_without_one() -> N
 def test_of_a_pool_without_nodes_the_best_competes_with_the_others(
     verdict: Verdict, throughput: float, pool: str
 ) -> None:
-    """A pool whose nodes are away for now keeps what it achieved."""
+    """A pool whose nodes are temporarily gone keeps its result."""
     here, away = measured_round(1, 1000.0), measured_round(1, throughput, pool="v100")
     history = replace(here, rounds=(*here.rounds, *away.rounds), ended=(*here.ended, *away.ended))
     standing = StatusContext(pool_problems={"v100": NO_NODES})
@@ -220,7 +220,7 @@ def test_of_a_pool_without_nodes_the_best_competes_with_the_others(
 
 
 def test_what_is_no_longer_eligible_is_not_the_best_of_an_older_round() -> None:
-    """A constraint or a search space that was tightened takes the old best away; another one of its round follows."""
+    """A tightened constraint or search space removes the old best; another trial of that round replaces it."""
     slow = replace(run_of(1, 1), name="slow")
     fast, rounds = measured_round(1, 1000.0), _rounds("a100", 2)
     history = replace(fast, rounds=rounds, ended=(*fast.ended, ended_run(slow, make_measured(700.0, index=1))))
@@ -234,7 +234,7 @@ def test_what_is_no_longer_eligible_is_not_the_best_of_an_older_round() -> None:
 
 
 def test_the_most_recent_earlier_round_with_a_best_speaks_for_its_pool() -> None:
-    """A faster result of before that says nothing of what was wanted last."""
+    """A faster result of an earlier round does not override what the user asked for last."""
     first, second = measured_round(1, 9000.0), measured_round(2, 1000.0)
     history = replace(first, rounds=_rounds("a100", 4), ended=(*first.ended, *second.ended))
     status = to_status(make_study(), decision_of(history), START)
@@ -242,7 +242,7 @@ def test_the_most_recent_earlier_round_with_a_best_speaks_for_its_pool() -> None
 
 
 def test_an_older_best_carries_the_arguments_under_which_it_was_measured() -> None:
-    """What the study says now was never measured with it; an older version's round does not say, and nor do we."""
+    """The study's current arguments were never measured with it; if its round lacks arguments, none are shown."""
     engine = EngineSpec(name="vllm", gpu_memory_utilization=0.7, enforce_eager=True, args={"kv_cache_dtype": "fp8"})
     study = make_study(engine=engine, model=ModelSpec(name="m", revision="r1", dtype="float16"))
     pool = study.pools[0]
@@ -264,7 +264,7 @@ def _rounds(pool: str, number: int) -> tuple[Round, ...]:
 
 
 def test_a_refused_study_says_everything_that_is_wrong_and_keeps_what_was_found() -> None:
-    """A typing error in an edit costs no result; it stands in the status with field, value and remedy."""
+    """A typing error in an edit loses no result; the status shows it with field, value and remedy."""
     before = to_status(make_study(), SUCCEEDED, START)
     other = replace(MISTAKE, field="spec.engine.args", message="x" * 3000)
     status = refused_status([MISTAKE, other], START, previous=before, standing=StatusContext(generation=2))
@@ -279,7 +279,7 @@ def test_a_refused_study_says_everything_that_is_wrong_and_keeps_what_was_found(
 
 
 def test_a_study_without_any_node_says_what_each_pool_waits_for() -> None:
-    """Nothing can be decided, but everything is told."""
+    """Nothing can be decided, and the status still reports everything."""
     standing = replace(FIRST, pool_problems={"v100": NO_NODES})
     status = waiting_status("NoMatchingNodes", "no pool has a node", START, standing=standing)
     assert [(row.name, row.reason) for row in status.pools] == [("v100", "NoMatchingNodes")]
@@ -291,7 +291,7 @@ def test_a_study_without_any_node_says_what_each_pool_waits_for() -> None:
 
 
 def test_gpu_hours_are_those_of_runs_that_ended() -> None:
-    """A live run would change the status at every look, and every change of ours is a reason to look again."""
+    """A live run would change the status on every pass, and every write triggers another pass."""
     history, _ = live_history(Running(phase=Phase.MEASURING))
     history = replace(history, ended=measured_round(1, 1.0).ended)
     for hours in (1, 2):
@@ -299,7 +299,7 @@ def test_gpu_hours_are_those_of_runs_that_ended() -> None:
 
 
 def test_progress_counts_done_trials_of_all_pools() -> None:
-    """The table says how far it is: done of at most, over every pool that the owner asked for."""
+    """The table shows finished trials out of the maximum, summed over every pool of the study."""
     history, _ = live_history(Running(phase=Phase.MEASURING))
     history = replace(history, ended=(ended_run(run_of(9, 1), make_measured(1.0, index=9)),))
     study = make_study(space=replace(make_study().space, batch_sizes=tuple(range(1, 12)), gpu_counts=(8,)))
@@ -309,7 +309,7 @@ def test_progress_counts_done_trials_of_all_pools() -> None:
 
 
 def test_a_trial_without_a_number_says_why() -> None:
-    """The row has the reason and the first words of the detail, on one line."""
+    """The row has the reason and the start of the detail, on one line."""
     result = Infeasible(index=0, batch_size=1, reason="GpuOutOfMemory", detail="CUDA out of memory\n" + "x" * 500)
     history = replace(measured_round(1, 1.0), ended=(ended_run(run_of(0, 1), result),))
     (row,) = to_status(make_study(), decision_of(history), START).trials
@@ -320,7 +320,7 @@ def test_a_trial_without_a_number_says_why() -> None:
 
 
 def _steps() -> st.SearchStrategy[Callable[[StudyStatus | None, datetime], StudyStatus]]:
-    """Return ways in which a status may come next."""
+    """Return steps by which one status may follow another."""
     study = make_study()
 
     def decided(
@@ -357,7 +357,7 @@ def _steps() -> st.SearchStrategy[Callable[[StudyStatus | None, datetime], Study
 def test_a_transition_time_moves_when_the_status_changes_and_only_then(
     steps: list[Callable[[StudyStatus | None, datetime], StudyStatus]],
 ) -> None:
-    """Whoever reads since when a condition holds is told the truth."""
+    """A condition's transition time is correct for its readers."""
     before: StudyStatus | None = None
     for minute, step in enumerate(steps):
         now = START + timedelta(minutes=minute)
@@ -370,7 +370,7 @@ def test_a_transition_time_moves_when_the_status_changes_and_only_then(
 
 @pytest.mark.parametrize("pools", [TWO_POOLS[:1], TWO_POOLS])
 def test_the_same_look_twice_changes_nothing(pools: tuple[object, ...]) -> None:
-    """Along a whole study: a status that was written and read again is no reason for another write."""
+    """Throughout a study, a status that was written and read back causes no further write."""
     study: Study = make_study(pools=pools)
     world = World(seed=3, lost=0.2, invalid=0.1, noise=0.02)
     status: StudyStatus | None = None
@@ -388,7 +388,7 @@ def test_the_same_look_twice_changes_nothing(pools: tuple[object, ...]) -> None:
 
 
 def test_a_status_of_an_older_or_newer_version_can_be_read() -> None:
-    """An upgrade is no outage: fields that are new are empty, fields that are unknown are passed over."""
+    """An upgrade causes no outage: missing fields are empty, unknown fields are ignored."""
     best = {
         "pool": "a100", "gpuCount": 1, "batchSize": 1, "throughput": "1", "throughputPerGPU": "1", "spread": "0",
         "engineArgs": [], "run": "study-1", "novelty": True,

@@ -1,4 +1,4 @@
-"""What a status says of further metrics: extra_metrics, what is missing, and who is best by them."""
+"""What a status reports about extra metrics: values, missing values, and the best by such a metric."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +16,7 @@ ENERGY = Objective(metric="tokensPerJoule", power_metric="power")
 
 
 def figured_history(*extra_metrics: Mapping[str, float | Missing]) -> History:
-    """Return a history of as many trials of 1,000 tokens/s, 1,100 and so on, with these extra_metrics."""
+    """Return a history of this many trials of 1,000 tokens/s, 1,100 and so on, with these extra metrics."""
     entries = [
         ended_run(run_of(index, 1), make_measured(1000.0 + 100 * index, index=index, batch_size=index + 1))
         for index in range(len(extra_metrics))
@@ -29,7 +29,7 @@ def figured_history(*extra_metrics: Mapping[str, float | Missing]) -> History:
 
 
 def test_a_row_shows_further_metrics_and_says_which_are_missing() -> None:
-    """A figure that only informs holds no trial up; each one is a number or has a reason."""
+    """An informational metric does not delay a trial; each one is a number or has a reason."""
     history = figured_history(
         {"power": 812.5, "load": 97.123456789, "memory": 4.29496e10}, {"power": STALE, "load": 0.0}
     )
@@ -41,7 +41,7 @@ def test_a_row_shows_further_metrics_and_says_which_are_missing() -> None:
 
 
 def test_a_row_without_the_metric_that_decides_says_so_first() -> None:
-    """Its number stays, its reason is MetricMissing, and a bound that is known to be broken goes before that."""
+    """Its throughput stays, its reason is MetricMissing, and a bound known to be broken takes precedence."""
     bound = Constraint(metric="load", maximum=90.0)
     history = figured_history(
         {"power": 500.0, "load": 50.0},
@@ -65,7 +65,7 @@ def test_a_row_without_the_metric_that_decides_says_so_first() -> None:
 
 
 def test_the_gain_over_a_baseline_of_unknown_worth_is_not_told() -> None:
-    """Its throughput is; what nobody saw is compared with nothing."""
+    """The gain in throughput is shown; a missing value is not compared."""
     study = make_study(objective=ENERGY, baseline=run_of(0, 1).trials[0].configuration)
     seen = to_status(study, decision_of(figured_history({"power": 500.0}, {"power": 275.0})), START).pools[0]
     assert (seen.improvement_percent, seen.baseline.throughput) == ("100.0", "1000")
@@ -82,7 +82,7 @@ def test_the_gain_over_a_baseline_of_unknown_worth_is_not_told() -> None:
     ],
 )
 def test_an_older_best_competes_by_what_the_study_decides_by(objective: Objective, pool: str) -> None:
-    """The best of an earlier round is ranked like every other one, whatever the objective is."""
+    """The best of an earlier round is ranked like any other, whatever the objective is."""
     study = make_study(pools=TWO_POOLS, objective=objective)
     here, before = figured_history({"power": 500.0}), figured_history({"power": 100.0})
     older = replace(before.ended[0], run=run_of(0, 1, pool="v100"))
@@ -92,7 +92,7 @@ def test_an_older_best_competes_by_what_the_study_decides_by(objective: Objectiv
 
 
 def test_an_older_best_without_the_metric_gives_way() -> None:
-    """After a change of the objective an earlier round may lack what decides now."""
+    """After a change of the objective, an earlier round may lack the required metric."""
     here, before = figured_history({"power": 500.0}), measured_round(1, 9000.0, pool="v100")
     rounds = (*here.rounds, *before.rounds, Round(pool="v100", number=2, identity="i2"))
     decision = decision_of(replace(here, rounds=rounds, ended=(*here.ended, *before.ended)))
@@ -105,6 +105,6 @@ def test_an_older_best_without_the_metric_gives_way() -> None:
     [(0.0, "0"), (12.3, "12.3"), (1e-6, "0.000001"), (1e-7, "1e-07"), (123456789.0, "123457000"), (1e300, "1e+300")],
 )
 def test_a_figure_of_any_size_is_short_and_can_be_read(value: float, text: str) -> None:
-    """No unit bounds what an exporter may say, and no status is blown up by it."""
+    """No unit bounds an exporter's values, and a large value does not enlarge the status."""
     assert figure_string(value) == text
     assert float(text) == pytest.approx(value, rel=1e-5)

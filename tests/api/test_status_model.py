@@ -1,4 +1,4 @@
-"""The keys of a status, each field under its own, and what goes first of a status that is too large."""
+"""The keys of a status, each field under its own, and what is dropped first from a status that is too large."""
 
 import json
 from datetime import UTC, datetime
@@ -190,7 +190,7 @@ STATUS_JSON: dict[str, Any] = {
 
 
 def test_every_field_of_a_status_has_its_key() -> None:
-    """What is written is what is read, by this version as by every other that knows these keys."""
+    """A written status is read back unchanged, by this version and by every other that knows these keys."""
     assert STATUS.model_dump(mode="json", by_alias=True, exclude_none=True) == STATUS_JSON
     assert StudyStatus.model_validate(STATUS_JSON) == STATUS
     assert StudyStatus.model_validate_json(json.dumps(STATUS_JSON)) == STATUS
@@ -222,8 +222,8 @@ SHORT = cut(BARE, trials=BARE.trials[1:])
 def test_a_status_is_cut_no_more_than_its_limit_asks_for(
     monkeypatch: pytest.MonkeyPatch, form: StudyStatus, shorter: StudyStatus | None
 ) -> None:
-    """Messages go first, then metrics of older rounds, arguments of pools, and at last the oldest rows."""
-    room = 1 if form in (SHORT, BARE) else 0  # rows are counted with a comma each, also the first
+    """Messages are dropped first, then metrics of older rounds, arguments of pools, and finally the oldest rows."""
+    room = 1 if form in (SHORT, BARE) else 0  # every row is counted with a comma, also the first
     size = status_size.size_bytes(form)
     monkeypatch.setattr(status_size, "LIMIT_BYTES", size + room)
     assert status_size.fit(LARGE) == form
@@ -234,14 +234,14 @@ def test_a_status_is_cut_no_more_than_its_limit_asks_for(
 
 
 def test_nothing_fits_where_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The best and the conditions are never cut."""
+    """The best and the conditions are never dropped."""
     monkeypatch.setattr(status_size, "LIMIT_BYTES", 1)
     fitted = status_size.fit(LARGE)
     assert (fitted.trials, fitted.best, fitted.conditions) == ([], LARGE.best, LARGE.conditions)
 
 
 def test_a_status_is_measured_as_it_is_stored() -> None:
-    """Bytes count, and what Go writes as an escape."""
+    """The limit counts bytes, including the escapes that Go's JSON writes."""
     plain = status_size.size_bytes(StudyStatus(progress="abc"))
     assert [status_size.size_bytes(StudyStatus(progress=text)) - plain for text in ("abcd", "ab<", "ab&>", "abé")] == [
         1,

@@ -1,4 +1,4 @@
-"""What a page needs beside the numbers: how they were measured, what ties with the best, and what failed before."""
+"""What a page needs in addition to the numbers: how they were measured, ties with the best, and earlier failures."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -61,7 +61,7 @@ def status_of(*runs: EndedRun, study: Study = STUDY, active: tuple[StartedRun, .
 
 
 def best_of(*runs: EndedRun) -> Best:
-    """Return the best of a study with these runs; its pool's is the same."""
+    """Return the best of a study with these runs; it is also the best of its pool."""
     status = status_of(*runs)
     assert status.best is not None
     assert status.best == status.pools[0].best
@@ -69,7 +69,7 @@ def best_of(*runs: EndedRun) -> Best:
 
 
 def test_a_best_says_how_it_was_measured() -> None:
-    """The number of repeats, and the context length of the run that measured it and of no other."""
+    """It has the number of repeats, and the context length of the run that measured it and no other."""
     runs = (measured(0, make_cell(1, 8), 10.0, repeats=7), measured(1, make_cell(2, 8), 30.0, repeats=5))
     best = best_of(*runs, measured(2, make_cell(4, 8), 20.0))
     assert (best.repeats, best.max_model_len) == (5, 613)
@@ -77,7 +77,7 @@ def test_a_best_says_how_it_was_measured() -> None:
 
 @pytest.mark.parametrize("arguments", [{}, {"max_model_len": "auto"}])
 def test_a_context_length_that_a_run_does_not_say_is_left_out(arguments: dict[str, str]) -> None:
-    """Nothing is made up for an engine that has no such argument."""
+    """No value is invented for an engine that has no such argument."""
     run = measured(0, make_cell(1, 8), 10.0)
     assert isinstance(run.observation, Finished)
     provenance = Provenance(engine="hf-pipeline", engine_args=dict(arguments))
@@ -86,7 +86,7 @@ def test_a_context_length_that_a_run_does_not_say_is_left_out(arguments: dict[st
 
 
 def test_a_best_names_the_configuration_that_it_ties_with() -> None:
-    """The one with the highest value, of those that keep to the study; the highest itself has none."""
+    """It is the highest eligible one; if the best itself is the highest, it names none."""
     runs = (measured(0, make_cell(1, 8), 1000.0), measured(1, make_cell(4, 16, mode="x" * 70), 1004.0))
     study = replace(STUDY, space=replace(STUDY.space, extra=()))
     assert best_of(*runs[:1]).tied_with is None
@@ -99,7 +99,7 @@ def test_a_best_names_the_configuration_that_it_ties_with() -> None:
 
 
 def test_a_baseline_of_an_earlier_round_has_its_further_arguments() -> None:
-    """Without them nobody could start what was in use."""
+    """Without them a user could not start the baseline configuration."""
     second = Round(pool="a100", number=2, identity="i2", baseline=make_cell(1, 8, mode="fast"))
     status = to_status(STUDY, decision_of(History(started_at=START, rounds=(ROUND, second))), START)
     assert status.pools[0].baseline is not None
@@ -107,7 +107,7 @@ def test_a_baseline_of_an_earlier_round_has_its_further_arguments() -> None:
 
 
 def killed(detail: str = "") -> EndedRun:
-    """Return a run of the trial 0 that was killed."""
+    """Return a killed run of trial 0."""
     lost = Lost(reason="Killed", detail=detail, ended_at=START)
     return EndedRun(run=run_of(0, 1), started_at=START, observation=lost)
 
@@ -125,7 +125,7 @@ def row_of(*runs: EndedRun, is_running: bool) -> TrialRow:
 
 
 def test_a_trial_that_runs_again_says_why_its_last_attempt_failed() -> None:
-    """The user sees what happened before the retry ends; a running row has no reason of its own."""
+    """The user sees the failure before the retry ends; a running row has no reason of its own."""
     row = row_of(killed("exit code 137"), is_running=True)
     assert (row.state, row.attempts, row.last_failure) == ("Running", 2, "Killed: exit code 137")
     assert (row.reason, row.message) == (None, None)
@@ -134,7 +134,7 @@ def test_a_trial_that_runs_again_says_why_its_last_attempt_failed() -> None:
 
 
 def test_a_trial_that_does_not_run_has_no_last_failure() -> None:
-    """Its reason says it already; a first attempt has none before it."""
+    """Its reason already says it; a first attempt has no earlier failure."""
     assert row_of(killed("exit code 137"), is_running=False).last_failure is None
     other = replace(killed(), run=run_of(1, 1))
     rows = status_of(killed(), other, active=(again(other.run),)).trials
@@ -145,7 +145,7 @@ def test_a_trial_that_does_not_run_has_no_last_failure() -> None:
 
 
 def test_the_message_of_a_broken_trial_is_longer_than_that_of_others() -> None:
-    """A crash is explained in a sentence or two; 256 bytes of it are kept, and of what a run measured 120."""
+    """A crash takes a sentence or two to explain, so 256 bytes are kept; measured trials keep 120."""
     detail = "word " * 100
     broken = row_of(killed(detail), is_running=False).message
     refused = ended(0, make_cell(8, 1), Infeasible(index=0, batch_size=1, reason="GpuOutOfMemory", detail=detail))
@@ -169,7 +169,7 @@ def test_the_message_of_a_broken_trial_is_longer_than_that_of_others() -> None:
     ],
 )
 def test_a_shared_load_says_which_batch_size_it_works_on(trials: int, seen: Observation, expected: int | None) -> None:
-    """A run of one trial has nothing to tell apart."""
+    """A run of one trial names no batch size."""
     planned = tuple(PlannedTrial(index=index, configuration=make_cell(8, index + 1)) for index in range(trials))
     run = replace(run_of(0, 1), trials=planned)
     history = History(started_at=START, rounds=(ROUND,), active=(StartedRun(run=run, started_at=START),))
@@ -179,7 +179,7 @@ def test_a_shared_load_says_which_batch_size_it_works_on(trials: int, seen: Obse
 
 
 def test_the_attention_heads_are_those_that_a_run_reported() -> None:
-    """Before the first run the model's files tell, and a reader rules out the same GPU counts."""
+    """Before the first run the value comes from the model's files, and a client rules out the same GPU counts."""
     declared = replace(STUDY, model_facts=ModelFacts(attention_heads=40))
     run = ended(0, make_cell(1, 8), make_measured(1.0, batch_size=8), model=ModelFacts(attention_heads=32))
     assert [status_of(study=study).attention_heads for study in (STUDY, declared)] == [None, 40]
@@ -189,7 +189,7 @@ def test_the_attention_heads_are_those_that_a_run_reported() -> None:
 
 
 def test_the_pool_of_a_status_is_the_one_of_a_described_study() -> None:
-    """What rules out GPU counts on a page is what the status says of the pool."""
+    """The pool in the status rules out the same GPU counts on a page."""
     status = status_of(study=replace(STUDY, pools=(make_pool(device_count=4),)))
     (pool,) = described_study(document_of(STUDY), status).pools
     assert (pool.device_count, pool.price_per_gpu_hour, pool.gpu_model) == (4, 3.6, "A100")

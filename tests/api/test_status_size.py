@@ -16,7 +16,7 @@ from infpop_operator.api.status_size import fit, size_bytes
 
 @pytest.mark.parametrize(("extra", "oldest"), [({}, 3), ({"kv_cache_dtype": "fp8_e5m2"}, 7)])
 def test_500_rows_with_six_metrics_are_a_small_status(extra: dict[str, str], oldest: int) -> None:
-    """There is room for the longest names; where it is short, metrics of rounds that are over go before rows."""
+    """The longest names fit; if space is short, metrics of ended rounds are dropped before rows."""
     names = [f"metric{number}".ljust(32, "x") for number in range(6)]
     known = dict.fromkeys(names, 42949672960.0)
     history = with_extra_metrics(long_history(detail=REALISTIC, **extra), known)
@@ -30,11 +30,11 @@ def test_500_rows_with_six_metrics_are_a_small_status(extra: dict[str, str], old
 
 @pytest.mark.parametrize("worst", [False, True])
 def test_a_status_stays_small_whatever_it_holds(worst: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    """With 700 trials and the oddest texts an object stays far below what etcd takes; the newest rows are there."""
+    """With 700 trials and the oddest texts an object stays far below the limit of etcd; the newest rows are kept."""
     status = large_status(worst=worst)
     assert size_bytes(status) < 256 * 1024
     assert len(status.trials) == 500 if not worst else 50 < len(status.trials) < 500
-    # The runs that live are the newest trials; 64 of them with the worst texts, else two.
+    # The live runs are the newest trials: 64 of them with the worst texts, otherwise two.
     assert (status.trials[-1].round, status.trials[-1].index) == (7, 763 if worst else 701)
     assert status.best is not None
     assert len(status.best.engine_args) == (36 if worst else 4)
@@ -43,7 +43,7 @@ def test_a_status_stays_small_whatever_it_holds(worst: bool) -> None:  # noqa: F
 
 
 def test_what_failed_before_goes_with_the_messages() -> None:
-    """Rows are worth more than the reasons of attempts that are tried again."""
+    """Rows are worth more than the reasons of attempts that are being retried."""
     status = large_status(worst=False)
     rows = [row.model_copy(update={"last_failure": "x" * 256}) for row in status.trials]
     fitted = fit(status.model_copy(update={"trials": rows}))
@@ -54,7 +54,7 @@ def test_what_failed_before_goes_with_the_messages() -> None:
 
 @given(st.text(), st.integers(min_value=3, max_value=50))
 def test_a_clipped_text_is_printable_and_fits(text: str, limit: int) -> None:
-    """No text of an engine or a node can break a status, whatever it consists of."""
+    """No text from an engine or a node can break a status, whatever it contains."""
     clipped = clip(text, limit)
     assert clipped.isprintable()
     assert sum(stored_bytes(character) for character in clipped) <= limit

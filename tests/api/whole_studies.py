@@ -1,6 +1,6 @@
-"""Studies in which every field has a value of its own, other than its default and than every other one's.
+"""Studies in which every field has a distinct, non-default value.
 
-A source of prompts, and a landscape, has alternatives: `WHOLE` has one of each, the others are changes of it.
+A prompt source and a landscape have alternatives: `WHOLE` has one of each, the others are changes to it.
 """
 
 from typing import Any
@@ -136,7 +136,7 @@ LANDSCAPES: dict[str, dict[str, Any]] = {
 
 
 def with_source(name: str) -> Document:
-    """Return the whole study with another source of prompts."""
+    """Return the whole study with another prompt source."""
     return changed_of(WHOLE, {"spec.workload.source": SOURCES[name]})
 
 

@@ -1,4 +1,4 @@
-"""The dashboards as the chart ships them, and what is in them."""
+"""The chart's dashboards and their content."""
 
 import json
 import re
@@ -15,7 +15,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """One query of one panel, as Grafana would send it once the variables are filled in."""
+    """One query of one panel, as Grafana sends it after filling in the variables."""
 
     board: str
     panel: str
@@ -25,18 +25,18 @@ class Query:
 
     @property
     def name(self) -> str:
-        """What a test of it is called."""
+        """The name of a test of this query."""
         return f"{self.board}: {self.panel}: {self.ref}"
 
 
 def load(board: str) -> Document:
-    """Return a dashboard."""
+    """Return a dashboard as JSON."""
     document: Document = json.loads((FOLDER / f"{board}.json").read_text())
     return document
 
 
 def panels(board: Document) -> list[Document]:
-    """Return the panels of a dashboard that show something."""
+    """Return the panels of a dashboard that show data."""
     return [panel for panel in board["panels"] if panel["type"] != "row"]
 
 
@@ -57,6 +57,6 @@ def filled(text: str, **values: str) -> str:
     """Return a query with Grafana's variables replaced, as `study` or `__range`.
 
     Raises:
-        KeyError: the text has a variable without a value.
+        KeyError: the query has a variable without a value.
     """
     return re.sub(r"\$([a-z_]\w*)", lambda match: values[match[1]], text)

@@ -1,4 +1,4 @@
-"""What each preset renders, as reviewed. `PYTHONPATH=tests:charts python -m charts.golden` writes it anew."""
+"""The reviewed rendering of each preset. `PYTHONPATH=tests:charts python -m charts.golden` writes the files again."""
 
 import re
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 from charts.helm import PRESETS, template
 
 PRESET_NAMES = sorted(path.stem for path in PRESETS.glob("*.yaml"))
-# What these hold has its own tests, and is the same in every preset.
+# Files with their own tests, which are the same in every preset.
 _ELSEWHERE = re.compile(r"# Source: infpop/templates/(crd|dashboards|prometheusrule)\.yaml")
 
 
 def reviewed_text(preset: str) -> str:
-    """Return what a preset renders, without the definition, the dashboards and the alerts."""
+    """Return the rendering of a preset, without the CRD, the dashboards and the alerts."""
     parts = re.split(r"^---\n", template(f"--values={PRESETS / preset}.yaml"), flags=re.MULTILINE)
     return "---\n".join(part for part in parts if part.strip() and not _ELSEWHERE.match(part))
 

@@ -1,4 +1,4 @@
-"""Helm, as people call it: render, lint, install. It comes from the Go module of the control plane."""
+"""Run helm as users do: render, lint, install. It is built from the control plane's Go module."""
 
 import os
 import subprocess
@@ -20,19 +20,19 @@ Document = dict[str, Any]
 
 
 class HelmError(Exception):
-    """Helm refused; the message is its own."""
+    """Helm failed; the message is its own."""
 
 
 def helm(*arguments: str, kubeconfig: Path | None = None, chart: Path | None = None) -> str:
-    """Run helm and return what it wrote.
+    """Run helm and return its output.
 
     Args:
-        arguments: of helm.
-        kubeconfig: whose cluster, where the command needs one.
-        chart: put in place of the argument `CHART`, instead of ours.
+        arguments: the arguments of helm.
+        kubeconfig: the kubeconfig of the cluster, for commands that need one.
+        chart: replaces the argument `CHART`; by default InfPop's chart.
 
     Raises:
-        HelmError: it failed.
+        HelmError: helm failed.
     """
     inherited = dict(os.environ)  # noqa: TID251 - a child starts with it
     program = MODULE.programs(("helm",), inherited)["helm"]
@@ -60,17 +60,17 @@ def template(
     namespace: str = "infpop",
     apis: Sequence[str] = MONITORING,
 ) -> str:
-    """Return what helm would install, as text.
+    """Return the text that helm would install.
 
     Args:
-        options: further ones, `--values=FILE` for example.
-        values: of this rendering.
-        release: its name.
-        namespace: where to.
-        apis: what the cluster knows beside Kubernetes' own kinds.
+        options: extra options, for example `--values=FILE`.
+        values: the values of this rendering.
+        release: the name of the release.
+        namespace: the namespace of the release.
+        apis: the API versions that the cluster has in addition to Kubernetes' own.
 
     Raises:
-        HelmError: the chart or its schema refuses.
+        HelmError: the chart or its schema refuses the values.
     """
     known = [option for api in apis for option in ("--api-versions", api)]
     given = ("template", release, "CHART", f"--namespace={namespace}", f"--kube-version={KUBERNETES_VERSION}")
@@ -81,7 +81,7 @@ def template(
 
 
 def rendered(*options: str, **keywords: Any) -> list[Document]:  # noqa: ANN401 - as `template`
-    """Return what helm would install, as documents; arguments are those of `template`."""
+    """Return the documents that helm would install; the arguments are those of `template`."""
     return [document for document in yaml.safe_load_all(template(*options, **keywords)) if document]
 
 

@@ -1,4 +1,4 @@
-"""The chart as it was."""
+"""Earlier versions of the chart."""
 
 import io
 import shutil
@@ -12,7 +12,7 @@ from charts.boards import ROOT
 
 
 def chart_of(commit: str, folder: Path) -> Path:
-    """Return the chart as it was in a commit; skip the test where there is no history to take it from."""
+    """Return the chart of a commit; skip the test if there is no git history."""
     packed = _git("archive", commit, "charts/infpop")
     if packed.returncode == 0:
         with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:

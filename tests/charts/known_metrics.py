@@ -1,4 +1,4 @@
-"""The names of all series that the runner and the operator can show."""
+"""The names of all series that the runner and the operator can expose."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ _SUFFIXES = {
 
 
 def known_series() -> set[str]:
-    """Return the names as they stand in PromQL, also of series that have no value yet."""
+    """Return their PromQL names, including series that have no value yet."""
     studies = CollectorRegistry()
     studies.register(StudyCollector())
     registries = (RunMetrics(make_run_spec()).registry, OperatorMetrics(lambda: 0.0).registry, studies)

@@ -1,4 +1,4 @@
-"""The chart as text: what it renders, what its schema refuses, and that it says the same as the rest of the project."""
+"""The chart as text: its rendering, its schema, and its consistency with the rest of the project."""
 
 import re
 import shutil
@@ -18,12 +18,12 @@ from controlplane.processes import has_ipv6_loopback
 from infpop_operator import __version__
 from infpop_operator import settings as operator_settings
 
-pytestmark = pytest.mark.cluster  # no control plane, but helm, which is built with it
+pytestmark = pytest.mark.cluster  # needs no control plane, only helm, which is built with it
 
 
 @pytest.mark.parametrize("preset", PRESET_NAMES)
 def test_a_preset_renders_as_reviewed(preset: str) -> None:
-    """Every line that a change of the chart changes for a cloud is seen in the review."""
+    """A review shows every rendered line that a change of the chart affects, for each cloud."""
     golden = golden_file(preset)
     assert reviewed_text(preset) == golden.read_text(), "PYTHONPATH=tests python -m charts.golden writes it anew"
 
@@ -63,7 +63,7 @@ def test_helm_has_nothing_against_it(preset: str | None) -> None:
         ({"nodes": NODES}, "rbac.readNodes"),
         ({"image": {"repository": "registry:5000/infpop-operator:0.1.0"}}, "/image/repository"),
         ({"runner": {"image": {"repository": "infpop-runner:0.1.0"}}}, "/runner/image/repository"),
-        ({"fullnameOverride": "7"}, "/fullnameOverride"),  # no name of a Service
+        ({"fullnameOverride": "7"}, "/fullnameOverride"),  # not a Service name
         ({"podLabels": {"app.kubernetes.io/name": "mine"}}, "podLabels: app.kubernetes.io/name"),
         ({"podLabels": {"app.kubernetes.io/component": "mine"}}, "podLabels: app.kubernetes.io/component"),
         ({"extraEnv": [{"name": "INFPOP_TICK_SECONDS", "value": "5"}]}, "extraEnv: INFPOP_TICK_SECONDS"),
@@ -71,16 +71,16 @@ def test_helm_has_nothing_against_it(preset: str | None) -> None:
     ids=lambda each: next(iter(each)) if isinstance(each, dict) else str(each),
 )
 def test_what_is_not_meant_is_refused_with_its_place(values: Document, place: str) -> None:
-    """A typing error, a second operator or a password in a URL gets nowhere near a cluster."""
+    """A typing error, a second operator or a password in a URL never reaches a cluster."""
     with pytest.raises(HelmError) as caught:
         template(values=values)
     assert place in str(caught.value)
 
 
 def test_the_schema_knows_every_value_and_no_other() -> None:
-    """What values.yaml has, the schema has, at every depth."""
+    """The schema has exactly the values of values.yaml, at every depth."""
     schema = yaml.safe_load((CHART / "values.schema.json").read_text())
-    for name in ("enabled", "global"):  # of charts that have this one as a dependency
+    for name in ("enabled", "global"):  # of charts that depend on this one
         del schema["properties"][name]
     assert _paths_of_schema(schema) >= _paths_of_values(_values())
     assert {path for path in _paths_of_schema(schema) if path.count(".") == 0} == set(_values())
@@ -88,7 +88,7 @@ def test_the_schema_knows_every_value_and_no_other() -> None:
 
 @pytest.mark.parametrize("enabled", [True, False])
 def test_another_chart_may_have_it_as_a_dependency_with_a_condition(tmp_path: Path, enabled: bool) -> None:  # noqa: FBT001
-    """Helm hands the condition of a dependency to its schema as well."""
+    """Helm validates the condition of a dependency against its schema as well."""
     dependency = {"name": "infpop", "version": "*", "repository": "", "condition": "infpop.enabled"}
     outer = {"apiVersion": "v2", "name": "outer", "version": "1.0.0", "dependencies": [dependency]}
     shutil.copytree(CHART, tmp_path / "outer" / "charts" / "infpop")
@@ -99,12 +99,12 @@ def test_another_chart_may_have_it_as_a_dependency_with_a_condition(tmp_path: Pa
 
 @pytest.mark.parametrize("repository", ["infpop-operator", "registry:5000/infpop-operator", "r.example.com/team/op"])
 def test_a_registry_may_have_a_port(repository: str) -> None:
-    """What looks like a tag in front of a slash is none."""
+    """A port before a slash is not taken for a tag."""
     assert _container({"image": {"repository": repository}})["image"] == f"{repository}:{__version__}"
 
 
 def test_parts_of_a_second_may_be_set_on_the_command_line() -> None:
-    """`--set` makes a text of 0.5, and a number of 5; the operator reads both."""
+    """`--set` passes 0.5 as text and 5 as a number; the operator reads both."""
     documents = rendered("--set=operator.tickSeconds=0.5", "--set=operator.stopSeconds=5")
     (deployment,) = of_kind(documents, "Deployment")
     given = {each["name"]: each["value"] for each in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
@@ -114,7 +114,7 @@ def test_parts_of_a_second_may_be_set_on_the_command_line() -> None:
 
 @pytest.mark.parametrize(("address", "loopback"), [("0.0.0.0", "127.0.0.1"), ("[::]", "::1")])  # noqa: S104 - in a Pod
 def test_probes_are_answered_where_a_cluster_has_its_pods(address: str, loopback: str) -> None:
-    """Where pods have addresses of IPv6 alone, probes reach the operator by one value."""
+    """In an IPv6-only cluster, one value lets probes reach the operator."""
     if loopback == "::1" and not has_ipv6_loopback():
         pytest.skip("this machine has no address of IPv6")
     command = _container({"operator": {"probeAddress": address}})["command"]
@@ -124,7 +124,7 @@ def test_probes_are_answered_where_a_cluster_has_its_pods(address: str, loopback
 
 
 def test_names_of_digits_stay_text() -> None:
-    """A namespace, an account or a release may be called 2024; YAML would make a number of it, which is refused."""
+    """A namespace, an account or a release may be called 2024; YAML would read it as a number, which is refused."""
     values = {
         "nameOverride": "1",
         "watchNamespace": "2",
@@ -140,7 +140,7 @@ def test_names_of_digits_stay_text() -> None:
 
 
 def test_every_value_has_its_comment() -> None:
-    """Whoever reads values.yaml need not read the templates."""
+    """A reader of values.yaml does not need to read the templates."""
     before, bare = "", []
     for line in (CHART / "values.yaml").read_text().splitlines():
         key = re.match(r" *[A-Za-z]+:", line)
@@ -151,12 +151,12 @@ def test_every_value_has_its_comment() -> None:
 
 
 def test_the_chart_is_of_this_version() -> None:
-    """The images that are asked for are those of these sources."""
+    """The requested images have the version of these sources."""
     assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == __version__
 
 
 def test_the_definition_is_the_projects_own() -> None:
-    """What the chart installs is `crds/`, which uninstalling keeps unless somebody says otherwise."""
+    """The chart installs the CRD of `crds/`, which uninstalling keeps unless the user sets otherwise."""
     name = "infpop.io_throughputstudies.yaml"
     assert (CHART / "files" / "crd.yaml").read_bytes() == (ROOT / "crds" / name).read_bytes()
     (kept,) = of_kind(rendered(), "CustomResourceDefinition")
@@ -168,7 +168,7 @@ def test_the_definition_is_the_projects_own() -> None:
 
 
 def test_rights_are_those_of_the_examples() -> None:
-    """One set of rights, whether somebody installs by hand or by Helm: rule by rule, with the same reasons."""
+    """Installing by hand and by Helm grants the same rules, with the same reasons."""
     by_hand = list(yaml.safe_load_all((ROOT / "examples" / "cluster" / "rbac.yaml").read_text()))
     (role,) = (role for role in of_kind(rendered(), "ClusterRole") if role["metadata"]["name"] == "infpop")
     (expected,) = of_kind(by_hand, "ClusterRole")
@@ -181,7 +181,7 @@ def test_rights_are_those_of_the_examples() -> None:
 
 
 def test_a_role_alone_is_enough() -> None:
-    """S-2: for one namespace nothing is created that is not in a namespace, and no right is wider than it."""
+    """S-2: for one namespace, every object is namespaced, and no permission exceeds the namespace."""
     documents = rendered(f"--values={PRESETS / 'one-namespace.yaml'}", namespace="team")
     assert {document["metadata"].get("namespace") for document in documents} == {"team"}
     (role,) = (role for role in of_kind(documents, "Role") if role["metadata"]["name"] == "infpop")
@@ -190,7 +190,7 @@ def test_a_role_alone_is_enough() -> None:
 
 
 def test_scopes_get_no_more_than_they_need() -> None:
-    """Who looks at one namespace need not list namespaces; who has a Role has one rule outside of it."""
+    """An operator of one namespace cannot list namespaces; with a Role it has one rule outside it."""
     one = {"watchNamespace": "serving"}
     (wide,) = of_kind(rendered(values={**one, "users": {"aggregate": False}}), "ClusterRole")
     resources = {resource for rule in wide["rules"] for resource in rule["resources"]}
@@ -204,7 +204,7 @@ def test_scopes_get_no_more_than_they_need() -> None:
 
 @pytest.mark.parametrize("values", [{"rbac": {"namespaced": True}}, {"watchNamespace": "serving"}])
 def test_operators_of_one_namespace_each_live_side_by_side(values: Document) -> None:
-    """Two teams install under the same name, and nothing that is in no namespace belongs to both."""
+    """Two teams install under the same release name without sharing cluster-scoped objects."""
     values = {**values, "crds": {"install": False}}
     one, other = (
         {(each["kind"], each["metadata"]["name"]) for each in documents if "namespace" not in each["metadata"]}
@@ -215,7 +215,7 @@ def test_operators_of_one_namespace_each_live_side_by_side(values: Document) -> 
 
 
 def test_nobody_may_read_secrets_or_everything() -> None:
-    """S-1: no right to a Secret and no wildcard, in any scope."""
+    """S-1: no permission on Secrets and no wildcard, in any scope."""
     for values in ({}, {"rbac": {"namespaced": True}}, EVERYTHING):
         documents = rendered(values=values)
         rules = [
@@ -227,7 +227,7 @@ def test_nobody_may_read_secrets_or_everything() -> None:
 
 
 def test_rights_may_be_given_by_somebody_else() -> None:
-    """Who may not create Roles installs without them, for an account that exists."""
+    """A user who may not create Roles installs without them, for an existing service account."""
     values = {
         "rbac": {"create": False},
         "serviceAccount": {"create": False, "name": "mine"},
@@ -240,16 +240,16 @@ def test_rights_may_be_given_by_somebody_else() -> None:
 
 
 def test_settings_reach_the_operator() -> None:
-    """Each variable that the operator reads has a value, and none is set that it does not read."""
+    """Each variable that the operator reads has a value, and no other variable is set."""
     known = {value for name, value in vars(operator_settings).items() if name.endswith("_VARIABLE")}
     given = {each["name"] for each in _container(EVERYTHING)["env"]} - {"HTTPS_PROXY"}
-    assert given == known - {operator_settings.METRICS_PORT_VARIABLE}  # the command line says that one
+    assert given == known - {operator_settings.METRICS_PORT_VARIABLE}  # the command line sets it
     without = {each["name"] for each in _container({})["env"]}
     assert {name for name in without if "PROMETHEUS" in name or "SCRAPE" in name} == set()
 
 
 def test_paths_in_the_environment_are_mounted() -> None:
-    """Each file that the operator is told of lies in a volume of its pod."""
+    """Each file named in the operator's environment lies in a volume of its Pod."""
     container = _container(EVERYTHING)
     mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
     files = [each["value"] for each in container["env"] if each["name"].endswith("_FILE")]
@@ -260,14 +260,14 @@ def test_paths_in_the_environment_are_mounted() -> None:
 
 
 def test_one_operator_at_a_time_and_restricted() -> None:
-    """S-3, H4: one replica that is gone before the next comes; not root, read-only, no capability, and it is probed."""
+    """S-3, H4: one replica, replaced only after it is gone; not root, read-only, no capabilities, with probes."""
     for values in ({}, EVERYTHING):
         documents = rendered(values=values)
         (deployment,) = of_kind(documents, "Deployment")
         assert (deployment["spec"]["replicas"], deployment["spec"]["strategy"]) == (1, {"type": "Recreate"})
         pods = [deployment["spec"]["template"]["spec"], *(pod["spec"] for pod in of_kind(documents, "Pod"))]
         for pod in pods:
-            # No user and no group by number: OpenShift gives each namespace its own, and refuses others.
+            # No numeric user or group: OpenShift assigns each namespace its own, and refuses others.
             assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
             (container,) = pod["containers"]
             assert container["securityContext"] == {
@@ -280,7 +280,7 @@ def test_one_operator_at_a_time_and_restricted() -> None:
 
 
 def test_no_pod_lands_on_windows() -> None:
-    """AKS, EKS and GKE may have Windows nodes in the same cluster, which pull none of the images."""
+    """AKS, EKS and GKE clusters may have Windows Nodes, which cannot pull the images."""
     documents = rendered()
     (deployment,), (watcher,) = of_kind(documents, "Deployment"), of_kind(documents, "Pod")
     (study,) = of_kind(documents, "ThroughputStudy")
@@ -289,7 +289,7 @@ def test_no_pod_lands_on_windows() -> None:
 
 
 def test_a_digest_comes_before_a_tag() -> None:
-    """Whoever pins an image gets that image; whoever says nothing gets this version."""
+    """A digest pins the image; without one the tag is this version."""
     digest = f"sha256:{'0' * 64}"
     assert _container({})["image"] == f"infpop-operator:{__version__}"
     assert _container({"image": {"repository": "r/op", "tag": "1"}})["image"] == "r/op:1"
@@ -297,7 +297,7 @@ def test_a_digest_comes_before_a_tag() -> None:
 
 
 def test_what_selects_the_operator_does_not_select_the_pod_of_the_test() -> None:
-    """`helm test` runs a pod of this release that is no operator, and is neither scraped nor counted as one."""
+    """`helm test` runs a Pod of this release that is not an operator, and is neither scraped nor counted as one."""
     documents = rendered(values=EVERYTHING)
     (deployment,), (pod,) = of_kind(documents, "Deployment"), of_kind(documents, "Pod")
     (service,), (policy,) = of_kind(documents, "Service"), of_kind(documents, "NetworkPolicy")
@@ -315,7 +315,7 @@ def test_what_selects_the_operator_does_not_select_the_pod_of_the_test() -> None
 
 
 def test_kinds_that_a_cluster_does_not_know_are_left_out() -> None:
-    """O7: without the Prometheus Operator the chart installs, and its notes say what is missing."""
+    """O7: without the Prometheus Operator the chart still installs, and its notes say what is missing."""
     kinds = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
     assert kinds <= {document["kind"] for document in rendered(values=EVERYTHING)}
     assert kinds.isdisjoint(document["kind"] for document in rendered(values=EVERYTHING, apis=()))
@@ -323,7 +323,7 @@ def test_kinds_that_a_cluster_does_not_know_are_left_out() -> None:
 
 
 def test_monitors_scrape_as_the_alerts_expect() -> None:
-    """`namespace` stays the study's, and runs are found as the example finds them."""
+    """`namespace` keeps the study's value, and runs are discovered as in the example."""
     documents = rendered(values={"metrics": EVERYTHING["metrics"]})
     (service,), (runs,) = of_kind(documents, "ServiceMonitor"), of_kind(documents, "PodMonitor")
     assert [endpoint["honorLabels"] for endpoint in service["spec"]["endpoints"]] == [True]
@@ -334,7 +334,7 @@ def test_monitors_scrape_as_the_alerts_expect() -> None:
 
 
 def test_runbooks_may_lie_elsewhere() -> None:
-    """Whoever keeps the pages somewhere gets links to there in the alerts."""
+    """A user who keeps the pages elsewhere gets alert links to that location."""
     metrics = {"prometheusRule": {"enabled": True, "runbookPrefix": "https://wiki.example/"}}
     (rule,) = of_kind(rendered(values={"metrics": metrics}), "PrometheusRule")
     links = [each["annotations"]["runbook_url"] for group in rule["spec"]["groups"] for each in group["rules"]]
@@ -343,7 +343,7 @@ def test_runbooks_may_lie_elsewhere() -> None:
 
 
 def test_dashboards_are_the_projects_own() -> None:
-    """Each file of charts/infpop/dashboards comes as one ConfigMap, byte by byte."""
+    """Each file in charts/infpop/dashboards becomes one ConfigMap, byte for byte."""
     made = [
         document
         for document in of_kind(rendered(values={"metrics": EVERYTHING["metrics"]}), "ConfigMap")
@@ -358,7 +358,7 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def _numbers(documents: list[Document]) -> set[str]:
-    """Return the keys of objects whose values are numbers, where Kubernetes wants text."""
+    """Return the keys of objects whose values are numbers where Kubernetes requires text."""
     found = set()
     for document in documents:
         pod = document["spec"].get("template", document)["spec"] if document["kind"] in ("Deployment", "Pod") else {}

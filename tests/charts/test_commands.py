@@ -1,4 +1,4 @@
-"""The commands of the chart's pods are those of the images: nothing is started by a name that has changed."""
+"""The commands of the chart's Pods exist in the images."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from charts.values import EVERYTHING
 from engines.specs import make_simulated_spec
 from infpop_operator.cli.main import app
 
-# What the operator's image does not have; see Dockerfile.operator.
+# Missing from the operator's image; see Dockerfile.operator.
 ABSENT = ("accelerate", "datasets", "matplotlib", "pynvml", "torch", "transformers", "vllm")
 PROGRAM = f"""
 import sys
@@ -26,7 +26,7 @@ sys.exit(main())
 
 @pytest.mark.cluster
 def test_commands_are_understood() -> None:
-    """The operator's pod, and the one of `helm test`, give arguments that the command line knows."""
+    """The operator's Pod and the Pod of `helm test` use arguments that the command line accepts."""
     documents = rendered(values=EVERYTHING)
     (deployment,), (pod,) = of_kind(documents, "Deployment"), of_kind(documents, "Pod")
     for spec in (deployment["spec"]["template"]["spec"], pod["spec"]):
@@ -38,7 +38,7 @@ def test_commands_are_understood() -> None:
 
 @pytest.mark.process
 def test_the_operators_image_can_run_the_study_of_the_test(tmp_path: Path) -> None:
-    """`helm test` pulls no engine: what the operator's image has is enough for a simulated run."""
+    """`helm test` pulls no engine: the operator's image suffices for a simulated run."""
     result = tmp_path / "result.json"
     environment = {"INFPOP_RUN_SPEC": make_simulated_spec().model_dump_json(), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What holds of every dashboard without a Prometheus: it loads in Grafana, it fits, and it is what the code says."""
+"""Checks of every dashboard without a Prometheus: it loads in Grafana, fits the grid, and matches the code."""
 
 import itertools
 import json
@@ -17,7 +17,7 @@ from dashboards import DASHBOARDS, render_dashboard
 from dashboards.panels import COLUMNS
 
 BOARDS = sorted(DASHBOARDS)
-# Of Grafana's own panels those that are neither deprecated nor alpha.
+# Grafana's own panel types that are neither deprecated nor alpha.
 CURRENT_PANELS = {"barchart", "bargauge", "stat", "table", "timeseries", "xychart"}
 
 
@@ -28,18 +28,18 @@ def _plugins() -> None:
 
 @pytest.mark.parametrize("name", BOARDS)
 def test_the_chart_ships_what_the_code_says(name: str) -> None:
-    """`make dashboards` was run after the last change."""
+    """The files are those that `make dashboards` writes."""
     assert (FOLDER / f"{name}.json").read_text() == render_dashboard(DASHBOARDS[name]())
 
 
 def test_the_chart_ships_no_other_dashboard() -> None:
-    """A dashboard that no code makes would grow old."""
+    """A dashboard that no code generates would become outdated."""
     assert sorted(path.stem for path in FOLDER.iterdir()) == BOARDS
 
 
 @pytest.mark.parametrize("name", BOARDS)
 def test_a_dashboard_loads_by_its_schema_and_loses_nothing(name: str) -> None:
-    """Grafana's own model reads the file and writes the same again."""
+    """Grafana's own model reads the file and writes the same content again."""
     board = Dashboard.from_json(load(name))
     targets = [target for panel in board.panels or () for target in getattr(panel, "targets", None) or ()]
     assert targets
@@ -49,7 +49,7 @@ def test_a_dashboard_loads_by_its_schema_and_loses_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", BOARDS)
 def test_a_panel_says_what_it_shows(name: str) -> None:
-    """Every panel has a title, an explanation, a unit or columns of their own, and a current type."""
+    """Every panel has a title, an explanation, a unit or its own columns, and a current type."""
     for panel in panels(load(name)):
         assert panel["title"], panel
         assert panel["description"].endswith("."), panel["title"]
@@ -60,7 +60,7 @@ def test_a_panel_says_what_it_shows(name: str) -> None:
 
 @pytest.mark.parametrize("name", BOARDS)
 def test_every_query_goes_to_the_chosen_data_source(name: str) -> None:
-    """Whoever has several Prometheus servers looks at the one that the variable names, variables included."""
+    """If the user has several Prometheus servers, panels and variables query the one that the variable names."""
     board = load(name)
     chosen = {"type": "prometheus", "uid": "${datasource}"}
     variables = [variable for variable in board["templating"]["list"] if variable["type"] == "query"]
@@ -70,7 +70,7 @@ def test_every_query_goes_to_the_chosen_data_source(name: str) -> None:
 
 @pytest.mark.parametrize("name", BOARDS)
 def test_every_variable_is_defined_before_it_is_used(name: str) -> None:
-    """A variable that is not there would stand in the query as it is."""
+    """An undefined variable would stay in the query unexpanded."""
     defined: set[str] = set()
     for variable in load(name)["templating"]["list"]:
         query = variable["query"] if isinstance(variable["query"], str) else variable["query"]["query"]
@@ -81,7 +81,7 @@ def test_every_variable_is_defined_before_it_is_used(name: str) -> None:
 
 
 def test_a_study_is_chosen_by_data_source_namespace_study_and_pool() -> None:
-    """What one looks at is chosen above the panels."""
+    """The user chooses what to show above the panels."""
     assert [each["name"] for each in load("study")["templating"]["list"]] == [
         "datasource",
         "namespace",
@@ -103,7 +103,7 @@ def test_panels_fill_the_grid_and_do_not_overlap(name: str) -> None:
 
 @pytest.mark.parametrize("name", BOARDS)
 def test_queries_name_metrics_that_are_shown(name: str) -> None:
-    """A metric that is renamed in the code is renamed here."""
+    """A metric renamed in the code must be renamed here."""
     for query in queries(name):
         assert set(re.findall(r"\binfpop_\w+", query.text)) <= known_series(), query.name
 

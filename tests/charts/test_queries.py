@@ -1,4 +1,4 @@
-"""What the dashboards' queries give in cases that a study on a quiet day does not have, computed by promtool."""
+"""Results of the dashboards' queries, computed by promtool, in cases that an undisturbed study does not have."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ Series = dict[str, str]
 
 
 class Check(Protocol):
-    """Compares what a panel, named by board and title, gives with samples by their labels."""
+    """Compares the result of a panel, named by board and title, with samples by their labels."""
 
     def __call__(
         self, panel: tuple[str, str], given: Sequence[Series], expected: Mapping[str, float], *, at: str
@@ -28,7 +28,7 @@ class Check(Protocol):
 
 
 def series(metric: str, values: str, **labels: str) -> Series:
-    """Return a series with a sample a minute, in promtool's notation."""
+    """Return a series with one sample a minute, in promtool's notation."""
     named = ", ".join(f'{name}="{value}"' for name, value in labels.items())
     return {"series": f"{metric}{{{named}}}", "values": values}
 
@@ -36,7 +36,7 @@ def series(metric: str, values: str, **labels: str) -> Series:
 def scraped(
     run: str, address: str, *, at: int, throughput: int, state: str = "measured", pool: str = "a100"
 ) -> list[Series]:
-    """Return what a scrape of a run's pod gives in the minute `at` and a few more; the pod began in that minute."""
+    """Return the scrapes of a run's Pod from minute `at` on, for a few minutes; the Pod started in that minute."""
     of_run = {**STUDY, "pool": pool, "run": run, "gpu_count": "1", "job": "pods", "instance": address}
     of_trial = {**of_run, "trial": "0", "batch_size": "8"}
     shown = f"_x{at} {{}}x3 stale"
@@ -49,7 +49,7 @@ def scraped(
 
 @pytest.fixture
 def check(tmp_path: Path) -> Check:
-    """Compare what a panel's first query gives with samples by their labels."""
+    """Compare the result of a panel's first query with samples by their labels."""
 
     def compare(panel: tuple[str, str], given: Sequence[Series], expected: Mapping[str, float], *, at: str) -> None:
         text = next(query.text for query in queries(panel[0]) if query.panel == panel[1])
@@ -65,12 +65,12 @@ def check(tmp_path: Path) -> Check:
 
 
 def cell(pool: str) -> str:
-    """Return the labels of the one configuration that is measured here."""
+    """Return the labels of the only measured configuration here."""
     return f'{{batch_size="8", gpu_count="1", pool="{pool}"}}'
 
 
 def test_a_configuration_shows_its_newest_run(check: Check) -> None:
-    """Not the fastest, nor the one that was scraped for longest; each pool its own, long after all runs ended."""
+    """It is neither the fastest run nor the one scraped longest; each pool has its own, long after all runs ended."""
     given = [
         *scraped("s-1", "10.0.0.1:9400", at=1, throughput=100),
         *scraped("s-2", "10.0.0.2:9400", at=20, throughput=70),
@@ -81,14 +81,14 @@ def test_a_configuration_shows_its_newest_run(check: Check) -> None:
 
 
 def test_a_run_that_is_scraped_twice_counts_once(check: Check) -> None:
-    """By annotation and by a PodMonitor: the same numbers under two jobs."""
+    """Scraped by annotation and by a PodMonitor, a run has the same numbers under two jobs."""
     once = scraped("s-1", "10.0.0.1:9400", at=1, throughput=100)
     twice = [{**each, "series": each["series"].replace('job="pods"', 'job="podmonitor"')} for each in once]
     check(("study", "Landscape of $pool"), [*once, *twice], {cell("a100"): 100}, at="60m")
 
 
 def test_a_replaced_pod_counts_no_more(check: Check) -> None:
-    """A preempted run begins anew in another pod: what the first one showed is neither mixed in nor a row."""
+    """A preempted run restarts in another Pod: values of the first are neither mixed in nor shown as a row."""
     given = [
         *scraped("s-1", "10.0.0.1:9400", at=1, throughput=10, state="measuring"),
         *scraped("s-1", "10.0.0.2:9400", at=9, throughput=100),
@@ -99,7 +99,7 @@ def test_a_replaced_pod_counts_no_more(check: Check) -> None:
 
 
 def test_an_operator_that_was_started_again_counts_once(check: Check) -> None:
-    """What it spent is neither lost nor doubled, and while it is away no number is made up."""
+    """Its counters are neither lost nor doubled, and no values are invented while it is down."""
     pool = {**STUDY, "pool": "a100"}
     given = [
         series("infpop_study_gpu_seconds_total", "7200x10 stale", **pool, instance="a"),

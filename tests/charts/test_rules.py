@@ -1,4 +1,4 @@
-"""The alerts: Prometheus' own tools accept them, they fire when they should, and each has a page to read."""
+"""The alerts: Prometheus' own tools accept them, they fire when they should, and each has a runbook entry."""
 
 import json
 import re
@@ -26,19 +26,19 @@ def alerts() -> list[dict[str, Any]]:
 
 @pytest.mark.prometheus
 def test_prometheus_accepts_the_rules() -> None:
-    """`promtool check rules` has nothing to say, not even as a lint."""
+    """`promtool check rules` reports nothing, not even as a lint."""
     check("check", "rules", "--lint=all", "--lint-fatal", str(RULES))
 
 
 @pytest.mark.prometheus
 def test_alerts_fire_when_they_are_due() -> None:
-    """`promtool test rules` plays series over hours and compares what fires, with labels and texts."""
+    """`promtool test rules` simulates series over hours and compares the firing alerts, with labels and texts."""
     check("test", "rules", str(RULE_TESTS))
 
 
 @pytest.mark.prometheus
 def test_every_query_of_a_dashboard_is_promql(tmp_path: Path) -> None:
-    """With its variables filled in, Prometheus' parser takes every query."""
+    """With its variables filled in, Prometheus' parser accepts every query."""
     found = [query for board in sorted(DASHBOARDS) for query in queries(board)]
     rules = [
         {"record": f"query_{number}", "expr": filled(query.text, **ANYTHING)} for number, query in enumerate(found)
@@ -49,13 +49,13 @@ def test_every_query_of_a_dashboard_is_promql(tmp_path: Path) -> None:
 
 
 def test_alerts_name_metrics_that_are_shown() -> None:
-    """A metric that is renamed in the code is renamed in the alerts, or they would be silent for ever."""
+    """A metric renamed in the code must be renamed in the alerts, or they would stay silent."""
     named = set(re.findall(r"\binfpop_\w+", " ".join(alert["expr"] for alert in alerts())))
     assert named <= known_series()
 
 
 def test_every_alert_has_its_part_of_the_page_and_every_part_its_alert() -> None:
-    """Whoever is woken up finds at once what to do."""
+    """An on-call engineer immediately finds what to do."""
     headings = set(re.findall(r"^## (\w+)$", PAGE.read_text(), flags=re.MULTILINE))
     assert {alert["alert"] for alert in alerts()} == headings
     for alert in alerts():
@@ -63,7 +63,7 @@ def test_every_alert_has_its_part_of_the_page_and_every_part_its_alert() -> None
 
 
 def test_every_alert_has_a_test_in_which_it_fires() -> None:
-    """An alert that was never seen to fire may never do so."""
+    """An alert that never fired in a test may never fire."""
     cases = [case for test in yaml.safe_load(RULE_TESTS.read_text())["tests"] for case in test["alert_rule_test"]]
     fired = {
         (case["alertname"], fired["exp_labels"].get("cause")) for case in cases for fired in case.get("exp_alerts", ())
@@ -72,7 +72,7 @@ def test_every_alert_has_a_test_in_which_it_fires() -> None:
 
 
 def check(*arguments: str) -> str:
-    """Run promtool, expect success, and return what it says."""
+    """Run promtool, expect success, and return its output."""
     done = promtool(*arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -1,4 +1,4 @@
-"""Values that set everything which the chart knows, so that no branch of a template stays unseen."""
+"""Values that set every option of the chart, so that every template branch is rendered."""
 
 from charts.boards import Document
 

@@ -1,4 +1,4 @@
-"""Whatever a user gets wrong: one message with field, value and remedy, exit code 2, and nothing started."""
+"""Every user mistake gives one message with field, value and remedy, exit code 2, and starts nothing."""
 
 import json
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def invoke(*arguments: object) -> Result:
 
 @pytest.fixture(autouse=True)
 def in_an_empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Run each test in an empty directory that is also its home, without a network to ask."""
+    """Run each test in an empty directory that is also the home directory, without network access."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -31,7 +31,7 @@ def in_an_empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def refused(*arguments: object) -> str:
-    """Return the message of a command that must refuse, having started and left nothing."""
+    """Return the message of a command that must refuse without starting or leaving anything."""
     before = sorted(Path.cwd().rglob("*"))
     result = invoke(*arguments)
     assert result.exit_code == 2, (result.exit_code, result.output, result.exception)
@@ -97,7 +97,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
 def test_a_wrong_study_is_refused(
     in_an_empty_home: Path, command: str, path: str, value: object, parts: tuple[str, ...]
 ) -> None:
-    """Each mistake in a study names its field, its value and what to do."""
+    """Each mistake in a study names its field, its value and the remedy."""
     study = in_an_empty_home / "study.yaml"
     study.write_text(yaml.safe_dump(changed(path, value)))
     message = refused(command, study)
@@ -119,14 +119,14 @@ POWER = [{"name": "power", "preset": "gpuPower"}]
 def test_what_only_prometheus_knows_decides_nothing_on_one_machine(
     in_an_empty_home: Path, command: str, objective: dict[str, object], field: str, value: str
 ) -> None:
-    """A search whose every number would lack what decides is not begun."""
+    """A search whose every trial would lack a required metric is refused."""
     message = refused(command, write_study(in_an_empty_home, metrics=POWER, objective=objective))
     problem = f"{field}: {value}: needs Prometheus, which `infpop tune` does not query. Tune on a cluster, or remove"
     assert problem in message
 
 
 def test_what_prometheus_would_only_be_asked_for_is_left_out_and_said_so(in_an_empty_home: Path) -> None:
-    """The same file serves a cluster and one machine; what the latter lacks is told before it starts."""
+    """One file works on a cluster and on one machine; metrics that need Prometheus are reported before the start."""
     study = write_study(in_an_empty_home, metrics=POWER)
     note = "Not measured on this machine: power (spec.metrics needs a cluster with Prometheus)."
     for command in ("validate", "tune"):
@@ -145,20 +145,20 @@ def test_what_prometheus_would_only_be_asked_for_is_left_out_and_said_so(in_an_e
     ],
 )
 def test_a_file_that_is_no_study_is_refused(in_an_empty_home: Path, text: str, part: str) -> None:
-    """YAML of something else, and what is no YAML at all."""
+    """The file holds YAML of something else, or no YAML at all."""
     (in_an_empty_home / "x.yaml").write_text(text)
     assert part in refused("tune", "x.yaml")
 
 
 @pytest.mark.parametrize("place", ["missing.yaml", "."])
 def test_a_study_that_cannot_be_read_is_refused(place: str) -> None:
-    """A missing file and a directory."""
+    """The path is a missing file or a directory."""
     message = refused("tune", place)
     assert "Name a file that holds a ThroughputStudy" in message
 
 
 def test_more_devices_than_the_machine_has_are_refused_before_anything_starts(in_an_empty_home: Path) -> None:
-    """A search space too large for this machine names each count that is, how many there are, and what to use."""
+    """The message names each count above this machine's devices, the number of devices, and what to use."""
     (in_an_empty_home / "model").mkdir()
     config = {"architectures": ["LlamaForCausalLM"], "num_attention_heads": 4}
     (in_an_empty_home / "model" / "config.json").write_text(json.dumps(config))
@@ -188,7 +188,7 @@ def test_more_devices_than_the_machine_has_are_refused_before_anything_starts(in
 def test_a_model_that_is_not_a_causal_language_model_is_refused(
     in_an_empty_home: Path, config: object, parts: tuple[str, ...]
 ) -> None:
-    """A directory beside the study is looked at before an engine is loaded."""
+    """A model directory next to the study is checked before an engine is loaded."""
     (in_an_empty_home / "model").mkdir()
     if config is not None:
         (in_an_empty_home / "model" / "config.json").write_text(json.dumps(config))
@@ -199,7 +199,7 @@ def test_a_model_that_is_not_a_causal_language_model_is_refused(
 
 @pytest.mark.parametrize("name", ["./none", "/none", "~/none", "~no-such-user/x", "./" + "long" * 75])
 def test_a_model_directory_that_is_not_there_is_refused(in_an_empty_home: Path, name: str) -> None:
-    """What looks like a path is not asked of the hub."""
+    """A name that looks like a path is not looked up on the hub."""
     message = refused("tune", write_study(in_an_empty_home, engine=VLLM, model={"name": name}))
     assert f"spec.model.name: {name}: this directory does not exist" in message
 
@@ -224,14 +224,14 @@ def test_files_in_the_home_directory_are_found(in_an_empty_home: Path) -> None:
 
 @pytest.mark.parametrize("name", ["long" * 75, "organisation/" + "long" * 75])
 def test_a_name_too_long_for_a_directory_is_no_traceback(in_an_empty_home: Path, name: str) -> None:
-    """What can be neither a directory nor a hub id is refused as such."""
+    """A name that can be neither a directory nor a hub id is refused as such."""
     pytest.importorskip("huggingface_hub")
     message = refused("validate", write_study(in_an_empty_home, engine=VLLM, model={"name": name}))
     assert "spec.model.name" in message
 
 
 def test_a_study_for_other_hardware_is_refused(in_an_empty_home: Path) -> None:
-    """A pool that does not describe this machine names what the machine has, and how to say so."""
+    """If no pool describes this machine, the message says what the machine has and how to describe it."""
     pools = [{"name": "tpus", "gpuProduct": "NoSuchProduct"}]
     message = refused("tune", write_study(in_an_empty_home, engine=VLLM, nodePools=pools))
     assert "spec.nodePools: tpus (NoSuchProduct): none of these pools matches this machine" in message
@@ -239,7 +239,7 @@ def test_a_study_for_other_hardware_is_refused(in_an_empty_home: Path) -> None:
 
 
 def test_all_problems_are_told_at_once(in_an_empty_home: Path) -> None:
-    """Three mistakes take one attempt to find."""
+    """One attempt shows all three mistakes."""
     study = write_study(
         in_an_empty_home,
         engine=VLLM,
@@ -272,7 +272,7 @@ def _a_file(directory: Path) -> str:
 
 @pytest.mark.parametrize("occupy", [_other_study, _something_else, _a_file])
 def test_an_output_directory_that_is_not_ours_is_refused(in_an_empty_home: Path, occupy: Callable[[Path], str]) -> None:
-    """Nothing is written over, and the message says how to use another directory."""
+    """Nothing is overwritten, and the message says how to use another directory."""
     expected = occupy(in_an_empty_home / "out")
     message = refused("tune", write_study(in_an_empty_home), "--output", "out")
     assert expected in message
@@ -280,7 +280,7 @@ def test_an_output_directory_that_is_not_ours_is_refused(in_an_empty_home: Path,
 
 
 def test_a_directory_that_is_not_empty_gets_no_model(in_an_empty_home: Path) -> None:
-    """`tiny-model` writes over nothing."""
+    """`tiny-model` overwrites nothing."""
     (in_an_empty_home / "notes").mkdir()
     (in_an_empty_home / "notes" / "a.txt").write_text("mine")
     assert "is not empty and contains no model" in refused("tiny-model", "notes")
@@ -288,5 +288,5 @@ def test_a_directory_that_is_not_empty_gets_no_model(in_an_empty_home: Path) -> 
 
 @pytest.mark.parametrize("arguments", [["tune"], ["tune", "a", "b"], ["tune", "--outptu", "x", "a"], ["tuen"]])
 def test_a_wrong_command_line_is_refused(arguments: list[str]) -> None:
-    """The command line itself is input too."""
+    """The command line itself is user input too."""
     assert "Usage" in refused(*arguments)

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.process
 
 
 def test_tune_prints_progress_and_the_report(tmp_path: Path) -> None:
-    """Not on a terminal: a line for each change of state, then the landscape and the best configuration."""
+    """Without a terminal: a line for each change of state, then the landscape and the best configuration."""
     done = run_infpop("tune", write_study(tmp_path), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"^ +\d:\d\d  trial 0: 2 GPUs, batch size \d: [\d,]+ tokens/s", done.stdout, re.MULTILINE)
@@ -51,7 +51,7 @@ def test_tune_with_json_prints_the_status_alone(tmp_path: Path) -> None:
 
 
 def test_a_study_without_a_recommendation_exits_with_3(tmp_path: Path) -> None:
-    """Every configuration runs out of memory: the study ended, and there is nothing to recommend."""
+    """Every configuration runs out of memory: the study has ended, and there is nothing to recommend."""
     engine = {"name": "simulated", "simulation": {"formula": {"largestBatchPerGPU": 1}}}
     done = run_infpop("tune", write_study(tmp_path, engine=engine), cwd=tmp_path)
     assert done.returncode == 3
@@ -60,7 +60,7 @@ def test_a_study_without_a_recommendation_exits_with_3(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_breaks_off_on_the_way_exits_with_1(tmp_path: Path) -> None:
-    """The journal cannot be written any more: not bad input, and no process is left behind."""
+    """A journal that can no longer be written is not bad input, and no process is left behind."""
     study = write_study(tmp_path, engine=slow_engine(repeat="200ms"))
     process = start_infpop("tune", study, "--output", "out", cwd=tmp_path)
     journal = tmp_path / "out" / "journal.jsonl"
@@ -76,7 +76,7 @@ def test_a_directory_that_breaks_off_on_the_way_exits_with_1(tmp_path: Path) -> 
 
 
 def test_conditions_keep_their_times_over_a_resume(tmp_path: Path) -> None:
-    """A finished study that is looked at again did not finish just now; a damaged status is no obstacle."""
+    """Resuming a finished study keeps the time at which it finished; a damaged status is ignored."""
     study = write_study(tmp_path)
     first, again = (run_infpop("tune", study, "--output", "out", "--json", cwd=tmp_path) for _ in range(2))
     since = [condition["lastTransitionTime"] for condition in json.loads(first.stdout)["conditions"]]
@@ -86,7 +86,7 @@ def test_conditions_keep_their_times_over_a_resume(tmp_path: Path) -> None:
 
 
 def test_a_terminal_gets_a_live_view_that_leaves_only_the_report(tmp_path: Path) -> None:
-    """On a terminal the picture is redrawn in place; the report stays."""
+    """On a terminal the live view is redrawn in place; the report stays."""
     study = write_study(tmp_path, engine=slow_engine(repeat="100ms"))
     ours, theirs = pty.openpty()
     environment = {**home_environment(tmp_path), "TERM": "xterm-256color", "LINES": "40"}
@@ -106,7 +106,7 @@ def test_a_terminal_gets_a_live_view_that_leaves_only_the_report(tmp_path: Path)
 
 
 def test_a_terminal_without_the_characters_gets_others(tmp_path: Path) -> None:
-    """An ASCII-only environment is no reason to fail."""
+    """An ASCII-only environment does not fail."""
     environment = {**home_environment(tmp_path), "PYTHONIOENCODING": "ascii"}
     argv = [sys.executable, "-m", "infpop_operator.cli.main", "tune", str(write_study(tmp_path))]
     done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, timeout=DEADLINE_S, check=False)
@@ -115,7 +115,7 @@ def test_a_terminal_without_the_characters_gets_others(tmp_path: Path) -> None:
 
 
 def test_validate_starts_nothing(tmp_path: Path) -> None:
-    """A valid study is summed up; no directory appears."""
+    """A valid study is summarised; no directory is created."""
     done = run_infpop("validate", write_study(tmp_path), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "valid. Up to 4 trials of 4 configurations on here (simulated)" in done.stdout
@@ -123,7 +123,7 @@ def test_validate_starts_nothing(tmp_path: Path) -> None:
 
 
 def test_version_and_help_say_what_they_should(tmp_path: Path) -> None:
-    """The version is the package's, and the exit codes are documented."""
+    """The version is the package's, and the help documents the exit codes."""
     assert run_infpop("--version", cwd=tmp_path).stdout == f"infpop {__version__}\n"
     for arguments in (["--help"], ["tune", "--help"]):
         shown = " ".join(run_infpop(*arguments, cwd=tmp_path).stdout.split())
@@ -132,7 +132,7 @@ def test_version_and_help_say_what_they_should(tmp_path: Path) -> None:
 
 @pytest.mark.engine
 def test_tiny_model_writes_a_model_once(tmp_path: Path) -> None:
-    """The directory appears with a model in it; a second time finds it and changes nothing."""
+    """The directory appears with a model in it; a second call finds it and changes nothing."""
     done = run_infpop("tiny-model", "model", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "model\n", "")
     config = tmp_path / "model" / "config.json"

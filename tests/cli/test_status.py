@@ -1,4 +1,4 @@
-"""`infpop status`: what it prints, where, with which exit code, and what it says when there is nothing to show."""
+"""`infpop status`: what it prints, where, with which exit code, and its messages if there is nothing to show."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ NO_KIND = (404, "404 page not found")
 
 @contextmanager
 def api_server(answers: Answers, directory: Path) -> Iterator[str]:
-    """Serve fixed answers by path, and yield the kubeconfig whose context means the namespace `serving`."""
+    """Serve fixed answers by path, and yield a kubeconfig whose context uses the namespace `serving`."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -86,7 +86,7 @@ def shown(answers: Answers, directory: Path, *arguments: str) -> Result:
 
 
 def refusal(answers: Answers, directory: Path, *arguments: str) -> str:
-    """Return what is said of a study that cannot be shown."""
+    """Return the message for a study that cannot be shown."""
     result = shown(answers, directory, *(arguments or ("codellama",)))
     assert (result.exit_code, result.stdout) == (2, "")
     assert "Traceback" not in result.stderr
@@ -94,7 +94,7 @@ def refusal(answers: Answers, directory: Path, *arguments: str) -> str:
 
 
 def test_a_finished_study_is_shown_with_its_result(tmp_path: Path) -> None:
-    """One request, one page, exit code 0; the namespace is the context's."""
+    """The command makes one request, prints one page and exits with 0; the namespace is the context's."""
     result = shown({f"{STUDIES}/codellama": (200, DONE)}, tmp_path, "codellama")
     assert (result.exit_code, result.stderr) == (0, "")
     assert "Configuration  8 GPUs, batch size 256" in result.stdout
@@ -102,7 +102,7 @@ def test_a_finished_study_is_shown_with_its_result(tmp_path: Path) -> None:
 
 
 def test_json_is_the_status_as_the_cluster_has_it(tmp_path: Path) -> None:
-    """Nothing of another version is lost on the way to a script."""
+    """A script also gets the fields of other versions."""
     status = {**DONE["status"], "ofANewerVersion": 1}
     result = shown({f"{STUDIES}/codellama": (200, {**DONE, "status": status})}, tmp_path, "codellama", "--json")
     assert json.loads(result.stdout) == status
@@ -112,12 +112,12 @@ def test_json_is_the_status_as_the_cluster_has_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("body", "code"), [(DONE, 0), (make_document(), 0), (refused(make_document()), 3)])
 def test_the_exit_code_says_whether_somebody_is_needed(tmp_path: Path, body: Body, code: int) -> None:
-    """0 for a study that goes on or has its result, as `kubectl rollout status` has it; 3 where a person is needed."""
+    """0 for a study that continues or has its result, like `kubectl rollout status`; 3 if it needs user action."""
     assert shown({f"{STUDIES}/codellama": (200, body)}, tmp_path, "codellama").exit_code == code
 
 
 def test_a_watch_of_a_finished_study_ends_at_once(tmp_path: Path) -> None:
-    """Lines to a pipe, then the page; with --json the lines are on standard error and the status alone is printed."""
+    """A pipe gets lines, then the page; with --json the lines go to standard error and only the status is printed."""
     answers = {f"{STUDIES}/codellama": (200, DONE)}
     result = shown(answers, tmp_path, "codellama", "--watch")
     assert result.exit_code == 0
@@ -130,7 +130,7 @@ def test_a_watch_of_a_finished_study_ends_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_a_terminal_gets_a_live_view_and_then_the_page(tmp_path: Path) -> None:
-    """On a terminal the picture is redrawn in place; what stays is the page, without lines for changes."""
+    """On a terminal the live view is redrawn in place; the page stays, without lines for changes."""
     with api_server({f"{STUDIES}/codellama": (200, DONE)}, tmp_path) as config:
         ours, theirs = pty.openpty()
         argv = [sys.executable, "-m", "infpop_operator.cli.main", "status", "codellama", "--watch"]
@@ -139,7 +139,7 @@ def test_a_terminal_gets_a_live_view_and_then_the_page(tmp_path: Path) -> None:
         os.close(theirs)
         text = read_terminal(ours)
         assert process.wait(60) == 0
-    drawn, _, left = text.rpartition("\x1b[2K")  # how a picture is taken back
+    drawn, _, left = text.rpartition("\x1b[2K")  # how a live view is erased
     assert "serving/codellama: vllm, example/model" in drawn
     assert "Best configuration found" not in drawn
     assert "Best configuration found" in left
@@ -147,7 +147,7 @@ def test_a_terminal_gets_a_live_view_and_then_the_page(tmp_path: Path) -> None:
 
 
 def test_a_study_that_is_not_there_is_answered_with_close_ones(tmp_path: Path) -> None:
-    """A typing mistake is told from a wrong namespace."""
+    """The user can tell a typing mistake from a wrong namespace."""
     missing = {"reason": "NotFound", "message": "not found"}
     names = ("codelama", "llama-70b", "mistral")
     items = [{"metadata": {"name": name, "namespace": "serving"}} for name in names]
@@ -162,7 +162,7 @@ def test_a_study_that_is_not_there_is_answered_with_close_ones(tmp_path: Path) -
 
 
 def test_a_cluster_without_the_crd_is_told_how_to_get_it(tmp_path: Path) -> None:
-    """A missing kind is not taken for a missing study."""
+    """A missing CRD is not reported as a missing study."""
     message = refusal({}, tmp_path)
     assert "does not know the kind throughputstudies.infpop.io" in message
     assert "infpop crds | kubectl apply --server-side -f -" in message
@@ -170,7 +170,7 @@ def test_a_cluster_without_the_crd_is_told_how_to_get_it(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("code", [401, 403])
 def test_who_may_not_read_is_told_whom_to_ask(tmp_path: Path, code: int) -> None:
-    """The server's own words, and the command that shows the right."""
+    """The message has the server's own words and the command that shows the permission."""
     message = refusal({f"{STUDIES}/codellama": (code, FORBIDDEN)}, tmp_path)
     assert 'User "me" cannot get resource' in message
     assert "kubectl auth can-i get throughputstudies.infpop.io --namespace serving" in message
@@ -178,7 +178,7 @@ def test_who_may_not_read_is_told_whom_to_ask(tmp_path: Path, code: int) -> None
 
 @pytest.mark.parametrize("code", [429, 500, 503])
 def test_a_server_in_trouble_is_no_bad_input(tmp_path: Path, code: int) -> None:
-    """Exit code 1 after one request: the same command may work in a minute, and nobody is asked again meanwhile."""
+    """Exit code 1 after one request, without retries: the same command may work in a minute."""
     result = shown({f"{STUDIES}/codellama": (code, {"message": "etcd"})}, tmp_path, "codellama")
     assert result.exit_code == 1
     assert (tmp_path / "requests").read_text() == f"{STUDIES}/codellama\n"
@@ -186,7 +186,7 @@ def test_a_server_in_trouble_is_no_bad_input(tmp_path: Path, code: int) -> None:
 
 
 def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """The address that was tried is in the message."""
+    """The message names the address that was tried."""
     result = invoke("codellama", "--kubeconfig", kubeconfig(tmp_path, "http://127.0.0.1:1"))
     assert (result.exit_code, result.stdout) == (1, "")
     assert "127.0.0.1:1" in result.stderr
@@ -195,20 +195,20 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "../secrets/x", "Name", "a b", "a/b", "$(reboot)"])
 def test_what_is_no_name_is_not_asked_for(tmp_path: Path, name: str) -> None:
-    """Hostile names reach no path of the API; nor do namespaces."""
+    """Neither hostile names nor hostile namespaces reach a path of the API."""
     assert f"{name!r} is not a valid study name" in refusal({}, tmp_path, name)
     assert f"{name!r} is not a valid namespace name" in refusal({}, tmp_path, "codellama", "--namespace", name)
 
 
 def test_a_status_that_cannot_be_read_names_the_place(tmp_path: Path) -> None:
-    """A status of another form is no traceback."""
+    """A status of another form gives a message, not a traceback."""
     answers = {f"{STUDIES}/codellama": (200, {**DONE, "status": {"trials": "none"}})}
     assert "status.trials" in refusal(answers, tmp_path)
 
 
 @pytest.mark.parametrize("library", ["kubernetes", "aiohttp"])
 def test_without_the_cluster_library_the_extra_is_named(tmp_path: Path, library: str) -> None:
-    """Whoever installed InfPop for one machine reads what to install for a cluster."""
+    """A user who installed InfPop without the cluster extra reads what to install."""
     program = f"import sys; sys.modules[{library!r}] = None; from infpop_operator.cli.main import main; main()"
     argv = [sys.executable, "-c", program, "status", "codellama"]
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
@@ -218,7 +218,7 @@ def test_without_the_cluster_library_the_extra_is_named(tmp_path: Path, library:
 
 
 class Eyes:
-    """A view that remembers what it was shown and told."""
+    """A view that records what it was shown and what was reported."""
 
     def __init__(self) -> None:
         self.pages: list[StatusPage] = []
@@ -226,15 +226,15 @@ class Eyes:
         self.announce = self.told.append
 
     def show(self, page: StatusPage, _: object) -> None:
-        """Remember the page."""
+        """Record the page."""
         self.pages.append(page)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing."""
 
 
 def watched(*answers: Body | Exception) -> tuple[Eyes, Body, int]:
-    """Follow a study that answers so, and return what was seen, the last version, and how often was waited."""
+    """Watch a study with these answers, and return what was shown, the last version, and the number of waits."""
     left, waits, eyes = list(answers), [0], Eyes()
 
     async def read() -> Body:
@@ -259,7 +259,7 @@ def test_a_watch_goes_on_until_the_study_ends() -> None:
 
 
 def test_a_watch_outlives_an_outage() -> None:
-    """A silence is told once; what was known stays in sight, and grows old."""
+    """An outage is reported once; the last known page stays visible and shows its age."""
     silence = NoAnswerError("GET: no answer")
     eyes, body, _ = watched(make_document(), silence, silence, make_document(), silence, DONE)
     assert len(eyes.told) == 2
@@ -269,6 +269,6 @@ def test_a_watch_outlives_an_outage() -> None:
 
 @pytest.mark.parametrize("answers", [(NoAnswerError("no answer"),), (make_document(), ReadError("gone"))])
 def test_a_watch_ends_where_there_is_nothing_to_wait_for(answers: tuple[Body | Exception, ...]) -> None:
-    """A cluster that never answered, and a study that was deleted, are said at once."""
+    """A cluster that never answered and a deleted study are reported immediately."""
     with pytest.raises(type(answers[-1])):
         watched(*answers)

@@ -1,4 +1,4 @@
-"""Every executor keeps the promises of its port; the played one and the one with processes alike."""
+"""Every executor keeps the contract of its port: the simulated one and the one with processes."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -23,7 +23,7 @@ LASTS, IS_LOST = "lasts", "is-lost"
 
 
 def spec_of(run: Run, kind: str = "ends") -> RunSpec:
-    """Return what `run` is to do: end by itself at once, last, or get lost."""
+    """Return a spec for `run`, which ends by itself immediately, lasts, or gets lost."""
     simulation = SimulationSpec(load_seconds=0.0 if kind == "ends" else 3600.0)
     study = make_study(engine=EngineSpec(name="simulated", simulation=simulation))
     spec = build_run_spec(study, run)
@@ -31,25 +31,25 @@ def spec_of(run: Run, kind: str = "ends") -> RunSpec:
 
 
 class World(Protocol):
-    """An executor and the world that it acts in."""
+    """An executor and the world in which it acts."""
 
     executor: Executor
 
     def now(self) -> datetime:
-        """Return the time there."""
+        """Return the current time of the world."""
 
     def wait(self) -> None:
-        """Let a little time pass."""
+        """Let a short time pass."""
 
     def lose(self, run: Run) -> None:
-        """Take a live run away."""
+        """Make a live run disappear."""
 
     def amount(self, run: Run) -> int | None:
-        """Return how many processes are running for `run`, None where there are none by nature."""
+        """Return how many processes are running for `run`, or None if the world has no processes."""
 
 
 class PlayedWorld:
-    """The played executor."""
+    """The simulated executor."""
 
     def __init__(self) -> None:
         landscape = play_landscape(lambda gpus, batch: 100.0 * gpus * batch)
@@ -62,18 +62,18 @@ class PlayedWorld:
         self.executor: FakeExecutor = FakeExecutor(play, now=START)
 
     def now(self) -> datetime:
-        """Return the played time."""
+        """Return the simulated time."""
         return self.executor.now()
 
     def wait(self) -> None:
-        """Let a played second pass."""
+        """Let a simulated second pass."""
         self.executor.wait(1.0)
 
     def lose(self, run: Run) -> None:
-        """Leave it to the play, in which `run` is lost by itself."""
+        """Do nothing: in the simulation, `run` is lost by itself."""
 
     def amount(self, run: Run) -> int | None:
-        """Return None: `run` is no process."""
+        """Return None: `run` has no process."""
 
 
 class ProcessWorld:
@@ -87,7 +87,7 @@ class ProcessWorld:
         return clock_time()
 
     def wait(self) -> None:
-        """Wait for an end, a tenth of a second at most."""
+        """Wait for a run to end, at most a tenth of a second."""
         self.executor.wait(0.1)
 
     def lose(self, run: Run) -> None:
@@ -141,7 +141,7 @@ def counted(entry: StartedRun, observation: Finished | Lost) -> int:
 
 
 def test_a_run_ends_with_a_result_for_each_of_its_trials(world: World) -> None:
-    """What the runner found out comes back as it was, and costs no failure."""
+    """The runner's findings come back unchanged and cost no failure."""
     entry = started(world, make_run(batch_sizes=(8, 16)))
     end = ended(world, entry)
     assert isinstance(end, Finished)
@@ -162,7 +162,7 @@ def test_a_live_run_is_seen_alive(world: World) -> None:
 
 
 def test_a_run_that_dies_without_a_result_is_lost_and_counts(world: World) -> None:
-    """Somebody else's kill -9 is a broken run: it has a reason and uses the failure budget."""
+    """A run killed from outside counts as broken: it has a reason and uses the failure budget."""
     entry = started(world, make_run(), IS_LOST)
     world.lose(entry.run)
     end = ended(world, entry)
@@ -181,7 +181,7 @@ def test_starting_twice_is_starting_once(world: World) -> None:
 
 
 def test_a_stopped_run_is_gone_and_costs_no_failure(world: World) -> None:
-    """What the study stops itself is nobody's failure, and nothing of it stays."""
+    """A run that the study stops costs no failure, and no part of it remains."""
     entry = started(world, make_run(), LASTS)
     world.wait()
     world.executor.stop(entry.run.name)
@@ -202,7 +202,7 @@ def test_stopping_what_does_not_run_does_nothing(world: World) -> None:
 
 
 def test_a_run_that_never_lived_is_lost_and_does_not_count(world: World) -> None:
-    """A start that was recorded and not carried out, because everything died between, is tried again."""
+    """A recorded start that was not carried out because of a crash is tried again."""
     entry = StartedRun(run=make_run("study-9"), started_at=world.now() - timedelta(hours=1))
     end = seen(world, entry)
     assert isinstance(end, Lost)

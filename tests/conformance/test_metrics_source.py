@@ -1,4 +1,4 @@
-"""Every metrics source keeps the promises of its port."""
+"""Every metrics source keeps the contract of its port."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -25,7 +25,7 @@ from infpop_operator.core.model import Sample, Value, WatchedRun
 from infpop_operator.core.ports import MetricsSource
 from infpop_operator.settings import PrometheusSettings, SourceName
 
-Shown = Mapping[str, str] | None  # values by trial as a runner shows them; None: nobody answers
+Shown = Mapping[str, str] | None  # values by trial as a runner shows them; None: the endpoint does not answer
 Use = Callable[[Shown, str], tuple[str, Mapping[int, Sample]]]
 THROUGHPUT = "infpop_trial_throughput_tokens_per_second"
 
@@ -37,12 +37,12 @@ class Once(httpx.AsyncByteStream):
         self._text = text
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield it at once."""
+        """Yield it immediately."""
         yield self._text.encode()
 
 
 async def pod_metrics(shown: Shown, run: str, stack: AsyncExitStack) -> MetricsSource:
-    """Return a source that has probed the Pod of the run, where these values were shown."""
+    """Return a source that has probed the run's Pod, where these values were shown."""
     owner = f'namespace="{WATCHED.namespace}",study="{WATCHED.study}",run="{run}"'
     lines = [f'infpop_run_state{{{owner},state="measuring"}} 1']
     lines += [f'{THROUGHPUT}{{{owner},trial="{trial}"}} {value}' for trial, value in (shown or {}).items()]
@@ -65,7 +65,7 @@ async def pod_metrics(shown: Shown, run: str, stack: AsyncExitStack) -> MetricsS
 
 
 async def prometheus(shown: Shown, run: str, stack: AsyncExitStack) -> MetricsSource:
-    """Return a source that asks a Prometheus that has scraped these values, and gives them to whatever is asked."""
+    """Return a source that queries a Prometheus which has scraped these values and returns them for any query."""
     api = await stack.enter_async_context(prometheus_api())
     scraped = [series((60, value), trial=trial, run=run) for trial, value in (shown or {}).items()]
     api.answers = [failure(503) if shown is None else throughputs(*scraped)]
@@ -76,7 +76,7 @@ async def prometheus(shown: Shown, run: str, stack: AsyncExitStack) -> MetricsSo
 
 @pytest.fixture(params=[pod_metrics, prometheus])
 def use(request: pytest.FixtureRequest) -> Use:
-    """Return what asks the source under test about `WATCHED`, where a run showed values: its name, and its samples."""
+    """Return a function that asks the source under test about `WATCHED`: the source's name, and its samples."""
 
     async def ask(shown: Shown, run: str) -> tuple[str, Mapping[int, Sample]]:
         async with AsyncExitStack() as stack:
@@ -88,35 +88,35 @@ def use(request: pytest.FixtureRequest) -> Use:
 
 
 def numbers(samples: Mapping[int, Sample]) -> dict[int, float]:
-    """Return the numbers that there are."""
+    """Return the numbers that exist."""
     return {index: sample.tokens_per_second for index, sample in samples.items() if isinstance(sample, Value)}
 
 
 def test_a_source_knows_what_its_run_showed(use: Use) -> None:
-    """Every trial's number, to the last digit, and the name of the source is one that settings know."""
+    """Each trial's number is exact to the last digit, and the settings know the source's name."""
     name, samples = use({"0": "1234.5678", "1": "1e-3"}, WATCHED.run)
     assert numbers(samples) == {0: 1234.5678, 1: 0.001}
     assert name in get_args(SourceName)
 
 
 def test_what_was_not_seen_has_no_number(use: Use) -> None:
-    """A trial whose number came too late to be seen takes nothing from the others."""
+    """A trial whose number came too late to be observed does not affect the other trials."""
     assert numbers(use({"0": "5"}, WATCHED.run)[1]) == {0: 5.0}
 
 
 @pytest.mark.parametrize("value", ["NaN", "+Inf", "-Inf", "0", "-0.0", "-5"])
 def test_what_is_no_throughput_has_no_number(use: Use, value: str) -> None:
-    """Not a number, infinite, nothing or less than nothing."""
+    """This covers NaN, infinity, zero and negative values."""
     samples = use({"0": value, "1": "5"}, WATCHED.run)[1]
     assert numbers(samples) == {1: 5.0}
     assert 0 in samples
 
 
 def test_an_outage_is_no_number_and_no_error(use: Use) -> None:
-    """Nobody answers: there is nothing to be compared, and nothing breaks."""
+    """Without an answer there is nothing to compare, and nothing breaks."""
     assert numbers(use(None, WATCHED.run)[1]) == {}
 
 
 def test_the_numbers_of_another_run_are_not_this_ones(use: Use) -> None:
-    """Whatever stands at the address or in the data base under another name."""
+    """This holds for whatever the address or the database has under another name."""
     assert numbers(use({"0": "5"}, "study-2")[1]) == {}

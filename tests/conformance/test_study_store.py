@@ -1,4 +1,4 @@
-"""Every study store keeps the promises of its port."""
+"""Every study store keeps the contract of its port."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,12 +15,12 @@ from infpop_operator.adapters.memory_store import MemoryStore
 from infpop_operator.core.model import Hardware
 from infpop_operator.core.ports import StudyStore
 
-Reopen = Callable[[], StudyStore]  # the store as a process sees it that starts after the one before has died
+Reopen = Callable[[], StudyStore]  # the store as seen by a process that starts after the previous one has died
 
 
 @pytest.fixture(params=["directory", "memory"])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
-    """Yield what opens the store under test again and again."""
+    """Yield a function that opens the store under test repeatedly."""
     with ExitStack() as stack:
         memory = MemoryStore()
 
@@ -34,13 +34,13 @@ def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
 
 
 def test_a_new_study_has_an_empty_history_that_starts_now(reopen: Reopen) -> None:
-    """Nothing is remembered of a study that was never tuned."""
+    """A study that was never tuned has no records."""
     history = reopen().load(START)
     assert (history.started_at, history.rounds, history.ended, history.active) == (START, (), (), ())
 
 
 def test_the_start_of_a_study_is_its_first_start(reopen: Reopen) -> None:
-    """A deadline holds from the first start, however often a study is taken up again."""
+    """A deadline counts from the first start, however often a study is resumed."""
     reopen().load(START)
     assert reopen().load(START + timedelta(days=1)).started_at == START
 
@@ -59,7 +59,7 @@ def test_everything_recorded_comes_back_as_it_was(reopen: Reopen) -> None:
 
 
 def test_a_round_of_which_more_is_known_keeps_its_place(reopen: Reopen) -> None:
-    """What was seen last of its hardware counts; another round under its number does not."""
+    """The last observed hardware counts; another round with its number does not replace it."""
     other = replace(ROUND, pool="v100")
     known = replace(ROUND, hardware=Hardware(fingerprint="f", gpu_model="A100", device_count=8), engine=ENGINE)
     smaller = replace(known, hardware=Hardware(fingerprint="f", gpu_model="A100", device_count=4))

@@ -1,4 +1,4 @@
-"""What the contract takes: each bound of a spec and of a result, at it and beyond it."""
+"""The limits of the contract: each bound of a spec and of a result, at it and beyond it."""
 
 from typing import Any
 
@@ -103,7 +103,7 @@ BOUNDS: tuple[tuple[type[BaseModel], dict[str, Any], str, tuple[object, ...], tu
 def test_a_bound_is_the_last_value_that_is_taken(
     model: type[BaseModel], rest: dict[str, Any], field: str, taken: tuple[object, ...], refused: tuple[object, ...]
 ) -> None:
-    """A runner takes what the operator may send, and neither side reads what cannot be."""
+    """A runner accepts whatever the operator may send, and neither side accepts impossible values."""
     for value in taken:
         assert getattr(model.model_validate(rest | {field: value}), field) == value
     for value in refused:
@@ -112,6 +112,6 @@ def test_a_bound_is_the_last_value_that_is_taken(
 
 
 def test_a_spec_with_an_unknown_key_is_refused() -> None:
-    """A runner does not half understand what a newer operator asks for."""
+    """A runner does not run a spec of a newer operator that it only partly understands."""
     with pytest.raises(ValidationError, match="extra"):
         TrialSpec.model_validate({"index": 0, "batch_size": 1, "priority": 2})

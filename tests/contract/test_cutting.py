@@ -1,4 +1,4 @@
-"""Which parts of a result are cut, in which order: each form, down to the byte at which the next one begins."""
+"""Which parts of a result are dropped, in which order: each form, down to the byte at which the next one begins."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,13 +31,13 @@ FORMS = (
 
 
 def size(form: RunResult) -> int:
-    """Return the bytes of a form."""
+    """Return the size of a form in bytes."""
     return len(form.model_dump_json(exclude_none=True).encode())
 
 
 @pytest.mark.parametrize("step", range(len(FORMS)))
 def test_a_result_is_cut_no_more_than_its_limit_asks_for(step: int) -> None:
-    """The first form that fits is the one that is written, also where it fits to the byte; numbers are in all."""
+    """The first form that fits is written, also if it fits to the byte; every form has all numbers."""
     assert decode_result(encode_message(make_whole_result(), limit_bytes=size(FORMS[step]))) == FORMS[step]
 
 
@@ -49,14 +49,14 @@ def test_one_byte_less_takes_the_next_form(step: int) -> None:
 
 
 def test_what_is_left_at_the_end_is_never_cut() -> None:
-    """Below the last form there is an error: it says how much the numbers of how many trials need."""
+    """Below the last form there is an error that says how much space the numbers of how many trials need."""
     least = size(FORMS[-1])
     with pytest.raises(ValueError, match=f"the numbers of 3 trials need {least} > {least - 1} bytes"):
         encode_message(make_whole_result(), limit_bytes=least - 1)
 
 
 def test_bytes_count_and_not_characters() -> None:
-    """Kubernetes cuts a message after bytes, in the middle of a letter if need be."""
+    """Kubernetes cuts a message by bytes, even in the middle of a character."""
     form = make_whole_result().model_copy(
         update={"trials": (), "broken": Broken(reason="EngineCrash", detail="ü" * 120)}
     )
@@ -67,13 +67,13 @@ def test_bytes_count_and_not_characters() -> None:
 
 
 def test_a_result_without_arguments_claims_no_omission() -> None:
-    """Nothing is said to be left out where there was nothing."""
+    """Nothing is marked as omitted if there was nothing."""
     back = decode_result(encode_message(make_whole_result(engine_args={}), limit_bytes=size(FORMS[5])))
     assert back.provenance.engine_args == {}
 
 
 def test_a_result_that_nothing_cut_short_has_no_end_that_is_broken() -> None:
-    """Where every trial was measured, cutting adds no reason."""
+    """If every trial was measured, cutting adds no reason."""
     whole = make_whole_result().model_copy(update={"broken": None})
     assert decode_result(encode_message(whole, limit_bytes=size(whole) - 1)).broken is None
 
@@ -83,7 +83,7 @@ FIELDS: Sequence[str] = ("batch_seconds_p50", "batch_seconds_p95", "gpu_memory_p
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_an_absent_number_needs_its_own_reason(name: str) -> None:
-    """A reason for another field, or for one that is there, is no reason."""
+    """A reason for another field, or for a field that is present, does not count."""
     values = MEASURED.model_dump() | dict.fromkeys(FIELDS, 1) | {"missing": {}}
     assert Measured.model_validate(values)
     for wrong in ({name: None}, {"missing": {name: "NoGpu"}}, {name: None, "missing": {"pad_ratios": "NoGpu"}}):

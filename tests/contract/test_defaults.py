@@ -1,4 +1,4 @@
-"""What a spec and a result mean that leave something out: the contract's defaults, which no version may change."""
+"""What omitted fields of a spec and a result mean: the contract's defaults, which no version may change."""
 
 from datetime import UTC, datetime
 
@@ -31,7 +31,7 @@ FORMULA = {
 
 
 def test_the_defaults_of_a_spec_are_these() -> None:
-    """The operator writes every value; a spec by hand, or of an older operator, means the same on every runner."""
+    """The operator writes every value; a handwritten or older spec means the same on every runner."""
     assert ModelSpec(name="m").model_dump() == {
         "name": "m",
         "revision": None,
@@ -79,7 +79,7 @@ def test_the_defaults_of_a_source_are_these() -> None:
 
 
 def test_the_defaults_of_a_result_are_these() -> None:
-    """What a runner does not know is absent, and nothing was measured or replayed unless it says so."""
+    """Unknown values are absent, and nothing counts as measured or replayed unless the result says so."""
     started = datetime(2026, 1, 1, tzinfo=UTC)
     provenance = Provenance(engine="vllm")
     assert RunResult(run="r", provenance=provenance, started_at=started).model_dump() == {
@@ -130,7 +130,7 @@ def test_the_defaults_of_a_result_are_these() -> None:
     ],
 )
 def test_what_is_told_of_a_host_is_of_bounded_length(field: str, longest: int) -> None:
-    """Eight trials and this have to fit into a termination message."""
+    """Eight trials and these fields have to fit into a termination message."""
     assert getattr(Provenance.model_validate({"engine": "e"} | {field: "x" * longest}), field) == "x" * longest
     with pytest.raises(ValidationError):
         Provenance.model_validate({"engine": "e"} | {field: "x" * (longest + 1)})

@@ -38,7 +38,7 @@ def test_the_golden_result_means_what_it_did() -> None:
 
 
 def test_an_old_run_has_no_window_and_was_not_held() -> None:
-    """What older runners did not write is absent, and what newer ones write is read."""
+    """Fields that older runners did not write are absent, and fields of newer runners are read."""
     old = decode_result((GOLDEN / "result-1-vllm.json").read_text())
     scraped = decode_result((GOLDEN / "result-1-scraped.json").read_text())
     assert isinstance(old.trials[0], Measured)
@@ -50,21 +50,21 @@ def test_an_old_run_has_no_window_and_was_not_held() -> None:
 
 
 def test_a_spec_without_a_hold_is_one_that_older_runners_know() -> None:
-    """Runners refuse unknown keys, so one from before the hold gets none as long as it is not asked for."""
+    """Older runners refuse unknown keys, so the key is omitted unless a hold is requested."""
     old, scraped = (json.loads((GOLDEN / f"spec-1-{name}.json").read_text()) for name in ("vllm", "scraped"))
     assert json.loads(RunSpec.model_validate(old).model_dump_json()).keys() == old.keys()
     assert json.loads(RunSpec.model_validate(scraped).model_dump_json())["scrape_grace_seconds"] == 45
 
 
 def test_a_newer_writer_is_understood() -> None:
-    """Unknown keys of a newer runner are passed over."""
+    """Unknown keys of a newer runner are ignored."""
     text = (GOLDEN / "result-1-broken.json").read_text().replace('"run":', '"tomorrow": {"a": 1}, "run":', 1)
     assert decode_result(text) == decode_result((GOLDEN / "result-1-broken.json").read_text())
 
 
 @pytest.mark.parametrize("text", ["", "{}", "rubbish", '{"contract_version": 2, "run": "r"}', "[]"])
 def test_what_is_no_result_is_refused(text: str) -> None:
-    """Rubbish, and a version that does not exist yet, is an error."""
+    """Invalid text, and a version that does not exist yet, is an error."""
     with pytest.raises(ValidationError):
         decode_result(text)
 

@@ -20,7 +20,7 @@ from infpop_runner.contract import (
 
 NOW = datetime(2026, 11, 21, 23, 59, 59, 999_999, tzinfo=UTC)
 OPTIONAL = ("batch_seconds_p50", "batch_seconds_p95", "gpu_memory_peak_bytes", "pad_ratio", "concurrency_peak")
-WHY_MISSING = {  # what vLLM says on a CPU: the longest of all engines
+WHY_MISSING = {  # what vLLM reports on a CPU: the longest of all engines
     "batch_seconds_p50": "NoRequestTimes",
     "batch_seconds_p95": "NoRequestTimes",
     "gpu_memory_peak_bytes": "NoGpu",
@@ -110,7 +110,7 @@ def test_the_largest_possible_run_fits(kind: str) -> None:
 
 
 def test_a_small_result_loses_nothing() -> None:
-    """What fits is written whole."""
+    """A result that fits is written completely."""
     result = make_result(
         (Infeasible(index=0, batch_size=8, reason="GpuOutOfMemory", detail="CUDA out of memory"),),
         broken=Broken(reason="Stopped", detail="received SIGTERM"),
@@ -119,7 +119,7 @@ def test_a_small_result_loses_nothing() -> None:
 
 
 def test_details_are_shortened_before_they_are_dropped() -> None:
-    """As much of the prose is kept as fits."""
+    """As much of the text is kept as fits."""
     trials = tuple(
         Infeasible(index=index, batch_size=index + 1, reason="RejectedArguments", detail="d" * 1000)
         for index in range(8)
@@ -129,7 +129,7 @@ def test_details_are_shortened_before_they_are_dropped() -> None:
 
 
 def test_arguments_go_before_a_cause_is_unreadable() -> None:
-    """Engine arguments are left out, and said to be, before a detail falls below 120 characters."""
+    """Engine arguments are omitted, and marked as such, before a detail falls below 120 characters."""
     trials = tuple(
         Infeasible(index=index, batch_size=index + 1, reason="RejectedArguments", detail="d" * 1000)
         for index in range(8)
@@ -141,6 +141,6 @@ def test_arguments_go_before_a_cause_is_unreadable() -> None:
 
 
 def test_numbers_are_never_cut_to_fit() -> None:
-    """A limit that not even the numbers fit into is an error, not a wrong result."""
+    """A limit too small even for the numbers is an error, not a wrong result."""
     with pytest.raises(ValueError, match="100 bytes"):
         encode_message(make_result((largest_measured(0, missing=False),)), limit_bytes=100)

@@ -1,4 +1,4 @@
-"""Requests of the administrator over one connection that is kept: kubectl takes a tenth of a second of a core each."""
+"""The administrator's requests over one persistent connection: each kubectl call costs a tenth of a core second."""
 
 import json
 import ssl
@@ -23,7 +23,7 @@ def open_client(kubeconfig: Path) -> httpx.Client:
 
 
 class Admin:
-    """What tests ask of the API server all the time; paths are those of its API."""
+    """Frequent requests of tests to the API server; paths are those of its API."""
 
     def __init__(self, kubeconfig: Path) -> None:
         self._client = open_client(kubeconfig)
@@ -36,20 +36,20 @@ class Admin:
         """Return an object, or a list of objects.
 
         Raises:
-            AssertionError: the API server refused; the message has what it said, as with every request here.
+            AssertionError: the API server refused the request; the message has its answer, as with every request here.
         """
         return _read(self._client.get(path, params=query))
 
     def create(self, path: str, body: Mapping[str, Any], **query: str) -> Document:
-        """Create an object and return what the API server made of it; unknown fields are refused."""
+        """Create an object and return it as the API server stored it; unknown fields are refused."""
         return _read(self._client.post(path, json=body, params={"fieldValidation": "Strict", **query}))
 
     def patch(self, path: str, changes: Mapping[str, Any]) -> Document:
-        """Merge changes into an object and return it; a dictionary's None removes a key."""
+        """Apply a merge patch to an object and return it; a dictionary's None removes a key."""
         return _read(self._client.patch(path, content=json.dumps(changes), headers=_MERGE_PATCH))
 
     def delete(self, path: str, **options: object) -> None:
-        """Ask for the deletion of an object, or of all objects of a list; what is gone is left alone."""
+        """Request the deletion of an object, or of all objects of a list; missing ones are ignored."""
         answer = self._client.request("DELETE", path, json={"propagationPolicy": "Background", **options})
         if answer.status_code != httpx.codes.NOT_FOUND:
             _read(answer)

@@ -1,4 +1,4 @@
-"""Read what the API server noted of each request: who asked for what, with which answer."""
+"""Read the API server's audit log: who made each request, and with which answer."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import Any
 
 Document = dict[str, Any]
 
-# Metadata of everything. A request is noted when it ends; a watch also when it begins, since it may not end for long.
+# Metadata of everything. A request is logged when it ends; a watch also when it starts, since it may last long.
 POLICY = json.dumps(
     {
         "apiVersion": "audit.k8s.io/v1",
@@ -25,7 +25,7 @@ class AuditEntry:
     """One request. A watch that still lasts is one as well."""
 
     verb: str
-    resource: str  # with the subresource: "pods/status"; empty for /readyz and the like
+    resource: str  # with the subresource: "pods/status"; empty for paths such as /readyz
     namespace: str
     name: str
     uri: str
@@ -33,13 +33,13 @@ class AuditEntry:
     user_agent: str
     code: int
     received_at: datetime
-    answered_at: datetime  # of a watch that still lasts: when it began to stream
+    answered_at: datetime  # for a watch that still lasts: when it began to stream
 
 
 def read_audit_log(path: Path, *, about: str = "") -> list[AuditEntry]:
-    """Return one entry for each request, in the order in which they came to an end or began to stream.
+    """Return one entry for each request, in the order in which requests ended or began to stream.
 
-    Only requests in whose text `about` occurs, a namespace for example: the log of a whole session is long.
+    Only requests whose text contains `about`, for example a namespace: the log of a whole session is long.
     """
     entries: dict[str, AuditEntry] = {}
     for document in _documents(path, about):
@@ -51,7 +51,7 @@ def read_audit_log(path: Path, *, about: str = "") -> list[AuditEntry]:
 def _documents(path: Path, about: str) -> Iterator[Document]:
     with path.open(encoding="utf-8") as stream:
         for line in stream:
-            if about in line and line.endswith("\n"):  # the last one may be half written
+            if about in line and line.endswith("\n"):  # the last line may be half written
                 yield json.loads(line)
 
 

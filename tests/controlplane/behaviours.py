@@ -1,7 +1,7 @@
-"""What a simulated run does: values, and the results that follow from them.
+"""What a simulated run does: behaviours, and the results that follow from them.
 
-A play says for each run what it does. It must be a function of the spec and the attempt alone, so that a test that is
-run again comes out the same.
+A play returns the behaviour of each run. It must be a function of the spec and the attempt alone, so that a repeated
+test has the same outcome.
 """
 
 import hashlib
@@ -34,17 +34,17 @@ DisruptionReason = Literal[
     "DeletionByTaintManager",
     "PreemptionByScheduler",
     "DeletionByPodGC",
-    "TerminationByKubelet",  # node pressure, or the node's shutdown: the pod fails and stays
+    "TerminationByKubelet",  # node pressure, or the node's shutdown: the Pod fails and stays
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Succeeds:
-    """Every trial finds what `throughput` says of its GPU count and batch size; exit 0 with the whole result.
+    """Every trial finds the value of `throughput` for its GPU count and batch size; exit 0 with the complete result.
 
-    Tokens/s, or the reason why there is no such number; after an out-of-memory larger batches are not reached.
-    It goes on loading until `gate`, where there is one, is set. `killed_while_held`: killed with 137 as soon as it
-    waits for a scrape; its result is written by then.
+    Tokens/s, or the reason why there is no number; after an out-of-memory larger batches are not reached.
+    If `gate` is given, the run keeps loading until it is set. `killed_while_held`: killed with 137 as soon as it waits
+    for a scrape; its result is written by then.
     """
 
     throughput: Throughput
@@ -70,7 +70,7 @@ class Breaks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullFails:
-    """The image never comes; the pod waits until someone deletes it."""
+    """The image never arrives; the Pod waits until it is deleted."""
 
     reason: Literal["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"] = "ImagePullBackOff"
     message: str = 'Back-off pulling image "runner": manifest unknown'
@@ -78,7 +78,7 @@ class PullFails:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigError:
-    """The container cannot be made, for example for a secret that is missing; the pod waits until it is deleted."""
+    """The container cannot be created, for example because a Secret is missing; the Pod waits until it is deleted."""
 
     message: str = 'secret "x" not found'
 
@@ -92,7 +92,7 @@ class HostOom:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crashes:
-    """The container ends by itself with a message that is no result."""
+    """The container ends by itself with a message that is not a result."""
 
     exit_code: int = 1
     message: str = ""
@@ -101,10 +101,10 @@ class Crashes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evicted:
-    """The pod gets the condition DisruptionTarget and is deleted, or failed if its own kubelet evicts it.
+    """The Pod gets the condition DisruptionTarget and is deleted, or fails if its own kubelet evicts it.
 
-    `graceful` says whether the runner had time to leave a result (broken: Stopped, exit 0); else it is killed with 137.
-    `pod_reason` and `pod_message` are what its own kubelet says of the pod.
+    `graceful` says whether the runner has time to leave a result (broken: Stopped, exit 0); else it is killed with 137.
+    `pod_reason` and `pod_message` are what its own kubelet reports about the Pod.
     """
 
     reason: DisruptionReason = "EvictionByEvictionAPI"
@@ -116,14 +116,14 @@ class Evicted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HangsLoading:
-    """Runs and says `loading` for ever."""
+    """Runs and reports `loading` forever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vanishes:
-    """The pod is deleted by force. A pod that belongs to no Job is gone at once, without ever ending.
+    """The Pod is force-deleted. A Pod without a Job is gone immediately, without ever ending.
 
-    One of a Job stays for the finalizer by which the Job controller counts pods, and is said to be killed, with 137.
+    A Job's Pod stays for the finalizer with which the Job controller counts Pods, and is reported as killed, with 137.
     """
 
     after_seconds: float = 0.0
@@ -139,10 +139,10 @@ def replay(
     """Return a play in which every run succeeds, in the time given.
 
     Args:
-        throughput: of a GPU count and a batch size: tokens/s, or the reason why there is none.
-        pull_seconds: until the container runs.
-        load_seconds: until the engine is loaded.
-        trial_seconds: for each trial.
+        throughput: tokens/s for a GPU count and a batch size, or the reason why there is none.
+        pull_seconds: time until the container runs.
+        load_seconds: time until the engine is loaded.
+        trial_seconds: time for each trial.
     """
     behaviour = Succeeds(
         throughput=throughput, pull_seconds=pull_seconds, load_seconds=load_seconds, trial_seconds=trial_seconds
@@ -155,7 +155,7 @@ def replay_cells(
 ) -> Play:
     """Return a play over recorded cells, (GPU count, batch size) to tokens/s, as `engines.landscape.load_cells` reads.
 
-    A cell without a number, or one that is not there, is infeasible: NotRecorded.
+    A cell that is missing or has no number is infeasible: NotRecorded.
     """
 
     def throughput(gpu_count: int, batch_size: int) -> float | InfeasibleReason:
@@ -168,7 +168,7 @@ def replay_cells(
 def trial_result(
     spec: RunSpec, trial: TrialSpec, throughput: Throughput, window_seconds: tuple[float, float]
 ) -> TrialResult:
-    """Return what a trial finds in the window given, (from, to) since the start of the run."""
+    """Return the result of a trial in the given window, (from, to) since the start of the run."""
     outcome = throughput(spec.gpu_count, trial.batch_size)
     place = {"index": trial.index, "batch_size": trial.batch_size}
     if outcome in get_args(InvalidReason):
@@ -192,7 +192,7 @@ def trial_result(
 
 
 def stops_after(result: TrialResult) -> bool:
-    """Say whether the run's larger batches are not tried after this result."""
+    """Return whether the run skips larger batches after this result."""
     return isinstance(result, Infeasible) and result.reason == "GpuOutOfMemory"
 
 

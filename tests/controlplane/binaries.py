@@ -1,9 +1,9 @@
-"""Find the programs of a real control plane, or build them once for this machine.
+"""Find the programs of a real control plane, or build them once on this machine.
 
-`KUBEBUILDER_ASSETS` names a folder that has them, as elsewhere in the Kubernetes world; what it lacks is built from the
-one Go module beside this file.
+`KUBEBUILDER_ASSETS` names a folder with them, as in other Kubernetes projects; missing ones are built from the one Go
+module in this folder.
 
-`PYTHONPATH=tests python -m controlplane.binaries` builds in advance: about five minutes on two cores.
+`PYTHONPATH=tests python -m controlplane.binaries` builds them in advance: about five minutes on two cores.
 """
 
 import os
@@ -27,7 +27,7 @@ MODULE = GoModule(
         "helm": "helm.sh/helm/v3/cmd/helm",
         **{name: f"k8s.io/kubernetes/cmd/{name}" for name in (*_CONTROL_PLANE, *_NODES) if name.startswith("kube")},
     },
-    # Without these the programs call themselves v0.0.0-master, which clients and charts would see.
+    # Without these the programs report version v0.0.0-master, which clients and charts would see.
     linker_flags=f"-s -w -X {_VERSION}.gitVersion=v{KUBERNETES_VERSION} "
     f"-X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor={KUBERNETES_VERSION.split('.')[1]}",
 )
@@ -35,7 +35,7 @@ MODULE = GoModule(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Binaries:
-    """Where the programs lie; those of nodes are None unless they were asked for."""
+    """The paths of the programs; those for nodes are None unless requested."""
 
     etcd: Path
     kube_apiserver: Path
@@ -51,11 +51,11 @@ def find_binaries(*, with_nodes: bool = False, environment: Mapping[str, str] | 
     """Return the programs, building those that are neither in `KUBEBUILDER_ASSETS` nor built yet.
 
     Args:
-        with_nodes: kubelet, kube-proxy and helm too.
-        environment: instead of this process's.
+        with_nodes: also kubelet, kube-proxy and helm.
+        environment: replaces this process's environment.
 
     Raises:
-        MissingToolError: there is no Go and none can be installed.
+        MissingToolError: Go is missing and cannot be installed.
         subprocess.CalledProcessError: a build failed; its output is on standard error.
     """
     environment = dict(os.environ) if environment is None else environment  # noqa: TID251 - the edge of the tests

@@ -1,9 +1,9 @@
 """A real control plane on this machine: etcd, kube-apiserver, kube-controller-manager and kube-scheduler.
 
-Plain processes that listen on 127.0.0.1 alone, with certificates and data of their own in a folder that the caller
-gives. No root, no containers, no network device. It has no nodes: a Node is an object here (`controlplane.nodes`), and
-what a kubelet would do is done by `controlplane.kubelet` where a test wants it. Real kubelets (`nodes`) need the API
-server at another address, which the caller can give.
+Plain processes that listen only on 127.0.0.1, with their own certificates and data in a folder given by the caller. No
+root, no containers, no network device. It has no nodes: a Node is only an object here (`controlplane.nodes`), and tests
+use `controlplane.kubelet` for the work of a kubelet. Real kubelets (`nodes`) need the API server at another address,
+which the caller can set.
 """
 
 import ssl
@@ -24,13 +24,13 @@ from controlplane.processes import Process, free_ports
 from controlplane.proxy import Proxy
 from controlplane.waiting import wait_for
 
-START_SECONDS = 120.0  # four of them may start at the same time on two cores
+START_SECONDS = 120.0  # four of them may start together on two cores
 KUBECTL_SECONDS = 60.0
 _A_DAY = {"expirationSeconds": 24 * 3600}
 
 
 class ControlPlane:
-    """A running control plane; `start_control_plane` makes one."""
+    """A running control plane; `start_control_plane` creates one."""
 
     def __init__(
         self, directory: Path, binaries: Binaries, *, audit: bool, apiserver_arguments: Sequence[str], host: str
@@ -68,14 +68,14 @@ class ControlPlane:
 
     @property
     def processes(self) -> tuple[Process, ...]:
-        """The four programs in the order in which they start."""
+        """The four programs, in the order in which they start."""
         return (self.etcd, self.apiserver, self.controller_manager, self.scheduler)
 
     def kubectl(self, *arguments: str, input: str | None = None) -> str:  # noqa: A002 - as subprocess calls it
-        """Run kubectl as the administrator and return what it wrote.
+        """Run kubectl as the administrator and return its output.
 
         Raises:
-            AssertionError: it failed; the message has what it said.
+            AssertionError: kubectl failed; the message has its output.
         """
         answer = subprocess.run(
             [str(self._binaries.kubectl), "--kubeconfig", str(self.kubeconfig), *arguments],
@@ -89,7 +89,7 @@ class ControlPlane:
         return answer.stdout
 
     def user_kubeconfig(self, user: str, *, groups: tuple[str, ...] = (), proxied: bool = False) -> Path:
-        """Return a kubeconfig for a person with a certificate; `system:masters` may do everything."""
+        """Return a kubeconfig for a user with a certificate; the group `system:masters` may do everything."""
         self._issued += 1
         name = f"user-{self._issued}"
         self._pki.issue(name, user=user, groups=groups)
@@ -100,12 +100,12 @@ class ControlPlane:
         return self._kubeconfig(name, credentials, proxied=proxied)
 
     def kubeconfig_for(self, namespace: str, service_account: str, *, proxied: bool = False) -> Path:
-        """Return a kubeconfig with the rights of a service account, by a token of a day.
+        """Return a kubeconfig with the permissions of a service account and a token valid for a day.
 
         Args:
-            namespace: of the account, and the default one of the kubeconfig.
-            service_account: one that exists.
-            proxied: go through `proxy`, whose connections a test can cut.
+            namespace: the namespace of the account, and the default one of the kubeconfig.
+            service_account: an existing account.
+            proxied: connect through `proxy`, whose connections a test can cut.
         """
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": _A_DAY}
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{service_account}/token"
@@ -115,16 +115,16 @@ class ControlPlane:
 
     @property
     def ca(self) -> Path:
-        """The certificate of the authority that everybody here trusts."""
+        """The certificate of the authority that every component trusts."""
         return self._pki.ca
 
     def serving_certificate(self, name: str, *, hosts: tuple[str, ...]) -> tuple[Path, Path]:
-        """Return the certificate and the key of a server of this cluster, valid for the `DNS:` and `IP:` names."""
+        """Return the certificate and the key of a server in this cluster, valid for the `DNS:` and `IP:` names."""
         self._pki.issue(name, user=name, hosts=hosts)
         return self._pki.certificate(name), self._pki.key(name)
 
     def apiserver_stop(self) -> None:
-        """Kill the API server: an outage. The proxy goes on accepting connections and closes them at once."""
+        """Kill the API server: an outage. The proxy keeps accepting connections and closes them immediately."""
         self.apiserver.end(grace_seconds=0)
 
     def apiserver_start(self) -> None:
@@ -133,31 +133,31 @@ class ControlPlane:
         self._wait("/readyz")
 
     def cut_watches(self) -> int:
-        """Drop every connection that goes through the proxy, watches among them, and return how many."""
+        """Drop every connection through the proxy, including watches, and return their number."""
         return self.proxy.drop_connections()
 
     def audit_entries(self, *, about: str = "") -> list[AuditEntry]:
-        """Return every request that the API server noted so far, or those in whose text `about` occurs.
+        """Return every request in the audit log so far, or only those whose text contains `about`.
 
         Raises:
-            ValueError: it was started without `audit=True`.
+            ValueError: the control plane was started without `audit=True`.
         """
         if self._layout.audit_log is None:
             raise ValueError("audit: this control plane keeps no audit log; start it with audit=True")
         return read_audit_log(self._layout.audit_log, about=about)
 
     def check(self) -> None:
-        """Make sure that each program that was started lives.
+        """Check that each started program is alive.
 
         Raises:
-            ProcessDiedError: one ended by itself.
+            ProcessDiedError: a program ended by itself.
         """
         for process in self.processes:
             process.check()
 
     @contextmanager
     def running(self) -> Iterator["ControlPlane"]:
-        """Start everything and wait until pods could be made; end everything in the end, whatever happened."""
+        """Start everything and wait until Pods can be created; end everything when the block exits."""
         with ExitStack() as stack:
             stack.callback(self.admin.close)
             stack.enter_context(self.proxy)
@@ -165,7 +165,7 @@ class ControlPlane:
                 stack.callback(process.end)
                 process.start()
             self._wait("/readyz")
-            for process in self.processes[2:]:  # they give up at once where there is no API server
+            for process in self.processes[2:]:  # they exit immediately without an API server
                 stack.callback(process.end)
                 process.start()
             self._wait("/api/v1/namespaces/default/serviceaccounts/default")
@@ -231,15 +231,15 @@ def start_control_plane(
     """Run a control plane while the block lasts.
 
     Args:
-        directory: an absolute path, empty or not there yet; it keeps the logs and the data, nothing removes it.
-        audit: note every request, for `audit_entries`.
-        binaries: the programs, instead of those that are found or built.
-        apiserver_arguments: further flags of kube-apiserver.
+        directory: an absolute path, empty or missing; it keeps the logs and the data, which are never removed.
+        audit: log every request, for `audit_entries`.
+        binaries: the programs; by default they are found or built.
+        apiserver_arguments: extra flags of kube-apiserver.
         host: the address of this machine at which kube-apiserver listens, for nodes that cannot reach 127.0.0.1.
 
     Raises:
-        ProcessDiedError: one of the programs ended while the others started.
-        TimeoutError: it was not ready within two minutes.
+        ProcessDiedError: one of the programs ended during the start.
+        TimeoutError: the control plane was not ready within two minutes.
     """
     directory.mkdir(parents=True, exist_ok=True)
     cluster = ControlPlane(

@@ -1,4 +1,4 @@
-"""The command lines of the control plane's programs, each flag that is not plain with its reason."""
+"""The command lines of the control plane's programs; flags that are not obvious have their reason."""
 
 import json
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from controlplane.audit import POLICY
 from controlplane.pki import Pki
 
 LOOPBACK = "127.0.0.1"
-# The defaults (20 requests a second, 30 at once) make a control plane of one user wait for itself: a start takes twice
+# The defaults (20 requests a second, 30 in parallel) make a one-user control plane wait for itself: a start takes twice
 # as long, and two hundred Jobs a minute.
 _QPS, _BURST = 500, 1000
 
@@ -28,17 +28,17 @@ class Layout:
     audit_log: Path | None
 
     def kubeconfig(self, name: str) -> Path:
-        """Return where the kubeconfig `name` lies."""
+        """Return the path of the kubeconfig `name`."""
         return self.directory / f"{name}.kubeconfig"
 
     @property
     def etcd_url(self) -> str:
-        """Where the API server finds etcd."""
+        """The address at which the API server finds etcd."""
         return f"http://{LOOPBACK}:{self.etcd_port}"
 
 
 def etcd_flags(layout: Layout) -> list[str]:
-    """Return the flags of etcd: one member that does not wait for the disk."""
+    """Return the flags of etcd: one member that does not sync to disk."""
     peer = f"http://{LOOPBACK}:{layout.etcd_peer_port}"
     return [
         "--name=test",
@@ -48,7 +48,7 @@ def etcd_flags(layout: Layout) -> list[str]:
         f"--listen-peer-urls={peer}",
         f"--initial-advertise-peer-urls={peer}",
         f"--initial-cluster=test={peer}",
-        "--unsafe-no-fsync",  # the data lives as long as the test
+        "--unsafe-no-fsync",  # the data lives only as long as the test
         "--log-level=warn",
     ]
 
@@ -77,7 +77,7 @@ def apiserver_flags(layout: Layout) -> list[str]:
         "--allow-privileged",
     ]
     if layout.host == LOOPBACK:
-        flags.append("--endpoint-reconciler-type=none")  # a loopback address is no endpoint, and no pod here wants one
+        flags.append("--endpoint-reconciler-type=none")  # loopback addresses are no endpoints, and no Pod needs one
     if layout.audit_log is not None:
         policy = layout.directory / "audit-policy.json"
         policy.write_text(POLICY)

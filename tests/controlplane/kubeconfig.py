@@ -1,4 +1,4 @@
-"""Write kubeconfigs: JSON, which is YAML."""
+"""Write kubeconfigs as JSON, which is valid YAML."""
 
 import json
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ from pathlib import Path
 def write_kubeconfig(
     path: Path, *, server: str, ca: Path, credentials: Mapping[str, str], namespace: str = "default"
 ) -> None:
-    """Write the kubeconfig of one user of one cluster, readable by its owner alone.
+    """Write the kubeconfig of one user of one cluster, readable only by its owner.
 
     Args:
-        path: of the file.
-        server: address of the API server.
-        ca: certificate that the server is to be checked with.
+        path: the path of the file.
+        server: the address of the API server.
+        ca: the certificate with which clients check the server.
         credentials: keys of a kubeconfig's user: `token`, or `client-certificate` and `client-key`.
-        namespace: the default one.
+        namespace: the default namespace.
     """
     document = {
         "apiVersion": "v1",

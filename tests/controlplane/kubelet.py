@@ -1,9 +1,9 @@
-"""A kubelet for pods that are not run but played: it reads run specs, writes pod status and serves `/metrics`.
+"""A simulated kubelet: it reads run specs, writes Pod status and serves `/metrics` without starting containers.
 
-It takes over the pods with the label `app.kubernetes.io/managed-by=infpop` that the scheduler has bound, on whatever
-node, asks a play what each does, and tells the API server in the kubelet's own words. It starts no container and checks
-no image, secret or volume: those fail when the play says so. It survives an outage of the API server. Deleted pods end
-at once, whatever their grace period.
+It takes over the Pods with the label `app.kubernetes.io/managed-by=infpop` that the scheduler has bound, on any node,
+gets each Pod's behaviour from a play, and reports to the API server in the kubelet's own words. It starts no container
+and checks no image, Secret or volume: those fail when the play says so. It survives an outage of the API server.
+Deleted Pods end immediately, whatever their grace period.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _START_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlayedRun:
-    """A pod that was taken over; `attempt` counts the pods of the same configuration, from 1."""
+    """A Pod that was taken over; `attempt` counts the Pods of the same configuration, from 1."""
 
     namespace: str
     pod: str
@@ -43,13 +43,13 @@ class PlayedRun:
 
 
 class SimulatedKubelet:
-    """Plays pods while it is entered: `with SimulatedKubelet(cluster.kubeconfig, replay(throughput)):`.
+    """Simulates Pods inside a `with` block: `with SimulatedKubelet(cluster.kubeconfig, replay(throughput)):`.
 
     Args:
-        kubeconfig: with rights to watch, patch and delete pods.
-        play: what each run does; may be replaced at any time, for the pods that come then.
-        namespace: takes over the pods of this namespace alone; None: all.
-        now: the clock of the status that it writes.
+        kubeconfig: a kubeconfig that may watch, patch and delete Pods.
+        play: the behaviour of each run; may be replaced at any time, for later Pods.
+        namespace: takes over only the Pods of this namespace; None: all.
+        now: the clock for the status that it writes.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class SimulatedKubelet:
         self._thread = threading.Thread(target=self._run_loop, name="simulated-kubelet", daemon=True)
 
     def __enter__(self) -> Self:
-        """Start, and return when the pods that are there already have been taken over."""
+        """Start, and return when existing Pods have been taken over."""
         self._thread.start()
         if not self._listed.wait(_START_SECONDS):
             self._stop()
@@ -86,19 +86,19 @@ class SimulatedKubelet:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop; pods stay as they are. An error of the play, or of this kubelet, comes out here."""
+        """Stop; Pods stay as they are. An error of the play or of this kubelet is raised here."""
         self._stop()
         if error is None and self._errors:
             raise self._errors[0]
 
     @property
     def runs(self) -> tuple[PlayedRun, ...]:
-        """Every pod that was taken over so far, in order."""
+        """Every Pod that was taken over so far, in order."""
         return tuple(self._runs)
 
     @property
     def running(self) -> tuple[RunningPod, ...]:
-        """The pods whose containers run now."""
+        """The Pods whose containers run now."""
         seen = (pod.running for pod in tuple(self._pods.values()))
         return tuple(pod for pod in seen if pod is not None)
 
@@ -130,11 +130,11 @@ class SimulatedKubelet:
                     for task in tasks:
                         task.cancel()
                     await asyncio.gather(*tasks, return_exceptions=True)
-        except Exception as error:  # noqa: BLE001 - comes out at the end of the block
+        except Exception as error:  # noqa: BLE001 - raised at the end of the block
             self._errors.append(error)
 
     async def _follow(self) -> None:
-        """List, then watch, and begin again whenever that ends."""
+        """List, then watch, and start over whenever that ends."""
         while True:
             try:
                 version = await self._list()
@@ -198,7 +198,7 @@ class SimulatedKubelet:
                 run = self._note_run(pod, pod.spec)
                 behaviour = self.play(run.spec, run.attempt)
             await pod.live(behaviour)
-        except Exception as error:  # noqa: BLE001 - comes out at the end of the block
+        except Exception as error:  # noqa: BLE001 - raised at the end of the block
             self._errors.append(error)
 
     def _note_run(self, pod: PlayedPod, spec: RunSpec) -> PlayedRun:
@@ -217,6 +217,6 @@ async def _close_connections() -> None:
 
 
 def _configuration(spec: RunSpec) -> str:
-    """Return what a run measures, under whatever name: a retry gives the same text."""
+    """Return what a run measures, whatever its name: a retry gives the same text."""
     trials = tuple(trial.model_copy(update={"index": 0}) for trial in spec.trials)
     return spec.model_copy(update={"run": "", "trials": trials}).model_dump_json()

@@ -1,4 +1,4 @@
-"""Serve the `/metrics` of many runs, each on an address of its own, on one loop and no thread."""
+"""Serve the `/metrics` of many runs, each on its own address, on one event loop without threads."""
 
 import asyncio
 import itertools
@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-SCRAPE_HEADER = "x-prometheus-scrape-timeout-seconds"  # sent by what scrapes, and by nobody who only looks
+SCRAPE_HEADER = "x-prometheus-scrape-timeout-seconds"  # sent by scrapers, and not by other clients
 Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
 
 
 class PodAddresses:
-    """Loopback addresses, one for each pod: Linux answers on all of 127.0.0.0/8 without being asked to.
+    """Loopback addresses, one for each Pod: Linux answers on all of 127.0.0.0/8 without configuration.
 
-    Which part of it is ours is drawn by chance: other tests of this machine may do the same.
+    The subnet is chosen at random, because other tests on this machine may do the same.
     """
 
     def __init__(self) -> None:
@@ -26,12 +26,12 @@ class PodAddresses:
         )
 
     def __next__(self) -> str:
-        """Return an address that was not given yet."""
+        """Return an address that was not given out yet."""
         return next(self._addresses)
 
 
 class Scrapes:
-    """Whether a scrape that began when `final` was set was answered in full: then `seen` is set too."""
+    """Records whether a scrape that began after `final` was set was answered in full: then `seen` is set too."""
 
     def __init__(self) -> None:
         self.final = False
@@ -42,7 +42,7 @@ class Scrapes:
 async def serve_metrics(
     registry: CollectorRegistry, addresses: PodAddresses, scrapes: Scrapes, *, port: int
 ) -> AsyncIterator[str]:
-    """Serve `registry` on `port` of an address of its own, and give that address."""
+    """Serve `registry` on `port` of a new address, and yield that address."""
     tasks: set[asyncio.Task[None]] = set()
     over = False
 
@@ -53,7 +53,7 @@ async def serve_metrics(
         task = asyncio.get_running_loop().create_task(_answer(registry, scrapes, reader, writer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-        task.add_done_callback(lambda _task: writer.close())  # also of one that is cancelled before it begins
+        task.add_done_callback(lambda _task: writer.close())  # also of a request that is cancelled before it starts
 
     server, address = await _listen(accept, addresses, port)
     try:
@@ -70,14 +70,14 @@ async def _listen(accept: Accept, addresses: PodAddresses, port: int) -> tuple[a
         address = next(addresses)
         try:
             return await asyncio.start_server(accept, address, port), address
-        except OSError:  # somebody else's
+        except OSError:  # in use by another process
             continue
 
 
 async def _answer(
     registry: CollectorRegistry, scrapes: Scrapes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    """Answer one request and close the connection; a scrape counts when the other side has closed its end too."""
+    """Answer one request and close the connection; a scrape counts when the client has closed its end too."""
     try:
         request = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         headers = dict(line.lower().split(": ", 1) for line in request.split("\r\n")[1:] if ": " in line)
@@ -93,4 +93,4 @@ async def _answer(
         if counts and known and not await reader.read():
             scrapes.seen.set()
     except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-        pass  # whoever asked has gone
+        pass  # the client has gone

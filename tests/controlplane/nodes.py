@@ -1,7 +1,7 @@
-"""Nodes with GPUs that are objects alone, labelled as GPU Feature Discovery or a cloud labels them.
+"""Nodes with GPUs that are only API objects, labelled as GPU Feature Discovery or a cloud labels them.
 
-The scheduler places pods on them by their capacity; no kubelet runs there. Which labels a cloud really sets is not
-checked here: they are what its pages say.
+The scheduler places Pods on them by their capacity; no kubelet runs there. The labels of the clouds come from their
+documentation and are not verified here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ _HEARTBEAT = "2026-01-01T00:00:00Z"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Names:
-    """What a GPU is called outside GPU Feature Discovery, and what kind of machine has it."""
+    """The names of a GPU outside GPU Feature Discovery, and the machine type that has it."""
 
     family: str
     compute: tuple[str, str]
@@ -77,17 +77,17 @@ def gpu_node(
     """Return the manifest of a Ready node.
 
     Args:
-        name: of the node.
-        product: as GPU Feature Discovery writes it; the clouds' own names follow from it.
-        gpus: how many it has.
-        memory_mb: of one GPU.
-        labels: whose labels it has.
-        extra_labels: further ones, for example of a test's own pool.
-        taints: instead of those that the cloud usually sets.
+        name: the name of the Node.
+        product: the name that GPU Feature Discovery uses; the clouds' names are derived from it.
+        gpus: the number of GPUs.
+        memory_mb: the memory of one GPU.
+        labels: the label scheme.
+        extra_labels: extra labels, for example of a test's own pool.
+        taints: replace those that the cloud usually sets.
         gpu_resource: the name of the extended resource.
 
     Raises:
-        ValueError: the product is none of those whose names are known here.
+        ValueError: the product's names are not known here.
     """
     amounts = {"cpu": "96", "memory": "1152Gi", "pods": "250", "ephemeral-storage": "1Ti", gpu_resource: str(gpus)}
     return {
@@ -123,20 +123,20 @@ def gpu_node(
 
 
 def create_nodes(cluster: ControlPlane, nodes: Sequence[Manifest]) -> None:
-    """Create the nodes. The scheduler uses them once the not-ready taint is off, within about a second."""
+    """Create the Nodes. The scheduler uses them after the not-ready taint is removed, within about a second."""
     for node in nodes:
         cluster.admin.create(_NODES, node)
 
 
 def delete_nodes(cluster: ControlPlane, names: Sequence[str]) -> None:
-    """Delete the nodes; those that are gone are left alone. Pods on them stay until the garbage collector comes."""
+    """Delete the Nodes; missing ones are ignored. Pods on them stay until the garbage collector removes them."""
     for name in names:
         cluster.admin.delete(f"{_NODES}/{name}")
 
 
 @contextmanager
 def added_nodes(cluster: ControlPlane, *nodes: Manifest) -> Iterator[tuple[str, ...]]:
-    """Have the nodes while the block lasts, and give their names."""
+    """Create the Nodes for the duration of the block, and yield their names."""
     names = tuple(node["metadata"]["name"] for node in nodes)
     create_nodes(cluster, nodes)
     try:
@@ -185,7 +185,7 @@ def _labels(style: LabelStyle, product: str, gpus: int, memory_mb: int) -> dict[
 
 
 def _taints(style: LabelStyle) -> Sequence[Mapping[str, str]]:
-    values = {"gke": "present", "eks": "true"}  # by the others' pages GPU nodes have no taint of their own
+    values = {"gke": "present", "eks": "true"}  # according to the other clouds' pages, GPU Nodes have no taint
     if style not in values:
         return ()
     return ({"key": "nvidia.com/gpu", "value": values[style], "effect": "NoSchedule"},)

@@ -1,6 +1,6 @@
-"""Certificates of one control plane, made with the machine's `openssl`: an authority and what it signs.
+"""Certificates of one control plane, created with the machine's `openssl`: an authority and what it signs.
 
-They live for a month in the folder of the cluster and are trusted by nothing outside it.
+They are valid for a month in the folder of the cluster, and nothing outside it trusts them.
 """
 
 import subprocess
@@ -20,11 +20,11 @@ class Pki:
         self._run("req", "-x509", *_EC_KEY, "-days", _DAYS, "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.crt")
 
     def certificate(self, name: str) -> Path:
-        """Return where the certificate of `name` lies."""
+        """Return the path of the certificate `name`."""
         return self._folder / f"{name}.crt"
 
     def key(self, name: str) -> Path:
-        """Return where the private key of `name` lies."""
+        """Return the path of the private key of `name`."""
         return self._folder / f"{name}.key"
 
     def issue(self, name: str, *, user: str, groups: tuple[str, ...] = (), hosts: tuple[str, ...] = ()) -> None:

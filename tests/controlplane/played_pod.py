@@ -1,4 +1,4 @@
-"""One pod that is played: from bound to gone."""
+"""One simulated Pod, from bound to gone."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -36,7 +36,7 @@ from infpop_runner.metrics import RunMetrics
 Document = dict[str, Any]
 SPEC_VARIABLE = "INFPOP_RUN_SPEC"
 METRICS_PORT_NAME = "metrics"
-_GATE_SECONDS = 0.02  # how often a closed gate is looked at
+_GATE_SECONDS = 0.02  # how often a closed gate is checked
 KILLED = Ending(exit_code=137, reason="Error")
 OUT_OF_MEMORY = Ending(exit_code=137, reason="OOMKilled")
 NEVER_RAN = Ending(exit_code=137, reason="ContainerStatusUnknown", message="The container could not be located")
@@ -55,7 +55,7 @@ class RunningPod:
 
 
 class PodApi:
-    """What a kubelet asks of the API server for one pod, asked again until it is answered."""
+    """A kubelet's API requests for one Pod, retried until they are answered."""
 
     def __init__(self, rest: Rest, manifest: Document, *, retry_seconds: float) -> None:
         metadata = manifest["metadata"]
@@ -65,12 +65,12 @@ class PodApi:
         self._retry_seconds = retry_seconds
 
     async def write(self, status: Document) -> None:
-        """Write the status; of a pod that is gone there is none."""
+        """Write the status; a deleted Pod has none."""
         body = {"metadata": {"uid": self._uid}, "status": status}
         await self._insist(lambda: self._rest.patch(f"{self._path}/status", body))
 
     async def delete(self, *, grace_seconds: int | None = None) -> None:
-        """Delete the pod, by default with the grace that it asks for."""
+        """Delete the Pod, by default with its own grace period."""
         options: Document = {"preconditions": {"uid": self._uid}}
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
@@ -81,7 +81,7 @@ class PodApi:
             try:
                 await request()
             except ApiError as error:
-                if error.status in (404, 409):  # gone, or another pod of that name
+                if error.status in (404, 409):  # deleted, or another Pod with that name
                     return
                 if not error.passing:
                     raise
@@ -93,7 +93,7 @@ class PodApi:
 
 
 class PlayedPod:
-    """A pod, what it has found so far and what was told of it. `deleted` is set by whoever sees the deletion."""
+    """A Pod, what it has found so far and what was reported of it. The observer of the deletion sets `deleted`."""
 
     def __init__(
         self, manifest: Document, *, api: PodApi, addresses: PodAddresses, now: Callable[[], datetime]
@@ -120,7 +120,7 @@ class PlayedPod:
 
     @property
     def running(self) -> RunningPod | None:
-        """What others see of it while its container runs; may be read by any thread."""
+        """What other components see of the Pod while its container runs; may be read by any thread."""
         started_at = self._times.started_at
         if started_at is None or self._ending is not None or self.spec is None:
             return None
@@ -134,7 +134,7 @@ class PlayedPod:
         )
 
     async def live(self, behaviour: Behaviour | None) -> None:
-        """Do what the behaviour says, and end when the pod is deleted. Without a spec the runner does not start."""
+        """Follow the behaviour, and end when the Pod is deleted. Without a spec the runner does not start."""
         behaviour = behaviour or Crashes(exit_code=2, message=f"infpop-runner: give --spec FILE or set {SPEC_VARIABLE}")
         acting = asyncio.ensure_future(self._act(behaviour))
         deleting = asyncio.ensure_future(self.deleted.wait())
@@ -150,15 +150,15 @@ class PlayedPod:
         await self._end_deleted(behaviour)
 
     async def _end_deleted(self, behaviour: Behaviour) -> None:
-        """End the containers and give the name free, as a kubelet does with a pod that was deleted."""
+        """End the containers and free the name, as a kubelet does with a deleted Pod."""
         if not self._written:
             await self._end(self._ending or self._on_sigterm(behaviour))
         await self._api.delete(grace_seconds=0)
 
     def _on_sigterm(self, behaviour: Behaviour) -> Ending:
-        """The runner answers to SIGTERM with a result that says so, and exit status 0, if it has the time.
+        """If it has time, the runner answers SIGTERM with a result that says so, and exit status 0.
 
-        One that is only held for a scrape leaves the result that it has.
+        A run that is only held for a scrape leaves the result that it has.
         """
         if self._times.started_at is None:
             return NEVER_RAN
@@ -208,7 +208,7 @@ class PlayedPod:
             if behaviour.reason != "TerminationByKubelet":
                 await self._api.write(pod_status.disruption(behaviour.reason, "simulated disruption", self._now()))
                 await self._api.delete()
-                await asyncio.Event().wait()  # the deletion comes back as an event
+                await asyncio.Event().wait()  # the deletion arrives as a watch event
         said = {"pod_reason": behaviour.pod_reason, "pod_message": behaviour.pod_message}
         await self._end(replace(self._on_sigterm(behaviour), disrupted=behaviour.reason, **said))
 
@@ -246,7 +246,7 @@ class PlayedPod:
         await self._end(replace(ending, exit_code=KILLED.exit_code, reason=KILLED.reason) if killed else ending)
 
     async def _hold(self, spec: RunSpec) -> None:
-        """Wait, as the runner does, until a scrape has seen the last values; without any number there is no point."""
+        """Wait, as the runner does, until a scrape has read the final values; without any number it does not wait."""
         self._scrapes.final = True
         if not spec.scrape_grace_seconds or not any(isinstance(trial, Measured) for trial in self._trials):
             return
@@ -264,7 +264,7 @@ class PlayedPod:
 
     @asynccontextmanager
     async def _container(self, *, pull_seconds: float) -> AsyncIterator[None]:
-        """Pull, then run while the block lasts, with the metrics of the runner."""
+        """Pull, then run for the duration of the block, with the runner's metrics."""
         await self._wait_for_image(reason="ContainerCreating")
         await asyncio.sleep(pull_seconds)
         registry = CollectorRegistry() if self._metrics is None else self._metrics.registry
@@ -313,7 +313,7 @@ def _read_spec(manifest: Document) -> RunSpec | None:
 
 
 def _metrics_port(manifest: Document) -> int:
-    """Return the container port named `metrics`, or any free one where there is none."""
+    """Return the container port named `metrics`, or any free one if there is none."""
     for container in manifest["spec"]["containers"]:
         for port in container.get("ports", ()):
             if port.get("name") == METRICS_PORT_NAME:

@@ -1,6 +1,6 @@
-"""The status that a kubelet writes, as pure functions of the pod and what happened.
+"""The status that a kubelet writes, as pure functions of the Pod and of what happened.
 
-Field for field what kubelet 1.34 writes, less the volumes, resources and users of containers.
+Field by field what kubelet 1.34 writes, without the volumes, resources and users of containers.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ HOST_IP = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
-    """When the pod was taken over, when its containers began to run and when they ended."""
+    """The times at which the Pod was taken over, its containers started and they ended."""
 
     seen_at: datetime
     started_at: datetime | None = None
@@ -30,13 +30,13 @@ class Ending:
     exit_code: int
     reason: str  # Completed, Error, OOMKilled
     message: str = ""
-    pod_reason: str | None = None  # "Evicted" of a pod that its kubelet fails; one that exits with 0 succeeds
+    pod_reason: str | None = None  # "Evicted" for a Pod that its kubelet fails; a Pod that exits with 0 succeeds
     pod_message: str | None = None
-    disrupted: str | None = None  # the reason of the condition that the kubelet writes in the same breath
+    disrupted: str | None = None  # the reason of the condition that the kubelet writes together with it
 
 
 def waiting_status(pod: Document, times: Times, *, reason: str, message: str | None = None) -> Document:
-    """Return the status of a pod whose containers do not run yet."""
+    """Return the status of a Pod whose containers do not run yet."""
     state: Document = {"reason": reason} if message is None else {"reason": reason, "message": message}
     return {
         "phase": "Pending",
@@ -51,7 +51,7 @@ def waiting_status(pod: Document, times: Times, *, reason: str, message: str | N
 
 
 def running_status(pod: Document, times: Times, *, pod_ip: str) -> Document:
-    """Return the status of a pod whose containers run and are ready."""
+    """Return the status of a Pod whose containers run and are ready."""
     assert times.started_at is not None
     state = {"running": {"startedAt": _stamp(times.started_at)}}
     return {
@@ -66,7 +66,7 @@ def running_status(pod: Document, times: Times, *, pod_ip: str) -> Document:
 
 
 def ended_status(pod: Document, times: Times, ending: Ending) -> Document:
-    """Return the status of a pod whose containers ended, or never ran: then it failed."""
+    """Return the status of a Pod whose containers ended, or which failed before they ran."""
     assert times.ended_at is not None
     failed = times.started_at is None or ending.exit_code != 0
     terminated: Document = {
@@ -93,7 +93,7 @@ def ended_status(pod: Document, times: Times, ending: Ending) -> Document:
 
 
 def disruption(reason: str, message: str, now: datetime) -> Document:
-    """Return the status of a pod that is about to be disrupted, as whoever does it writes it before."""
+    """Return the status of a Pod that will be disrupted, as the disrupting component writes it beforehand."""
     condition = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message}
     return {"conditions": [{**condition, "lastTransitionTime": _stamp(now)}]}
 
@@ -105,7 +105,7 @@ def _conditions(now: datetime, *, ready: bool, reason: str | None = None) -> lis
             entry["reason"] = reason
         return entry
 
-    # A pod that has ended has no sandbox; one that waits for its image has.
+    # A Pod that has ended has no sandbox; one that waits for its image has.
     over = reason in ("PodFailed", "PodCompleted")
     return [
         condition("PodReadyToStartContainers", not over),

@@ -1,8 +1,8 @@
 """Start and end the programs of a control plane: plain processes with a log file each.
 
 None of them outlives this process, however it ends: each asks the kernel to be killed when the thread that started it
-dies (prctl PR_SET_PDEATHSIG, through `setpriv`). That thread is one of its own, because the thread of a test may end
-long before the cluster does.
+dies (prctl PR_SET_PDEATHSIG, through `setpriv`). Each process has its own thread for this, because the thread of a test
+may end long before the cluster does.
 """
 
 import itertools
@@ -16,8 +16,8 @@ from pathlib import Path
 
 _TAIL_BYTES = 3000
 _GRACE_SECONDS = 5.0
-# Below the range that the kernel takes the ports of outgoing connections from, so that nobody gets ours while it is
-# not listening.
+# Below the range from which the kernel takes ports of outgoing connections, so that no other process gets a port while
+# its program is not listening.
 _PORTS = range(20000, 32000)
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="controlplane-spawner")
 
@@ -27,7 +27,7 @@ class ProcessDiedError(Exception):
 
 
 class Process:
-    """One program: started at most once at a time, and started again with the same arguments if wanted."""
+    """One program that runs at most once, and can be started again with the same arguments."""
 
     def __init__(self, name: str, arguments: Sequence[str], *, folder: Path) -> None:
         self.name = name
@@ -47,7 +47,10 @@ class Process:
             self._popen = _spawner.submit(self._spawn).result()
 
     def end(self, *, grace_seconds: float = _GRACE_SECONDS) -> None:
-        """Ask it to end, kill it after the grace, and return when it is gone. With no grace it is killed at once."""
+        """Ask it to end, kill it after the grace period, and return when it is gone.
+
+        Without a grace period kill it first.
+        """
         popen, self._popen = self._popen, None
         if popen is None:
             return
@@ -59,7 +62,7 @@ class Process:
         popen.wait()
 
     def check(self) -> None:
-        """Make sure that it lives if it was started.
+        """Check that it is alive if it was started.
 
         Raises:
             ProcessDiedError: it ended by itself.
@@ -79,12 +82,12 @@ class Process:
                 stdout=log,
                 stderr=log,
                 cwd=self._folder,
-                start_new_session=True,  # the Ctrl-C is for the tests, which then end this in their own order
+                start_new_session=True,  # Ctrl-C is for the tests, which then end this in their own order
             )
 
 
 def has_ipv6_loopback() -> bool:
-    """Say whether ::1 is an address of this machine; a container may have IPv6 and no address of it."""
+    """Return whether this machine has the address ::1; a container may have IPv6 without it."""
     try:
         with socket.socket(socket.AF_INET6) as tried:
             tried.bind(("::1", 0))
@@ -94,7 +97,7 @@ def has_ipv6_loopback() -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of 127.0.0.1 that nobody listens on."""
+    """Return unused ports of 127.0.0.1."""
     candidates = random.SystemRandom().sample(_PORTS, len(_PORTS))
     return list(itertools.islice(filter(_is_free, candidates), count))
 

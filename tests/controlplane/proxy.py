@@ -1,8 +1,7 @@
-"""A TCP proxy in front of the API server, with which tests cut connections or make a network swallow everything.
+"""A TCP proxy in front of the API server, with which tests cut connections or simulate a network black hole.
 
-It forwards bytes and knows nothing of TLS, so certificates are checked end to end. It is an approximation of a broken
-network in one respect: behind a black hole nothing gets lost, it arrives when the hole ends, as retransmitted data
-would.
+It forwards bytes and does not know TLS, so certificates are checked end to end. It differs from a broken network in one
+respect: nothing is lost behind a black hole; it arrives when the black hole ends, as retransmitted data would.
 """
 
 import asyncio
@@ -18,7 +17,7 @@ _CALL_SECONDS = 10.0
 
 
 class Proxy:
-    """Forwards connections to `port` on 127.0.0.1, where it listens while it is entered, to `upstream`."""
+    """Forwards connections to `port` on 127.0.0.1, where it listens inside a `with` block, to `upstream`."""
 
     def __init__(self, upstream: tuple[str, int], *, port: int) -> None:
         self.port = port
@@ -45,11 +44,11 @@ class Proxy:
         self._loop.close()
 
     def drop_connections(self) -> int:
-        """Abort every connection, as a load balancer that restarts does, and return how many there were."""
+        """Abort every connection, as a restarting load balancer does, and return their number."""
         return self._call(self._drop())
 
     def blackhole(self, *, active: bool) -> None:
-        """Swallow whatever is sent, either way, or let it flow again; connections are accepted all the while."""
+        """Hold back all data in both directions, or release it; connections are accepted meanwhile."""
 
         async def switch() -> None:
             self._open.clear() if active else self._open.set()
@@ -78,7 +77,7 @@ class Proxy:
         return len(connections)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Start a task of our own: one that asyncio starts logs its cancellation as an error."""
+        """Start a task directly: asyncio logs the cancellation of a task that it starts itself as an error."""
         task = self._loop.create_task(self._forward(reader, writer))
         self._connections[task] = (writer,)
         task.add_done_callback(self._connections.pop)
@@ -89,7 +88,7 @@ class Proxy:
         writers = [writer]
         try:
             await self._open.wait()
-            with suppress(OSError):  # an end of a connection is nothing to tell: the other side sees it
+            with suppress(OSError):  # the end of a connection needs no report: the other side sees it
                 upstream = await asyncio.open_connection(*self._upstream)
                 writers.append(upstream[1])
                 self._connections[task] = tuple(writers)

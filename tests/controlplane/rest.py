@@ -1,7 +1,7 @@
-"""The few requests that the simulated kubelet makes, as plain dictionaries.
+"""The few API requests of the simulated kubelet, with plain dictionaries.
 
-The official client makes an object of every pod of every event; with two hundred pods on two cores that alone would
-keep a test waiting.
+The official client builds an object of every Pod in every event; with two hundred Pods on two cores that alone would
+slow a test down.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import yaml
 
 Document = dict[str, Any]
 _CALL_TIMEOUT = aiohttp.ClientTimeout(total=10)
-WATCH_SECONDS = 30  # a watch is asked for no longer than this, so a connection that died unseen is found out soon
+WATCH_SECONDS = 30  # the longest duration of a watch, so that a dead connection is noticed soon
 _WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=WATCH_SECONDS + 10)
 
 
@@ -30,12 +30,12 @@ class ApiError(Exception):
 
     @property
     def passing(self) -> bool:
-        """Whether the same request may be granted later."""
+        """Whether the same request may succeed later."""
         return self.status == 429 or self.status >= 500
 
 
 class Rest:
-    """Requests with the rights of a kubeconfig; to be entered on the loop that uses it."""
+    """Requests with the permissions of a kubeconfig; to be entered on the event loop that uses it."""
 
     def __init__(self, kubeconfig: Path, *, user_agent: str) -> None:
         document = yaml.safe_load(kubeconfig.read_text())
@@ -78,7 +78,7 @@ class Rest:
         return await self._request("DELETE", path, json={"apiVersion": "v1", "kind": "DeleteOptions", **options})
 
     async def watch(self, path: str, parameters: Mapping[str, str]) -> AsyncIterator[Document]:
-        """Give the events at `path` until the server or the network ends it."""
+        """Yield the events at `path` until the server or the network ends the watch."""
         query = {**parameters, "watch": "true", "timeoutSeconds": str(WATCH_SECONDS)}
         async with self._opened().get(path, params=query, timeout=_WATCH_TIMEOUT) as answer:
             await _check(answer)

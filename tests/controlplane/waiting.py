@@ -1,4 +1,4 @@
-"""Wait for a condition with a deadline: the only way in which tests of a cluster pass time."""
+"""Wait for a condition with a deadline: the only way in which cluster tests let time pass."""
 
 import threading
 import time
@@ -13,9 +13,9 @@ def wait_for(condition: Callable[[], T | None], *, seconds: float, what: str) ->
     """Return the first value of `condition` that is neither None nor false.
 
     Args:
-        condition: called about twenty times a second, on this thread; an exception of it ends the waiting.
+        condition: called about twenty times a second, on this thread; its exceptions are raised.
         seconds: the deadline; the condition is called at least once, and once more at the end.
-        what: what is waited for, for the message.
+        what: a description of the condition, for the error message.
 
     Raises:
         TimeoutError: the deadline passed.

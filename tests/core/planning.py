@@ -1,4 +1,4 @@
-"""What the tests of a pool's plan begin with: a small grid search, and runs of it that ended."""
+"""Shared setup for the tests of a pool's plan: a small grid search and finished runs of it."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,7 @@ def planned(study: Study, *ended: EndedRun, **changes: object) -> PoolPlan:
 
 
 def next_run(study: Study, *ended: EndedRun, **changes: object) -> Run:
-    """Return the run that the pool wants, which has not ended."""
+    """Return the run that the pool plans next; it has not ended."""
     plan = planned(study, *ended, **changes)
     assert plan.next_run is not None
     assert plan.ended is None
@@ -36,7 +36,7 @@ def next_run(study: Study, *ended: EndedRun, **changes: object) -> Run:
 
 
 def chosen(run: Run) -> list[Configuration]:
-    """Return the configurations of a run in its order."""
+    """Return the configurations of a run, in the order of the run."""
     return [trial.configuration for trial in run.trials]
 
 

@@ -1,4 +1,4 @@
-"""Budgets of a whole study at, below and above their bounds, the room for another run, pauses and wake-ups."""
+"""Study budgets at, below and above their limits; room for another run; back-off pauses; wake-up times."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -35,7 +35,7 @@ def live(*gpu_counts: int, began: float = 0, **changes: object) -> History:
 
 
 def broke(count: int, *, pool: str = "a100", **changes: object) -> tuple[EndedRun, ...]:
-    """Return runs that broke one after another, each a second after the one before."""
+    """Return runs that broke one after another, one second apart."""
     return tuple(
         make_ended(run_on(1, f"broken-{number}", pool=pool), make_loss(ended=number, **changes))
         for number in range(1, count + 1)
@@ -43,13 +43,13 @@ def broke(count: int, *, pool: str = "a100", **changes: object) -> tuple[EndedRu
 
 
 def exhausted_with(limits: Budget, history: History, seconds: float) -> Exhausted | None:
-    """Return the budget that is spent so many seconds after the study's start."""
+    """Return the budget that is exhausted this many seconds after the study's start."""
     return exhausted(make_study(budget=limits), history, at(seconds))
 
 
 @pytest.mark.parametrize(("seconds", "spent"), [(HOUR - 0.001, False), (HOUR, True), (HOUR + 0.001, True)])
 def test_a_deadline_is_reached_at_its_second(seconds: float, *, spent: bool) -> None:
-    """It is counted from the study's start, and ends live runs without a person being needed."""
+    """The deadline counts from the study's start; it ends live runs and asks for no user action."""
     found = exhausted_with(Budget(deadline=timedelta(hours=1)), make_history(), seconds)
     expected = Exhausted(reason="DeadlineReached", message="the deadline of 1:00:00 has passed", stops_runs=True)
     assert found == (expected if spent else None)
@@ -59,7 +59,7 @@ def test_a_deadline_is_reached_at_its_second(seconds: float, *, spent: bool) -> 
 
 @pytest.mark.parametrize(("seconds", "spent"), [(HOUR / 4 - 0.001, False), (HOUR / 4, True), (HOUR / 4 + 0.001, True)])
 def test_gpu_hours_are_spent_at_their_second(seconds: float, *, spent: bool) -> None:
-    """Ten hours are those of all GPUs together; they end live runs without a person being needed."""
+    """The ten GPU-hours are summed over all GPUs; they end live runs and ask for no user action."""
     past = make_ended(run_on(8), make_loss(ended=HOUR))
     history = replace(live(8), ended=(past,))
     found = exhausted_with(Budget(max_gpu_hours=10), history, seconds)
@@ -70,7 +70,7 @@ def test_gpu_hours_are_spent_at_their_second(seconds: float, *, spent: bool) -> 
 
 @pytest.mark.parametrize(("broken", "spent"), [(1, False), (2, False), (3, True), (4, True)])
 def test_one_failure_more_than_allowed_is_too_many(broken: int, *, spent: bool) -> None:
-    """Healthy live runs go on; the study needs a person, and the message says what broke and what to raise."""
+    """Healthy live runs continue; the study needs user action, and the message says what broke and what to raise."""
     history = replace(live(1), ended=broke(broken, detail="gone"))
     found = exhausted_with(Budget(max_failed_trials=2), history, 100)
     message = (
@@ -82,7 +82,7 @@ def test_one_failure_more_than_allowed_is_too_many(broken: int, *, spent: bool) 
 
 
 def test_the_last_failure_is_the_one_that_is_told() -> None:
-    """A reason without a detail stands alone."""
+    """A reason without a detail is shown alone."""
     first = make_ended(run_on(1, "first"), make_loss("Evicted"))
     last = make_ended(run_on(1, "last"), make_finish(run_on(1, "last"), [None], broken="LoadTimeout"))
     limits = Budget(max_failed_trials=0)
@@ -98,7 +98,7 @@ def _message(limits: Budget, history: History) -> str:
 
 
 def test_the_deadline_is_told_before_the_gpu_hours_and_these_before_the_failures() -> None:
-    """Of several budgets that are spent the first in this order is the reason."""
+    """Of several exhausted budgets, the first in this order gives the reason."""
     history = replace(live(1), ended=broke(2))
     limits = Budget(deadline=timedelta(seconds=10), max_gpu_hours=10 / HOUR, max_failed_trials=1)
     reasons = [
@@ -109,7 +109,7 @@ def test_the_deadline_is_told_before_the_gpu_hours_and_these_before_the_failures
 
 
 def test_without_limits_no_time_is_too_long() -> None:
-    """A study without a deadline and without GPU-hours is never ended for them."""
+    """A study without a deadline and without a GPU-hours limit never ends because of either."""
     assert exhausted_with(Budget(), live(8), 1e9) is None
 
 
@@ -123,7 +123,7 @@ def test_without_limits_no_time_is_too_long() -> None:
     ],
 )
 def test_failures_leave_healthy_runs_alone_and_spent_time_ends_them(limits: Budget, stops: list[str]) -> None:
-    """What is already measured for is not thrown away because other runs broke."""
+    """Live measurements are not thrown away because other runs broke."""
     first = decide(make_study(budget=limits), History(started_at=START), {}, START).history
     history = replace(first, active=(make_held(run_on(1, "healthy")),), ended=broke(2))
     decision = decide(make_study(budget=limits), history, {}, at(101))
@@ -135,13 +135,13 @@ def test_failures_leave_healthy_runs_alone_and_spent_time_ends_them(limits: Budg
 
 @pytest.mark.parametrize(("limit", "room"), [(1, False), (2, False), (3, True), (4, True)])
 def test_parallel_trials_are_live_runs_and_the_next_one(limit: int, *, room: bool) -> None:
-    """Two live runs leave room for a third where three are allowed."""
+    """With two live runs and a limit of three, there is room for one more."""
     assert has_room(make_study(budget=Budget(parallel_trials=limit)), live(1, 1), run_on(1)) is room
 
 
 @pytest.mark.parametrize(("limit", "room"), [(6, False), (7, True), (8, True)])
 def test_concurrent_gpus_are_those_of_all_pools(limit: int, *, room: bool) -> None:
-    """Live runs of one and four GPUs leave room for two more where seven are allowed."""
+    """With live runs of one and four GPUs and a limit of seven, there is room for two more GPUs."""
     history = live(1, 4, pool="elsewhere")
     limits = Budget(parallel_trials=9, max_concurrent_gpus=limit)
     assert has_room(make_study(budget=limits), history, run_on(2)) is room
@@ -149,14 +149,14 @@ def test_concurrent_gpus_are_those_of_all_pools(limit: int, *, room: bool) -> No
 
 @pytest.mark.parametrize(("devices", "room"), [(6, False), (7, True), (8, True), (None, True)])
 def test_a_pool_holds_as_many_runs_as_it_has_devices(devices: int | None, *, room: bool) -> None:
-    """The devices of all of its nodes count, not those that one run can have; unknown ones refuse nothing."""
+    """Devices of all the pool's nodes count, not only those available to one run; an unknown number limits nothing."""
     pool = make_pool(device_count=4, total_device_count=devices)
     study = make_study(pools=(pool,), budget=Budget(parallel_trials=9, max_concurrent_gpus=99))
     assert has_room(study, live(1, 4), run_on(2)) is room
 
 
 def test_live_runs_of_another_pool_take_no_devices_of_this_one() -> None:
-    """Each pool has its own."""
+    """Each pool counts its own devices."""
     study = make_study(pools=TWO_POOLS, budget=Budget(parallel_trials=9, max_concurrent_gpus=99))
     assert has_room(study, live(4), run_on(2, pool="v100"))
     assert not has_room(study, live(1, pool="v100"), run_on(2, pool="v100"))
@@ -167,13 +167,13 @@ def test_live_runs_of_another_pool_take_no_devices_of_this_one() -> None:
     [(0, None), (1, None), (2, 10), (3, 20), (4, 40), (5, 80), (6, 160), (7, 320), (8, 360), (9, 360), (400, 360)],
 )
 def test_the_first_retry_is_at_once_and_each_later_pause_is_twice_as_long(broken: int, pause_s: float | None) -> None:
-    """The pause begins when the newest run broke, and is six minutes at most however often runs broke."""
+    """The pause starts when the newest run broke, and is at most six minutes however many runs broke."""
     expected = None if pause_s is None else at(broken + pause_s)
     assert retry_at(make_history(ended=broke(broken)), "a100") == expected
 
 
 def test_preemptions_pause_a_pool_and_interruptions_do_not() -> None:
-    """What the scheduler takes away it would take again; what a user ended, the user may start again."""
+    """The scheduler would preempt the next run again; a run that the user ended may start again without a pause."""
     assert retry_at(make_history(ended=broke(3, counts=False)), "a100") == at(3 + 20)
     interrupted = make_ended(run_on(1), make_loss(INTERRUPTED, ended=9, counts=False))
     assert retry_at(make_history(ended=(*broke(3), interrupted)), "a100") is None
@@ -182,7 +182,7 @@ def test_preemptions_pause_a_pool_and_interruptions_do_not() -> None:
 
 
 def test_a_pause_is_that_of_its_pool() -> None:
-    """Other pools go on meanwhile."""
+    """Other pools continue meanwhile."""
     history = make_history(ended=(*broke(2), *broke(3, pool="v100")))
     assert retry_at(history, "a100") == at(2 + 10)
     assert retry_at(history, "v100") == at(3 + 20)
@@ -190,19 +190,19 @@ def test_a_pause_is_that_of_its_pool() -> None:
 
 
 def woken(history: History, *starts: Run, seconds: float = 100, **limits: object) -> datetime | None:
-    """Return when a study of two pools is decided again."""
+    """Return when a study of two pools asks for its next decision."""
     study = make_study(pools=TWO_POOLS, budget=replace(Budget(), **limits))
     return wake_at(study, history, starts, at(seconds))
 
 
 def test_time_alone_changes_nothing_without_a_limit_or_a_pause() -> None:
-    """A study that waits for runs alone is not woken by a clock."""
+    """A study that waits only for runs sets no wake-up time."""
     assert woken(live(1)) is None
     assert woken(make_history(), max_gpu_hours=1.0) is None
 
 
 def test_a_study_is_woken_at_the_end_of_the_first_pause_that_is_not_over() -> None:
-    """Pauses of every pool count; one that ends now or ended before needs no clock."""
+    """Pauses of every pool count; one that ends now or has ended needs no wake-up."""
     history = make_history(rounds=(make_round(),), ended=(*broke(3), *broke(4, pool="v100")))
     assert woken(history, seconds=5) == at(3 + 20)
     assert woken(history, seconds=23) == at(4 + 40)
@@ -210,14 +210,14 @@ def test_a_study_is_woken_at_the_end_of_the_first_pause_that_is_not_over() -> No
 
 
 def test_a_study_is_woken_at_its_deadline() -> None:
-    """It is counted from the study's start, whether runs live or not."""
+    """The deadline counts from the study's start, with or without live runs."""
     assert woken(live(1), deadline=timedelta(hours=1)) == at(HOUR)
     assert woken(make_history(started_at=at(50)), deadline=timedelta(hours=1)) == at(HOUR + 50)
     assert woken(live(1), seconds=HOUR, deadline=timedelta(hours=1)) is None
 
 
 def test_a_study_is_woken_when_its_gpu_hours_will_be_spent() -> None:
-    """Live runs and those that start now spend together; a microsecond later the budget is spent for certain."""
+    """Live runs and runs that start now both spend GPU-hours; a microsecond later the budget is certainly spent."""
     just_after = timedelta(microseconds=1)
     assert woken(live(1), max_gpu_hours=1.0) == at(HOUR) + just_after
     assert woken(live(1, 2), max_gpu_hours=1.0) == at(100 + (HOUR - 300) / 3) + just_after
@@ -228,7 +228,7 @@ def test_a_study_is_woken_when_its_gpu_hours_will_be_spent() -> None:
 
 
 def test_the_first_of_all_instants_wakes_a_study() -> None:
-    """Deadline, GPU-hours and pauses are compared with each other."""
+    """The wake-up is the earliest of deadline, GPU-hours and pauses."""
     history = replace(live(1), ended=broke(8))
     assert woken(history, deadline=timedelta(seconds=200), max_gpu_hours=1.0) == at(200)
     assert woken(history, deadline=timedelta(hours=9), max_gpu_hours=150 / HOUR) == at(114) + timedelta(microseconds=1)

@@ -1,4 +1,4 @@
-"""Why a cell is ruled out, sentence by sentence, and what is known of a model."""
+"""The reason why a cell is ruled out, message by message, and which facts are known of a model."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def why(cell: Configuration, *trials: Trial, study: object = STUDY, **pool: obje
 
 @pytest.mark.parametrize(("devices", "ruled"), [(1, True), (2, False), (3, False), (None, False)])
 def test_a_run_cannot_have_more_devices_than_its_pool_has_for_one(devices: int | None, *, ruled: bool) -> None:
-    """The devices of all nodes together do not help one run."""
+    """A run cannot combine the devices of several nodes."""
     found = why(make_cell(2, 8), device_count=devices, total_device_count=8)
     detail = f"2 devices requested, but pool a100 has {devices} for one run"
     assert found == (RuledOut(reason="UnsupportedGpuCount", detail=detail) if ruled else None)
@@ -42,7 +42,7 @@ def test_a_run_cannot_have_more_devices_than_its_pool_has_for_one(devices: int |
 def test_only_a_pipeline_on_cpus_is_bound_to_one_device(
     engine: EngineSpec, device: str, gpus: int, *, ruled: bool
 ) -> None:
-    """VLLM runs on several."""
+    """VLLM runs on several devices."""
     found = why(make_cell(gpus, 8), study=make_study(space=SPACE, engine=engine), device=device)
     detail = f"a transformers pipeline uses one CPU device, not {gpus}"
     assert found == (RuledOut(reason="UnsupportedGpuCount", detail=detail) if ruled else None)
@@ -63,7 +63,7 @@ def test_only_a_pipeline_on_cpus_is_bound_to_one_device(
 def test_only_vllm_splits_attention_heads_over_gpus(
     engine: EngineSpec, heads: int | None, gpus: int, *, ruled: bool
 ) -> None:
-    """A pipeline splits layers instead; key-value heads are replicated."""
+    """A pipeline splits layers instead, and vLLM replicates key-value heads."""
     facts = ModelFacts(attention_heads=heads, key_value_heads=1)
     found = why(make_cell(gpus, 8), study=make_study(space=SPACE, engine=engine), facts=facts)
     detail = f"{heads} attention heads cannot be split evenly over {gpus} GPUs"
@@ -71,7 +71,7 @@ def test_only_vllm_splits_attention_heads_over_gpus(
 
 
 def test_the_first_reason_is_told() -> None:
-    """What needs no trial comes first, and the devices before the heads."""
+    """Reasons that need no trial come first, and the device limit comes before the attention heads."""
     study = make_study(space=SPACE, engine=VLLM)
     full = make_trial(make_cell(4, 8), "GpuOutOfMemory")
     facts = ModelFacts(attention_heads=6)
@@ -85,7 +85,7 @@ def test_the_first_reason_is_told() -> None:
 
 @pytest.mark.parametrize(("batch", "ruled"), [(4, False), (8, False), (16, True)])
 def test_only_a_larger_batch_of_the_same_load_runs_out_of_memory_for_certain(batch: int, *, ruled: bool) -> None:
-    """The same batch is known from its own trial, a smaller one may well fit."""
+    """The same batch size is known from its own trial, and a smaller one may well fit."""
     space = replace(SPACE, batch_sizes=(4, 8, 16), extra=(ExtraParameter(name="a", values=(1, 2)),))
     study, full = make_study(space=space), make_trial(make_cell(2, 8, a=1), "GpuOutOfMemory")
     expected = RuledOut(reason="GpuOutOfMemory", detail="batch 8 already ran out of memory on 2 GPUs")
@@ -103,7 +103,7 @@ def test_only_a_larger_batch_of_the_same_load_runs_out_of_memory_for_certain(bat
     ],
 )
 def test_a_trial_says_why_or_is_named(reason: InfeasibleReason, cell: Configuration, detail: str) -> None:
-    """Its own sentence is passed on where it has one."""
+    """The trial's own message is passed on where it has one."""
     trial = make_trial(make_cell(2, 8), reason, index=3)
     assert why(cell, trial) == RuledOut(reason=reason, detail=detail)
     assert why(cell, replace(trial, detail="said so")) == RuledOut(reason=reason, detail="said so")
@@ -111,7 +111,7 @@ def test_a_trial_says_why_or_is_named(reason: InfeasibleReason, cell: Configurat
 
 
 def test_an_infeasible_trial_after_others_still_counts() -> None:
-    """Numbers and failures before it neither hide it nor say anything themselves."""
+    """Earlier numbers and failures neither hide the infeasible trial nor rule anything out."""
     trials = make_trials(
         [(make_cell(2, 8), 5.0), (make_cell(1, 8), TrialState.BROKEN), (make_cell(4, 8), "GpuOutOfMemory")]
     )
@@ -119,7 +119,7 @@ def test_an_infeasible_trial_after_others_still_counts() -> None:
 
 
 def test_cells_of_trials_and_further_ones_are_judged_as_those_of_the_space_are() -> None:
-    """A broken trial outside the space and a baseline can be ruled out; what is known of its own trial is not."""
+    """A broken trial outside the space and a baseline can be ruled out; a cell's own trial does not rule itself out."""
     full, broken, running = make_trials(
         [
             (make_cell(2, 8), "GpuOutOfMemory"),
@@ -136,7 +136,7 @@ def test_cells_of_trials_and_further_ones_are_judged_as_those_of_the_space_are()
 
 @pytest.mark.parametrize("field", ModelFacts.model_fields)
 def test_each_fact_that_an_engine_reported_wins_over_the_declared_one(field: str) -> None:
-    """A fact that only one of them knows is kept."""
+    """A fact that only one of the two knows is kept."""
     declared = ModelFacts(attention_heads=1, key_value_heads=2, parameters=3, weight_bytes=4)
     measured = ModelFacts.model_validate({field: 9})
     assert merge_facts(declared, measured) == declared.model_copy(update={field: 9})
@@ -145,7 +145,7 @@ def test_each_fact_that_an_engine_reported_wins_over_the_declared_one(field: str
 
 
 def test_cells_come_in_the_order_of_their_values() -> None:
-    """Extra values keep the order of the study, sorted or not."""
+    """Extra values keep the order in which the study lists them, sorted or not."""
     extra = (ExtraParameter(name="b", values=(2, 1)), ExtraParameter(name="a", values=("y", "x")))
     space = SearchSpace(gpu_counts=(1, 2), batch_sizes=(4,), extra=extra)
     assert [(cell.gpu_count, dict(cell.extra)) for cell in cells(space)] == [
@@ -155,6 +155,6 @@ def test_cells_come_in_the_order_of_their_values() -> None:
 
 @pytest.mark.parametrize("reason", ["GpuOutOfMemory", "IncompatibleGPU", "HeadsNotDivisible"])
 def test_a_run_that_broke_rules_nothing_out(reason: str) -> None:
-    """Only a result of the runner does, even where a loss has the same reason."""
+    """Only a result from the runner rules a cell out, even where a lost run has the same reason."""
     broken = replace(make_trial(make_cell(2, 8), TrialState.BROKEN), reason=reason)
     assert not ruled_out(STUDY, make_pool(), (broken,), None)

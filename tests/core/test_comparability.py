@@ -1,4 +1,4 @@
-"""Results of one round were measured with the same prompts, software and GPUs, or they are no results."""
+"""Results of one round count only if they were measured with the same prompts, software and GPUs."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ def make_run(number: int = 1, **changes: object) -> Run:
 
 
 def make_end(run: Run, *, reached: bool = True, **provenance: object) -> Finished:
-    """Return the end of a run with its trial measured, or of one that broke before it `reached` it."""
+    """Return the end of a run whose trial was measured, or of one that broke before it `reached` the trial."""
     result = RunResult(
         run=run.name,
         trials=(make_measured(5.0, index=run.trials[0].index, batch_size=4),) if reached else (),
@@ -46,13 +46,13 @@ def make_end(run: Run, *, reached: bool = True, **provenance: object) -> Finishe
 
 
 def make_ended(run: Run, observation: Finished | Lost | None = None) -> EndedRun:
-    """Return a run that ended, as the round began where nothing else is said."""
+    """Return a run that ended in the environment in which the round started, unless a keyword says otherwise."""
     return EndedRun(run=run, started_at=START, observation=observation or make_end(run))
 
 
 @pytest.mark.parametrize(("field", "value", "reason"), CHANGES)
 def test_another_measure_than_the_rounds_first_is_no_measurement(field: str, value: str, reason: str) -> None:
-    """What changed behind a name that stayed costs the run, and its message says what it was and what it is."""
+    """A change behind an unchanged name costs the run, and the message gives the old and the new value."""
     seen = reject_incomparable(make_run(2), make_end(make_run(2), **{field: value}), [make_ended(make_run())])
     assert isinstance(seen, Lost)
     assert seen.reason == reason
@@ -63,7 +63,7 @@ def test_another_measure_than_the_rounds_first_is_no_measurement(field: str, val
 
 @pytest.mark.parametrize(("field", "value", "reason"), CHANGES)
 def test_a_rejected_run_ended_when_it_ended(field: str, value: str, reason: str) -> None:
-    """The loss takes the run's own end, so that its GPU time and the pause after it are right."""
+    """The rejected run keeps its own end time, so that its GPU time and the pause after it are right."""
     end = replace(make_end(make_run(2), **{field: value}), ended_at=at(33))
     seen = reject_incomparable(make_run(2), end, [make_ended(make_run())])
     assert isinstance(seen, Lost)
@@ -82,7 +82,7 @@ def test_the_first_change_is_the_one_in_the_message() -> None:
 
 
 def test_the_round_is_measured_by_the_first_result_that_says_it() -> None:
-    """A later result that is in history all the same changes nothing."""
+    """A later result in the history changes nothing."""
     later = make_ended(make_run(2), make_end(make_run(2), engine_version="0.33.0"))
     before = [make_ended(make_run()), later]
     assert isinstance(reject_incomparable(make_run(3), later.observation, before), Lost)
@@ -92,7 +92,7 @@ def test_the_round_is_measured_by_the_first_result_that_says_it() -> None:
 
 @pytest.mark.parametrize("field", FIRST)
 def test_what_is_not_known_is_not_held_against_a_result(field: str) -> None:
-    """An older runner or a message that was cut says less; the next result that says it is compared all the same."""
+    """An older runner or a truncated message reports less; the next result that reports the value is compared to it."""
     silent = make_end(make_run(2), **{field: None})
     assert reject_incomparable(make_run(2), silent, [make_ended(make_run())]) is silent
     before = [make_ended(make_run(), make_end(make_run(), **{field: None})), make_ended(make_run(2))]
@@ -103,14 +103,14 @@ def test_what_is_not_known_is_not_held_against_a_result(field: str) -> None:
 
 @pytest.mark.parametrize("changes", [{"round": 2}, {"pool": "v100"}])
 def test_another_round_or_pool_has_a_measure_of_its_own(changes: dict[str, object]) -> None:
-    """An upgrade begins a round, and pools may run different images on different GPUs."""
+    """An upgrade starts a new round, and pools may run different images on different GPUs."""
     run = make_run(2, **changes)
     end = make_end(run, **{field: value for field, value, _ in CHANGES})
     assert reject_incomparable(run, end, [make_ended(make_run())]) is end
 
 
 def test_runs_without_a_trial_neither_set_the_measure_nor_are_judged_by_it() -> None:
-    """A run that broke before it measured keeps its own reason, and says nothing of what numbers were measured with."""
+    """A run that broke before it measured keeps its own reason and does not define the round's environment."""
     broken = make_end(make_run(2), reached=False, engine_version="0.33.0")
     assert reject_incomparable(make_run(2), broken, [make_ended(make_run())]) is broken
     measured = make_end(make_run(3))
@@ -121,7 +121,7 @@ def test_runs_without_a_trial_neither_set_the_measure_nor_are_judged_by_it() -> 
 
 
 def test_a_name_that_was_cut_is_the_same_name() -> None:
-    """A result that is too long for a termination message keeps the start of its GPU's name."""
+    """A result that is too long for a termination message keeps only the start of its GPU's name."""
     long = "NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition of a data centre"
     whole = make_end(make_run(), gpu_model=long)
     many = tuple(make_measured(5.0, index=index, batch_size=index + 1) for index in range(8))
@@ -135,7 +135,7 @@ def test_a_name_that_was_cut_is_the_same_name() -> None:
 
 
 def test_an_image_that_was_pushed_again_costs_failures_and_no_data_point() -> None:
-    """Runs on changed software are broken ones of the study, as runs of changed prompts are."""
+    """Runs on changed software count as failures of the study, as runs with changed prompts do."""
     study = make_study()
     before = decide(study, History(started_at=START), {}, START)
     (run,) = before.start
@@ -147,7 +147,7 @@ def test_an_image_that_was_pushed_again_costs_failures_and_no_data_point() -> No
 
 
 def test_an_upgrade_that_is_known_begins_a_round_and_is_no_failure() -> None:
-    """Where software is known by its versions, as on one machine, a resumed study goes on in another round."""
+    """Where the software versions are known, as on one machine, a resumed study continues in a new round."""
     study = make_study(pools=(make_pool(software="vllm 0.32.0"),))
     before = decide(study, History(started_at=START), {}, START)
     history = replace(before.history, ended=(make_ended(before.start[0]),))

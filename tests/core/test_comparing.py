@@ -1,4 +1,4 @@
-"""Comparing measurements at the edges: bounds, ties, noise, and what each metric needs."""
+"""Comparing measurements at the edges: bounds, ties, noise, and which inputs each metric needs."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -37,7 +37,7 @@ STALE = Missing(reason="Stale")
 JOULES = Objective(metric="tokensPerJoule", power_metric="power")
 QUEUE = Objective(metric="queue", goal="Minimize")
 
-# Each metric of a constraint with what the measurement below has of it.
+# Each metric that a constraint may name, with its value in the measurement below.
 BOUNDED: Mapping[str, float] = {
     "batchSecondsP50": 0.5,
     "batchSecondsP95": 0.75,
@@ -81,13 +81,13 @@ def best_index(trials: tuple[Trial, ...], study: Study | None = None) -> int | N
 
 
 def test_every_metric_of_a_constraint_has_a_row() -> None:
-    """A metric that is added must be compared below."""
+    """A new metric must be added to the comparison below."""
     assert set(BOUNDED) == {*CONSTRAINT_METRICS, "queue"}
 
 
 @pytest.mark.parametrize("metric", BOUNDED)
 def test_a_bound_holds_at_its_own_value(metric: str) -> None:
-    """A maximum is broken just above it, a minimum just below it, and each says both numbers."""
+    """A maximum is broken just above it, a minimum just below it, and each message names both numbers."""
     number = BOUNDED[metric]
     below, above = number * 0.99, number * 1.01
 
@@ -104,12 +104,12 @@ def test_a_bound_holds_at_its_own_value(metric: str) -> None:
     [("batchSecondsP50", "NoMedian"), ("batchSecondsP95", "NoTail"), ("gpuMemoryPeakBytes", "NoDevice")],
 )
 def test_an_unknown_number_breaks_every_bound_for_its_own_reason(metric: str, reason: str) -> None:
-    """What was not measured is not recommended."""
+    """A configuration with an unmeasured number is not recommended."""
     assert violations((Constraint(metric=metric, minimum=0.0),), EMPTY, 4) == (f"{metric} unknown: {reason}",)
 
 
 def test_every_broken_bound_is_told_in_the_order_of_the_constraints() -> None:
-    """One that holds says nothing between them."""
+    """A constraint that holds adds no message."""
     constraints = (
         Constraint(metric="spread", maximum=0.1),
         Constraint(metric="queue", maximum=3.0),
@@ -140,7 +140,7 @@ def test_every_metric_has_its_value_and_its_direction(metric: str) -> None:
 
 @pytest.mark.parametrize(("goal", "sign"), [("Maximize", -1), ("Minimize", 1)])
 def test_a_metric_of_the_studys_own_has_the_direction_of_its_goal(goal: Goal, sign: int) -> None:
-    """Also where more of it is an improvement."""
+    """This also holds when a higher value is the improvement."""
     objective = replace(QUEUE, goal=goal)
     assert loss(objective, FULL, 4, None, {"queue": 7.0}) == sign * 7.0
     assert improvement_ratio(objective, new=6.0, old=8.0) == sign * 0.25
@@ -151,13 +151,13 @@ def test_a_metric_of_the_studys_own_has_the_direction_of_its_goal(goal: Goal, si
     [(989.0, 0), (990.0, 1), (991.0, 1), (1000.0, 1), (1001.0, 1)],
 )
 def test_a_tie_ends_at_one_percent(rate: float, expected: int) -> None:
-    """One per cent less on fewer GPUs is a tie, more is none."""
+    """One per cent less on fewer GPUs is a tie; a larger difference is not."""
     assert best_index(make_numbers((2, 64, 1000.0), (1, 64, rate))) == expected
 
 
 @pytest.mark.parametrize(("cost_ratio", "expected"), [(1.009, 1), (1.011, 0)])
 def test_a_tie_of_costs_ends_at_one_percent_as_well(cost_ratio: float, expected: int) -> None:
-    """One per cent of the lowest cost."""
+    """The tie is one per cent of the lowest cost."""
     study = make_study(objective=Objective(metric="costPerMillionTokens"))
     assert best_index(make_numbers((2, 64, 1000.0), (1, 64, 500.0 / cost_ratio)), study) == expected
 
@@ -178,7 +178,7 @@ def test_a_tie_is_broken_in_a_fixed_order(entries: tuple[tuple[int, int, float],
 
 
 def test_of_equal_numbers_the_surest_is_what_others_must_tie_with() -> None:
-    """A noisy number does not pull in what a sure one of the same value leaves out."""
+    """A noisy number does not make a tie of a configuration that an equally good, less noisy number excludes."""
     sure, noisy, few = make_numbers((8, 64, 1000.0), (8, 8, 1000.0), (1, 8, 950.0))
     noisy = replace(noisy, result=make_measured(1000.0, index=1, spread_ratio=0.2))
     assert best_index((few, noisy)) == 2
@@ -197,7 +197,7 @@ def test_the_standard_error_comes_from_the_range_of_the_repeats(repeats: int) ->
 
 @pytest.mark.parametrize(("repeats", "as_if"), [(1, 2), (11, 10), (40, 10)])
 def test_other_numbers_of_repeats_use_the_nearest_range(repeats: int, as_if: int) -> None:
-    """The error still falls with the root of their number."""
+    """The error still falls with the square root of their number."""
     told, nearest = (standard_error_ratio(make_measured(1.0, spread_ratio=0.3, repeats=n)) for n in (repeats, as_if))
     assert told * sqrt(repeats) == pytest.approx(nearest * sqrt(as_if))
 
@@ -223,13 +223,13 @@ def test_other_numbers_of_repeats_use_the_nearest_range(repeats: int, as_if: int
     ],
 )
 def test_the_metrics_without_which_nothing_can_be_said(objective: Objective, expected: tuple[str, ...]) -> None:
-    """Those of the objective first, then those of its constraints, each once; built-in ones are always there."""
+    """The metrics of the objective come first, then those of its constraints, each once; built-in ones always exist."""
     assert required_metrics(objective) == expected
 
 
 @pytest.mark.parametrize(("watts", "known"), [(0.0, False), (0.0009, False), (0.001, True), (0.0011, True)])
 def test_a_power_of_a_milliwatt_is_the_least_that_is_believed(watts: float, *, known: bool) -> None:
-    """Less is a broken exporter, not a frugal GPU."""
+    """A lower value means a broken exporter, not an efficient GPU."""
     extra_metrics = {"power": watts}
     assert missing_metrics(JOULES, extra_metrics) == (() if known else ("power missing: NotPositive",))
     assert has_value(JOULES, extra_metrics) is known
@@ -237,7 +237,7 @@ def test_a_power_of_a_milliwatt_is_the_least_that_is_believed(watts: float, *, k
 
 
 def test_what_a_constraint_lacks_does_not_take_the_objective_its_value() -> None:
-    """A trial with an unknown heat has a number, and is not eligible."""
+    """A trial with an unknown temperature has a number and is not eligible."""
     objective = replace(QUEUE, constraints=(Constraint(metric="heat", maximum=80.0),))
     figures = {"queue": 1.0, "heat": STALE}
     assert has_value(objective, figures)
@@ -266,7 +266,7 @@ def test_the_eligible_trials_keep_their_order() -> None:
 def test_a_value_that_is_not_known_is_an_error(
     objective: Objective, figures: Mapping[str, float | Missing], message: str
 ) -> None:
-    """It is never compared by mistake."""
+    """An unknown value is never compared by mistake."""
     measured: Measured = FULL
     with pytest.raises(ValueError, match=message):
         value(objective, measured, 1, None, figures)

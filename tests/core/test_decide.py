@@ -1,4 +1,4 @@
-"""One decision at a time: what is absorbed, which rounds open, what stops, what starts where, and the verdict."""
+"""Single decisions: which ends are absorbed, which rounds open, what stops, what starts where, and the verdict."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -45,7 +45,7 @@ from infpop_runner.contract import Provenance
 TWO_POOLS = (make_pool(), make_pool(name="v100", fingerprint="f2"))
 TINY = SearchSpace(gpu_counts=(1,), batch_sizes=(8,))
 CELL = make_cell(1, 8)
-NEVER = Constraint(metric="throughputPerGPU", minimum=1e9)  # a bound that no trial keeps
+NEVER = Constraint(metric="throughputPerGPU", minimum=1e9)  # a bound that no trial satisfies
 
 
 def begun(study: Study, **changes: object) -> History:
@@ -55,7 +55,7 @@ def begun(study: Study, **changes: object) -> History:
 
 
 def decided(study: Study, observations: Mapping[str, Observation] | None = None, **changes: object) -> Decision:
-    """Return the decision at second 100 of a study in its first rounds."""
+    """Return the decision at second 100 of a study whose pools are in their first round."""
     return decide(study, begun(study, **changes), observations or {}, at(100))
 
 
@@ -65,18 +65,18 @@ def one(name: str, cell: Configuration = CELL, index: int = 0, **changes: object
 
 
 def with_workload(run: Run, workload_hash: str) -> Finished:
-    """Return the end of a run that measured these prompts."""
+    """Return the end of a run that measured with these prompts."""
     return make_finish(run, provenance=Provenance(engine="simulated", workload_hash=workload_hash))
 
 
 def broke_twice(pool: str = "a100", ended: float = 95) -> tuple[EndedRun, ...]:
-    """Return two preempted runs of one trial: the pause after them lasts ten seconds."""
+    """Return two preempted runs of one trial; the pause after them lasts ten seconds."""
     lost = make_loss("Preempted", ended=ended, counts=False)
     return tuple(make_ended(one(f"{pool}-{number}", pool=pool), lost) for number in range(2))
 
 
 def test_the_second_end_of_a_pass_is_judged_by_the_first() -> None:
-    """Of two runs that end at once with different prompts only the one that was started first has a number."""
+    """Of two runs that end in one pass with different prompts, only the one that was started first keeps its number."""
     first, second = one("first"), one("second", make_cell(1, 16), 1)
     active = (make_started(run=first), make_started(run=second))
     seen = {"second": with_workload(second, "b" * 8), "first": with_workload(first, "a" * 8)}
@@ -88,7 +88,7 @@ def test_the_second_end_of_a_pass_is_judged_by_the_first() -> None:
 
 
 def test_an_end_follows_those_before_it_and_keeps_its_start() -> None:
-    """What ended is appended; what waits, runs or was not seen stays live as it was."""
+    """Ended runs are appended; a run that waits, runs or was not observed stays live and unchanged."""
     study = make_study(budget=Budget(parallel_trials=4))
     live = [make_held(one(f"run-{number}", make_cell(1, 2**number), number)) for number in range(4)]
     live[1] = replace(live[1], started_at=at(7), held_since=at(9))
@@ -106,7 +106,7 @@ def test_an_end_follows_those_before_it_and_keeps_its_start() -> None:
 
 
 def test_each_pool_begins_with_a_round_of_its_own_identity() -> None:
-    """The first round notes what the study calls its baseline; a round that has the identity goes on."""
+    """The first round records the study's baseline; a round with the same identity continues."""
     study = make_study(pools=TWO_POOLS, baseline=make_cell(1, 4))
     rounds = decide(study, History(started_at=START), {}, START).history.rounds
     identities = [measurement_identity(study, pool) for pool in TWO_POOLS]
@@ -131,7 +131,7 @@ def test_each_pool_begins_with_a_round_of_its_own_identity() -> None:
 def test_a_changed_identity_opens_the_next_round_with_the_best_until_then(
     rates: list[float], number: int, expected: Configuration | None
 ) -> None:
-    """Without a best, the best of the rounds before stays what is compared with; the first round has none before."""
+    """If the last round has no best, the best of an earlier round stays the comparison; the first round has none."""
     study = make_small_study(baseline=make_cell(2, 32))
     old = make_round(number=number, identity="older", baseline=make_cell(2, 64))
     runs = [one(f"run-{index}", make_cell(1, 8 * 2**index), index, round=number) for index in range(len(rates))]
@@ -162,7 +162,7 @@ def test_a_changed_identity_opens_the_next_round_with_the_best_until_then(
     ],
 )
 def test_a_stop_says_the_first_reason_for_it(changes: dict[str, object], stops: dict[str, str]) -> None:
-    """A run of an older round or a removed pool is superseded in any case; suspension comes before a budget."""
+    """A run of an older round or a removed pool is always superseded; suspension comes before a budget."""
     study = make_study(**({"budget": Budget(parallel_trials=9)} | changes))
     rounds = (make_round(), make_round(pool="gone"), *begun(study).rounds)
     rounds = (*rounds[:2], replace(rounds[2], number=2))
@@ -177,7 +177,7 @@ def started(study: Study, **changes: object) -> list[str]:
 
 
 def test_pools_take_turns() -> None:
-    """The pool with the fewest live runs is next, of equals the one that is listed first."""
+    """The pool with the fewest live runs is next; among equals, the one that is listed first."""
     limits = Budget(parallel_trials=4, max_concurrent_gpus=99)
     study = make_small_study(pools=TWO_POOLS, budget=limits)
     assert started(study) == ["a100", "v100", "a100", "v100"]
@@ -187,7 +187,7 @@ def test_pools_take_turns() -> None:
 
 
 def test_runs_that_start_together_do_not_measure_the_same() -> None:
-    """Each is planned with those before it as live runs."""
+    """Each run is planned with the runs before it as live runs."""
     study = make_small_study(budget=Budget(parallel_trials=3, max_concurrent_gpus=99))
     starts = decided(study).start
     assert [(run.trials[0].index, run.trials[0].configuration) for run in starts] == [
@@ -199,7 +199,7 @@ def test_runs_that_start_together_do_not_measure_the_same() -> None:
 
 @pytest.mark.parametrize(("gpus", "count"), [(1, 1), (4, 2), (5, 2), (6, 3)])
 def test_no_more_runs_start_than_there_is_room_for(gpus: int, count: int) -> None:
-    """Those that start in one decision take each other's room."""
+    """Runs that start in one decision count against each other's room."""
     study = make_small_study(budget=Budget(parallel_trials=3, max_concurrent_gpus=gpus))
     only = replace(study, space=replace(SPACE, gpu_counts=(2,))) if gpus > 1 else study
     assert len(decided(only).start) == count
@@ -234,7 +234,7 @@ FULL = make_pool(total_device_count=0)
     ],
 )
 def test_a_pause_is_the_reason_to_wait_until_it_is_over(now_s: float, reason: str, message: str) -> None:
-    """Afterwards the study waits for nodes, and does not call an old failure the reason."""
+    """Afterwards the study waits for nodes and no longer gives an old failure as the reason."""
     study = make_study(space=TINY, pools=(FULL,))
     decision = decide(study, begun(study, ended=broke_twice()), {}, at(now_s))
     assert (decision.verdict, decision.reason, decision.message) == (Verdict.WAITING, reason, message)
@@ -242,19 +242,19 @@ def test_a_pause_is_the_reason_to_wait_until_it_is_over(now_s: float, reason: st
 
 
 def test_the_room_that_is_lacking_is_counted_in_gpus() -> None:
-    """One GPU, two GPUs."""
+    """The message says one GPU or two GPUs."""
     study = make_small_study(pools=(FULL,))
     assert decided(study).message == "pool a100 has no node for a run of 2 GPUs now"
 
 
 def test_a_single_failure_is_no_reason_to_wait() -> None:
-    """The first retry comes at once, so what is waited for is room."""
+    """The first retry comes without a pause, so the study waits only for room."""
     study = make_study(space=TINY, pools=(FULL,))
     assert decided(study, ended=broke_twice()[:1]).reason == "NoRoom"
 
 
 def test_the_pause_of_any_pool_explains_the_wait_before_the_room_of_another() -> None:
-    """Pools that want no run have nothing to wait for."""
+    """Pools that need no run do not wait for anything."""
     pools = (FULL, make_pool(name="v100", fingerprint="f2"))
     study = make_study(space=TINY, pools=pools)
     waiting = decided(study, ended=broke_twice("v100"))
@@ -267,7 +267,7 @@ def test_the_pause_of_any_pool_explains_the_wait_before_the_room_of_another() ->
 
 @pytest.mark.parametrize(("live", "message"), [(1, "1 run in progress"), (2, "2 runs in progress")])
 def test_a_study_with_live_runs_is_running(live: int, message: str) -> None:
-    """Runs that start with this decision count."""
+    """Runs that start with this decision count as live."""
     study = make_small_study(budget=Budget(parallel_trials=live))
     decision = decided(study, active=(make_started(run=one("live")),))
     assert (decision.verdict, decision.reason, decision.message) == (Verdict.RUNNING, "Measuring", message)
@@ -336,14 +336,14 @@ INFEASIBLE = make_ended(one("run"), make_finish(one("run"), ["GpuOutOfMemory"]))
 def test_the_verdict_of_a_study_without_live_runs(
     changes: dict[str, object], ended: list[EndedRun], verdict: Verdict, reason: str, message: str
 ) -> None:
-    """It succeeded where its search ended with a best, and is stalled where there is none or a person is needed."""
+    """The study succeeded if its search ended with a best, and is stalled if it has none or needs user action."""
     decision = decided(make_study(**changes), ended=tuple(ended))
     assert (decision.verdict, decision.reason, decision.message) == (verdict, reason, message)
     assert decision.wake_at is None
 
 
 def test_pools_that_ended_for_different_reasons_are_all_told() -> None:
-    """If all pools have one reason it is the study's; otherwise the message lists them."""
+    """If all pools ended for one reason, it is the study's reason; otherwise the message lists each."""
     study = make_study(space=TINY, pools=TWO_POOLS, budget=Budget(max_trials=1))
     both = decided(study, ended=(measured(5.0), measured(6.0, pool="v100")))
     assert (both.reason, both.message) == (
@@ -375,7 +375,7 @@ def test_pools_that_ended_for_different_reasons_are_all_told() -> None:
 def test_a_study_without_a_best_says_what_its_numbers_lack(
     figures: list[dict[str, float | Missing]], lacking: str
 ) -> None:
-    """Measured trials of every pool that lack a metric that decides are counted, and the last one says what."""
+    """The message counts measured trials of all pools that lack a required metric, and the last trial names it."""
     pools = tuple(replace(pool, price_per_gpu_hour=None) for pool in TWO_POOLS)
     objective = Objective(metric="tokensPerJoule", power_metric="power", constraints=(NEVER,))
     study = make_study(space=TINY, pools=pools, objective=objective)

@@ -1,4 +1,4 @@
-"""What `decide` promises for every study in every world, whatever breaks and in whatever order results come."""
+"""What `decide` guarantees for every study in every world, whatever breaks and in whatever order results arrive."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -34,14 +34,14 @@ from infpop_runner.contract import Measured
 from simulation.strategies import stories, studies, worlds
 from simulation.world import Story, World, drive, remember
 
-# A story takes some 50 ms, which hypothesis would call slow.
+# A story takes about 50 ms, which Hypothesis would report as slow.
 properties = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 @properties
 @given(stories())
 def test_a_round_never_has_more_trials_than_the_budget(story: Story) -> None:
-    """`maxTrials` holds at every instant, for each pool and round."""
+    """`maxTrials` holds at every moment, for each pool and round."""
     for step in story.steps:
         for entry in step.after.rounds:
             assert len(trials_of(step.after, entry.pool, entry.number)) <= story.study.budget.max_trials
@@ -50,7 +50,7 @@ def test_a_round_never_has_more_trials_than_the_budget(story: Story) -> None:
 @properties
 @given(stories())
 def test_nothing_starts_once_the_failure_budget_is_spent(story: Story) -> None:
-    """After more than `maxFailedTrials` failures only runs that are already live may still fail."""
+    """After more than `maxFailedTrials` failures, only runs that are already live may still fail."""
     limit = story.study.budget.max_failed_trials
     for step in story.steps:
         assert not (step.decision.start and len(failures(step.decision.history)) > limit)
@@ -60,7 +60,7 @@ def test_nothing_starts_once_the_failure_budget_is_spent(story: Story) -> None:
 @properties
 @given(stories())
 def test_gpu_hours_and_deadline_are_never_exceeded(story: Story) -> None:
-    """When the GPU-hours are spent or the deadline is over, every run is stopped at that instant."""
+    """When the GPU-hours are spent or the deadline has passed, every run is stopped in that decision."""
     budget = story.study.budget
     for step in story.steps:
         if budget.max_gpu_hours is not None:
@@ -72,7 +72,7 @@ def test_gpu_hours_and_deadline_are_never_exceeded(story: Story) -> None:
 @properties
 @given(stories())
 def test_live_runs_fit_the_budget_and_the_pool(story: Story) -> None:
-    """Neither parallel runs, nor their GPUs, nor the GPUs of one pool are ever more than allowed."""
+    """Parallel runs, their GPUs and the GPUs of one pool never exceed their limits."""
     budget = story.study.budget
     for step in story.steps:
         active = step.after.active
@@ -97,7 +97,7 @@ def test_a_run_holds_up_to_trials_per_run_of_one_engine_load(story: Story) -> No
 @properties
 @given(stories())
 def test_a_configuration_has_one_trial_and_one_trial_one_configuration(story: Story) -> None:
-    """Nothing is proposed twice in a round, whatever became of it."""
+    """No configuration is proposed twice in a round, whatever its outcome."""
     planned = {(run.pool, run.round, trial.index, trial.configuration) for run, trial in _planned(story)}
     assert len({entry[:3] for entry in planned}) == len(planned)
     reached = {
@@ -134,7 +134,7 @@ def test_after_out_of_memory_no_larger_batch_starts_at_that_gpu_count(story: Sto
 @properties
 @given(stories())
 def test_an_incompatible_gpu_ends_its_pool(story: Story) -> None:
-    """Once one trial has shown that the build lacks kernels for the pool's GPUs, nothing starts there any more."""
+    """Once one trial has shown that the build lacks kernels for the pool's GPUs, no run starts there again."""
     for step in story.steps:
         for run in step.decision.start:
             trials = trials_of(step.decision.history, run.pool, run.round)
@@ -144,7 +144,7 @@ def test_an_incompatible_gpu_ends_its_pool(story: Story) -> None:
 @properties
 @given(stories())
 def test_the_same_inputs_give_the_same_decision(story: Story) -> None:
-    """`decide` has no memory and no chance of its own."""
+    """`decide` has no memory and draws no random numbers of its own."""
     for step in story.steps[::3]:
         assert decide(story.study, step.before, step.observations, step.now) == step.decision
 
@@ -152,7 +152,7 @@ def test_the_same_inputs_give_the_same_decision(story: Story) -> None:
 @properties
 @given(stories())
 def test_without_news_there_is_nothing_more_to_do(story: Story) -> None:
-    """Asked again at once, after everything was carried out, it starts nothing more and learns nothing."""
+    """A second decision after everything was carried out starts nothing and learns nothing."""
     for step in story.steps:
         again = decide(story.study, step.after, {}, step.now)
         assert (again.start, again.history) == ((), step.after)
@@ -161,7 +161,7 @@ def test_without_news_there_is_nothing_more_to_do(story: Story) -> None:
 @properties
 @given(stories(), st.data())
 def test_from_any_prefix_of_the_journal_the_story_ends_the_same(story: Story, data: st.DataObject) -> None:
-    """Killed after any single entry of its journal and started again, a study goes on as if nothing had happened."""
+    """A study that is killed after any journal entry and restarted continues as if nothing had happened."""
     cut = data.draw(st.integers(0, len(story.journal) - 1))
     kept = story.journal[:cut]
     now = story.journal[cut][0]
@@ -173,7 +173,7 @@ def test_from_any_prefix_of_the_journal_the_story_ends_the_same(story: Story, da
 @properties
 @given(stories(), st.data())
 def test_an_interrupted_study_loses_no_result(story: Story, data: st.DataObject) -> None:
-    """Ended by its user after any decision and started again, it keeps each number and measures none of them again."""
+    """A study that its user interrupts after any decision and restarts keeps each number and measures none again."""
     after = data.draw(st.integers(0, len(story.steps) - 1))
     first = drive(story.study, story.world, interrupted_after=after)
     history = remember([entry for _, entry in first.journal])
@@ -192,11 +192,11 @@ def test_an_interrupted_study_loses_no_result(story: Story, data: st.DataObject)
 @properties
 @given(studies(), worlds)
 def test_a_broken_run_tells_the_search_nothing(study: Study, world: World) -> None:
-    """Without the runs that were lost and made up for by a retry, the search would have proposed the same."""
+    """The search proposes the same as it would without the runs that were lost and then retried."""
     budget = replace(study.budget, max_gpu_hours=None, deadline=None, max_failed_trials=1000)
     story = drive(replace(study, budget=budget), replace(world, lost=0.3, preempted=0.0))
     for step in story.steps:
-        later = step.now + timedelta(days=1)  # after every back-off
+        later = step.now + timedelta(days=1)  # after every back-off pause
         history = step.decision.history
         with_losses = decide(story.study, history, {}, later)
         without = decide(story.study, _without_made_up_losses(history), {}, later)
@@ -206,7 +206,7 @@ def test_a_broken_run_tells_the_search_nothing(study: Study, world: World) -> No
 @properties
 @given(studies(), worlds)
 def test_the_search_hears_of_numbers_failures_and_pending_trials_alone(study: Study, world: World) -> None:
-    """What is started next is what the search answers without any record of broken and invalid trials."""
+    """The next run is what the search answers without any record of broken and invalid trials."""
     budget = replace(study.budget, max_gpu_hours=None, deadline=None, max_failed_trials=1000)
     algorithm = replace(study.algorithm, trials_per_run=1)
     study = replace(study, budget=budget, algorithm=algorithm, baseline=None, pools=(make_pool(),))
@@ -219,7 +219,7 @@ def test_the_search_hears_of_numbers_failures_and_pending_trials_alone(study: St
 
 @pytest.mark.parametrize(("invalid", "attempts"), [(1.0, 2), (0.0, 1)])
 def test_an_invalid_result_is_measured_once_more_and_longer(invalid: float, attempts: int) -> None:
-    """Where every result is invalid each trial has two runs, the second one longer."""
+    """Where every result is invalid, each trial has two runs, and the second one is longer."""
     study = make_study(budget=Budget(max_trials=4), algorithm=Algorithm(name="grid"))
     story = drive(study, World(invalid=invalid))
     assert Counter(trial.index for _, trial in _planned(story)) == dict.fromkeys(range(4), attempts)
@@ -227,7 +227,7 @@ def test_an_invalid_result_is_measured_once_more_and_longer(invalid: float, atte
 
 
 def test_a_trial_that_a_retry_did_not_reach_uses_no_budget() -> None:
-    """A shared run breaks, its retry runs out of memory at its first batch: the batches above it were no trials."""
+    """A shared run breaks and its retry runs out of memory at its first batch: the larger batches are not trials."""
     study = make_study(budget=Budget(max_trials=8), algorithm=Algorithm(name="grid", trials_per_run=4))
     seed = next(seed for seed in range(100) if _first_run_is_lost_and_the_second_is_not(study, seed))
     history = drive(study, World(seed=seed, memory=0, lost=0.3)).steps[2].decision.history
@@ -237,7 +237,7 @@ def test_a_trial_that_a_retry_did_not_reach_uses_no_budget() -> None:
 @properties
 @given(stories())
 def test_every_story_ends_with_a_verdict_that_its_trials_support(story: Story) -> None:
-    """Succeeded means that there is a best, and an end always has a reason and a message."""
+    """A succeeded study has a best, and an ended study always has a reason and a message."""
     end, study = story.end, story.study
     assert end.verdict in (Verdict.SUCCEEDED, Verdict.STALLED)
     assert end.reason
@@ -259,7 +259,7 @@ def test_every_story_ends_with_a_verdict_that_its_trials_support(story: Story) -
 def test_changed_hardware_starts_a_round_that_measures_the_old_best_first(
     study: Study, world: World, data: st.DataObject
 ) -> None:
-    """Runs on the old hardware are stopped, nothing is mixed, and the baseline is the first trial of the new round."""
+    """Runs on the old hardware are stopped, rounds are never mixed, and the baseline is the new round's first trial."""
     study = replace(study, budget=replace(study.budget, deadline=None, max_gpu_hours=None), pools=(make_pool(),))
     story = drive(study, world)
     step = data.draw(st.sampled_from(story.steps))
@@ -279,7 +279,7 @@ def test_changed_hardware_starts_a_round_that_measures_the_old_best_first(
 
 
 def _question(study: Study, history: History, run: Run) -> SearchRequest:
-    """Return what the search should be asked for the first new trial of `run`."""
+    """Return the request that the search should receive for the first new trial of `run`."""
     told: list[SearchTrial] = []
     trials = trials_of(history, run.pool, run.round)
     for trial in trials:
@@ -306,7 +306,7 @@ def _question(study: Study, history: History, run: Run) -> SearchRequest:
 
 
 def _told_of_number(study: Study, trial: Trial, measured: Measured) -> list[SearchTrial]:
-    """Return a failure where the bound on power is broken, and nothing where a power that decides was not seen."""
+    """Return a failure if the power bound is broken, and None if a required power was not observed."""
     cell, power = trial.configuration, trial.extra_metrics.get("power")
     if study.objective.metric in ("power", "tokensPerJoule") and not isinstance(power, float):
         return []
@@ -330,14 +330,14 @@ def _planned(story: Story) -> Iterator[tuple[Run, PlannedTrial]]:
 
 
 def _smallest_too_large(history: History, run: Run) -> int | None:
-    """Return the smallest batch known to run out of memory with the load of `run`."""
+    """Return the smallest batch that is known to run out of memory with the engine load of `run`."""
     load = run.trials[0].configuration.load_key
     trials = [trial for trial in trials_of(history, run.pool, run.round) if trial.configuration.load_key == load]
     return min((trial.configuration.batch_size for trial in trials if trial.reason == "GpuOutOfMemory"), default=None)
 
 
 def _without_made_up_losses(history: History) -> History:
-    """Drop the lost runs all of whose trials are certain by now."""
+    """Drop the lost runs whose trials are all certain by now."""
     certain = {
         (entry.pool, entry.number, trial.index)
         for entry in history.rounds

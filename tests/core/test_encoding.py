@@ -1,4 +1,4 @@
-"""The search space as Hyperopt sees it, position by position, and the order of the grid."""
+"""The search space as Hyperopt receives it, position by position, and the order of the grid search."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ CELL = make_cell(4, 16, mode="fast", batchSize=8, fixed=7)
 
 
 def test_each_dimension_with_a_choice_is_an_axis() -> None:
-    """Numbers are ordinal; an argument that is called as a dimension of ours is kept apart from it."""
+    """Numbers are ordinal; an argument named like one of InfPop's own dimensions is kept apart from it."""
     assert axes(SPACE) == (
         Axis(label="gpuCount", values=(1, 4), ordinal=True),
         Axis(label="batchSize", values=(8, 16, 32), ordinal=True),
@@ -33,13 +33,13 @@ def test_each_dimension_with_a_choice_is_an_axis() -> None:
     [((1, 2), True), ((1, 2.5), True), ((True, False), False), ((1, True), False), ((1, "a"), False)],
 )
 def test_only_numbers_alone_have_neighbours(values: tuple[object, ...], *, ordinal: bool) -> None:
-    """One word or boolean among them makes categories of all."""
+    """One word or boolean among the values makes the whole dimension categorical."""
     space = replace(SPACE, extra=(ExtraParameter(name="a", values=values),))
     assert axes(space)[-1] == Axis(label="extra.a", values=values, ordinal=ordinal)
 
 
 def test_a_configuration_is_known_by_its_positions() -> None:
-    """Both ways; a dimension without a choice has no position."""
+    """Encoding and decoding agree; a dimension with one value has no position."""
     positions = {"gpuCount": 1, "batchSize": 1, "extra.batchSize": 2, "extra.mode": 1}
     assert encode(SPACE, CELL) == positions
     assert decode(SPACE, positions) == CELL
@@ -58,12 +58,12 @@ def test_a_configuration_is_known_by_its_positions() -> None:
     ],
 )
 def test_a_configuration_outside_the_space_has_no_positions(cell: Configuration) -> None:
-    """Another value, or another set of arguments."""
+    """This covers another value and another set of arguments."""
     assert encode(SPACE, cell) is None
 
 
 def ask(*pending: Configuration, state: str = "pending", opened: tuple[Configuration, ...] | None = None) -> object:
-    """Return what the grid answers while these cells are pending."""
+    """Return what the grid search proposes while these cells are pending."""
     records = tuple(
         SearchTrial(configuration=cell, state=state, loss=1.0 if state == "measured" else None) for cell in pending
     )
@@ -90,7 +90,7 @@ def test_the_grid_takes_one_load_after_another() -> None:
 
 @pytest.mark.parametrize(("state", "busy"), [("pending", True), ("measured", False), ("failed", False)])
 def test_the_grid_passes_a_load_over_only_while_it_is_pending(state: str, *, busy: bool) -> None:
-    """Other arguments are another load; where every load is busy the first one goes on."""
+    """Other arguments mean another engine load; where every load is pending, the first one continues."""
     first = make_cell(4, 8, batchSize=0.5, mode="slow", fixed=7)
     expected = replace(first, extra=make_cell(4, 8, batchSize=0.5, mode="fast", fixed=7).extra)
     assert ask(first, state=state) == (expected if busy else replace(first, batch_size=16))

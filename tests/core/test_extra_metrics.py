@@ -1,4 +1,4 @@
-"""The queries that most clusters share, word by word: a change of one changes what studies measure."""
+"""The preset queries, word by word: changing one changes what studies measure."""
 
 from typing import get_args
 
@@ -32,21 +32,21 @@ QUERIES = {
 
 
 def test_every_preset_asks_what_it_says() -> None:
-    """Both styles of labels are asked for, over the window of the trial, each GPU once."""
+    """The query covers both label styles and the window of the trial, and counts each GPU once."""
     assert PRESETS == QUERIES
     assert tuple(PRESETS) == get_args(Preset)
 
 
 @pytest.mark.parametrize("preset", get_args(Preset))
 def test_every_preset_has_all_placeholders(preset: Preset) -> None:
-    """A query without one of them would return numbers of other Pods or other times."""
+    """A query without one of them would return values of other Pods or other times."""
     query, unit = PRESETS[preset]
     assert all(f"${name}" in query for name in PLACEHOLDERS)
     assert unit in LARGEST
 
 
 def test_every_unit_says_what_is_too_much() -> None:
-    """Shares end at one, percentages at a hundred, and no device works at more than 200 degrees."""
+    """Ratios end at one, percentages at a hundred, and no device works above 200 degrees."""
     bounded = {unit: largest for unit, largest in LARGEST.items() if largest is not None}
     assert bounded == {"ratio": 1.0, "percent": 100.0, "celsius": 200.0}
     assert tuple(LARGEST) == get_args(Unit)

@@ -1,4 +1,4 @@
-"""Identities: what may be compared with what, and names that are the same for the same run."""
+"""Identities: which measurements may be compared, and run names that are the same for the same run."""
 
 from dataclasses import replace
 
@@ -12,13 +12,13 @@ from infpop_operator.core.model import Algorithm, PlannedTrial, Study
 from infpop_runner.contract import EngineSpec
 
 STUDY = make_study()
-# Journals of users hold identities and names that were made in this way.
+# Users' journals hold identities and names that were computed this way.
 IDENTITIES = ["ade7d06369a10182", "f661820f9d649c9d", "6616096ae2bf2576"]
 NAMES = ("study-1b5593a634", "study-05fae846bc")
 
 
 def test_an_upgrade_of_the_operator_keeps_what_was_measured() -> None:
-    """The same study has the same identity and the same names of runs in every version, until the method changes."""
+    """The same study has the same identity and run names in every version, until the measuring method changes."""
     rich = replace(
         STUDY,
         engine=EngineSpec(name="vllm", args={"block_size": 32}),
@@ -33,7 +33,7 @@ def test_an_upgrade_of_the_operator_keeps_what_was_measured() -> None:
 
 
 def test_memory_is_part_of_the_identity_where_the_devices_are_cpus() -> None:
-    """There the limit is what the engine makes its cache of: numbers under another one are never put beside these."""
+    """On CPUs the memory limit sizes the KV cache, so numbers under another limit are never compared with these."""
     identities = [
         measurement_identity(STUDY, make_pool(device="cpu", memory_bytes=amount)) for amount in (None, 2**34, 2**35)
     ]
@@ -41,7 +41,7 @@ def test_memory_is_part_of_the_identity_where_the_devices_are_cpus() -> None:
 
 
 def test_another_method_of_measuring_changes_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Numbers of a runner that measures in another way are never put beside older ones."""
+    """Numbers of a runner that measures in another way are never compared with older ones."""
     before = measurement_identity(STUDY, STUDY.pools[0])
     monkeypatch.setattr(fingerprint, "MEASUREMENT_VERSION", fingerprint.MEASUREMENT_VERSION + 1)
     assert measurement_identity(STUDY, STUDY.pools[0]) != before
@@ -59,7 +59,7 @@ def _name(study: Study = STUDY, **changes: object) -> str:
 
 
 def test_planning_the_same_run_twice_names_it_the_same() -> None:
-    """A restart between planning and starting makes no second run."""
+    """A restart between planning and starting does not create a second run."""
     assert _name() == _name()
 
 

@@ -45,12 +45,12 @@ def after(*ended: EndedRun) -> History:
 
 
 def in_order(number: int, **changes: object) -> EndedRun:
-    """Return the loss of a run of one trial, the later the larger its number."""
+    """Return the loss of a run of one trial; a larger number means a later loss."""
     return make_ended(make_run(f"run-{number}", cells=BATCHES[:1], **changes), make_loss(ended=number))
 
 
 def test_the_newest_round_of_a_pool_is_its_current_one() -> None:
-    """Rounds of another pool that began later do not count."""
+    """Rounds of another pool that started later do not count."""
     history = make_history(rounds=(*ROUNDS, make_round(pool="v100", number=2)))
     assert current_round(history, "a100") == make_round(number=2)
     assert current_round(history, "v100") == make_round(pool="v100", number=2)
@@ -79,7 +79,7 @@ def test_a_trial_says_what_its_run_found(outcome: Outcome, state: TrialState, re
 
 
 def test_a_trial_keeps_its_own_source_and_its_own_extra_metrics() -> None:
-    """Samples of one trial of a run are never attributed to another."""
+    """Metric values of one trial of a run are never attributed to another trial."""
     found = replace(
         make_finish(SHARED),
         sources={0: "Prometheus", 1: "PodMetrics"},
@@ -91,14 +91,14 @@ def test_a_trial_keeps_its_own_source_and_its_own_extra_metrics() -> None:
 
 
 def test_a_trial_of_a_lost_run_is_broken_for_the_reason_of_the_loss() -> None:
-    """A loss has no result to say more."""
+    """A lost run has no result that could say more."""
     (trial,) = trials_of(after(make_ended(ALONE, make_loss("Evicted", detail="disk pressure"))), "a100", 1)
     assert (trial.state, trial.reason, trial.detail) == (TrialState.BROKEN, "Evicted", "disk pressure")
     assert (trial.result, trial.source, trial.extra_metrics) == (None, None, {})
 
 
 def test_a_round_has_its_own_trials_in_the_order_of_their_indexes() -> None:
-    """Runs of other pools and rounds are left out, and a run that ended late may have the first trials."""
+    """Runs of other pools and rounds are left out, and a run that ended late may hold the first trials."""
     late, early = make_run("late", cells=BATCHES[:1]), make_run("early", cells=BATCHES[1:], index=1)
     others = (make_run("pool", cells=BATCHES[:1], pool="v100"), make_run("round", cells=BATCHES[:1], round=2))
     history = after(*(make_ended(run) for run in (*others, early, late)))
@@ -113,7 +113,7 @@ def test_a_round_has_its_own_trials_in_the_order_of_their_indexes() -> None:
 
 
 def test_each_attempt_is_counted_and_the_last_one_tells_the_state() -> None:
-    """Attempts grow with every run, failures with losses that use the budget, invalid results with those alone."""
+    """Attempts count every run, failures count losses that use the budget, and invalid results count separately."""
     ends = [
         make_loss(),
         make_loss(counts=False),
@@ -146,7 +146,7 @@ def test_a_trial_that_runs_again_keeps_what_was_counted_of_it() -> None:
 
 @pytest.mark.parametrize("first", [None, 0])
 def test_a_trial_above_an_out_of_memory_is_no_trial(first: int | None) -> None:
-    """It used nothing, even where an earlier run of it broke; the next index stays taken."""
+    """It used no budget, even if an earlier run of it broke; its index stays taken."""
     before = [] if first is None else [make_ended(SHARED, make_loss())]
     history = after(*before, make_ended(SHARED, make_finish(SHARED, [9.0, "GpuOutOfMemory", None])))
     states = [trial.state for trial in trials_of(history, "a100", 1)]
@@ -155,7 +155,7 @@ def test_a_trial_above_an_out_of_memory_is_no_trial(first: int | None) -> None:
 
 
 def test_the_next_index_is_above_those_of_all_runs_of_the_round() -> None:
-    """Live runs count as ended ones do; other pools and rounds have indexes of their own."""
+    """Live and ended runs both count; other pools and rounds have their own indexes."""
     ended = make_ended(make_run("ended", cells=BATCHES, index=2))
     live = make_started(run=make_run("live", cells=BATCHES[:1], index=7))
     assert next_index(make_history(ended=(ended,)), "a100", 1) == 5
@@ -184,12 +184,12 @@ def test_the_next_index_is_above_those_of_all_runs_of_the_round() -> None:
 def test_a_run_is_broken_where_it_says_so_or_owes_a_trial(
     outcomes: list[Outcome], broken: BrokenReason | None, expected: tuple[str, str] | None
 ) -> None:
-    """Only an out-of-memory of a smaller batch explains a trial that the result lacks."""
+    """Only an out-of-memory of a smaller batch explains a trial that is missing from the result."""
     assert broken_reason(make_ended(SHARED, make_finish(SHARED, outcomes, broken=broken))) == expected
 
 
 def test_the_smallest_out_of_memory_is_the_limit() -> None:
-    """A trial between two batches that ran out of memory is certain; one of the same batch size is owed."""
+    """A trial between two batches that ran out of memory is certain; one of the same batch size is still owed."""
     cells = (make_cell(1, 16), make_cell(1, 8), make_cell(1, 32))
     run = make_run("shared", cells=cells)
     assert broken_reason(make_ended(run, make_finish(run, [None, "GpuOutOfMemory", "GpuOutOfMemory"]))) is None
@@ -198,7 +198,7 @@ def test_the_smallest_out_of_memory_is_the_limit() -> None:
 
 
 def test_the_trials_that_a_broken_run_lacks_are_missing() -> None:
-    """All of a lost run, those without a result of another, none of a run that ended as it should."""
+    """All trials of a lost run, those without a result in a broken run, none of a run that ended normally."""
     crashed = make_finish(SHARED, [1.0, None, None], broken="EngineCrash")
     assert missing_trials(make_ended(SHARED, make_loss())) == SHARED.trials
     assert missing_trials(make_ended(SHARED, crashed)) == SHARED.trials[1:]
@@ -224,7 +224,7 @@ def test_the_suspect_is_the_smallest_batch_without_a_result() -> None:
     ],
 )
 def test_no_trial_is_suspected_of_what_is_no_trials_fault(observation: object) -> None:
-    """A loss, an engine that never loaded, a run that was asked to stop or ended as it should accuse no trial."""
+    """A lost run, an engine that never loaded, a run asked to stop and a run that ended normally blame no trial."""
     assert suspect(make_ended(SHARED, observation)) is None
 
 
@@ -240,12 +240,12 @@ def test_no_trial_is_suspected_of_what_is_no_trials_fault(observation: object) -
     ],
 )
 def test_only_the_trial_that_an_engine_died_on_is_blamed(ended: EndedRun, expected: list[int]) -> None:
-    """The others of its load keep their retries; where it is not known which it was, all are blamed alike."""
+    """The other trials of its load keep their retries; if the culprit is unknown, all are blamed alike."""
     assert [trial.failures for trial in trials_of(after(ended), "a100", 1)] == expected
 
 
 def test_failures_are_the_broken_runs_of_current_rounds_in_order() -> None:
-    """A new round has a budget of its own, on its own pool alone."""
+    """A new round has its own failure budget, for its own pool only."""
     ended = (in_order(1), in_order(2, pool="v100"), in_order(3, round=2), in_order(4), in_order(5, round=2))
     named = [entry.run.name for entry in failures(make_history(rounds=ROUNDS, ended=ended))]
     assert named == ["run-2", "run-3", "run-5"]
@@ -267,7 +267,7 @@ def test_failures_are_the_broken_runs_of_current_rounds_in_order() -> None:
     ],
 )
 def test_a_failure_is_a_run_that_broke_by_itself(ended: EndedRun, *, counts: bool) -> None:
-    """What was stopped, preempted, infeasible or invalid uses none of the failure budget."""
+    """Stopped, preempted, infeasible and invalid runs use none of the failure budget."""
     assert failures(after(ended)) == ((ended,) if counts else ())
 
 
@@ -284,7 +284,7 @@ def test_gpu_seconds_are_those_of_ended_runs_and_of_live_ones_until_now() -> Non
 
 
 def test_a_clock_that_was_set_back_gives_no_gpu_seconds_back() -> None:
-    """A run that ended before it began, or begins in the future, held nothing."""
+    """A run that ended before it started, or starts in the future, held no devices."""
     history = make_history(
         ended=(make_ended(ALONE, make_loss(ended=5), began=10), make_ended(ALONE, make_loss(ended=60), began=0)),
         active=(make_held(ALONE, since=100),),
@@ -293,7 +293,7 @@ def test_a_clock_that_was_set_back_gives_no_gpu_seconds_back() -> None:
 
 
 def facts_of(number: int, heads: int | None, **changes: object) -> EndedRun:
-    """Return a run that said this of the model."""
+    """Return a run that reported these facts of the model."""
     run = make_run(f"run-{number}", cells=BATCHES[:1], **changes)
     facts = None if heads is None else ModelFacts(attention_heads=heads)
     return make_ended(run, make_finish(run, model=facts))
@@ -316,13 +316,13 @@ def facts_of(number: int, heads: int | None, **changes: object) -> EndedRun:
 def test_the_newest_run_of_a_current_round_tells_the_facts_of_the_model(
     ended: tuple[EndedRun, ...], heads: int | None
 ) -> None:
-    """Runs without facts are passed over; a run of an older round may have had another model."""
+    """Runs without facts are skipped; a run of an older round may have had another model."""
     expected = None if heads is None else ModelFacts(attention_heads=heads)
     assert known_model_facts(make_history(rounds=ROUNDS, ended=ended)) == expected
 
 
 def test_broken_runs_in_a_row_are_those_since_the_last_good_one_newest_first() -> None:
-    """Runs of another pool neither count nor end the row."""
+    """Runs of another pool neither count nor end the sequence."""
     good = make_ended(make_run("good", cells=BATCHES[:1]))
     elsewhere = make_ended(make_run("elsewhere", cells=BATCHES[:1], pool="v100"))
     history = after(in_order(1), good, in_order(2), in_order(3, pool="v100"), elsewhere, in_order(4))
@@ -334,7 +334,7 @@ def test_broken_runs_in_a_row_are_those_since_the_last_good_one_newest_first() -
     "observation", [make_loss("Preempted", counts=False), make_finish(ALONE, [None], broken="EngineCrash")]
 )
 def test_a_run_that_broke_lengthens_the_row_whether_it_counts_or_not(observation: Lost) -> None:
-    """A preemption uses no budget and delays the next try all the same."""
+    """A preemption uses no budget and still delays the next try."""
     history = after(in_order(1), make_ended(ALONE, observation))
     assert [entry.run.name for entry in broken_runs_in_a_row(history, "a100")] == ["alone", "run-1"]
 
@@ -350,5 +350,5 @@ def test_a_run_that_broke_lengthens_the_row_whether_it_counts_or_not(observation
     ],
 )
 def test_a_run_that_was_asked_to_stop_ends_the_row(ended: EndedRun) -> None:
-    """An interruption or a stop says nothing about the pool, so it delays no next run."""
+    """An interruption or a stop says nothing about the pool, so it does not delay the next run."""
     assert list(broken_runs_in_a_row(after(in_order(1), ended), "a100")) == []

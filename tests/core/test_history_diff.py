@@ -1,4 +1,4 @@
-"""What is recorded of a step, and what a journal adds up to."""
+"""What a journal records of one step, and what its entries add up to."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -14,7 +14,7 @@ BEFORE = History(started_at=START, rounds=(ROUND,), active=(FIRST, SECOND))
 
 
 def test_changes_are_rounds_then_ends_then_starts_and_stops() -> None:
-    """A round is recorded before its runs, and what ended before what takes its place."""
+    """A round is recorded before its runs, and an ended run before the run that replaces it."""
     opened = replace(ROUND, number=2)
     stopping = replace(SECOND, stopping="Superseded")
     after = replace(BEFORE, rounds=(ROUND, opened), ended=(make_finished(FIRST),), active=(stopping, THIRD))
@@ -22,13 +22,13 @@ def test_changes_are_rounds_then_ends_then_starts_and_stops() -> None:
 
 
 def test_an_unchanged_history_has_no_changes() -> None:
-    """Since when a run holds its devices is observed again: it is no change of its own."""
+    """The time since when a run holds its devices is observed again, so it is not a change of its own."""
     held = replace(BEFORE, active=(replace(FIRST, held_since=START + timedelta(minutes=1)), SECOND))
     assert changes(BEFORE, held) == ()
 
 
 def test_a_history_with_its_changes_is_the_next_history() -> None:
-    """Whatever happened in a step, nothing is lost and nothing is added by recording it."""
+    """Recording a step neither loses nor adds anything."""
     stopping = replace(SECOND, stopping="Suspended", held_since=START)
     after = replace(
         BEFORE, rounds=(ROUND, replace(ROUND, number=2)), ended=(make_finished(FIRST),), active=(stopping, THIRD)
@@ -37,7 +37,7 @@ def test_a_history_with_its_changes_is_the_next_history() -> None:
 
 
 def test_a_step_that_was_recorded_twice_counts_once() -> None:
-    """An operator that was ended while it recorded records the step again."""
+    """An operator that was killed while recording records the step again."""
     entries = (ROUND, FIRST, SECOND, make_finished(FIRST))
     once = apply(History(started_at=START), entries)
     assert apply(once, entries) == once

@@ -19,7 +19,7 @@ FAST = (("mode", "fast"),)
 
 
 def make_question(**changes: object) -> SearchRequest:
-    """Return the first question of a search on 24 cells."""
+    """Return the first request of a search over 24 cells."""
     first = SearchRequest(
         space=SPACE, records=(), open_cells=cells(SPACE), index=0, seed=0, algorithm="tpe", max_trials=24
     )
@@ -27,7 +27,7 @@ def make_question(**changes: object) -> SearchRequest:
 
 
 def record(cell: Configuration, state: SearchTrialState, loss: float | None = None) -> SearchTrial:
-    """Return what the search knows of a cell."""
+    """Return a search trial for a cell."""
     return SearchTrial(configuration=cell, state=state, loss=loss)
 
 
@@ -39,7 +39,7 @@ def documents_of(*records: SearchTrial) -> list[hyperopt_ask.Document]:
 
 
 def test_every_record_inside_the_space_has_a_document_with_its_positions() -> None:
-    """Numbers are their places in the records; one outside the space leaves no gap."""
+    """Trial numbers are positions among the records; a record outside the space leaves no gap."""
     documents = documents_of(
         record(make_cell(1, 16, mode="fast"), "measured", -5.0),
         record(make_cell(8, 16, mode="fast"), "measured", -9.0),
@@ -66,7 +66,7 @@ def test_every_record_inside_the_space_has_a_document_with_its_positions() -> No
 
 
 def test_an_ordinal_axis_reaches_as_far_beyond_both_of_its_ends() -> None:
-    """Rounding gives the end positions the same chance as the others; words are drawn by their positions."""
+    """Rounding gives the end positions the same probability as the others; words are drawn by their positions."""
     params = hyperopt_ask._domain(SPACE).params
     drawn = {label: (node.name, [argument.obj for argument in node.pos_args]) for label, node in params.items()}
     assert drawn == {
@@ -80,7 +80,7 @@ def test_an_ordinal_axis_reaches_as_far_beyond_both_of_its_ends() -> None:
     ("max_trials", "expected"), [(None, 8), (1, 1), (2, 1), (3, 1), (4, 2), (15, 7), (16, 8), (17, 8), (500, 8)]
 )
 def test_the_random_start_is_at_most_half_of_the_budget(max_trials: int | None, expected: int) -> None:
-    """And eight trials at most, and one at least."""
+    """It has at most eight trials and at least one."""
     assert hyperopt_ask._startup_trials(max_trials) == expected
 
 
@@ -97,7 +97,7 @@ def test_the_random_start_is_at_most_half_of_the_budget(max_trials: int | None, 
     ],
 )
 def test_three_failures_alone_are_only_failures(states: list[SearchTrialState], *, only: bool) -> None:
-    """A number or a second failure more changes what the search does."""
+    """A measured trial, or a fourth failure, changes what the search does."""
     records = tuple(
         record(cell, state, 1.0 if state == "measured" else None)
         for cell, state in zip(cells(SPACE), states, strict=False)
@@ -109,19 +109,19 @@ def test_three_failures_alone_are_only_failures(states: list[SearchTrialState], 
 
 
 def test_the_rescue_takes_the_smallest_batch_on_the_most_gpus() -> None:
-    """A smaller batch comes before more GPUs."""
+    """A smaller batch is preferred to more GPUs."""
     assert hyperopt_ask._rescue((make_cell(4, 16), make_cell(1, 8), make_cell(2, 8))) == make_cell(2, 8)
     assert hyperopt_ask._rescue(()) is None
 
 
 def test_the_last_open_cell_is_the_answer() -> None:
-    """Nothing is left to search."""
+    """Only one cell is left to search."""
     for propose in (hyperopt_ask.propose_tpe, hyperopt_ask.propose_anneal, hyperopt_ask.propose_random):
         assert propose(make_question(open_cells=(make_cell(2, 32, mode="fast"),))) == make_cell(2, 32, mode="fast")
 
 
 def test_every_ask_has_a_seed_of_its_own() -> None:
-    """Study seed, trial index and retry each change it, and Hyperopt's generators take all of them."""
+    """Study seed, trial index and retry number each change the seed, and Hyperopt's generators accept all of them."""
     seeds = [
         hyperopt_ask._seed(make_question(seed=seed, index=index), retry)
         for seed in (0, 1, 2**32 - 1)
@@ -135,7 +135,7 @@ def test_every_ask_has_a_seed_of_its_own() -> None:
 
 
 class Suggest:
-    """A search that proposes the same cell again and again, and remembers what it was asked."""
+    """A fake search that proposes the same cell every time and records each request."""
 
     def __init__(self, cell: Configuration) -> None:
         self.positions = hyperopt_ask.encoding.encode(SPACE, cell)
@@ -150,7 +150,7 @@ class Suggest:
 
 
 def test_a_cell_that_is_not_open_is_asked_again_and_at_last_drawn() -> None:
-    """Ten more asks with other seeds of the narrower search; then an open cell by the seed, another for each trial."""
+    """The search asks ten more times with other seeds and fewer candidates, then draws an open cell by the seed."""
     closed, opened = make_cell(1, 8, mode="slow"), tuple(cells(SPACE)[1:])
     known = (record(closed, "measured", 1.0),)
     first, again = Suggest(closed), Suggest(closed)
@@ -166,7 +166,7 @@ def test_a_cell_that_is_not_open_is_asked_again_and_at_last_drawn() -> None:
 
 
 def test_the_first_open_cell_that_is_proposed_is_the_answer() -> None:
-    """The narrower search is asked only where the first proposal is not open."""
+    """The narrower search runs only if the first proposal is not open."""
     closed, opened = make_cell(1, 8, mode="slow"), make_cell(4, 64, mode="fast")
     question = make_question(open_cells=tuple(cells(SPACE)[1:]), index=1)
     first, again = Suggest(opened), Suggest(closed)
@@ -176,7 +176,7 @@ def test_the_first_open_cell_that_is_proposed_is_the_answer() -> None:
 
 
 def test_tpe_asks_again_with_a_single_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its usual 24 candidates nearly every seed gives the same cell; both asks have the same random start."""
+    """With the usual 24 candidates nearly every seed gives the same cell; both asks share the same random start."""
     asked: list[tuple[object, partial[object], partial[object]]] = []
     monkeypatch.setattr(hyperopt_ask, "_propose", lambda *arguments: asked.append(arguments))
     question = make_question(max_trials=10)
@@ -194,7 +194,7 @@ def test_tpe_asks_again_with_a_single_candidate(monkeypatch: pytest.MonkeyPatch)
 def test_the_other_searches_ask_again_as_they_did_before(
     monkeypatch: pytest.MonkeyPatch, propose: Callable[[SearchRequest], object], suggest: object
 ) -> None:
-    """Another seed is enough for them."""
+    """Another seed is enough for these algorithms."""
     asked: list[tuple[object, ...]] = []
     monkeypatch.setattr(hyperopt_ask, "_propose", lambda *arguments: asked.append(arguments))
     propose(make_question())
@@ -202,7 +202,7 @@ def test_the_other_searches_ask_again_as_they_did_before(
 
 
 def test_every_algorithm_can_be_loaded_before_the_first_question() -> None:
-    """The table names functions that are there."""
+    """Every function that the table names exists."""
     warm_up()
     for name, (module, function) in ALGORITHMS.items():
         assert (name, module.rpartition(".")[2], function) in {

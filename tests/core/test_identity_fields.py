@@ -1,6 +1,6 @@
-"""Every field of what a study is made of: which of them make another measurement, and which do not.
+"""Every field of a study's inputs: which of them start a new identity, and which do not.
 
-The tables name every field there is. One that is added must be put on one side of them.
+The tables name every field. A new field must be added to one side of its table.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ STUDY = make_study()
 VLLM = EngineSpec(name="vllm")
 RECORDED = RecordedLandscape(path="p", gpu_model="g", engine="e", model="m")
 
-# Each field with a value that is not the default's. True: numbers may differ, so it makes another identity.
+# Each field with a non-default value. True: the field may change numbers, so it changes the identity.
 STUDY_FIELDS: Mapping[str, tuple[object, bool]] = {
     "key": ("other/study", False),
     "namespace": ("other", False),
@@ -62,7 +62,7 @@ STUDY_FIELDS: Mapping[str, tuple[object, bool]] = {
     "metrics": ((ExtraMetric(name="power", query="sum(p)", unit="watts"),), True),
 }
 MODEL_FIELDS: Mapping[str, tuple[object, bool]] = {
-    "name": ("/moved/model", False),  # the fingerprint says what is in it
+    "name": ("/moved/model", False),  # the fingerprint covers it
     "revision": ("abc", True),
     "dtype": ("bfloat16", True),
     "load_format": ("dummy", True),
@@ -82,7 +82,7 @@ SIMULATION_FIELDS: Mapping[str, tuple[object, bool]] = {
     "repeat_seconds": (1.0, True),
 }
 WORKLOAD_FIELDS: Mapping[str, tuple[object, bool]] = {
-    "source": (SyntheticSource(prompt_tokens=9), False),  # the fingerprint says what is in it
+    "source": (SyntheticSource(prompt_tokens=9), False),  # the fingerprint covers it
     "samples": (9, True),
     "max_new_tokens": (6, True),
 }
@@ -101,10 +101,10 @@ ALGORITHM_FIELDS: Mapping[str, tuple[object, bool]] = {
 }
 POOL_FIELDS: Mapping[str, tuple[object, bool]] = {
     "name": ("renamed", False),
-    "device": ("cpu", False),  # its fingerprint says what it is
+    "device": ("cpu", False),  # covered by its fingerprint
     "fingerprint": ("f2", True),
     "software": ("vllm 0.33.0", True),
-    "gpu_model": ("H100", False),  # its fingerprint says what it is
+    "gpu_model": ("H100", False),  # covered by its fingerprint
     "device_count": (4, False),
     "total_device_count": (16, False),
     "price_per_gpu_hour": (9.0, False),
@@ -141,7 +141,7 @@ def test_every_field_is_classified(kind: type, table: Mapping[str, object]) -> N
 
 @pytest.mark.parametrize("field", STUDY_FIELDS)
 def test_a_field_of_the_study_makes_another_measurement_where_it_changes_numbers(field: str) -> None:
-    """What only says how long, where or what for keeps what was measured."""
+    """Fields that only say how long, where or why keep earlier measurements valid."""
     value, changes = STUDY_FIELDS[field]
     assert getattr(STUDY, field) != value
     assert (identity(replace(STUDY, **{field: value})) != identity(STUDY)) is changes
@@ -149,7 +149,7 @@ def test_a_field_of_the_study_makes_another_measurement_where_it_changes_numbers
 
 @pytest.mark.parametrize("field", POOL_FIELDS)
 def test_a_field_of_the_pool_makes_another_measurement_where_it_changes_numbers(field: str) -> None:
-    """Names, prices and numbers of devices keep what was measured."""
+    """Names, prices and device counts keep earlier measurements valid."""
     value, changes = POOL_FIELDS[field]
     pool = make_pool()
     assert getattr(pool, field) != value
@@ -159,14 +159,14 @@ def test_a_field_of_the_pool_makes_another_measurement_where_it_changes_numbers(
 
 @pytest.mark.parametrize("field", ALGORITHM_FIELDS)
 def test_a_field_of_the_algorithm_makes_another_measurement_where_it_changes_numbers(field: str) -> None:
-    """The search may change; the seed draws prompts, and trials that share a load are measured in another state."""
+    """The search algorithm may change; the seed draws prompts, and shared engine loads change the measured state."""
     value, changes = ALGORITHM_FIELDS[field]
     changed = replace(STUDY, algorithm=replace(STUDY.algorithm, **{field: value}))
     assert (identity(changed) != identity(STUDY)) is changes
 
 
 def test_how_many_trials_share_a_load_makes_no_other_measurement() -> None:
-    """Whether they do is what counts."""
+    """Only whether trials share a load counts, not how many."""
     two, eight = (replace(STUDY, algorithm=Algorithm(trials_per_run=count)) for count in (2, 8))
     assert identity(two) == identity(eight)
 
@@ -186,7 +186,7 @@ def test_how_many_trials_share_a_load_makes_no_other_measurement() -> None:
 def test_a_field_of_what_the_runner_reads_makes_another_measurement_where_it_changes_numbers(
     part: str, field: str, value: object, *, changes: bool
 ) -> None:
-    """Time-outs and the places that model and prompts are read from keep what was measured."""
+    """Timeouts and the locations of model and prompts keep earlier measurements valid."""
     spec = getattr(STUDY, part)
     assert getattr(spec, field) != value
     changed = replace(STUDY, **{part: spec.model_copy(update={field: value})})
@@ -204,7 +204,7 @@ def test_every_field_of_the_engine_makes_another_measurement(field: str) -> None
 
 @pytest.mark.parametrize("field", SIMULATION_FIELDS)
 def test_every_field_of_a_simulation_makes_another_measurement(field: str) -> None:
-    """Replayed numbers of another landscape are never put beside these."""
+    """Replayed numbers of another landscape are never compared with these."""
     value, changes = SIMULATION_FIELDS[field]
     engine = STUDY.engine.model_copy(update={"simulation": SimulationSpec().model_copy(update={field: value})})
     assert (identity(replace(STUDY, engine=engine)) != identity(STUDY)) is changes
@@ -212,7 +212,7 @@ def test_every_field_of_a_simulation_makes_another_measurement(field: str) -> No
 
 @pytest.mark.parametrize("name", ["path", "gpu_model", "engine", "model"])
 def test_every_field_of_a_recorded_landscape_makes_another_measurement(name: str) -> None:
-    """Each of them names other recorded numbers."""
+    """Each field selects other recorded numbers."""
     before, after = (
         make_study(engine=EngineSpec(name="simulated", simulation=SimulationSpec(landscape=landscape)))
         for landscape in (RECORDED, RECORDED.model_copy(update={name: "other"}))
@@ -223,7 +223,7 @@ def test_every_field_of_a_recorded_landscape_makes_another_measurement(name: str
 RUN = Run(
     name="n", pool="a100", round=1, attempt=1, trials=(PlannedTrial(index=0, configuration=make_cell(1, 8, a=1)),)
 )
-# Each part of a run with another value; its name is what all of these are made into.
+# Each input of a run name with another value; its name is computed from all of these.
 RUN_FIELDS: Mapping[str, object] = {
     "pool": "v100",
     "round": 2,
@@ -242,7 +242,7 @@ def name_of(study: Study, run: Run) -> str:
 
 
 def test_everything_of_a_run_is_in_its_name() -> None:
-    """Two runs that differ in anything have two names, so neither is taken for the other."""
+    """Two runs that differ in any input have different names, so neither is taken for the other."""
     assert set(RUN_FIELDS) == names_of(Run) - {"name"}
     assert set(CELL_FIELDS) == names_of(Configuration)
     (trial,) = RUN.trials
@@ -258,7 +258,7 @@ def test_everything_of_a_run_is_in_its_name() -> None:
 
 
 def test_a_run_is_called_after_its_study() -> None:
-    """The name of the study in front makes a run easy to find, the hash behind keeps it apart from every other."""
+    """The study's name as prefix makes a run easy to find; the hash suffix makes it unique."""
     prefix, _, tail = name_of(replace(STUDY, name="my-study"), RUN).rpartition("-")
     assert prefix == "my-study"
     assert len(tail) == 10

@@ -1,4 +1,4 @@
-"""The picture of a round."""
+"""The landscape table of a round."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +14,7 @@ SMALL = SearchSpace(gpu_counts=(1, 2), batch_sizes=(1, 2, 4))
 
 
 def test_each_cell_shows_what_is_known_of_it() -> None:
-    """Numbers with spread, reasons of failures, what is ruled out, what runs, what is open, and the best marked."""
+    """It shows numbers with spread, failure reasons, ruled-out, running and open cells, and marks the best."""
     trials = make_trials(
         [
             (make_cell(2, 1), 100.0),
@@ -38,7 +38,7 @@ def test_each_cell_shows_what_is_known_of_it() -> None:
 
 
 def test_the_picture_has_no_best_before_the_first_number() -> None:
-    """Nothing is marked while nothing was measured; what the model's shape forbids is already shown."""
+    """Nothing is marked before the first measurement; cells that the model's shape rules out are already shown."""
     study = make_study(space=SMALL, engine=EngineSpec(name="vllm"))
     picture = landscape(study, make_pool(), (), ModelFacts(attention_heads=3))
     assert picture.best is None
@@ -47,14 +47,14 @@ def test_the_picture_has_no_best_before_the_first_number() -> None:
 
 
 def test_a_baseline_outside_the_space_has_its_own_row() -> None:
-    """It was measured, so it is seen; the rest of its row is not part of the search."""
+    """The baseline was measured, so it is shown; the rest of its row is not part of the search."""
     picture = landscape(make_study(space=SMALL), make_pool(), make_trials([(make_cell(2, 3), 70.0)]), None)
     assert picture.batch_sizes == (1, 2, 3, 4)
     assert [cell.state for cell in picture.rows[2]] == [CellState.OUTSIDE, CellState.MEASURED]
 
 
 def test_extra_parameters_are_collapsed_to_the_best_of_each_cell() -> None:
-    """One place shows the best of its configurations and says which it is, and the picture names what it hides."""
+    """Each cell shows the best of its configurations and names it, and the table names the hidden parameters."""
     modes = (ExtraParameter(name="mode", values=("slow", "fast")), ExtraParameter(name="fixed", values=(1,)))
     study = make_study(space=SearchSpace(gpu_counts=(1,), batch_sizes=(1, 2), extra=modes))
     trials = make_trials(
@@ -72,7 +72,7 @@ def test_extra_parameters_are_collapsed_to_the_best_of_each_cell() -> None:
 
 
 def test_a_cell_that_breaks_a_constraint_says_so() -> None:
-    """The number is shown, with what it breaks, and another cell is the best."""
+    """The cell shows the number and the broken constraint, and another cell is the best."""
     study = make_study(
         space=SMALL, objective=Objective(constraints=(Constraint(metric="batchSecondsP95", maximum=1.0),))
     )
@@ -84,7 +84,7 @@ def test_a_cell_that_breaks_a_constraint_says_so() -> None:
 
 
 def test_of_collapsed_configurations_one_that_keeps_to_the_constraints_is_shown() -> None:
-    """Where the faster of two breaks a constraint, the place shows the other, even when the best lies elsewhere."""
+    """If the faster of two breaks a constraint, the cell shows the other, even when the best lies elsewhere."""
     modes = (ExtraParameter(name="mode", values=("slow", "fast")),)
     study = make_study(
         space=SearchSpace(gpu_counts=(1,), batch_sizes=(1, 2), extra=modes),
@@ -104,7 +104,7 @@ def test_of_collapsed_configurations_one_that_keeps_to_the_constraints_is_shown(
 
 @given(st.lists(st.tuples(st.sampled_from(cells(SPACE)), st.floats(1, 1e6)), unique_by=lambda entry: entry[0]))
 def test_the_picture_is_a_full_grid_with_at_most_one_best(entries: list[tuple[Configuration, float]]) -> None:
-    """Every place has a cell at its own coordinates, every number appears once, one cell is marked if any."""
+    """Every position has a cell with its own coordinates, every number appears once, and at most one cell is marked."""
     picture = landscape(make_study(), make_pool(), make_trials(entries), None)
     for batch, row in zip(picture.batch_sizes, picture.rows, strict=True):
         for gpus, cell in zip(picture.gpu_counts, row, strict=True):

@@ -1,4 +1,4 @@
-"""One place of the picture of a round: every field of its cell, and which configuration it shows."""
+"""One cell of the landscape of a round: each of its fields, and which configuration it shows."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -36,19 +36,19 @@ PLACE = make_cell(2, 8, mode="fast")
 
 
 def shown(*trials: Trial, study: Study = STUDY) -> LandscapeCell:
-    """Return what the picture shows at two GPUs and a batch of eight."""
+    """Return what the landscape shows at two GPUs and a batch size of eight."""
     picture = landscape(study, make_pool(), trials, None)
     return picture.rows[picture.batch_sizes.index(8)][picture.gpu_counts.index(2)]
 
 
 def make_shown(**changes: object) -> LandscapeCell:
-    """Return a measured cell at that place."""
+    """Return a measured cell at that position."""
     cell = LandscapeCell(gpu_count=2, batch_size=8, state=CellState.MEASURED, throughput_tokens_per_second=100.0)
     return replace(cell, **changes)
 
 
 def test_a_measured_cell_tells_everything_of_its_trial() -> None:
-    """Numbers, broken bounds, missing metrics and further parameters are the trial's own."""
+    """Numbers, broken bounds, missing metrics and extra parameters are the trial's own."""
     result = make_measured(100.0, spread_ratio=0.25)
     trial = replace(make_trial(PLACE, result), extra_metrics={"queue": Missing(reason="Stale")})
     assert shown(trial) == LandscapeCell(
@@ -64,7 +64,7 @@ def test_a_measured_cell_tells_everything_of_its_trial() -> None:
 
 @pytest.mark.parametrize("state", [TrialState.INFEASIBLE, TrialState.INVALID, TrialState.BROKEN, TrialState.RUNNING])
 def test_a_cell_without_a_number_tells_why(state: TrialState) -> None:
-    """Reason and detail are the trial's; nothing is said of bounds and metrics."""
+    """Reason and detail are the trial's; the cell has no bounds and no metrics."""
     outcome = replace(make_trial(PLACE, TrialState.BROKEN), state=state, reason="Why", detail="because")
     only = replace(SPACE, extra=(replace(MODES, values=("fast",)),))
     cell = shown(outcome, study=replace(STUDY, space=only))
@@ -74,7 +74,7 @@ def test_a_cell_without_a_number_tells_why(state: TrialState) -> None:
 
 
 def test_an_open_cell_says_whether_it_is_ruled_out() -> None:
-    """With the reason and its sentence, and its further parameters."""
+    """The cell has the reason, its message and its extra parameters."""
     assert open_cell(PLACE, None) == LandscapeCell(
         gpu_count=2, batch_size=8, state=CellState.UNTRIED, extra=(("mode", "fast"),)
     )
@@ -88,7 +88,7 @@ def test_an_open_cell_says_whether_it_is_ruled_out() -> None:
     )
 
 
-# The one that is shown comes before those that it hides.
+# The configuration that is shown comes before those that it hides.
 RANKED = (
     make_shown(state=CellState.BROKEN, throughput_tokens_per_second=None, is_best=True),
     make_shown(throughput_tokens_per_second=50.0),
@@ -108,13 +108,13 @@ RANKED = (
 def test_of_several_configurations_the_one_with_the_most_to_say_is_shown(
     first: LandscapeCell, second: LandscapeCell
 ) -> None:
-    """The best, then numbers that can be compared, the highest first, then work, then failures."""
+    """The best comes first, then comparable numbers from the highest down, then running trials, then failures."""
     for cells in ((first, second), (second, first)):
         assert arrange(cells).rows == ((first,),)
 
 
 def test_cells_stand_in_ascending_rows_and_columns() -> None:
-    """A place that no cell is for is outside."""
+    """A position without a cell is marked as outside the space."""
     cells = [replace(make_shown(), gpu_count=gpus, batch_size=batch) for gpus, batch in ((4, 8), (1, 32), (4, 16))]
     picture = arrange(cells, collapsed_extra=("mode",))
     assert (picture.gpu_counts, picture.batch_sizes, picture.collapsed_extra) == ((1, 4), (8, 16, 32), ("mode",))
@@ -125,7 +125,7 @@ def test_cells_stand_in_ascending_rows_and_columns() -> None:
 
 
 def test_a_parameter_with_a_choice_is_collapsed() -> None:
-    """Those with one value hide nothing; the others are listed by name."""
+    """Parameters with one value hide nothing; the others are listed by name."""
     parameters = [
         ExtraParameter(name=name, values=values) for name, values in (("b", (1, 2)), ("c", (1,)), ("a", (1, 2)))
     ]
@@ -133,14 +133,14 @@ def test_a_parameter_with_a_choice_is_collapsed() -> None:
 
 
 def test_the_best_cell_is_the_one_that_is_marked() -> None:
-    """Wherever it stands; without one there is none."""
+    """The best is marked wherever it lies; without a best no cell is marked."""
     best = replace(make_shown(is_best=True), gpu_count=4, batch_size=16)
     assert arrange([make_shown(), best, replace(make_shown(), batch_size=16)]).best == best
     assert arrange([make_shown()]).best is None
 
 
 def test_only_a_baseline_can_be_the_best_outside_the_space() -> None:
-    """A number from a configuration that left the space is shown and not marked."""
+    """A number of a configuration that left the space is shown and not marked."""
     study = make_study(space=replace(SPACE, extra=()))
     trials = make_trials([(make_cell(4, 64), 900.0), (make_cell(1, 8), 100.0)])
     alone = landscape(study, make_pool(), trials, None)
@@ -153,7 +153,7 @@ def test_only_a_baseline_can_be_the_best_outside_the_space() -> None:
 
 
 def test_what_a_run_said_of_the_model_is_seen() -> None:
-    """A cell that the model's shape forbids is ruled out, on the pool of the picture."""
+    """A cell that the model's shape forbids is ruled out, for the pool of the landscape."""
     study = make_study(space=replace(SPACE, extra=()), engine=EngineSpec(name="vllm"))
     states = [
         [cell.state for cell in landscape(study, pool, (), facts).rows[0]]
@@ -168,6 +168,6 @@ def test_what_a_run_said_of_the_model_is_seen() -> None:
 
 
 def test_every_state_of_a_trial_is_one_of_a_cell() -> None:
-    """A state that is added to trials needs one here."""
+    """A new trial state needs a cell state here."""
     without_trial = {CellState.RULED_OUT, CellState.UNTRIED, CellState.OUTSIDE}
     assert {state.value for state in TrialState} == {state.value for state in set(CellState) - without_trial}

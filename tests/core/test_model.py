@@ -1,4 +1,4 @@
-"""The values of the design: their order, what they derive from themselves, and what they are by default."""
+"""The value types of the design: their order, derived values and defaults."""
 
 from datetime import timedelta
 from enum import StrEnum
@@ -25,7 +25,7 @@ from infpop_operator.core.model import (
 
 
 def test_configurations_are_ordered_by_gpu_count_then_batch_size() -> None:
-    """Further arguments come last."""
+    """Extra arguments come last in the order."""
     ordered = [make_cell(1, 8), make_cell(1, 8, a=1), make_cell(1, 16), make_cell(2, 4)]
     assert sorted([ordered[2], ordered[0], ordered[3], ordered[1]]) == ordered
 
@@ -39,7 +39,7 @@ def test_configurations_share_a_load_where_only_the_batch_size_differs(cell: Con
 
 
 def test_a_run_holds_the_gpus_of_its_configurations_while_it_lives() -> None:
-    """From its start to its end, and never less than nothing."""
+    """A run holds them from its start to its end, and its GPU time is never negative."""
     run = make_run(cells=[make_cell(4, 8), make_cell(4, 16)])
     assert run.gpu_count == 4
     assert make_ended(run, make_finish(run, ended=25), began=10).gpu_seconds == 4 * 15
@@ -47,7 +47,7 @@ def test_a_run_holds_the_gpus_of_its_configurations_while_it_lives() -> None:
 
 
 def test_a_study_that_says_nothing_is_careful() -> None:
-    """Twenty trials, one at a time, on eight GPUs at most, and five failures; one trial for each engine load."""
+    """Defaults: twenty trials, one at a time, on at most eight GPUs, five failures, one trial for each engine load."""
     assert Budget() == Budget(
         max_trials=20,
         parallel_trials=1,
@@ -73,12 +73,12 @@ def test_a_study_that_says_nothing_is_careful() -> None:
     ],
 )
 def test_states_are_called_as_users_and_journals_know_them(kind: type[StrEnum], values: list[str]) -> None:
-    """A status, a metric or a journal that holds one of them is still understood."""
+    """A status, a metric or a journal that holds one of these names can still be read."""
     assert [state.value for state in kind] == values
 
 
 def test_reasons_of_our_own_are_called_as_users_know_them() -> None:
-    """They stand in conditions, events and journals."""
+    """These reasons appear in conditions, Events and journals."""
     assert (INTERRUPTED, NO_ROOM, DELETED, SUSPENDED) == ("Interrupted", "NoRoom", "Deleted", "Suspended")
 
 
@@ -91,7 +91,7 @@ def test_reasons_of_our_own_are_called_as_users_know_them() -> None:
     ],
 )
 def test_a_problem_is_one_sentence_after_another(value: str, remedy: str, expected: str) -> None:
-    """Where, what stands there, what is wrong with it, and what to write instead."""
+    """It names the field, its value, what is wrong with it, and what to write instead."""
     problem = Problem(field="spec.budget.deadline", value=value, message="is no time", remedy=remedy)
     assert str(problem) == expected
 

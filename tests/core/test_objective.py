@@ -28,7 +28,7 @@ METRICS: tuple[Metric, ...] = ("throughput", "throughputPerGPU", "costPerMillion
 
 @st.composite
 def rounds(draw: st.DrawFn) -> tuple[Trial, ...]:
-    """Draw trials on distinct cells, some without a number."""
+    """Draw trials on distinct cells, some of them without a number."""
     chosen = draw(st.lists(st.sampled_from(cells(SPACE)), unique=True, max_size=12))
     outcome = st.floats(1e-3, 1e6) | st.sampled_from(["GpuOutOfMemory", TrialState.RUNNING, TrialState.BROKEN])
     return make_trials([(cell, draw(outcome)) for cell in chosen])
@@ -46,7 +46,7 @@ def test_each_metric_has_its_unit_and_direction(metric: Metric, expected: float,
 
 
 def test_a_cost_without_a_price_is_refused() -> None:
-    """No price is invented; the other metrics need none."""
+    """InfPop invents no price; the other metrics need none."""
     with pytest.raises(ValueError, match="pricePerGPUHour"):
         value(Objective(metric="costPerMillionTokens"), make_measured(1.0), 1, None)
     assert value(Objective(), make_measured(1.0), 1, None) == 1.0
@@ -62,7 +62,7 @@ def test_a_cost_is_told_whatever_the_objective_is() -> None:
 
 
 def test_free_gpus_cost_nothing() -> None:
-    """A price of zero is a price."""
+    """A price of zero counts as a price."""
     assert value(Objective(metric="costPerMillionTokens"), make_measured(1.0), 1, 0.0) == 0.0
 
 
@@ -80,7 +80,7 @@ def test_free_gpus_cost_nothing() -> None:
     ],
 )
 def test_a_broken_bound_is_told_with_its_numbers(constraint: Constraint, expected: tuple[str, ...]) -> None:
-    """Bounds hold inclusively; what was not measured breaks them and says why it is unknown."""
+    """Bounds are inclusive; an unmeasured value breaks them and gives the reason why it is unknown."""
     assert violations((constraint,), make_measured(400.0), 4) == expected
 
 
@@ -110,7 +110,7 @@ def test_known_memory_is_compared() -> None:
 def test_the_best_is_the_top_and_ties_within_one_percent_go_to_fewer_gpus(
     metric: Metric, entries: list[tuple[tuple[int, int], object]], expected: tuple[int, int]
 ) -> None:
-    """A difference that noise explains costs no GPUs; among equal GPU counts the number decides, then the batch."""
+    """A difference within the noise is not worth more GPUs; at equal GPU counts the number decides, then the batch."""
     trials = make_trials([(make_cell(*cell), outcome) for cell, outcome in entries])
     chosen = best(make_study(objective=Objective(metric=metric)), make_pool(), trials)
     assert chosen is not None
@@ -124,13 +124,13 @@ def _noisy(throughput: float, spread: float, repeats: int = 3) -> Measured:
 @pytest.mark.parametrize(
     ("few", "many", "expected"),
     [
-        ((989.0, 0.0, 3), (1000.0, 0.0, 3), 8),  # no noise: the 1 % rule and nothing else
+        ((989.0, 0.0, 3), (1000.0, 0.0, 3), 8),  # no noise: only the 1 % rule applies
         ((991.0, 0.0, 3), (1000.0, 0.0, 3), 1),
         ((950.0, 0.1, 3), (1000.0, 0.1, 3), 1),  # standard errors of 4.3 % each, 5.9 % of their difference
         ((940.0, 0.1, 3), (1000.0, 0.1, 3), 8),
         ((950.0, 0.1, 10), (1000.0, 0.1, 10), 8),  # 1.3 % each with ten repeats
         ((985.0, 0.1, 10), (1000.0, 0.1, 10), 1),
-        ((960.0, 0.1, 3), (1000.0, 0.0, 3), 1),  # one noisy number is enough to leave it open
+        ((960.0, 0.1, 3), (1000.0, 0.0, 3), 1),  # one noisy number is enough to leave the comparison undecided
     ],
 )
 def test_what_the_noise_of_the_repeats_explains_is_a_tie(
@@ -145,7 +145,7 @@ def test_what_the_noise_of_the_repeats_explains_is_a_tie(
 
 @pytest.mark.parametrize("repeats", [3, 5, 10, 40])
 def test_the_standard_error_is_that_of_repeated_measuring(repeats: int) -> None:
-    """Medians of simulated repeats scatter as the spread of one measurement says, and never more beyond ten."""
+    """Medians of simulated repeats scatter as one measurement's spread predicts, and never more beyond ten repeats."""
     random = Random(1)
     samples = [[random.gauss(1000.0, 10.0) for _ in range(repeats)] for _ in range(2000)]
     scatter = stdev(median(repeat) for repeat in samples)
@@ -157,7 +157,7 @@ def test_the_standard_error_is_that_of_repeated_measuring(repeats: int) -> None:
 
 
 def test_the_best_keeps_to_the_constraints() -> None:
-    """The fastest trial is not recommended when it is too slow to answer; without any eligible one there is no best."""
+    """The fastest trial is not recommended if it breaks a latency bound; without an eligible trial there is no best."""
     fast = make_measured(1000.0, batch_seconds_p95=2.0)
     trials = make_trials([(make_cell(8, 512), fast), (make_cell(8, 8), 300.0), (make_cell(1, 1), "GpuOutOfMemory")])
     study = make_study(objective=Objective(constraints=(Constraint(metric="batchSecondsP95", maximum=1.0),)))
@@ -171,7 +171,7 @@ def test_the_best_keeps_to_the_constraints() -> None:
 def test_the_best_is_within_the_tie_of_every_trial_in_any_order(
     trials: tuple[Trial, ...], metric: Metric, random: Random
 ) -> None:
-    """No trial is better than the best by more than the tie, nor as good with fewer GPUs, and order plays no part."""
+    """No trial beats the best by more than the tie, or equals it with fewer GPUs, and order plays no part."""
     study, pool = make_study(objective=Objective(metric=metric)), make_pool()
     chosen = best(study, pool, trials)
     shuffled = list(trials)
@@ -205,13 +205,13 @@ def test_an_improvement_is_positive_when_it_is_better(metric: Metric, new: float
 
 
 def test_nothing_can_be_compared_with_zero() -> None:
-    """A relative gain over nothing is not known, never infinity; less than nothing is an error."""
+    """A relative gain over zero is unknown, never infinite; a negative value is an error."""
     assert improvement_ratio(Objective(), new=1.0, old=0.0) is None
     with pytest.raises(ValueError, match="never negative"):
         improvement_ratio(Objective(), new=1.0, old=-1.0)
 
 
 def test_a_trial_without_a_number_is_never_best() -> None:
-    """A running, broken or infeasible trial alone gives no recommendation."""
+    """A running, broken or infeasible trial gives no recommendation."""
     states = [TrialState.RUNNING, TrialState.BROKEN, "GpuOutOfMemory"]
     assert best(make_study(), make_pool(), [make_trial(make_cell(1, 1), state) for state in states]) is None

@@ -17,14 +17,14 @@ from infpop_runner.contract import EngineSpec, ModelFacts
 
 
 def test_a_pool_without_a_round_cannot_be_planned() -> None:
-    """A round is opened before, by the decision."""
+    """The decision opens the round before it plans."""
     with pytest.raises(ValueError, match="pool a100 has no round"):
         planned(make_small_study(), rounds=(make_round(pool="v100"),))
 
 
 @pytest.mark.parametrize("baseline", [make_cell(1, 32), make_cell(3, 7)])
 def test_the_baseline_is_measured_before_the_search_is_asked(baseline: Configuration) -> None:
-    """It may lie outside the search space; once it was measured the search decides."""
+    """The baseline may lie outside the search space; once it is measured, the search decides."""
     study = make_small_study(baseline=baseline)
     assert chosen(next_run(study)) == [baseline]
     assert chosen(next_run(study, measured([baseline]))) == [LOAD[0]]
@@ -32,7 +32,7 @@ def test_the_baseline_is_measured_before_the_search_is_asked(baseline: Configura
 
 
 def test_a_later_round_begins_with_the_best_of_the_one_before() -> None:
-    """What the first round of a journal calls its baseline gives way to what the study says now."""
+    """The baseline of the study's current spec replaces the one that the first round recorded."""
     study, earlier = make_small_study(baseline=make_cell(1, 32)), make_cell(1, 64)
     second = make_round(number=2, baseline=earlier)
     assert chosen(next_run(study, rounds=(make_round(), second))) == [earlier]
@@ -40,7 +40,7 @@ def test_a_later_round_begins_with_the_best_of_the_one_before() -> None:
 
 
 def test_a_planned_run_says_where_and_what_and_is_named_after_it() -> None:
-    """Pool and round are those of the plan; a first attempt is no longer measurement."""
+    """Pool and round are those of the plan; a first attempt is not a longer measurement."""
     study = make_small_study(pools=(make_pool(name="v100"),))
     run = next_run(study, rounds=(make_round(pool="v100", number=3),))
     name = run_name(study, pool="v100", round_number=3, attempt=1, longer=False, trials=run.trials)
@@ -48,7 +48,7 @@ def test_a_planned_run_says_where_and_what_and_is_named_after_it() -> None:
 
 
 def test_a_broken_trial_is_tried_again_before_anything_else() -> None:
-    """It comes before an untried baseline, and after the last trial of the budget was planned."""
+    """The retry comes before an unmeasured baseline, and also after the last trial of the budget was planned."""
     study = make_small_study(baseline=make_cell(1, 32), budget=Budget(max_trials=1))
     run = next_run(study, make_ended(ALONE, make_loss()))
     assert (run.trials, run.attempt, run.longer) == (ALONE.trials, 2, False)
@@ -57,7 +57,7 @@ def test_a_broken_trial_is_tried_again_before_anything_else() -> None:
 
 @pytest.mark.parametrize(("limit", "expected"), [(1, [make_cell(1, 8)]), (2, [LOAD[0]]), (3, [LOAD[0]])])
 def test_no_run_holds_more_gpus_than_the_study_may(limit: int, expected: list[Configuration]) -> None:
-    """A limit that is lowered gives up what broke above it, and a baseline above it is not measured."""
+    """A lowered limit gives up the broken trials above it, and a baseline above it is not measured."""
     study = make_small_study(budget=Budget(max_concurrent_gpus=limit))
     assert chosen(next_run(study)) == expected
     lost = make_ended(ALONE, make_loss())
@@ -85,7 +85,7 @@ def test_a_run_has_no_more_trials_than_are_left(limit: int, expected: int) -> No
 
 
 def test_the_trials_of_a_run_share_its_load() -> None:
-    """A run is short where fewer cells of its load are open; the baseline's run is filled with cells of its load."""
+    """A run is short if fewer cells of its load are open; the baseline's run is filled with cells of its own load."""
     study = make_small_study(algorithm=FOUR)
     assert chosen(next_run(study, measured(LOAD[:1], index=4))) == list(LOAD[1:])
     assert next_run(study, measured(LOAD[:1], index=4)).trials[0].index == 5
@@ -97,7 +97,7 @@ def test_the_trials_of_a_run_share_its_load() -> None:
 
 @pytest.mark.parametrize(("parallel", "waits"), [(1, True), (2, True), (3, False)])
 def test_a_pool_waits_while_as_many_runs_live_as_may(parallel: int, *, waits: bool) -> None:
-    """Runs of every pool count; what is being measured is not proposed again."""
+    """Live runs of every pool count; a configuration that is being measured is not proposed again."""
     study = make_small_study(budget=Budget(parallel_trials=parallel))
     active = (make_started(run=ALONE), make_started(run=make_run("elsewhere", cells=LOAD[1:2], pool="v100")))
     wanted = planned(study, active=active)
@@ -106,7 +106,7 @@ def test_a_pool_waits_while_as_many_runs_live_as_may(parallel: int, *, waits: bo
 
 
 def test_a_retry_does_not_wait_for_live_runs() -> None:
-    """Whether there is room for it is for the budgets to say."""
+    """The budgets decide whether there is room for the retry."""
     assert (
         next_run(make_small_study(), make_ended(ALONE, make_loss()), active=(make_started(index=5),)).trials
         == ALONE.trials
@@ -114,7 +114,7 @@ def test_a_retry_does_not_wait_for_live_runs() -> None:
 
 
 def asked(study: Study, records: Sequence[SearchTrial], index: int) -> Configuration | None:
-    """Return what the search answers when it is asked with these records."""
+    """Return what the search proposes for these records."""
     tried = {record.configuration for record in records}
     question = SearchRequest(
         space=study.space,
@@ -129,7 +129,7 @@ def asked(study: Study, records: Sequence[SearchTrial], index: int) -> Configura
 
 
 def test_the_search_hears_what_is_certain_and_nothing_else() -> None:
-    """A broken bound is a failure whatever its number; a number that cannot be compared says nothing yet."""
+    """A broken bound is a failure whatever its number; a number that cannot be compared is left out."""
     bound = Constraint(metric="throughputPerGPU", minimum=10.0)
     study = make_small_study(
         objective=Objective(metric="queue", goal="Maximize", constraints=(bound,)), baseline=make_cell(3, 8)
@@ -159,7 +159,7 @@ def test_the_search_hears_what_is_certain_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_the_search_is_asked_with_the_studys_own_seed_budget_and_results(seed: int) -> None:
-    """Numbers, failures and pending trials reach it in their order, as losses of the study's own objective."""
+    """Numbers, failures and pending trials reach the search in their order, as losses of the study's own objective."""
     study = make_study(
         algorithm=Algorithm(name="tpe", seed=seed), budget=Budget(max_trials=6, parallel_trials=2), baseline=None
     )
@@ -182,7 +182,7 @@ def test_the_search_is_asked_with_the_studys_own_seed_budget_and_results(seed: i
 
 @pytest.mark.parametrize("seed", range(4))
 def test_each_trial_of_a_run_is_asked_for_with_its_own_index(seed: int) -> None:
-    """The trials that are already chosen for the run are pending ones to the search."""
+    """The trials already chosen for the run are pending trials to the search."""
     study = make_study(algorithm=Algorithm(name="random", seed=seed, trials_per_run=3))
     first, second, third = chosen(next_run(study))
     opened = tuple(cell for cell in cells(study.space) if cell.gpu_count == first.gpu_count)

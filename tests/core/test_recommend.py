@@ -1,4 +1,4 @@
-"""What a study recommends: the best of each pool, the best of the pools, and how much better it is."""
+"""What a study recommends: the best of each pool, the best pool, and the improvement."""
 
 from dataclasses import replace
 
@@ -30,14 +30,14 @@ def measured(pool: str, outcome: Outcome, *, gpus: int = 2, round_number: int = 
 
 
 def found(study: Study, *ended: EndedRun) -> tuple[str, int] | None:
-    """Return the pool and the GPU count that are recommended."""
+    """Return the pool and the GPU count of the recommendation."""
     best = best_of_study(study, make_history(rounds=ROUNDS, ended=ended))
     return best and (best[0].name, best[1].configuration.gpu_count)
 
 
 @pytest.mark.parametrize("order", [(CHEAP, DEAR), (DEAR, CHEAP)])
 def test_of_equal_pools_the_one_that_is_listed_first_wins(order: tuple[object, object]) -> None:
-    """The order of the study decides, not the order in which runs ended, the price or the number of GPUs."""
+    """The order in the study decides, not the order in which runs ended, the price or the number of GPUs."""
     study = make_study(pools=order)
     assert found(study, measured("cheap", 9.0), measured("dear", 9.0)) == (order[0].name, 2)
     assert found(study, measured("dear", 9.0), measured("cheap", 9.0)) == (order[0].name, 2)
@@ -46,14 +46,14 @@ def test_of_equal_pools_the_one_that_is_listed_first_wins(order: tuple[object, o
 
 @pytest.mark.parametrize(("cheap", "dear", "expected"), [(9.0, 9.001, "dear"), (9.001, 9.0, "cheap")])
 def test_between_pools_the_better_number_wins_however_close(cheap: float, dear: float, expected: str) -> None:
-    """The tie of one per cent is for configurations of one pool."""
+    """The one-per-cent tie applies only to configurations of one pool."""
     study = make_study(pools=(CHEAP, DEAR))
     best = found(study, measured("cheap", cheap), measured("dear", dear))
     assert best == (expected, 2)
 
 
 def test_pools_are_compared_by_the_studys_objective_at_their_own_prices() -> None:
-    """Twice the throughput at four times the price is more throughput and a higher cost."""
+    """Twice the throughput at four times the price means more throughput and a higher cost."""
     ended = (measured("cheap", 100.0), measured("dear", 200.0))
     study = make_study(pools=(CHEAP, DEAR))
     assert found(study, *ended) == ("dear", 2)
@@ -61,7 +61,7 @@ def test_pools_are_compared_by_the_studys_objective_at_their_own_prices() -> Non
 
 
 def test_a_pool_without_an_eligible_trial_is_passed_over() -> None:
-    """Where no pool has one there is nothing to recommend."""
+    """If no pool has an eligible trial, nothing is recommended."""
     study = make_study(pools=(CHEAP, DEAR))
     assert found(study, measured("cheap", "GpuOutOfMemory"), measured("dear", 1.0)) == ("dear", 2)
     assert found(study, measured("cheap", "GpuOutOfMemory")) is None
@@ -70,7 +70,7 @@ def test_a_pool_without_an_eligible_trial_is_passed_over() -> None:
 
 
 def history_of_two_rounds() -> History:
-    """Return two rounds of a pool with a trial each, and one outside the search space."""
+    """Return two rounds of a pool with a trial each, and one trial outside the search space."""
     rounds = (make_round(pool="cheap"), make_round(pool="cheap", number=2))
     ended = (
         measured("cheap", 900.0, gpus=4),
@@ -81,7 +81,7 @@ def history_of_two_rounds() -> History:
 
 
 def test_only_the_newest_round_of_a_pool_is_recommended_from() -> None:
-    """Older numbers belong to other hardware or settings; trials outside the search space are shown, not chosen."""
+    """Older numbers belong to other hardware or settings; trials outside the space are shown, not recommended."""
     study, history = make_study(pools=(CHEAP,)), history_of_two_rounds()
     best = best_of_pool(study, CHEAP, history)
     assert best is not None
@@ -105,7 +105,7 @@ def trial_of(gpus: int, rate: float) -> Trial:
     ],
 )
 def test_a_trial_is_worth_what_the_objective_says(objective: Objective, expected: float, lost: float) -> None:
-    """GPU count, price and extra metrics are the trial's and the pool's own."""
+    """GPU count, price and extra metrics come from the trial and its pool."""
     study, trial = make_study(objective=objective), replace(trial_of(4, 400.0), extra_metrics={"queue": 7.0})
     assert trial_value(study, CHEAP, trial) == pytest.approx(expected)
     assert trial_loss(study, CHEAP, trial) == pytest.approx(lost)
@@ -115,14 +115,14 @@ def test_a_trial_is_worth_what_the_objective_says(objective: Objective, expected
     ("objective", "expected"), [(Objective(), 0.5), (Objective(metric="throughputPerGPU"), -0.25), (COST, -1 / 3)]
 )
 def test_an_improvement_is_relative_to_the_old_trial(objective: Objective, expected: float) -> None:
-    """Half more throughput on twice the GPUs is a quarter less for each, and a third more cost."""
+    """1.5 times the throughput on twice the GPUs is a quarter less for each GPU and a third more cost."""
     study = make_study(objective=objective)
     ratio = improvement_ratio(study, DEAR, new=trial_of(2, 150.0), old=trial_of(1, 100.0))
     assert ratio == pytest.approx(expected)
 
 
 def test_a_trial_without_a_number_has_no_measurement() -> None:
-    """It is an error to ask for one."""
+    """Asking for one raises an error."""
     measured_trial = make_trial(make_cell(1, 8), make_measured(5.0))
     assert measurement(measured_trial) == make_measured(5.0)
     with pytest.raises(TypeError, match="trial 3 was not measured"):

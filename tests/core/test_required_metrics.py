@@ -1,4 +1,4 @@
-"""Metrics of a study's own as objective and as constraint: what is missing never decides, and costs no number."""
+"""User-defined metrics as objective and constraint: a missing value never decides and discards no measurement."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -50,7 +50,7 @@ SPACE = SearchSpace(gpu_counts=(1, 2, 4, 8), batch_sizes=(8, 32, 64, 128, 256))
 
 
 class Powerless(World):
-    """A world in which nothing takes any power."""
+    """A world in which no power is drawn."""
 
     def watts(self, cell: Configuration) -> float:  # noqa: ARG002 - the same everywhere
         """Return no power."""
@@ -58,10 +58,10 @@ class Powerless(World):
 
 
 class Clouded(World):
-    """A world in which the power of large batches is never seen."""
+    """A world in which the power of large batches is never observed."""
 
     def outcome(self, run: Run, started_at: datetime) -> Finished | Lost:
-        """Return how a run ends, without the powers that nobody saw."""
+        """Return how a run ends, without the powers that were not observed."""
         ended = super().outcome(run, started_at)
         unseen = {each.index: {"power": STALE} for each in run.trials if each.configuration.batch_size >= 64}
         return replace(ended, extra_metrics={**ended.extra_metrics, **unseen}) if isinstance(ended, Finished) else ended
@@ -70,7 +70,7 @@ class Clouded(World):
 def trial(
     gpus: int, throughput: float, *, index: int = 0, spread: float = 0.0, **extra_metrics: float | Missing
 ) -> Trial:
-    """Return a measured trial with these extra_metrics."""
+    """Return a measured trial with these extra metrics."""
     measured = make_measured(throughput, index=index, batch_size=64, spread_ratio=spread)
     return replace(make_trial(make_cell(gpus, 64), measured, index=index), extra_metrics=extra_metrics)
 
@@ -86,7 +86,7 @@ def test_tokens_per_joule_are_tokens_per_second_and_watt() -> None:
 
 @pytest.mark.parametrize(("goal", "expected"), [("Maximize", -70.0), ("Minimize", 70.0)])
 def test_a_metric_of_ones_own_has_the_direction_that_its_owner_gives(goal: Goal, expected: float) -> None:
-    """Nobody guesses whether a queue should be long or short."""
+    """InfPop does not guess whether a queue should be long or short."""
     objective = Objective(metric="load", goal=goal)
     assert value(objective, make_measured(1.0), 1, None, {"load": 70.0}) == 70.0
     assert loss(objective, make_measured(1.0), 1, None, {"load": 70.0}) == expected
@@ -116,7 +116,7 @@ def test_a_metric_of_ones_own_has_the_direction_that_its_owner_gives(goal: Goal,
 def test_what_is_missing_is_told_exactly_where_it_decides(
     objective: Objective, extra_metrics: dict[str, float | Missing], expected: tuple[str, ...]
 ) -> None:
-    """A figure that is only looked at holds nothing up; no power is not no consumption."""
+    """A metric that is only recorded holds nothing up; a missing power is not zero power."""
     assert missing_metrics(objective, extra_metrics) == expected
     if expected:
         assert (
@@ -131,7 +131,7 @@ def test_what_is_missing_is_told_exactly_where_it_decides(
 
 
 def test_bounds_on_a_metric_of_ones_own_are_those_of_any_other() -> None:
-    """They hold inclusively; where the figure is missing that is told by `unknown`, and no bound is called broken."""
+    """Bounds are inclusive; a missing value is reported as missing, and its bound is not called broken."""
     bounds = (Constraint(metric="load", minimum=30.0, maximum=90.0),)
     told = [violations(bounds, make_measured(1.0), 1, {"load": load}) for load in (29.0, 30.0, 90.0, 91.0, STALE)]
     assert told == [("load 29 < 30",), (), (), ("load 91 > 90",), ()]
@@ -142,7 +142,7 @@ def test_bounds_on_a_metric_of_ones_own_are_those_of_any_other() -> None:
 
 
 def test_the_best_is_chosen_among_the_trials_whose_metric_is_known() -> None:
-    """However fast a trial is: while nobody knows what it takes, it is not recommended."""
+    """A trial with unknown power is not recommended, however fast it is."""
     study = make_study(objective=ENERGY)
     trials = (
         trial(8, 9000.0, power=STALE),
@@ -154,7 +154,7 @@ def test_the_best_is_chosen_among_the_trials_whose_metric_is_known() -> None:
 
 
 def test_a_metric_of_ones_own_ties_within_one_percent_whatever_the_throughput_does() -> None:
-    """The spread of the throughput says nothing about another metric; it does about tokens per joule."""
+    """The throughput's spread says nothing about another metric, but it does about tokens per joule."""
     noisy = (
         trial(8, 1000.0, spread=0.2, load=90.0, power=100.0),
         trial(1, 950.0, index=1, spread=0.2, load=85.0, power=100.0),
@@ -166,7 +166,7 @@ def test_a_metric_of_ones_own_ties_within_one_percent_whatever_the_throughput_do
 
 
 def test_an_improvement_needs_both_numbers_and_something_to_compare_with() -> None:
-    """A gain over what is not known, or over nothing, is not told."""
+    """A gain over an unknown value or over zero is not reported."""
     study, pool = make_study(objective=LOAD), make_pool()
     new = trial(1, 1.0, load=80.0)
     assert improvement_ratio(study, pool, new=new, old=trial(1, 1.0, load=40.0)) == 1.0
@@ -177,7 +177,7 @@ def test_an_improvement_needs_both_numbers_and_something_to_compare_with() -> No
 
 
 def test_the_most_frugal_configuration_is_found_with_a_third_of_the_powers_unseen() -> None:
-    """The best is the top of the trials that can be compared, for 20 seeds; none is measured again for its power."""
+    """The best is the top of the comparable trials, for 20 seeds; no trial is measured again for its power."""
     for seed in range(20):
         world = World(seed=seed, memory=32, unseen=0.3)
         study = make_study(space=SPACE, objective=ENERGY, algorithm=Algorithm(name="grid"))
@@ -195,7 +195,7 @@ def test_the_most_frugal_configuration_is_found_with_a_third_of_the_powers_unsee
 
 
 def test_a_study_without_any_power_keeps_its_numbers_and_says_what_it_lacks() -> None:
-    """Nothing is recommended, everything is measured once, and the message names the metric and the reason."""
+    """Nothing is recommended, every cell is measured once, and the message names the metric and the reason."""
     study = make_study(space=SPACE, objective=ENERGY, algorithm=Algorithm(name="grid"))
     story = drive(study, World(memory=1024, unseen=1.0))
     assert (story.end.verdict, story.end.reason) == (Verdict.STALLED, "NothingEligible")
@@ -208,7 +208,7 @@ def test_a_study_without_any_power_keeps_its_numbers_and_says_what_it_lacks() ->
 
 
 def test_trials_that_say_nothing_make_no_plateau() -> None:
-    """An outage of Prometheus ends no search early."""
+    """A Prometheus outage does not end a search early."""
     budget = Budget(max_trials=20, plateau=Plateau(trials=3, improvement_ratio=0.01))
     study = make_study(space=SPACE, objective=ENERGY, algorithm=Algorithm(name="grid"), budget=budget)
     trials = trials_of(drive(study, Clouded(memory=1024, unseen=0.0)).history, "a100", 1)
@@ -217,7 +217,7 @@ def test_trials_that_say_nothing_make_no_plateau() -> None:
 
 
 def test_a_best_that_is_worth_nothing_is_on_a_plateau_until_a_better_one_comes() -> None:
-    """A gain over 0 has no percentage, and is a gain."""
+    """A gain over 0 has no percentage and still counts as a gain."""
     budget = Budget(max_trials=20, plateau=Plateau(trials=3, improvement_ratio=0.01))
     idle = Objective(metric="power", goal="Minimize")
     study = make_study(space=SPACE, objective=idle, algorithm=Algorithm(name="grid"), budget=budget)
@@ -226,7 +226,7 @@ def test_a_best_that_is_worth_nothing_is_on_a_plateau_until_a_better_one_comes()
 
 
 def test_the_picture_marks_what_cannot_be_compared() -> None:
-    """A cell without the metric that decides is shown with its number, and why it is no candidate."""
+    """A cell without a required metric is shown with its number and with the reason why it is not a candidate."""
     study = make_study(space=SPACE, objective=ENERGY)
     picture = landscape(study, make_pool(), (trial(8, 9000.0, power=STALE), trial(1, 300.0, index=1, power=9.0)), None)
     cells = {(cell.gpu_count, cell.batch_size): cell for row in picture.rows for cell in row}
@@ -236,7 +236,7 @@ def test_the_picture_marks_what_cannot_be_compared() -> None:
 
 
 def test_asking_for_another_metric_opens_a_round_and_their_order_does_not() -> None:
-    """What nobody asked of a trial is not known of it; a study that asks for nothing is what it always was."""
+    """Earlier trials lack a newly requested metric; a study without extra metrics keeps its identity."""
     power = ExtraMetric(name="power", query="sum(p)", unit="watts")
     load = ExtraMetric(name="load", query="avg(l)", unit="percent")
     studies = [

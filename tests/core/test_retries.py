@@ -1,4 +1,4 @@
-"""Which trials of a run that broke are tried again, with which of the others, how often and for how long."""
+"""Which trials of a broken run are retried, with which other trials, how often and for how long."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ COUNTED, FREE, GONE = make_loss(), make_loss("Preempted", counts=False), make_lo
     ],
 )
 def test_a_trial_has_two_retries_and_one_after_a_deletion(losses: list[Lost], attempt: int | None) -> None:
-    """Each attempt has its number; losses that use no budget use no retry; then the search goes on elsewhere."""
+    """Each attempt has a number; losses outside the budget use no retry; then the search continues elsewhere."""
     ended = (make_ended(replace(ALONE, name=f"run-{number}"), loss) for number, loss in enumerate(losses))
     run = next_run(make_small_study(), *ended)
     expected = (ALONE.trials, attempt) if attempt else (make_run(cells=LOAD[1:2], index=1).trials, 1)
@@ -38,7 +38,7 @@ def test_a_trial_has_two_retries_and_one_after_a_deletion(losses: list[Lost], at
 
 
 def test_an_invalid_trial_is_measured_once_more_alone_and_longer() -> None:
-    """The trials of its load that are valid are not measured again; a second invalid result is final."""
+    """Valid trials of its load are not measured again; a second invalid result is final."""
     study = make_small_study(algorithm=FOUR)
     first = make_ended(SHARED, make_finish(SHARED, [1.0, "UnstableRepeats", 3.0, 4.0]))
     run = next_run(study, first)
@@ -58,7 +58,7 @@ def test_a_longer_run_that_broke_is_tried_again_as_a_longer_one() -> None:
 
 
 def retry(observation: Finished | Lost, *more: EndedRun, run: Run = SHARED) -> tuple[list[int], int]:
-    """Return the trials and the attempt that follow when a shared load ends so."""
+    """Return the trials and the attempt that follow when a shared load ends in this way."""
     again = next_run(make_small_study(algorithm=FOUR), make_ended(run, observation), *more)
     return ([trial.index for trial in again.trials], again.attempt)
 
@@ -76,12 +76,12 @@ def retry(observation: Finished | Lost, *more: EndedRun, run: Run = SHARED) -> t
 def test_the_trials_of_a_broken_load_go_on_together_but_for_its_suspect(
     observation: Finished | Lost, expected: list[int]
 ) -> None:
-    """The batch that an engine died on is loaded alone; where none is to blame the load is tried again as it was."""
+    """The batch on which the engine died is loaded alone; if no trial is to blame, the same load is retried."""
     assert retry(observation) == (expected, 2)
 
 
 def test_the_innocents_of_a_load_go_on_together_after_its_suspect() -> None:
-    """The suspect never comes back to the load that it broke, measured or lost."""
+    """The suspect never returns to the load that it broke, measured or lost."""
     crash = make_finish(SHARED, [1.0, None, None, None], broken="EngineCrash")
     suspect = replace(SHARED, name="suspect", trials=SHARED.trials[1:2], attempt=2)
     assert retry(crash, make_ended(suspect)) == ([2, 3], 2)
@@ -90,7 +90,7 @@ def test_the_innocents_of_a_load_go_on_together_after_its_suspect() -> None:
 
 
 def test_innocents_that_come_first_leave_the_suspect_for_later() -> None:
-    """In a load that lists its largest batch first the innocents are tried again before the suspect."""
+    """If the largest batch of a load is listed first, the innocent trials are retried before the suspect."""
     run = make_run("shared", cells=LOAD[::-1])
     crash = make_finish(run, [None, None, None, 1.0], broken="EngineCrash")
     assert retry(crash, run=run) == ([0, 1], 2)
@@ -99,7 +99,7 @@ def test_innocents_that_come_first_leave_the_suspect_for_later() -> None:
 
 
 def test_a_group_leaves_out_what_has_another_run_or_no_retry_left() -> None:
-    """The attempt is one more than the highest of those that are tried again."""
+    """The attempt number is one more than the highest among the retried trials."""
     second = replace(SHARED, name="second", trials=SHARED.trials[1:2])
     assert retry(make_loss(), make_ended(second, make_loss(counts=False))) == ([0, 2, 3], 2)
     tired = tuple(make_ended(replace(second, name=f"tired-{number}"), make_loss()) for number in range(2))
@@ -112,7 +112,7 @@ def test_a_group_leaves_out_what_has_another_run_or_no_retry_left() -> None:
 
 
 def test_a_trial_that_was_ruled_out_since_it_broke_is_not_tried_again() -> None:
-    """A smaller batch that ran out of memory says how it would end, alone and in its group."""
+    """A smaller batch that ran out of memory shows how the trial would end, alone and in its group."""
     study = make_small_study(algorithm=FOUR)
     pair = make_run("pair", cells=LOAD[2:], index=2)
     lost = make_ended(pair, make_loss())
@@ -126,7 +126,7 @@ def test_a_trial_that_was_ruled_out_since_it_broke_is_not_tried_again() -> None:
 
 
 def test_a_trial_that_left_the_search_space_is_not_tried_again() -> None:
-    """The owner of the study does not want that configuration any more."""
+    """The user no longer wants that configuration."""
     lost = make_ended(make_run(cells=[make_cell(2, 48)]), make_loss())
     assert chosen(next_run(make_small_study(), lost)) == [LOAD[0]]
     assert chosen(next_run(make_small_study(baseline=make_cell(2, 48)), lost)) == [make_cell(2, 48)]

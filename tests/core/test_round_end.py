@@ -1,4 +1,4 @@
-"""Why a pool's round ends: its budget of trials, a GPU that does not fit, no cell left, a plateau."""
+"""Why a pool's round ends: trial budget, incompatible GPU, exhausted search space, plateau."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from infpop_operator.core.model import Budget, EndedRun, Objective, Plateau, Sea
 
 @pytest.mark.parametrize(("limit", "ended"), [(3, "MaxTrialsReached"), (4, "MaxTrialsReached"), (5, None)])
 def test_a_round_ends_with_the_last_trial_of_its_budget(limit: int, ended: str | None) -> None:
-    """Trials of every state use it: a running, a broken one without retries, an infeasible and an invalid one."""
+    """Trials of every state use it: running, broken without retries, infeasible and invalid ones."""
     study = make_small_study(budget=Budget(max_trials=limit, parallel_trials=9))
     twice = [make_ended(make_run(f"b{number}", cells=LOAD[:1]), make_loss()) for number in range(3)]
     unstable = [measured([make_cell(1, 8)], "UnstableRepeats", index=1) for _ in range(2)]
@@ -24,7 +24,7 @@ def test_a_round_ends_with_the_last_trial_of_its_budget(limit: int, ended: str |
 
 
 def test_trials_outside_the_search_space_use_no_budget() -> None:
-    """A baseline outside does."""
+    """A baseline outside the space does use it."""
     study = make_small_study(budget=Budget(max_trials=2))
     elsewhere = [measured([make_cell(4, batch)], index=batch) for batch in (8, 16)]
     assert planned(study, *elsewhere).ended is None
@@ -34,7 +34,7 @@ def test_trials_outside_the_search_space_use_no_budget() -> None:
 
 
 def test_the_reasons_of_an_end_have_an_order() -> None:
-    """The budget, then the pool's GPU, then the space, then the plateau."""
+    """The order is: budget, incompatible GPU, search space, plateau."""
     plateau = Plateau(trials=2, improvement_ratio=0.1)
     space = SearchSpace(gpu_counts=(1,), batch_sizes=(8, 16, 32))
     ended = (*each_measured(10.0, 10.0), measured([make_cell(1, 32)], OTHER_GPU, index=2))
@@ -55,7 +55,7 @@ def test_the_reasons_of_an_end_have_an_order() -> None:
 
 
 def test_a_gpu_that_does_not_fit_ends_the_pool_whatever_the_space_is_now() -> None:
-    """What a trial outside the search space showed of the hardware stays true."""
+    """What a trial outside the search space showed about the hardware stays valid."""
     assert planned(make_small_study(), measured([make_cell(8, 8)], OTHER_GPU)).ended == OTHER_GPU
     assert planned(make_small_study(), measured([make_cell(2, 8)], "RejectedArguments")).ended is None
 
@@ -64,7 +64,7 @@ def test_a_gpu_that_does_not_fit_ends_the_pool_whatever_the_space_is_now() -> No
     ("outcomes", "ended"),
     [
         ((100.0, 100.0, 100.0), "Plateau"),
-        ((100.0, 100.0), None),  # as many as the plateau is long, and nothing before it
+        ((100.0, 100.0), None),  # as many as the plateau is long, with none before them
         ((100.0, 109.9, 105.0), "Plateau"),
         ((100.0, 110.0, 105.0), None),
         ((100.0, 105.0, 110.1), None),
@@ -80,13 +80,13 @@ def test_a_gpu_that_does_not_fit_ends_the_pool_whatever_the_space_is_now() -> No
 def test_a_plateau_is_a_number_of_trials_that_gained_too_little(
     outcomes: tuple[Outcome, ...], ended: str | None
 ) -> None:
-    """The best of all is compared with the best before the last two trials; a tenth more is enough to go on."""
+    """The overall best is compared with the best before the last two trials; a 10 % gain is enough to continue."""
     study = make_small_study(budget=Budget(plateau=Plateau(trials=2, improvement_ratio=0.1)))
     assert planned(study, *each_measured(*outcomes)).ended == ended
 
 
 def test_only_what_the_search_learned_from_makes_a_plateau() -> None:
-    """Broken, invalid and running trials say nothing about a gain."""
+    """Broken, invalid and running trials do not count towards a plateau."""
     study = make_small_study(budget=Budget(plateau=Plateau(trials=2, improvement_ratio=0.1), parallel_trials=9))
     unstable = [measured([make_cell(1, 16)], "UnstableRepeats", index=1) for _ in range(2)]
     lost = [make_ended(make_run(f"b{number}", cells=LOAD[:1], index=2), make_loss()) for number in range(3)]
@@ -99,7 +99,7 @@ def test_only_what_the_search_learned_from_makes_a_plateau() -> None:
 
 @pytest.mark.parametrize(("last", "ended"), [(0.0, "Plateau"), (5.0, None)])
 def test_a_gain_over_nothing_is_a_gain(last: float, ended: str | None) -> None:
-    """Nothing is relative to a best that was worth 0, so any better one is enough to go on."""
+    """No gain is relative to a best of 0, so any better value is enough to continue."""
     study = make_small_study(
         objective=Objective(metric="queue", goal="Maximize"),
         budget=Budget(plateau=Plateau(trials=2, improvement_ratio=0.1)),

@@ -1,4 +1,4 @@
-"""Decisions at their turning points: new rounds, retries, pauses, budgets that end runs."""
+"""Decisions at turning points: new rounds, retries, pauses, budgets that end runs."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -39,12 +39,12 @@ MINUTE = timedelta(minutes=1)
 
 
 def begin(study: Study, history: History | None = None, now: datetime = START) -> Decision:
-    """Decide without news and note what was started."""
+    """Decide without observations and record what was started."""
     return started(decide(study, history or History(started_at=START), {}, now), now)
 
 
 def started(decision: Decision, now: datetime) -> Decision:
-    """Return the decision with its starts in history, as a driver would leave it."""
+    """Return the decision with its starts in the history, as a driver would leave it."""
     active = (
         *decision.history.active,
         *(StartedRun(run=run, started_at=now, held_since=now) for run in decision.start),
@@ -53,7 +53,7 @@ def started(decision: Decision, now: datetime) -> Decision:
 
 
 def report(study: Study, before: Decision, observation: Observation, now: datetime) -> Decision:
-    """Report the end of the only live run, and start what is decided then."""
+    """Report the end of the only live run, and start what is decided next."""
     (live,) = before.history.active
     return started(decide(study, before.history, {live.run.name: observation}, now), now)
 
@@ -95,7 +95,7 @@ def test_changed_hardware_starts_a_round_with_the_last_best_as_its_baseline() ->
 
 
 def test_a_run_of_an_older_round_is_stopped() -> None:
-    """A run on hardware or settings of the past is ended, costs no failure, and makes room once it has ended."""
+    """A run on old hardware or settings is stopped, costs no failure, and frees its room once it has ended."""
     study = make_study(budget=Budget(max_failed_trials=0))
     first = begin(study)
     name = first.start[0].name
@@ -112,7 +112,7 @@ def test_a_run_of_an_older_round_is_stopped() -> None:
 
 
 def test_a_run_that_is_stopped_keeps_what_it_measured() -> None:
-    """Its numbers count, the trials that it did not reach cost no failure, and the first reason stays."""
+    """Its numbers count, the trials that it did not reach cost no failure, and the first stop reason stays."""
     study = make_study(algorithm=Algorithm(trials_per_run=4), budget=Budget(max_failed_trials=0))
     first = begin(study)
     run = first.start[0]
@@ -130,7 +130,7 @@ def test_a_run_that_is_stopped_keeps_what_it_measured() -> None:
 
 
 def test_devices_are_paid_for_from_when_they_are_held() -> None:
-    """Neither the time in a queue nor a run that never got a device costs GPU-hours."""
+    """Neither time in a queue nor a run that never got a device costs GPU-hours."""
     study = make_study(budget=Budget(parallel_trials=2, max_concurrent_gpus=16))
     first = begin(study)
     waiting, held = (
@@ -145,7 +145,7 @@ def test_devices_are_paid_for_from_when_they_are_held() -> None:
 
 
 def test_facts_of_another_model_rule_nothing_out() -> None:
-    """Fourteen heads of the last round's model say nothing about this round's."""
+    """The fourteen heads of the previous round's model say nothing about this round's model."""
     study = make_study(budget=Budget(max_trials=1))
     first = begin(study)
     done = report(study, first, finished(first.start[0], START + MINUTE), START + MINUTE)
@@ -155,7 +155,7 @@ def test_facts_of_another_model_rule_nothing_out() -> None:
 
 
 def test_the_trial_that_an_engine_died_on_is_tried_again_alone() -> None:
-    """One bad batch size of a shared load costs the others a load, never their result."""
+    """One bad batch size of a shared load costs the other trials an engine load, never their result."""
     study = make_study(algorithm=Algorithm(trials_per_run=4))
     first = begin(study)
     batches = sorted(trial.configuration.batch_size for trial in first.start[0].trials)
@@ -167,7 +167,7 @@ def test_the_trial_that_an_engine_died_on_is_tried_again_alone() -> None:
 
 
 def test_a_trial_that_a_result_lacks_without_a_reason_is_broken() -> None:
-    """A runner that leaves trials out ends the study by the failure budget, not after engine loads without end."""
+    """A runner that omits trials ends the study by the failure budget, not after endless engine loads."""
     study = make_study(algorithm=Algorithm(trials_per_run=4), budget=Budget(max_failed_trials=0))
     first = begin(study)
     (live,) = first.history.active
@@ -180,7 +180,7 @@ def test_a_trial_that_a_result_lacks_without_a_reason_is_broken() -> None:
 
 @pytest.mark.parametrize("reason", ["GpuOutOfMemory", "HeadsNotDivisible"])
 def test_only_a_smaller_batch_out_of_memory_explains_a_missing_trial(reason: InfeasibleReason) -> None:
-    """What is larger than a batch that did not fit is certain; after any other result the runner owes every trial."""
+    """Batches larger than one that did not fit are certain; in any other result the runner owes every trial."""
     study = make_study(algorithm=Algorithm(trials_per_run=4))
     first = begin(study)
     (live,) = first.history.active
@@ -192,7 +192,7 @@ def test_only_a_smaller_batch_out_of_memory_explains_a_missing_trial(reason: Inf
 
 
 def test_another_workload_within_a_round_is_no_measurement() -> None:
-    """Numbers of other prompts than the round began with are never compared with its own: they count as a failure."""
+    """Numbers of other prompts than those at the start of the round are never compared: they count as a failure."""
     study = make_study()
     first = begin(study)
     second = report(study, first, with_hash(finished(first.start[0], START + MINUTE), "a" * 8), START + MINUTE)
@@ -212,13 +212,13 @@ def test_another_workload_within_a_round_is_no_measurement() -> None:
 
 
 def with_hash(end: Finished, workload_hash: str) -> Finished:
-    """Return the end of a run that had the prompts with this hash."""
+    """Return the end of a run whose prompts had this hash."""
     provenance = end.result.provenance.model_copy(update={"workload_hash": workload_hash})
     return replace(end, result=end.result.model_copy(update={"provenance": provenance}))
 
 
 def test_an_interrupted_run_keeps_its_company_and_costs_nothing() -> None:
-    """After Ctrl-C the trials that were left go on together."""
+    """After Ctrl-C the remaining trials continue together."""
     study = make_study(algorithm=Algorithm(trials_per_run=4), budget=Budget(max_failed_trials=0))
     first = begin(study)
     stopped = finished(first.start[0], START + MINUTE, broken="Stopped", reached=1)
@@ -227,7 +227,7 @@ def test_an_interrupted_run_keeps_its_company_and_costs_nothing() -> None:
 
 
 def test_an_unstable_trial_is_measured_once_more_and_longer() -> None:
-    """The second answer is final, whatever it is, and no number of an unstable trial reaches the search."""
+    """The second result is final, whatever it is, and no number of an unstable trial reaches the search."""
     study = make_study(budget=Budget(max_trials=1))
     decision, longer = begin(study), []
     while decision.start:
@@ -242,7 +242,7 @@ def test_an_unstable_trial_is_measured_once_more_and_longer() -> None:
 
 
 def test_pauses_between_broken_runs_grow_and_the_budget_ends_them() -> None:
-    """The first retry comes at once, later ones after 10 and 20 s; a sixth failure is one too many."""
+    """The first retry comes without a pause, later ones after 10 and 20 s; a sixth failure is one too many."""
     study, now = make_study(), START
     decision, pauses = begin(study), []
     while decision.verdict in (Verdict.RUNNING, Verdict.WAITING):
@@ -259,7 +259,7 @@ def test_pauses_between_broken_runs_grow_and_the_budget_ends_them() -> None:
 
 
 def test_a_new_round_has_a_fresh_failure_budget() -> None:
-    """What broke before the model was mended is no reason to stop now; the message of the stop says what to raise."""
+    """Failures before the fix are no reason to stop now; the stop's message names the limit to raise."""
     study = make_study(budget=Budget(max_failed_trials=0))
     stalled = report(study, begin(study), Lost(reason="NodeLost", ended_at=START), START)
     assert stalled.reason == "TooManyFailures"
@@ -268,7 +268,7 @@ def test_a_new_round_has_a_fresh_failure_budget() -> None:
 
 
 def test_broken_machines_are_no_plateau() -> None:
-    """Only what the search learned from can say that there is no more to gain."""
+    """Only results that the search learned from can show that there is nothing more to gain."""
     budget = Budget(max_failed_trials=100, plateau=Plateau(trials=2, improvement_ratio=0.01))
     study, now = make_study(budget=budget), START
     decision = begin(study)
@@ -282,7 +282,7 @@ def test_broken_machines_are_no_plateau() -> None:
 
 
 def test_one_configuration_that_always_breaks_does_not_end_the_study() -> None:
-    """After its first attempt and two retries a trial stays broken and the search goes on elsewhere."""
+    """After its first attempt and two retries a trial stays broken and the search continues elsewhere."""
     study, now = make_study(), START
     decision = begin(study)
     attempts = []
@@ -298,7 +298,7 @@ def test_one_configuration_that_always_breaks_does_not_end_the_study() -> None:
 
 
 def test_a_spent_budget_ends_live_runs_and_says_when_it_will() -> None:
-    """GPU-hours hold to the second: the decision says when to decide again, and the run is stopped then."""
+    """GPU-hours hold to the second: the decision sets its next wake-up, and the run is stopped then."""
     study = make_study(budget=Budget(max_gpu_hours=1.0, max_concurrent_gpus=8))
     first = begin(study)
     gpus = first.start[0].gpu_count
@@ -310,7 +310,7 @@ def test_a_spent_budget_ends_live_runs_and_says_when_it_will() -> None:
 
 
 def test_a_broken_trial_beyond_a_lowered_limit_is_given_up() -> None:
-    """After `maxConcurrentGPUs` is lowered the study goes on with what fits instead of waiting for ever."""
+    """After `maxConcurrentGPUs` is lowered the study continues with what fits instead of waiting forever."""
     study = make_study(baseline=make_cell(8, 8))
     first = begin(study)
     lost = Lost(reason="NodeLost", ended_at=START, counts=False)

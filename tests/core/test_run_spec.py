@@ -1,4 +1,4 @@
-"""From a study to what its engine is given, and to what its owner is told to give it."""
+"""From a study to the engine arguments, and to the arguments that the user is advised to serve with."""
 
 import ast
 
@@ -15,7 +15,7 @@ VLLM = EngineSpec(name="vllm", args={"block_size": 32})
 
 
 def spec_of(study: Study, cell: Configuration, *, longer: bool = False) -> RunSpec:
-    """Return what the runner of one trial reads, as it reads it."""
+    """Return the run spec of one trial as the runner reads it."""
     trials = (PlannedTrial(index=0, configuration=cell),)
     run = Run(name="run", pool="a100", round=1, attempt=1, trials=trials, longer=longer)
     return RunSpec.model_validate_json(build_run_spec(study, run).model_dump_json())
@@ -23,7 +23,7 @@ def spec_of(study: Study, cell: Configuration, *, longer: bool = False) -> RunSp
 
 @pytest.mark.parametrize(("tokens", "expected"), [(2048, 2048), (128, 256)])
 def test_a_searched_step_limit_reaches_the_engine(tokens: int, expected: int) -> None:
-    """What is searched over is what vLLM is given and what the owner is told to serve with, raised to the batch."""
+    """The searched value is passed to vLLM and recommended to the user, raised to the batch size."""
     study, cell = make_study(engine=VLLM), make_cell(2, 256, max_num_batched_tokens=tokens, swap_space=1)
     spec = spec_of(study, cell)
     assert spec.engine.max_num_batched_tokens == tokens
@@ -34,13 +34,13 @@ def test_a_searched_step_limit_reaches_the_engine(tokens: int, expected: int) ->
 
 
 def test_without_a_searched_limit_the_study_decides() -> None:
-    """The limit of the study holds for every configuration that does not name its own."""
+    """The study's limit holds for every configuration that does not set its own."""
     study = make_study(engine=VLLM)
     assert spec_of(study, make_cell(1, 8)).engine == study.engine
 
 
 def test_a_pipeline_is_told_its_arguments_as_they_were_measured() -> None:
-    """Engine arguments of a pipeline are the model's own, in the runner and in what the owner copies."""
+    """Engine arguments of a pipeline are those of the model itself, in the runner and in what the user copies."""
     engine = EngineSpec(name="hf-pipeline", args={"attn_implementation": "sdpa"})
     given = dict(part.split("=", 1) for part in engine_args(make_study(engine=engine), make_cell(1, 8, low_cpu=True)))
     assert ast.literal_eval(given["model_kwargs"]) == {"attn_implementation": "sdpa", "low_cpu": True}
@@ -50,7 +50,7 @@ def test_a_pipeline_is_told_its_arguments_as_they_were_measured() -> None:
 
 @pytest.mark.parametrize("seconds", [10.0, 1200.0, 3600.0])
 def test_a_longer_measurement_is_one_that_the_runner_accepts(seconds: float) -> None:
-    """The second attempt is three times as long, within what the contract allows."""
+    """The second attempt is three times as long, within the limits of the contract."""
     study = make_study(measurement=MeasurementSpec(min_repeat_seconds=seconds))
     longer = spec_of(study, make_cell(1, 8), longer=True).measurement
     assert longer.min_repeat_seconds == min(seconds * LONGER_FACTOR, 3600.0)

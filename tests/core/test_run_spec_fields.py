@@ -1,4 +1,4 @@
-"""Every field of what a runner reads, and of the arguments to serve with, from a study whose values all differ."""
+"""Every field of a run spec and of the serving arguments, from a study whose values all differ."""
 
 from dataclasses import replace
 
@@ -58,7 +58,7 @@ RUN = Run(
 
 
 def test_every_field_of_a_run_reaches_its_runner() -> None:
-    """Nothing is left to a default; trials come in ascending batch size; searched arguments win over pinned ones."""
+    """No field keeps its default; trials come in ascending batch size; searched arguments override pinned ones."""
     spec = build_run_spec(STUDY, RUN, scrape_grace_seconds=30)
     expected = {
         "contract_version": 1,
@@ -84,7 +84,7 @@ def test_every_field_of_a_run_reaches_its_runner() -> None:
 
 
 def test_a_longer_run_changes_how_long_is_measured_and_nothing_else() -> None:
-    """Repeats and the time-out of a trial are three times as long; loading takes no longer."""
+    """Repeats and the trial timeout are three times as long; the load timeout does not change."""
     longer = build_run_spec(STUDY, replace(RUN, longer=True))
     times = {"min_repeat_seconds": 60.0, "measure_timeout_seconds": 600.0}
     assert longer.measurement == MEASUREMENT.model_copy(update=times)
@@ -93,20 +93,20 @@ def test_a_longer_run_changes_how_long_is_measured_and_nothing_else() -> None:
 
 @pytest.mark.parametrize(("seconds", "expected"), [(1199.0, 3597.0), (1200.0, 3600.0), (1201.0, 3600.0)])
 def test_a_repeat_is_never_longer_than_the_contract_allows(seconds: float, expected: float) -> None:
-    """An hour is the longest."""
+    """The maximum is an hour."""
     study = replace(STUDY, measurement=MeasurementSpec(min_repeat_seconds=seconds))
     assert build_run_spec(study, replace(RUN, longer=True)).measurement.min_repeat_seconds == expected
 
 
 def test_a_pool_is_found_by_its_name() -> None:
-    """One that the study lacks is an error."""
+    """A pool that the study lacks is an error."""
     assert pool_named(STUDY, "cpus") == STUDY.pools[1]
     with pytest.raises(KeyError, match="gone"):
         build_run_spec(STUDY, replace(RUN, pool="gone"))
 
 
 def test_the_arguments_of_vllm_are_those_of_the_study_and_the_configuration() -> None:
-    """Everything that the study sets for serving, searched arguments in place of pinned ones, booleans as flags."""
+    """Every serving setting of the study is included; searched arguments replace pinned ones, booleans become flags."""
     cell = make_cell(2, 64, block_size=16, chunked=True, sleep=False)
     assert engine_args(STUDY, cell) == (
         "--tensor-parallel-size=2",
@@ -124,7 +124,7 @@ def test_the_arguments_of_vllm_are_those_of_the_study_and_the_configuration() ->
 
 
 def test_what_a_study_does_not_set_is_not_told_to_vllm() -> None:
-    """The engine's own defaults hold, and on CPUs there is no GPU memory to use."""
+    """The engine's own defaults hold, and on CPUs no GPU memory share is set."""
     plain = make_study(engine=EngineSpec(name="vllm"), pools=(make_pool(device="cpu"),))
     assert engine_args(plain, make_cell(1, 8)) == (
         "--tensor-parallel-size=1",
@@ -137,18 +137,18 @@ def test_what_a_study_does_not_set_is_not_told_to_vllm() -> None:
 
 @pytest.mark.parametrize(("batch", "tokens"), [(4095, 4096), (4096, 4096), (4097, 4097)])
 def test_a_step_takes_at_least_a_token_of_each_sequence(batch: int, tokens: int) -> None:
-    """The limit of a step is raised to the batch size."""
+    """The step limit is raised to the batch size."""
     assert engine_args(STUDY, make_cell(2, batch))[2] == f"--max-num-batched-tokens={tokens}"
 
 
 def test_a_searched_step_limit_is_told_once() -> None:
-    """It stands where the study's own would."""
+    """The searched value takes the place of the study's own."""
     args = engine_args(STUDY, make_cell(2, 8, max_num_batched_tokens=512))
     assert [arg for arg in args if "batched" in arg] == ["--max-num-batched-tokens=512"]
 
 
 def test_the_arguments_of_a_pipeline_are_keyword_arguments() -> None:
-    """Several GPUs share the model by its device map; further arguments are the model's own."""
+    """Several GPUs share the model by its device map; extra arguments are those of the model itself."""
     engine = EngineSpec(name="hf-pipeline", args={"attn_implementation": "sdpa"})
     study = replace(STUDY, engine=engine)
     assert engine_args(study, make_cell(2, 64, low_cpu=True)) == (
@@ -163,5 +163,5 @@ def test_the_arguments_of_a_pipeline_are_keyword_arguments() -> None:
 
 
 def test_a_simulation_has_no_arguments_to_copy() -> None:
-    """It names the configuration alone."""
+    """The advice names only the configuration."""
     assert engine_args(make_study(), make_cell(2, 8)) == ("--gpu-count=2", "--batch-size=8")

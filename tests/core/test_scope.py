@@ -1,4 +1,4 @@
-"""A study that is changed while it is carried out: what still counts, and what is compared with what."""
+"""A study that is changed while it runs: what still counts, and what is compared with what."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -20,20 +20,20 @@ WORLD = World(best=(4, 64), memory=64)
 
 
 def finish(study: Study, *, after: Story | None = None, world: World = WORLD) -> Story:
-    """Drive the study to its end, from the end of another story where there is one."""
+    """Drive the study to its end, continuing from the end of another story where given."""
     if after is None:
         return drive(study, world)
     return drive(study, world, history=after.history, now=after.steps[-1].now + timedelta(minutes=1))
 
 
 def configurations(story: Story) -> set[Configuration]:
-    """Return what was planned in a story."""
+    """Return the configurations that a story planned."""
     runs = [run for step in story.steps for run in step.decision.start]
     return {trial.configuration for run in runs for trial in run.trials}
 
 
 def test_what_left_the_search_space_is_no_longer_recommended() -> None:
-    """A study that may no longer use four GPUs gets the best of one GPU; the older numbers stay in history."""
+    """A study that may no longer use four GPUs gets the best of one GPU; the older numbers stay in the history."""
     study = make_study(space=WIDE, algorithm=GRID)
     first = finish(study)
     assert best_of_study(study, first.history)[1].configuration == make_cell(4, 64)
@@ -56,14 +56,14 @@ def test_what_left_the_search_space_uses_no_budget_and_makes_no_plateau() -> Non
 
 
 def test_a_search_hears_nothing_from_outside_its_space() -> None:
-    """A story in a changed space goes on as one that never left it."""
+    """A story in a changed space continues like one that never left it."""
     study = make_study(space=WIDE, budget=Budget(max_trials=10))
     moved = replace(study, space=SearchSpace(gpu_counts=(2, 8), batch_sizes=(16, 64)))
     assert configurations(finish(moved, after=finish(study))) == configurations(finish(moved))
 
 
 def test_a_baseline_that_is_added_in_the_first_round_is_measured_next() -> None:
-    """The owner who says later what is in use gets the comparison all the same, and so after another change of it."""
+    """A baseline that the user adds later is compared all the same, also after another change of it."""
     study = make_study(budget=Budget(max_trials=2))
     first = finish(study)
     longer = Budget(max_trials=6)
@@ -76,7 +76,7 @@ def test_a_baseline_that_is_added_in_the_first_round_is_measured_next() -> None:
 
 
 def test_a_later_round_is_compared_with_the_best_before_it() -> None:
-    """After a round with a best that is the baseline; without one it is what the study says now."""
+    """After a round with a best, that best is the baseline; otherwise the study's current baseline is."""
     study = make_study(baseline=make_cell(1, 8))
     known = Round(pool="a100", number=2, identity="i", baseline=make_cell(4, 64))
     assert baseline_of(study, known) == make_cell(4, 64)
@@ -85,7 +85,7 @@ def test_a_later_round_is_compared_with_the_best_before_it() -> None:
 
 
 def test_the_best_before_a_round_is_known_from_the_second_round_on() -> None:
-    """What the journal of a first round calls its baseline is none."""
+    """The baseline that the journal of a first round records is not such a best."""
     entry = Round(pool="a100", number=1, identity="i", baseline=make_cell(4, 64))
     assert earlier_best(entry) is None
     assert earlier_best(replace(entry, number=2)) == make_cell(4, 64)
@@ -93,7 +93,7 @@ def test_the_best_before_a_round_is_known_from_the_second_round_on() -> None:
 
 
 def test_trials_of_the_space_and_of_the_baseline_count_in_their_order() -> None:
-    """Everything else stays in history alone, another batch size of the baseline's as well."""
+    """Everything else stays only in the history, including another batch size of the baseline."""
     entries = [make_cell(1, 64), make_cell(4, 8), make_cell(1, 16), make_cell(2, 64), make_cell(4, 16)]
     trials = make_trials([(cell, 1.0) for cell in entries])
     study = make_study(space=NARROW)
@@ -102,7 +102,7 @@ def test_trials_of_the_space_and_of_the_baseline_count_in_their_order() -> None:
 
 
 def test_the_trials_that_count_are_those_of_the_newest_round_of_a_pool() -> None:
-    """Its baseline is the best before it; a pool without a round has none."""
+    """Its baseline is the best of the round before; a pool without a round has none."""
     study = make_study(space=NARROW, baseline=make_cell(8, 8))
     rounds = (make_round(), make_round(number=2, baseline=make_cell(4, 8)), make_round(pool="v100", number=3))
     runs = [
@@ -116,7 +116,7 @@ def test_the_trials_that_count_are_those_of_the_newest_round_of_a_pool() -> None
 
 
 def test_a_round_without_a_best_leaves_the_word_to_the_study() -> None:
-    """A baseline of the study that changes after a fruitless round takes effect."""
+    """A baseline of the study that changes after a round without a best takes effect."""
     study = make_study(baseline=make_cell(1, 8), budget=Budget(max_trials=1))
     fruitless = finish(study, world=World(memory=0))
     upgraded = replace(study, pools=(make_pool(fingerprint="new"),), baseline=make_cell(2, 8))
@@ -127,7 +127,7 @@ def test_a_round_without_a_best_leaves_the_word_to_the_study() -> None:
 
 
 def test_the_picture_stars_only_what_counts() -> None:
-    """A number from outside the space is shown, and is not the best."""
+    """A number from outside the space is shown and is not the best."""
     first = finish(make_study(space=WIDE, algorithm=GRID))
     trials = trials_of(first.history, "a100", 1)
     picture = landscape(make_study(space=NARROW), make_pool(), trials, None)

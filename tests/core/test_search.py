@@ -1,4 +1,4 @@
-"""The search: one promise of all algorithms, then what each adds."""
+"""The search: what all algorithms guarantee, then what each adds."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ HYPEROPT = ("tpe", "anneal", "random")
 
 
 def make_question(**changes: object) -> SearchRequest:
-    """Return the first question of a search on 44 cells."""
+    """Return the first request of a search over 44 cells."""
     first = SearchRequest(
         space=SPACE, records=(), open_cells=cells(SPACE), index=0, seed=0, algorithm="tpe", max_trials=44
     )
@@ -28,12 +28,12 @@ def make_question(**changes: object) -> SearchRequest:
 
 
 def measured(cell: Configuration, loss: float) -> SearchTrial:
-    """Return a record with a number."""
+    """Return a search trial with a number."""
     return SearchTrial(configuration=cell, state="measured", loss=loss)
 
 
 def failed(cell: Configuration) -> SearchTrial:
-    """Return a record of a cell that cannot be used."""
+    """Return a search trial of a cell that cannot be used."""
     return SearchTrial(configuration=cell, state="failed")
 
 
@@ -55,7 +55,7 @@ losses = st.floats(-1e12, 1e12, allow_nan=False) | st.just(-1e-300) | st.just(0.
 
 @st.composite
 def questions(draw: st.DrawFn) -> SearchRequest:
-    """Draw a question with any mixture of known cells, some open cells, and perhaps a record outside the space."""
+    """Draw a request with any mixture of known cells, some open cells, and perhaps a record outside the space."""
     space = draw(spaces)
     every = list(cells(space))
     random = draw(st.randoms(use_true_random=False))
@@ -84,7 +84,7 @@ def questions(draw: st.DrawFn) -> SearchRequest:
 @settings(max_examples=200)
 @given(questions())
 def test_an_answer_is_an_open_cell_and_the_same_question_has_the_same_answer(question: SearchRequest) -> None:
-    """Whatever is known, a search answers with an open cell, None exactly when there is none, and never differently."""
+    """A search answers with an open cell, and with None exactly when there is none; it is deterministic."""
     answer = propose(question)
     if question.open_cells:
         assert answer in question.open_cells
@@ -95,13 +95,13 @@ def test_an_answer_is_an_open_cell_and_the_same_question_has_the_same_answer(que
 
 @pytest.mark.parametrize("algorithm", NAMES)
 def test_a_search_visits_every_cell_exactly_once(algorithm: AlgorithmName) -> None:
-    """As many asks as there are cells give all of them: no cell comes twice, none is left out."""
+    """As many asks as there are cells return every cell exactly once."""
     assert sorted(visit(algorithm, seed=3, asks=44)) == list(cells(SPACE))
 
 
 @pytest.mark.parametrize("algorithm", NAMES)
 def test_answers_are_plain_python_numbers(algorithm: AlgorithmName) -> None:
-    """Hyperopt's numpy numbers stay inside: JSON and equality see int."""
+    """Hyperopt's numpy numbers never leave the search: answers hold plain int values."""
     cell = propose(make_question(algorithm=algorithm))
     assert cell is not None
     assert (type(cell.gpu_count), type(cell.batch_size)) == (int, int)
@@ -109,7 +109,7 @@ def test_answers_are_plain_python_numbers(algorithm: AlgorithmName) -> None:
 
 @pytest.mark.parametrize("algorithm", HYPEROPT)
 def test_the_first_cells_differ_between_trials_and_between_seeds(algorithm: AlgorithmName) -> None:
-    """The seed of a study never makes Hyperopt give one point again and again."""
+    """No study seed makes Hyperopt propose one point again and again."""
     by_index = {propose(make_question(algorithm=algorithm, index=index)) for index in range(8)}
     by_seed = {propose(make_question(algorithm=algorithm, seed=seed)) for seed in range(8)}
     assert min(len(by_index), len(by_seed)) >= 5
@@ -120,7 +120,7 @@ def test_the_first_cells_differ_between_trials_and_between_seeds(algorithm: Algo
 def test_three_failures_and_no_success_lead_to_the_cell_most_likely_to_work(
     algorithm: AlgorithmName, state: str
 ) -> None:
-    """A model that does not fit is tried with the smallest batch on the most GPUs; pending trials are no failures."""
+    """A model that does not fit is tried with the smallest batch on the most GPUs; pending trials are not failures."""
     tried = [make_cell(1, 512), make_cell(2, 512), make_cell(4, 512)]
     records = tuple(SearchTrial(configuration=cell, state=state) for cell in tried)
     opened = tuple(cell for cell in cells(SPACE) if cell not in tried)
@@ -143,7 +143,7 @@ def test_tpe_leaves_its_random_start_before_half_of_the_budget_is_spent() -> Non
 
 @pytest.mark.parametrize("algorithm", ["tpe", "anneal"])
 def test_the_model_based_searches_go_where_it_is_good(algorithm: AlgorithmName) -> None:
-    """With every third cell of a smooth landscape known, they propose far better cells than random ones."""
+    """With every third cell of a smooth landscape known, they propose far better cells than random search."""
     records = tuple(measured(cell, -throughput(cell)) for cell in cells(SPACE)[::3])
     opened = tuple(cell for cell in cells(SPACE) if cell not in cells(SPACE)[::3])
 
@@ -156,7 +156,7 @@ def test_the_model_based_searches_go_where_it_is_good(algorithm: AlgorithmName) 
 
 
 def test_failed_cells_are_known_to_be_bad() -> None:
-    """A search does not go on around a cell that failed, as it would if the failure had any number."""
+    """A search avoids the surroundings of a failed cell, as it would not if the failure had an arbitrary number."""
     good = [make_cell(gpus, batch) for gpus in (1, 2) for batch in (1, 2, 4, 8, 16, 32)]
     records = (failed(make_cell(8, 512)), *(measured(cell, -100.0 / cell.batch_size) for cell in good))
     opened = tuple(cell for cell in cells(SPACE) if cell not in (make_cell(8, 512), *good))
@@ -176,12 +176,12 @@ def test_failed_cells_are_known_to_be_bad() -> None:
 def test_hyperopt_is_told_what_its_searches_can_read(
     record: SearchTrial, state: int, result: dict[str, object]
 ) -> None:
-    """A failure is done and has no loss: Hyperopt drops records in the error state and believes any number."""
+    """A failure is done and has no loss: Hyperopt drops records in the error state and trusts any number."""
     assert hyperopt_ask._outcome(record) == (state, result)
 
 
 def test_a_record_outside_the_space_does_not_change_the_answer() -> None:
-    """A baseline that the space lacks has no position on its axes, so a search does not hear of it."""
+    """A baseline outside the space has no position on its axes, so the search does not receive it."""
     records = tuple(measured(cell, -float(index)) for index, cell in enumerate(cells(SPACE)[:12]))
     question = make_question(records=records, open_cells=cells(SPACE)[12:], index=13)
     foreign = (measured(make_cell(16, 48), -99.0), measured(make_cell(1, 1, mode="x"), -99.0))
@@ -199,7 +199,7 @@ def test_a_record_has_a_finite_loss_exactly_when_measured(state: str, loss: floa
 
 
 def test_the_grid_goes_from_most_gpus_down_and_from_small_batches_up() -> None:
-    """Most GPUs first, batch sizes ascending, so that each out-of-memory rules out all that is left of its load."""
+    """Most GPUs first, batch sizes ascending, so that one out-of-memory rules out the rest of its load."""
     space = SearchSpace(gpu_counts=(1, 2), batch_sizes=(4, 8))
     assert visit("grid", seed=0, asks=4, space=space) == [
         make_cell(2, 4),
@@ -228,7 +228,7 @@ def test_encoding_is_undone_by_decoding(space: SearchSpace) -> None:
 
 
 def test_numbers_are_ordinal_and_words_and_booleans_are_not() -> None:
-    """Only numbers have neighbours."""
+    """Only numbers are ordinal."""
     space = SearchSpace(
         gpu_counts=(1,),
         batch_sizes=(1, 2),
@@ -247,12 +247,12 @@ def test_numbers_are_ordinal_and_words_and_booleans_are_not() -> None:
 
 
 def test_every_algorithm_name_has_its_module() -> None:
-    """The names of the model and the table agree."""
+    """The names in the model and in the table agree."""
     assert tuple(ALGORITHMS) == NAMES
 
 
 def test_the_grid_loads_no_numerical_library() -> None:
-    """Importing the search and asking the grid costs neither Hyperopt nor numpy."""
+    """Importing the search and asking the grid loads neither Hyperopt nor numpy."""
     code = (
         "import sys\n"
         "from infpop_operator.core import decide, landscape, model, objective, search, space\n"

@@ -1,4 +1,4 @@
-"""What several metrics sources say of a run, put together."""
+"""Merging what several metrics sources report of a run."""
 
 import math
 from dataclasses import replace
@@ -24,7 +24,7 @@ def make_finished(*trials: TrialResult) -> Finished:
 
 
 def test_a_number_that_a_source_confirms_names_the_source() -> None:
-    """A trial row says which source gave its number."""
+    """A trial row names the source of its number."""
     gathered = merge_sources(make_finished(make_measured(100.0)), [("PodMetrics", {0: Value(tokens_per_second=100.5)})])
     (trial,) = gathered.result.trials
     assert isinstance(trial, Measured)
@@ -33,7 +33,7 @@ def test_a_number_that_a_source_confirms_names_the_source() -> None:
 
 @pytest.mark.parametrize("sample", [None, Missing(reason="Unreachable")])
 def test_what_no_source_knows_keeps_the_number_of_the_result(sample: Sample | None) -> None:
-    """A missing measurement is never a number, and never takes one away."""
+    """A missing measurement is never a number, and never removes one."""
     found = {} if sample is None else {0: sample}
     finished = make_finished(make_measured(100.0))
     gathered = merge_sources(finished, [("PodMetrics", found)])
@@ -41,7 +41,7 @@ def test_what_no_source_knows_keeps_the_number_of_the_result(sample: Sample | No
 
 
 def test_why_a_source_has_no_number_is_kept() -> None:
-    """A source without a number for a measured trial gives its reason; one that returned nothing gives none."""
+    """A source without a number for a measured trial gives its reason; one that returned nothing has none."""
     sources = [("A", {0: Missing(reason="Stale"), 1: Missing(reason="Empty")}), ("B", {})]
     assert merge_sources(make_finished(make_measured(100.0), OOM), sources).missing_sources == {"A": "Stale"}
 
@@ -56,14 +56,14 @@ def test_trials_were_measured_when_their_repeats_ran() -> None:
 
 @pytest.mark.parametrize("seconds", [306.0, 1e13, 1e300])
 def test_no_trial_was_measured_after_its_run(seconds: float) -> None:
-    """Whatever a runner says: other pods may have had the devices by then, and no calendar has every number."""
+    """This holds whatever a runner says: later the devices may serve other Pods, and a timestamp may overflow."""
     measured = make_measured(100.0).model_copy(update={"window_seconds": (1.5, seconds)})
     assert windows_of(make_finished(measured)) == {}
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 def test_a_figure_that_cannot_be_written_down_is_missing(number: float) -> None:
-    """Whatever a source says: a journal that holds it could never be read again."""
+    """This holds whatever a source says: a journal with such a value could never be read again."""
     run = Run(name="study-1", pool="a100", round=1, attempt=1, trials=())
     finished = with_extra_metrics(make_finished(make_measured(100.0)), {0: {"power": number, "load": 0.5}})
     assert finished.extra_metrics == {0: {"power": Missing(reason="NotANumber"), "load": 0.5}}
@@ -72,7 +72,7 @@ def test_a_figure_that_cannot_be_written_down_is_missing(number: float) -> None:
 
 
 def test_the_extra_metrics_of_a_run_are_those_that_were_gathered_last() -> None:
-    """Each trial keeps its own; why a number is missing stays what it was; nothing else of the run changes."""
+    """Each trial keeps its own values; the reason for a missing number stays; nothing else of the run changes."""
     before = replace(make_finished(make_measured(100.0)), extra_metrics={0: {"old": 1.0}}, sources={0: "A"})
     gathered = {0: {"power": Missing(reason="Stale"), "load": 0.0}, 1: {"power": -5.0}}
     after = with_extra_metrics(before, gathered)
@@ -80,13 +80,13 @@ def test_the_extra_metrics_of_a_run_are_those_that_were_gathered_last() -> None:
 
 
 def test_the_first_source_that_has_a_number_gives_it() -> None:
-    """Sources are asked in order, and one without a number is passed over."""
+    """Sources are asked in order, and one without a number is skipped."""
     sources = [("A", {0: Missing(reason="Down")}), ("B", {0: Value(tokens_per_second=99.5)}), ("C", {})]
     assert merge_sources(make_finished(make_measured(100.0)), sources).sources == {0: "B"}
 
 
 def test_sources_that_disagree_leave_no_number() -> None:
-    """A disagreement above 1 % is never silent: the trial is invalid and both numbers are said."""
+    """A disagreement above 1 % is always reported: the trial is invalid and both numbers are named."""
     sources = [("A", {0: Value(tokens_per_second=100.0)}), ("B", {0: Value(tokens_per_second=102.0)})]
     (trial,) = merge_sources(make_finished(make_measured(100.0)), sources).result.trials
     assert isinstance(trial, Invalid)
@@ -98,7 +98,7 @@ def test_sources_that_disagree_leave_no_number() -> None:
     ("seen", "agrees"), [(98.9, False), (99.0, True), (100.0, True), (101.0, True), (101.1, False), (200.0, False)]
 )
 def test_sources_agree_within_one_percent_of_the_result(seen: float, *, agrees: bool) -> None:
-    """One per cent in either direction is rounding, more is a disagreement."""
+    """One per cent in either direction is rounding; more is a disagreement."""
     gathered = merge_sources(make_finished(make_measured(100.0)), [("A", {0: Value(tokens_per_second=seen)})])
     (trial,) = gathered.result.trials
     assert isinstance(trial, Measured) is agrees
@@ -107,7 +107,7 @@ def test_sources_agree_within_one_percent_of_the_result(seen: float, *, agrees: 
 
 @pytest.mark.parametrize("seen", [(100.0, 102.0), (102.0, 100.0), (100.0, 98.0)])
 def test_one_source_that_disagrees_is_enough(seen: tuple[float, float]) -> None:
-    """It is not known which of them is right."""
+    """InfPop cannot know which of them is right."""
     sources = [(name, {0: Value(tokens_per_second=number)}) for name, number in zip("AB", seen, strict=True)]
     (trial,) = merge_sources(make_finished(make_measured(100.0)), sources).result.trials
     assert isinstance(trial, Invalid)
@@ -121,7 +121,7 @@ def test_one_source_that_disagrees_is_enough(seen: tuple[float, float]) -> None:
 
 
 def test_each_trial_has_its_own_number_and_source() -> None:
-    """What else the result says of a trial stays, as do trials that no source knows."""
+    """Other fields of the trial's result stay, as do trials that no source knows."""
     trials = [make_measured(100.0 * number, index=number, batch_size=number) for number in (1, 2, 3)]
     sources = [
         ("A", {1: Value(tokens_per_second=100.5), 2: Missing(reason="Stale")}),
@@ -140,7 +140,7 @@ def test_each_trial_has_its_own_number_and_source() -> None:
 
 
 def test_the_first_reason_of_a_source_is_kept() -> None:
-    """It is asked trial by trial and may fail in several ways; trials without a number are not asked about."""
+    """A source is asked trial by trial and may fail in several ways; trials without a number are not asked about."""
     trials = (make_measured(1.0, index=0), OOM, make_measured(1.0, index=2), make_measured(1.0, index=3))
     reasons = {1: Missing(reason="Full"), 2: Missing(reason="Stale"), 3: Missing(reason="Empty")}
     assert merge_sources(make_finished(*trials), [("A", reasons)]).missing_sources == {"A": "Stale"}
@@ -148,12 +148,12 @@ def test_the_first_reason_of_a_source_is_kept() -> None:
 
 @pytest.mark.parametrize(("seconds", "believed"), [(304.9, True), (305.0, True), (305.1, False)])
 def test_a_clock_may_be_five_seconds_off(seconds: float, *, believed: bool) -> None:
-    """A window that ends so little after the run of five minutes is believed."""
+    """A window that ends up to five seconds after the run of five minutes is accepted."""
     measured = make_measured(100.0).model_copy(update={"window_seconds": (1.5, seconds)})
     assert (windows_of(make_finished(measured)) != {}) is believed
 
 
 def test_a_trial_without_a_number_gets_none() -> None:
-    """What a source shows of a trial that is not measured is not believed."""
+    """A source's value for a trial that was not measured is ignored."""
     finished = make_finished(OOM)
     assert merge_sources(finished, [("PodMetrics", {1: Value(tokens_per_second=5.0)})]).result.trials == (OOM,)

@@ -1,4 +1,4 @@
-"""Cells of a space, and the certain knowledge that saves measurements."""
+"""Cells of a search space, and the certain knowledge that saves measurements."""
 
 from random import Random
 
@@ -16,7 +16,7 @@ PIPELINE = EngineSpec(name="hf-pipeline")
 
 
 def test_a_space_has_each_combination_once_in_ascending_order() -> None:
-    """Cells come in the order GPU count, batch size, extra values, none twice."""
+    """Cells are ordered by GPU count, batch size and extra values, and none comes twice."""
     space = SearchSpace(
         gpu_counts=(1, 2), batch_sizes=(4, 8), extra=(ExtraParameter(name="mode", values=("slow", "fast")),)
     )
@@ -53,7 +53,7 @@ def test_extra_parameters_are_sorted_by_name_however_the_study_lists_them() -> N
 def test_gpu_counts_that_cannot_work_are_ruled_out_before_any_run(
     engine: EngineSpec, pool: Pool, heads: int | None, expected: dict[int, str]
 ) -> None:
-    """Heads that do not split, devices that are not there and pipelines on several CPUs cost no run."""
+    """Heads that do not split, missing devices and pipelines on several CPUs cost no run."""
     facts = ModelFacts(attention_heads=heads, key_value_heads=1)
     found = ruled_out(make_study(engine=engine), pool, (), facts)
     assert {(cell.gpu_count, verdict.reason) for cell, verdict in found.items()} == set(expected.items())
@@ -62,7 +62,7 @@ def test_gpu_counts_that_cannot_work_are_ruled_out_before_any_run(
 
 
 def test_declared_facts_serve_until_an_engine_reports_its_own() -> None:
-    """What config.json says rules cells out; what a loaded engine says wins, field by field."""
+    """config.json rules cells out before the first load; a loaded engine's facts override it field by field."""
     study = make_study(engine=VLLM, model_facts=ModelFacts(attention_heads=28, key_value_heads=4))
     assert {cell.gpu_count for cell in ruled_out(study, make_pool(), (), None)} == {8}
     assert not ruled_out(study, make_pool(), (), ModelFacts(attention_heads=32))
@@ -83,7 +83,7 @@ def test_out_of_memory_rules_out_larger_batches_of_the_same_load_alone() -> None
 
 @pytest.mark.parametrize("reason", ["HeadsNotDivisible", "UnsupportedGpuCount"])
 def test_a_gpu_count_found_impossible_is_not_tried_with_another_batch(reason: InfeasibleReason) -> None:
-    """These reasons are about the GPU count, so one trial settles all its batch sizes, and no other GPU count."""
+    """These reasons concern the GPU count, so one trial settles all its batch sizes and no other GPU count."""
     found = ruled_out(make_study(), make_pool(), (make_trial(make_cell(4, 64), reason),), None)
     assert {cell.gpu_count for cell in found} == {4}
     assert len(found) == len(SPACE.batch_sizes) - 1
@@ -91,19 +91,19 @@ def test_a_gpu_count_found_impossible_is_not_tried_with_another_batch(reason: In
 
 
 def test_an_incompatible_gpu_rules_out_the_whole_pool() -> None:
-    """No configuration runs on a device that the build has no kernels for."""
+    """No configuration runs on a device for which the build has no kernels."""
     found = ruled_out(make_study(), make_pool(), (make_trial(make_cell(1, 1), "IncompatibleGPU"),), None)
     assert len(found) == 43
 
 
 @pytest.mark.parametrize("outcome", ["RejectedArguments", "NotRecorded", TrialState.BROKEN, TrialState.INVALID, 10.0])
 def test_nothing_else_says_anything_about_other_cells(outcome: float | InfeasibleReason | TrialState) -> None:
-    """A rejected argument, a broken run or a number is about its own cell only."""
+    """A rejected argument, a broken run or a number concerns only its own cell."""
     assert not ruled_out(make_study(), make_pool(), (make_trial(make_cell(1, 1), outcome),), None)
 
 
 def test_what_is_measured_is_never_called_impossible() -> None:
-    """A measured larger batch stands, even when a smaller one later ran out of memory; a broken one need no retry."""
+    """A measured larger batch stays valid even if a smaller one ran out of memory later; broken ones need no retry."""
     trials = make_trials(
         [
             (make_cell(1, 512), 100.0),
@@ -118,7 +118,7 @@ def test_what_is_measured_is_never_called_impossible() -> None:
 def test_pruning_is_the_same_in_any_order_of_trials_and_never_crosses_gpu_counts(
     failed: set[Configuration], random: Random
 ) -> None:
-    """Out-of-memory pruning depends on what failed, not on when, and names larger batches of those GPU counts only."""
+    """Out-of-memory pruning depends on what failed, not when, and covers only larger batches at that GPU count."""
     trials = make_trials([(cell, "GpuOutOfMemory") for cell in sorted(failed)])
     found = ruled_out(make_study(), make_pool(), trials, None)
     shuffled = list(trials)

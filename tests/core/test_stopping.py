@@ -1,4 +1,4 @@
-"""A run that the study ends: it is stopping until its end is observed, and what it measured until then counts."""
+"""A run that the study stops stays stopping until its end is observed, and its measurements until then count."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def test_only_the_named_runs_are_stopping() -> None:
 
 @pytest.mark.parametrize("reasons", [{}, {"pair": "DeadlineReached"}])
 def test_the_first_reason_of_a_stop_stays(reasons: dict[str, str]) -> None:
-    """Nor does a run that is stopping go on where its reason is gone."""
+    """A stopping run does not resume when its reason disappears."""
     history = make_history(active=(STOPPING,))
     assert stop_runs(history, reasons) == history
 
@@ -45,7 +45,7 @@ def test_the_first_reason_of_a_stop_stays(reasons: dict[str, str]) -> None:
 def test_a_stopped_run_keeps_its_results_and_broke_for_no_other_reason(
     observation: Finished | Lost, expected: Finished | None
 ) -> None:
-    """Without any result it is lost for the reason of the stop, and never a failure."""
+    """Without any result it is lost for the reason of the stop, and never counts as a failure."""
     history = absorb(make_history(active=(STOPPING,)), {"pair": observation})
     loss = make_loss("Suspended", ended=70, counts=False)
     ended = replace(make_ended(PAIR, expected or loss, stopped="Suspended"), held_since=at(0))
@@ -63,7 +63,7 @@ def test_a_run_that_is_not_stopping_ends_as_it_was_observed(observation: Finishe
 
 @pytest.mark.parametrize("observation", [None, Waiting(reason="Unschedulable"), Running(phase=Phase.DONE)])
 def test_a_run_is_stopping_until_its_end_is_observed(observation: Observation | None) -> None:
-    """Until then it is to be ended in every decision, and keeps its place in the budget."""
+    """Until then every decision asks to stop it, and it keeps its place in the budget."""
     study = make_small_study(budget=Budget(parallel_trials=1))
     rounds = decide(study, History(started_at=START), {}, START).history.rounds
     seen = {} if observation is None else {"pair": observation}

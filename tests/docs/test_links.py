@@ -1,4 +1,4 @@
-"""Every link between the pages leads somewhere."""
+"""Every link between the pages leads to an existing target."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ PAGES = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_link_leads_to_a_file_and_a_heading(page: Path) -> None:
-    """Files are in the tree, and anchors are headings of the page that they are on."""
+    """Files are in the tree, and anchors are headings of their page."""
     assert [link for link in links_of(page) if not leads_somewhere(page, link)] == []
 
 
@@ -25,13 +25,13 @@ def links_of(page: Path) -> Iterator[str]:
 
 
 def leads_somewhere(page: Path, link: str) -> bool:
-    """Say whether a link's file and anchor are there."""
+    """Return whether a link's file and anchor exist."""
     path, _, anchor = link.partition("#")
     target = (page.parent / path).resolve() if path else page
     return target.exists() and (not anchor or anchor in anchors_of(target))
 
 
 def anchors_of(page: Path) -> set[str]:
-    """Return the anchors that a Markdown page has, as GitHub makes them of headings."""
+    """Return the anchors of a Markdown page, as GitHub derives them from headings."""
     headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -1,4 +1,4 @@
-"""The pages name every setting of the operator and none that there is not, and the version that there is."""
+"""The pages name exactly the operator's settings, and the current version."""
 
 import re
 from pathlib import Path
@@ -14,12 +14,12 @@ NAMED = {
 
 
 def test_every_setting_is_documented_and_no_other() -> None:
-    """Whoever reads docs/install.md and docs/prometheus.md has heard of all variables that the operator reads."""
+    """docs/install.md and docs/prometheus.md document all variables that the operator reads."""
     there_are = {value for name, value in vars(settings).items() if name.endswith("_VARIABLE")}
     assert there_are == NAMED
 
 
 def test_images_are_pushed_under_the_version_that_the_chart_asks_for() -> None:
-    """The commands of docs/install.md name what `make images` has just built."""
+    """The commands in docs/install.md name the images that `make images` builds."""
     tags = re.findall(r"^docker push \S+:(\S+)$", (DOCS / "install.md").read_text(), re.MULTILINE)
     assert tags == [__version__, __version__]

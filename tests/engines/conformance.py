@@ -1,6 +1,6 @@
-"""What every engine promises, whatever it is: one suite, run by each.
+"""What every engine guarantees: one suite that each engine runs.
 
-A suite class gives the fixture `outcome`: one run of the batch sizes `BATCHES` through the real runner.
+A suite class provides the fixture `outcome`: one run of the batch sizes `BATCHES` through the real runner.
 """
 
 import re
@@ -15,9 +15,9 @@ NEW_TOKENS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a finished runner process left behind, and what its metrics showed while it measured and in the end.
+    """The output of a finished runner process, and its metrics while it measured and at the end.
 
-    `final_metrics` were scraped while the run was held, when no process but the runner itself was left.
+    `final_metrics` were scraped while the run was held, when only the runner process itself was left.
     """
 
     spec: RunSpec
@@ -34,13 +34,13 @@ class Outcome:
 
 
 def ids_of_a_pass(batch_size: int) -> int:
-    """Return how many ids one pass of a trial generates."""
+    """Return how many tokens one pass of a trial generates."""
     length = max(SAMPLES, 4 * batch_size)
     return -(-length // batch_size) * batch_size * NEW_TOKENS
 
 
 class EngineConformance:
-    """The promises. Subclasses give `outcome`."""
+    """The guarantees. Subclasses provide `outcome`."""
 
     def test_every_trial_is_measured_in_order(self, outcome: Outcome) -> None:
         """One load serves all batch sizes of a run, in ascending order, and nothing breaks."""
@@ -48,7 +48,7 @@ class EngineConformance:
         assert [trial.batch_size for trial in outcome.measured] == list(BATCHES), outcome.result.trials
 
     def test_ids_are_counted_exactly(self, outcome: Outcome) -> None:
-        """Each repeat generated whole passes, each sequence with exactly the ids asked for."""
+        """Each repeat generated whole passes, each sequence with exactly the requested number of tokens."""
         for trial in outcome.measured:
             a_pass = ids_of_a_pass(trial.batch_size)
             assert trial.generated_tokens % a_pass == 0
@@ -56,13 +56,13 @@ class EngineConformance:
             assert trial.repeats == 3
 
     def test_a_number_follows_from_tokens_and_seconds(self, outcome: Outcome) -> None:
-        """The throughput lies within the spread around all tokens over all seconds."""
+        """The throughput lies within the spread around total tokens over total seconds."""
         for trial in outcome.measured:
             overall = trial.generated_tokens / trial.measured_seconds
             assert abs(overall / trial.throughput_tokens_per_second - 1) <= trial.spread_ratio + 1e-5
 
     def test_windows_follow_each_other(self, outcome: Outcome) -> None:
-        """Trials say when they were measured: one after the other within the run, no shorter than what was timed."""
+        """Trials record when they were measured: one after another within the run, no shorter than the timed part."""
         result = outcome.result
         assert result.ended_at is not None
         assert result.load_seconds is not None
@@ -76,7 +76,7 @@ class EngineConformance:
         assert times == sorted(times)
 
     def test_the_last_scrape_sees_what_the_result_says(self, outcome: Outcome) -> None:
-        """A run is held, with its engine gone, until a scrape has seen every number of its result."""
+        """A run is held, with its engine gone, until a scrape has read every number of its result."""
         assert outcome.result.held_seconds is not None
         assert 'state="done",study="study"} 1.0' in outcome.final_metrics
         shown = re.findall(r"infpop_trial_throughput_tokens_per_second{.*} (\S+)", outcome.final_metrics)
@@ -96,7 +96,7 @@ class EngineConformance:
         assert outcome.result.simulated == (provenance.engine == "simulated")
 
     def test_metrics_were_served_while_it_measured(self, outcome: Outcome) -> None:
-        """While a run measures, what it has so far can be scraped: whole passes, no more than in the end."""
+        """While a run measures, its current values can be scraped: whole passes, never more than at the end."""
         ended = {trial.batch_size: trial.generated_tokens for trial in outcome.measured}
         counted = re.findall(r'infpop_generated_tokens_total{batch_size="(\d+)".*} (\S+)', outcome.metrics)
         assert counted
@@ -107,6 +107,6 @@ class EngineConformance:
         assert f'infpop_run_info{{engine="{outcome.spec.engine.name}"' in outcome.metrics
 
     def test_nothing_is_left_behind(self, outcome: Outcome) -> None:
-        """When the runner has ended, so has everything that it started, and no shared memory is left."""
+        """When the runner has ended, so has everything that it started, and no shared memory remains."""
         assert outcome.survivors == []
         assert outcome.shared_memory == set()

@@ -1,4 +1,4 @@
-"""Our vLLM engine around an `LLM` that says little of what it does: prints what comes of a pass.
+"""InfPop's vLLM engine around an `LLM` that reports little: prints the outcome of a pass.
 
 A program of its own, because vLLM changes the environment and the logging of the process that imports it.
 """
@@ -32,7 +32,7 @@ class Counter:
 
 
 def make_engine(args: dict[str, str], *counters: str) -> VllmEngine:
-    """Return the engine around a stand-in for `LLM` that has these counters and says nothing of its requests."""
+    """Return the engine around a fake `LLM` that has these counters and reports nothing about its requests."""
 
     def generate(inputs: list[object], sampling: Any, *, use_tqdm: bool) -> list[SimpleNamespace]:  # noqa: ANN401 - vLLM has no types
         assert not use_tqdm
@@ -59,7 +59,7 @@ def make_engine(args: dict[str, str], *counters: str) -> VllmEngine:
 
 
 def outcome(args: dict[str, str], *counters: str) -> str:
-    """Return what comes of a pass."""
+    """Return the outcome of a pass."""
     try:
         return f"a pass of {len(make_engine(args, *counters).run_pass(4).generated)} sequences"
     except EngineBrokenError as error:

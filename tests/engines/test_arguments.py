@@ -1,4 +1,4 @@
-"""What is passed to the engines, built from plain values."""
+"""The arguments that are passed to the engines, built from plain values."""
 
 import pytest
 
@@ -41,7 +41,7 @@ def test_vllm_arguments_on_gpus() -> None:
 
 
 def test_one_load_for_several_batches_is_made_for_the_largest() -> None:
-    """With several trials the limit is the largest batch, and a scheduler that can lower it is asked for."""
+    """With several trials the limit is the largest batch, and the scheduler must be able to lower it."""
     spec = make_run_spec(
         device="cuda",
         gpu_count=2,
@@ -68,7 +68,7 @@ def test_one_load_for_several_batches_is_made_for_the_largest() -> None:
 
 
 def test_vllm_on_a_cpu_takes_a_fixed_cache_and_no_share_of_a_gpu() -> None:
-    """On a CPU the KV cache has a fixed size, which the user may change; no revision is named where there is none."""
+    """On a CPU the KV cache has a fixed size, which the user may change; without a revision none is passed."""
     args = build_engine_args(make_run_spec(gpu_count=2), batch_sizes=(4,), longest_prompt=1)
     assert args == {
         "model": "model",
@@ -101,27 +101,27 @@ def test_arguments_that_define_the_measurement_cannot_be_overridden(name: str) -
 
 @pytest.mark.parametrize(("largest", "limit"), [(2047, 2048), (2048, 2048), (2049, 2049), (4096, 4096)])
 def test_a_batch_above_the_step_limit_raises_the_limit(largest: int, limit: int) -> None:
-    """Every sequence of a batch gets a token in each step; what was passed is what is recorded."""
+    """Every sequence of a batch gets a token in each step; the recorded arguments are the passed ones."""
     args = build_engine_args(make_run_spec(), batch_sizes=(8, largest), longest_prompt=1)
     assert (args["max_num_seqs"], args["max_num_batched_tokens"]) == (largest, limit)
 
 
 @pytest.mark.parametrize("gpu_count", [1, 2, 8])
 def test_a_pipeline_on_gpus_spreads_over_all_that_it_has(gpu_count: int) -> None:
-    """One GPU is used as well as several: the model is never left on the CPU beside them."""
+    """One GPU is handled like several: the model is never partly left on the CPU."""
     spec = make_run_spec(device="cuda", gpu_count=gpu_count, model={"revision": "abc", "dtype": "float16"})
     expected = {"task": "text-generation", "dtype": "float16", "device_map": "auto", "revision": "abc"}
     assert build_pipeline_args(spec) == expected
 
 
 def test_a_pipeline_on_a_cpu_is_one_device() -> None:
-    """Without GPUs the CPU is named; a model without a revision gets none."""
+    """Without GPUs the CPU is passed; a model without a revision gets none."""
     expected = {"task": "text-generation", "dtype": "auto", "device": "cpu"}
     assert build_pipeline_args(make_run_spec(engine={"name": "hf-pipeline"})) == expected
 
 
 def test_generation_is_greedy_and_of_exact_length() -> None:
-    """The shortest and the longest allowed answer are the same, and nothing is drawn by chance."""
+    """The minimum and the maximum output length are equal, and nothing is sampled."""
     spec = make_run_spec(workload={"max_new_tokens": 37})
     assert build_generation_args(spec, pad_token_id=2) == {
         "do_sample": False,
@@ -158,27 +158,27 @@ USUAL = {
 
 @pytest.mark.parametrize(("ranks", "cores", "each"), [(1, 8, "8"), (2, 8, "4"), (3, 8, "2"), (8, 8, "1"), (4, 2, "1")])
 def test_cores_are_shared_among_ranks(ranks: int, cores: int, each: str) -> None:
-    """Ranks on a CPU do not fight for its cores; each has one at least."""
+    """Ranks on a CPU do not compete for its cores; each has at least one."""
     environment = build_environment(make_run_spec(gpu_count=ranks), current={}, devices=(), cores=cores)
     threads = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": each}
     assert environment == {**USUAL, **threads, "CUDA_VISIBLE_DEVICES": ""}
 
 
 def test_a_run_on_gpus_sees_its_own() -> None:
-    """The devices are named in their order, and the threads of the CPU are left as they are."""
+    """The devices are listed in order, and the CPU threads are left unchanged."""
     environment = build_environment(CUDA, current={}, devices=("3", "1"), cores=8)
     assert environment == {**USUAL, "CUDA_VISIBLE_DEVICES": "3,1"}
 
 
 def test_a_run_on_a_cpu_sees_no_gpu() -> None:
-    """A GPU of the machine is hidden from a run that is on the CPU."""
+    """The machine's GPUs are hidden from a run on the CPU."""
     environment = build_environment(make_run_spec(), current={"CUDA_VISIBLE_DEVICES": "0"}, devices=(), cores=8)
     assert environment["CUDA_VISIBLE_DEVICES"] == ""
 
 
 @pytest.mark.parametrize("name", [*USUAL, "OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND"])
 def test_what_the_user_has_set_stays_except_the_devices(name: str) -> None:
-    """A variable of the user is not touched; the devices are always the run's own."""
+    """The user's variables are kept; the devices are always the run's own."""
     current = {name: "the user's own", "CUDA_VISIBLE_DEVICES": "0,1,2,3,4"}
     environment = build_environment(make_run_spec(), current=current, devices=("1", "3"), cores=8)
     assert name not in environment

@@ -1,4 +1,4 @@
-"""Which GPUs a run takes."""
+"""Which GPUs a run uses."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,27 +24,27 @@ from infpop_runner.engines.errors import EngineBrokenError
 def test_a_run_takes_the_first_of_its_devices(
     visible: str | None, gpu_count: int, present: int, expected: tuple[str, ...]
 ) -> None:
-    """A run takes as many devices as it asks for, of those that it may use, and no others."""
+    """A run takes as many of its allowed devices as it asks for, and no others."""
     assert limit_devices(visible, gpu_count=gpu_count, present=present) == expected
 
 
 @pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there is a driver")
 def test_no_driver_means_that_the_gpus_are_missing() -> None:
-    """Where no driver answers, its library's word is told as GPUs that are not there, not as a fault of the runner."""
+    """If no driver answers, its library's message is reported as missing GPUs, not as a runner error."""
     with pytest.raises(EngineBrokenError, match="NVML") as broken:
         count_devices()
     assert broken.value.reason == "GpuMissing"
 
 
 class Driver:
-    """A stand-in for NVML: devices by index and by UUID, and how often it was opened and closed."""
+    """A fake NVML: devices by index and by UUID, and how often it was opened and closed."""
 
     def __init__(self, used: dict[str, int]) -> None:
         self._used = used
         self.is_open = 0
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Take the place of the library."""
+        """Replace the library."""
         for name, answer in {
             "nvmlInit": self._open,
             "nvmlShutdown": self._close,
@@ -74,7 +74,7 @@ class Driver:
 
 
 def test_devices_are_read_by_index_and_by_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first names the model, all are identified in their order, and the fullest says how much memory is in use."""
+    """The first names the model, all are identified in order, and the fullest gives the memory in use."""
     driver = Driver({"GPU-a": 3, "GPU-b": 7, "GPU-c": 5})
     driver.install(monkeypatch)
     facts = DeviceFacts(gpu_model="model of GPU-c", gpu_uuids=("GPU-c", "GPU-a"), driver_version="570.1")
@@ -85,7 +85,7 @@ def test_devices_are_read_by_index_and_by_uuid(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_device_that_is_not_there_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the driver does not know is no guess of another one, and the library is closed all the same."""
+    """A device unknown to the driver is not replaced by another, and the library is closed all the same."""
     driver = Driver({"GPU-a": 3})
     driver.install(monkeypatch)
     with pytest.raises(EngineBrokenError) as broken:

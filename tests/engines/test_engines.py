@@ -1,4 +1,4 @@
-"""The conformance suite on every engine, and what is particular to each."""
+"""The conformance suite on every engine, and tests of single engines."""
 
 import re
 from contextlib import suppress
@@ -13,7 +13,7 @@ from infpop_runner.contract import Infeasible, Measured, RunSpec
 from infpop_runner.engines.errors import EngineRefusedError
 from runner.launch import Launched, launch
 
-TINY_MODEL = "infpop_runner.engines.tiny_model"  # loads torch, so not at the top
+TINY_MODEL = "infpop_runner.engines.tiny_model"  # loads torch, so not at module level
 SHARED_MEMORY = Path("/dev/shm")
 WORKLOAD = {"source": {"kind": "builtin"}, "samples": SAMPLES, "max_new_tokens": NEW_TOKENS}
 LONG = {
@@ -33,7 +33,7 @@ def shared_memory_of(run: Launched) -> set[str]:
 
 
 def carry_out(spec: RunSpec, directory: Path) -> Outcome:
-    """Run the spec to its end, looking at it while it measures, and scraping it while it is held with nothing left."""
+    """Run the spec to its end, scraping it while it measures and while it is held without an engine."""
     metrics = ""
     mapped: set[str] = set()
 
@@ -69,7 +69,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 class TestSimulated(EngineConformance):
-    """The simulated engine keeps every promise that a real one must."""
+    """The simulated engine keeps every guarantee of a real one."""
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -105,7 +105,7 @@ class TestVllm(EngineConformance):
         assert "batch_limit" in str(args["scheduler_cls"])
 
     def test_times_in_the_batch_are_known(self, outcome: Outcome) -> None:
-        """VLLM's own request times give the percentiles; what it cannot know has a reason."""
+        """VLLM's own request times give the percentiles; unknown values have a reason."""
         for trial in outcome.measured:
             assert trial.batch_seconds_p50 is not None
             assert trial.batch_seconds_p95 is not None
@@ -113,7 +113,7 @@ class TestVllm(EngineConformance):
             assert trial.missing == {"gpu_memory_peak_bytes": "NoGpu", "pad_ratio": "NoPadding"}
 
     def test_the_batch_was_filled(self, outcome: Outcome) -> None:
-        """With enough prompts and tokens the concurrency that was reached is the batch size."""
+        """With enough prompts and tokens the reached concurrency equals the batch size."""
         assert [trial.concurrency_peak for trial in outcome.measured] == list(BATCHES)
 
 
@@ -136,7 +136,7 @@ class TestHfPipeline(EngineConformance):
         return carry_out(spec, tmp_path_factory.mktemp("hf"))
 
     def test_padding_is_counted(self, outcome: Outcome) -> None:
-        """A batch of one has no padding, a larger one of prompts of different lengths has some."""
+        """A batch of one has no padding; a larger one with prompts of different lengths has some."""
         ratios = [trial.pad_ratio for trial in outcome.measured]
         assert ratios[0] == 0.0
         assert all(ratio is not None and 0 < ratio < 1 for ratio in ratios[1:])
@@ -144,7 +144,7 @@ class TestHfPipeline(EngineConformance):
 
 @pytest.mark.engine
 def test_two_ranks_are_a_real_tensor_parallel_engine(tmp_path: Path, model: str) -> None:
-    """On a CPU, gpu_count 2 is two worker processes that share one model, with random weights if so asked."""
+    """On a CPU, gpu_count 2 is two worker processes that share one model, with random weights on request."""
     spec = make_run_spec(gpu_count=2, batches=(8,), model={"name": model, "load_format": "dummy"}, workload=WORKLOAD)
     with launch(spec, tmp_path) as run:
         run.wait_until(lambda: len(run.living("VLLM::Worker_TP")) == 2)
@@ -191,7 +191,7 @@ def test_a_load_past_its_limit_leaves_no_process(tmp_path: Path, model: str) -> 
 
 @pytest.mark.engine
 def test_an_engine_whose_starter_died_is_gone(tmp_path: Path, model: str) -> None:
-    """When whoever started the runner dies while vLLM loads, vLLM's processes die too."""
+    """When the process that started the runner dies while vLLM loads, vLLM's processes die too."""
     spec = make_run_spec(model={"name": model}, workload=WORKLOAD)
     with launch(spec, tmp_path) as run:
         run.wait_until(lambda: bool(run.living("VLLM::EngineCore")))
@@ -204,7 +204,7 @@ def test_an_engine_whose_starter_died_is_gone(tmp_path: Path, model: str) -> Non
 
 @pytest.mark.engine
 def test_a_cache_that_does_not_fit_is_out_of_memory(tmp_path: Path, model: str) -> None:
-    """VLLM's own words in a child's log decide that a load cannot fit, and each smaller batch gets its own try."""
+    """VLLM's own message in a child's log decides that a load cannot fit, and each smaller batch is tried."""
     spec = make_run_spec(
         batches=(4,), model={"name": model}, workload=WORKLOAD, engine={"args": {"kv_cache_memory_bytes": 4096}}
     )
@@ -259,7 +259,7 @@ def test_random_weights_take_the_same_arguments(tmp_path: Path, model: str) -> N
 @pytest.mark.engine
 @pytest.mark.parametrize(("place", "refused"), [("cpu", True), ("disk", True), (0, False), ("cuda:1", False)])
 def test_a_model_that_is_partly_off_the_devices_is_out_of_memory(*, place: object, refused: bool) -> None:
-    """Layers that transformers silently left to the machine's memory or disk are no measurement of a GPU."""
+    """If transformers silently offloads layers to memory or disk, the run does not measure a GPU."""
     pipelines = import_module("infpop_runner.engines.hf_pipeline")
     placed = {"model.embed_tokens": 0, "model.layers.0": place}
     if not refused:
@@ -284,7 +284,7 @@ def test_a_model_that_is_not_there_is_broken(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.engine
 def test_the_tiny_model_is_always_the_same(tmp_path: Path, model: str) -> None:
-    """Writing the model again gives the same bytes, and a directory that has it is left alone."""
+    """Writing the model again gives the same bytes, and an existing model directory is left unchanged."""
     tiny_model = import_module(TINY_MODEL)
     again = tmp_path / "again"
     tiny_model.write_tiny_model(again)

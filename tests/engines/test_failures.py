@@ -1,4 +1,4 @@
-"""The table of failures, with texts that the libraries really wrote."""
+"""The table of failures, with messages that the libraries really wrote."""
 
 import pytest
 
@@ -108,7 +108,7 @@ HOST_MEMORY = (
 def test_what_cannot_work_is_told_to_the_search(
     exception: str, log_tail: str, device: Device, phase: Phase, reason: str
 ) -> None:
-    """A failure by the configuration's nature is infeasible, with the decisive line as its detail."""
+    """A failure caused by the configuration is infeasible, with the decisive line as its detail."""
     outcome = classify(Evidence(exception=exception, log_tail=log_tail, device=device, phase=phase))
     assert isinstance(outcome, Refused)
     assert outcome.reason == reason
@@ -139,7 +139,7 @@ def test_what_cannot_work_is_told_to_the_search(
 def test_what_broke_is_retried_and_never_told(
     exception: str, log_tail: str, device: Device, phase: Phase, reason: str
 ) -> None:
-    """A failure of the surroundings, and any that no rule knows, is broken."""
+    """A failure of the environment, and any that no rule matches, is broken."""
     outcome = classify(Evidence(exception=exception, log_tail=log_tail, device=device, phase=phase))
     assert isinstance(outcome, Failed)
     assert outcome.reason == reason
@@ -152,8 +152,8 @@ LOADED = f"{CORE_FAILED} with pydantic_core._pydantic_core.ValidationError: 1 va
 @pytest.mark.parametrize(
     ("exception", "log_tail", "device", "phase", "reason"),
     [
-        (f"{CUDA_OOM}\n{NOT_CLEAN}", "", "cuda", "load", "GpuOutOfMemory"),  # refusals before surroundings
-        (f"{NOT_CLEAN}\n{CUDA_OOM}", "", "cuda", "load", "GpuOutOfMemory"),  # wherever they stand
+        (f"{CUDA_OOM}\n{NOT_CLEAN}", "", "cuda", "load", "GpuOutOfMemory"),  # refusals before environment
+        (f"{NOT_CLEAN}\n{CUDA_OOM}", "", "cuda", "load", "GpuOutOfMemory"),  # wherever they occur
         (f"{HEADS}\n{CUDA_OOM}", "", "cuda", "load", "GpuOutOfMemory"),  # in the order of the rules
         (f"{NO_CONFIG}\n{HOST_MEMORY}", "", "cuda", "load", "HostOutOfMemory"),
         (f"{HEADS}\n{HOST_MEMORY}", "", "cpu", "load", "HeadsNotDivisible"),
@@ -161,10 +161,10 @@ LOADED = f"{CORE_FAILED} with pydantic_core._pydantic_core.ValidationError: 1 va
         (f"{CORE_FAILED}\n{NOT_CLEAN}", f"ERROR {CUDA_OOM}", "cuda", "load", "GpuNotClean"),  # exception before log
         (CORE_FAILED, f"ERROR {BAD_VALUE}\nERROR {CUDA_OOM}", "cuda", "load", "GpuOutOfMemory"),  # known before refused
         (CORE_FAILED, f"ERROR {CUDA_OOM}\nERROR {BAD_VALUE}", "cuda", "load", "GpuOutOfMemory"),
-        (CORE_FAILED, f"ERROR {NOT_CLEAN}\nERROR {CUDA_OOM}", "cuda", "load", "GpuOutOfMemory"),  # the last of a log
+        (CORE_FAILED, f"ERROR {NOT_CLEAN}\nERROR {CUDA_OOM}", "cuda", "load", "GpuOutOfMemory"),  # last of a log
         (CORE_FAILED, f"ERROR {NO_KERNEL}\nERROR {CUDA_OOM}\nERROR {NO_KERNEL}", "cuda", "load", "IncompatibleGPU"),
         (LOADED, f"ERROR {BAD_BACKEND}", "cuda", "load", "RejectedArguments"),
-        (ENGINE_DEAD, f"ERROR {BAD_BACKEND}", "cuda", "load", "EngineCrash"),  # only of an engine that did not start
+        (ENGINE_DEAD, f"ERROR {BAD_BACKEND}", "cuda", "load", "EngineCrash"),  # only if the engine did not start
         (f"builtins.ImportError: x\n{CORE_FAILED}", "", "cuda", "load", "EngineCrash"),
         (f"{BAD_VALUE}\n{CORE_FAILED}", "", "cuda", "measure", "EngineCrash"),
     ],
@@ -172,7 +172,7 @@ LOADED = f"{CORE_FAILED} with pydantic_core._pydantic_core.ValidationError: 1 va
 def test_of_several_causes_the_rules_choose(
     exception: str, log_tail: str, device: Device, phase: Phase, reason: str
 ) -> None:
-    """An exception is believed before a log, a refusal before the surroundings, and of a log the last that counts."""
+    """An exception takes precedence over a log, a refusal over the environment, and the last log match counts."""
     outcome = classify(Evidence(exception=exception, log_tail=log_tail, device=device, phase=phase))
     assert outcome.reason == reason
 
@@ -204,7 +204,7 @@ def test_the_end_of_the_log_goes_with_a_crash() -> None:
 
 
 def test_the_cause_that_was_hidden_on_purpose_is_not_read() -> None:
-    """`raise ... from None` hides what came before; without it the exception that was handled is read too."""
+    """`raise ... from None` hides the earlier exception; without it the handled exception is read too."""
     hidden, shown = RuntimeError("outer"), RuntimeError("outer")
     hidden.__context__, hidden.__suppress_context__ = ValueError("CUDA out of memory"), True
     shown.__context__ = ValueError("CUDA out of memory")
@@ -221,14 +221,14 @@ def test_running_out_of_memory_says_nothing_of_smaller_batches(
     largest_only: bool,  # noqa: FBT001 - both ways of it
     expected: bool,  # noqa: FBT001
 ) -> None:
-    """A refusal of an adapter keeps what it says of smaller batches; no memory is always one of the largest alone."""
+    """An adapter's refusal keeps its statement on smaller batches; out-of-memory always concerns only the largest."""
     error = EngineRefusedError(reason, "d" * 700, largest_only=largest_only)
     outcome = classify_exception(error, log_tail="", device="cuda", phase="measure")
     assert outcome == Refused(reason=reason, detail="d" * 600, largest_only=expected)
 
 
 def test_a_log_is_no_evidence_against_an_exception_that_speaks_for_itself() -> None:
-    """What another process once logged does not make an unrelated exception infeasible."""
+    """An earlier log line of another process does not make an unrelated exception infeasible."""
     evidence = Evidence(
         exception="builtins.ZeroDivisionError: division by zero", log_tail=CUDA_OOM, device="cuda", phase="measure"
     )
@@ -236,7 +236,7 @@ def test_a_log_is_no_evidence_against_an_exception_that_speaks_for_itself() -> N
 
 
 def test_the_detail_is_the_decisive_line_of_a_long_log() -> None:
-    """The detail begins with the line that decided, not with the log's beginning."""
+    """The detail starts with the decisive line, not with the start of the log."""
     log = "\n".join([*(f"INFO step {number}" for number in range(500)), f"ERROR {NO_BLOCKS}", "INFO bye"])
     outcome = classify(Evidence(exception=CORE_FAILED, log_tail=log, device="cuda", phase="load"))
     assert outcome.detail.startswith("ERROR ValueError: No available memory")
@@ -261,7 +261,7 @@ def test_a_circular_chain_ends() -> None:
 
 
 def test_an_adapter_that_knows_the_reason_is_believed() -> None:
-    """A reason that an engine's adapter gives is not read off its text again."""
+    """A reason from an engine's adapter is not derived from its text again."""
     refused = classify_exception(
         EngineRefusedError("RejectedArguments", "CUDA out of memory", largest_only=True),
         log_tail="",

@@ -23,7 +23,7 @@ def recorded(path: Path) -> RecordedLandscape:
 
 @given(gpu_count=counts, batch_size=batches)
 def test_the_formula_has_its_optimum_where_it_says(gpu_count: int, batch_size: int) -> None:
-    """No cell of the formula is faster than the optimum, and no other is as fast."""
+    """No cell of the formula is as fast as the optimum."""
     landscape = FormulaLandscape(largest_batch_per_gpu=1024)
     throughput = formula_throughput(landscape, gpu_count=gpu_count, batch_size=batch_size)
     assert 0 < throughput <= 1000.0
@@ -40,7 +40,7 @@ def test_the_formula_runs_out_of_memory() -> None:
 
 
 def test_recorded_cells_are_replayed(tmp_path: Path) -> None:
-    """A recorded cell gives its number; one that failed or is absent is not recorded."""
+    """A recorded cell gives its number; a failed or absent cell is not recorded."""
     path = tmp_path / "landscape.csv"
     path.write_text(HEADER + ROWS)
     cells = load_cells(recorded(path))

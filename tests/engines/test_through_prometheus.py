@@ -1,4 +1,4 @@
-"""A real engine's numbers as the operator gets them: scraped by a real Prometheus, and asked for."""
+"""A real engine's numbers as the operator receives them: scraped by a real Prometheus, and queried."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -17,12 +17,12 @@ from prometheus.discovery import static_targets
 from prometheus.server import PrometheusServer
 from runner.launch import launch
 
-TINY_MODEL = "infpop_runner.engines.tiny_model"  # loads torch, so not at the top
+TINY_MODEL = "infpop_runner.engines.tiny_model"  # loads torch, so not at module level
 BATCHES = (2, 8)
 
 
 def watched(result: RunResult) -> WatchedRun:
-    """The run as its operator would ask about it."""
+    """Return the run as its operator would ask about it."""
     assert result.ended_at is not None
     return WatchedRun(
         namespace="serving",
@@ -38,7 +38,7 @@ def watched(result: RunResult) -> WatchedRun:
 @pytest.mark.engine
 @pytest.mark.prometheus
 def test_numbers_of_vllm_come_through_prometheus(tmp_path: Path) -> None:
-    """What vLLM measured is what Prometheus scraped and the operator's source believes, for every trial."""
+    """For every trial, Prometheus scraped and the operator's source accepts what vLLM measured."""
     import_module(TINY_MODEL).write_tiny_model(tmp_path / "tiny")
     spec = make_run_spec(
         batches=BATCHES, namespace="serving", model={"name": str(tmp_path / "tiny")}, scrape_grace_seconds=60

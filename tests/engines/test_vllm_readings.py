@@ -1,4 +1,4 @@
-"""What vLLM says of a pass, and what it must not keep to itself."""
+"""What vLLM reports about a pass, and what it must report."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from infpop_runner.engines.vllm_readings import CACHE_HITS, PREEMPTIONS, read_co
 
 @dataclass(frozen=True)
 class Counter:
-    """A metric as vLLM gives it."""
+    """A metric as vLLM returns it."""
 
     name: str
     value: int
@@ -21,14 +21,14 @@ class Counter:
 
 @dataclass(frozen=True)
 class Stats:
-    """A request's times as vLLM gives them; it fills in zero where it does not know one."""
+    """A request's times as vLLM returns them; unknown times are zero."""
 
     scheduled_ts: float = 0.0
     last_token_ts: float = 0.0
 
 
 def test_a_counter_is_summed_over_the_engines() -> None:
-    """Every engine behind one `LLM` counts for itself, and other metrics are none of it; zero is a count too."""
+    """Every engine behind one `LLM` has its own counter, other metrics are ignored, and zero is a count too."""
     metrics = [
         Counter(PREEMPTIONS, 2),
         Counter("vllm:prompt_tokens", 7),
@@ -41,7 +41,7 @@ def test_a_counter_is_summed_over_the_engines() -> None:
 
 @pytest.mark.parametrize("name", [PREEMPTIONS, CACHE_HITS])
 def test_a_counter_that_is_gone_is_never_zero(name: str) -> None:
-    """A metric under another name breaks the run and is named: it must not look like a pass without a flaw."""
+    """A renamed metric breaks the run and is named: it must not look like a pass without preemptions."""
     with pytest.raises(EngineBrokenError, match=f"vLLM 9.1 has no metric {name}") as found:
         read_counter([Counter(f"{name}_renamed", 4)], name, version="9.1")
     assert found.value.reason == "RunnerError"
@@ -49,7 +49,7 @@ def test_a_counter_that_is_gone_is_never_zero(name: str) -> None:
 
 @pytest.mark.parametrize("needed", [True, False])
 def test_times_are_from_scheduled_to_last_token(*, needed: bool) -> None:
-    """A request is in the batch from when it was scheduled until its last token."""
+    """A request is in the batch from its scheduling until its last token."""
     stats = [Stats(1.0, 3.0), Stats(2.0, 4.5)]
     assert read_intervals(stats, version="9", needed=needed) == ((1.0, 3.0), (2.0, 4.5))
 
@@ -59,7 +59,7 @@ UNKNOWN = [None, Stats(), Stats(scheduled_ts=5.0)]
 
 @pytest.mark.parametrize("unknown", UNKNOWN)
 def test_a_limit_of_our_own_needs_the_times_of_every_request(unknown: Stats | None) -> None:
-    """A shared load of which nobody knows how many sequences ran at once breaks, and says what is missing."""
+    """A shared load breaks if its concurrency is unknown, and the message says what is missing."""
     with pytest.raises(EngineBrokenError, match=r"vLLM 9\.1 does not say when its requests") as found:
         read_intervals([Stats(1.0, 3.0), unknown], version="9.1", needed=True)
     assert found.value.reason == "RunnerError"
@@ -67,13 +67,13 @@ def test_a_limit_of_our_own_needs_the_times_of_every_request(unknown: Stats | No
 
 @pytest.mark.parametrize("unknown", UNKNOWN)
 def test_a_limit_of_the_engines_own_needs_no_times(unknown: Stats | None) -> None:
-    """With one batch size in a load vLLM itself keeps to it: a figure less costs no number, and is never zero."""
+    """With one batch size in a load vLLM enforces it: a missing concurrency costs no number, and is never zero."""
     assert read_intervals([Stats(1.0, 3.0), unknown], version="9", needed=False) is None
 
 
 @pytest.mark.engine
 def test_an_engine_that_says_too_little_gives_no_pass() -> None:
-    """A pass of a shared load without request times breaks, one without a counter always; else it is a pass."""
+    """Without request times a shared load breaks, without a counter every load does; otherwise the pass counts."""
     script = Path(__file__).with_name("silent_vllm.py")  # vLLM changes the process that imports it
     command = [sys.executable, "-W", "ignore", str(script)]
     done = subprocess.run(command, cwd=script.parents[1], capture_output=True, text=True, check=True)

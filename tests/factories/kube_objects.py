@@ -1,4 +1,4 @@
-"""Objects of a cluster for tests: as the API server writes them, and as records; each keyword changes one thing."""
+"""Kubernetes objects for tests, as API server JSON and as records; each keyword changes one thing."""
 
 from dataclasses import replace
 from typing import Any
@@ -16,7 +16,7 @@ A100 = "NVIDIA-A100-SXM4-40GB"
 
 
 def stamp(seconds: float) -> str:
-    """Return a time after the Job's creation as the API server writes it."""
+    """Return a time this long after the Job's creation, in the API server's format."""
     return at(seconds).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -30,7 +30,7 @@ def make_planned_run(gpu_count: int = 2, batch_sizes: tuple[int, ...] = (8, 16))
 
 
 def make_spec(run: Run) -> RunSpec:
-    """Return what the runner of `run` is to do."""
+    """Return the spec that the runner of `run` reads."""
     return build_run_spec(make_study(namespace="serving"), run)
 
 
@@ -44,7 +44,7 @@ def job_body(run: Run | None = None, settings: PodSettings | None = None, **stat
 
 
 def pod_body(job: dict[str, Any], **status: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Return the Pod that the Job controller makes of `job`, not on a node yet."""
+    """Return the Pod that the Job controller creates for `job`, not yet on a Node."""
     template, name = job["spec"]["template"], job["metadata"]["name"]
     owner = {"kind": "Job", "name": name, "uid": job["metadata"]["uid"], "controller": True}
     metadata = {
@@ -60,7 +60,7 @@ def pod_body(job: dict[str, Any], **status: Any) -> dict[str, Any]:  # noqa: ANN
 
 
 def make_job(**changes: object) -> JobRecord:
-    """Return a Job that was just started."""
+    """Return a Job that was just created."""
     job = JobRecord(
         namespace="serving",
         name="study-1",
@@ -91,7 +91,7 @@ def make_pod(**changes: object) -> PodRecord:
 
 
 def make_bound(**changes: object) -> PodRecord:
-    """Return a Pod that got its node ten seconds after the Job's creation."""
+    """Return a Pod that was bound to its Node ten seconds after the Job's creation."""
     return make_pod(**({"node": "n1", "scheduled_at": at(10)} | changes))
 
 
@@ -117,7 +117,7 @@ def make_ended(
 def make_node(
     name: str = "n1", *, product: str = A100, gpus: int = 8, label: str = "nvidia.com/gpu.product", **changes: object
 ) -> NodeRecord:
-    """Return a node with GPUs; `labels` are added to its product label."""
+    """Return a Node with GPUs; `labels` are added to its product label."""
     labels = {label: product} if product else {}
     labels |= changes.pop("labels", {})  # type: ignore[operator]
     node = NodeRecord(

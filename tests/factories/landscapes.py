@@ -1,4 +1,4 @@
-"""The picture of a round from its trials, by way of the rows of a status, as every page makes it."""
+"""The landscape of a round, built from its trials by way of status rows, as every page builds it."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ def landscape(
     *,
     baseline: Configuration | None = None,
 ) -> Landscape:
-    """Return the picture of the first round of `pool`."""
+    """Return the landscape of the first round of `pool`."""
     best = objective.best(study, pool, in_scope(study, trials, baseline))
     row = PoolStatus(name=pool.name, round=1, best=None if best is None else _best(best))
     status = StudyStatus(pools=[row], trials=[trial_row(study, trial) for trial in trials])

@@ -1,4 +1,4 @@
-"""Studies joined with the nodes of a cluster; each keyword replaces a part of the spec."""
+"""Studies resolved against the Nodes of a cluster; each keyword replaces a part of the spec."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,7 @@ def resolve_study(
 
 
 def make_resolved(*nodes: NodeRecord, settings: Settings = SETTINGS, **spec: object) -> ResolvedStudy:
-    """Return a study on these nodes, by default on one node of eight A100s."""
+    """Return a study on these Nodes, by default on one Node with eight A100s."""
     body = make_study_document(OWNER.name, OWNER.namespace, **spec)
     body["metadata"] |= {"uid": OWNER.uid, "generation": 1}
     return resolve_study(body, nodes or (make_node(),), History(started_at=START), settings)

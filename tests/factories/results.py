@@ -1,4 +1,4 @@
-"""A result in which every field has a value of its own, other than its default."""
+"""A result in which every field has a distinct, non-default value."""
 
 from datetime import UTC, datetime
 
@@ -36,7 +36,7 @@ PROVENANCE = Provenance(
 
 
 def make_whole_result(length: int | None = None, **provenance: object) -> RunResult:
-    """Return the result with its details cut to a length, and with changes of its provenance."""
+    """Return the result with its details truncated to a length and with changes of its provenance."""
     return RunResult(
         run="study-0123456789",
         simulated=True,

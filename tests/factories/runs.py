@@ -43,7 +43,7 @@ ENGINE = EngineSettings(
 )
 ROUND = Round(pool="a100", number=1, identity="id-1", baseline=make_cell(1, 8))
 
-# What became of a trial: its tokens/s, why it is infeasible or invalid, or None where the result lacks it.
+# The outcome of a trial: its tokens/s, why it is infeasible or invalid, or None if the result lacks it.
 Outcome = float | Measured | InfeasibleReason | InvalidReason | None
 
 
@@ -60,9 +60,9 @@ def make_run(
     cells: Sequence[Configuration] = (),
     **changes: object,
 ) -> Run:
-    """Return a run with a trial for each of `cells`, its indexes from `index` on.
+    """Return a run with a trial for each of `cells`, with indexes from `index` on.
 
-    Without `cells`: on one GPU, a trial for each batch size; the extras cover every type of argument.
+    Without `cells`: on one GPU, a trial for each batch size; the extra arguments cover every argument type.
     """
     chosen = cells or tuple(make_cell(1, batch, a=1, b=0.5, c=True, d="text") for batch in batch_sizes)
     trials = tuple(PlannedTrial(index=number, configuration=cell) for number, cell in enumerate(chosen, start=index))
@@ -70,12 +70,12 @@ def make_run(
 
 
 def make_started(name: str = "study-1", *, index: int = 0, **changes: object) -> StartedRun:
-    """Return a run that was started a second after the study and holds no devices yet."""
+    """Return a run that was started a second after the study and does not hold devices yet."""
     return replace(StartedRun(run=make_run(name, index=index), started_at=at(1)), **changes)
 
 
 def make_held(run: Run, *, since: float = 0, **changes: object) -> StartedRun:
-    """Return a live run that has held its devices from its start on, by default from the study's start."""
+    """Return a live run that has held its devices since its start, by default the study's start."""
     return replace(StartedRun(run=run, started_at=at(since), held_since=at(since)), **changes)
 
 
@@ -135,14 +135,14 @@ def make_loss(reason: str = "NodeLost", *, ended: float = 60, **changes: object)
 def make_ended(
     run: Run | None = None, observation: Finished | Lost | None = None, *, began: float = 0, stopped: str | None = None
 ) -> EndedRun:
-    """Return a run that began with the study and measured all of its trials."""
+    """Return a run that started with the study and measured all of its trials."""
     run = run or make_run()
     observation = observation or make_finish(run)
     return EndedRun(run=run, started_at=at(began), held_since=at(began), observation=observation, stopped=stopped)
 
 
 def make_history(**changes: object) -> History:
-    """Return the history of a study with the first round of the pool a100 and no run yet."""
+    """Return the history of a study with the first round of the pool a100 and no runs."""
     return replace(History(started_at=START, rounds=(make_round(),)), **changes)
 
 

@@ -1,4 +1,4 @@
-"""Valid values of the core by default; each keyword changes one thing."""
+"""Valid values of the core for tests; each keyword changes one thing."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -73,7 +73,7 @@ def make_cell(gpu_count: int, batch_size: int, **extra: Scalar) -> Configuration
 
 
 def make_measured(throughput: float, *, index: int = 0, batch_size: int = 1, **changes: object) -> Measured:
-    """Return a measurement with latencies and no memory figure."""
+    """Return a measurement with latencies and no memory value."""
     values: dict[str, object] = {
         "index": index,
         "batch_size": batch_size,
@@ -95,7 +95,7 @@ def make_trial(
     *,
     index: int = 0,
 ) -> Trial:
-    """Return a trial of `cell`: a number or a measurement, the reason why it is infeasible, or another state."""
+    """Return a trial of `cell` with a number or a measurement, an infeasible reason, or another state."""
     trial = Trial(
         pool="a100",
         round=1,
@@ -126,5 +126,5 @@ def make_trials(
 
 
 def make_invalid(cell: Configuration, index: int) -> Invalid:
-    """Return a result that must not be compared."""
+    """Return an invalid result, which must not be compared."""
     return Invalid(index=index, batch_size=cell.batch_size, reason="UnstableRepeats")

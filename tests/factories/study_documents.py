@@ -1,4 +1,4 @@
-"""Studies as users write them."""
+"""Study documents as users write them."""
 
 from typing import Any
 

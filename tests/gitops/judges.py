@@ -1,8 +1,8 @@
-"""How Argo CD and Flux judge a study: the project's own Lua and CEL, run as they run them.
+"""How Argo CD and Flux assess a study: the project's own Lua and CEL, evaluated as these tools do.
 
-Argo CD runs Lua 5.1 without libraries but `table`, with the object as `obj`. Flux compares generations, then evaluates
-`inProgress`, `failed` and `current` in this order with the object's top-level fields as variables; a field that is not
-there is an error, which it calls unknown and waits out (fluxcd/pkg, runtime/cel).
+Argo CD runs Lua 5.1 with `table` as the only library and the object as `obj`. Flux compares generations, then evaluates
+`inProgress`, `failed` and `current` in this order with the object's top-level fields as variables; a missing field is
+an error, which Flux reports as unknown and retries (fluxcd/pkg, runtime/cel).
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ _FLUX_ORDER = {"inProgress": "InProgress", "failed": "Failed", "current": "Curre
 
 
 def argo_health(study: dict[str, Any], script: str) -> tuple[str, str]:
-    """Return the status and the message that Argo CD shows of a study."""
+    """Return the status and the message that Argo CD shows for a study."""
     lua = lua51.LuaRuntime(register_eval=False, unpack_returned_tuples=True)
     names = lua.globals()
     for name in [name for name in names if name not in _ALLOWED]:
@@ -29,7 +29,7 @@ def argo_health(study: dict[str, Any], script: str) -> tuple[str, str]:
 
 
 def flux_status(study: dict[str, Any], expressions: dict[str, str]) -> str:
-    """Return what Flux says of a study."""
+    """Return Flux's status of a study."""
     observed = study.get("status", {}).get("observedGeneration")
     if observed is not None and observed != study["metadata"]["generation"]:
         return "InProgress"
@@ -43,9 +43,9 @@ def flux_status(study: dict[str, Any], expressions: dict[str, str]) -> str:
 
 
 def _evaluate(expression: str, study: dict[str, Any]) -> bool | None:
-    """Return what a CEL expression gives, None where it fails."""
+    """Return the value of a CEL expression, None if it fails."""
     if "status" in expression and "status" not in study:
-        return None  # `has` of a variable that is not there is an error in Go's CEL, and none in this one
+        return None  # `has` of a missing variable is an error in Go's CEL, and not in this implementation
     environment = celpy.Environment()
     program = environment.program(environment.compile(expression))
     try:

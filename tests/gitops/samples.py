@@ -1,4 +1,4 @@
-"""Studies as the API server shows them at each point of their life, with statuses that the operator's own code writes.
+"""Studies as API server JSON at each point of their life, with statuses written by the operator's own code.
 
 `PYTHONPATH=tests python -m gitops.samples` writes them to deploy/argocd/testdata.
 """
@@ -33,7 +33,7 @@ _UNSCHEDULABLE = Waiting(reason="Unschedulable", detail="0/3 nodes are available
 
 
 def samples() -> dict[str, dict[str, Any]]:
-    """Return a study by the name of each case."""
+    """Return a study for each case, by the name of the case."""
     measuring = to_status(_STUDY, decision_of(_LIVE), START, standing=_standing(Running(phase=Phase.MEASURING)))
     succeeded = to_status(_STUDY, _DONE, START, standing=_standing())
     return {
@@ -72,7 +72,7 @@ def _study(status: StudyStatus | None, *, generation: int = _GENERATION) -> dict
 
 
 def render(study: dict[str, Any]) -> str:
-    """Return a study as its file has it."""
+    """Return a study as it is written to its file."""
     return yaml.safe_dump(study, sort_keys=False, width=120)
 
 

@@ -1,4 +1,4 @@
-"""Argo CD and Flux see of a study what a person would say of it."""
+"""Argo CD and Flux report the health of a study as a user would."""
 
 import re
 from typing import Any
@@ -10,7 +10,7 @@ from gitops.judges import DEPLOY, argo_health, flux_expressions, flux_status, he
 from gitops.samples import FOLDER, render, samples
 
 CASES = yaml.safe_load((DEPLOY / "argocd" / "health_test.yaml").read_text())["tests"]
-# Unknown: an error, which Flux waits out. A study that is suspended was accepted, which is all that is asked.
+# Unknown: an error, which Flux retries. A suspended study was accepted, which is all that is required.
 FLUX = {
     "new": "Unknown",
     "edited": "InProgress",
@@ -30,26 +30,26 @@ def test_the_samples_are_what_the_operator_writes(name: str) -> None:
 
 
 def test_every_sample_is_judged_and_nothing_else() -> None:
-    """No file is forgotten in Argo CD's list of cases, and none is left over."""
+    """Argo CD's list of cases has exactly the sample files."""
     assert sorted(case["inputPath"] for case in CASES) == sorted(f"testdata/{name}.yaml" for name in samples())
     assert {path.stem for path in FOLDER.iterdir()} == set(samples())
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["inputPath"])
 def test_argo_cd_sees_the_health_of_a_study(case: dict[str, Any]) -> None:
-    """Argo CD's own cases hold: status and message."""
+    """Argo CD's own cases pass: status and message."""
     study = yaml.safe_load((DEPLOY / "argocd" / case["inputPath"]).read_text())
     assert argo_health(study, health_script()) == (case["healthStatus"]["status"], case["healthStatus"]["message"])
 
 
 @pytest.mark.parametrize(("name", "expected"), FLUX.items())
 def test_flux_waits_until_a_study_is_accepted(name: str, expected: str) -> None:
-    """It goes on when the study is accepted, stops at once where a person is needed, and waits before that."""
+    """It continues when the study is accepted, fails immediately if it needs user action, and waits until then."""
     assert flux_status(samples()[name], flux_expressions()) == expected
 
 
 def test_the_page_shows_the_expressions_that_are_tested() -> None:
-    """Whoever copies them from docs/gitops.md has those of deploy/flux."""
+    """The expressions in docs/gitops.md are those of deploy/flux."""
     page = (DEPLOY.parent / "docs" / "gitops.md").read_text()
     (block,) = re.findall(r"```yml\n(healthCheckExprs:.*?)```", page, re.DOTALL)
     (check,) = yaml.safe_load(block)["healthCheckExprs"]
@@ -57,7 +57,7 @@ def test_the_page_shows_the_expressions_that_are_tested() -> None:
 
 
 def test_both_may_wait_for_the_result_instead() -> None:
-    """With Succeeded in the place of Accepted, as the comments say, only the end of the search is enough."""
+    """With Succeeded instead of Accepted, as the comments say, only the end of the search counts."""
     script = health_script().replace('holds("Accepted")', 'holds("Succeeded")')
     expressions = {name: text.replace("Accepted", "Succeeded") for name, text in flux_expressions().items()}
     judged = {

@@ -1,4 +1,4 @@
-"""What Argo CD and Flux are given names files that are there, and values that the chart takes."""
+"""The manifests for Argo CD and Flux name existing files, and values that the chart accepts."""
 
 from pathlib import PurePosixPath
 from typing import Any
@@ -9,7 +9,7 @@ import yaml
 from charts.helm import CHART, of_kind, rendered
 from gitops.judges import DEPLOY
 
-pytestmark = pytest.mark.cluster  # no control plane, but helm, which is built with it
+pytestmark = pytest.mark.cluster  # needs no control plane, only helm, which is built with it
 ROOT = DEPLOY.parent
 IMAGE = "registry.example.com/infpop-operator:"
 
@@ -28,7 +28,7 @@ def image_of_the_operator(values_files: list[str], values: dict[str, Any]) -> st
 
 
 def test_argo_cd_finds_the_chart_and_the_studies() -> None:
-    """Paths, values files and values of both Applications."""
+    """This covers paths, values files and values of both Applications."""
     applications = documents("argocd/application.yaml")
     source = applications["Application infpop"]["source"]
     assert ROOT / source["path"] == CHART
@@ -38,19 +38,19 @@ def test_argo_cd_finds_the_chart_and_the_studies() -> None:
 
 
 def test_studies_that_come_before_their_kind_are_tried_again() -> None:
-    """Argo CD would give up after three minutes, and Flux come again after ten: nobody has to apply in an order."""
+    """Without retries Argo CD would give up after three minutes and Flux wait ten; no order of applying is needed."""
     assert documents("argocd/application.yaml")["Application studies"]["syncPolicy"]["retry"]["limit"] < 0
     assert documents("flux/infpop.yaml")["Kustomization studies"]["retryInterval"] == "1m"
 
 
 def test_what_serves_may_wait_for_a_study() -> None:
-    """The Deployment is not called failed while the ConfigMap that it waits for is not there, for two days at least."""
+    """The Deployment does not count as failed while its ConfigMap is missing, for at least two days."""
     (deployment,) = yaml.safe_load_all((DEPLOY / "repository" / "serving" / "codellama-7b.yaml").read_text())
     assert deployment["spec"]["progressDeadlineSeconds"] >= 2 * 24 * 3600
 
 
 def test_what_serves_goes_where_runs_went() -> None:
-    """A node that was tainted for its GPUs takes the Deployment as it took the runs."""
+    """The Deployment tolerates the taints of GPU Nodes, as the runs did."""
     (deployment,) = yaml.safe_load_all((DEPLOY / "repository" / "serving" / "codellama-7b.yaml").read_text())
     job = yaml.safe_load((ROOT / "tests" / "adapters" / "kube" / "manifests" / "default.yaml").read_text())
     tolerated = [pod["template"]["spec"]["tolerations"] for pod in (deployment["spec"], job["spec"])]
@@ -58,7 +58,7 @@ def test_what_serves_goes_where_runs_went() -> None:
 
 
 def test_flux_finds_the_chart_and_the_studies() -> None:
-    """Paths, values files and values of the HelmRelease, the path of the Kustomization, and their sources."""
+    """This covers paths, values files and values of the HelmRelease, the Kustomization's path, and their sources."""
     given = documents("flux/infpop.yaml")
     release, studies = given["HelmRelease infpop"], given["Kustomization studies"]
     chart = release["chart"]["spec"]

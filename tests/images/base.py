@@ -1,4 +1,4 @@
-"""A base image without a registry: Debian's Python and what it needs, from Debian's archive."""
+"""A base image without a registry: Debian's Python and its dependencies, from Debian's archive."""
 
 import shutil
 import subprocess
@@ -20,12 +20,12 @@ _NOT_NEEDED = (
 
 
 def base_key() -> str:
-    """Return the name of what `make_base` makes."""
+    """Return the content key of what `make_base` creates."""
     return key_of(_SUITE, *_PACKAGES, *_NOT_NEEDED)
 
 
 def make_base(folder: Path) -> None:
-    """Fill `folder`, which does not exist yet, with a small Debian that has Python.
+    """Fill `folder`, which must not exist yet, with a small Debian that has Python.
 
     Raises:
         subprocess.CalledProcessError: Debian's archive cannot be reached; its output is on standard error.

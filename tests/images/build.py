@@ -1,9 +1,9 @@
-"""Build the images of the whole thing on real nodes, once for what they are made of.
+"""Build the images for the tests on real nodes, once for each content.
 
-Everything is kept in the cache folder, outside the tree: a storage of buildah's and one archive for each image. What
-has the same content is neither built nor written again; finished images and archives of older content are removed.
+Everything is kept in the cache folder, outside the tree: a buildah storage and one archive for each image. Unchanged
+content is neither built nor written again; finished images and archives of older content are removed.
 
-`PYTHONPATH=tests python -m images.build` builds in advance and says how long each step took and how large it became.
+`PYTHONPATH=tests python -m images.build` builds in advance and reports the time and size of each step.
 """
 
 import fcntl
@@ -25,11 +25,11 @@ Done = TypeVar("Done")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """An image as a node takes it.
+    """An image as a node imports it.
 
     Attributes:
-        reference: its name, which a pod asks for with `imagePullPolicy: Never` or `IfNotPresent`.
-        archive: for `ctr images import`.
+        reference: its name, which a Pod uses with `imagePullPolicy: Never` or `IfNotPresent`.
+        archive: the file for `ctr images import`.
     """
 
     reference: str
@@ -41,8 +41,8 @@ class Images:
     """All images of a real cluster.
 
     Attributes:
-        operator: of `Dockerfile.operator`.
-        runner: of `Dockerfile.runner`, on the engines' CPU builds, with a tiny model in /models/tiny-llama.
+        operator: the image of `Dockerfile.operator`.
+        runner: the image of `Dockerfile.runner`, on the engines' CPU builds, with a tiny model in /models/tiny-llama.
     """
 
     operator: Image
@@ -50,19 +50,19 @@ class Images:
 
 
 def cache_folder(environment: Mapping[str, str]) -> Path:
-    """Return where images are kept on this machine."""
+    """Return the folder in which this machine keeps images."""
     return Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infpop" / "images"
 
 
 def build_images(*, report: Report = lambda _: None, environment: Mapping[str, str] | None = None) -> Images:
-    """Build all images that are not there yet; a second process waits for the first.
+    """Build all missing images; a second process waits for the first.
 
     Args:
-        report: is told of each step that took a while.
-        environment: instead of this process's.
+        report: called with each step that took a while.
+        environment: replaces this process's environment.
 
     Raises:
-        MissingToolError: not root, or no buildah or debootstrap and none can be installed.
+        MissingToolError: this is not root, or buildah or debootstrap is missing and cannot be installed.
         subprocess.CalledProcessError: a build failed; its output is on standard error.
     """
     environment = dict(os.environ) if environment is None else environment  # noqa: TID251 - the edge of the tests
@@ -98,7 +98,7 @@ def _archive_name(reference: str) -> str:
 
 
 def _forget_older(buildah: Buildah, folder: Path, kept: set[str]) -> None:
-    """Remove what has the name of a kept image and other content: these are gigabytes."""
+    """Remove images with the name of a kept image and other content: they take gigabytes."""
     for repository in {image.rpartition(":")[0] for image in kept}:
         for image in buildah.references(repository):
             if image not in kept:
@@ -110,7 +110,7 @@ def _forget_older(buildah: Buildah, folder: Path, kept: set[str]) -> None:
 
 
 class _Step:
-    """Do one step after the other and say how long each took."""
+    """Run one step after another and report how long each took."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -124,7 +124,7 @@ class _Step:
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """Let one process at a time build; the kernel gives the lock back when its owner dies."""
+    """Let one process at a time build; the kernel releases the lock when its owner dies."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

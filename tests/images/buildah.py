@@ -1,6 +1,6 @@
-"""Buildah with a storage of its own: it builds without a daemon and without anything of the machine's own images.
+"""Buildah with its own storage: it builds without a daemon and without the machine's own images.
 
-Needs root. The machine's network and its certificates reach into a build; nothing of either stays in an image.
+It needs root. A build can use the machine's network and certificates; neither remains in an image.
 """
 
 import os
@@ -12,20 +12,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-# Read twice as fast as gzip by a node, written as fast as uncompressed, and a quarter of the size.
+# A node reads it twice as fast as gzip; writing is as fast as uncompressed, and the size is a quarter.
 _COMPRESSION = ("--compression-format", "zstd", "--compression-level", "1")
 _PACKAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
 
 
 class MissingToolError(Exception):
-    """Something that is needed to build images is not on this machine; the message says what."""
+    """A tool that is needed to build images is missing on this machine; the message names it."""
 
 
 class Buildah:
     """The images in one folder.
 
     Args:
-        folder: of the storage; it is made if need be and keeps what was built.
+        folder: the storage folder; it is created if missing and keeps what was built.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,11 +42,11 @@ class Buildah:
         )
 
     def has(self, reference: str) -> bool:
-        """Return whether there is an image of this name."""
+        """Return whether an image with this name exists."""
         return self._run("inspect", "--type", "image", reference, check=False, quiet=True).returncode == 0
 
     def inspect(self, reference: str) -> str:
-        """Return what an image says of itself, as buildah's JSON."""
+        """Return the metadata of an image, as buildah's JSON."""
         return self._run("inspect", "--type", "image", reference, quiet=True).stdout
 
     def build(
@@ -62,12 +62,12 @@ class Buildah:
         """Build an image and name it.
 
         Args:
-            dockerfile: what to do.
-            context: folder that `COPY` sees.
+            dockerfile: the path of the Dockerfile.
+            context: the folder that `COPY` reads.
             reference: the image's name.
-            arguments: of the Dockerfile.
-            mounts: folders of this machine that its commands see, at which path; they stay out of the image.
-            keep_steps: so that the next build begins with the first step whose input is another. Each costs a copy.
+            arguments: the build arguments.
+            mounts: folders of this machine and their paths during the build; they are not part of the image.
+            keep_steps: cache each step, so that the next build starts at the first changed step. Each costs a copy.
         """
         options = [
             f"--layers={str(keep_steps).lower()}",
@@ -87,7 +87,7 @@ class Buildah:
         self._run("build", *options, str(context))
 
     def add_folder(self, folder: Path, reference: str) -> None:
-        """Make an image of a folder, with the usual PATH."""
+        """Create an image from a folder, with the usual PATH."""
         with self._container("scratch") as container:
             self._run("add", "--quiet", container, str(folder), "/")
             paths = ":".join(f"{top}/{kind}" for top in ("/usr/local", "/usr", "") for kind in ("sbin", "bin"))
@@ -95,7 +95,7 @@ class Buildah:
             self._run("commit", "--quiet", container, reference)
 
     def export(self, reference: str, archive: Path) -> None:
-        """Write an image to a file that `ctr images import` takes; a file that is there is whole."""
+        """Write an image to a file for `ctr images import`; an existing file is always complete."""
         with tempfile.TemporaryDirectory(dir=archive.parent, prefix="export-") as scratch:
             unfinished = Path(scratch) / archive.name
             self._run("push", "--quiet", *_COMPRESSION, reference, f"oci-archive:{unfinished}:{reference}")
@@ -107,12 +107,12 @@ class Buildah:
         return tuple(line for line in listed.split() if line.rpartition(":")[0] == repository)
 
     def remove(self, reference: str) -> None:
-        """Remove an image; what others are made of stays. A container of a build that was killed goes with it."""
+        """Remove an image; layers that other images use stay. Containers of a killed build are removed with it."""
         self._run("rmi", "--force", reference)
 
     @contextmanager
     def mounted(self, reference: str) -> Iterator[Path]:
-        """Show an image's files in a folder."""
+        """Mount an image's files in a folder."""
         with self._container(reference) as container:
             yield Path(self._run("mount", container, quiet=True).stdout.strip())
 

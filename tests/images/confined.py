@@ -1,7 +1,7 @@
 """Run a command in an image as a cluster does under Pod Security "restricted", without a cluster.
 
-Own mount and process namespaces, the image's files read-only, user 65532 without rights; writable are /tmp, /cache and
-/dev/shm. The network is the machine's: whoever needs a wall there uses a real node.
+It has its own mount and process namespaces, read-only image files, and user 65532 without capabilities; /tmp, /cache
+and /dev/shm are writable. The network is the machine's: tests that need isolation there use a real node.
 """
 
 import json
@@ -15,7 +15,7 @@ from images.buildah import Buildah
 
 _USER = "65532"
 _DEVICES = ("full", "null", "random", "urandom", "zero")
-# $1: the image's files, $2: where to show them; the command follows. Ends with the command's own status.
+# $1: the image's files, $2: where to mount them; the command follows. Exits with the command's own status.
 _SCRIPT = f"""
 set -eu
 from=$1 to=$2; shift 2
@@ -38,17 +38,17 @@ exec setpriv --no-new-privs --bounding-set=-all,+setgid,+setuid,+sys_chroot -- \
 def run_confined(
     buildah: Buildah, image: str, *command: str, environment: Mapping[str, str] | None = None, timeout_seconds: float
 ) -> subprocess.CompletedProcess[str]:
-    """Return what a command printed and how it ended.
+    """Return the output and the exit status of a command.
 
     Args:
-        buildah: has the image.
-        image: its name.
-        command: program and arguments; the program is looked for on the image's PATH.
-        environment: besides the image's own.
-        timeout_seconds: after which the command and all that it started are killed.
+        buildah: the storage with the image.
+        image: the name of the image.
+        command: program and arguments; the program is searched on the image's PATH.
+        environment: variables in addition to the image's own.
+        timeout_seconds: the time after which the command and its children are killed.
 
     Raises:
-        subprocess.TimeoutExpired: it took longer.
+        subprocess.TimeoutExpired: the command took longer.
     """
     variables = {**_environment_of(buildah, image), **(environment or {})}
     unshare = ("unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--propagation", "private")

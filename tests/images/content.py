@@ -1,4 +1,4 @@
-"""Name what is built after what it is built from: the same content is never built twice, another never mistaken."""
+"""Name builds by a hash of their inputs: the same content is never built twice, different content never confused."""
 
 import hashlib
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ _NO_SOURCE = ("__pycache__", ".egg-info")
 
 
 def key_of(*parts: str | bytes) -> str:
-    """Return a short name for these parts, in this order."""
+    """Return a short key for these parts, in this order."""
     digest = hashlib.sha256()
     for part in parts:
         content = part.encode() if isinstance(part, str) else part
@@ -18,7 +18,7 @@ def key_of(*parts: str | bytes) -> str:
 
 
 def key_of_files(root: Path, files: Iterable[Path], *others: str) -> str:
-    """Return a short name for files, their places under `root` included, and for `others`."""
+    """Return a short key for files, including their paths under `root`, and for `others`."""
     parts: list[str | bytes] = list(others)
     for path in sorted(files):
         parts += [str(path.relative_to(root)), path.read_bytes()]
@@ -26,7 +26,7 @@ def key_of_files(root: Path, files: Iterable[Path], *others: str) -> str:
 
 
 def context_files(root: Path) -> tuple[Path, ...]:
-    """Return the files that a build in `root` sees: what `.dockerignore` there, a list of exceptions, lets through."""
+    """Return the files that a build in `root` reads: those that its `.dockerignore`, a list of exceptions, allows."""
     lines = (root / ".dockerignore").read_text().splitlines()
     tops = [root / line.removeprefix("!") for line in lines if line.startswith("!")]
     found = [path for top in tops for path in ([top] if top.is_file() else sorted(top.rglob("*"))) if path.is_file()]

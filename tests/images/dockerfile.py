@@ -1,4 +1,4 @@
-"""Read a Dockerfile: its instructions, without comments and continued lines."""
+"""Read a Dockerfile: its instructions, without comments and with continued lines joined."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +20,13 @@ def parse_dockerfile(path: Path) -> tuple[Instruction, ...]:
 
 
 def final_stage(instructions: tuple[Instruction, ...]) -> tuple[Instruction, ...]:
-    """Return the instructions from the last `FROM` on: what the image is."""
+    """Return the instructions from the last `FROM` on, which define the image."""
     last = max(place for place, each in enumerate(instructions) if each.name == "FROM")
     return instructions[last:]
 
 
 def arguments(instructions: tuple[Instruction, ...]) -> dict[str, str]:
-    """Return the defaults of the build's arguments; one that is declared again without a default keeps its first."""
+    """Return the defaults of the build arguments; an argument declared again without a default keeps its first."""
     defaults: dict[str, str] = {}
     for each in instructions:
         if each.name == "ARG":

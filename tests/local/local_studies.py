@@ -19,7 +19,7 @@ from infpop_operator.api.resource import API_VERSION, KIND
 from infpop_operator.core.model import Finished, History
 from infpop_runner.contract import Measured
 
-DEADLINE_S = 120.0  # far longer than anything here takes; reaching it is a failure, never a verdict on speed
+DEADLINE_S = 120.0  # far longer than anything here takes; reaching it is a failure, not a statement about speed
 _POLL_S = 0.01
 
 
@@ -56,8 +56,8 @@ def write_study(directory: Path, **spec: object) -> Path:
 
 
 def clock_time() -> datetime:
-    """Return the machine's time, for tests of real processes."""
-    return datetime.now(UTC)  # noqa: TID251 - processes live in the machine's time
+    """Return the machine's time, for tests with real processes."""
+    return datetime.now(UTC)  # noqa: TID251 - real processes run in the machine's time
 
 
 def own_environment() -> dict[str, str]:
@@ -66,12 +66,12 @@ def own_environment() -> dict[str, str]:
 
 
 def home_environment(home: Path) -> dict[str, str]:
-    """Return an environment in which nothing of the user's is read or written."""
+    """Return an environment that neither reads nor writes the user's files."""
     return {**own_environment(), "HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "COLUMNS": "80"}
 
 
 def start_infpop(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
-    """Start `infpop` with `arguments`, listening to every signal even where the tests themselves run under nohup."""
+    """Start `infpop` with `arguments`, with default signal handling even where the tests themselves run under nohup."""
     argv = [sys.executable, "-m", "infpop_operator.cli.main", *map(str, arguments)]
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
@@ -83,14 +83,14 @@ def start_infpop(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
 
 
 def run_infpop(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run `infpop` with `arguments` to its end."""
+    """Run `infpop` with `arguments` until it exits."""
     process = start_infpop(*arguments, cwd=cwd)
     out, err = process.communicate(timeout=DEADLINE_S)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def await_state(process: subprocess.Popen[Any], reached: Callable[[], bool]) -> None:
-    """Return once `reached` is true; fail when the process ends before, or when nothing happens for very long."""
+    """Wait until `reached` is true; fail if the process ends first or nothing happens for very long."""
     for _ in range(int(DEADLINE_S / _POLL_S)):
         if reached():
             return
@@ -103,7 +103,7 @@ def await_state(process: subprocess.Popen[Any], reached: Callable[[], bool]) -> 
 
 
 def history_of(directory: Path) -> History:
-    """Return what a study's directory remembers just now, whether or not somebody writes it; empty if nothing yet."""
+    """Return the history in a study's directory, whether or not a process writes it; empty if there is none yet."""
     known = Journal(directory / "journal.jsonl").read()
     return fold(*known) if known is not None else History(started_at=START)
 
@@ -126,12 +126,12 @@ def processes_of(runs: Path) -> list[psutil.Process]:
 
 
 def read_terminal(descriptor: int) -> str:
-    """Read a terminal until the last process has left it."""
+    """Read a terminal until the last process has closed it."""
     parts = []
     try:
         while part := os.read(descriptor, 65536):
             parts.append(part)
-    except OSError:  # how Linux says that the other end of a terminal is closed
+    except OSError:  # how Linux reports that the other end of a terminal is closed
         pass
     os.close(descriptor)
     return b"".join(parts).decode()

@@ -1,4 +1,4 @@
-"""The loop carries out decisions in an order that survives a crash at any point. Played runs, no time passes."""
+"""The local loop carries out decisions in an order that survives a crash at any point; runs and time are simulated."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -43,7 +43,7 @@ PLAY = play_landscape(throughput, seconds=10)
 
 
 class PlayedEnvironment:
-    """The played executor's time, a user who interrupts after `patience` looks, and what was shown."""
+    """The fake executor's clock, a user who interrupts after `patience` passes, and a log of what was shown."""
 
     def __init__(self, executor: FakeExecutor, patience: int | None = None) -> None:
         self.executor = executor
@@ -51,31 +51,31 @@ class PlayedEnvironment:
         self.shown: list[Snapshot] = []
 
     def now(self) -> datetime:
-        """Return the played time."""
+        """Return the simulated time."""
         return self.executor.now()
 
     def wait(self, timeout_s: float) -> None:
-        """Let played time pass."""
+        """Advance the simulated time."""
         self.executor.wait(timeout_s)
 
     def is_interrupted(self) -> bool:
-        """Say whether the user's patience is over."""
+        """Return whether the user has interrupted."""
         if self.patience is None:
             return False
         self.patience -= 1
         return self.patience < 0
 
     def show(self, snapshot: Snapshot) -> None:
-        """Remember what was shown."""
+        """Record what was shown."""
         self.shown.append(snapshot)
 
 
 class KilledError(BaseException):
-    """The process died here, as far as the code under test can tell."""
+    """Stands for the death of the process, as far as the code under test can tell."""
 
 
 class Trap:
-    """A store and an executor that pass everything on, write down what, and die at the chosen side effect."""
+    """A store and an executor that forward and log every call, and die at the chosen side effect."""
 
     def __init__(self, store: StudyStore, executor: Executor, dies_at: int | None = None) -> None:
         self.store = store
@@ -84,26 +84,26 @@ class Trap:
         self.dies_at = dies_at
 
     def load(self, now: datetime) -> History:
-        """Pass on."""
+        """Forward the call."""
         return self.store.load(now)
 
     def record(self, entry: Round | StartedRun | EndedRun) -> None:
-        """Pass on, unless this is the end."""
+        """Forward the call, or die here."""
         self._effect(f"record {type(entry).__name__}")
         self.store.record(entry)
 
     def start(self, run: Run, spec: RunSpec) -> None:
-        """Pass on, unless this is the end."""
+        """Forward the call, or die here."""
         self._effect("start")
         self.executor.start(run, spec)
 
     def stop(self, name: str) -> None:
-        """Pass on, unless this is the end."""
+        """Forward the call, or die here."""
         self._effect("stop")
         self.executor.stop(name)
 
     def observe(self, runs: tuple[StartedRun, ...], now: datetime) -> object:
-        """Pass on."""
+        """Forward the call."""
         return self.executor.observe(runs, now)
 
     def _effect(self, name: str) -> None:
@@ -121,7 +121,7 @@ def driven(
     patience: int | None = None,
     now: datetime = START,
 ) -> tuple[Outcome, Trap]:
-    """Drive `study` once, with a fresh executor: whatever ran before is gone."""
+    """Drive `study` once, with a fresh executor: earlier runs are gone."""
     executor = FakeExecutor(play, now=now)
     trap = Trap(store, executor, dies_at)
     return drive(study, trap, trap, PlayedEnvironment(executor, patience)), trap
@@ -137,14 +137,14 @@ def test_a_study_is_driven_to_its_best_configuration() -> None:
 
 
 def test_what_is_returned_is_what_was_recorded() -> None:
-    """Nothing lives in memory alone: the store tells the same history."""
+    """No state lives only in memory: the store returns the same history."""
     store = MemoryStore()
     outcome, _ = driven(STUDY, store)
     assert store.load(START) == outcome.snapshot.decision.history
 
 
 def test_a_start_is_recorded_before_it_is_made() -> None:
-    """A process that nobody remembers cannot exist."""
+    """An unrecorded process cannot exist."""
     _, trap = driven(STUDY, MemoryStore())
     starts = [place for place, effect in enumerate(trap.effects) if effect == "start"]
     assert len(starts) == 4
@@ -152,14 +152,14 @@ def test_a_start_is_recorded_before_it_is_made() -> None:
 
 
 def side_effects() -> int:
-    """Return how many side effects the undisturbed study has."""
+    """Return the number of side effects of the undisturbed study."""
     return len(driven(STUDY, MemoryStore())[1].effects)
 
 
 @pytest.mark.parametrize("parallel", [1, 2])
 @pytest.mark.parametrize("dies_at", range(side_effects()))
 def test_dying_at_any_side_effect_loses_and_repeats_nothing(dies_at: int, parallel: int) -> None:
-    """Killed before any record or start and taken up again: the same measurements, each once, no failure counted."""
+    """Killed before any record or start and resumed: the same measurements, each once, and no failure counted."""
     study = replace(STUDY, budget=Budget(parallel_trials=parallel, max_failed_trials=0))
     store = MemoryStore()
     with pytest.raises(KilledError):
@@ -173,7 +173,7 @@ def test_dying_at_any_side_effect_loses_and_repeats_nothing(dies_at: int, parall
 
 @pytest.mark.parametrize("patience", range(0, 14, 3))
 def test_an_interrupt_ends_every_run_and_the_study_goes_on_later(patience: int) -> None:
-    """Ctrl-C at any look leaves no run, counts no failure, and the same command finishes the study."""
+    """Ctrl-C at any pass leaves no run, counts no failure, and the same command finishes the study."""
     store = MemoryStore()
     outcome, _ = driven(STUDY, store, patience=patience)
     assert outcome.interrupted
@@ -185,7 +185,7 @@ def test_an_interrupt_ends_every_run_and_the_study_goes_on_later(patience: int) 
 
 
 def test_an_interrupted_run_is_held_to_the_rounds_measure() -> None:
-    """What was measured with other software than the round began with is no result, however the run ended."""
+    """A measurement with other software than at the start of the round does not count, however the run ended."""
     versions = iter(("0.32.0", "0.33.0"))
 
     def upgraded(run: Run, spec: RunSpec, now: datetime) -> Played:
@@ -211,7 +211,7 @@ def test_a_finished_study_starts_nothing_again() -> None:
 
 
 def test_a_run_that_cannot_be_started_uses_the_failure_budget() -> None:
-    """A machine that creates no process stalls the study with the reason instead of spinning."""
+    """A machine that cannot create processes stalls the study with the reason instead of looping."""
 
     def refuse(run: Run, _spec: RunSpec, _now: datetime) -> Played:
         raise ExecutorError(f"run {run.name} cannot be started: out of memory")
@@ -224,7 +224,7 @@ def test_a_run_that_cannot_be_started_uses_the_failure_budget() -> None:
 
 
 def test_a_lost_run_is_tried_again_and_its_configuration_is_measured() -> None:
-    """One run in three gets lost; every cell is measured in the end."""
+    """One run in three is lost; every cell is measured in the end."""
     played: list[str] = []
 
     def lossy(run: Run, spec: RunSpec, now: datetime) -> Played:
@@ -237,7 +237,7 @@ def test_a_lost_run_is_tried_again_and_its_configuration_is_measured() -> None:
 
 
 def test_a_spent_deadline_stops_the_live_run() -> None:
-    """The deadline frees the devices at once, and what was found before it is the result."""
+    """The deadline frees the devices immediately, and what was found before it is the result."""
     study = replace(STUDY, budget=Budget(deadline=timedelta(seconds=25)))
     outcome, trap = driven(study, MemoryStore())
     assert outcome.snapshot.now - START < timedelta(seconds=26)
@@ -247,7 +247,7 @@ def test_a_spent_deadline_stops_the_live_run() -> None:
 
 
 def test_a_changed_study_opens_a_round_with_the_old_best_as_its_baseline() -> None:
-    """New hardware: what was best before is measured first."""
+    """On new hardware the previous best is measured first."""
     store = MemoryStore()
     driven(STUDY, store)
     changed = replace(STUDY, pools=(make_pool(device_count=2, fingerprint="other"),))

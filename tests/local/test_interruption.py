@@ -1,4 +1,4 @@
-"""Ctrl-C ends the runs, says how to go on, and the same command does."""
+"""Ctrl-C ends the runs and prints the command that resumes the study, and that command works."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.process
 
 
 def is_in(phase: Phase, output: Path, states: RunStates) -> Callable[[], bool]:
-    """Return what says whether a run of the study is in `phase`."""
+    """Return a function that returns whether a run of the study is in `phase`."""
 
     def look() -> bool:
         ports = output.glob("runs/*/port")
@@ -42,7 +42,7 @@ def is_in(phase: Phase, output: Path, states: RunStates) -> Callable[[], bool]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_study_cleanly(tmp_path: Path, number: signal.Signals) -> None:
-    """Exit code 130, the command to go on with, no process, nothing active, no failure; going on completes it."""
+    """Exit code 130, the resume command, no process left, no live run, no failure; resuming completes the study."""
     study = write_study(tmp_path, engine=slow_engine(load="1h"))
     states = RunStates()
     process = start_infpop("tune", study, "--output", "my results", cwd=tmp_path)
@@ -59,7 +59,7 @@ def test_a_signal_ends_the_study_cleanly(tmp_path: Path, number: signal.Signals)
 
 
 def test_the_command_to_go_on_with_has_every_option(tmp_path: Path) -> None:
-    """The picture and the format that were asked for are asked for again."""
+    """The resume command repeats the options for the heatmap and the format."""
     pytest.importorskip("matplotlib")
     study = write_study(tmp_path, engine=slow_engine(load="1h"))
     states = RunStates()
@@ -78,7 +78,7 @@ WRITERS = {"hears it": "", "ignores it": "import signal; signal.signal(signal.SI
 def test_an_interrupt_while_the_tiny_model_is_written_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ears: str
 ) -> None:
-    """The writer is ended with its draft, whatever it thinks of Ctrl-C, and does not complain on the terminal."""
+    """The writer is killed and its draft removed, even if it ignores Ctrl-C, and it prints nothing on the terminal."""
     pytest.importorskip("transformers")
     writer = f"import pathlib, sys, time; {ears} pathlib.Path(sys.argv[1]).mkdir(); time.sleep(3600)"
     monkeypatch.setattr(tiny_model, "WRITER", (sys.executable, "-c", writer))
@@ -93,7 +93,7 @@ def test_an_interrupt_while_the_tiny_model_is_written_leaves_nothing(
 
 @pytest.mark.engine
 def test_an_interrupt_before_the_first_run_is_an_interrupt_like_any(tmp_path: Path) -> None:
-    """Ctrl-C while the tiny model is written: exit code 130 and the command to go on with, no traceback."""
+    """Ctrl-C while the tiny model is written: exit code 130 and the resume command, no traceback."""
     pytest.importorskip("transformers")
     study = write_study(
         tmp_path, engine={"name": "hf-pipeline"}, model={"name": "infpop/tiny-llama"}, searchSpace=ONE_CELL
@@ -126,7 +126,7 @@ def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 
 def test_nohup_is_respected() -> None:
-    """Where SIGHUP is ignored on purpose, the end of a terminal stops nothing; other signals still do."""
+    """If SIGHUP is ignored on purpose, closing the terminal stops nothing; other signals still do."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with Interruption() as interruption:
@@ -140,7 +140,7 @@ def test_nohup_is_respected() -> None:
 
 
 def test_asking_twice_is_asking_for_haste() -> None:
-    """The second Ctrl-C lets nobody take their time; the handlers from before come back afterwards."""
+    """The second Ctrl-C ends without waiting for runs; the earlier signal handlers are restored afterwards."""
     before = signal.getsignal(signal.SIGINT)
     asked: list[str] = []
     with Interruption() as interruption:

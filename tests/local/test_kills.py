@@ -1,7 +1,7 @@
-"""Kill -9 of infpop, or of the runner, at any moment: resumed, the study ends as if nothing had happened.
+"""Kill -9 of infpop or of the runner at any moment: resumed, the study ends as if nothing had happened.
 
-The moments are states that are seen (in the journal, in the runner's metrics) or the exact place between two side
-effects; nowhere is a time waited for.
+The moments are observed states (in the journal, in the runner's metrics) or the exact point between two side effects;
+no test waits for a fixed time.
 """
 
 import json
@@ -48,7 +48,7 @@ PHASES = {
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """Tune the study once without any trouble and return what came out."""
+    """Tune the study once without interference and return the outcome."""
     directory = tmp_path_factory.mktemp("undisturbed")
     done = run_infpop("tune", write_study(directory), "--output", "out", "--json", cwd=directory)
     assert done.returncode == 0, done.stderr
@@ -56,13 +56,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 
 
 def result_of(output: Path, status: dict[str, object]) -> dict[str, object]:
-    """Return what must not depend on what happened on the way: the best, and each measurement, once."""
+    """Return what must not depend on interruptions: the best, and each measurement, once."""
     best = {key: value for key, value in status["best"].items() if key != "run"}
     return {"best": best, "measurements": measurements(history_of(output))}
 
 
 def resumed(directory: Path, study: Path) -> dict[str, object]:
-    """Tune the study again to its end, and return what came out; nothing may be left running."""
+    """Tune the study again to its end and return the outcome; no process may be left running."""
     done = run_infpop("tune", study, "--output", "out", "--json", cwd=directory)
     assert done.returncode == 0, done.stderr
     assert processes_of(directory / "out" / "runs") == []
@@ -71,7 +71,7 @@ def resumed(directory: Path, study: Path) -> dict[str, object]:
 
 @pytest.fixture
 def seen_phases() -> Iterator[Callable[[Path], set[Phase]]]:
-    """Yield what tells the phases in which the runs of a study are just now."""
+    """Yield a function that returns the current phases of the study's runs."""
     states = RunStates()
 
     def look(output: Path) -> set[Phase]:
@@ -84,7 +84,7 @@ def seen_phases() -> Iterator[Callable[[Path], set[Phase]]]:
 
 @pytest.mark.parametrize("dies_at", EFFECTS.values(), ids=EFFECTS.keys())
 def test_infpop_killed_between_two_side_effects(tmp_path: Path, undisturbed: dict[str, object], dies_at: int) -> None:
-    """The same best, each configuration measured once, nothing left, wherever the kill strikes."""
+    """The best is the same, each configuration is measured once, and no process is left, wherever the kill hits."""
     study = write_study(tmp_path)
     argv = [sys.executable, str(TRAPPED), str(study), str(tmp_path / "out"), str(dies_at)]
     environment = {**home_environment(tmp_path), "PYTHONPATH": str(TRAPPED.parents[1])}
@@ -98,7 +98,7 @@ def test_infpop_killed_between_two_side_effects(tmp_path: Path, undisturbed: dic
 def test_infpop_killed_while_a_run_is_in_a_phase(
     tmp_path: Path, undisturbed: dict[str, object], seen_phases: Callable[[Path], set[Phase]], phase: Phase
 ) -> None:
-    """The runner ends with its parent, the run is tried again, and it costs no failure."""
+    """The runner ends with its parent, the run is retried, and it costs no failure."""
     study = write_study(tmp_path, engine=PHASES[phase], budget={"maxFailedTrials": 0})
     process = start_infpop("tune", study, "--output", "out", cwd=tmp_path)
     await_state(process, lambda: phase in seen_phases(tmp_path / "out"))
@@ -113,7 +113,7 @@ def test_infpop_killed_while_a_run_is_in_a_phase(
 def test_the_runner_killed_in_a_phase(
     tmp_path: Path, undisturbed: dict[str, object], seen_phases: Callable[[Path], set[Phase]], phase: Phase
 ) -> None:
-    """The study goes on by itself: the run is tried again, costs one failure, and the result is the same."""
+    """The study continues by itself: the run is retried, costs one failure, and the result is the same."""
     study = write_study(tmp_path, engine=PHASES[phase])
     process = start_infpop("tune", study, "--output", "out", "--json", cwd=tmp_path)
     await_state(process, lambda: phase in seen_phases(tmp_path / "out"))
@@ -129,7 +129,7 @@ def test_the_runner_killed_in_a_phase(
 def test_the_runner_of_a_shared_load_killed_after_its_first_trial(
     tmp_path: Path, undisturbed: dict[str, object]
 ) -> None:
-    """What a shared load had measured is kept and not measured again; the trials that were left are."""
+    """Trials that the shared load had measured are kept and not measured again; the remaining ones are."""
     shared = {"name": "grid", "trialsPerRun": 2}
     study = write_study(tmp_path, engine=slow_engine(repeat="300ms"), algorithm=shared)
     process = start_infpop("tune", study, "--output", "out", "--json", cwd=tmp_path)
@@ -147,12 +147,12 @@ def test_the_runner_of_a_shared_load_killed_after_its_first_trial(
 
 
 def trials_in(result: Path) -> int:
-    """Return how many trials a result file has just now."""
+    """Return how many trials a result file has now."""
     return len(json.loads(result.read_text())["trials"])
 
 
 def test_a_runner_does_not_outlive_infpop(tmp_path: Path, seen_phases: Callable[[Path], set[Phase]]) -> None:
-    """Nobody has to start infpop again to get the devices back."""
+    """The devices are freed without restarting infpop."""
     study = write_study(tmp_path, engine=slow_engine(load="1h"))
     process = start_infpop("tune", study, "--output", "out", cwd=tmp_path)
     await_state(process, lambda: Phase.LOADING in seen_phases(tmp_path / "out"))

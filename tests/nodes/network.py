@@ -1,7 +1,7 @@
-"""A bridge of this machine that nodes are plugged into, with addresses that nothing else here uses.
+"""A bridge on this machine to which nodes are connected, with addresses that are unused here.
 
-Node i has the address 10.N.0.(10+i), its pods those of 10.N.i.0/24, and this machine 10.N.0.1. The machine reaches
-nodes and pods, and they reach it; it forwards nothing for them, so they have no internet. It gets no firewall rule.
+Node i has the address 10.N.0.(10+i), its Pods those of 10.N.i.0/24, and this machine 10.N.0.1. The machine reaches
+nodes and Pods, and they reach it; it does not forward for them, so they have no internet. It gets no firewall rule.
 """
 
 import json
@@ -18,7 +18,7 @@ _NUMBERS = range(88, 128)
 
 
 class NoFreeNetworkError(Exception):
-    """Every network that could be used is in use on this machine."""
+    """Every candidate network is in use on this machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,31 +29,31 @@ class Network:
 
     @property
     def name(self) -> str:
-        """What everything of it is called on this machine."""
+        """The prefix of all its names on this machine."""
         return f"infpop{self.number}"
 
     @property
     def gateway(self) -> str:
-        """The address of this machine, at which nodes and pods reach it."""
+        """The address of this machine at which nodes and Pods reach it."""
         return f"10.{self.number}.0.1"
 
     def node_address(self, index: int) -> str:
-        """Return the address of the node of this index, from 1."""
+        """Return the address of the node with this index, from 1."""
         return f"10.{self.number}.0.{10 + index}"
 
     def pod_range(self, index: int) -> str:
-        """Return the range of the addresses of that node's pods."""
+        """Return the Pod address range of that node."""
         return f"10.{self.number}.{index}.0/24"
 
     def plug_in(self, index: int, pid: int) -> None:
-        """Give the network namespace of a process a device `eth0` at this bridge, and route to its pods."""
+        """Give the network namespace of a process a device `eth0` on this bridge, and add a route to its Pods."""
         cable = self._cable(index)
         run("ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
         run("ip", "link", "set", cable, "master", self.name, "up")
         run("ip", "route", "add", self.pod_range(index), "via", self.node_address(index))
 
     def unplug(self, index: int) -> None:
-        """Take the device away, if it is there: it goes by itself with its namespace, but the kernel takes its time."""
+        """Remove the device if it exists: it disappears with its namespace, but the kernel takes its time."""
         with suppress(AssertionError):
             run("ip", "route", "del", self.pod_range(index))
         with suppress(AssertionError):
@@ -65,7 +65,7 @@ class Network:
 
 @contextmanager
 def start_network() -> Iterator[Network]:
-    """Have a bridge while the block lasts; what a killed run left of one of the same number is removed before.
+    """Create a bridge for the duration of the block; remains of a killed run with the same number are removed first.
 
     Raises:
         NoFreeNetworkError: no number is free.
@@ -90,7 +90,7 @@ def start_network() -> Iterator[Network]:
 
 
 def _claim(number: int) -> socket.socket | None:
-    """Take a number for as long as the socket is open; the kernel closes it when this process ends, however it does."""
+    """Reserve a number while the socket is open; the kernel closes it when this process ends, however it does."""
     claim = socket.socket(socket.AF_UNIX)
     try:
         claim.bind(f"\0infpop-test-network-{number}")

@@ -1,4 +1,4 @@
-"""One real node: containerd, kubelet and kube-proxy in namespaces of their own, and its end."""
+"""One real node: containerd, kubelet and kube-proxy in their own namespaces, and its removal."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from nodes.network import Network
 from nodes.node_files import NodeFiles
 from nodes.programs import run
 
-HIDDEN = ("/run", "/var/lib", "/var/log")  # folders of this machine that a node does not see: it has its own
+HIDDEN = ("/run", "/var/lib", "/var/log")  # folders of this machine that are hidden from a node: it has its own
 _SCRIPT = Path(__file__).parent / "node.sh"
 _IMPORT_SECONDS = 600.0  # an image with an engine has several GB
 _START_SECONDS = 30.0
@@ -31,7 +31,7 @@ _LOGS = ("containerd.log", "kubelet.log", "kube-proxy.log")
 
 
 class Node:
-    """A node that is not there before `start`, and that leaves nothing but its logs behind after `end`."""
+    """A node that does not exist before `start`, and of which only its logs remain after `end`."""
 
     def __init__(self, control_plane: ControlPlane, network: Network, *, name: str, index: int) -> None:
         self.name = name
@@ -46,12 +46,12 @@ class Node:
         self._first_pid: int | None = None
 
     def start(self, binaries: Binaries, images: ImageStore, *, peers: tuple["Node", ...]) -> None:
-        """Start it; it is not Ready yet, nor need its object exist.
+        """Start it; it is not Ready on return, and its object may not exist yet.
 
         Args:
-            binaries: with those of nodes.
-            images: that it has, the pause container's among them.
-            peers: the other nodes, whose pods its own pods reach.
+            binaries: programs, including those for nodes.
+            images: its images, including the pause container's.
+            peers: the other nodes, whose Pods its own Pods reach.
         """
         self.folder.mkdir()
         self._left.callback(self._remove_disk)
@@ -67,34 +67,34 @@ class Node:
         self._network.plug_in(self.index, self._first_pid)
 
     def end(self) -> None:
-        """End all its processes at once, as a power failure does, and take away what it had on this machine."""
+        """End all its processes immediately, as a power failure does, and remove what it had on this machine."""
         self._left.close()
 
     def run(self, *command: str, seconds: float = 60.0) -> str:
-        """Run a program of this machine inside the node: its processes, network, mounts and containers.
+        """Run a program of this machine inside the node: with its processes, network, mounts and containers.
 
         Raises:
-            AssertionError: it failed; the message has what it said.
+            AssertionError: the program failed; the message has its output.
         """
         assert self._first_pid is not None, "not started"
         return run("nsenter", f"--target={self._first_pid}", "-m", "-n", "-u", "-p", "--", *command, seconds=seconds)
 
     def import_image(self, archive: Path) -> None:
-        """Have the images of one more archive, as if they had been pulled."""
+        """Import the images of one more archive, as if they had been pulled."""
         self.run("ctr", "--namespace", "k8s.io", "images", "import", str(archive), seconds=_IMPORT_SECONDS)
 
     def kill_shim(self, pod_uid: str) -> None:
-        """Kill the program that stands between containerd and the containers of a pod, as a bug in it does."""
+        """Kill the containerd shim of a Pod's containers, as a bug in the shim does."""
         sandboxes = self.run("ctr", "--namespace", "k8s.io", "containers", "list", "--quiet", _of_pod(pod_uid)).split()
         self.run("pkill", "-KILL", "--full", f"containerd-shim-runc-v2 .*({'|'.join(sandboxes)})")
 
     def kill_kubelet(self) -> None:
-        """Kill its kubelet, which comes back at once with the configuration that there is."""
+        """Kill its kubelet, which restarts immediately with the current configuration."""
         self.run("pkill", "-KILL", "--exact", "kubelet")
 
     @contextmanager
     def evicting_below(self, available_bytes: int) -> Iterator[None]:
-        """Have it evict pods while this machine has less memory left than this; afterwards it takes pods as before."""
+        """Make it evict Pods while this machine has less free memory than this; afterwards it accepts Pods again."""
         usual = (self.folder / "kubelet.yaml").read_text()
         changed = yaml.safe_load(usual)
         changed["evictionHard"]["memory.available"] = f"{available_bytes // 1024}Ki"
@@ -106,7 +106,7 @@ class Node:
             wait_for(lambda: not self._lacks_memory(), seconds=_RESTART_SECONDS, what=f"memory on {self.name}")
 
     def check(self) -> None:
-        """Make sure that it lives.
+        """Check that it is alive.
 
         Raises:
             ProcessDiedError: it ended by itself.
@@ -143,7 +143,7 @@ class Node:
         return Process(f"node-{self.name}", command, folder=self._control_plane.directory)
 
     def _restart_kubelet(self, config: str) -> None:
-        """Give the kubelet a configuration and wait until the node's status is of one that has read it."""
+        """Give the kubelet a configuration and wait until the node's status comes from a kubelet that has read it."""
         (self.folder / "kubelet.yaml").write_text(config)
         reserved = _kibibytes(yaml.safe_load(config)["evictionHard"]["memory.available"])
         self.kill_kubelet()
@@ -156,7 +156,7 @@ class Node:
         wait_for(has_read, seconds=_RESTART_SECONDS, what=f"the kubelet of {self.name} with its new configuration")
 
     def _lacks_memory(self) -> bool:
-        """Say whether the node's status or a taint has it under pressure."""
+        """Return whether the node's status or a taint reports memory pressure."""
         found = self._object()
         conditions = {each["type"]: each["status"] for each in found["status"]["conditions"]}
         taints = [taint["key"] for taint in found["spec"].get("taints", ())]
@@ -167,7 +167,7 @@ class Node:
         return found
 
     def _find_first_pid(self) -> int | None:
-        """Return the process id of the script as this machine sees it."""
+        """Return the process id of the script in this machine's namespace."""
         self.check()
         assert self._process is not None
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
@@ -187,7 +187,7 @@ class Node:
 
 
 def _kibibytes(quantity: str) -> int:
-    """Return an amount of memory as the kubelet writes it, or this folder's files."""
+    """Return an amount of memory in the notation of the kubelet and of this folder's files."""
     return int(quantity[:-2]) * _KIB[quantity[-2:]]
 
 

@@ -1,7 +1,7 @@
-"""The configuration files of a node's programs, each setting that is not plain with its reason.
+"""The configuration files of a node's programs; settings that are not obvious have their reason.
 
-Inside its own mount namespace a node has the usual places: /var/lib/kubelet, /run/containerd, /etc/infpop-node is this
-folder. They are this machine's disk or memory, and gone with the node.
+Inside its own mount namespace a node has the usual paths: /var/lib/kubelet, /run/containerd; /etc/infpop-node is this
+folder. They are on this machine's disk or in memory, and are removed with the node.
 """
 
 import json
@@ -19,16 +19,16 @@ CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFiles:
-    """What the files of one node say, and the folder that they are written to.
+    """The content of one node's files, and the folder to which they are written.
 
     Attributes:
-        folder: of the files; it exists.
+        folder: the folder of the files; it exists.
         cgroup: the name of the node's cgroups.
-        pod_range: the addresses of its pods.
-        certificate: of the kubelet as a server, and its key.
-        ca: whom the kubelet believes who its clients are.
-        proxy_kubeconfig: of kube-proxy.
-        name: of the node.
+        pod_range: the addresses of its Pods.
+        certificate: the kubelet's server certificate, and its key.
+        ca: the authority that the kubelet trusts for its clients.
+        proxy_kubeconfig: the kubeconfig of kube-proxy.
+        name: the name of the node.
     """
 
     folder: Path
@@ -46,7 +46,7 @@ class NodeFiles:
         (self.folder / "containerd.toml").write_text(self._containerd())
         for name, document in (("kubelet.yaml", self._kubelet()), ("kube-proxy.yaml", self._kube_proxy())):
             (self.folder / name).write_text(yaml.safe_dump(document))
-        # The machine's own may be a link into /run, which is another one inside.
+        # The machine's own may be a link into /run, which is a different folder inside.
         (self.folder / "resolv.conf").write_text(Path("/etc/resolv.conf").read_text())
 
     def _cni(self) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class NodeFiles:
             "type": "bridge",
             "bridge": "cni0",
             "isGateway": True,
-            "ipMasq": False,  # everything that pods can reach here knows the way back to them
+            "ipMasq": False,  # everything that Pods can reach here has a route back to them
             "hairpinMode": True,
             "ipam": addresses,
         }
@@ -68,8 +68,8 @@ class NodeFiles:
         return {"cniVersion": "1.0.0", "name": "infpop", "plugins": [bridge, portmap]}
 
     def _containerd(self) -> str:
-        # The plugin "opt" makes /opt/containerd. Without CAP_SYS_RESOURCE, which a machine may lack, no sandbox starts
-        # whose OOM score is to be lowered.
+        # The plugin "opt" creates /opt/containerd. Without CAP_SYS_RESOURCE, which a machine may lack, no sandbox
+        # starts if its OOM score has to be lowered.
         return f"""version = 2
 root = "/var/lib/containerd"
 state = "/run/containerd"
@@ -107,7 +107,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
             "resolvConf": str(self.folder / "resolv.conf"),
             "volumePluginDir": "/var/lib/kubelet/volume-plugins",  # the default would be a folder of this machine
             "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
-            "evictionPressureTransitionPeriod": "5s",  # a test that made it evict goes on soon
+            "evictionPressureTransitionPeriod": "5s",  # a test that triggers an eviction can continue soon
             "imageGCHighThresholdPercent": 100,  # images cannot be pulled again
             "nodeStatusUpdateFrequency": "2s",
         }
@@ -119,5 +119,5 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
             "mode": "iptables",
             "hostnameOverride": self.name,
             "clientConnection": {"kubeconfig": str(self.proxy_kubeconfig)},
-            "conntrack": {"maxPerCore": 0},  # it is the machine's, and may not be changed from a network namespace
+            "conntrack": {"maxPerCore": 0},  # it is the machine's, and cannot be changed from a network namespace
         }

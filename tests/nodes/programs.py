@@ -1,6 +1,6 @@
-"""Run the machine's own programs, and find those that a node needs, from Debian's packages where they are missing.
+"""Run the machine's own programs, and install those that a node needs from Debian's packages if they are missing.
 
-Nothing is started by an installation here: Debian's containerd would become a service under an init system alone.
+Installing starts no services here: Debian's containerd would become a service only under an init system.
 """
 
 import os
@@ -12,10 +12,10 @@ from pathlib import Path
 
 from gobuild import MissingToolError
 
-CNI_FOLDER = Path("/usr/lib/cni")  # where Debian has the plugins
+CNI_FOLDER = Path("/usr/lib/cni")  # where Debian installs the plugins
 COMMAND_SECONDS = 60.0
 _INSTALL_SECONDS = 300.0
-# Program -> Debian package. The path of every user lacks sbin, so places are looked at that a root shell would have.
+# Program -> Debian package. A user's PATH lacks sbin, so the folders of a root shell are searched too.
 _PACKAGES = {
     "containerd": "containerd",
     "ctr": "containerd",
@@ -31,7 +31,7 @@ _SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def require_programs() -> None:
-    """Make sure that this machine can have nodes, by installing Debian's packages where programs are missing.
+    """Check that this machine can have nodes, and install Debian's packages for missing programs.
 
     Raises:
         MissingToolError: this is not root, has no cgroup v1, or a package is missing and cannot be installed.
@@ -47,10 +47,10 @@ def require_programs() -> None:
 
 
 def run(*command: str, seconds: float = COMMAND_SECONDS) -> str:
-    """Run a program as root's shell would find it and return what it wrote.
+    """Run a program with a root shell's PATH and return its output.
 
     Raises:
-        AssertionError: it failed; the message has what it said.
+        AssertionError: the program failed; the message has its output.
     """
     answer = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=seconds, check=False)
     assert answer.returncode == 0, f"{' '.join(command)}: {answer.stderr.strip() or answer.stdout.strip()}"

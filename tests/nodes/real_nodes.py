@@ -4,8 +4,8 @@
         with RealNodes(control_plane, network, images=[archive], nodes={"n1": "NVIDIA-A100-SXM4-40GB"}) as nodes:
             ...
 
-or all of it by `start_real_cluster`. Needs root, cgroup v1 and Debian's packages (`nodes.programs`). The nodes have all
-of this machine's CPUs and memory each, GPUs that are numbers alone, no cluster DNS and no internet.
+or use `start_real_cluster` for all of it. Needs root, cgroup v1 and Debian's packages (`nodes.programs`). Each node has
+all of this machine's CPUs and memory, GPUs that are only numbers, no cluster DNS and no internet.
 """
 
 import json
@@ -29,7 +29,7 @@ _READY_SECONDS = 45
 
 
 class RealNodes:
-    """Nodes that are Ready while this is entered, by their names."""
+    """Nodes that are Ready inside a `with` block, by their names."""
 
     def __init__(
         self,
@@ -44,10 +44,10 @@ class RealNodes:
 
         Args:
             control_plane: its API server listens at `network.gateway`.
-            network: that they are plugged into.
-            images: archives whose images every node has, beside the stand-ins.
-            nodes: name of each -> its GPUs' product, as GPU Feature Discovery writes it.
-            gpus: of each node.
+            network: the network to which they are connected.
+            images: archives whose images every node has, in addition to the stand-ins.
+            nodes: the name of each node -> its GPUs' product, as GPU Feature Discovery writes it.
+            gpus: the number of GPUs of each node.
         """
         self._control_plane = control_plane
         self._images = tuple(images)
@@ -63,8 +63,8 @@ class RealNodes:
 
         Raises:
             MissingToolError: this machine cannot have nodes; the message says why.
-            ValueError: the control plane's folder lies where nodes have folders of their own.
-            AssertionError: one did not get Ready; the message has the ends of the logs.
+            ValueError: the control plane's folder lies inside a folder that nodes hide.
+            AssertionError: a node did not become Ready; the message has the ends of the logs.
         """
         require_programs()
         _check_folder(self._control_plane.directory)
@@ -82,7 +82,7 @@ class RealNodes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End them and take everything away that they had on this machine; their logs stay."""
+        """End them and remove what they had on this machine; their logs stay."""
         self._left.close()
 
     def __getitem__(self, name: str) -> Node:
@@ -90,7 +90,7 @@ class RealNodes:
         return self._nodes[name]
 
     def __iter__(self) -> Iterator[Node]:
-        """Give the nodes."""
+        """Yield the nodes."""
         return iter(self._nodes.values())
 
     def _unpack_images(self, stack: ExitStack) -> ImageStore:
@@ -112,7 +112,7 @@ class RealNodes:
             raise AssertionError(f"{problem}\n{node.tails()}") from problem
 
     def _equip(self, node: Node) -> None:
-        """Give it what a device plugin and GPU Feature Discovery would; the kubelet keeps both."""
+        """Add what a device plugin and GPU Feature Discovery would; the kubelet keeps both."""
         manifest = gpu_node(node.name, product=self._products[node.name], gpus=self._gpus)
         gpus = {"nvidia.com/gpu": str(self._gpus)}
         self._patch(node, {"metadata": {"labels": manifest["metadata"]["labels"]}})
@@ -134,13 +134,13 @@ def _check_folder(directory: Path) -> None:
 def start_real_cluster(
     directory: Path, *, images: Sequence[Path] = (), nodes: Mapping[str, str], audit: bool = False
 ) -> Iterator[tuple[ControlPlane, RealNodes]]:
-    """Run a control plane with real nodes while the block lasts.
+    """Run a control plane with real nodes for the duration of the block.
 
     Args:
-        directory: an absolute path, empty or not there yet; it keeps the logs.
+        directory: an absolute path, empty or missing; it keeps the logs.
         images: archives whose images every node has.
-        nodes: name of each -> its GPUs' product.
-        audit: note every request.
+        nodes: the name of each node -> its GPUs' product.
+        audit: log every request.
     """
     require_programs()
     with (

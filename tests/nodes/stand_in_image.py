@@ -1,7 +1,7 @@
-"""Images without a registry and without a builder: one static program, as an archive that containerd imports.
+"""Images without a registry and without a builder: one static program, in an archive that containerd imports.
 
-The archive has two images of one layer, for the pause container of pods and for a runner that does what its study says
-(`stand_in/main.go`). The same program gives the same archive, byte by byte.
+The archive has two images of one layer, for the pause container of Pods and for a runner that does what its study says
+(`stand_in/main.go`). The same program gives the same archive, byte for byte.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from gobuild import GoModule
 
 PAUSE = "localhost/pause:1"
 RUNNER = "localhost/stand-in-runner:1"
-# Names of models, by which a study or a run spec says what the stand-in does.
+# Names of models, with which a study or a run spec controls the stand-in.
 REPORTS = "stand-in/report"
 EATS_MEMORY = "stand-in/eat-memory"
 HOLDS_MEMORY = "stand-in/hold-memory"  # 2.5 GiB

@@ -1,6 +1,6 @@
-"""Invariant 5 on real kubelets: what hinders a run is the study's reason, in the words of who refused it.
+"""Invariant 5 on real kubelets: what blocks a run becomes the study's reason, in the words of the refusing component.
 
-`tests/cluster/test_waiting.py` has the same with a simulated kubelet: what that one is made to say, real ones say here.
+`tests/cluster/test_waiting.py` tests the same with a simulated kubelet; here real kubelets produce the messages.
 """
 
 import pytest
@@ -18,7 +18,7 @@ _TRIES = 3
 
 
 def start(place: Place, behaviour: str, *, name: str = "study", image: str = RUNNER, **model: object) -> None:
-    """Create a study of one trial whose stand-in behaves so; keywords are further fields of its model."""
+    """Create a study of one trial whose stand-in behaves in this way; keywords are extra fields of its model."""
     place.study(
         name,
         model={"name": behaviour, **model},
@@ -30,7 +30,7 @@ def start(place: Place, behaviour: str, *, name: str = "study", image: str = RUN
 
 
 def limit_memory(place: Place, amount: str) -> None:
-    """Give every container of the place a limit of memory that it does not name itself."""
+    """Give every container in the namespace a memory limit unless it sets one itself."""
     limits = [{"type": "Container", "default": {"memory": amount}, "defaultRequest": {"memory": amount}}]
     metadata = {"name": "small", "namespace": place.namespace}
     apply_documents(
@@ -39,7 +39,7 @@ def limit_memory(place: Place, amount: str) -> None:
 
 
 def broken(place: Place, name: str = "study") -> tuple[Body, str]:
-    """Return the row of the only trial once nothing goes on any more, and the sentence of the condition Ready."""
+    """Return the row of the only trial after the study has stopped, and the message of the condition Ready."""
     status = place.wait_for("Stalled", name=name)
     (row,) = status["trials"]
     assert row["state"] == "Broken"
@@ -61,7 +61,7 @@ def test_memory_of_the_node(place: Place, nodes: RealNodes) -> None:
         threshold = cgroups.available_memory() - _GIB
         with nodes["n1"].evicting_below(threshold):
             if abs(cgroups.available_memory() - _GIB - threshold) > _GIB / 2:
-                continue  # others on this machine took or freed memory while the kubelet started
+                continue  # other processes took or freed memory while the kubelet started
             start(place, HOLDS_MEMORY)
             row, message = broken(place)
             place.wait_until(lambda: not place.objects("pod"), what="the end of its Job, which would make another pod")
@@ -73,7 +73,7 @@ def test_memory_of_the_node(place: Place, nodes: RealNodes) -> None:
 
 
 def test_missing_secret(place: Place) -> None:
-    """A Secret that is not there is MissingSecret with its name, and creating it is enough."""
+    """A missing Secret is MissingSecret with its name, and creating it resolves the wait."""
     start(place, HANGS, tokenSecretRef={"name": "hf-token", "key": "token"})
     status = place.wait_for("Ready", "False", reason="MissingSecret")
     assert 'secret "hf-token" not found' in find_condition(status, "Ready")["message"]
@@ -84,14 +84,14 @@ def test_missing_secret(place: Place) -> None:
 
 
 def test_image_that_is_nowhere(place: Place) -> None:
-    """An image that nobody has is ImagePull, in containerd's words."""
+    """An image that does not exist is ImagePull, in containerd's words."""
     start(place, HANGS, image="localhost/absent:1")
     status = place.wait_for("Ready", "False", reason="ImagePull")
     assert "localhost/absent:1" in find_condition(status, "Ready")["message"]
 
 
 def test_quota(place: Place) -> None:
-    """A quota that has no room for the GPUs is QuotaExceeded, and raising it is enough."""
+    """A quota without room for the GPUs is QuotaExceeded, and raising it resolves the wait."""
     quota = {"hard": {"requests.nvidia.com/gpu": "1"}}
     place.create(
         "resourcequota", {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "gpus"}, "spec": quota}
@@ -103,7 +103,7 @@ def test_quota(place: Place) -> None:
 
 
 def test_crash(place: Place) -> None:
-    """A runner that ends without a result is RunnerError with the end of its log, which the kubelet hands on."""
+    """A runner that ends without a result is RunnerError with the end of its log, which the kubelet provides."""
     start(place, CRASHES)
     row, message = broken(place)
     assert row["reason"] == "RunnerError"
@@ -111,18 +111,18 @@ def test_crash(place: Place) -> None:
 
 
 def test_killed_shim(place: Place, nodes: RealNodes) -> None:
-    """A runner whose containerd shim dies is not left as if it went on, nor is its end taken for one of its own."""
+    """A run whose containerd shim dies neither appears to continue nor counts as ended by its runner."""
     start(place, HANGS)
     place.wait_until(lambda: _phases(place) == ["Running"], what="a run to disturb")
     (pod,) = place.objects("pod")
     nodes["n1"].kill_shim(pod["metadata"]["uid"])
     row, message = broken(place)
     assert row["reason"] == "ContainerLost"
-    assert "exit code 255" in message  # as containerd says where nobody saw the end
+    assert "exit code 255" in message  # as containerd reports it if the end was not observed
 
 
 def test_restarted_kubelet(place: Place, nodes: RealNodes) -> None:
-    """A kubelet that dies and comes back disturbs no run, and its node goes on taking others."""
+    """A kubelet that dies and restarts disturbs no run, and its node continues to accept others."""
     start(place, HANGS)
     place.wait_until(lambda: _phases(place) == ["Running"], what="a run that is not to be disturbed")
     (before,) = place.objects("pod")

@@ -1,4 +1,4 @@
-"""Images reach nodes as archives alone: what they are made of, and what happens with a bad one."""
+"""Images reach nodes only as archives: their content, and the handling of an invalid one."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def test_the_stand_in_is_always_the_same(tmp_path: Path) -> None:
 
 
 def test_a_bad_archive_is_told(tmp_path: Path) -> None:
-    """A file that is no image is refused with containerd's words before a node starts."""
+    """A file that is not an image is refused with containerd's message before a node starts."""
     require_programs()
     archive = tmp_path / "image.tar"
     archive.write_text("no image")

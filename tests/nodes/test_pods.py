@@ -1,4 +1,4 @@
-"""What a run's Pod may do, and what comes back of it, on real kubelets: the settings of `job_manifest` at work."""
+"""What a run's Pod may do, and what it returns, on real kubelets: the settings of `job_manifest` in effect."""
 
 import json
 from collections.abc import Callable
@@ -34,8 +34,8 @@ _SECONDS = 60.0
 
 
 def make_job(place: Place, model: str, *, product: str = A100) -> Body:
-    """Return the Job of a run of two GPUs, whose stand-in does what `model` says, on nodes with these GPUs."""
-    study = place.study(suspend=True)  # for the owner's sake; nobody looks at it
+    """Return the Job of a run on two GPUs, whose stand-in does what `model` says, on nodes with these GPUs."""
+    study = place.study(suspend=True)  # only as the owner; no operator reconciles it
     owner = Owner(name="study", namespace=place.namespace, uid=study["metadata"]["uid"])
     trial = PlannedTrial(index=0, configuration=Configuration(gpu_count=2, batch_size=8))
     planned = Run(name="study-0123456789", pool="a100", round=1, attempt=1, trials=(trial,))
@@ -58,7 +58,7 @@ def make_job(place: Place, model: str, *, product: str = A100) -> Body:
 
 
 def await_pod(place: Place, phase: str) -> PodRecord:
-    """Return the only pod of the place once it is in the phase."""
+    """Return the only Pod of the namespace once it is in the phase."""
 
     def reached() -> PodRecord | None:
         pods = [parse_pod(body) for body in place.objects("pod")]
@@ -76,7 +76,7 @@ def serve(place: Place, selector: dict[str, str]) -> str:
 
 
 def test_the_pod_of_a_run_may_do_little(place: Place) -> None:
-    """A run's Pod passes Pod Security "restricted", and what it is promised holds inside it on a real kubelet."""
+    """A run's Pod passes Pod Security "restricted", and its settings hold inside it on a real kubelet."""
     place.create("job", make_job(place, REPORTS))
     pod = await_pod(place, "Succeeded")
     assert pod.container is not None
@@ -94,7 +94,7 @@ def test_the_pod_of_a_run_may_do_little(place: Place) -> None:
 
 
 def test_a_pod_goes_where_its_gpus_are(place: Place, nodes: RealNodes) -> None:
-    """A run lands on the node with its pool's GPUs and is reached there from this machine and from another node."""
+    """A run lands on the node with its pool's GPUs and is reachable there from this machine and from another node."""
     place.create("job", make_job(place, LISTENS, product=V100))
     pod = await_pod(place, "Running")
     assert pod.node == "n2"
@@ -109,7 +109,7 @@ def test_a_pod_goes_where_its_gpus_are(place: Place, nodes: RealNodes) -> None:
 
 
 def ask(run: Callable[..., str], address: str | None) -> str:
-    """Return what is said at port 9400 to a program that `run` runs, nothing where nobody listens."""
+    """Return the answer of port 9400 to a program that `run` runs, empty if nothing listens."""
     try:
         return run("bash", "-c", f"cat < /dev/tcp/{address}/9400").strip()
     except AssertionError:  # the rules of a new Service take about a second to reach a node
@@ -117,14 +117,14 @@ def ask(run: Callable[..., str], address: str | None) -> str:
 
 
 def test_nodes_reach_the_api_server(control_plane: ControlPlane, nodes: RealNodes) -> None:
-    """Every node reaches the API server where pods look for it, at the address of its Service."""
+    """Every node reaches the API server at the address of its Service, which Pods use."""
     address = control_plane.kubectl("get", "service", "kubernetes", "--output=jsonpath={.spec.clusterIP}")
     for node in nodes:
         wait_for(partial(connects, node, address), seconds=_SECONDS, what=f"{address}:443 at {node.name}")
 
 
 def connects(node: Node, address: str) -> bool:
-    """Say whether the node can connect to port 443 there."""
+    """Return whether the node can connect to port 443 there."""
     try:
         node.run("bash", "-c", f"exec 3<>/dev/tcp/{address}/443")
     except AssertionError:

@@ -1,4 +1,4 @@
-"""Real nodes leave nothing behind on the machine that they were on, however they end."""
+"""Real nodes leave nothing behind on their machine, however they end."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.e2e
 
 _START_SECONDS = 120.0
 _END_SECONDS = 30.0
-# A cluster in a process of its own, whose death no `finally` sees.
+# A cluster in its own process, whose death skips every `finally`.
 _VICTIM = f"""
 import sys
 from pathlib import Path
@@ -30,7 +30,7 @@ with start_real_cluster(Path(sys.argv[1]), nodes={{"n1": A100}}):
 
 
 def pod(name: str) -> dict[str, object]:
-    """Return a pod that runs until it is ended."""
+    """Return a Pod that runs until it is ended."""
     metadata = {"name": name, "namespace": "default"}
     ports = [{"containerPort": 80, "hostPort": 8080}]
     container = {"name": "main", "image": PAUSE, "imagePullPolicy": "Never", "ports": ports}
@@ -60,7 +60,7 @@ def test_nothing_is_left(tmp_path: Path) -> None:
 
 
 def test_a_killed_run_is_cleared_by_the_next(tmp_path: Path) -> None:
-    """When the tests are killed their nodes die with them, and what the kernel keeps goes when a network starts."""
+    """When the tests are killed their nodes die with them, and what the kernel keeps is removed at the next start."""
     before = take_footprint(tmp_path)
     started = tmp_path / "started"
     victim = subprocess.Popen(

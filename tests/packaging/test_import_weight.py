@@ -1,4 +1,4 @@
-"""Help is fast because it loads next to nothing, and the pure core loads no framework."""
+"""Help is fast because it imports very little, and the pure core imports no framework."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ SLOW = {
 
 
 def loaded_by(program: str) -> set[str]:
-    """Return the top-level modules that a fresh interpreter has loaded after `program`."""
+    """Return the top-level modules that a fresh interpreter has imported after `program`."""
     report = "; import sys; sys.stderr.write(' '.join({name.partition('.')[0] for name in sys.modules}))"
     done = subprocess.run(
         [sys.executable, "-c", program + report], capture_output=True, text=True, timeout=60, check=True
@@ -32,18 +32,18 @@ def loaded_by(program: str) -> set[str]:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["tune", "--help"], ["operator", "--help"], ["--version"]])
 def test_help_loads_no_slow_module(arguments: list[str]) -> None:
-    """`infpop --help` answers before any library of the work itself is imported."""
+    """`infpop --help` answers before any working library is imported."""
     program = f"from infpop_operator.cli.main import app; app({arguments!r}, standalone_mode=False)"
     assert loaded_by(program) & SLOW == set()
 
 
 def test_starting_a_study_loads_no_engine() -> None:
-    """The deciding side measures nothing itself: it needs no engine in its process."""
+    """The deciding side does not measure, so it needs no engine in its process."""
     assert loaded_by("import infpop_operator.cli.tune") & {"torch", "vllm", "transformers", "hyperopt"} == set()
 
 
 def test_the_operator_loads_no_engine() -> None:
-    """The operator's image needs no torch: nothing of the engines is imported, on the first question either."""
+    """The operator's image needs no torch: no engine is imported, not even for the first search request."""
     program = "import infpop_operator.handlers.operator; from infpop_operator.core.search import warm_up; warm_up()"
     assert loaded_by(program) & {"torch", "vllm", "transformers"} == set()
 

@@ -1,4 +1,4 @@
-"""The packages can be imported, installed and found, from any directory."""
+"""The packages can be imported, installed and found from any directory."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ def test_source_roots_are_no_packages(root: str) -> None:
 
 
 def test_the_standard_library_works_in_the_repository_root() -> None:
-    """A Python that starts here finds its own `operator` module."""
+    """A Python started in the repository root imports the standard library's `operator` module."""
     program = "import collections, operator; assert operator.add(1, 2) == 3"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=60)
 

@@ -1,4 +1,4 @@
-"""What is installed from the wheel is what was tested from the tree."""
+"""The wheel installs what was tested from the tree."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> frozenset[str]:
 
 
 def test_every_module_and_the_prompts_are_in_the_wheel(wheel_names: frozenset[str]) -> None:
-    """An image that installs the wheel has both packages whole, and measures the same built-in text."""
+    """An image that installs the wheel has both complete packages, and measures the same built-in prompts."""
     sources = [path.relative_to(ROOT / top) for top in ("operator", "runner") for path in (ROOT / top).rglob("*.py")]
     assert {str(path) for path in sources} <= wheel_names
     assert "infpop_runner/workload/data/code-infilling-v1.jsonl.gz" in wheel_names
@@ -29,5 +29,5 @@ def test_every_module_and_the_prompts_are_in_the_wheel(wheel_names: frozenset[st
 
 
 def test_nothing_else_is_in_the_wheel(wheel_names: frozenset[str]) -> None:
-    """No test, benchmark or example becomes importable on somebody's machine."""
+    """Installing the wheel makes no test, benchmark or example importable."""
     assert {name.split("/")[0].split("-")[0] for name in wheel_names} == {"infpop_operator", "infpop_runner", "infpop"}

@@ -1,8 +1,8 @@
-"""Find a real Prometheus and its promtool, or build them once for this machine.
+"""Find a real Prometheus and its promtool, or build them once on this machine.
 
-Built, and not taken from the distribution: Debian's has the discovery of Kubernetes pods compiled out.
+They are built, not taken from the distribution: Debian's Prometheus is compiled without Kubernetes discovery.
 
-`PYTHONPATH=tests python -m prometheus.binaries` builds in advance: about two minutes on two cores.
+`PYTHONPATH=tests python -m prometheus.binaries` builds them in advance: about two minutes on two cores.
 """
 
 import os
@@ -22,7 +22,7 @@ MODULE = GoModule(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Binaries:
-    """Where the programs lie."""
+    """The paths of the programs."""
 
     prometheus: Path
     promtool: Path
@@ -32,7 +32,7 @@ def find_binaries() -> Binaries:
     """Return the programs, building those that are not built yet.
 
     Raises:
-        MissingToolError: there is no Go and none can be installed.
+        MissingToolError: Go is missing and cannot be installed.
         subprocess.CalledProcessError: a build failed; its output is on standard error.
     """
     return Binaries(**MODULE.programs(tuple(MODULE.packages), dict(os.environ)))  # noqa: TID251 - the edge of the tests

@@ -1,7 +1,7 @@
-"""Scrape configurations, as people's Prometheus servers have them.
+"""Scrape configurations as used in production.
 
-Three ways to a target: by the annotations of pods, as most charts do it; by a PodMonitor, as the Prometheus Operator
-translates it; and by a list of addresses.
+Three ways to find targets: by the annotations of Pods, as most charts do it; by a PodMonitor, as the Prometheus
+Operator translates it; and by a list of addresses.
 """
 
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ _ANNOTATION = "__meta_kubernetes_pod_annotation_prometheus_io_"
 
 
 def annotated_pods(kubeconfig: Path, *, namespace: str | None = None) -> Document:
-    """Return the job `kubernetes-pods` of the chart prometheus-community/prometheus, less the sharding by `slow`.
+    """Return the job `kubernetes-pods` of the chart prometheus-community/prometheus, without the sharding by `slow`.
 
-    It keeps the labels that a target gives itself, and copies the labels of pods.
+    It keeps the labels that a target sets itself, and copies the labels of Pods.
     """
     return {
         "job_name": "kubernetes-pods",
@@ -56,16 +56,16 @@ def monitored_pods(
 ) -> Document:
     """Return what the Prometheus Operator generates for a PodMonitor with one endpoint.
 
-    The labels of the target win over those that it gives itself, which become `exported_`.
+    The labels of the target override those that it sets itself, which become `exported_`.
 
     Args:
-        monitor: the manifest.
-        kubeconfig: with rights to watch pods.
-        namespace: looks at this one alone, whatever the manifest says.
-        interval_seconds: instead of the manifest's.
+        monitor: the manifest of the PodMonitor.
+        kubeconfig: a kubeconfig that may watch Pods.
+        namespace: discover Pods only in this namespace, whatever the manifest says.
+        interval_seconds: replaces the manifest's interval.
 
     Raises:
-        ValueError: the manifest has a field that is not translated here, so that a test of it would promise nothing.
+        ValueError: the manifest has a field that is not translated here, so that a test of it would prove nothing.
 
     Source: generatePodMonitorConfig in pkg/prometheus/promcfg.go of prometheus-operator, with its defaults.
     """
@@ -107,7 +107,7 @@ def monitored_pods(
 def static_targets(
     job: str, *addresses: str, honor_labels: bool = False, labels: Mapping[str, str] | None = None
 ) -> Document:
-    """Return a job for addresses that are known, `host:port` each, with the labels given."""
+    """Return a job for fixed addresses, each as `host:port`, with the given labels."""
     return {
         "job_name": job,
         "honor_labels": honor_labels,
@@ -121,7 +121,7 @@ def _pods(kubeconfig: Path, namespaces: tuple[str, ...]) -> Document:
 
 
 def _selected(spec: Mapping[str, Any], owner: str) -> tuple[str, ...]:
-    """Return the namespaces that a PodMonitor selects; none means all, nothing said means its own."""
+    """Return the namespaces that a PodMonitor selects; None means all, an empty selector means its own."""
     selector = spec.get("namespaceSelector", {})
     _refuse_unknown(selector, "any", "matchNames")
     return () if selector.get("any") else tuple(selector.get("matchNames", (owner,)))

@@ -1,6 +1,6 @@
-"""What other exporters say about the pods that a simulated kubelet plays: NVIDIA's DCGM exporter and cAdvisor.
+"""The metrics of other exporters for the simulated kubelet's Pods: NVIDIA's DCGM exporter and cAdvisor.
 
-Names and labels are those of dcgm-exporter 4 and of the kubelet's `/metrics/cadvisor`; the values are the caller's.
+Names and labels are those of dcgm-exporter 4 and of the kubelet's `/metrics/cadvisor`; the caller sets the values.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ _CONTAINER_LABELS = ("id", "name", "image", "container", "namespace", "pod", "cp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What a run does to its devices and its node, each GPU the same."""
+    """The load of a run on its devices and its node, the same for each GPU."""
 
     gpu_utilisation_percent: float = 87.0
     gpu_power_watts: float = 310.0
@@ -33,7 +33,7 @@ LoadOf = Callable[[RunningPod], Load]
 
 
 class GpuExporter(Collector):
-    """DCGM's figures of every GPU that a pod holds now, on `node` or anywhere; one that nobody holds is not shown."""
+    """DCGM metrics of every GPU that a Pod holds now, on `node` or on any node; unused GPUs are not shown."""
 
     def __init__(
         self, kubelet: SimulatedKubelet, load: LoadOf = lambda _pod: Load(), *, node: str | None = None
@@ -43,7 +43,7 @@ class GpuExporter(Collector):
         self._node = node
 
     def collect(self) -> Iterator[Metric]:
-        """Give the families as dcgm-exporter names them."""
+        """Yield the families with the names of dcgm-exporter."""
         pods = tuple(pod for pod in self._kubelet.running if self._node in (None, pod.node))
         yield self._family(pods, "DCGM_FI_DEV_GPU_UTIL", "GPU utilization (in %).", "gpu_utilisation_percent")
         yield self._family(pods, "DCGM_FI_DEV_POWER_USAGE", "Power draw (in W).", "gpu_power_watts")
@@ -61,9 +61,9 @@ class GpuExporter(Collector):
 
 
 class ContainerExporter(Collector):
-    """cAdvisor's CPU seconds of every pod that runs now, of its container and of the whole pod, as it shows them.
+    """CPU seconds of every running Pod, of its container and of the whole Pod, as cAdvisor shows them.
 
-    With the time at which they were read, as cAdvisor: a scrape may be late, and a rate is right all the same.
+    Samples have the time at which they were read, as in cAdvisor, so a rate is right even if a scrape is late.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class ContainerExporter(Collector):
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
-        """Give the family as cAdvisor names it; the series of the whole pod has no container."""
+        """Yield the family with cAdvisor's name; the series of the whole Pod has no container."""
         text = "Cumulative cpu time consumed in seconds."
         family = CounterMetricFamily("container_cpu_usage_seconds", text, labels=_CONTAINER_LABELS)
         now = self._now()
@@ -93,7 +93,7 @@ class ContainerExporter(Collector):
 
 @contextmanager
 def serving(collector: Collector) -> Iterator[str]:
-    """Serve an exporter while the block lasts, and give its address, `host:port`."""
+    """Serve an exporter for the duration of the block, and yield its address, `host:port`."""
     registry = CollectorRegistry()
     registry.register(collector)
     server, thread = start_http_server(0, addr="127.0.0.1", registry=registry)

@@ -1,7 +1,7 @@
-"""A proxy in front of Prometheus that answers wrongly when it is told to.
+"""A proxy in front of Prometheus that answers wrongly on request.
 
-It stands for whatever may sit between the operator and the data: a gateway that has lost its backend, a login page, two
-replicas whose answers nobody merged.
+It stands for anything between the operator and the data: a gateway that has lost its backend, a login page, two
+replicas whose answers are not merged.
 """
 
 import json
@@ -22,19 +22,19 @@ _PAGE = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Please s
 
 
 class FaultyProxy:
-    """Forwards requests to `upstream` while it is entered, unless `fault` says otherwise.
+    """Forwards requests to `upstream` inside a `with` block, unless `fault` says otherwise.
 
-    Set `fault` at any time, for the requests that come then:
+    Set `fault` at any time; it applies to later requests:
 
-    - `unavailable`: 503, as a gateway says it;
+    - `unavailable`: 503, as from a gateway;
     - `unauthorized`: 401;
     - `html`: 200 and a login page;
-    - `half`: the first half of Prometheus' answer, which was whole for HTTP;
-    - `hangs`: takes the request and says nothing until another fault is set;
+    - `half`: the first half of Prometheus' answer, which is complete for HTTP;
+    - `hangs`: accepts the request and does not answer until another fault is set;
     - `duplicates`: every series of the answer twice, the second with another `replica`;
-    - `empty`: a good answer without any series.
+    - `empty`: a valid answer without any series.
 
-    `requests` holds the paths that were asked for, `forwarded` how many of them reached Prometheus.
+    `requests` holds the requested paths, `forwarded` how many requests reached Prometheus.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -56,7 +56,7 @@ class FaultyProxy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop listening; a request that hangs is let go."""
+        """Stop listening; hanging requests are released."""
         self.fault = "unavailable"
         self._server.shutdown()
         self._server.server_close()
@@ -65,7 +65,7 @@ class FaultyProxy:
 
     @property
     def fault(self) -> Fault:
-        """What is wrong now."""
+        """The current fault."""
         return self._fault
 
     @fault.setter
@@ -129,7 +129,7 @@ def _send(request: BaseHTTPRequestHandler, status: int, content_type: str, body:
         request.end_headers()
         request.wfile.write(body)
     except OSError:
-        request.close_connection = True  # whoever asked has gone
+        request.close_connection = True  # the client has gone
 
 
 def _unchanged(content: bytes) -> bytes:
@@ -154,7 +154,7 @@ def _emptied(content: bytes) -> bytes:
 
 
 def _elements(document: Document) -> list[Document]:
-    """Return the series of an answer; what has none, such as an error, has an empty list."""
+    """Return the series of an answer; an answer without series, such as an error, has an empty list."""
     data = document.get("data")
     found: list[Document] = data["result"] if isinstance(data, dict) and isinstance(data.get("result"), list) else []
     return found

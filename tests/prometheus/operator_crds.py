@@ -15,8 +15,8 @@ def operator_crd(plural: Literal["podmonitors", "prometheusrules", "servicemonit
     """Return the file with the definition of a kind.
 
     Raises:
-        MissingToolError: there is no Go and none can be installed, or the module's content is not what it was.
-        subprocess.CalledProcessError: the module cannot be had.
+        MissingToolError: Go is missing and cannot be installed, or the module's content does not match its checksum.
+        subprocess.CalledProcessError: the download failed.
     """
     folder = download_module(_MODULE, version=_VERSION, checksum=_CHECKSUM, environment=dict(os.environ))  # noqa: TID251 - the edge of the tests
     return folder / "example" / "prometheus-operator-crd" / f"monitoring.coreos.com_{plural}.yaml"

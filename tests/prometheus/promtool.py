@@ -1,4 +1,4 @@
-"""Run promtool, Prometheus' own judge of metrics, rules and configurations."""
+"""Run promtool, Prometheus' own checker of metrics, rules and configurations."""
 
 import subprocess
 
@@ -8,7 +8,7 @@ _SECONDS = 60.0
 
 
 def promtool(*arguments: str, input: str | None = None) -> subprocess.CompletedProcess[str]:  # noqa: A002 - as subprocess calls it
-    """Run promtool to its end, whatever its exit status."""
+    """Run promtool, whatever its exit status."""
     return subprocess.run(
         [str(find_binaries().promtool), *arguments],
         input=input,
@@ -20,7 +20,7 @@ def promtool(*arguments: str, input: str | None = None) -> subprocess.CompletedP
 
 
 def complaints_about(exposition: str) -> list[str]:
-    """Return what `promtool check metrics` says of a text that a scrape got, in Prometheus' text format."""
+    """Return what `promtool check metrics` reports about a scraped text in Prometheus' text format."""
     done = promtool("check", "metrics", input=exposition)
     lines = f"{done.stdout}{done.stderr}".splitlines()
     assert lines or done.returncode == 0, f"promtool check metrics: exit status {done.returncode}"

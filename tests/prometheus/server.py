@@ -1,4 +1,4 @@
-"""A real Prometheus on this machine: a process with data of its own in a folder that the caller gives."""
+"""A real Prometheus on this machine: a process with its own data in a folder given by the caller."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,20 +13,20 @@ from controlplane.waiting import wait_for
 from prometheus.binaries import Binaries, find_binaries
 
 Document = dict[str, Any]
-SECONDS = 60.0  # of patience with two busy cores; nothing waits that long where it works
+SECONDS = 60.0  # patience for two busy cores; it is only used up when something fails
 
 
 class PrometheusServer:
-    """Scrapes and answers while it is entered; may be stopped and started again inside.
+    """Scrapes and answers inside a `with` block, where it may be stopped and started again.
 
     Args:
-        directory: an absolute path, empty or not there yet; it keeps configuration, log and data, nothing removes it.
-        scrape_configs: as in Prometheus' own configuration; `prometheus.discovery` makes them.
-        interval_seconds: of scrapes whose configuration says nothing else.
+        directory: an absolute path, empty or missing; it keeps configuration, log and data, which are never removed.
+        scrape_configs: as in Prometheus' own configuration; `prometheus.discovery` creates them.
+        interval_seconds: the interval of scrapes whose configuration sets none.
         reload_seconds: how long targets that were discovered wait until they are scraped; by default 5 s elsewhere,
             and discovery itself may take as long again where many pods come and go.
-        rule_files: to be evaluated once in each interval.
-        binaries: the programs, instead of those that are found or built.
+        rule_files: rule files that are evaluated once in each interval.
+        binaries: the programs; by default they are found or built.
         host: the address of this machine at which it listens.
     """
 
@@ -81,7 +81,7 @@ class PrometheusServer:
         self._client.close()
 
     def start(self) -> None:
-        """Start it at the same address with the data that it has, and return when it answers."""
+        """Start it at the same address with its existing data, and return when it answers."""
         self._process.start()
         wait_for(self._is_ready, seconds=SECONDS, what=f"{self.url}/-/ready")
 
@@ -90,28 +90,28 @@ class PrometheusServer:
         self._process.end(grace_seconds=0)
 
     def log(self) -> str:
-        """Return the end of what it logged: warnings and errors."""
+        """Return the end of its log: warnings and errors."""
         return self._process.tail()
 
     def query(self, promql: str, *, at: float | None = None) -> list[Document]:
-        """Return the elements of an instant query, `metric` and `value` or `values` each.
+        """Return the elements of an instant query, each with `metric` and `value` or `values`.
 
         Args:
             promql: the query.
             at: seconds since 1970; None: now.
 
         Raises:
-            AssertionError: Prometheus refused it; the message has what it said.
+            AssertionError: Prometheus refused the query; the message has its answer.
         """
         parameters = {"query": promql, **({} if at is None else {"time": repr(at)})}
         found: list[Document] = self._get("/api/v1/query", parameters)["result"]
         return found
 
     def query_range(self, promql: str, *, start: float, end: float, step_seconds: float) -> list[Document]:
-        """Return the elements of a range query, `metric` and `values` each; times are seconds since 1970.
+        """Return the elements of a range query, each with `metric` and `values`; times are seconds since 1970.
 
         Raises:
-            AssertionError: Prometheus refused it; the message has what it said.
+            AssertionError: Prometheus refused the query; the message has its answer.
         """
         parameters = {"query": promql, "start": repr(start), "end": repr(end), "step": repr(step_seconds)}
         found: list[Document] = self._get("/api/v1/query_range", parameters)["result"]
@@ -121,7 +121,7 @@ class PrometheusServer:
         """Return the first answer to an instant query that is not empty.
 
         Raises:
-            TimeoutError: there was none; the message has the targets.
+            TimeoutError: every answer was empty; the message has the targets.
         """
         try:
             return wait_for(lambda: self.query(promql), seconds=seconds, what=promql)
@@ -130,7 +130,7 @@ class PrometheusServer:
             raise TimeoutError(f"{error}; targets: {seen}; log: {self.log()}") from error
 
     def targets(self) -> list[Document]:
-        """Return the targets that are scraped now, in Prometheus' own words."""
+        """Return the current targets, as Prometheus reports them."""
         found: list[Document] = self._get("/api/v1/targets", {"state": "active"})["activeTargets"]
         return found
 
@@ -149,5 +149,5 @@ class PrometheusServer:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as Prometheus writes them, to the millisecond."""
+    """Return seconds as a Prometheus duration, to the millisecond."""
     return f"{round(seconds * 1000)}ms"

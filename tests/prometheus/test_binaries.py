@@ -1,4 +1,4 @@
-"""Programs of a Go module are built once, whole, and from what was asked for."""
+"""Programs of a Go module are built once, completely, and from the requested sources."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ MAIN = "package main\n\nfunc main() {}\n"
 
 
 def make_module(folder: Path, source: str = MAIN, tags: tuple[str, ...] = ()) -> GoModule:
-    """Return a module of one program, which depends on nothing."""
+    """Return a module with one program and no dependencies."""
     (folder / "go.mod").write_text("module example.com/small\n\ngo 1.26.0\n")
     (folder / "go.sum").touch()
     (folder / "main.go").write_text(source)
@@ -22,14 +22,14 @@ def make_module(folder: Path, source: str = MAIN, tags: tuple[str, ...] = ()) ->
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return this process's environment with a cache for programs of its own, and Go's as it is."""
+    """Return this process's environment with a separate program cache and the usual Go settings."""
     inherited = dict(os.environ)  # noqa: TID251 - passed on
     usual = Path(inherited.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "go-build"
     return {"GOCACHE": str(usual), **inherited, "XDG_CACHE_HOME": str(folder / "cache")}
 
 
 def test_a_program_is_built_once(tmp_path: Path) -> None:
-    """The second time it is only found, even where there is no Go any more."""
+    """The second time it is only found, even without Go."""
     module = make_module(tmp_path)
     built = module.programs(("small",), environment(tmp_path))["small"]
     subprocess.run([built], check=True)
@@ -37,7 +37,7 @@ def test_a_program_is_built_once(tmp_path: Path) -> None:
 
 
 def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    """What does not compile is an error, and nothing that looks like a program or a half one stays."""
+    """A compile error raises an error, and no complete or partial program remains."""
     module = make_module(tmp_path, source="package main\n")
     with pytest.raises(subprocess.CalledProcessError):
         module.programs(("small",), environment(tmp_path))
@@ -45,7 +45,7 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_other_tags_and_other_versions_are_other_programs(tmp_path: Path) -> None:
-    """A change of go.mod or of the tags never finds what was built before."""
+    """After a change of go.mod or of the tags, the earlier program is never reused."""
     first = make_module(tmp_path).cache_folder({"XDG_CACHE_HOME": "/c"})
     assert make_module(tmp_path, tags=("a",)).cache_folder({"XDG_CACHE_HOME": "/c"}) != first
     (tmp_path / "go.mod").write_text("module example.com/small\n\ngo 1.26.1\n")
@@ -54,12 +54,12 @@ def test_other_tags_and_other_versions_are_other_programs(tmp_path: Path) -> Non
 
 
 def test_a_module_with_another_content_is_refused(tmp_path: Path) -> None:
-    """Sources are used only if they are those that were looked at, whatever a proxy gives."""
+    """Sources are used only if they match the reviewed checksum, whatever a proxy serves."""
     with pytest.raises(MissingToolError, match="h1:wrong"):
         download_module("golang.org/x/text", version="v0.41.0", checksum="h1:wrong", environment=environment(tmp_path))
 
 
 def test_this_prometheus_discovers_pods() -> None:
-    """The one that is built knows how to find pods, which a distribution's may not."""
+    """The Prometheus that is built can discover Pods, unlike a distribution's."""
     said = subprocess.run([find_binaries().prometheus, "--version"], capture_output=True, text=True, check=True).stdout
     assert "enable_kubernetes_sd" in said

@@ -1,4 +1,4 @@
-"""A real Prometheus finds the pods of runs through a real API server, in each of the usual ways."""
+"""A real Prometheus discovers the Pods of runs through a real API server, in each of the usual ways."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,12 +24,12 @@ Way = Callable[[Path, str], dict[str, Any]]
 
 
 def by_annotation(kubeconfig: Path, namespace: str) -> dict[str, Any]:
-    """Return the configuration of most charts."""
+    """Return the scrape configuration of most charts."""
     return annotated_pods(kubeconfig, namespace=namespace)
 
 
 def by_pod_monitor(kubeconfig: Path, namespace: str) -> dict[str, Any]:
-    """Return what our example makes of a Prometheus of the Prometheus Operator."""
+    """Return the configuration that the Prometheus Operator generates from InfPop's example."""
     return monitored_pods(MONITOR, kubeconfig, namespace=namespace, interval_seconds=1.0)
 
 
@@ -47,7 +47,7 @@ def by_pod_monitor(kubeconfig: Path, namespace: str) -> dict[str, Any]:
 def test_a_finished_run_is_held_until_it_was_scraped(
     way: Way, labels: dict[str, str], control_plane: ControlPlane, namespace: str, tmp_path: Path
 ) -> None:
-    """A run of no length at all is seen by Prometheus, with the very numbers of its result, and ends then."""
+    """Prometheus scrapes even the shortest run, with exactly the numbers of its result, and the run ends then."""
     config = way(control_plane.kubeconfig, namespace)
     with (
         PrometheusServer(tmp_path, [config]) as prometheus,
@@ -67,7 +67,7 @@ def test_a_finished_run_is_held_until_it_was_scraped(
 def test_a_target_label_wins_where_labels_are_not_honored(
     control_plane: ControlPlane, namespace: str, tmp_path: Path
 ) -> None:
-    """Through a PodMonitor the namespace that the run gives itself is `exported_namespace`; it is the same one."""
+    """Through a PodMonitor the run's own namespace label becomes `exported_namespace`, with the same value."""
     config = by_pod_monitor(control_plane.kubeconfig, namespace)
     with (
         PrometheusServer(tmp_path, [config]) as prometheus,
@@ -80,7 +80,7 @@ def test_a_target_label_wins_where_labels_are_not_honored(
 
 
 def test_two_ways_at_once_give_every_series_twice(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> None:
-    """Who has annotations and a PodMonitor scrapes each pod twice; the copies differ in the labels of the target."""
+    """A Pod with annotations and a PodMonitor is scraped twice; the copies differ in the target's labels."""
     configs = [way(control_plane.kubeconfig, namespace) for way in (by_annotation, by_pod_monitor)]
     play = replay(lambda _gpus, batch: float(batch), trial_seconds=600.0)
     with PrometheusServer(tmp_path, configs) as prometheus, run_site(control_plane, namespace, play) as site:
@@ -91,7 +91,7 @@ def test_two_ways_at_once_give_every_series_twice(control_plane: ControlPlane, n
 
 
 def test_the_example_is_a_pod_monitor(control_plane: ControlPlane) -> None:
-    """The API server takes it under the Prometheus Operator's own definition."""
+    """The API server accepts it under the Prometheus Operator's own CRD."""
     control_plane.kubectl("apply", "--server-side", "-f", str(operator_crd("podmonitors")))
     control_plane.kubectl("wait", "--for=condition=Established", "crd/podmonitors.monitoring.coreos.com")
     control_plane.kubectl("apply", "--dry-run=server", "-f", str(EXAMPLE))
@@ -99,7 +99,7 @@ def test_the_example_is_a_pod_monitor(control_plane: ControlPlane) -> None:
 
 @pytest.mark.parametrize("place", ["spec", "endpoint", "selector"])
 def test_a_field_that_is_not_translated_is_refused(place: str) -> None:
-    """A PodMonitor that says more than these tests translate is not tested by them, and they say so."""
+    """These tests refuse a PodMonitor with fields that they do not translate."""
     monitor: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())
     spec = monitor["spec"]
     {"spec": spec, "endpoint": spec["podMetricsEndpoints"][0], "selector": spec["selector"]}[place]["sampleLimit"] = 5
@@ -108,7 +108,7 @@ def test_a_field_that_is_not_translated_is_refused(place: str) -> None:
 
 
 def test_a_pod_monitor_for_all_namespaces_keeps_its_own_interval() -> None:
-    """Used as it is, the example looks everywhere and scrapes as often as it says."""
+    """The unchanged example discovers all namespaces and scrapes at its own interval."""
     config = monitored_pods(MONITOR, Path("kubeconfig"))
     assert config["kubernetes_sd_configs"] == [{"role": "pod", "kubeconfig_file": "kubeconfig"}]
     assert config["scrape_interval"] == "5s"

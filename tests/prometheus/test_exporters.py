@@ -1,4 +1,4 @@
-"""The exporters beside a simulated kubelet say of its pods what DCGM and cAdvisor would."""
+"""The exporters of the simulated kubelet show its Pods as DCGM and cAdvisor would."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,14 +18,14 @@ LOAD = Load(gpu_utilisation_percent=50.0, gpu_power_watts=250.0, gpu_memory_used
 
 @pytest.fixture
 def site(control_plane: ControlPlane, namespace: str) -> Iterator[Site]:
-    """A namespace in which one pod of two GPUs runs until it is deleted."""
+    """Yield a namespace in which one Pod with two GPUs runs until it is deleted."""
     with run_site(control_plane, namespace, lambda _spec, _attempt: HangsLoading()) as site:
         site.start_run()
         yield site
 
 
 def test_gpus_are_shown_with_the_pod_that_holds_them(site: Site, tmp_path: Path) -> None:
-    """One series a GPU, under the pod's labels where they are honored and under exported ones where they are not."""
+    """There is one series for each GPU, with the Pod's labels if they are honored and exported ones otherwise."""
     own = {"namespace": "monitoring", "pod": "dcgm-exporter-0"}
     pod = site.wait_for_pod("Running")["metadata"]["name"]
     with serving(GpuExporter(site.kubelet, lambda _pod: LOAD)) as address:
@@ -46,7 +46,7 @@ def test_gpus_are_shown_with_the_pod_that_holds_them(site: Site, tmp_path: Path)
 
 
 def test_the_cpu_time_of_a_container_grows(site: Site, tmp_path: Path) -> None:
-    """A counter of the container, and one of the whole pod without a container, as cAdvisor has them."""
+    """As in cAdvisor, there is a counter of the container, and one of the whole Pod without a container."""
     with (
         serving(ContainerExporter(site.kubelet, lambda _pod: LOAD)) as address,
         PrometheusServer(tmp_path, [static_targets("cadvisor", address, honor_labels=True)]) as prometheus,
@@ -58,6 +58,6 @@ def test_the_cpu_time_of_a_container_grows(site: Site, tmp_path: Path) -> None:
 
 
 def value(prometheus: PrometheusServer, promql: str) -> float:
-    """Return the one number that a query gives."""
+    """Return the only value of a query."""
     (element,) = prometheus.query(promql)
     return float(element["value"][1])

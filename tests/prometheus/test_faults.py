@@ -1,4 +1,4 @@
-"""The faulty proxy does to a real Prometheus' answers what its faults say."""
+"""The faulty proxy changes a real Prometheus' answers as its faults describe."""
 
 import json
 import threading
@@ -20,7 +20,7 @@ SECONDS = 30.0
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusServer]:
-    """A Prometheus that knows one series: `up`."""
+    """Return a Prometheus with one series: `up`."""
     folder = tmp_path_factory.mktemp("prometheus")
     with PrometheusServer(folder, [static_targets("static", "127.0.0.1:1")]) as server:
         server.wait_for("up")
@@ -29,13 +29,13 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusS
 
 @pytest.fixture
 def proxy(prometheus: PrometheusServer) -> Iterator[FaultyProxy]:
-    """A proxy in front of it, without a fault."""
+    """Return a proxy in front of it, without a fault."""
     with FaultyProxy(prometheus.url) as proxy:
         yield proxy
 
 
 def ask(proxy: FaultyProxy) -> httpx.Response:
-    """Ask for `up` as the operator does, in a form."""
+    """Query `up` as the operator does, with a form."""
     return httpx.post(f"{proxy.url}/api/v1/query", data={"query": "up"}, trust_env=False, timeout=SECONDS)
 
 
@@ -57,7 +57,7 @@ def test_without_a_fault_it_is_not_noticed(proxy: FaultyProxy) -> None:
     [("unavailable", 503, "upstream"), ("unauthorized", 401, "Unauthorized"), ("html", 200, "<!DOCTYPE html>")],
 )
 def test_a_gateway_answers_in_place_of_prometheus(proxy: FaultyProxy, fault: Fault, status: int, text: str) -> None:
-    """The request does not reach Prometheus, and the answer is none of an API."""
+    """The request does not reach Prometheus, and the answer is not one of its API."""
     proxy.fault = fault
     answer = ask(proxy)
     assert (answer.status_code, text in answer.text) == (status, True)
@@ -65,7 +65,7 @@ def test_a_gateway_answers_in_place_of_prometheus(proxy: FaultyProxy, fault: Fau
 
 
 def test_half_an_answer_is_whole_for_http(proxy: FaultyProxy) -> None:
-    """It begins as JSON does, its length is that of the header, and it cannot be parsed."""
+    """It starts like JSON and matches the length in the header, and it cannot be parsed."""
     proxy.fault = "half"
     answer = ask(proxy)
     assert answer.status_code == 200
@@ -83,13 +83,13 @@ def test_replicas_that_nobody_merged(proxy: FaultyProxy) -> None:
 
 
 def test_an_answer_may_be_emptied(proxy: FaultyProxy) -> None:
-    """As if nothing had been scraped."""
+    """The answer looks as if nothing had been scraped."""
     proxy.fault = "empty"
     assert elements(ask(proxy)) == []
 
 
 def test_a_request_hangs_until_the_fault_is_over(proxy: FaultyProxy) -> None:
-    """It is taken and not answered; afterwards it gets the answer that was due."""
+    """It is accepted and not answered; afterwards it gets the normal answer."""
     proxy.fault = "hangs"
     with ThreadPoolExecutor(max_workers=1) as executor:
         answer = executor.submit(ask, proxy)
@@ -102,7 +102,7 @@ def test_a_request_hangs_until_the_fault_is_over(proxy: FaultyProxy) -> None:
 
 
 def test_leaving_lets_hanging_requests_go(prometheus: PrometheusServer) -> None:
-    """The end of the block waits for nobody."""
+    """The end of the block does not wait for clients."""
     with FaultyProxy(prometheus.url) as proxy:
         proxy.fault = "hangs"
         asking = threading.Thread(target=lambda: ask(proxy))
@@ -113,6 +113,6 @@ def test_leaving_lets_hanging_requests_go(prometheus: PrometheusServer) -> None:
 
 
 def test_a_prometheus_that_is_gone_is_a_bad_gateway() -> None:
-    """The proxy says that nobody is behind it."""
+    """The proxy reports that its backend does not answer."""
     with FaultyProxy("http://127.0.0.1:1") as proxy:
         assert ask(proxy).status_code == 502

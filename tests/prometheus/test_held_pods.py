@@ -1,4 +1,4 @@
-"""Played pods wait for a scrape exactly as the real runner does."""
+"""Simulated Pods wait for a scrape exactly as the real runner does."""
 
 import httpx
 import pytest
@@ -15,13 +15,13 @@ SCRAPE = {"X-Prometheus-Scrape-Timeout-Seconds": "10"}
 
 
 def look(site: Site, **headers: str) -> str:
-    """Return the metrics of the pod that runs."""
+    """Return the metrics of the running Pod."""
     address = site.wait_for_pod("Running")["status"]["podIP"]
     return httpx.get(f"http://{address}:9400/metrics", headers=headers, trust_env=False, timeout=SECONDS).text
 
 
 def wait_until_done(site: Site) -> None:
-    """Look, without scraping, until nothing is measured any more."""
+    """Read, without scraping, until no trial is being measured."""
 
     def done() -> bool:
         lines = [line for line in look(site).splitlines() if 'state="done"' in line]
@@ -31,7 +31,7 @@ def wait_until_done(site: Site) -> None:
 
 
 def test_only_a_scrape_ends_the_wait(control_plane: ControlPlane, namespace: str) -> None:
-    """Who looks at the metrics without the header of a scrape, as the operator does, lets the pod wait on."""
+    """A client without a scrape's header, such as the operator, does not end the wait."""
     with run_site(control_plane, namespace, replay(lambda _gpus, batch: float(batch))) as site:
         site.start_run(scrape_grace_seconds=LONG_SECONDS)
         wait_until_done(site)
@@ -43,7 +43,7 @@ def test_only_a_scrape_ends_the_wait(control_plane: ControlPlane, namespace: str
 
 
 def test_a_scrape_before_the_last_value_ends_nothing(control_plane: ControlPlane, namespace: str) -> None:
-    """What was seen while it measured is not the end: the grace passes."""
+    """A scrape during measurement does not end the wait: the grace period passes."""
     grace = 1.5
     play = replay(lambda _gpus, batch: float(batch), trial_seconds=0.5)
     with run_site(control_plane, namespace, play) as site:
@@ -58,7 +58,7 @@ def test_a_scrape_before_the_last_value_ends_nothing(control_plane: ControlPlane
 def test_a_run_without_reason_to_wait_does_not(
     control_plane: ControlPlane, namespace: str, grace_seconds: float
 ) -> None:
-    """Nothing is held where it is not wanted, and nothing without a number, and the result says that it was not."""
+    """A run without a hold or without a number is not held, and its result says so."""
     infeasible = grace_seconds > 0
     play = replay(lambda _gpus, batch: "GpuOutOfMemory" if infeasible else float(batch))
     with run_site(control_plane, namespace, play) as site:
@@ -67,7 +67,7 @@ def test_a_run_without_reason_to_wait_does_not(
 
 
 def test_a_run_that_is_stopped_while_it_waits_has_lost_nothing(control_plane: ControlPlane, namespace: str) -> None:
-    """It ends at once with its complete result, and nothing in it says that it was stopped."""
+    """It ends immediately with its complete result, which does not mention the stop."""
     with run_site(control_plane, namespace, replay(lambda _gpus, batch: float(batch))) as site:
         site.start_run(scrape_grace_seconds=LONG_SECONDS)
         wait_until_done(site)
@@ -80,7 +80,7 @@ def test_a_run_that_is_stopped_while_it_waits_has_lost_nothing(control_plane: Co
 
 
 def test_a_run_that_is_killed_while_it_waits_has_left_its_result(control_plane: ControlPlane, namespace: str) -> None:
-    """The pod failed, and what it measured is in its message all the same."""
+    """The Pod failed, and its message still has what it measured."""
     play = Succeeds(throughput=lambda _gpus, batch: float(batch), killed_while_held=True)
     with run_site(control_plane, namespace, lambda _spec, _attempt: play) as site:
         site.start_run(scrape_grace_seconds=LONG_SECONDS)
@@ -103,7 +103,7 @@ def test_a_broken_run_waits_with_the_numbers_that_it_has(control_plane: ControlP
 
 
 def test_windows_lie_inside_the_run(control_plane: ControlPlane, namespace: str) -> None:
-    """Each trial says when it was measured: one after the other, after the load, before the end and the wait."""
+    """Each trial records its window: one after another, after the load, before the end and the wait."""
     play = replay(lambda _gpus, batch: float(batch), load_seconds=0.2, trial_seconds=0.2)
     with run_site(control_plane, namespace, play) as site:
         site.start_run()

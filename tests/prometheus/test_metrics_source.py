@@ -1,4 +1,4 @@
-"""The operator's source of metrics asks a real Prometheus, which scrapes what runners and other exporters show."""
+"""The operator's metrics source queries a real Prometheus, which scrapes runners and other exporters."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -35,13 +35,13 @@ PLACE = {"namespace": "serving", "pod": "study-1-x7f"}
 
 
 class Node(Collector):
-    """Two GPUs of our pod and one of another, and our pod's CPU, as dcgm-exporter and cAdvisor show them."""
+    """Two GPUs of the run's Pod and one of another, and the Pod's CPU, as dcgm-exporter and cAdvisor show them."""
 
     def __init__(self) -> None:
         self._began = now()
 
     def collect(self) -> Iterator[Metric]:
-        """Give the families; GPUs differ, and the pod as a whole uses a little more CPU than its container."""
+        """Yield the families; GPUs differ, and the whole Pod uses slightly more CPU than its container."""
         yield self._family("DCGM_FI_DEV_GPU_UTIL", (80.0, 90.0, 5.0))
         yield self._family("DCGM_FI_DEV_POWER_USAGE", (300.0, 310.0, 50.0))
         yield self._family("DCGM_FI_DEV_FB_USED", (1000.0, 1500.0, 9000.0))
@@ -68,15 +68,15 @@ def runner(number: float, **changes: str) -> Collector:
 
 
 class Watched:
-    """A Prometheus, and a run that began with it."""
+    """A Prometheus, and a run that started with it."""
 
     def __init__(self, url: str, began: datetime, window: Window | None = None) -> None:
         self.url = url
         self.began = began
-        self.window = window or (began, began)  # in which everything was scraped several times
+        self.window = window or (began, began)  # in which every target was scraped several times
 
     def ask(self, question: Callable[[PrometheusSource], Awaitable[T]]) -> T:
-        """Return what a source says that asks this Prometheus."""
+        """Return the answer of a source that queries this Prometheus."""
 
         async def go() -> T:
             settings = PrometheusSettings(url=self.url, timeout_seconds=2.0, patience_seconds=1.0)
@@ -86,21 +86,21 @@ class Watched:
         return asyncio.run(go())
 
     def run(self, **changes: object) -> WatchedRun:
-        """Return the run, which ends now, with these changes."""
+        """Return the run, ending now, with these changes."""
         usual = WatchedRun(**PLACE, study="study", run="study-1", started_at=self.began, ended_at=now(), trials=(0,))
         return replace(usual, **changes)
 
     def sample(self, **changes: object) -> Sample:
-        """Return what Prometheus knows of the first trial of the run with these changes."""
+        """Return Prometheus' value for the first trial of the run with these changes."""
         return self.ask(lambda source: source.samples(self.run(**changes)))[0]
 
     def figure(self, metric: ExtraMetric, window: Window) -> float | Missing:
-        """Return a further metric of a trial that was measured between two times."""
+        """Return an extra metric of a trial that was measured between two times."""
         return self.ask(lambda source: source.extra_metrics(self.run(), {0: window}, (metric,)))[0][metric.name]
 
 
 def now() -> datetime:
-    """Return the time by which everybody here goes."""
+    """Return the current time that all components share."""
     return datetime.now(UTC)  # noqa: TID251 - the edge of the tests
 
 
@@ -131,25 +131,25 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 
 
 def test_a_throughput_is_the_runners_own(watched: Watched) -> None:
-    """To the last digit, with our label or with that of Prometheus."""
+    """It is exact to the last digit, with the runner's label or with that of Prometheus."""
     assert watched.sample() == Value(tokens_per_second=1234.5678)
     assert watched.sample(run="honored") == Value(tokens_per_second=1e-3)
 
 
 def test_hostile_names_are_names(watched: Watched) -> None:
-    """Quotes, backslashes and ends of lines find the run of that name and no other."""
+    """Quotes, backslashes and line ends match the run of that name and no other."""
     names = {"namespace": HOSTILE, "study": HOSTILE, "run": HOSTILE}
     assert watched.sample(**names) == Value(tokens_per_second=7.0)
     assert watched.sample(run='study-1"} or {run="study-1') == Missing(reason="Empty")
 
 
 def test_what_was_scraped_twice_is_no_number(watched: Watched) -> None:
-    """Nobody knows whether two series are one run's."""
+    """Two series may come from two runs, so they give no number."""
     assert watched.sample(run="twice") == Missing(reason="TwoSeries")
 
 
 def test_an_earlier_run_of_that_name_is_not_this_one(watched: Watched) -> None:
-    """What was scraped before the run began, or after it ended, says nothing of it."""
+    """Samples from before the run started or after it ended are ignored."""
     assert watched.sample(started_at=now() + timedelta(hours=1)) == Missing(reason="Empty")
     earlier = {"started_at": watched.began - timedelta(hours=1), "ended_at": watched.began - timedelta(minutes=10)}
     assert watched.sample(**earlier) == Missing(reason="Empty")
@@ -160,7 +160,7 @@ def test_an_earlier_run_of_that_name_is_not_this_one(watched: Watched) -> None:
     [("gpuUtilization", 85.0), ("gpuPower", 610.0), ("gpuMemory", 1500.0 * 1024**2), ("cpuUsage", 1.5)],
 )
 def test_ready_made_queries_count_nothing_twice(watched: Watched, preset: Preset, number: float) -> None:
-    """One exporter, scraped once with its own labels and once without: our GPUs alone, each once."""
+    """One exporter is scraped with its own labels and without: only the run's GPUs count, each once."""
     query, unit = PRESETS[preset]
     metric = ExtraMetric(name=preset, query=query, unit=unit)
     found = watched.figure(metric, watched.window)
@@ -181,13 +181,13 @@ def test_ready_made_queries_count_nothing_twice(watched: Watched, preset: Preset
     ],
 )
 def test_a_studys_query_gives_a_number_or_a_reason(watched: Watched, query: str, figure: float | Missing) -> None:
-    """Whatever it says, in the words of a real Prometheus."""
+    """The reason contains the words of a real Prometheus."""
     metric = ExtraMetric(name="metric", query=query, unit="watts")
     assert watched.figure(metric, watched.window) == figure
 
 
 def test_a_sample_from_before_a_trial_is_not_the_trials(watched: Watched) -> None:
-    """Also a query without a range looks no further back than the trial began."""
+    """A query without a range also looks back no further than the trial's start."""
     query, later = 'max(DCGM_FI_DEV_POWER_USAGE{exported_pod="$pod"})', now() + timedelta(minutes=2)
     metric = ExtraMetric(name="power", query=query, unit="watts")
     assert watched.figure(metric, watched.window) == 310.0
@@ -209,14 +209,14 @@ def test_a_sample_from_before_a_trial_is_not_the_trials(watched: Watched) -> Non
     ],
 )
 def test_what_stands_before_prometheus_makes_no_number(watched: Watched, fault: Fault, sample: Sample) -> None:
-    """A gateway without its backend, a login page, half an answer or two of them: a reason each."""
+    """A gateway without backend, a login page, a truncated or duplicated answer: each gives a reason."""
     with FaultyProxy(watched.url) as proxy:
         proxy.fault = fault
         assert Watched(proxy.url, watched.began).sample() == sample
 
 
 def test_an_outage_comes_and_goes(tmp_path: Path) -> None:
-    """Killed, Prometheus has no number; started again, it has those of before."""
+    """While it is down, Prometheus has no number; restarted, it has the earlier ones."""
     began = now()
 
     async def go(server: PrometheusServer) -> tuple[Sample, ...]:

@@ -1,4 +1,4 @@
-"""promtool, as the tests run it, does find fault."""
+"""promtool, as the tests run it, does report problems."""
 
 import pytest
 
@@ -8,7 +8,7 @@ pytestmark = pytest.mark.prometheus
 
 
 def test_a_counter_without_total_is_complained_about() -> None:
-    """The linter's words come back; a text without fault has none."""
+    """The linter's message is returned; a correct text gives none."""
     good = "# HELP runs_total Runs so far.\n# TYPE runs_total counter\nruns_total 1\n"
     assert complaints_about(good) == []
     (complaint,) = complaints_about(good.replace("runs_total", "runs"))

@@ -17,13 +17,13 @@ SPEC = make_simulated_spec(namespace="serving", batches=(4, 8), scrape_grace_sec
 
 
 def wait_until_held(run: Launched) -> None:
-    """Wait until the run is over but for the scrape that it waits for."""
+    """Wait until the run is finished except for the scrape that it waits for."""
     run.wait_until(lambda: run.port() is not None)
     run.wait_until(lambda: (result := run.result()) is not None and result.ended_at is not None)
 
 
 def test_prometheus_has_the_numbers_of_the_result(tmp_path: Path) -> None:
-    """The run is held until the server has its last values, ends then, and both have the same numbers."""
+    """The run is held until the server has its final values, then ends, and both have the same numbers."""
     with launch(SPEC, tmp_path) as run:
         run.wait_until(lambda: run.port() is not None)
         config = static_targets("runner", f"127.0.0.1:{run.port()}")
@@ -40,7 +40,7 @@ def test_prometheus_has_the_numbers_of_the_result(tmp_path: Path) -> None:
 
 
 def test_what_the_runner_shows_is_well_formed(tmp_path: Path) -> None:
-    """`promtool check metrics` has nothing to say about names, units, types and help of a finished run."""
+    """`promtool check metrics` reports no problem with names, units, types and help of a finished run."""
     with launch(SPEC, tmp_path) as run:
         wait_until_held(run)
         assert complaints_about(run.metrics()) == []

@@ -1,4 +1,4 @@
-"""The Prometheus of the tests is what the tests of sources and dashboards take it for."""
+"""The Prometheus of the tests behaves as the tests of sources and dashboards assume."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.prometheus
 
 @pytest.fixture
 def target() -> Iterator[str]:
-    """The address of something to scrape, with one gauge of 42.5."""
+    """Return the address of a scrape target with one gauge of 42.5."""
     registry = CollectorRegistry()
     Gauge("answer", "Of everything", registry=registry).set(42.5)
     server, thread = start_http_server(0, addr="127.0.0.1", registry=registry)
@@ -26,7 +26,7 @@ def target() -> Iterator[str]:
 
 
 def test_what_is_scraped_can_be_asked_for(target: str, tmp_path: Path) -> None:
-    """A value comes with the labels of its job, at one time and over a range."""
+    """A value has the labels of its job, at one time and over a range."""
     with PrometheusServer(tmp_path, [static_targets("static", target, labels={"zone": "a"})]) as prometheus:
         (element,) = prometheus.wait_for("answer")
         time, value = element["value"]
@@ -39,7 +39,7 @@ def test_what_is_scraped_can_be_asked_for(target: str, tmp_path: Path) -> None:
 
 
 def test_an_outage_loses_no_data(target: str, tmp_path: Path) -> None:
-    """Killed, nothing listens at its address; started again there, it still has what it had."""
+    """While it is down, nothing listens at its address; restarted there, it still has its data."""
     with PrometheusServer(tmp_path, [static_targets("static", target)]) as prometheus:
         time, _ = prometheus.wait_for("answer")[0]["value"]
         prometheus.stop()
@@ -50,13 +50,13 @@ def test_an_outage_loses_no_data(target: str, tmp_path: Path) -> None:
 
 
 def test_a_query_that_is_refused_is_no_empty_answer(tmp_path: Path) -> None:
-    """A mistake in a query fails the test that asks it, with Prometheus' own words."""
+    """A mistake in a query fails its test, with Prometheus' own message."""
     with PrometheusServer(tmp_path, []) as prometheus, pytest.raises(AssertionError, match="parse error"):
         prometheus.query("answer{")
 
 
 def test_a_query_without_an_answer_says_what_was_scraped(tmp_path: Path) -> None:
-    """Who waits in vain reads which targets there were and what was wrong with them."""
+    """The error message lists the targets and their errors."""
     with PrometheusServer(tmp_path, [static_targets("static", "127.0.0.1:1")]) as prometheus:
         prometheus.wait_for("up == 0")
         with pytest.raises(TimeoutError, match="connection refused"):

@@ -1,4 +1,4 @@
-"""What is known of the cluster, from watches, listings and answers that overtake each other."""
+"""The cluster cache: watch events, listings and answers that arrive out of order."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -23,13 +23,13 @@ def body(version: int, uid: str = "first") -> dict[str, Any]:
 
 
 def uid_of(cache: Cache) -> str | None:
-    """Return the uid of the study that is known."""
+    """Return the uid of the cached study."""
     known = cache.study(KEY)
     return None if known is None else known["metadata"]["uid"]
 
 
 def deleted_cache() -> Cache:
-    """Return what is known after a study was created at 7 and deleted at 9."""
+    """Return the cache after a study was created at version 7 and deleted at version 9."""
     cache = Cache()
     cache.see_study(body(7))
     assert cache.see_study(body(9), deleted=True) == (KEY,)
@@ -37,7 +37,7 @@ def deleted_cache() -> Cache:
 
 
 def test_a_deleted_study_does_not_come_back() -> None:
-    """Neither by the answer to our own last write, nor by a late event, nor by an older listing."""
+    """Neither the answer to the operator's last write, nor a late event, nor an older listing restores it."""
     cache = deleted_cache()
     cache.see_written(body(8))
     assert cache.see_study(body(8)) == ()
@@ -46,7 +46,7 @@ def test_a_deleted_study_does_not_come_back() -> None:
 
 
 def test_an_answer_does_not_bring_back_what_a_newer_listing_lacks() -> None:
-    """The listing is all that is known of the deletion where the watch was broken."""
+    """If the watch was broken, only the listing shows the deletion."""
     cache = Cache()
     cache.see_study(body(7))
     assert cache.replace_studies([], "20") == (KEY,)
@@ -59,7 +59,7 @@ def test_an_answer_does_not_bring_back_what_a_newer_listing_lacks() -> None:
 
 
 def test_a_study_of_the_same_name_is_another_one() -> None:
-    """It is known as soon as it is there; what comes late of the one before changes nothing."""
+    """The new study is cached when it appears; late events of the old one change nothing."""
     cache = deleted_cache()
     assert cache.see_study(body(12, "second")) == (KEY,)
     cache.see_written(body(8))
@@ -69,7 +69,7 @@ def test_a_study_of_the_same_name_is_another_one() -> None:
 
 
 def test_a_study_of_the_same_name_may_be_seen_before_the_end_of_the_one_before() -> None:
-    """A listing tells of both at once; the end that the watch tells later is the other one's."""
+    """A listing shows both changes; the deletion event that the watch delivers later belongs to the old study."""
     cache = Cache()
     cache.see_study(body(7))
     cache.replace_studies([body(12, "second")], "15")
@@ -79,7 +79,7 @@ def test_a_study_of_the_same_name_may_be_seen_before_the_end_of_the_one_before()
 
 @pytest.mark.parametrize("listed_at", ["8", "20"])
 def test_our_own_write_is_known_before_its_event(listed_at: str) -> None:
-    """The next look must not see the status of before, also when a listing of before comes in between."""
+    """The next reconcile must not see the old status, even if an older listing arrives in between."""
     cache = Cache()
     cache.see_study(body(7))
     cache.see_written(body(9))
@@ -91,7 +91,7 @@ def test_our_own_write_is_known_before_its_event(listed_at: str) -> None:
 
 
 def test_an_older_listing_of_nodes_changes_nothing() -> None:
-    """What watches told meanwhile is newer: labels that came, a node that went, a node that joined."""
+    """Watch events since then are newer: new labels, a removed Node, a new Node."""
     cache = Cache()
     labelled, gone, joined = make_node("n1"), make_node("n2"), make_node("n3")
     cache.see_node(replace(labelled, resource_version="10", labels={"new": "label"}))
@@ -106,7 +106,7 @@ def test_an_older_listing_of_nodes_changes_nothing() -> None:
 
 
 def test_a_newer_listing_of_nodes_repairs() -> None:
-    """After a broken watch what it lacks is gone, and what it has is known."""
+    """After a broken watch, Nodes that the listing lacks are removed and those that it has are cached."""
     cache = Cache()
     cache.see_study(body(1))
     cache.see_node(replace(make_node("n1"), resource_version="5"))
@@ -115,7 +115,7 @@ def test_a_newer_listing_of_nodes_repairs() -> None:
 
 
 def test_a_node_that_left_the_watched_labels_may_come_back() -> None:
-    """It is told as deleted, and as the very same node when it has the labels again."""
+    """The watch reports it as deleted, and as the same Node when it has the labels again."""
     cache = Cache()
     node = make_node()
     cache.see_node(replace(node, resource_version="5"))
@@ -126,7 +126,7 @@ def test_a_node_that_left_the_watched_labels_may_come_back() -> None:
 
 
 def test_a_listing_of_one_runs_pods_knows_which_are_gone() -> None:
-    """Those of other runs are not in it and stay, as does one that is newer than the listing."""
+    """Pods of other runs are not in the listing and stay, as does a Pod that is newer than the listing."""
     cache = Cache()
     for uid, version, run in (("old", "5", "study-1"), ("new", "9", "study-1"), ("other", "5", "study-2")):
         cache.see_pod(make_pod(uid=uid, name=uid, resource_version=version, run=run))
@@ -159,7 +159,7 @@ def newest(cache: Cache, run: str = "study-1") -> str | None:
 
 
 def test_the_newest_pod_is_the_one_that_was_created_last() -> None:
-    """Of its own run, in whatever order they are seen; of two of one second the name decides."""
+    """Only Pods of its own run count, in any order of arrival; if two were created in one second, the name decides."""
     cache = Cache()
     assert newest(cache) is None
     for each in (pod("b", 20), pod("a", 10), pod("c", 20), pod("other", 99, run="study-2")):
@@ -169,7 +169,7 @@ def test_the_newest_pod_is_the_one_that_was_created_last() -> None:
 
 @pytest.mark.parametrize("how", ["deleting", "deleted", "not listed"])
 def test_a_pod_that_is_withdrawn_is_not_the_newest(how: str) -> None:
-    """A Pod that stays comes first, although it is older; if none stays, the last one is the newest."""
+    """A Pod that is not being deleted comes first, even if it is older; otherwise the last one is the newest."""
     cache = Cache()
     cache.see_pod(pod("stays", 10))
     cache.see_pod(pod("withdrawn", 20, deleting=how == "deleting"))
@@ -183,7 +183,7 @@ def test_a_pod_that_is_withdrawn_is_not_the_newest(how: str) -> None:
 
 
 def test_the_pods_of_a_job_come_oldest_first() -> None:
-    """Those that are gone are among them and say so; those of another Job are not."""
+    """Deleted Pods are included and marked; Pods of another Job are not."""
     cache = Cache()
     for each in (pod("c", 20), pod("b", 20), pod("a", 10), pod("other", 5, job_uid="another")):
         cache.see_pod(each)
@@ -194,7 +194,7 @@ def test_the_pods_of_a_job_come_oldest_first() -> None:
 
 
 def test_the_jobs_of_a_study_are_those_that_it_owns() -> None:
-    """Not those of another study of its name, nor those that are gone; one that has ended is one, but not active."""
+    """Not Jobs of another study with its name, nor deleted Jobs; a finished Job is included but not active."""
     cache = Cache()
     cache.see_study(body(1, OWNER.uid))
     ended = JobEnd(complete=True, reason="Complete", message="", at=at(9))
@@ -206,7 +206,7 @@ def test_the_jobs_of_a_study_are_those_that_it_owns() -> None:
 
 
 def test_without_the_study_no_job_is_active() -> None:
-    """Its Jobs are known by the time it is, or are another one's."""
+    """Its Jobs become active once the study is cached, or belong to another study."""
     cache = Cache()
     cache.see_job(job())
     assert cache.living_jobs(KEY) == ()
@@ -215,7 +215,7 @@ def test_without_the_study_no_job_is_active() -> None:
 
 
 def test_a_deleted_job_is_told_from_one_that_was_never_created() -> None:
-    """By its run and its study; while a Job exists it is not deleted."""
+    """The run and the study identify a deleted Job; while a Job exists it is not deleted."""
     cache = Cache()
     cache.see_job(job())
     assert cache.deleted_job(KEY, "study-1", study_uid=OWNER.uid) is None
@@ -236,7 +236,7 @@ def test_a_job_that_is_gone_stays_gone() -> None:
 
 @pytest.mark.parametrize(("listed_at", "gone"), [("4", False), ("5", False), ("6", True)])
 def test_what_a_listing_lacks_is_gone_unless_it_is_newer(listed_at: str, gone: bool) -> None:  # noqa: FBT001
-    """A listing that is as old as the record was made before the object or does not tell of it."""
+    """A listing as old as the record was taken before the object existed or omits it."""
     cache = Cache()
     cache.see_job(job(version=5))
     cache.see_pod(pod("pod", 1))
@@ -248,7 +248,7 @@ def test_what_a_listing_lacks_is_gone_unless_it_is_newer(listed_at: str, gone: b
 
 
 def test_a_listing_reports_each_study_once() -> None:
-    """Of two studies with two changes each, both are reconciled once; one without a change is not."""
+    """Of two studies with two changes each, both are reconciled once; an unchanged study is not."""
     cache = Cache()
     cache.see_job(job("kept", study="quiet"))
     for study_name in ("study", "other"):
@@ -260,7 +260,7 @@ def test_a_listing_reports_each_study_once() -> None:
 
 @pytest.mark.parametrize(("version", "known"), [(4, False), (5, False), (6, True)])
 def test_of_two_versions_the_newer_one_is_known(version: int, known: bool) -> None:  # noqa: FBT001
-    """Numbers are compared as numbers, and the one of before is never taken back."""
+    """Versions are compared as numbers, and an older one never replaces a newer one."""
     cache = Cache()
     cache.see_job(job(version=5))
     cache.see_pod(pod("pod", 1))
@@ -271,7 +271,7 @@ def test_of_two_versions_the_newer_one_is_known(version: int, known: bool) -> No
 
 
 def test_versions_are_numbers() -> None:
-    """10 is newer than 9; a version that is no number is newer than every other one, but not than itself."""
+    """10 is newer than 9; a version that is not a number is newer than every other one, but not than itself."""
     cache = Cache()
     cache.see_study(body(9))
     assert cache.see_study(body(10)) == (KEY,)
@@ -283,14 +283,14 @@ def test_versions_are_numbers() -> None:
 
 
 def test_what_no_study_made_wakes_no_study() -> None:
-    """Somebody else's Jobs and Pods may have the labels of InfPop."""
+    """Jobs and Pods of other owners may carry InfPop's labels."""
     cache = Cache()
     assert cache.see_job(make_job(study=None)) == ()
     assert cache.see_pod(make_pod(study=None)) == ()
 
 
 def test_a_study_that_was_never_seen_may_be_deleted() -> None:
-    """Nothing is reconciled, and an older version of it does not appear later."""
+    """Nothing is reconciled, and an older version of the study does not appear later."""
     cache = Cache()
     assert cache.see_study(body(9), deleted=True) == ()
     assert cache.see_study(body(8)) == ()
@@ -298,7 +298,7 @@ def test_a_study_that_was_never_seen_may_be_deleted() -> None:
 
 
 def test_a_listing_of_studies_reports_those_that_are_there_and_those_that_are_gone() -> None:
-    """All of them are reconciled; one that is newer than the listing stays."""
+    """All of them are reconciled; a study that is newer than the listing stays."""
     cache = Cache()
     for version, name in ((5, "gone"), (5, "stays"), (9, "newer")):
         found = body(version)
@@ -323,7 +323,7 @@ def test_a_listing_of_studies_reports_those_that_are_there_and_those_that_are_go
     ids=str,
 )
 def test_a_node_wakes_studies_when_its_hardware_changes(changes: dict[str, object], wakes: bool) -> None:  # noqa: FBT001
-    """A timestamp that feature discovery writes every minute is known all the same, and wakes nobody."""
+    """A timestamp that feature discovery writes every minute is cached but does not wake any study."""
     cache = Cache()
     cache.see_study(body(1))
     assert cache.see_node(make_node(resource_version="5")) == (KEY,)
@@ -333,7 +333,7 @@ def test_a_node_wakes_studies_when_its_hardware_changes(changes: dict[str, objec
 
 
 def test_a_node_that_is_gone_wakes_studies_once() -> None:
-    """Another node of its name that was deleted before is not this one."""
+    """An earlier deletion of another Node with the same name does not count."""
     cache = Cache()
     cache.see_study(body(1))
     cache.see_node(make_node(resource_version="5"))
@@ -346,7 +346,7 @@ def test_a_node_that_is_gone_wakes_studies_once() -> None:
 
 
 def test_nodes_are_the_same_tuple_until_one_changes() -> None:
-    """So that a pool is matched once for each version of the nodes."""
+    """A pool is therefore matched once for each version of the Nodes."""
     cache = Cache()
     cache.see_node(make_node(resource_version="5"))
     before = cache.nodes()

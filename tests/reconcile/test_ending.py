@@ -1,4 +1,4 @@
-"""How the operator's process starts and ends: what is set up wrongly is said at once, and a failure is an exit code."""
+"""Start and end of the operator's process: wrong settings are reported immediately, and failures set an exit code."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ KUBECONFIG = """
  "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:9"}}],
  "users": [{"name": "u", "user": {"token": "secret"}}]}
 """
-# The operator, but for a service that has no client: its first request fails as nothing but a defect does.
+# The operator with a service that has no client: its first request fails as only a defect does.
 BROKEN = """
 import contextlib, time
 from infpop_operator.cluster.metrics.operator_metrics import OperatorMetrics
@@ -38,7 +38,7 @@ operator.run_operator(operator.Options(namespace="serving"))
 
 
 def ended(home: Path, *command: str, kubeconfig: str | None = None, **environment: str) -> tuple[int, str]:
-    """Run Python with arguments, without any other configuration; return the exit code and all that it said."""
+    """Run Python with arguments, without any other configuration; return the exit code and its whole output."""
     (home / "kubeconfig").write_text(KUBECONFIG)
     inherited = {key: text for key, text in os.environ.items() if not key.startswith(("KOPF", "INFPOP", "KUBE"))}  # noqa: TID251 - a child starts with it
     environment = {**inherited, "HOME": str(home), "KUBECONFIG": kubeconfig or str(home / "kubeconfig"), **environment}
@@ -49,7 +49,7 @@ def ended(home: Path, *command: str, kubeconfig: str | None = None, **environmen
 
 
 def test_without_a_connection_the_operator_does_not_start(tmp_path: Path) -> None:
-    """It ends at once with what is missing, and the exit code of bad input."""
+    """It ends immediately, names what is missing, and uses the exit code for bad input."""
     code, said = ended(tmp_path, "-m", "infpop_operator.cli.main", "operator", kubeconfig="/nonexistent")
     assert code == 2, said
     assert "/nonexistent: there is no such file" in said
@@ -57,21 +57,21 @@ def test_without_a_connection_the_operator_does_not_start(tmp_path: Path) -> Non
 
 
 def test_kopf_run_without_a_connection_ends(tmp_path: Path) -> None:
-    """Kopf tries whatever fails again; what nobody mends meanwhile is not tried again."""
+    """Kopf retries failures, so a setting that cannot fix itself must end the process."""
     code, said = ended(tmp_path, "-m", "kopf", "run", "-A", "-m", "infpop_operator.main", kubeconfig="/nonexistent")
     assert code != 0
     assert "/nonexistent: there is no such file" in said
 
 
 def test_an_operator_whose_own_tasks_fail_exits_as_failed(tmp_path: Path) -> None:
-    """Whoever looks after the process starts it again, and sees that something was wrong."""
+    """The supervisor restarts the process and sees that something was wrong."""
     code, said = ended(tmp_path, "-c", BROKEN)
     assert code != 0
     assert "the operator's own tasks have ended" in said
 
 
 def test_kopf_run_and_the_operator_agree_on_the_namespace(tmp_path: Path) -> None:
-    """Or it would watch one namespace and act on all of them."""
+    """Otherwise it would watch one namespace and act on all of them."""
     code, said = ended(tmp_path, "-m", "kopf", "run", "-n", "team-a", "-m", "infpop_operator.main")
     assert code == 2, said
     assert "kopf was started with --namespace team-a, but INFPOP_NAMESPACE is unset" in said
@@ -82,27 +82,27 @@ def test_kopf_run_and_the_operator_agree_on_the_namespace(tmp_path: Path) -> Non
     ("namespace", "watched"), [(None, ["a"]), ("a", []), ("a", ["b"]), ("a", ["a", "b"]), (None, ["a", "b"])]
 )
 def test_another_scope_than_the_settings_is_refused(namespace: str | None, watched: list[str]) -> None:
-    """The complaint names both and what to set."""
+    """The error names both scopes and what to set."""
     with pytest.raises(SettingError, match=r"^kopf was started with .*, but INFPOP_NAMESPACE is .* Set both"):
         check_watched(Settings(namespace=namespace), watched)
 
 
 def test_the_same_scope_is_fine() -> None:
-    """One namespace, or all of them."""
+    """The scope is one namespace, or all of them."""
     check_watched(Settings(), [])
     check_watched(Settings(namespace="a"), ["a"])
 
 
 @pytest.mark.parametrize("namespace", [None, "serving"])
 def test_nothing_of_the_whole_cluster_is_scanned_for_one_namespace(namespace: str | None) -> None:
-    """A Role cannot allow to list namespaces and CRDs."""
+    """A Role cannot grant listing namespaces and CRDs."""
     settings = kopf.OperatorSettings()
     configure(settings, Settings(namespace=namespace))
     assert settings.scanning.disabled == (namespace is not None)
 
 
 def test_kopf_goes_through_the_same_proxy() -> None:
-    """A kubeconfig's proxy-url is meant for both clients."""
+    """A kubeconfig's proxy-url applies to both clients."""
     found = Credentials(
         server="https://api",
         ca_path=None,

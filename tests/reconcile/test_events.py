@@ -1,4 +1,4 @@
-"""Which Events a study gets: each transition once, and nothing else; and what an Event looks like."""
+"""Which Events a study gets (each transition once, and nothing else), and the contents of an Event."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -51,7 +51,7 @@ def events_between(before: TrialRow | None, after: TrialRow) -> list[tuple[str, 
 
 
 def test_a_trial_is_reported_when_it_has_ended() -> None:
-    """Once: its row says the same from then on, and the trials before it are not repeated."""
+    """It is reported once: its row does not change afterwards, and earlier trials are not repeated."""
     before, after = (StudyStatus(trials=[make_row(index) for index in range(count)]) for count in (1, 2))
     (event,) = transitions(before, after)
     message = "trial 1 of pool a100: 4 GPUs, batch size 8: 12.5 tokens/s (run study-1)"
@@ -69,19 +69,19 @@ def test_a_trial_is_reported_when_it_has_ended() -> None:
     ],
 )  # fmt: skip
 def test_every_outcome_of_a_trial_has_its_event(row: TrialRow, reason: str, outcome: str) -> None:
-    """With the number, or with the reason and its explanation."""
+    """The Event has the number, or the reason and its explanation."""
     message = f"trial 1 of pool a100: 4 GPUs, batch size 8: {outcome} (run study-1)"
     assert events_between(make_row(state="Running"), row) == [("Normal", reason, message)]
 
 
 @pytest.mark.parametrize("state", ["Running", "Broken"])
 def test_a_trial_without_a_result_has_no_event(state: str) -> None:
-    """A broken run has one of its own."""
+    """The broken run has its own Event."""
     assert events_between(None, make_row(state=state)) == []
 
 
 def test_a_second_invalid_result_of_a_trial_is_reported() -> None:
-    """It comes from another run, although state and reason are the same as before."""
+    """It comes from another run, although state and reason are the same."""
     first = make_row(state="Invalid", reason="UnstableRepeats")
     second = first.model_copy(update={"run": "study-5", "attempts": 2})
     ((_, reason, message),) = events_between(first, second)
@@ -89,7 +89,7 @@ def test_a_second_invalid_result_of_a_trial_is_reported() -> None:
 
 
 def test_a_result_of_the_same_run_is_reported_once_more_only_if_it_changes() -> None:
-    """A number that came late replaces an invalid result; new words for the same result are no news."""
+    """A late number replaces an invalid result; a new message for the same result is not reported."""
     invalid = make_row(state="Invalid", reason="UnstableRepeats")
     assert [reason for _, reason, _ in events_between(invalid, make_row())] == ["TrialMeasured"]
     assert events_between(invalid, invalid.model_copy(update={"message": "more"})) == []
@@ -102,20 +102,20 @@ def test_trials_are_told_apart_by_pool_round_and_index(changes: dict[str, object
 
 
 def test_a_trial_on_one_gpu_is_not_on_one_gpus() -> None:
-    """A person reads the message."""
+    """The message is correct English."""
     ((_, _, message),) = events_between(None, make_row(gpu_count=1))
     assert ": 1 GPU, batch size 8: " in message
 
 
 def test_a_status_that_cannot_be_read_reports_no_trial_again() -> None:
-    """After an upgrade hundreds of studies would report hundreds of trials each; their rounds are reported again."""
+    """After an upgrade, hundreds of studies would report hundreds of trials each; only rounds are reported again."""
     pool = PoolStatus(name="a100", round=1)
     after = StudyStatus(pools=[pool], trials=[make_row(index) for index in range(500)])
     assert [event.reason for event in transitions(None, after)] == ["RoundStarted"]
 
 
 def test_a_new_round_is_reported_once() -> None:
-    """With what it measures on; a pool without a round yet has none, and the rounds of other pools are their own."""
+    """The Event names the hardware; a pool without a round has none, and each pool reports its own rounds."""
     first = PoolStatus(name="a100", round=1, gpu="A100", image="runner:1")
     second = first.model_copy(update={"round": 2, "gpu": None, "image": None})
     other = PoolStatus(name="v100", round=1, gpu="V100", image="runner:2")
@@ -129,7 +129,7 @@ def test_a_new_round_is_reported_once() -> None:
 
 
 def test_a_run_whose_numbers_come_from_another_source_is_reported() -> None:
-    """Which source had none and why, and which one counts; a run with all its numbers, or none at all, is not."""
+    """The Event says which source had no number and why, and which one counts; complete or empty runs have none."""
     ended = make_finished(make_started())
     assert isinstance(ended.observation, Finished)
 
@@ -174,7 +174,7 @@ def played(scenario: Callable[[ApiServer, Recorder], Awaitable[None]]) -> None:
 
 
 def test_an_event_is_about_the_study() -> None:
-    """The whole object: `kubectl describe` finds it by the study's uid."""
+    """The Event names the whole object: `kubectl describe` finds it by the study's uid."""
 
     async def scenario(server: ApiServer, recorder: Recorder) -> None:
         await recorder.record(STUDY, [EVENT])
@@ -209,7 +209,7 @@ def test_an_event_is_about_the_study() -> None:
 
 
 def test_an_event_that_is_written_twice_is_one() -> None:
-    """After a crash the same transition has the same name; another study, spec, reason or message has another."""
+    """After a crash the same transition has the same name; another study, spec, reason or message has another name."""
 
     async def scenario(server: ApiServer, recorder: Recorder) -> None:
         await recorder.record(STUDY, [EVENT, EVENT])
@@ -225,7 +225,7 @@ def test_an_event_that_is_written_twice_is_one() -> None:
 
 @pytest.mark.parametrize(("length", "kept"), [(999, 999), (1000, 1000), (1001, 1000)])
 def test_a_long_message_is_cut(length: int, kept: int) -> None:
-    """The API refuses more than 1,024 characters."""
+    """The API server refuses more than 1,024 characters."""
 
     async def scenario(server: ApiServer, recorder: Recorder) -> None:
         await recorder.record(STUDY, [replace(EVENT, message="x" * length)])
@@ -235,7 +235,7 @@ def test_a_long_message_is_cut(length: int, kept: int) -> None:
 
 
 def test_an_event_that_is_refused_keeps_no_other_from_being_written(caplog: pytest.LogCaptureFixture) -> None:
-    """The log has it, and the operator goes on."""
+    """The failure is logged, and the operator continues."""
 
     async def scenario(server: ApiServer, recorder: Recorder) -> None:
         server.events_refused = "exceeded quota"
@@ -247,7 +247,7 @@ def test_an_event_that_is_refused_keeps_no_other_from_being_written(caplog: pyte
 
 
 def test_a_namespace_that_is_being_deleted_takes_no_events(caplog: pytest.LogCaptureFixture) -> None:
-    """One refusal says so; the other Events are not tried, and nothing is logged as an error."""
+    """After one refusal the other Events are not tried, and no error is logged."""
 
     async def scenario(server: ApiServer, recorder: Recorder) -> None:
         server.events_refused = "unable to create new content in namespace x because it is being terminated"

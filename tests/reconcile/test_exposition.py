@@ -1,4 +1,4 @@
-"""The whole page: what docs/metrics.md says of it, and what Prometheus' own judge does."""
+"""The whole metrics page, checked against docs/metrics.md and against promtool."""
 
 import asyncio
 import re
@@ -28,13 +28,13 @@ SUFFIXES = {"counter": "_total", "info": "_info"}
 
 
 def documented() -> dict[str, tuple[str, set[str]]]:
-    """Return kind and labels of each metric, by the name that it has in PromQL (a histogram's without its suffix)."""
+    """Return kind and labels of each metric, by its PromQL name (a histogram's without its suffix)."""
     rows = ROW.finditer(DOCUMENT.read_text(encoding="utf-8"))
     return {row["name"]: (row["kind"], set(re.findall(r"`(\w+)`", row["labels"]))) for row in rows}
 
 
 def test_the_document_lists_every_metric() -> None:
-    """Those of runner and operator, each with its kind, and none that is no more."""
+    """Metrics of runner and operator are listed, each with its kind, and no removed metric remains."""
     studies = CollectorRegistry()
     studies.register(StudyCollector())
     registries = (RunMetrics(make_run_spec()).registry, OperatorMetrics(lambda: 0.0).registry, studies)
@@ -44,7 +44,7 @@ def test_the_document_lists_every_metric() -> None:
 
 
 def ended() -> EndedRun:
-    """Return a run that was held and of which Prometheus had no number."""
+    """Return a run that was held and for which Prometheus had no number."""
     entry = ended_run(run_of(0, 1), make_measured(100.0, index=0, batch_size=1))
     assert isinstance(entry.observation, Finished)
     result = entry.observation.result.model_copy(update={"held_seconds": 4.0})
@@ -54,7 +54,7 @@ def ended() -> EndedRun:
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    """The page of an operator to which everything has happened once, with one study."""
+    """Return the page of an operator with one study, after everything happened once."""
     metrics, cache = OperatorMetrics(lambda: 0.0), Cache()
     metrics.count_reconcile(0.1, None)
     metrics.count_api_request("GET", None)
@@ -75,7 +75,7 @@ def _named(metrics: Iterator[Metric]) -> Iterator[tuple[str, set[str]]]:
 
 
 def test_labels_are_those_of_the_document(page: str) -> None:
-    """Each metric of the operator has a sample here, with exactly the labels that are promised."""
+    """Each operator metric has a sample here, with exactly the documented labels."""
     labels = {name: found for name, found in _named(text_string_to_metric_families(page)) if "infpop" in name}
     promised = {name: labels for name, (_, labels) in documented().items() if "of a" not in name}
     assert labels == {name: promised[name] for name in labels}
@@ -85,5 +85,5 @@ def test_labels_are_those_of_the_document(page: str) -> None:
 
 @pytest.mark.prometheus
 def test_promtool_has_no_complaint(page: str) -> None:
-    """Names, units, types and help texts are as Prometheus wants them."""
+    """Names, units, types and help texts follow Prometheus conventions."""
     assert complaints_about(page) == []

@@ -1,4 +1,4 @@
-"""Nothing is decided on the status: whoever may write it may wipe or forge it, and the study goes on as before."""
+"""No decision depends on the status: if another client deletes or forges it, the study continues unchanged."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,7 +39,7 @@ EDITED = {**SPEC, "engine": {"name": "vllm", "args": {"kv_cache_dtype": "fp8"}}}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """A part of a study's life; it lasts until `until`, or for two passes over the study."""
+    """A part of a study's life; it lasts until `until`, or for two reconcile passes."""
 
     name: str
     nodes: Sequence[NodeRecord] = NODES
@@ -71,7 +71,7 @@ Tamper = Callable[[Phase, StudyStatus], StudyStatus | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
-    """What one pass over the study decided and wrote; no decision where no pool was known."""
+    """What one reconcile pass decided and wrote; without a decision if no pool matched."""
 
     phase: Phase
     decision: Decision | None
@@ -80,16 +80,16 @@ class Pass:
 
 
 def told(_: Phase, status: StudyStatus) -> StudyStatus:
-    """Leave the status as it was written."""
+    """Leave the status as written."""
     return status
 
 
 def wiped(_: Phase, __: StudyStatus) -> None:
-    """Lose the status."""
+    """Delete the status."""
 
 
 def forged(_: Phase, status: StudyStatus) -> StudyStatus:
-    """Write another end, other hardware and another best into the status."""
+    """Write another final result, other hardware and another best into the status."""
     ended = Condition(type="Succeeded", status="True", reason="Forged", message="", last_transition_time=START)
     best = {
         "pool": "a100", "round": 99, "gpuCount": 1, "batchSize": 1, "throughput": "1e9", "throughputPerGPU": "1e9",
@@ -103,7 +103,7 @@ def forged(_: Phase, status: StudyStatus) -> StudyStatus:
 
 
 def swapped(_: Phase, status: StudyStatus) -> StudyStatus:
-    """Exchange what the status says of the hardware of the two pools."""
+    """Swap the hardware of the two pools in the status."""
     swaps = dict(pairwise((*(row.name for row in status.pools), *(row.name for row in status.pools[:1]))))
     return status.model_copy(
         update={"pools": [row.model_copy(update={"name": swaps[row.name]}) for row in status.pools]}
@@ -111,12 +111,12 @@ def swapped(_: Phase, status: StudyStatus) -> StudyStatus:
 
 
 def now_and_then(phase: Phase, status: StudyStatus) -> StudyStatus:
-    """Forge the status in every second phase, so that a true one follows a forged one."""
+    """Forge the status in every second phase, so that a genuine one follows a forged one."""
     return forged(phase, status) if LIFE.index(phase) % 2 == 0 else status
 
 
 class Life:
-    """A study that lives through all phases; all that it has between two passes is its journal and its Jobs."""
+    """A study that goes through all phases; between two passes only its journal and its Jobs persist."""
 
     def __init__(self, tamper: Tamper) -> None:
         self.tamper = tamper
@@ -126,7 +126,7 @@ class Life:
         self.now = START
 
     def passes(self) -> Iterator[Pass]:
-        """Yield all passes over the study."""
+        """Yield all reconcile passes of the study."""
         for phase in LIFE:
             for number in range(50):
                 found = self._pass(phase)
@@ -178,7 +178,7 @@ class Life:
 
 
 def without_times(status: StudyStatus) -> StudyStatus:
-    """Return the status without since when something is as it is: that alone is taken from the status before."""
+    """Return the status without transition times, the only values taken from the previous status."""
     return status.model_copy(
         update={
             "conditions": [one.model_copy(update={"last_transition_time": START}) for one in status.conditions],
@@ -188,7 +188,7 @@ def without_times(status: StudyStatus) -> StudyStatus:
 
 
 def shown(passes: Sequence[Pass]) -> list[tuple[str, Decision | None, tuple[str, ...], StudyStatus | None]]:
-    """Return what has to be the same in two lives."""
+    """Return what must be equal in two lives."""
     return [
         (one.phase.name, one.decision, one.created, None if one.decision is None else without_times(one.status))
         for one in passes
@@ -197,13 +197,13 @@ def shown(passes: Sequence[Pass]) -> list[tuple[str, Decision | None, tuple[str,
 
 @pytest.fixture(name="untouched", scope="module")
 def untouched_passes() -> list[Pass]:
-    """Return the passes of a life in which nobody else writes the status."""
+    """Return the passes of a life in which only the operator writes the status."""
     return list(Life(told).passes())
 
 
 def test_the_life_that_is_compared_with_has_everything_in_it(untouched: list[Pass]) -> None:
-    """Two rounds on two pools, nodes that come and go, an older best, both ends; and no run is ever superseded."""
-    by_phase = {one.phase.name: one for one in untouched if one.decision is not None}  # the last pass of each
+    """Two rounds on two pools, Nodes that come and go, an older best, both endings; and no run is superseded."""
+    by_phase = {one.phase.name: one for one in untouched if one.decision is not None}  # the last pass of each phase
     assert by_phase.keys() == {phase.name for phase in LIFE} - {"new"}
     last = decision_in(by_phase["stalled without nodes"])
     assert [(entry.pool, entry.number) for entry in last.history.rounds] == [
@@ -224,7 +224,7 @@ def test_the_life_that_is_compared_with_has_everything_in_it(untouched: list[Pas
 
 @pytest.mark.parametrize("tamper", [wiped, forged, swapped, now_and_then])
 def test_a_status_that_is_wiped_or_forged_changes_no_decision(tamper: Tamper, untouched: list[Pass]) -> None:
-    """In every phase: the same decisions, rounds, Jobs and best; no run is superseded or started twice."""
+    """In every phase, decisions, rounds, Jobs and best stay the same; no run is superseded or started twice."""
     life = Life(tamper)
     assert shown(list(life.passes())) == shown(untouched)
     assert len(set(life.jobs)) == len(life.jobs)

@@ -1,4 +1,4 @@
-"""The Job of a run: its time limits, the settings of its Pod, and what a refusal of the API server means."""
+"""The Job of a run: its time limits, the settings of its Pod, and how API server refusals are handled."""
 
 from dataclasses import replace
 
@@ -87,14 +87,14 @@ def test_each_phase_of_a_run_has_its_own_limit(
     settings: Settings,
     run_seconds: float,
 ) -> None:
-    """A run may load again for each trial; a second measurement takes longer, and only measuring does."""
+    """A run may load again for each trial; a second measurement takes longer, which extends only its own limit."""
     spec = make_resolved(measurement={"timeouts": TIMEOUTS}).document.spec
     expected = PhaseLimits(schedule_seconds=SCHEDULE, pull_seconds=PULL, run_seconds=run_seconds)
     assert phase_limits(spec, make_run(trials, longer=longer), settings) == expected
 
 
 def test_the_whole_job_of_a_run() -> None:
-    """Its owner, the spec of the run, its Pod, and a deadline later than all of the limits of InfPop itself."""
+    """The Job has its owner, the run spec, its Pod, and a deadline later than all of InfPop's own limits."""
     resolved, run = make_resolved(NODE, settings=HELD, **EVERYTHING), make_run(2)
     run_seconds = 2 * (LOAD + MEASURE) + 45.0 + START_AND_RESULT
     expected = build_job(
@@ -115,12 +115,12 @@ def test_a_deadline_is_rounded_up_to_whole_seconds() -> None:
 
 
 def test_a_pod_gets_everything_that_the_study_says_of_its_pool() -> None:
-    """Field by field, from the pool of the run and no other."""
+    """Field by field, the settings come from the run's own pool."""
     assert pod_settings(make_resolved(NODE, **EVERYTHING), "a100", SETTINGS) == SETTINGS_OF_EVERYTHING
 
 
 def test_a_pod_gets_nothing_that_the_study_leaves_out() -> None:
-    """A small study has the operator's image, and the labels of the nodes that its pool matched."""
+    """A minimal study gets the operator's image, and the labels of the Nodes that its pool matched."""
     found = pod_settings(make_resolved(), "a100", SETTINGS)
     labels = (("nvidia.com/gpu.product", ("NVIDIA-A100-SXM4-40GB",)),)
     assert found == PodSettings(image="example.org/runner:1", node_labels=labels)
@@ -133,7 +133,7 @@ def test_a_pod_has_the_image_of_its_engine_unless_its_pool_has_one() -> None:
 
 
 def test_a_pool_without_nodes_names_no_labels() -> None:
-    """Its node selector is all that is known of its nodes."""
+    """Its node selector is then all that is known of its Nodes."""
     resolved = make_resolved(NODE, **EVERYTHING)
     assert pod_settings(resolved, "v100", SETTINGS).node_labels == ()
 
@@ -145,12 +145,12 @@ def test_a_pool_of_cpus_asks_for_cpus() -> None:
 
 
 def test_a_full_quota_is_not_counted_as_a_failure() -> None:
-    """It may have room later; the message is the API server's."""
+    """The quota may have room later; the message is the API server's."""
     expected = Lost(reason="QuotaExceeded", detail="exceeded quota: gpus", ended_at=START, counts=False)
     assert refusal(KubeQuotaError("exceeded quota: gpus"), START) == expected
 
 
 def test_a_refused_job_is_counted_as_a_failure() -> None:
-    """A person has to change a policy or a name; the budget of failures ends the tries."""
+    """A user has to change a policy or a name; the failure budget ends the retries."""
     expected = Lost(reason="JobRefused", detail="denied by policy", ended_at=START, counts=True)
     assert refusal(KubeRefusedError("denied by policy"), START) == expected

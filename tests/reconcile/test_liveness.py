@@ -1,4 +1,4 @@
-"""When an operator counts as dead."""
+"""When the liveness probe reports the operator as dead."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ from infpop_operator.settings import Settings
 def test_a_tick_may_be_late_by_two_minutes_or_by_eight_ticks(
     tick_seconds: float, silent_seconds: float, *, alive: bool
 ) -> None:
-    """An operator that waits for its API server, or for a turn on a busy node, is not killed for a short tick."""
+    """An operator that waits for its API server, or for CPU time on a busy Node, is not killed for a late tick."""
     now_seconds = 1000.0
     settings = replace(Settings(), tick_seconds=tick_seconds)
 
@@ -40,7 +40,7 @@ def test_a_tick_may_be_late_by_two_minutes_or_by_eight_ticks(
 
 @pytest.mark.parametrize(("stuck_seconds", "alive"), [(599.0, True), (600.0, False)])
 def test_a_look_may_take_ten_minutes(stuck_seconds: float, *, alive: bool) -> None:
-    """An operator whose tick ticks and whose looks at studies never end is killed as well."""
+    """An operator whose tick works but whose reconciles never finish is killed as well."""
     now_seconds = 1000.0
 
     def monotonic() -> float:

@@ -1,4 +1,4 @@
-"""Numbers of a run from those who watched it: in the order of the settings, once, and forgotten with the run."""
+"""Metrics of a run from its sources: in the order of the settings, asked once, and dropped with the run."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ POWER = ExtraMetric(name="power", query="power", unit="watts")
 
 @dataclass
 class Notes:
-    """A source that knows what it is given, and notes what it is asked."""
+    """A source that knows every value and records each question."""
 
     name: str
     number: float
@@ -37,7 +37,7 @@ class Notes:
 
     async def extra_metrics(
         self,
-        watched: WatchedRun,  # noqa: ARG002 - one run alone
+        watched: WatchedRun,  # noqa: ARG002 - there is only one run
         windows: Mapping[int, tuple[datetime, datetime]],
         metrics: Sequence[ExtraMetric],
     ) -> Mapping[int, Mapping[str, float | Missing]]:
@@ -45,7 +45,7 @@ class Notes:
         return {index: {metric.name: 300.0 for metric in metrics} for index in windows}
 
     async def probe(self) -> None:
-        """It always answers."""
+        """Do nothing: this source always answers."""
 
 
 def make_finished(run: str = "study-1") -> Finished:
@@ -62,7 +62,7 @@ gathering = partial(MetricsGatherer, done=lambda _: None)
 
 
 def gathered(gatherer: MetricsGatherer, *metrics: ExtraMetric, memory: StudyMemory | None = None) -> Finished:
-    """Return all that is known of the run, where every source answers at once."""
+    """Return all that is known of the run if every source answers immediately."""
     memory = memory or StudyMemory(key=KEY)
     whole = asyncio.run(gatherer.gather(memory, make_finished(), "pod", metrics))
     assert whole is not None
@@ -70,7 +70,7 @@ def gathered(gatherer: MetricsGatherer, *metrics: ExtraMetric, memory: StudyMemo
 
 
 class Silent(Notes):
-    """A source that says nothing until `answers` is set."""
+    """A source that does not answer until `answers` is set."""
 
     answers: asyncio.Event
 
@@ -92,7 +92,7 @@ class Failing(Notes):
 
 
 def test_the_order_of_the_settings_says_whose_number_counts() -> None:
-    """The most trusted source gives the number; the others only have to agree."""
+    """The first source gives the number; the others only have to agree."""
     pods, prometheus = Notes("PodMetrics", 100.2), Notes("Prometheus", 100.1)
     gatherer = gathering(pods=pods, prometheus=prometheus, order=("PodMetrics", "Prometheus"))
     assert gathered(gatherer).sources == {0: "PodMetrics"}
@@ -101,7 +101,7 @@ def test_the_order_of_the_settings_says_whose_number_counts() -> None:
 
 
 def test_a_run_is_asked_about_once() -> None:
-    """However many passes see a run before its end is recorded, no source is asked twice; then it is dropped."""
+    """However many passes observe a run before its end is recorded, no source is asked twice; then it is dropped."""
     prometheus, memory = Notes("Prometheus", 100.0), StudyMemory(key=KEY)
     gatherer = gathering(pods=Notes("PodMetrics", 100.0), prometheus=prometheus, order=("Prometheus",))
     assert gathered(gatherer, memory=memory) == gathered(gatherer, memory=memory)
@@ -114,7 +114,7 @@ def test_a_run_is_asked_about_once() -> None:
 
 
 def test_a_pass_does_not_wait_for_a_source_that_says_nothing() -> None:
-    """A pass gets no answer, and the next one neither; the study is reconciled again when there is one."""
+    """This pass and the next get no answer; the study is reconciled again when the source answers."""
     prometheus, memory = Silent("Prometheus", 100.0), StudyMemory(key=KEY)
     told: list[StudyKey] = []
 
@@ -140,7 +140,7 @@ def test_a_pass_does_not_wait_for_a_source_that_says_nothing() -> None:
 
 
 def test_what_is_asked_in_vain_ends_with_the_run() -> None:
-    """A study that is gone, or an operator that ends, leaves no request behind."""
+    """Pending requests are cancelled when the study is deleted or the operator ends."""
     prometheus, memories = Silent("Prometheus", 100.0), StudyMemories()
 
     async def passes() -> None:
@@ -157,7 +157,7 @@ def test_what_is_asked_in_vain_ends_with_the_run() -> None:
 
 
 def test_a_defect_of_a_source_is_told_and_asked_again() -> None:
-    """It costs the study a pause, and not its numbers for ever."""
+    """The defect costs the study a pause, not its numbers."""
     gatherer = gathering(pods=Failing("PodMetrics", 100.0), prometheus=None, order=("PodMetrics",))
     memory = StudyMemory(key=KEY)
     with pytest.raises(RuntimeError, match="a defect"):
@@ -172,7 +172,7 @@ def test_extra_metrics_come_from_prometheus() -> None:
 
 
 def test_extra_metrics_without_prometheus_have_a_reason() -> None:
-    """A figure that nobody can give is missing with a reason, never zero, and takes no number away."""
+    """A metric that no source can give is missing with a reason, never zero, and removes no number."""
     gatherer = gathering(pods=Notes("PodMetrics", 100.0), prometheus=None, order=("Prometheus", "PodMetrics"))
     whole = gathered(gatherer, POWER)
     assert whole.extra_metrics == {0: {"power": Missing(reason="NoPrometheus")}}
@@ -180,7 +180,7 @@ def test_extra_metrics_without_prometheus_have_a_reason() -> None:
 
 
 def test_an_outage_is_known_only_where_prometheus_is_asked() -> None:
-    """Without Prometheus there is nothing that could be unreachable."""
+    """Without Prometheus nothing can be unreachable."""
     pods = Notes("PodMetrics", 100.0)
     assert gathering(pods=pods, prometheus=None, order=()).health() is None
     down = Notes("Prometheus", 1.0, outage="no answer since 12:00")

@@ -1,4 +1,4 @@
-"""The operator's own `/metrics`: served beside its work, in the formats that Prometheus asks for."""
+"""The operator's own `/metrics` endpoint: served alongside its work, in the formats that Prometheus requests."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ from infpop_operator.handlers.metrics_server import serve_metrics
 from prometheus.discovery import static_targets
 from prometheus.server import PrometheusServer
 
-# Of an API server that is not there: the operator goes on asking it.
+# The address of an API server that does not exist: the operator keeps retrying.
 KUBECONFIG = """
 {"apiVersion": "v1", "kind": "Config", "current-context": "c",
  "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
@@ -39,7 +39,7 @@ KOPF = ("-m", "kopf", "run", "--namespace", "serving", "-m", "infpop_operator.ma
 
 
 class Bench:
-    """A page of one study, and the port that it is served on."""
+    """The metrics page of one study, and the port on which it is served."""
 
     def __init__(self) -> None:
         self.metrics = OperatorMetrics(lambda: 0.0)
@@ -72,7 +72,7 @@ def bench() -> Bench:
 
 
 def test_what_happened_last_is_shown(bench: Bench) -> None:
-    """Counters and studies are as they are at the scrape; a study that goes takes its series along."""
+    """Counters and studies are current at each scrape; the series of a deleted study disappear."""
 
     async def scenario(client: httpx.AsyncClient) -> None:
         first = (await client.get(bench.url)).text
@@ -88,7 +88,7 @@ def test_what_happened_last_is_shown(bench: Bench) -> None:
 
 
 def test_both_formats_are_understood(bench: Bench) -> None:
-    """The plain text and OpenMetrics, compressed where that is asked for."""
+    """The endpoint serves plain text and OpenMetrics, compressed on request."""
 
     async def scenario(client: httpx.AsyncClient) -> None:
         plain = await client.get(bench.url, headers={"Accept": "*/*", "Accept-Encoding": "identity"})
@@ -110,7 +110,7 @@ def _series(families: Iterable[Metric]) -> set[tuple[str, frozenset[tuple[str, s
 
 
 class _Witness(Collector):
-    """Remembers the thread that it was asked on."""
+    """Records the thread on which it was asked."""
 
     def __init__(self) -> None:
         self.threads: set[int] = set()
@@ -121,7 +121,7 @@ class _Witness(Collector):
 
 
 def test_a_scrape_does_not_hold_the_operator_up(bench: Bench) -> None:
-    """The page is made on another thread than the one that looks after studies."""
+    """The page is rendered on another thread than the reconciles."""
     witness = _Witness()
     bench.metrics.registry.register(witness)
 
@@ -134,7 +134,7 @@ def test_a_scrape_does_not_hold_the_operator_up(bench: Bench) -> None:
 
 
 def test_a_port_that_is_taken_is_a_wrong_setting(bench: Bench) -> None:
-    """The complaint names the port and what to set."""
+    """The error names the port and what to set."""
 
     async def scenario(_: httpx.AsyncClient) -> None:
         message = rf"^cannot listen on port {bench.port} .*--metrics-port or INFPOP_METRICS_PORT"
@@ -147,7 +147,7 @@ def test_a_port_that_is_taken_is_a_wrong_setting(bench: Bench) -> None:
 
 @pytest.mark.prometheus
 def test_a_real_prometheus_takes_all_of_it(bench: Bench, tmp_path: Path) -> None:
-    """Also what a status may hold at worst: each series arrives, under the names that it was given."""
+    """Every series arrives under its own name, also for the largest possible status."""
     names = ['quote"', "back\\slash", "line\nbreak", "\ud800", "é" * 80, "{}", "a\x00b"]
     pools = [{"name": name, "gpuHours": "1"} for name in names]
     metadata = {"namespace": "serving", "name": "two", "uid": "v", "resourceVersion": "2"}
@@ -171,7 +171,7 @@ def _asked(directory: Path, port: int, query: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("started", ["option", "environment", "kopf"])
 def test_the_operators_process_shows_its_metrics(started: str, tmp_path: Path) -> None:
-    """However it is started, and also while there is no API server: its requests have no answer."""
+    """However it is started, and also without an API server: its requests then have no answer."""
     (port,) = free_ports(1)
     by_option = started == "option"
     command = (*(KOPF if started == "kopf" else OPERATOR), *(("--metrics-port", str(port)) if by_option else ()))

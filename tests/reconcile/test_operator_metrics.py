@@ -1,4 +1,4 @@
-"""What the operator counts about itself, and the bounds of it."""
+"""The operator's metrics about itself, and their bounds."""
 
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ class Bench:
     ],
 )
 def test_a_reconcile_is_counted_by_its_result(error: Exception | None, result: str) -> None:
-    """Once, with its time; the other results are there with a zero, so that a first failure is seen as a rate."""
+    """It is counted once, with its time; other results start at zero, so that a first failure shows as a rate."""
     bench = Bench()
     bench.metrics.count_reconcile(0.25, error)
     results = ("ok", "conflict", "error", "unexpected")
@@ -44,7 +44,7 @@ def test_a_reconcile_is_counted_by_its_result(error: Exception | None, result: s
 
 
 def test_the_time_since_the_last_success_grows_until_a_reconcile_succeeds() -> None:
-    """A reconcile that fails is no progress; one that succeeds is, and so is having nothing to reconcile."""
+    """A failed reconcile is no progress; a successful one is, and so is an empty queue."""
     bench, name = Bench(), "infpop_operator_last_pass_age_seconds"
     bench.now_s += 60
     bench.metrics.count_reconcile(1.0, KubeUnavailableError("no answer"))
@@ -67,7 +67,7 @@ def test_a_request_without_an_answer_has_no_code() -> None:
 
 
 def ended(*, held_seconds: float | None, **missing_sources: str) -> EndedRun:
-    """Return a run on 8 GPUs that was held for a scrape, and of which these sources had no number."""
+    """Return a run on 8 GPUs that was held for a scrape, and for which these sources had no number."""
     entry = ended_run(run_of(0, 1), make_measured(100.0, index=0, batch_size=1))
     assert isinstance(entry.observation, Finished)
     result = entry.observation.result.model_copy(update={"held_seconds": held_seconds})
@@ -75,7 +75,7 @@ def ended(*, held_seconds: float | None, **missing_sources: str) -> EndedRun:
 
 
 def test_a_held_run_costs_all_its_gpus() -> None:
-    """Seconds once, GPU-seconds for each GPU; a run that was not to be held is none of zero seconds."""
+    """Seconds count once, GPU-seconds once for each GPU; a run that was not held counts as none."""
     bench = Bench()
     bench.metrics.count_ended_run(ended(held_seconds=4.0))
     bench.metrics.count_ended_run(ended(held_seconds=None))
@@ -85,7 +85,7 @@ def test_a_held_run_costs_all_its_gpus() -> None:
 
 
 def test_a_source_that_lacks_a_number_is_counted_with_its_reason() -> None:
-    """Once for each run; of a run that left no result nothing is said."""
+    """It is counted once for each run; a run without a result is not counted."""
     bench = Bench()
     bench.metrics.count_ended_run(ended(held_seconds=None, Prometheus="Empty", PodMetrics="NotSeen"))
     bench.metrics.count_ended_run(ended(held_seconds=None, Prometheus="Empty"))
@@ -97,7 +97,7 @@ def test_a_source_that_lacks_a_number_is_counted_with_its_reason() -> None:
 
 
 def test_reasons_of_others_are_bounded() -> None:
-    """Whatever a source says why it has no number: single words, and no more of them than a label may have."""
+    """Reasons from a source become single words, at most as many as the label allows."""
     bench = Bench()
     for number in range(500):
         bench.metrics.count_ended_run(ended(held_seconds=None, Prometheus=f'Empty {number}"}}\n'))
@@ -105,7 +105,7 @@ def test_reasons_of_others_are_bounded() -> None:
     page = generate_latest(bench.metrics.registry).decode()
     for family in ("infpop_source_missing_total{", "infpop_prometheus_queries_total{"):
         series = [line for line in page.splitlines() if line.startswith(family)]
-        assert len(series) <= MOST_REASONS + 2  # "Other", and the "ok" that is there from the start
+        assert len(series) <= MOST_REASONS + 2  # "Other", and the "ok" that exists from the start
         assert sum(float(line.rpartition(" ")[2]) for line in series) == 500
     assert bench.value("infpop_source_missing_total", source="Prometheus", reason="Empty0") == 1
 
@@ -114,13 +114,13 @@ def test_reasons_of_others_are_bounded() -> None:
     ("values", "shown"), [("a", ["a"]), ("ab", ["a", "b"]), ("abcab", ["a", "b", "Other", "a", "b"])]
 )
 def test_a_label_keeps_its_first_values(values: str, shown: list[str]) -> None:
-    """Below and at its bound each value is shown; above it the first ones are, and every other one is "Other"."""
+    """Up to its bound each value is shown; beyond it the first ones stay and every other one is "Other"."""
     label = BoundedLabel(2)
     assert [label.of(value) for value in values] == shown
 
 
 def test_the_bounds_of_labels_are_apart() -> None:
-    """As many sources as there may be take no room from reasons and outcomes."""
+    """The maximum number of sources takes no room from reasons and outcomes."""
     bench = Bench()
     sources = {f"Source{number}": "Empty" for number in range(MOST_REASONS + 1)}
     bench.metrics.count_ended_run(ended(held_seconds=None, **sources))
@@ -132,7 +132,7 @@ def test_the_bounds_of_labels_are_apart() -> None:
 
 
 def test_prometheus_queries_are_there_before_the_first() -> None:
-    """A rate needs the zero before the first one."""
+    """A rate needs a zero sample before the first query."""
     assert Bench().value("infpop_prometheus_queries_total", outcome="ok") == 0
 
 
@@ -149,12 +149,12 @@ def test_the_queue_and_the_process_are_shown() -> None:
     [("infpop_operator_reconcile_seconds", "0.001", "65.536"), ("infpop_run_held_seconds", "1.0", "600.0")],
 )
 def test_the_buckets_reach_from_the_shortest_to_the_longest_time(name: str, least: str, most: str) -> None:
-    """A reconcile that changes nothing takes a millisecond; a run is held for ten minutes at most."""
+    """A reconcile that changes nothing takes a millisecond; a run is held for at most ten minutes."""
     page = generate_latest(Bench().metrics.registry).decode()
     bounds = [line.split('"')[1] for line in page.splitlines() if line.startswith(f"{name}_bucket")]
     assert (bounds[0], bounds[-2], bounds[-1]) == (least, most, "+Inf")
 
 
 def test_nothing_says_when_a_counter_was_made() -> None:
-    """Such series would double their number."""
+    """Such series would double the number of series."""
     assert b"_created" not in generate_latest(Bench().metrics.registry)

@@ -1,4 +1,4 @@
-"""What the Pods of a pool get: every field of the study that is about Pods, compared as a whole."""
+"""The Pod settings of a pool: every study field about Pods, compared as a whole."""
 
 from api.documents import changed_of
 from api.whole_studies import SOURCES, WHOLE
@@ -15,14 +15,14 @@ BODY = changed_of(WHOLE, {"metadata.uid": "uid-of-the-study", "spec.workload.sou
 
 
 def settings_of(pool: str, changes: dict[str, object] | None = None) -> PodSettings:
-    """Return what the Pods of a pool of the whole study get, with values of the study replaced."""
+    """Return the Pod settings of a pool of the whole study, with values of the study replaced."""
     settings = Settings(runner_image="example.org/default:3")
     prepared = resolve_study(changed_of(BODY, changes or {}), [GPU_NODE], History(started_at=START), settings)
     return pod_settings(prepared, pool, settings)
 
 
 def test_every_field_of_a_study_that_is_about_pods_reaches_them() -> None:
-    """Images, Secrets, claim, ConfigMap, placement, resources, queue and priority arrive in their own places."""
+    """Images, Secrets, claim, ConfigMap, placement, resources, queue and priority arrive in their own fields."""
     assert settings_of("a100") == PodSettings(
         image="example.org/pool:2",
         image_pull_secrets=("pull-one", "pull-two"),
@@ -44,7 +44,7 @@ def test_every_field_of_a_study_that_is_about_pods_reaches_them() -> None:
 
 
 def test_each_pool_has_its_own_part() -> None:
-    """What one pool says of its nodes is not said of another; what the study says holds for both."""
+    """Settings of one pool do not apply to another; settings of the study apply to both."""
     assert settings_of("ranks") == PodSettings(
         image="example.org/engine:1",
         image_pull_secrets=("pull-one", "pull-two"),
@@ -59,7 +59,7 @@ def test_each_pool_has_its_own_part() -> None:
 
 
 def test_what_a_study_leaves_out_its_pods_do_not_get() -> None:
-    """Without an image of its own a study takes the operator's; without the rest there is nothing."""
+    """Without its own image a study uses the operator's; other omitted settings stay empty."""
     bare = {"name": "here", "gpuResource": "cpu"}
     changes: dict[str, object] = {
         "spec.model": {"name": "org/codegen"},

@@ -1,4 +1,4 @@
-"""The published ConfigMap: what it holds, when it is written, and whose ConfigMaps are never touched."""
+"""The published ConfigMap: its content, when it is written, and which ConfigMaps are never changed."""
 
 import asyncio
 import json
@@ -47,7 +47,7 @@ def make_best(batch_size: int = 64) -> Best:
 
 
 def played(scenario: Callable[[ApiServer, Publish], Awaitable[None]], resolved: ResolvedStudy = RESOLVED) -> None:
-    """Run a scenario with an API server, and with what publishes to it."""
+    """Run a scenario with an API server and a publisher."""
 
     async def play() -> None:
         async with api_server() as server, KubeClient(server.connection()) as client:
@@ -63,7 +63,7 @@ def foreign(labels: dict[str, str] | None) -> dict[str, Any]:
 
 
 def test_the_first_best_is_a_new_config_map() -> None:
-    """Its labels say whose it is, and no owner deletes it with the study; its keys serve shells and programs."""
+    """Labels name its study, and no owner reference deletes it with the study; its keys serve shells and programs."""
 
     async def scenario(server: ApiServer, publish: Publish) -> None:
         event = await publish(make_best())
@@ -110,7 +110,7 @@ def test_the_same_best_is_written_once() -> None:
 
 
 def test_another_best_replaces_the_one_before() -> None:
-    """The Event says which it is; keys that a user added stay."""
+    """The Event names the new configuration; keys that a user added stay."""
 
     async def scenario(server: ApiServer, publish: Publish) -> None:
         await publish(make_best())
@@ -126,7 +126,7 @@ def test_another_best_replaces_the_one_before() -> None:
 
 @pytest.mark.parametrize("whose", FOREIGN)
 def test_a_config_map_that_the_study_did_not_write_is_never_changed(whose: str) -> None:
-    """A warning names it and says what to do."""
+    """A warning names the ConfigMap and the remedy."""
 
     async def scenario(server: ApiServer, publish: Publish) -> None:
         server.config_maps[NAME] = foreign(FOREIGN[whose])
@@ -141,7 +141,7 @@ def test_a_config_map_that_the_study_did_not_write_is_never_changed(whose: str) 
 
 
 def test_a_config_map_that_changes_meanwhile_is_not_overwritten() -> None:
-    """The write names the version that was read: whoever replaced the ConfigMap in between keeps his."""
+    """The write carries the version that was read, so a ConfigMap replaced in between keeps its new content."""
 
     async def scenario(server: ApiServer, publish: Publish) -> None:
         await publish(make_best())
@@ -154,7 +154,7 @@ def test_a_config_map_that_changes_meanwhile_is_not_overwritten() -> None:
 
 
 def test_a_config_map_that_appears_meanwhile_is_left_to_the_next_reconcile() -> None:
-    """Two creations meet: the later one changes nothing and reports nothing."""
+    """If two creations race, the later one changes nothing and reports nothing."""
 
     async def scenario(server: ApiServer, publish: Publish) -> None:
         server.before_create = lambda: server.config_maps.update({NAME: foreign({})})

@@ -1,4 +1,4 @@
-"""When the work queue comes back to a study: at once, later, or after a pause that grows with each failure."""
+"""When the work queue returns to a study: immediately, later, or after a pause that grows with each failure."""
 
 import asyncio
 import logging
@@ -12,11 +12,11 @@ from infpop_operator.cluster.work_queue import FIRST_PAUSE_S, LONGEST_PAUSE_S, W
 from infpop_operator.core.errors import InfPopError
 
 KEY, OTHER = StudyKey("serving", "study"), StudyKey("serving", "other")
-TURNS = 8  # of the event loop: more than the queue needs to react
+TURNS = 8  # passes of the event loop: more than the queue needs to react
 
 
 class Luckless(Random):
-    """Draws the longest pause each time."""
+    """A random generator that always draws the longest pause."""
 
     def random(self) -> float:
         """Return the upper bound."""
@@ -24,7 +24,7 @@ class Luckless(Random):
 
 
 class Bench:
-    """A queue with a clock of its own; its work does what `outcome` says: returns it, or raises it."""
+    """A queue with its own clock; its work does what `outcome` says: returns it, or raises it."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -50,7 +50,7 @@ class Bench:
         return self.outcome
 
     async def pass_to(self, now_s: float) -> None:
-        """Set the clock; another study wakes the queue, which otherwise waits by the clock of the machine."""
+        """Set the clock; another study wakes the queue, which otherwise waits by the machine's clock."""
         self.now_s = now_s
         self.queue.mark(OTHER)
         await self.react()
@@ -76,7 +76,7 @@ def played(scenario: Callable[[Bench], Awaitable[None]]) -> None:
 
 
 def test_many_marks_are_one_look() -> None:
-    """However often a study is marked before its turn, it is looked at once."""
+    """However often a study is marked before its turn, it is reconciled once."""
 
     async def scenario(bench: Bench) -> None:
         for _ in range(100):
@@ -89,7 +89,7 @@ def test_many_marks_are_one_look() -> None:
 
 
 def test_each_look_is_told_with_its_time_and_its_error() -> None:
-    """One that ended well, one that failed, and one with a defect."""
+    """The three reconciles are a success, a failure and a defect."""
 
     async def scenario(bench: Bench) -> None:
         bench.work_s = 1.5
@@ -104,7 +104,7 @@ def test_each_look_is_told_with_its_time_and_its_error() -> None:
 
 
 def test_the_earliest_mark_counts() -> None:
-    """A mark for later neither puts off an earlier one, nor is it kept beside it."""
+    """A mark for later neither delays an earlier one nor is kept in addition to it."""
 
     async def scenario(bench: Bench) -> None:
         bench.queue.mark(KEY, after_s=20)
@@ -120,7 +120,7 @@ def test_the_earliest_mark_counts() -> None:
 
 
 def test_work_says_when_to_look_again() -> None:
-    """A study is looked at again after the time that the last look asked for, and sooner if something happens."""
+    """A study is reconciled again after the time that the last pass asked for, and sooner if something happens."""
 
     async def scenario(bench: Bench) -> None:
         bench.outcome = 15.0
@@ -138,7 +138,7 @@ def test_work_says_when_to_look_again() -> None:
 
 
 def test_a_failure_is_tried_again_after_a_pause_that_doubles(caplog: pytest.LogCaptureFixture) -> None:
-    """Pauses grow from a fifth of a second to a minute, and each failure is one line of the log, without traceback."""
+    """Pauses grow from a fifth of a second to a minute, and each failure is one log line without traceback."""
 
     async def scenario(bench: Bench) -> None:
         bench.outcome = InfPopError("409 Conflict")
@@ -161,7 +161,7 @@ def test_a_failure_is_tried_again_after_a_pause_that_doubles(caplog: pytest.LogC
 
 
 def test_news_end_a_pause_and_success_its_growth() -> None:
-    """Something that happened may be what was missing, so it is tried at once; a success makes pauses short again."""
+    """An event may resolve the failure, so the study is retried immediately; a success makes pauses short again."""
 
     async def scenario(bench: Bench) -> None:
         bench.outcome = InfPopError("503")
@@ -184,7 +184,7 @@ def test_news_end_a_pause_and_success_its_growth() -> None:
 
 
 def test_what_happens_during_a_failing_look_waits_for_the_pause() -> None:
-    """A look that marks its own study by what it writes, and then fails, must not begin again at once."""
+    """A reconcile that marks its own study by its writes and then fails must not restart immediately."""
 
     async def scenario(bench: Bench) -> None:
         bench.outcome = InfPopError("503")
@@ -199,7 +199,7 @@ def test_what_happens_during_a_failing_look_waits_for_the_pause() -> None:
 
 
 def test_a_defect_costs_one_study_a_pause(caplog: pytest.LogCaptureFixture) -> None:
-    """What nobody expected is logged with its traceback and tried again like any failure; the queue goes on."""
+    """An unexpected error is logged with its traceback and retried like any failure; the queue continues."""
 
     async def scenario(bench: Bench) -> None:
         bench.outcome = ZeroDivisionError("a defect")
@@ -217,7 +217,7 @@ def test_a_defect_costs_one_study_a_pause(caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_pauses_differ() -> None:
-    """Studies that failed together do not come back together: each pause is a half to the whole of the longest."""
+    """Studies that failed together do not retry together: each pause is between half and all of the longest."""
     queue = WorkQueue(Bench()._work, workers=1, clock=lambda: 0.0, random=Random(0))
     pauses = [queue._pause(StudyKey("serving", str(number))) for number in range(100)]
     assert FIRST_PAUSE_S / 2 <= min(pauses) < max(pauses) <= FIRST_PAUSE_S

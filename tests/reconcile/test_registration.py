@@ -1,4 +1,4 @@
-"""Invariant 2: what is registered with the framework can neither mark an object nor keep it from being deleted."""
+"""Invariant 2: no handler registered with the framework marks an object or delays its deletion."""
 
 import ast
 import inspect
@@ -13,19 +13,19 @@ from infpop_operator.handlers.registration import WATCHED, configure, register
 from infpop_operator.settings import Settings
 
 SOURCES = Path(infpop_operator.__file__).parent
-# Handlers of the process itself, and the only kind of handler of objects that leaves them alone: timers, daemons and
-# handlers of deletions put a finalizer on an object, those of changes and fields keep annotations on it.
+# Handlers of the process itself, and the only kind of object handler that does not change objects: timers, daemons and
+# deletion handlers add a finalizer to an object, change and field handlers keep annotations on it.
 HARMLESS = {"event", "startup", "cleanup", "probe", "login"}
 
 
 @pytest.fixture
 def registry() -> kopf.OperatorRegistry:
-    """A registry with everything of the operator."""
+    """A registry with all handlers of the operator."""
     return registered(Settings())
 
 
 def registered(settings: Settings) -> kopf.OperatorRegistry:
-    """Return a registry with everything of an operator that is set up so."""
+    """Return a registry with all handlers of an operator with these settings."""
 
     @asynccontextmanager
     async def unopened():  # type: ignore[no-untyped-def]  # noqa: ANN202 - never entered
@@ -37,7 +37,7 @@ def registered(settings: Settings) -> kopf.OperatorRegistry:
 
 
 def test_objects_have_event_handlers_alone(registry: kopf.OperatorRegistry) -> None:
-    """Invariant 2: each watched kind has one handler of events, and no object has a handler of another sort."""
+    """Invariant 2: each watched kind has one event handler, and no object has a handler of another kind."""
     assert len(registry._watching.get_all_handlers()) == len(WATCHED) == 4
     assert registry._spawning.get_all_handlers() == []
     assert registry._changing.get_all_handlers() == []
@@ -45,13 +45,13 @@ def test_objects_have_event_handlers_alone(registry: kopf.OperatorRegistry) -> N
 
 
 def test_nodes_out_of_a_file_are_not_watched() -> None:
-    """An operator that may not ask for nodes does not ask: kopf would give up on the refusals and end."""
+    """An operator that may not list Nodes does not try: kopf would give up on the refusals and end."""
     registry = registered(Settings(nodes_file=Path("nodes.yaml")))
     assert {handler.id for handler in registry._watching.get_all_handlers()} == {"study", "job", "pod"}
 
 
 def test_no_source_registers_another_sort() -> None:
-    """Invariant 2: whatever `kopf.on` is asked for anywhere in the operator leaves objects alone."""
+    """Invariant 2: every use of `kopf.on` anywhere in the operator leaves objects unchanged."""
     used = set()
     for path in SOURCES.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -65,13 +65,13 @@ def test_no_source_registers_another_sort() -> None:
 
 
 def test_event_handlers_return_nothing(registry: kopf.OperatorRegistry) -> None:
-    """Invariant 2: what a handler returns would be written into its object, so each says that it returns None."""
+    """Invariant 2: kopf would write a handler's return value into its object, so each is annotated to return None."""
     for handler in registry._watching.get_all_handlers():
         assert inspect.signature(handler.fn).return_annotation is None
 
 
 def test_the_frameworks_own_marks_are_off() -> None:
-    """The framework posts no Events, looks for no other operator, and gives up on a watch that has gone silent."""
+    """Kopf posts no Events, looks for no other operator, and restarts a watch that has gone silent."""
     settings = kopf.OperatorSettings()
     configure(settings, Settings(node_selector="gpu=true"))
     assert (settings.posting.enabled, settings.peering.standalone) == (False, True)

@@ -1,4 +1,4 @@
-"""What a study is decided on: its document, the nodes that there are, and what is remembered of those that were."""
+"""The input of a decision: the study's document, the current Nodes, and the recorded hardware of earlier Nodes."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ JUST_JOINED = make_node("new", label="cloud.google.com/gke-accelerator", product
 def prepared(
     *nodes: NodeRecord, history: History = NEW, previous: StudyStatus | None = None, **pool: object
 ) -> ResolvedStudy:
-    """Return the study on these nodes; keywords are fields of its pool."""
+    """Return the study resolved on these Nodes; keywords are fields of its pool."""
     body = make_study_document(OWNER.name, OWNER.namespace)
     body["spec"]["nodePools"][0] |= pool
     body["metadata"] |= {"uid": OWNER.uid, "generation": 1}
@@ -34,12 +34,12 @@ def prepared(
 
 
 def begun(*nodes: NodeRecord) -> History:
-    """Return the history of the study once its first round was opened on these nodes."""
+    """Return the history of the study after its first round was opened on these Nodes."""
     return decide(prepared(*nodes).study, NEW, {}, START).history
 
 
 def test_a_pool_whose_only_node_is_replaced_keeps_its_round_and_waits() -> None:
-    """Until the new node has all its labels nothing is started on it, and nothing is measured anew."""
+    """Until the new Node has all its labels, no run starts on it and nothing is measured again."""
     (pool,) = prepared(make_node(labels=GFD)).study.pools
     changing = prepared(JUST_JOINED, history=begun(make_node(labels=GFD)))
     (kept,) = changing.study.pools
@@ -49,7 +49,7 @@ def test_a_pool_whose_only_node_is_replaced_keeps_its_round_and_waits() -> None:
 
 
 def test_what_is_remembered_of_a_pool_follows_its_nodes_while_they_are_there() -> None:
-    """A larger or smaller node of the same kind is the same round, and is what counts once all nodes are away."""
+    """A larger or smaller Node of the same kind keeps the round, and is remembered when all Nodes are gone."""
     small = make_node("small", labels=GFD, gpus=4)
     opened = begun(make_node(labels=GFD))
     later = decide(prepared(small, history=opened).study, opened, {}, START).history
@@ -59,7 +59,7 @@ def test_what_is_remembered_of_a_pool_follows_its_nodes_while_they_are_there() -
 
 
 def test_a_status_is_believed_only_of_an_old_round_and_where_its_identity_confirms_it() -> None:
-    """An earlier version kept hardware in the status alone; what somebody else writes there changes nothing."""
+    """An earlier version kept hardware only in the status; values that another client writes there change nothing."""
     (pool,) = prepared(make_node(labels=GFD)).study.pools
     row = PoolStatus(name=pool.name, gpu=pool.gpu_model, gpus_per_node=8, fingerprint=pool.fingerprint)
     told = StudyStatus(pools=[row])
@@ -77,25 +77,25 @@ def test_a_status_is_believed_only_of_an_old_round_and_where_its_identity_confir
 
 
 def test_an_old_round_learns_its_hardware_and_engine_when_nodes_are_there() -> None:
-    """No round is opened for that, and from then on the status is not needed."""
+    """No round is opened for that, and afterwards the status is no longer needed."""
     opened = begun(make_node(labels=GFD))
     old = replace(opened, rounds=(replace(opened.rounds[0], hardware=None, engine=None),))
     decision = decide(prepared(make_node(labels=GFD), history=old).study, old, {}, START)
     assert decision.history == opened
-    assert changes(old, decision.history) == opened.rounds  # it is recorded again
+    assert changes(old, decision.history) == opened.rounds  # the round is recorded again
     assert changes(opened, decision.history) == ()
     assert opened.rounds[0].hardware is not None
     assert opened.rounds[0].engine is not None
 
 
 def identity(**resources: object) -> str:
-    """Return what measurements of the study's pool belong to."""
+    """Return the identity of measurements on the study's pool."""
     study = prepared(make_node(labels=GFD), resources=resources).study
     return measurement_identity(study, study.pools[0])
 
 
 def test_the_same_cpus_are_the_same_measurement_however_they_are_written() -> None:
-    """Another number of them is another measurement; memory, and another way to write it, keeps what was measured."""
+    """Another number of CPUs is another measurement; memory, and another notation, keep earlier measurements."""
     assert len({identity(cpu=value) for value in (8, "8", "8.0", "8000m")}) == 1
     assert len({identity(), identity(cpu=8), identity(cpu="500m")}) == 3
     assert identity(cpu=8, memory="64Gi") == identity(cpu=8, memory="128Gi") == identity(cpu=8)

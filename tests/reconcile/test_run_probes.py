@@ -1,4 +1,4 @@
-"""What is known of runs beside their objects: of the right Pod, of our own Jobs, and of nothing that is gone."""
+"""What the operator learns about runs beyond their objects: from the right Pod, for its own Jobs, while they exist."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -38,13 +38,13 @@ class Text(httpx.AsyncByteStream):
     """The metrics, not read yet."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield them at once."""
+        """Yield them immediately."""
         yield METRICS.encode()
 
 
 @dataclass
 class Scene:
-    """A study with one run, as the watches have told, and what Events there are."""
+    """A study with one run, as the watches have reported it, and the Events in the cluster."""
 
     server: ApiServer
     cache: Cache
@@ -60,7 +60,7 @@ class Scene:
         return dict(await self.probes.samples(WATCHED))
 
     def happened(self, uid: str, reason: str, message: str, seconds: float) -> None:
-        """Have the cluster tell an Event."""
+        """Add an Event to the cluster."""
         about: dict[str, Any] = {"uid": uid}
         event = {"involvedObject": about, "reason": reason, "message": message, "lastTimestamp": stamp(seconds)}
         self.server.events.append(event)
@@ -90,7 +90,7 @@ def played(scenario: Callable[[Scene], Awaitable[None]]) -> None:
 
 
 def test_a_running_pod_tells_its_phase_and_its_numbers() -> None:
-    """Its study is looked at when they are new, and only then."""
+    """The study is reconciled when the values are new, and only then."""
 
     async def scenario(scene: Scene) -> None:
         scene.cache.see_pod(make_running(**ADDRESS))
@@ -105,7 +105,7 @@ def test_a_running_pod_tells_its_phase_and_its_numbers() -> None:
 
 
 def test_the_numbers_of_a_replacement_are_not_those_of_the_pod_before() -> None:
-    """Where an evicted Pod left a result and the next one is at work, each has measured for itself."""
+    """If an evicted Pod left a result and its replacement is running, each has its own measurements."""
 
     async def scenario(scene: Scene) -> None:
         scene.cache.see_pod(make_running(**ADDRESS))
@@ -132,7 +132,7 @@ def test_the_numbers_of_a_pod_are_not_those_of_the_next_one() -> None:
 
 
 def test_the_numbers_of_a_pod_that_has_ended_stay() -> None:
-    """They are compared with its result, which comes last."""
+    """They are compared with its result, which arrives last."""
 
     async def scenario(scene: Scene) -> None:
         scene.cache.see_pod(make_running(**ADDRESS))
@@ -145,7 +145,7 @@ def test_the_numbers_of_a_pod_that_has_ended_stay() -> None:
 
 
 def test_jobs_of_somebody_else_are_not_asked_about() -> None:
-    """They may have our labels, and a study may have had the same name before."""
+    """Other Jobs may carry InfPop's labels, and an earlier study may have had the same name."""
 
     async def scenario(scene: Scene) -> None:
         scene.cache.see_job(make_job(uid="foreign", run="study-2", name="study-2", study_uid="another"))
@@ -157,7 +157,7 @@ def test_jobs_of_somebody_else_are_not_asked_about() -> None:
 
 
 def test_why_no_pod_is_made_is_asked() -> None:
-    """The Job controller tells it in an Event of the Job; it stays told while the API server is silent."""
+    """The Job controller reports it in an Event of the Job; it stays known while the API server does not answer."""
 
     async def scenario(scene: Scene) -> None:
         scene.happened("job-uid", "FailedCreate", "older", 5)
@@ -177,7 +177,7 @@ CREATING = ContainerRecord(waiting_reason="ContainerCreating")
 @pytest.mark.parametrize("container", [None, CREATING])
 @pytest.mark.parametrize("reason", ["FailedMount", "FailedAttachVolume"])
 def test_why_a_container_is_not_created_is_asked(container: ContainerRecord | None, reason: str) -> None:
-    """The kubelet tells it in an Event of the Pod alone; the first failure is given time to mend."""
+    """Only an Event of the Pod has the kubelet's reason; a first failure gets time to resolve."""
 
     async def scenario(scene: Scene) -> None:
         scene.cache.see_pod(make_bound(container=container))
@@ -201,7 +201,7 @@ def test_why_a_container_is_not_created_is_asked(container: ContainerRecord | No
     ],
 )
 def test_a_volume_that_was_mounted_after_all_is_no_news(pod: PodRecord) -> None:
-    """What happened to the Pod since is what counts."""
+    """Later Events of the Pod count."""
 
     async def scenario(scene: Scene) -> None:
         scene.cache.see_pod(make_bound())
@@ -216,7 +216,7 @@ def test_a_volume_that_was_mounted_after_all_is_no_news(pod: PodRecord) -> None:
 
 
 def test_what_is_gone_is_forgotten() -> None:
-    """Runs that ended however it came, and all of a study that was deleted, also while they are asked."""
+    """Data of ended runs and of deleted studies is dropped, also while a request is pending."""
 
     async def scenario(scene: Scene) -> None:
         scene.cache.see_pod(make_running(**ADDRESS))
@@ -239,7 +239,7 @@ def test_what_is_gone_is_forgotten() -> None:
 
 
 def test_a_pod_without_a_node_is_not_asked_about() -> None:
-    """The scheduler's word is in the Pod."""
+    """The scheduler's message is in the Pod."""
 
     async def scenario(scene: Scene) -> None:
         scene.cache.see_pod(make_pod(unschedulable="0/3 nodes"))

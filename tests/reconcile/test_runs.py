@@ -1,4 +1,4 @@
-"""What happens to a run between being observed and being stopped, and until its devices are free."""
+"""A run between being observed and being stopped, and until its devices are free."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -43,7 +43,7 @@ TERMINATING = Waiting(reason="Terminating", detail="Suspended: its Pod is termin
 
 
 class Scene:
-    """A study with one run on an API server that knows neither its Job nor its Pods, as the watches have told them."""
+    """A study with one run on an API server without its Job and Pods, as the watches have reported them."""
 
     def __init__(self, server: ApiServer, client: KubeClient, source: "Slow | None") -> None:
         self.server = server
@@ -79,38 +79,38 @@ class Scene:
         return self.entry.run.name
 
     def context(self, seconds: float) -> ResolvedContext:
-        """Return the context of a pass at this time."""
+        """Return the context of a reconcile at this time."""
         return replace(self._context, now=at(seconds))
 
     def see_job(self) -> None:
-        """Have the watches tell of the run's Job."""
+        """Report the run's Job through the watch."""
         self.cache.see_job(make_job(name=self.run, run=self.run))
 
     def see_pod(self, pod: PodRecord, version: str = "1", *, deleted: bool = False) -> None:
-        """Have the watches tell of a Pod of the run."""
+        """Report a Pod of the run through the watch."""
         self.cache.see_pod(replace(pod, run=self.run, resource_version=version), deleted=deleted)
 
     async def observe(self, seconds: float, *, stopping: str | None = None) -> tuple[StartedRun, Observation]:
-        """Return the run and how it is observed."""
+        """Return the run and its observation."""
         entry = replace(self.entry, stopping=stopping)
         history = History(started_at=START, rounds=self.rounds, active=(entry,))
         observed = await self.runs.observe(self.context(seconds), history)
         return observed.history.active[0], observed.observations[self.run]
 
     async def stop(self, seconds: float) -> bool:
-        """Stop the run, which is to be stopped because its study is suspended."""
+        """Stop the run because its study is suspended."""
         return await self.runs.stop(self.context(seconds), [replace(self.entry, stopping="Suspended")])
 
 
 @asynccontextmanager
 async def scene(source: "Slow | None" = None) -> AsyncIterator[Scene]:
-    """Set the scene, with a metrics source where the Pods themselves are not asked."""
+    """Create the scene, with a metrics source where Pods themselves are not scraped."""
     async with api_server() as server, KubeClient(server.connection()) as client:
         yield Scene(server, client, source)
 
 
 class Slow:
-    """A metrics source that has no answer before it is let."""
+    """A metrics source that does not answer until it is allowed to."""
 
     name = "PodMetrics"
 
@@ -127,7 +127,7 @@ class Slow:
 
 @pytest.mark.parametrize("seen", [None, make_pod(), make_running()])
 def test_a_run_that_ends_while_it_is_being_stopped_keeps_its_result(seen: PodRecord | None) -> None:
-    """Its Pod was at work when it was observed, or unknown, and has ended by now: its number counts."""
+    """Its Pod was running or unknown when observed, and has ended since: its number counts."""
 
     async def play() -> tuple[bool, Observation]:
         async with scene() as here:
@@ -146,7 +146,7 @@ def test_a_run_that_ends_while_it_is_being_stopped_keeps_its_result(seen: PodRec
 
 
 def test_a_job_is_read_before_it_is_deleted() -> None:
-    """What the API server says comes before what the watches said, and one that is gone is not deleted again."""
+    """The API server's state overrides that of the watches, and a deleted Job is not deleted again."""
 
     async def play() -> list[str]:
         async with scene() as here:
@@ -160,7 +160,7 @@ def test_a_job_is_read_before_it_is_deleted() -> None:
 
 @pytest.mark.parametrize("seen", [None, make_pod(), make_running()])
 def test_a_run_whose_devices_are_known_late_is_ending(seen: PodRecord | None) -> None:
-    """It holds them, from when its Pod got them, until its Pod is gone."""
+    """It holds devices from when its Pod got them until its Pod is gone."""
 
     async def play() -> tuple[StartedRun, Observation]:
         async with scene() as here:
@@ -178,7 +178,7 @@ def test_a_run_whose_devices_are_known_late_is_ending(seen: PodRecord | None) ->
 
 
 def test_a_run_without_a_job_ends_when_it_is_stopped() -> None:
-    """The operator was ended between recording the run and creating its Job: it held nothing."""
+    """The operator died between recording the run and creating its Job: the run held no devices."""
 
     async def play() -> tuple[bool, StartedRun, Observation]:
         async with scene() as here:
@@ -211,7 +211,7 @@ def test_a_stopping_run_has_not_ended_before_its_job_is_gone() -> None:
 
 
 def test_a_run_is_read_before_its_end_is_waited_for_no_longer() -> None:
-    """Its Pod is gone and no watch told: the study does not pay as if the Pod had kept its devices."""
+    """Its Pod is gone although no watch reported it: the study is not charged as if the Pod had kept its devices."""
 
     async def play() -> tuple[Observation, Observation]:
         async with scene() as here:
@@ -230,7 +230,7 @@ def test_a_run_is_read_before_its_end_is_waited_for_no_longer() -> None:
 
 
 def test_a_run_whose_pod_does_not_let_go_pays_until_it_is_given_up() -> None:
-    """A node that does not answer keeps its devices for as long as the end is waited for."""
+    """A Node that does not answer keeps its devices until the operator stops waiting for the run's end."""
 
     async def play() -> tuple[Observation, Observation]:
         async with scene() as here:
@@ -246,7 +246,7 @@ def test_a_run_whose_pod_does_not_let_go_pays_until_it_is_given_up() -> None:
 
 
 def test_a_lost_run_has_its_devices_until_its_last_pod_lets_go_of_them() -> None:
-    """The first reason stays, and the GPU-hours of the whole end are paid."""
+    """The first reason stays, and the GPU-hours until the end are charged."""
 
     async def play() -> tuple[Observation, Observation]:
         async with scene() as here:
@@ -266,7 +266,7 @@ def test_a_lost_run_has_its_devices_until_its_last_pod_lets_go_of_them() -> None
 
 
 def test_a_source_is_asked_once_of_an_evicted_pod_whose_replacement_has_devices() -> None:
-    """The time until the replacement lets go of them moves on with each pass; what is asked about does not."""
+    """The time until the replacement releases its devices moves with each pass; the question to the source does not."""
     slow = Slow()
 
     async def play() -> list[Observation]:

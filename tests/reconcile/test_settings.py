@@ -1,4 +1,4 @@
-"""The operator's settings: read once from the environment, refused where they are impossible."""
+"""The operator's settings: read once from the environment, and refused if invalid."""
 
 from pathlib import Path
 
@@ -12,14 +12,14 @@ PROMETHEUS = "http://prometheus:9090"
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
-    """Nothing has to be set, and an empty variable is as good as none."""
+    """No variable is required, and an empty variable counts as unset."""
     assert settings_from({}, namespace=None) == Settings()
     empty = dict.fromkeys(("INFPOP_RUNNER_IMAGE", "INFPOP_NODE_SELECTOR", "INFPOP_TICK_SECONDS"), "")
     assert settings_from(empty, namespace=None) == Settings()
 
 
 def test_the_environment_sets_everything() -> None:
-    """Each variable reaches its own setting."""
+    """Each variable sets its own field."""
     environment = {
         "INFPOP_RUNNER_IMAGE": "example.org/runner:1",
         "INFPOP_NODE_SELECTOR": "gpu=true",
@@ -66,7 +66,7 @@ def test_the_environment_sets_everything() -> None:
 
 
 def test_the_environment_may_name_the_namespace() -> None:
-    """The command line comes first."""
+    """The command line takes precedence."""
     environment = {"INFPOP_NAMESPACE": "team-a"}
     assert settings_from(environment, namespace=None).namespace == "team-a"
     assert settings_from(environment, namespace="team-b").namespace == "team-b"
@@ -75,7 +75,7 @@ def test_the_environment_may_name_the_namespace() -> None:
 @pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf"])
 @pytest.mark.parametrize("variable", [f"INFPOP_{name}_SECONDS" for name in _TIMES])
 def test_a_time_that_is_none_is_refused(variable: str, text: str) -> None:
-    """The complaint names the variable, its value and what to write instead."""
+    """The error names the variable, its value and what to write instead."""
     with pytest.raises(SettingError, match=rf"^{variable}='{text}': is not a duration\. Use seconds above 0"):
         settings_from({variable: text}, namespace=None)
 
@@ -97,27 +97,27 @@ def test_a_time_that_is_none_is_refused(variable: str, text: str) -> None:
     ],
 )
 def test_what_metrics_cannot_be_is_refused(variable: str, text: str, complaint: str) -> None:
-    """The complaint names the variable and what to write instead."""
+    """The error names the variable and what to write instead."""
     with pytest.raises(SettingError, match=rf"^{variable}=.*{complaint}"):
         settings_from({variable: text}, namespace=None)
 
 
 def test_a_password_in_the_address_is_refused_and_not_shown() -> None:
-    """Secrets are mounted: an address ends up in logs and messages."""
+    """Secrets are mounted: an address appears in logs and messages."""
     with pytest.raises(SettingError, match="contains a password") as caught:
         settings_from({"INFPOP_PROMETHEUS_URL": "http://me:hunter2@prometheus"}, namespace=None)
     assert "hunter2" not in str(caught.value)
 
 
 def test_a_certificate_without_its_key_is_refused() -> None:
-    """Half of a pair is a mistake, not a choice."""
+    """Half of a pair is a mistake."""
     environment = {"INFPOP_PROMETHEUS_URL": PROMETHEUS, "INFPOP_PROMETHEUS_CERT_FILE": "/secrets/tls.crt"}
     with pytest.raises(SettingError, match="set both or neither"):
         settings_from(environment, namespace=None)
 
 
 def test_runs_are_held_only_for_a_prometheus_whose_numbers_are_wanted() -> None:
-    """A GPU is never kept waiting for a scrape of which nobody will ask."""
+    """No GPU waits for a scrape whose values no source will read."""
     prometheus = PrometheusSettings(url=PROMETHEUS)
     assert Settings().held_seconds == 0.0
     assert Settings(prometheus=prometheus).held_seconds == 60.0

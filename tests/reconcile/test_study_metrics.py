@@ -1,4 +1,4 @@
-"""The series of studies: they come from statuses, are bounded whatever a status holds, and go with the study."""
+"""The series of studies: derived from statuses, bounded whatever a status holds, and removed with the study."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -24,13 +24,13 @@ from infpop_operator.cluster.metrics.study_metrics import (
 from infpop_operator.cluster.status_writer import dump_status
 
 Labels = Mapping[str, str]
-# Runs, best, its throughput, improvement and GPU-seconds, beside the trials; each outcome may have "Other" and "" more.
+# Runs, best, its throughput, improvement and GPU-seconds, in addition to trials; an outcome may add "Other" and "".
 MOST_OF_POOL = 5 + len(OUTCOMES) * (MOST_REASONS + 2)
 MOST_OF_STUDY = len(CONDITIONS) + 1 + MOST_POOLS * MOST_OF_POOL
 
 
 def study(name: str = "one", *, version: int = 1, uid: str = "", created: str = "", **status: object) -> dict[str, Any]:
-    """Return a study with this status, as the API server has it."""
+    """Return a study with this status, as API server JSON."""
     metadata = {
         "namespace": "serving",
         "name": name,
@@ -61,7 +61,7 @@ def live_run(state: str, since: str = "2026-07-01T00:00:00Z") -> dict[str, Any]:
 
 
 class Bench:
-    """A collector with a clock of its own."""
+    """A collector with its own clock."""
 
     def __init__(self) -> None:
         self.now = START
@@ -70,11 +70,11 @@ class Bench:
         self._registry.register(self.collector)
 
     def see(self, *bodies: dict[str, Any]) -> None:
-        """Scrape while these are the studies."""
+        """Scrape while these studies exist."""
         self.collector.update(bodies, self.now)
 
     def page(self) -> str:
-        """Return what a scrape gives."""
+        """Return the text of a scrape."""
         return generate_latest(self._registry).decode()
 
     def series(self, name: str) -> list[tuple[Labels, float]]:
@@ -91,7 +91,7 @@ class Bench:
 
 
 def test_a_status_becomes_series() -> None:
-    """Each number of a pool's newest round is there in base units; an older round's trials are not counted."""
+    """Each number of a pool's newest round appears in base units; trials of older rounds are not counted."""
     best = {"pool": "a100", "round": 2, "gpuCount": 4, "batchSize": 64, "throughput": "4312.5"}
     best |= {"throughputPerGPU": "1078.12", "spread": "0.01", "run": "run-1"}
     pool = {"name": "a100", "round": 2, "best": best, "improvementPercent": "12.5", "gpuHours": "1.5"}
@@ -131,7 +131,7 @@ def test_a_status_becomes_series() -> None:
 
 
 def test_what_is_not_known_has_no_series() -> None:
-    """A pool without a best has neither a throughput nor an improvement, and a best without baseline no improvement."""
+    """A pool without a best has neither throughput nor improvement, and a best without a baseline no improvement."""
     bench = Bench()
     bench.see(study(pools=[{"name": "a100", "gpuHours": "soon", "improvementPercent": "NaN"}]))
     for name in ("best_throughput_tokens_per_second", "best_info", "improvement_ratio", "gpu_seconds_total", "trials"):
@@ -140,7 +140,7 @@ def test_what_is_not_known_has_no_series() -> None:
 
 
 def test_trials_whose_rows_were_left_out_count_all_the_same() -> None:
-    """A status is cut to a size; its counts are not."""
+    """A status is cut to a size limit; its counts are not."""
     counts = {"total": 7, "measured": 2, "infeasible": 5, "invalid": 0, "broken": 0, "running": 0}
     bench = Bench()
     pool = {"name": "a100", "round": 1, "trials": counts}
@@ -151,7 +151,7 @@ def test_trials_whose_rows_were_left_out_count_all_the_same() -> None:
 
 
 def test_the_series_of_a_deleted_study_go() -> None:
-    """At the next scrape nothing names it any more."""
+    """From the next scrape on, no series names it."""
     bench = Bench()
     status = {"conditions": conditions(Reconciling="True"), "pools": [{"name": "a100"}]}
     bench.see(study("one", **status), study("other", **status))
@@ -162,7 +162,7 @@ def test_the_series_of_a_deleted_study_go() -> None:
 
 
 def test_every_state_has_a_number() -> None:
-    """Each study is in one state; the states of no study are zero."""
+    """Each study is in one state; states without studies are zero."""
     held = {
         "refused": {"Accepted": "False", "Stalled": "True"},
         "suspended": {"Suspended": "True", "Succeeded": "True"},
@@ -180,7 +180,7 @@ def test_every_state_has_a_number() -> None:
 
 
 def test_a_study_that_does_not_move_is_seen() -> None:
-    """Time counts from the last change of a trial or run, not of words, and only while the study goes on."""
+    """Time counts from the last change of a trial or run, not of messages, and only while the study continues."""
     name, going_on = "infpop_study_unchanged_seconds", conditions(Reconciling="True")
     bench = Bench()
     bench.see(study(conditions=going_on, trials=[row(0, "Running")]))
@@ -198,7 +198,7 @@ def test_a_study_that_does_not_move_is_seen() -> None:
 
 
 def test_a_run_that_waits_in_vain_again_and_again_gets_nowhere() -> None:
-    """Each try has a name and an attempt of its own; the time goes on until a run is at work."""
+    """Each try has its own name and attempt; the time keeps growing until a run starts working."""
     name, going_on = "infpop_study_unchanged_seconds", conditions(Reconciling="True")
     bench = Bench()
     bench.see(study(conditions=going_on, trials=[row(0, "Running")]))
@@ -212,7 +212,7 @@ def test_a_run_that_waits_in_vain_again_and_again_gets_nowhere() -> None:
 
 
 def test_a_restart_remembers_since_when_runs_wait() -> None:
-    """A live run says when it changed; a study of the same name that was made anew begins anew."""
+    """A live run has the time of its last change; a study created again with the same name starts from zero."""
     name, going_on = "infpop_study_unchanged_seconds", conditions(Reconciling="True")
     since = (START - timedelta(hours=2)).isoformat()
     bench = Bench()
@@ -223,7 +223,7 @@ def test_a_restart_remembers_since_when_runs_wait() -> None:
 
 
 def test_what_did_not_change_is_not_read_again() -> None:
-    """A scrape makes nothing anew for a study of the same version."""
+    """A scrape rebuilds nothing for a study of the same version."""
     bench, body = Bench(), study(pools=[{"name": "a100"}])
     bench.see(body)
     before = bench.collector._known
@@ -232,7 +232,7 @@ def test_what_did_not_change_is_not_read_again() -> None:
 
 
 def test_at_most_a_thousand_studies_have_series() -> None:
-    """Those that go on come first, then the newest; the others are counted."""
+    """Active studies come first, then the newest; the others are only counted."""
     ended, going_on = conditions(Succeeded="True"), conditions(Reconciling="True")
     old = [study(f"old-{number}", conditions=ended, created="2025-01-01T00:00:00Z") for number in range(2)]
     new = [study(f"new-{number}", conditions=ended, created="2026-01-01T00:00:00Z") for number in range(MOST_STUDIES)]
@@ -249,7 +249,7 @@ def test_at_most_a_thousand_studies_have_series() -> None:
 
 
 def test_the_largest_status_has_few_series() -> None:
-    """700 trials on a pool, 64 runs and 16 pools are some dozens of series, not hundreds."""
+    """700 trials on a pool, 64 runs and 16 pools give some dozens of series, not hundreds."""
     bench = Bench()
     bench.see({**study(), "status": dump_status(large_status())})
     count = len(_study_series(bench.page()))
@@ -257,7 +257,7 @@ def test_the_largest_status_has_few_series() -> None:
 
 
 def test_reasons_and_pools_beyond_what_a_spec_allows_are_bounded() -> None:
-    """The most frequent reasons keep their names, the rest is counted as one, and no trial goes missing."""
+    """The most frequent reasons keep their names, the rest is counted together, and no trial is lost."""
     bench = Bench()
     reasons = ["Frequent", "Frequent", *(f"Reason{number}" for number in range(30))]
     rows = [row(index, "Broken", reason=reason) for index, reason in enumerate(reasons)]
@@ -272,7 +272,7 @@ def test_reasons_and_pools_beyond_what_a_spec_allows_are_bounded() -> None:
 
 @pytest.mark.parametrize("amount", [MOST_REASONS - 1, MOST_REASONS, MOST_REASONS + 1])
 def test_reasons_at_their_bound_keep_their_names(amount: int) -> None:
-    """Below and at the bound there is no "Other"; above it, it has the trials of the rarest reason."""
+    """Up to the bound there is no "Other"; beyond it, "Other" has the trials of the rarest reason."""
     rows = [
         row(index, "Broken", reason=f"Reason{reason}")
         for index, reason in enumerate(each for each in range(amount) for _ in range(amount - each))
@@ -285,7 +285,7 @@ def test_reasons_at_their_bound_keep_their_names(amount: int) -> None:
 
 
 def test_the_trials_and_runs_of_each_pool_are_its_own() -> None:
-    """Values that differ from pool to pool; trials of an older round and of a pool that is not there are not shown."""
+    """Values differ between pools; trials of an older round or of an unknown pool are not shown."""
 
     def pool(name: str, factor: int) -> dict[str, Any]:
         best = {"pool": name, "round": factor, "gpuCount": factor, "batchSize": 8 * factor, "spread": "0", "run": "r"}
@@ -321,7 +321,7 @@ def test_the_trials_and_runs_of_each_pool_are_its_own() -> None:
 
 @pytest.mark.parametrize("kind", CONDITIONS)
 def test_every_condition_has_its_series(kind: str) -> None:
-    """1 if it is true, 0 if it is false, none while it is unknown; other conditions have none."""
+    """1 if true, 0 if false, absent while unknown; other conditions have no series."""
     for status, expected in (("True", 1), ("False", 0), ("Unknown", None)):
         bench = Bench()
         bench.see(study(conditions=conditions(**{kind: status, "Accepted": "True", "Fancy": "True"})))
@@ -331,7 +331,7 @@ def test_every_condition_has_its_series(kind: str) -> None:
 
 @pytest.mark.parametrize("state", ["ModelLoading", "WarmingUp", "Measuring", "Done"])
 def test_a_run_that_reaches_another_phase_makes_progress(state: str) -> None:
-    """The time without progress begins again."""
+    """The time without progress restarts."""
     going_on = conditions(Reconciling="True")
     bench = Bench()
     bench.see(study(conditions=going_on, runs=[live_run("Starting", START.isoformat())]))
@@ -367,7 +367,7 @@ outcome = st.sampled_from([*(name.capitalize() for name in OUTCOMES), "Nonsense"
 def test_whatever_a_status_holds_is_bounded(
     names: Sequence[str], trials: Sequence[tuple[int, str, str]], numbers: Sequence[str]
 ) -> None:
-    """Names, reasons and numbers of others: the page is read again as it is, no series is twice, and few there are."""
+    """Whatever names, reasons and numbers a status holds: the page parses, has few series, and none twice."""
     pools = [{"name": name, "round": 1, "gpuHours": numbers[place % len(numbers)]} for place, name in enumerate(names)]
     rows = [
         row(index, state, reason=reason, pool=names[place % len(names)])
@@ -387,6 +387,6 @@ def _study_series(page: str) -> list[tuple[str, frozenset[tuple[str, str]]]]:
 
 
 def test_the_bounds_are_the_specs() -> None:
-    """As many pools have series as a study may have."""
+    """The number of pools with series equals the limit of the spec."""
     bounds = [each.max_length for each in StudySpec.model_fields["node_pools"].metadata if isinstance(each, MaxLen)]
     assert bounds == [MOST_POOLS]

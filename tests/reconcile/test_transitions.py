@@ -1,4 +1,4 @@
-"""Which turns of a study's conditions are told as Events, as what, and which are no news."""
+"""Which condition transitions of a study become Events, of which type, and which do not."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -22,7 +22,7 @@ def status(**conditions: tuple[str, str]) -> StudyStatus:
 
 
 def told(before: StudyStatus | None, after: StudyStatus) -> list[tuple[str, str]]:
-    """Return type and reason of what is told."""
+    """Return type and reason of the Events."""
     return [(each.type, each.reason) for each in transitions(before, after)]
 
 
@@ -49,42 +49,42 @@ WORKING = {"Accepted": ("True", "Valid"), "Ready": ("False", "Measuring"), "Stal
 def test_a_turn_is_told_once_and_by_its_reason(
     change: dict[str, tuple[str, str]], expected: list[tuple[str, str]]
 ) -> None:
-    """What a person has to know of is told in one Event, however many conditions say it; progress is not."""
+    """A fact is reported in one Event, however many conditions show it; progress is not reported."""
     before, after = status(**WORKING), status(**(WORKING | change))
     assert told(before, after) == expected
     assert told(after, after) == []
 
 
 def test_the_end_of_a_wait_is_no_news() -> None:
-    """When a study goes on with what it did, or Stalled ends, nobody is alarmed."""
+    """No Event is written when a study continues after a wait, or Stalled ends."""
     assert told(status(**(WORKING | {"Ready": ("False", "ImagePull")})), status(**WORKING)) == []
     stalled = WORKING | {"Stalled": ("True", "TooManyFailures"), "Ready": ("False", "TooManyFailures")}
     assert told(status(**stalled), status(**WORKING)) == []
 
 
 def test_what_a_pause_and_a_new_result_end_is_told_as_good_news() -> None:
-    """That a study is no longer suspended, or its result no longer stale, is an Event, and no warning."""
+    """The end of a suspension or of a stale result is a normal Event, not a warning."""
     before = WORKING | {"Suspended": ("True", "Suspended"), "ResultStale": ("True", "NewerRound")}
     after = WORKING | {"Suspended": ("False", "NotSuspended"), "ResultStale": ("False", "Current")}
     assert told(status(**before), status(**after)) == [("Normal", "NotSuspended"), ("Normal", "Current")]
 
 
 def test_the_same_state_for_another_reason_is_news_of_ready_alone() -> None:
-    """A wait that turns into another wait is told; that anything else is as it was for another reason is not."""
+    """A wait that becomes another wait is reported; another reason for the same state of other conditions is not."""
     before = status(**(WORKING | {"Ready": ("False", "Unschedulable")}))
     after = status(**(WORKING | {"Ready": ("False", "ImagePull"), "Stalled": ("False", "ImagePull")}))
     assert told(before, after) == [("Warning", "ImagePull")]
 
 
 def test_the_first_status_tells_what_holds() -> None:
-    """Of a new study what is true is told, and what it waits for; what never was is not."""
+    """For a new study, true conditions and the reason to wait are reported; conditions that never held are not."""
     first = status(**(WORKING | {"Ready": ("False", "NoMatchingNodes"), "Suspended": ("False", "NotSuspended")}))
     assert told(None, first) == [("Normal", "Valid"), ("Warning", "NoMatchingNodes")]
     assert told(None, status(Accepted=("False", "InvalidSpec"))) == [("Warning", "InvalidSpec")]
 
 
 def test_a_run_that_broke_is_told_unless_the_study_ended_it() -> None:
-    """Each broken run is a warning with all that is known of it; one that the study stopped is none."""
+    """Each broken run is a warning with everything known of it; a run that the study stopped is not reported."""
     trial = PlannedTrial(index=0, configuration=Configuration(gpu_count=1, batch_size=8))
     run = Run(name="study-1", pool="a100", round=1, attempt=1, trials=(trial,))
     lost = Lost(reason="Preempted", detail="kubectl drain", ended_at=NOW + timedelta(seconds=5), counts=False)
@@ -108,7 +108,7 @@ def test_a_run_that_broke_is_told_unless_the_study_ended_it() -> None:
     ],
 )
 def test_each_condition_has_its_events(kind: str, on_true: str | None, on_false: str | None) -> None:
-    """A warning where a person has to act, none where another condition says it; the second pass says nothing."""
+    """It is a warning if the user must act, and nothing if another condition reports it; the second pass is silent."""
     false, true = status(**{kind: ("False", "Off")}), status(**{kind: ("True", "On")})
     assert told(false, true) == ([] if on_true is None else [(on_true, "On")])
     assert told(true, false) == ([] if on_false is None else [(on_false, "Off")])
@@ -118,7 +118,7 @@ def test_each_condition_has_its_events(kind: str, on_true: str | None, on_false:
 
 @pytest.mark.parametrize("kind", ["Accepted", "Stalled", "Suspended", "ResultStale", "PrometheusUnreachable"])
 def test_a_condition_that_becomes_unknown_is_no_news(kind: str) -> None:
-    """Only that something holds or does not is."""
+    """Only changes to true or false are reported."""
     assert told(status(**{kind: ("True", "On")}), status(**{kind: ("Unknown", "Nothing")})) == []
 
 
@@ -126,14 +126,14 @@ def test_a_condition_that_becomes_unknown_is_no_news(kind: str) -> None:
     "reason", ["Starting", "ContainerCreating", "ModelLoading", "WarmingUp", "Measuring", "Done", "Resumed"]
 )
 def test_the_progress_of_a_run_is_no_news(reason: str) -> None:
-    """Every run passes through it; what a run waits for is news."""
+    """Every run passes through these phases; only what a run waits for is reported."""
     before = status(Ready=("False", "Unschedulable"))
     assert told(before, status(Ready=("False", reason))) == []
     assert told(status(Ready=("False", reason)), before) == [("Warning", "Unschedulable")]
 
 
 def test_a_broken_run_names_all_its_batch_sizes() -> None:
-    """A reason without details has no colon behind it."""
+    """A reason without details has no colon after it."""
     trials = tuple(
         PlannedTrial(index=index, configuration=Configuration(gpu_count=4, batch_size=8 << index)) for index in range(2)
     )

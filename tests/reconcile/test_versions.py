@@ -1,4 +1,4 @@
-"""Studies and statuses that another version wrote: refused with what to do, or passed over, never a crash."""
+"""Studies and statuses of another version: refused with a remedy, or ignored, never a crash."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -24,7 +24,7 @@ SETTINGS = Settings(runner_image="example.org/runner:1")
 
 
 def body(**changes: object) -> dict[str, Any]:
-    """Return a study as the API server has it; keywords replace its parts, None removes one."""
+    """Return a study as API server JSON; keywords replace its parts, None removes one."""
     document = make_study_document(OWNER.name, OWNER.namespace)
     document["metadata"] |= {"uid": OWNER.uid, "generation": 3, "resourceVersion": "7"}
     document |= changes
@@ -47,13 +47,13 @@ def body(**changes: object) -> dict[str, Any]:
     ids=str,
 )
 def test_a_status_that_cannot_be_read_is_as_good_as_none(status: object) -> None:
-    """It is written anew from the journal; nothing of it is needed to go on."""
+    """It is rebuilt from the journal; the study does not need it to continue."""
     context = read_context({**body(), "status": status}, StudyMemory(key=KEY), NOW)
     assert context.previous in (None, StudyStatus())
 
 
 def test_a_status_of_a_newer_version_is_read_as_far_as_it_is_known() -> None:
-    """Fields, reasons and conditions that did not exist before are passed over."""
+    """Unknown fields, reasons and conditions are ignored."""
     condition = {
         "type": "Fancy",
         "status": "True",
@@ -82,7 +82,7 @@ def test_a_status_of_a_newer_version_is_read_as_far_as_it_is_known() -> None:
     ids=["newer-field", "older-object", "no-spec", "no-mapping", "other-version"],
 )
 def test_a_study_of_another_version_is_refused_with_what_to_do(changes: dict[str, object], complaint: str) -> None:
-    """Invariant 10: what it says that is not understood is named, and the refusal can be written as a status."""
+    """Invariant 10: the message names the unknown fields, and the refusal can be written as a status."""
     document = body() | changes
     if changes.get("spec", "") is None:
         del document["spec"]
@@ -93,6 +93,6 @@ def test_a_study_of_another_version_is_refused_with_what_to_do(changes: dict[str
 
 
 def test_a_study_without_an_image_needs_one() -> None:
-    """Invariant 10: where neither study nor operator names an image, both ways out are told."""
+    """Invariant 10: if neither study nor operator names an image, the message gives both remedies."""
     with pytest.raises(StudyError, match=r"nodePools\[0\]\.image: is not set.*INFPOP_RUNNER_IMAGE"):
         resolve_study(body(), [make_node()], History(started_at=START), Settings())

@@ -1,4 +1,4 @@
-"""What wakes a study, and what does not: looks are paid for in processor time, by hundreds of studies at once."""
+"""What wakes a study and what does not: reconciles cost CPU time, for hundreds of studies together."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ def study_body(version: str) -> dict[str, object]:
 
 
 def test_the_echo_of_our_own_write_wakes_nobody() -> None:
-    """What was taken in from the answer to a request is known when its event comes."""
+    """An object from the answer to a request is already cached when its watch event arrives."""
     cache = Cache()
     assert cache.see_study(study_body("7")) == (KEY,)
     assert cache.see_study(study_body("7")) == ()
@@ -31,7 +31,7 @@ def test_the_echo_of_our_own_write_wakes_nobody() -> None:
 
 
 def test_a_version_that_differs_in_nothing_we_read_wakes_nobody() -> None:
-    """The Job controller counts pods in fields of its own; what we read of an object is all that counts."""
+    """The Job controller counts Pods in fields of its own; only the fields that the operator reads count."""
     cache = Cache()
     job, pod = make_job(), make_pod()
     cache.see_job(job)
@@ -43,7 +43,7 @@ def test_a_version_that_differs_in_nothing_we_read_wakes_nobody() -> None:
 
 
 def test_a_deletion_wakes_once() -> None:
-    """That an object is gone is news, and no news the second time."""
+    """The first report of a deletion wakes the study, the second does not."""
     cache = Cache()
     job = make_job()
     cache.see_job(job)
@@ -52,7 +52,7 @@ def test_a_deletion_wakes_once() -> None:
 
 
 def test_a_pool_is_matched_anew_only_when_a_node_changed() -> None:
-    """Of one version of the nodes a question is answered once; of another one it is asked again."""
+    """For one version of the Nodes a pool query is matched once; for another version it is matched again."""
     cache, remembered = Cache(), RememberedMatches()
     query = PoolQuery(name="a100", device="cuda", gpu_product="A100")
     node = make_node()

@@ -1,4 +1,4 @@
-"""The work queue: every mark is worked on, and no study twice at the same time."""
+"""The work queue: every mark is processed, and no study is reconciled twice at the same time."""
 
 import asyncio
 from random import Random
@@ -10,7 +10,7 @@ from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.work_queue import WorkQueue
 
 KEYS = [StudyKey("serving", name) for name in "abcd"]
-TURNS = 8  # of the event loop: more than the queue needs to react
+TURNS = 8  # passes of the event loop: more than the queue needs to react
 
 
 async def _let_others_work() -> None:
@@ -19,7 +19,7 @@ async def _let_others_work() -> None:
 
 
 class Bench:
-    """A queue whose work lasts until it is told to end."""
+    """A queue whose work lasts until the test ends it."""
 
     def __init__(self, workers: int) -> None:
         self.now_s = 0.0
@@ -36,7 +36,7 @@ class Bench:
         self.active.remove(key)
 
     async def end(self, key: StudyKey) -> None:
-        """End the work on `key`, if it is worked on."""
+        """End the work on `key`, if it is active."""
         if key in self.active:
             self._ends[key].set()
         await _let_others_work()
@@ -52,7 +52,7 @@ class Bench:
     st.lists(st.tuples(st.sampled_from(["mark", "end"]), st.sampled_from(KEYS)), max_size=30),
 )
 def test_no_study_is_worked_on_twice_at_the_same_time(workers: int, steps: list[tuple[str, StudyKey]]) -> None:
-    """Whatever is marked while all workers are busy: each key is active once, and each mark has a start after it."""
+    """While all workers are busy, each marked key is active at most once, and each mark is followed by a start."""
 
     async def scenario() -> None:
         bench = Bench(workers)
@@ -65,7 +65,7 @@ def test_no_study_is_worked_on_twice_at_the_same_time(workers: int, steps: list[
             else:
                 await bench.end(key)
             assert len(set(bench.active)) == len(bench.active) <= workers
-        for _ in range(2 * len(KEYS)):  # a key has one more turn at most, and one of them ends each time
+        for _ in range(2 * len(KEYS)):  # a key has at most one more turn, and one key ends each time
             for key in tuple(bench.active):
                 await bench.end(key)
         assert bench.active == []
@@ -77,7 +77,7 @@ def test_no_study_is_worked_on_twice_at_the_same_time(workers: int, steps: list[
 
 
 def test_a_queue_that_stands_still_is_noticed() -> None:
-    """Nothing to do is no standstill, and one look that ends is enough to see that the others may."""
+    """An empty queue is not stuck, and one finished reconcile shows that the others may finish too."""
 
     async def scenario() -> None:
         bench = Bench(workers=2)

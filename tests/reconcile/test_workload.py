@@ -1,4 +1,4 @@
-"""A workload in a ConfigMap is found by the runner where the Pod has it."""
+"""The runner finds a workload from a ConfigMap where the Pod mounts it."""
 
 import json
 
@@ -13,7 +13,7 @@ from infpop_operator.settings import Settings
 
 
 def test_the_path_of_a_config_maps_prompts_is_in_its_mount() -> None:
-    """The runner is told the file that the ConfigMap's key is mounted as."""
+    """The run spec has the path at which the ConfigMap's key is mounted."""
     source = {"configMap": {"name": "prompts", "key": "mine.jsonl"}}
     body = make_study_document(OWNER.name, OWNER.namespace, workload={"source": source})
     body["metadata"] |= {"uid": OWNER.uid, "generation": 1}

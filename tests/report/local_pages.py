@@ -1,4 +1,4 @@
-"""What `infpop tune` shows of a study that was driven on a played landscape."""
+"""The pages of `infpop tune` for a study that was driven on a simulated landscape."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ NOTHING: Mapping[str, RunResult] = {}
 
 
 def document_of(study: Study) -> ThroughputStudy:
-    """Return a document that asks for `study`, as far as a page shows it."""
+    """Return a document for `study`, as far as a page shows it."""
     objective, algorithm, budget = study.objective, study.algorithm, study.budget
     bounds = [{"metric": each.metric, "max": each.maximum, "min": each.minimum} for each in objective.constraints]
     space = {
@@ -44,7 +44,7 @@ def document_of(study: Study) -> ThroughputStudy:
 
 
 def keeper_of(study: Study) -> StatusKeeper:
-    """Return what makes the pages of `study`; what it saves is thrown away."""
+    """Return a keeper that builds the pages of `study` and saves nothing."""
     prepared = Prepared(study=study, document=document_of(study), text="", gpus=(), needs_tiny_model=False)
     return StatusKeeper(prepared, DIRECTORY, previous=None, save=lambda _status: None)
 
@@ -57,7 +57,7 @@ def page_of(snapshot: Snapshot, partial: Mapping[str, RunResult] = NOTHING) -> S
 
 
 def pages_of(snapshots: Sequence[Snapshot]) -> list[StatusPage]:
-    """Return the page of each instant, made as one process makes them one after the other."""
+    """Return the page of each instant, built in order as one process builds them."""
     keeper, pages = keeper_of(snapshots[0].study), []
     for snapshot in snapshots:
         keeper.save(snapshot)

@@ -1,4 +1,4 @@
-"""Studies driven to their end on a played landscape, and what a terminal shows of them."""
+"""Studies driven to their end on a simulated landscape, and their terminal output."""
 
 import io
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def landscape(gpu_count: int, batch_size: int) -> float | InfeasibleReason:
 
 
 def breaking(run: Run, spec: RunSpec, now: datetime) -> Played:
-    """Play `landscape`, but lose every run of batch size 2, and let no number of batch size 4 on 8 GPUs come home."""
+    """Simulate `landscape`, but lose every run of batch size 2, and drop each result of batch size 4 on 8 GPUs."""
     played = play_landscape(landscape)(run, spec, now)
     if run.trials[0].configuration.batch_size == 2:
         return Played(seconds=1, outcome="Killed")
@@ -42,7 +42,7 @@ def breaking(run: Run, spec: RunSpec, now: datetime) -> Played:
 
 
 class Environment:
-    """Played time, and everything that was shown."""
+    """Simulated time, and everything that was shown."""
 
     def __init__(self, executor: FakeExecutor) -> None:
         self.now = executor.now
@@ -51,7 +51,7 @@ class Environment:
         self.show = self.shown.append
 
     def is_interrupted(self) -> bool:
-        """Say no."""
+        """Return False: the user never interrupts."""
         return False
 
 

@@ -1,4 +1,4 @@
-"""Studies as the API server has them, at chosen instants of a played search on two pools."""
+"""Studies as API server JSON, at chosen instants of a simulated search on two pools."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -41,7 +41,7 @@ def landscape(gpu_count: int, batch_size: int) -> float | InfeasibleReason:
 
 
 def half_on_v100(run: Run, spec: RunSpec, now: datetime) -> Played:
-    """Play the landscape, at half the speed on the pool v100; every run of batch size 1 is killed."""
+    """Simulate the landscape at half the speed on the pool v100; every run of batch size 1 is killed."""
     if spec.trials[0].batch_size == 1:
         return Played(seconds=1, outcome="Killed")
     factor = 0.5 if run.pool == "v100" else 1.0
@@ -54,7 +54,7 @@ def half_on_v100(run: Run, spec: RunSpec, now: datetime) -> Played:
 
 
 def snapshots_of(document: Mapping[str, Any]) -> list[Snapshot]:
-    """Return every instant of the search that a document asks for."""
+    """Return every instant of the search of a document."""
     study = described_study(parse_object(document), StudyStatus())
     models = {"a100": "NVIDIA-A100-SXM4-40GB", "v100": "Tesla-V100-SXM2-32GB"}
     pools = tuple(
@@ -71,7 +71,7 @@ def make_document(**spec: object) -> Body:
 
 
 def with_status(document: Body, status: StudyStatus, *, written: datetime = NOW) -> Body:
-    """Return the object with a status, as it was written."""
+    """Return the object with the status, as JSON."""
     fields = {"manager": "infpop", "operation": "Update", "subresource": "status", "time": stamp(written)}
     return {
         **document,
@@ -83,7 +83,7 @@ def with_status(document: Body, status: StudyStatus, *, written: datetime = NOW)
 def at_instant(
     document: Body, snapshot: Snapshot, *, observations: Mapping[str, Observation] | None = None, **standing: object
 ) -> Body:
-    """Return the object at one instant of its search; keywords say what else the operator knows."""
+    """Return the object at one instant of its search; keywords give more of what the operator knows."""
     seen = snapshot.observations if observations is None else observations
     known = StatusContext(generation=1, observations=seen, pool_nodes=NODES)
     study = replace(snapshot.study, suspended=bool(standing.get("suspended")))
@@ -124,5 +124,5 @@ def page_of(body: Body, now: datetime = NOW) -> StatusPage:
 
 
 def stamp(instant: datetime) -> str:
-    """Return a time as the API server writes it."""
+    """Return a time in the API server's format."""
     return instant.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,4 +1,4 @@
-"""A landscape drawn for documents and slides."""
+"""The landscape as an image for documents and slides."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -27,14 +27,14 @@ def landscape() -> Landscape:
 
 @pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])
 def test_every_promised_format_is_drawn(tmp_path: Path, suffix: str, magic: bytes) -> None:
-    """PNG, SVG and PDF are what `--heatmap` says it draws."""
+    """`--heatmap` draws PNG, SVG and PDF, as documented."""
     target = tmp_path / f"landscape{suffix}"
     save_heatmap(landscape(), target, title="study on pool")
     assert target.read_bytes().startswith(magic)
 
 
 def test_the_picture_says_what_was_measured(tmp_path: Path) -> None:
-    """Numbers, marks of failed cells and the title are text in the picture, not only colours."""
+    """Numbers, marks of failed cells and the title are text in the image, not only colours."""
     target = tmp_path / "landscape.svg"
     save_heatmap(landscape(), target, title="study on pool")
     drawn = target.read_text()
@@ -42,7 +42,7 @@ def test_the_picture_says_what_was_measured(tmp_path: Path) -> None:
 
 
 def test_a_round_without_a_number_can_be_drawn(tmp_path: Path) -> None:
-    """A study in which everything failed still has a picture."""
+    """A study in which everything failed still has an image."""
     nothing = LandscapeCell(gpu_count=1, batch_size=1, state=CellState.BROKEN, reason="EngineCrash")
     target = tmp_path / "landscape.png"
     save_heatmap(Landscape(gpu_counts=(1,), batch_sizes=(1,), rows=((nothing,),)), target, title="study")

@@ -1,4 +1,4 @@
-"""What `infpop tune` leaves on the terminal, as it is reviewed; on a cluster the same study shows the same."""
+"""The final page of `infpop tune` against reviewed golden pages; a cluster shows the same page for the same study."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -42,7 +42,7 @@ SMALL = SearchSpace(gpu_counts=(1, 2, 4), batch_sizes=(1, 8, 64))
 
 
 def nearly_flat(run: Run, spec: RunSpec, now: datetime) -> Played:
-    """Play a landscape on which GPUs gain less than the noise, on an engine that was loaded for 612 tokens."""
+    """Simulate a landscape on which GPUs gain less than the noise, on an engine that was loaded for 612 tokens."""
     played = play_landscape(lambda gpus, batch: 100.0 * batch + gpus / 10)(run, spec, now)
     if isinstance(played.outcome, str):
         return played
@@ -56,13 +56,13 @@ def tied() -> Snapshot:
 
 
 def broken() -> Snapshot:
-    """Return the end of a study of which several trials broke, and whose baseline cannot work."""
+    """Return the end of a study with several broken trials and a baseline that cannot work."""
     space = SearchSpace(gpu_counts=(1, 2, 8), batch_sizes=(1, 2, 4, 256))
     return snapshots(breaking, space=space, baseline=make_cell(2, 4))[-1]
 
 
 def interrupted() -> Snapshot:
-    """Return a study that its user stopped before it found anything."""
+    """Return a study that its user stopped before its first result."""
     first = snapshots(nearly_flat, space=SMALL)[0]
     message = "stopped by the user; the same command goes on from here"
     decision = replace(first.decision, verdict=Verdict.WAITING, reason=INTERRUPTED, message=message)
@@ -94,13 +94,13 @@ INSTANTS: dict[str, Callable[[], Snapshot]] = {
 
 
 def test_an_end_that_the_user_asked_for_is_no_failure() -> None:
-    """A trial whose run was stopped is shown in the table, and nobody is sent to its log."""
+    """A trial whose run was stopped is in the table, without advice to read its log."""
     page, failures = page_of(broken()), page_of(stopped()).failures
     assert (len(page.failures), failures) == (3, ())
 
 
 def stopped() -> Snapshot:
-    """Return the same study, whose lost runs were all stopped."""
+    """Return the same study with all lost runs marked as stopped."""
     end = broken()
     ended = tuple(_as_stopped(entry) for entry in end.decision.history.ended)
     return replace(end, decision=replace(end.decision, history=replace(end.decision.history, ended=ended)))
@@ -115,13 +115,13 @@ def _as_stopped(entry: EndedRun) -> EndedRun:
 
 @cache
 def instant(name: str) -> Snapshot:
-    """Return an instant; it takes a search to make one."""
+    """Return an instant; creating one takes a search."""
     return INSTANTS[name]()
 
 
 @pytest.mark.parametrize("name", INSTANTS)
 def test_a_local_page_at_80_columns_is_as_reviewed(name: str) -> None:
-    """Every kind of page, word for word; a changed one is read and then kept."""
+    """Every kind of page matches word for word; a changed page is read before it is accepted."""
     text = "".join(f"{line.rstrip()}\n" for line in printed(render_page(page_of(instant(name)))).splitlines())
     assert text == (PAGES / f"local-{name}.txt").read_text()
 
@@ -129,7 +129,7 @@ def test_a_local_page_at_80_columns_is_as_reviewed(name: str) -> None:
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize("name", INSTANTS)
 def test_no_local_page_is_wider_than_the_terminal(name: str, width: int) -> None:
-    """Nothing runs over the edge, while the study runs and afterwards."""
+    """No line exceeds the width, during the study and afterwards."""
     page = page_of(instant(name))
     for shown in (render_page(page), render_live(page.picture)):
         above = printed(shown, width).partition("Ready to copy")[0]
@@ -138,7 +138,7 @@ def test_no_local_page_is_wider_than_the_terminal(name: str, width: int) -> None
 
 @pytest.mark.parametrize("name", INSTANTS)
 def test_a_study_shows_the_same_here_and_on_a_cluster(name: str) -> None:
-    """Landscape, runs, best with its caveats, failures and costs are the same; the places of logs and files differ."""
+    """Landscape, runs, best with its caveats, failures and costs are equal; locations of logs and files differ."""
     here, there = page_of(instant(name)), page_on_cluster(instant(name))
     assert here.picture.runs == tuple(replace(run, seconds=there_run.seconds) for run, there_run in pairs(here, there))
     assert [pool.landscape for pool in here.picture.pools] == [pool.landscape for pool in there.picture.pools]
@@ -151,12 +151,12 @@ def test_a_study_shows_the_same_here_and_on_a_cluster(name: str) -> None:
 
 
 def pairs(here: StatusPage, there: StatusPage) -> list[tuple[Any, Any]]:
-    """Return the runs of two pages, side by side."""
+    """Return pairs of runs of the two pages."""
     return list(zip(here.picture.runs, there.picture.runs, strict=True))
 
 
 def page_on_cluster(snapshot: Snapshot) -> StatusPage:
-    """Return what `infpop status` would show if the study were an object."""
+    """Return what `infpop status` would show for this study as an object."""
     document = document_of(snapshot.study).model_dump(mode="json", by_alias=True, exclude_defaults=True)
     metadata = {"name": "study", "namespace": "serving", "generation": 1, "creationTimestamp": stamp(NOW)}
     known = StatusContext(generation=1, observations=snapshot.observations)
@@ -167,7 +167,7 @@ def page_on_cluster(snapshot: Snapshot) -> StatusPage:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "deploy/argocd/testdata").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_status_of_an_older_version_is_shown(path: Path) -> None:
-    """Nothing that was added to the status since then is needed for a page."""
+    """A page needs no status field that was added since then."""
     body = yaml.safe_load(path.read_text())
     status = body.get("status") or {}
     for row in (status, status.get("best") or {}, *((pool.get("best") or {}) for pool in status.get("pools", ()))):

@@ -1,4 +1,4 @@
-"""A study as lines: each change once, from wherever the watch began."""
+"""A study as text lines: each change once, from wherever the watch started."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -21,7 +21,7 @@ def pages() -> list[StatusPage]:
 
 
 def test_each_change_is_told_once() -> None:
-    """A line for each trial that ended, however often the same page comes."""
+    """There is one line for each ended trial, however often the same page arrives."""
     lines: list[str] = []
     view = PlainView(lines.append)
     for page in pages():
@@ -36,7 +36,7 @@ def test_each_change_is_told_once() -> None:
 
 
 def test_a_failed_attempt_is_told_when_the_trial_runs_again() -> None:
-    """The reason is not lost with the retry, and is told once; the last attempt's reason is told with its end."""
+    """The retry does not hide the reason, which is shown once; the last attempt's reason comes with its end."""
     document = make_document(
         searchSpace={"gpuCount": [1], "batchSize": [1]}, nodePools=[{"name": "a100"}], baseline=None, publish=None
     )
@@ -47,7 +47,7 @@ def test_a_failed_attempt_is_told_when_the_trial_runs_again() -> None:
 
 
 def test_what_the_runs_tell_is_not_told_of_the_study() -> None:
-    """The study measures because its run does: one line."""
+    """The study measures because its run does: one line is enough."""
     shown = next(shown for shown in snapshots_of(DOCUMENT) if shown.decision.history.active)
     name = shown.decision.history.active[0].run.name
     page = page_of(at_instant(DOCUMENT, shown, observations={name: Running(phase=Phase.LOADING)}))
@@ -56,7 +56,7 @@ def test_what_the_runs_tell_is_not_told_of_the_study() -> None:
 
 
 def test_a_watch_that_begins_late_says_where_the_study_is() -> None:
-    """What ended before is counted, not told."""
+    """Earlier ends are counted, not listed."""
     lines = list(page_changes(None, page_of(ended())))
     assert lines[0] == "study serving/codellama: vllm, example/model"
     assert "16 of up to 16 trials are done" in lines
@@ -64,7 +64,7 @@ def test_a_watch_that_begins_late_says_where_the_study_is() -> None:
 
 
 def test_a_run_that_begins_to_wait_says_why() -> None:
-    """The reason and its message are one line; the time that it lasts is none."""
+    """Reason and message form one line; the growing wait time adds no lines."""
     shown = next(shown for shown in snapshots_of(DOCUMENT) if shown.decision.history.active)
     name = shown.decision.history.active[0].run.name
     measuring, waiting = (

@@ -1,4 +1,4 @@
-"""Every reason that can appear is explained in the documentation, and every piece of advice is about one that can."""
+"""Every reason that can appear is documented, and every piece of advice concerns a reason that can appear."""
 
 import ast
 import re
@@ -16,9 +16,9 @@ PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
 CAMEL_CASE = re.compile(r"[A-Z][A-Za-z]*[a-z][A-Za-z]*")
 # Reasons that a local run may have although its runner did not report them.
 LOST_HERE = ("DeadlineExceeded", "GpuChanged", "Killed", "SoftwareChanged", "WorkloadChanged")
-CONDITIONS = {"Accepted", "Ready", "Reconciling", "ResultStale", "Stalled"}  # those that are no reasons as well
-# Every other word in CamelCase in the sources, class names aside, that is no reason. A new word is either documented
-# as one or named here.
+CONDITIONS = {"Accepted", "Ready", "Reconciling", "ResultStale", "Stalled"}  # also used for other things
+# Every other CamelCase word in the sources, except class names, that is not a reason. A new word is either documented
+# as a reason or listed here.
 KUBERNETES_WORDS = {
     *("AlreadyExists", "Complete", "ConfigMap", "ContainerStatusUnknown", "CreateContainerConfigError"),
     *("CustomResourceDefinition", "DisruptionTarget", "Equal", "ErrImageNeverPull", "ErrImagePull", "Event", "Exists"),
@@ -63,51 +63,51 @@ OUR_WORDS = {
 
 
 def test_every_reason_is_documented() -> None:
-    """Whoever reads a reason in a condition, a row or an Event finds it in docs/troubleshooting.md."""
+    """A reason in a condition, a row or an Event is explained in docs/troubleshooting.md."""
     assert words() - class_names() - CONDITIONS - KUBERNETES_WORDS - OUR_WORDS - documented() == set()
 
 
 def test_every_documented_reason_can_appear() -> None:
-    """The page keeps no reason that nobody gives any more, and neither does the list of what is none."""
+    """Neither the page nor the list of other words keeps a word that no longer appears in the sources."""
     assert documented() - words() == set()
     assert (KUBERNETES_WORDS | OUR_WORDS) - words() == set()
 
 
 def test_every_reason_has_a_meaning_and_a_remedy() -> None:
-    """No row of the page leaves one of them out."""
+    """Every row of the page has both."""
     for row in rows_of_reasons():
         assert len(row) == 3, row
         assert all(row), row
 
 
 def test_every_reason_is_explained_once() -> None:
-    """Nobody has to compare two explanations."""
+    """The page has one explanation for each reason."""
     names = [name for row in rows_of_reasons() for name in names_in(row)]
     assert sorted(names) == sorted(set(names))
 
 
 def test_advice_is_about_reasons_that_there_are() -> None:
-    """No sentence is kept for a reason that nobody gives any more."""
+    """No advice remains for a reason that no longer appears."""
     assert set(REMEDIES) - documented() == set()
     assert set(ON_ONE_MACHINE) - set(REMEDIES) == set()
 
 
 def test_advice_names_the_run_in_commands() -> None:
-    """What is said can be copied."""
+    """The commands can be copied."""
     assert "-l infpop.io/run=study-0123" in remedy_for("PodFailed", run="study-0123")
     assert remedy_for("Measuring") == ""
 
 
 @pytest.mark.parametrize("reason", [*get_args(BrokenReason), *LOST_HERE])
 def test_advice_on_one_machine_names_no_part_of_a_cluster(reason: str) -> None:
-    """A user who tunes on a laptop has no Pods, no nodes and no kubectl."""
+    """A user who tunes on a laptop has no Pods, Nodes or kubectl."""
     here = remedy_for(reason, run="study-0123", on_cluster=False)
     assert re.search(r"[Pp]od|[Kk]ube|\bnode|image|ConfigMap|[Ss]ecret|namespace|device plugin|Cache", here) is None
     assert bool(here) == bool(remedy_for(reason, run="study-0123"))
 
 
 def test_what_every_run_goes_through_is_advised_on_when_it_lasts() -> None:
-    """A container that is created needs no advice at first, and some when it takes for ever."""
+    """A container that is being created needs no advice at first, and some if it takes too long."""
     assert remedy_for("ContainerCreating", seconds=5) == ""
     assert "kubectl describe pod" in remedy_for("ContainerCreating", seconds=600)
 
@@ -118,7 +118,7 @@ def documented() -> set[str]:
 
 
 def names_in(row: list[str]) -> list[str]:
-    """Return the reasons that a row is about."""
+    """Return the reasons that a row explains."""
     return re.findall(r"`([A-Za-z]+)`", row[0])
 
 
@@ -131,7 +131,7 @@ def rows_of_reasons() -> Iterator[list[str]]:
 
 
 def words() -> set[str]:
-    """Return the strings of the sources that are one word in CamelCase."""
+    """Return the strings in the sources that are one CamelCase word."""
     return {
         node.value
         for node in nodes()
@@ -140,7 +140,7 @@ def words() -> set[str]:
 
 
 def class_names() -> set[str]:
-    """Return the classes of the sources that no reason is named after."""
+    """Return the classes in the sources whose name is not a reason."""
     return {node.name for node in nodes() if isinstance(node, ast.ClassDef)} - documented()
 
 

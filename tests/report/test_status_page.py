@@ -1,4 +1,4 @@
-"""What `infpop status` shows of a study's object: whole pages as they are reviewed, and what holds for all of them."""
+"""The pages of `infpop status`: whole pages against reviewed golden files, and properties of all pages."""
 
 import re
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def search() -> list[Snapshot]:
 
 
 def in_the_middle() -> Snapshot:
-    """Return an instant with results, and with a run on each pool."""
+    """Return an instant with results and a run on each pool."""
     return next(
         shown
         for shown in search()
@@ -51,7 +51,7 @@ def in_the_middle() -> Snapshot:
 
 
 def working() -> Body:
-    """Return a study whose runs are at work."""
+    """Return a study whose runs are working."""
     shown = in_the_middle()
     phases = (Running(phase=Phase.MEASURING, trial_index=0), Running(phase=Phase.LOADING))
     names = [entry.run.name for entry in shown.decision.history.active]
@@ -59,7 +59,7 @@ def working() -> Body:
 
 
 def waiting() -> Body:
-    """Return a study whose runs wait, each for something else."""
+    """Return a study whose runs wait, each for a different reason."""
     shown = in_the_middle()
     reasons = (
         Waiting(reason="Unschedulable", detail=UNSCHEDULABLE),
@@ -70,13 +70,13 @@ def waiting() -> Body:
 
 
 def suspended() -> Body:
-    """Return a study that its owner has suspended."""
+    """Return a study that its user has suspended."""
     shown = next(shown for shown in search() if not shown.decision.history.active)
     return at_instant(make_document(suspend=True), shown, suspended=True)
 
 
 def refusal() -> Body:
-    """Return a study that cannot be carried out on a cluster."""
+    """Return a study that cannot run on a cluster."""
     problems = (
         Problem(field="spec.model.name", value="./model", message="is a relative path, which a Pod cannot resolve",
                 remedy="Give an absolute path inside the runner's image or on model.cacheClaim"),
@@ -86,12 +86,12 @@ def refusal() -> Body:
 
 
 def stalled() -> Body:
-    """Return a study of which too many runs broke."""
+    """Return a study with too many broken runs."""
     return ended(budget={**SPEC["budget"], "maxFailedTrials": 1}, searchSpace={"gpuCount": [1, 2], "batchSize": [1, 8]})
 
 
 def changed() -> Body:
-    """Return a finished study whose spec was changed a moment ago."""
+    """Return a finished study whose spec has just been changed."""
     body = ended()
     return {**body, "metadata": {**body["metadata"], "generation": 2}}
 
@@ -112,13 +112,13 @@ OUTCOMES = {"refused": Outcome.STALLED, "stalled": Outcome.STALLED, "succeeded":
 
 @cache
 def body_of(name: str) -> Body:
-    """Return an object; it takes a search to make one."""
+    """Return an object; creating one takes a search."""
     return BODIES[name]()
 
 
 @pytest.mark.parametrize("name", BODIES)
 def test_a_page_at_80_columns_is_as_reviewed(name: str) -> None:
-    """Every kind of page, word for word; a changed one is looked at and then kept."""
+    """Every kind of page matches word for word; a changed page is read before it is accepted."""
     page = page_of(body_of(name))
     text = "".join(f"{line.rstrip()}\n" for line in printed(render_page(page)).splitlines())
     assert text == (PAGES / f"{name}.txt").read_text()
@@ -127,7 +127,7 @@ def test_a_page_at_80_columns_is_as_reviewed(name: str) -> None:
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize("name", BODIES)
 def test_no_page_and_no_live_picture_is_wider_than_the_terminal(name: str, width: int) -> None:
-    """Nothing runs over the edge, and no number of a table is cut."""
+    """No line exceeds the width, and no number of a table is truncated."""
     page = page_of(body_of(name))
     for shown in (render_page(page), render_live(page.picture)):
         lines = printed(shown, width).splitlines()
@@ -137,12 +137,12 @@ def test_no_page_and_no_live_picture_is_wider_than_the_terminal(name: str, width
 
 @pytest.mark.parametrize("name", BODIES)
 def test_a_study_has_ended_or_goes_on(name: str) -> None:
-    """A watch ends where a person is needed or a result is there; a spec that was not looked at has not ended."""
+    """A watch ends if the study needs user action or has its result; an unobserved spec has not ended."""
     assert page_of(body_of(name)).outcome is OUTCOMES.get(name, Outcome.OPEN)
 
 
 def test_a_waiting_run_says_why_since_when_and_what_to_do() -> None:
-    """What somebody who was woken needs stands above the tables."""
+    """What an on-call engineer needs is above the tables."""
     text = " ".join(printed(render_live(page_of(body_of("waiting")).picture)).split())
     above = text[: text.index("Tokens/s")]
     for part in ("1:15 a100", "waiting: Unschedulable", UNSCHEDULABLE, "What to do: free GPUs", "ImagePull"):
@@ -150,14 +150,14 @@ def test_a_waiting_run_says_why_since_when_and_what_to_do() -> None:
 
 
 def test_the_readme_shows_what_is_shown() -> None:
-    """The page in the README is the beginning of one that was printed."""
+    """The README shows the start of a page that was really printed."""
     readme = Path(__file__).parents[2].joinpath("README.md").read_text()
     shown = readme.partition("```\nserving/")[2].partition("\n```")[0]
     assert (PAGES / "waiting.txt").read_text().startswith(f"serving/{shown}\n")
 
 
 def test_a_spec_of_a_newer_version_hides_no_result() -> None:
-    """A field that this version does not know leaves what was found, and what is known of it."""
+    """An unknown field hides neither the result nor what is known of it."""
     body = body_of("succeeded")
     newer = {**body, "spec": {**body["spec"], "retune": {"policy": "Never"}}}
     text = printed(render_page(page_of(newer)))
@@ -167,7 +167,7 @@ def test_a_spec_of_a_newer_version_hides_no_result() -> None:
 
 
 def test_further_metrics_of_the_best_are_told_with_their_units() -> None:
-    """Whoever decides by energy reads it beside the throughput; a unit that the spec does not tell is left out."""
+    """Energy is shown next to the throughput; a unit that the spec does not give is left out."""
     body = body_of("succeeded")
     best = body["status"]["best"] | {"metrics": {"power": "812.5", "older": "7"}, "tokensPerJoule": "4.85"}
     asked = {"spec": body["spec"] | {"metrics": [{"name": "power", "preset": "gpuPower"}]}}
@@ -177,7 +177,7 @@ def test_further_metrics_of_the_best_are_told_with_their_units() -> None:
 
 
 def test_a_baseline_that_cannot_be_compared_is_told_with_its_throughput() -> None:
-    """Where the metric that decides is missing of it, no gain is made up."""
+    """If the baseline lacks a required metric, no gain is shown."""
     body = body_of("succeeded")
     pools = [{**row, "improvementPercent": None} for row in body["status"]["pools"]]
     told = [line for line in lines_of({**body, "status": body["status"] | {"pools": pools}}) if "Baseline" in line]
@@ -192,7 +192,7 @@ def lines_of(body: Body) -> list[str]:
 
 
 def test_a_status_of_another_form_is_named() -> None:
-    """What cannot be read says where, and which version can."""
+    """The message names the unreadable field and the version that can read it."""
     body = body_of("succeeded")
     strange = {**body, "status": {**body["status"], "trials": [{"pool": 7}]}}
     with pytest.raises(UnreadableError, match=r"status\.trials\.0\.pool.*version"):
@@ -200,7 +200,7 @@ def test_a_status_of_another_form_is_named() -> None:
 
 
 def test_names_cannot_move_the_cursor() -> None:
-    """A model may be called anything; a terminal gets printable characters alone."""
+    """A model may have any name; a terminal gets only printable characters."""
     document = make_document(model={"name": "org/\x1b[2J\rmodel\u202e"})
     status = StudyStatus.model_validate(body_of("succeeded")["status"])
     text = printed(render_page(page_of(with_status(document, status))))
@@ -208,13 +208,13 @@ def test_names_cannot_move_the_cursor() -> None:
 
 
 def test_more_trials_than_rows_are_told() -> None:
-    """A status keeps 500 rows; whoever looks at a larger round knows that cells are missing."""
+    """A status keeps 500 rows; for a larger round the page says that cells are missing."""
     body = body_of("succeeded")
     cut = {**body, "status": {**body["status"], "trials": body["status"]["trials"][5:]}}
     assert "trials of this round are no longer in the status" in printed(render_page(page_of(cut)))
 
 
 def test_what_was_told_long_ago_is_shown_as_old() -> None:
-    """An operator that is gone leaves a status that grows old, and the page says how old."""
+    """A status that the operator no longer updates grows old, and the page shows its age."""
     later = NOW + timedelta(hours=30)
     assert "Status last written 30:00:00 ago." in printed(render_page(page_of(body_of("working"), later)))

@@ -1,4 +1,4 @@
-"""What a person reads: complete at 80 columns, honest about what it does not know."""
+"""The user's views of a study: complete at 80 columns, and clear about what is unknown."""
 
 import ast
 import re
@@ -36,7 +36,7 @@ from report.played_studies import BATCHES, VLLM, printed, snapshots
 
 @cache
 def default_end() -> Snapshot:
-    """Return the end of the default study, which most tests look at."""
+    """Return the end of the default study, which most tests use."""
     return snapshots()[-1]
 
 
@@ -47,7 +47,7 @@ def report(width: int = 80, **changes: object) -> str:
 
 
 def serving(study: Study, cell: Configuration) -> str | None:
-    """Return what is to be copied where `cell` is the best of `study`."""
+    """Return the serving advice if `cell` is the best of `study`."""
     return render_serving(study.engine.name, study.model.name, engine_args(study, cell))
 
 
@@ -83,7 +83,7 @@ def test_cells_that_were_not_tried_are_dots() -> None:
 
 
 def test_broken_trials_are_listed_with_reason_detail_and_log() -> None:
-    """A person finds out what to look at, and where."""
+    """The user learns what failed and where to read more."""
     text = report()
     assert "8 GPUs, batch size 4: EngineCrash after 3 attempts" in text
     assert "a very long detail" in text
@@ -91,7 +91,7 @@ def test_broken_trials_are_listed_with_reason_detail_and_log() -> None:
 
 
 def test_the_report_says_what_was_found_and_what_it_cost() -> None:
-    """Throughput, per GPU, cost, spread, trials, why it ended, GPU-seconds."""
+    """Throughput, throughput per GPU, cost, spread, trials, the reason for the end, GPU-seconds."""
     text = report()
     for part in (
         "Configuration  8 GPUs, batch size 512",
@@ -105,7 +105,7 @@ def test_the_report_says_what_was_found_and_what_it_cost() -> None:
 
 
 def test_a_best_within_the_noise_names_the_highest_too() -> None:
-    """Fewer GPUs win a tie, and the report says that this was one."""
+    """Fewer GPUs win a tie, and the report says that it was a tie."""
 
     def flat(gpu_count: int, batch_size: int) -> float:
         return 100.0 + gpu_count / 10 + batch_size / 1e6
@@ -116,13 +116,13 @@ def test_a_best_within_the_noise_names_the_highest_too() -> None:
 
 
 def test_an_improvement_over_the_baseline_is_told() -> None:
-    """Whoever has a configuration in use reads what changing it gains."""
+    """A user with a configuration in use reads the gain of changing it."""
     text = report(baseline=make_cell(1, 64))
     assert "Baseline       1 GPU, batch size 64: 1,543 tokens/s, improved by 6300.0 %" in text
 
 
 def test_a_broken_constraint_is_marked() -> None:
-    """A fast configuration that must not be used is shown as such."""
+    """A fast configuration that breaks a constraint is marked."""
     objective = Objective(constraints=(Constraint(metric="throughputPerGPU", maximum=5000.0),))
     text = report(objective=objective)
     assert "† breaks a constraint" in text
@@ -130,7 +130,7 @@ def test_a_broken_constraint_is_marked() -> None:
 
 
 def test_a_number_that_cannot_be_compared_is_marked() -> None:
-    """A configuration of which nobody knows what it takes is shown with its throughput, and with the reason."""
+    """A configuration with an unknown required metric is shown with its throughput and the reason."""
     text = report(objective=Objective(metric="tokensPerJoule", power_metric="power"))
     assert re.search(r"\? lacks a required metric  \d+x: power missing: NoWindow", text)
     assert re.search(r"\? [\d,.]+", text)
@@ -138,7 +138,7 @@ def test_a_number_that_cannot_be_compared_is_marked() -> None:
 
 
 def test_replayed_numbers_are_labelled_in_plain_sight() -> None:
-    """Nobody mistakes a replay for a measurement, while it runs or afterwards."""
+    """A replay is labelled as one, during the study and afterwards."""
     shown = snapshots(engine=make_study().engine)
     for picture in (render_page(page_of(shown[-1])), render_live(page_of(shown[1]).picture)):
         assert "SIMULATED: these numbers are replayed" in printed(picture)
@@ -146,7 +146,7 @@ def test_replayed_numbers_are_labelled_in_plain_sight() -> None:
 
 
 def test_ranks_on_a_cpu_are_not_called_gpus() -> None:
-    """Where the device is a CPU, the report says so everywhere."""
+    """If the device is a CPU, the report says so everywhere."""
     text = report(pools=(make_pool(device="cpu", gpu_model="AMD EPYC"),))
     assert "number of CPU ranks (across)" in text
     assert "Per CPU rank" in text
@@ -155,7 +155,7 @@ def test_ranks_on_a_cpu_are_not_called_gpus() -> None:
 
 
 def test_several_pools_are_told_apart_and_compared() -> None:
-    """Each pool has its own landscape, and the best of them is named with its pool."""
+    """Each pool has its own landscape, and the overall best is named with its pool."""
 
     def by_pool(run: Run, spec: RunSpec, now: datetime) -> Played:
         factor = 2.0 if run.pool == "b" else 1.0
@@ -173,7 +173,7 @@ def test_several_pools_are_told_apart_and_compared() -> None:
 
 
 def test_nothing_to_recommend_is_said_without_numbers() -> None:
-    """No best, no command to copy, and the reason why."""
+    """The report has no best, no command to copy, and the reason why."""
     text = report(play=play_landscape(lambda _gpus, _batch: "GpuOutOfMemory"))
     assert "No recommendation" in text
     assert "Ready to copy" not in text
@@ -181,7 +181,7 @@ def test_nothing_to_recommend_is_said_without_numbers() -> None:
 
 
 def test_a_study_that_broke_off_shows_its_best_so_far_as_such() -> None:
-    """Too many failures end the study, but what was measured before them is not called nothing."""
+    """Too many failures end the study, but earlier measurements are still shown."""
 
     def soon_breaking(run: Run, spec: RunSpec, now: datetime) -> Played:
         if run.trials[0].index > 3:
@@ -196,7 +196,7 @@ def test_a_study_that_broke_off_shows_its_best_so_far_as_such() -> None:
 
 
 def test_the_context_length_that_was_measured_is_told() -> None:
-    """Whoever serves longer prompts than were measured learns that the batch size may not hold for them."""
+    """A user with longer prompts than were measured learns that the batch size may not fit."""
 
     def recorded(run: Run, spec: RunSpec, now: datetime) -> Played:
         played = play_landscape(lambda gpus, batch: float(gpus * batch))(run, spec, now)
@@ -210,7 +210,7 @@ def test_the_context_length_that_was_measured_is_told() -> None:
 
 
 def test_the_command_to_copy_is_one_shell_command() -> None:
-    """The lines of the report, pasted into a shell, are the model and its arguments, whatever the model is called."""
+    """The lines of the report, pasted into a shell, are the model and its arguments, whatever the model's name."""
     study = make_study(engine=VLLM, model=ModelSpec(name="/models/my model; rm -rf"))
     text = serving(study, make_cell(2, 64, enable_x=True))
     assert text is not None
@@ -220,7 +220,7 @@ def test_the_command_to_copy_is_one_shell_command() -> None:
 
 
 def test_the_program_to_copy_is_python() -> None:
-    """A Hugging Face pipeline is given as a program that parses, with the batch size that was found."""
+    """A Hugging Face pipeline is shown as a program that parses, with the recommended batch size."""
     study = make_study(engine=EngineSpec(name="hf-pipeline"), model=ModelSpec(name='odd"name'))
     text = serving(study, make_cell(2, 64))
     assert text is not None
@@ -233,7 +233,7 @@ def test_the_program_to_copy_is_python() -> None:
 
 
 def test_plain_lines_tell_each_change_once() -> None:
-    """One line for each start, result, failed attempt and end; the same page twice adds nothing."""
+    """There is one line for each start, result, failed attempt and end; the same page twice adds nothing."""
     lines: list[str] = []
     view = PlainView(lines.append)
     shown = snapshots(space=SearchSpace(gpu_counts=(1, 2), batch_sizes=(1, 2)))
@@ -251,7 +251,7 @@ def test_plain_lines_tell_each_change_once() -> None:
 
 
 def test_what_ended_while_nobody_looked_is_told_first() -> None:
-    """After a resume the runs that an earlier process left are told, and those that it had told are only counted."""
+    """After a resume, runs that an earlier process left are listed, and those that it had listed are only counted."""
     shown = snapshots(space=SearchSpace(gpu_counts=(1,), batch_sizes=(1, 8)))
     last = replace(shown[-1], earlier=1)
     assert len(last.decision.history.ended) == 2
@@ -266,7 +266,7 @@ def test_what_ended_while_nobody_looked_is_told_first() -> None:
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_every_instant_of_the_live_view_fits(width: int) -> None:
-    """No line of the picture is wider than the terminal, from the first moment of a study to its last."""
+    """No line is wider than the terminal, from the study's first instant to its last."""
     shown = snapshots(model=ModelSpec(name="organisation/" + "long-name-" * 20))
     for page in pages_of(shown)[::5]:
         text = printed(render_live(page.picture), width)
@@ -298,7 +298,7 @@ def test_the_live_view_shows_a_shared_load_trial_by_trial() -> None:
     [(123456.7, "123,457"), (1234.5, "1,234"), (123.4, "123"), (12.34, "12.3"), (1.234, "1.23"), (0.01234, "0.0123")],
 )
 def test_numbers_keep_what_can_be_compared(value: float, text: str) -> None:
-    """Three to five significant digits, thousands separated."""
+    """Numbers have three to five significant digits and thousands separators."""
     assert number(value) == text
 
 
@@ -307,5 +307,5 @@ def test_numbers_keep_what_can_be_compared(value: float, text: str) -> None:
     [(0, "0:00"), (61.9, "1:01"), (3600, "1:00:00"), (-1, "0:00"), (172_799, "47:59:59"), (180_000, "2d 2h")],
 )
 def test_durations_read_like_a_clock(seconds: float, text: str) -> None:
-    """Minutes and seconds, hours from the first one on, and days where seconds matter no more."""
+    """Minutes and seconds, hours from one hour on, and days where seconds no longer matter."""
     assert duration(seconds) == text

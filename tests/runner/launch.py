@@ -1,4 +1,4 @@
-"""Start real runner processes and see what they leave: a result, an exit status, and no process."""
+"""Start real runner processes and observe what they leave: a result, an exit status, and no process."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ import psutil
 
 from infpop_runner.contract import RunResult, RunSpec, decode_result
 
-DEADLINE_SECONDS = 480.0  # of patience with cores that are shared; an engine loads in half a minute
+DEADLINE_SECONDS = 480.0  # patience for shared cores; an engine loads in half a minute
 
 
 @dataclass(kw_only=True)
@@ -27,7 +27,7 @@ class Launched:
     lifeline: int
 
     def result(self) -> RunResult | None:
-        """Return the result as it is now, None before the first."""
+        """Return the current result, None before the first."""
         with suppress(FileNotFoundError):
             return decode_result((self.directory / "result.json").read_text())
         return None
@@ -54,7 +54,7 @@ class Launched:
         return result
 
     def cut_lifeline(self) -> None:
-        """Do what the kernel does when whoever started the runner dies."""
+        """Do what the kernel does when the process that started the runner dies."""
         os.close(self.lifeline)
         self.lifeline = -1
 
@@ -65,23 +65,23 @@ class Launched:
         return None
 
     def metrics(self) -> str:
-        """Return what /metrics shows now."""
+        """Return the current content of /metrics."""
         with urlopen(f"http://127.0.0.1:{self.port()}/metrics", timeout=10) as answer:
             return str(answer.read().decode())
 
     def scrape(self) -> str:
-        """Return what Prometheus sees now; once the values are final this lets a held run go."""
+        """Return what Prometheus reads now; once the values are final this releases a held run."""
         headers = {"X-Prometheus-Scrape-Timeout-Seconds": "10"}
         return httpx.get(f"http://127.0.0.1:{self.port()}/metrics", headers=headers, timeout=10).text
 
     def is_complete(self) -> bool:
-        """Return whether the whole result is there; a run may be held after that."""
+        """Return whether the result is complete; a run may be held after that."""
         return bool((result := self.result()) and result.ended_at)
 
     def living(self, name: str = "") -> list[psutil.Process]:
         """Return the other processes of the runner's session whose command line holds `name`.
 
-        The session is the mark: it is inherited, stays when a parent dies, and no engine changes it.
+        The session identifies them: it is inherited, survives the death of a parent, and no engine changes it.
         """
         found = []
         for process in psutil.process_iter():
@@ -94,7 +94,7 @@ class Launched:
 
 @contextmanager
 def launch(spec: RunSpec, directory: Path, **environment: str) -> Iterator[Launched]:
-    """Start a runner; whatever the test does, nothing lives on after the block."""
+    """Start a runner; no process outlives the block, whatever the test does."""
     (directory / "spec.json").write_text(spec.model_dump_json())
     alive, lifeline = os.pipe()
     files = ["--spec", "spec.json", "--result", "result.json", "--port-file", "port", "--lifeline-fd", str(alive)]

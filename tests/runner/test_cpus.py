@@ -1,4 +1,4 @@
-"""The number of CPUs that an engine's threads are counted after, and what a limit of them costs it."""
+"""The number of CPUs from which an engine's thread count follows, and the effect of a CPU limit."""
 
 import os
 from pathlib import Path
@@ -25,7 +25,7 @@ ALLOWED = len(os.sched_getaffinity(0))
     ],
 )
 def test_a_quota_bounds_the_cpus(tmp_path: Path, files: dict[str, str], cpus: int) -> None:
-    """A container's quota, of either version of cgroups, counts where it is less than what the machine has."""
+    """A container's quota, in either cgroup version, counts if it is below the machine's CPUs."""
     write(tmp_path, files)
     assert count_usable_cpus(tmp_path) == cpus
 
@@ -40,7 +40,7 @@ def test_a_quota_bounds_the_cpus(tmp_path: Path, files: dict[str, str], cpus: in
     ],
 )
 def test_a_limit_is_told_as_it_was_set(tmp_path: Path, files: dict[str, str], limit: float | None) -> None:
-    """Whoever set it finds the figure again, however many CPUs the machine has."""
+    """The message shows the value that was set, however many CPUs the machine has."""
     write(tmp_path, files)
     assert read_cpu_limit(tmp_path) == limit
 
@@ -65,7 +65,7 @@ VERSION_1 = "nr_periods 21\nnr_throttled 20\nthrottled_time 1031598202\nnr_burst
     ],
 )
 def test_throttling_is_read_in_seconds(tmp_path: Path, files: dict[str, str], seconds: float | None) -> None:
-    """Either version's word counts, with the Pod's own limit where the kernel tells of it; silence is not zero."""
+    """Both cgroup versions count, with the Pod's own limit if the kernel reports it; missing data is not zero."""
     write(tmp_path, files)
     assert read_throttled_seconds(tmp_path) == (None if seconds is None else pytest.approx(seconds))
 

@@ -1,4 +1,4 @@
-"""Runs that wait to be scraped, as real processes."""
+"""Runs that wait for a scrape, as real processes."""
 
 import signal
 from pathlib import Path
@@ -14,7 +14,7 @@ HELD = make_simulated_spec(batches=(4, 8), scrape_grace_seconds=600)
 
 
 def test_a_run_is_held_until_its_last_values_are_scraped(tmp_path: Path) -> None:
-    """A finished run waits for Prometheus, not for any other look, shows what its result says, and ends at once."""
+    """A finished run waits for Prometheus and no other client, shows its result's values, then ends immediately."""
     with launch(HELD, tmp_path) as run:
         run.wait_until(run.is_complete)
         run.metrics()
@@ -29,7 +29,7 @@ def test_a_run_is_held_until_its_last_values_are_scraped(tmp_path: Path) -> None
 
 
 def test_a_run_that_nobody_scrapes_ends_when_its_grace_is_over(tmp_path: Path) -> None:
-    """A run waits no longer than it was told, and says how long it did."""
+    """A run waits no longer than its grace period, and records how long it waited."""
     spec = make_simulated_spec(scrape_grace_seconds=0.2)
     with launch(spec, tmp_path) as run:
         result = run.finish()
@@ -40,7 +40,7 @@ def test_a_run_that_nobody_scrapes_ends_when_its_grace_is_over(tmp_path: Path) -
 
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "lifeline"])
 def test_a_held_run_that_is_to_stop_does_so_with_its_whole_result(tmp_path: Path, how: str) -> None:
-    """A stop that comes while a run is held takes nothing from its result, and the run ends with 0."""
+    """A stop while a run is held removes nothing from its result, and the run ends with 0."""
     with launch(HELD, tmp_path) as run:
         run.wait_until(run.is_complete)
         if how == "lifeline":

@@ -1,4 +1,4 @@
-"""Names, labels and values of what Prometheus sees."""
+"""Names, labels and values of the runner's metrics."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ SPEC = make_run_spec(namespace="serving", batches=(4, 8))
 
 
 def scrape(metrics: RunMetrics) -> dict[str, Metric]:
-    """Return the families that a scrape would see, by name."""
+    """Return the metric families of a scrape, by name."""
     families: Iterable[Metric] = text_string_to_metric_families(generate_latest(metrics.registry).decode())
     return {family.name: family for family in families}
 
@@ -76,7 +76,7 @@ def test_names_and_labels_are_those_of_the_design() -> None:
 
 
 def test_values_are_those_of_the_result() -> None:
-    """What is shown after a trial is what its result says."""
+    """The metrics after a trial equal its result."""
     families = scrape(finished_run())
 
     def value(name: str) -> float:
@@ -93,7 +93,7 @@ def test_values_are_those_of_the_result() -> None:
 
 
 def test_exactly_one_state_holds() -> None:
-    """A run, and each of its trials, is in one state at a time."""
+    """A run, and each of its trials, is in exactly one state at a time."""
     families = scrape(finished_run())
     states = {
         (sample.labels.get("trial"), sample.labels["state"])

@@ -1,4 +1,4 @@
-"""The runner's plumbing, each part in a process of its own."""
+"""The runner's process handling, each part in its own process."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def run_python(code: str, **streams: int) -> subprocess.CompletedProcess[str]:
 
 
 def test_rubbish_on_stdout_cannot_be_taken_for_a_result() -> None:
-    """What the process and its children print goes to stderr and is remembered; stdout is for the result alone."""
+    """Output of the process and its children goes to stderr and is remembered; stdout is only for the result."""
     done = run_python(
         "import os, subprocess\n"
         "from infpop_runner.process import OutputTail\n"
@@ -41,7 +41,7 @@ def test_rubbish_on_stdout_cannot_be_taken_for_a_result() -> None:
 
 
 def test_only_the_end_of_a_long_log_is_kept() -> None:
-    """However much is written, the last 64 KiB are remembered and all of it is passed on."""
+    """However much is written, the last 64 KiB are remembered and everything is passed on."""
     done = run_python(
         "import os\n"
         "from infpop_runner.process import OutputTail\n"
@@ -57,7 +57,7 @@ def test_only_the_end_of_a_long_log_is_kept() -> None:
 
 
 def test_all_descendants_are_ended() -> None:
-    """Children, grandchildren, those that ignore SIGTERM and those whose parent has died are all gone."""
+    """Children, grandchildren, processes that ignore SIGTERM and orphans are all gone."""
     done = run_python(
         "import subprocess, sys, psutil\n"
         "from infpop_runner.process import adopt_orphans, end_children\n"
@@ -76,7 +76,7 @@ def test_all_descendants_are_ended() -> None:
 
 
 def test_shared_memory_of_killed_children_is_cleaned_up() -> None:
-    """What an engine's processes leave in shared memory is gone when the children have been ended."""
+    """Shared memory of an engine's processes is removed when the children have been ended."""
     done = run_python(
         "from multiprocessing.shared_memory import SharedMemory\n"
         "from pathlib import Path\n"
@@ -92,7 +92,7 @@ def test_shared_memory_of_killed_children_is_cleaned_up() -> None:
 
 
 def test_two_threads_may_end_the_children() -> None:
-    """The guard and the main thread may want an end at the same time; each succeeds, and nothing lives on."""
+    """The guard and the main thread may both end the children; both succeed, and no process is left."""
     done = run_python(
         "import subprocess, psutil\n"
         "from concurrent.futures import ThreadPoolExecutor\n"
@@ -127,12 +127,12 @@ def test_a_run_ends_even_if_its_result_cannot_be_written(failure: str) -> None:
 
 
 def make_guard(now: list[float]) -> Guard:
-    """Return a guard that does not watch by itself, with a clock that stands still."""
+    """Return a guard that does not watch by itself, with a fixed clock."""
     return Guard(clock=lambda: now[0], lifeline=None, on_end=lambda _reason, _detail: None)
 
 
 def test_a_phase_that_has_ended_is_not_late() -> None:
-    """Once a phase has ended it is not called a time-out, however late the guard looks."""
+    """Once a phase has ended it is not reported as a timeout, however late the guard checks."""
     now = [0.0]
     guard = make_guard(now)
     with guard.phase("MeasureTimeout", 1.0):
@@ -178,7 +178,7 @@ def test_a_result_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_termination_log_is_never_without_the_last_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mounted file is written over in place; who kills the runner in the middle still finds a whole result."""
+    """A mounted file is overwritten in place; a runner killed in the middle still leaves a complete result."""
     path = Path("/dev/shm") / f"infpop-termination-log-{os.getpid()}"
     try:
         result = ResultFile(path)

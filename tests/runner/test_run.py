@@ -1,4 +1,4 @@
-"""What each failure means for the rest of a run, with an engine that fails as told."""
+"""What each failure means for the rest of a run, with an engine that fails on request."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -42,7 +42,7 @@ class FailingEngine:
         )
 
     def warm_up(self, batch_size: int) -> None:
-        """Fail as told."""
+        """Fail if requested."""
         if batch_size in self._failures:
             raise self._failures[batch_size]
 
@@ -56,12 +56,12 @@ class FailingEngine:
         return None
 
     def close(self) -> None:
-        """Do as told."""
+        """Succeed or fail, as requested."""
         self._on_close()
 
 
 class World:
-    """A clock that only waiting moves, devices, and memory that is in use on them."""
+    """A clock that only waiting advances, devices, and the memory in use on them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds = 0.0
@@ -79,7 +79,7 @@ class World:
         monkeypatch.setattr(module, "end_children", lambda **_: 0)
 
     def load(self, request: LoadRequest) -> FailingEngine:
-        """Load, or fail as told."""
+        """Load, or fail if requested."""
         self.loads.append(request.batch_sizes)
         if self.load_failure is not None:
             raise self.load_failure
@@ -96,11 +96,11 @@ class World:
         self.written.append(decode_result(text))
 
     def lose_the_place(self) -> None:
-        """Let no result be written any more."""
+        """Make every further write of a result fail."""
         self.place_lost = True
 
     def execute_run(self, spec: RunSpec) -> RunResult:
-        """Do the run and return its complete result."""
+        """Execute the run and return its complete result."""
         journal = Journal(spec, write=self.write, now=lambda: NOW)
         around = Environment(
             clock=lambda: self.seconds,
@@ -121,20 +121,20 @@ class World:
 
 
 class SilentOutput:
-    """Output of an engine that says nothing."""
+    """The output of an engine that prints nothing."""
 
     def mark(self) -> int:
-        """Return the beginning."""
+        """Return the start position."""
         return 0
 
     def text_since(self, mark: int) -> str:
-        """Return nothing."""
+        """Return an empty text."""
         return "" if mark == 0 else "?"
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    """A world where nothing fails."""
+    """Return a world where nothing fails."""
     return World(monkeypatch)
 
 
@@ -157,7 +157,7 @@ def test_measuring_stops_at_a_batch_that_does_not_fit(world: World) -> None:
 
 
 def test_a_refusal_that_holds_for_every_batch_is_told_for_every_batch(world: World) -> None:
-    """What does not depend on the batch is reported for all trials that are left, so that none is unexplained."""
+    """A refusal independent of the batch size is reported for all remaining trials, so that each has a reason."""
     world.failures = {4: RuntimeError("CUDA error: no kernel image is available for execution on the device")}
     assert outcomes(world.execute_run(make_spec())) == [
         (2, "measured", None),
@@ -182,7 +182,7 @@ def test_a_hole_in_a_landscape_is_a_hole_of_one_batch(world: World) -> None:
 def test_a_load_is_tried_for_smaller_batches_only_where_they_count(
     world: World, name: str, loads: list[tuple[int, ...]]
 ) -> None:
-    """Where a load takes the same memory for every batch, one that does not fit decides for all of them."""
+    """If a load takes the same memory for every batch size, one that does not fit decides for all of them."""
     world.load_failure = OUT_OF_MEMORY
     result = world.execute_run(make_spec(name))
     assert world.loads == loads
@@ -199,13 +199,13 @@ def test_a_missing_device_is_broken(world: World) -> None:
 
 
 def test_memory_that_is_still_being_freed_is_waited_for(world: World) -> None:
-    """What an ended process held may take some seconds to be free."""
+    """Memory of an ended process may take some seconds to be freed."""
     world.memory = lambda: 40 << 30 if world.seconds < 3.0 else 1 << 30
     assert len(world.execute_run(make_spec()).trials) == 3
 
 
 def test_memory_of_others_is_never_an_out_of_memory(world: World) -> None:
-    """A device that somebody else uses is not clean: nothing is loaded, and no configuration is blamed."""
+    """On a device in use by another process nothing is loaded, and no configuration is blamed."""
     world.memory = lambda: 40 << 30
     result = world.execute_run(make_spec())
     assert (result.trials, world.loads) == ((), [])
@@ -215,7 +215,7 @@ def test_memory_of_others_is_never_an_out_of_memory(world: World) -> None:
 
 
 def test_memory_that_cannot_be_read_costs_a_number_only(world: World) -> None:
-    """When NVML fails the trials are measured all the same."""
+    """If NVML fails, the trials are measured without a memory value."""
     world.memory = lambda: None
     assert [outcome for _, outcome, _ in outcomes(world.execute_run(make_spec()))] == ["measured"] * 3
 
@@ -226,7 +226,7 @@ def test_memory_that_cannot_be_read_costs_a_number_only(world: World) -> None:
 def test_throttled_cpus_spoil_the_numbers_of_gpus_alone(
     world: World, name: str, device: str, reason: str | None
 ) -> None:
-    """Where the devices are CPUs their limit is what was asked for, and a replayed number is not this machine's."""
+    """On CPUs the limit is part of the request, and a replayed number does not depend on this machine."""
     ticks = count()
     world.throttled = lambda: float(next(ticks))
     simulation = {"simulation": {}} if name == "simulated" else {}
@@ -235,7 +235,7 @@ def test_throttled_cpus_spoil_the_numbers_of_gpus_alone(
 
 
 def test_a_run_is_held_when_all_is_over_and_freed(world: World) -> None:
-    """The engine is closed and the result is complete before a run is held; then how long it was is added."""
+    """The engine is closed and the result is complete before a run is held; its hold time is added afterwards."""
     closed: list[RunResult] = []
 
     def close() -> None:
@@ -250,7 +250,7 @@ def test_a_run_is_held_when_all_is_over_and_freed(world: World) -> None:
 
 
 def test_a_broken_run_that_has_a_number_is_held(world: World) -> None:
-    """What was measured before a run broke is shown like any other number."""
+    """Numbers measured before a run broke are shown like any other number."""
     world.failures[4] = RuntimeError("the engine died")
     world.scrapes.saw_final_values()
     result = world.execute_run(make_spec(scrape_grace_seconds=600))
@@ -261,7 +261,7 @@ def test_a_broken_run_that_has_a_number_is_held(world: World) -> None:
 
 @pytest.mark.parametrize("grace_seconds", [0, 600])
 def test_a_run_without_a_number_is_not_held(world: World, grace_seconds: float) -> None:
-    """GPUs do not wait for a scrape that has nothing to see."""
+    """GPUs do not wait for a scrape that would read no number."""
     world.load_failure = OUT_OF_MEMORY
     result = world.execute_run(make_spec(scrape_grace_seconds=grace_seconds))
     assert {outcome for _, outcome, _ in outcomes(result)} == {"infeasible"}
@@ -269,14 +269,14 @@ def test_a_run_without_a_number_is_not_held(world: World, grace_seconds: float) 
 
 
 def test_a_run_that_is_not_to_wait_is_not_held(world: World) -> None:
-    """Without a grace a run ends when its result is complete, as it does on one machine."""
+    """Without a grace period a run ends when its result is complete, as it does on one machine."""
     result = world.execute_run(make_spec())
     assert [outcome for _, outcome, _ in outcomes(result)] == ["measured"] * 3
     assert result.held_seconds is None
 
 
 def test_how_long_a_run_was_held_need_not_be_written(world: World) -> None:
-    """A complete result is not spoilt by a place for it that has gone since."""
+    """A complete result stays valid if its file can no longer be updated."""
     world.scrapes.saw_final_values()
     world.close = world.lose_the_place
     world.execute_run(make_spec(scrape_grace_seconds=600))

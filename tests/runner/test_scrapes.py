@@ -1,4 +1,4 @@
-"""Which scrapes have seen the last values, told over real connections."""
+"""Which scrapes have read the final values, tested over real connections."""
 
 import socket
 import threading
@@ -16,7 +16,7 @@ AS_PROMETHEUS = "X-Prometheus-Scrape-Timeout-Seconds: 10\r\nAccept: text/plain;v
 
 
 class SlowCollector(Collector):
-    """Lets a scrape begin, and end when it is told to."""
+    """A collector that lets a test control when a scrape starts and ends."""
 
     def __init__(self) -> None:
         self.begun = threading.Event()
@@ -24,7 +24,7 @@ class SlowCollector(Collector):
         self.may_end.set()
 
     def collect(self) -> Iterator[Metric]:
-        """Give nothing, slowly."""
+        """Yield nothing, slowly."""
         self.begun.set()
         self.may_end.wait()
         return iter(())
@@ -51,7 +51,7 @@ class Endpoint:
         return connection
 
     def read(self, **request: str) -> tuple[str, str]:
-        """Return head and body of a whole answer."""
+        """Return head and body of a complete answer."""
         with self.ask(**request) as connection:
             answer = b""
             while part := connection.recv(65_536):
@@ -60,7 +60,7 @@ class Endpoint:
         return head, body
 
     def seen(self) -> bool:
-        """Return, when all requests are over, whether one of them has seen the final values."""
+        """Return, after all requests have ended, whether one of them has read the final values."""
         for thread in threading.enumerate():
             if "process_request_thread" in thread.name:
                 thread.join(timeout=60)
@@ -69,12 +69,12 @@ class Endpoint:
 
 @pytest.fixture
 def endpoint() -> Endpoint:
-    """An endpoint that nobody has asked yet."""
+    """Return an endpoint without any requests yet."""
     return Endpoint()
 
 
 def test_a_scrape_after_the_last_value_counts(endpoint: Endpoint) -> None:
-    """A scrape that began when the values were final has seen them."""
+    """A scrape that began when the values were final has read them."""
     endpoint.gauge.set(12.5)
     endpoint.scrapes.values_are_final()
     _, body = endpoint.read()
@@ -83,14 +83,14 @@ def test_a_scrape_after_the_last_value_counts(endpoint: Endpoint) -> None:
 
 
 def test_a_scrape_before_the_last_value_does_not_count(endpoint: Endpoint) -> None:
-    """A scrape that was answered before the values were final has not seen them."""
+    """A scrape that was answered before the values were final has not read them."""
     endpoint.read()
     endpoint.scrapes.values_are_final()
     assert not endpoint.seen()
 
 
 def test_a_scrape_that_began_too_early_does_not_count(endpoint: Endpoint) -> None:
-    """A scrape that began before the values were final and was answered after it may have seen older ones."""
+    """A scrape that began before the values were final and was answered afterwards may have read older ones."""
     endpoint.slow.may_end.clear()
     with endpoint.ask() as connection:
         endpoint.slow.begun.wait()
@@ -102,7 +102,7 @@ def test_a_scrape_that_began_too_early_does_not_count(endpoint: Endpoint) -> Non
 
 
 def test_a_look_that_is_no_scrape_does_not_count(endpoint: Endpoint) -> None:
-    """The operator's own look at a runner lets nobody go that Prometheus has not seen."""
+    """The operator's own probe does not release a run that Prometheus has not scraped."""
     endpoint.scrapes.values_are_final()
     head, _ = endpoint.read(headers="Accept: */*\r\n")
     assert head.startswith("HTTP/1.0 200")
@@ -110,7 +110,7 @@ def test_a_look_that_is_no_scrape_does_not_count(endpoint: Endpoint) -> None:
 
 
 def test_a_scraper_that_gave_up_before_the_answer_has_seen_nothing(endpoint: Endpoint) -> None:
-    """A scrape that timed out on the other side does not count, although it could be sent."""
+    """A scrape that timed out on the client's side does not count, although the answer could be sent."""
     endpoint.scrapes.values_are_final()
     endpoint.slow.may_end.clear()
     endpoint.ask().close()
@@ -120,7 +120,7 @@ def test_a_scraper_that_gave_up_before_the_answer_has_seen_nothing(endpoint: End
 
 
 def test_a_scraper_that_left_before_the_end_has_seen_nothing(endpoint: Endpoint) -> None:
-    """An answer of which the other side has read only the beginning does not count."""
+    """An answer of which the client has read only the beginning does not count."""
     endpoint.scrapes.values_are_final()
     with endpoint.ask() as connection:
         connection.recv(10)
@@ -128,7 +128,7 @@ def test_a_scraper_that_left_before_the_end_has_seen_nothing(endpoint: Endpoint)
 
 
 def test_after_scrapes_in_vain_a_good_one_counts(endpoint: Endpoint) -> None:
-    """What went wrong before keeps no later scrape from counting."""
+    """Earlier failures do not keep a later scrape from counting."""
     endpoint.scrapes.values_are_final()
     endpoint.ask().close()
     endpoint.read(headers="")
@@ -137,7 +137,7 @@ def test_after_scrapes_in_vain_a_good_one_counts(endpoint: Endpoint) -> None:
 
 
 def test_an_answer_tells_its_length(endpoint: Endpoint) -> None:
-    """An answer that is cut cannot be taken for a whole one."""
+    """A truncated answer cannot be taken for a complete one."""
     head, body = endpoint.read()
     assert f"content-length: {len(body)}" in head.lower()
 
@@ -151,7 +151,7 @@ def test_other_paths_are_not_there(endpoint: Endpoint) -> None:
 
 
 def test_a_wait_can_be_ended_only_where_there_is_one() -> None:
-    """Who wants to end the run learns whether it is only held, and may let it go."""
+    """The caller that ends the run learns whether it is only held, and can release it."""
     scrapes = ScrapeWatch()
     assert not scrapes.release()
     waiting = threading.Thread(target=scrapes.hold, args=(600,))
@@ -165,7 +165,7 @@ def test_a_wait_can_be_ended_only_where_there_is_one() -> None:
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "::1"])
 def test_every_address_means_both_families(peer: str) -> None:
-    """A pod is scraped at whichever address its cluster gave it, of IPv4 or of IPv6."""
+    """A Pod is scraped at the IPv4 or IPv6 address that its cluster gave it."""
     if peer == "::1" and not has_ipv6_loopback():
         pytest.skip("this machine has no address of IPv6")
     port = serve(CollectorRegistry(), ScrapeWatch(), address=EVERY_ADDRESS, port=0)
@@ -175,7 +175,7 @@ def test_every_address_means_both_families(peer: str) -> None:
 
 
 def test_every_address_is_served_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kernel without IPv6 hinders no run."""
+    """A run works on a kernel without IPv6."""
     monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
     port = serve(CollectorRegistry(), ScrapeWatch(), address=EVERY_ADDRESS, port=0)
     socket.create_connection(("127.0.0.1", port), timeout=30).close()

@@ -31,12 +31,12 @@ def run_command(*arguments: str, cwd: Path, **environment: str) -> subprocess.Co
 
 
 def numbers(result: RunResult) -> list[dict[str, object]]:
-    """Return what a replay decides of each trial: all but when it was measured."""
+    """Return what a replay determines of each trial: everything except when it was measured."""
     return [trial.model_dump(exclude={"window_seconds"}) for trial in result.trials]
 
 
 def test_the_same_spec_gives_the_same_numbers(tmp_path: Path) -> None:
-    """A simulated run is a function of its spec, noise included, and says that it is simulated."""
+    """A simulated run is a function of its spec, noise included, and is marked as simulated."""
     spec = make_simulated_spec(batches=(1, 8, 64, 512), simulation={"noise_ratio": 0.03}, seed=11)
     results = []
     for name in ("first", "second"):
@@ -77,7 +77,7 @@ def test_climbing_stops_at_the_first_batch_that_does_not_fit(tmp_path: Path) -> 
 
 
 def test_a_hole_in_a_recorded_landscape_does_not_stop_the_climb(tmp_path: Path) -> None:
-    """A cell that is not recorded is infeasible by itself and says nothing about larger batches."""
+    """A cell that is not recorded is infeasible alone and says nothing about larger batches."""
     path = tmp_path / "landscape.csv"
     path.write_text(
         "gpu_model,engine,model,gpu_count,batch_size,outcome,throughput_tokens_per_second\n"
@@ -127,7 +127,7 @@ def test_a_phase_that_takes_too_long_ends_the_run(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_signal_keeps_what_was_measured(tmp_path: Path, number: signal.Signals) -> None:
-    """A runner that is asked to stop leaves the trials that it finished, says Stopped, and exits with 0."""
+    """A runner that is asked to stop keeps its finished trials, reports Stopped, and exits with 0."""
     spec = make_simulated_spec(batches=(1, 2), simulation={"repeat_seconds": 1.5, "noise_ratio": 0.0})
     with launch(spec, tmp_path) as run:
         run.wait_until(lambda: bool((result := run.result()) and result.trials))
@@ -140,7 +140,7 @@ def test_a_stop_signal_keeps_what_was_measured(tmp_path: Path, number: signal.Si
 
 @pytest.mark.parametrize("stopped", [True, False])
 def test_a_result_that_cannot_be_written_is_a_message_and_status_1(tmp_path: Path, *, stopped: bool) -> None:
-    """A runner that loses the place for its result ends, by signal or by itself, and says why."""
+    """A runner that can no longer write its result ends, by signal or by itself, and says why."""
     with launch(make_simulated_spec(simulation={"repeat_seconds": 600.0 if stopped else 1.0}), tmp_path) as run:
         run.wait_until(lambda: bool((result := run.result()) and result.load_seconds is not None))
         (tmp_path / "result.json").unlink()
@@ -154,7 +154,7 @@ def test_a_result_that_cannot_be_written_is_a_message_and_status_1(tmp_path: Pat
 
 
 def test_a_runner_whose_parent_died_ends_itself(tmp_path: Path) -> None:
-    """When the lifeline is cut the runner ends, with a result for whoever looks for it later."""
+    """When the lifeline is cut the runner ends and leaves a result for a later reader."""
     with launch(make_simulated_spec(simulation=SLOW_LOAD), tmp_path) as run:
         run.wait_until(lambda: run.result() is not None)
         run.cut_lifeline()
@@ -165,7 +165,7 @@ def test_a_runner_whose_parent_died_ends_itself(tmp_path: Path) -> None:
 
 
 def test_metrics_are_served_from_the_start(tmp_path: Path) -> None:
-    """While it loads, a runner already says so under the study's labels, and shows no number that it does not have."""
+    """A loading runner already reports its phase under the study's labels, and shows no number that it lacks."""
     with launch(make_simulated_spec(batches=(4, 8), simulation=SLOW_LOAD, namespace="serving"), tmp_path) as run:
         run.wait_until(lambda: run.port() is not None and "infpop_run_start_time_seconds{" in run.metrics())
         text = run.metrics()

@@ -1,4 +1,4 @@
-"""Hypothesis strategies: studies, worlds and whole stories of the two."""
+"""Hypothesis strategies: studies, worlds, and whole stories of a study in a world."""
 
 from datetime import timedelta
 
@@ -29,7 +29,7 @@ SPACES = (
         extra=(ExtraParameter(name="enforce_eager", values=(True, False)),),
     ),
 )
-# Most studies decide by what every measurement has.
+# Most studies use metrics that every measurement has.
 OBJECTIVES = (
     Objective(),
     Objective(),
@@ -38,7 +38,7 @@ OBJECTIVES = (
     Objective(metric="tokensPerJoule", power_metric="power"),
     Objective(metric="power", goal="Minimize", constraints=(Constraint(metric="power", maximum=800.0),)),
 )
-# The numerical searches take some 10 ms for each ask, so most examples use the others.
+# The numerical searches take about 10 ms for each ask, so most examples use the others.
 ALGORITHMS = ("grid", "grid", "random", "random", "tpe", "anneal")
 
 
@@ -103,5 +103,5 @@ worlds = st.builds(
 
 @st.composite
 def stories(draw: st.DrawFn) -> Story:
-    """Draw a study and a world and drive the one through the other."""
+    """Draw a study and a world, and drive the study through that world."""
     return drive(draw(studies()), draw(worlds))

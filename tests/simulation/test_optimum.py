@@ -1,4 +1,4 @@
-"""Studies driven to their end in a world that breaks things: what they recommend in the end."""
+"""Studies driven to their end in a world with failures: what they finally recommend."""
 
 from collections import Counter
 
@@ -26,7 +26,7 @@ def best_of(story: Story) -> Trial | None:
 def test_the_optimum_is_found_within_the_noise_for_50_seeds() -> None:
     """With a budget that covers the space, a fifth of the runs lost and noisy numbers, the best is within the tie.
 
-    A configuration whose runs broke three times is given up; that may hit the optimum, in a seed or two of the 50.
+    A configuration whose runs broke three times is given up; this may hit the optimum in a seed or two of the 50.
     """
     given_up = 0
     for seed in range(50):
@@ -46,7 +46,7 @@ def test_the_optimum_is_found_within_the_noise_for_50_seeds() -> None:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_covering_budget_measures_everything_that_fits(algorithm: AlgorithmName) -> None:
-    """In a sound world each cell that fits is measured once, and each GPU count pays for one out-of-memory at most."""
+    """Without failures each cell that fits is measured once, and each GPU count costs at most one out-of-memory."""
     world = World(memory=32)
     study = make_study(space=SPACE, algorithm=Algorithm(name=algorithm), budget=Budget(max_trials=20))
     trials = trials_of(drive(study, world).history, "a100", 1)
@@ -58,7 +58,7 @@ def test_a_covering_budget_measures_everything_that_fits(algorithm: AlgorithmNam
 
 
 def test_a_world_in_which_everything_breaks_stalls_with_the_reason() -> None:
-    """Nothing is recommended, the failure budget ends it, and the message names the last failure."""
+    """Nothing is recommended, the failure budget ends the study, and the message names the last failure."""
     story = drive(make_study(budget=Budget(max_failed_trials=4)), World(lost=1.0))
     assert (story.end.verdict, story.end.reason) == (Verdict.STALLED, "TooManyFailures")
     assert "NodeLost" in story.end.message
@@ -74,7 +74,7 @@ def test_a_model_that_fits_nowhere_stalls_after_one_failure_for_each_gpu_count()
 
 
 def test_two_pools_are_searched_side_by_side_and_each_has_its_own_best() -> None:
-    """Each pool spends its own trials; the smaller pool never gets more GPUs than it has."""
+    """Each pool uses its own trial budget; the smaller pool never gets more GPUs than it has."""
     pools = (make_pool(), make_pool(name="v100", fingerprint="f2", device_count=2))
     budget = Budget(max_trials=20, parallel_trials=2, max_concurrent_gpus=10)
     story = drive(make_study(space=SPACE, pools=pools, budget=budget), World(best=(4, 64)))

@@ -1,7 +1,7 @@
-"""A world in which a study is driven to its end without a clock: runs take simulated time and end as chance has it.
+"""A simulated world that drives a study to its end: runs take simulated time and end at random.
 
-What happens to a run is a function of the world and the run alone, so a study can be stopped at any entry of its
-journal and driven on from there, and must come out the same.
+The fate of a run is a function of the world and the run alone, so a study can be stopped at any journal entry and
+driven on from there, and must end the same.
 """
 
 from collections.abc import Container, Iterable, Iterator, Mapping
@@ -37,7 +37,7 @@ STEPS_LIMIT = 5000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """A landscape with one optimum and an out-of-memory edge, and how often things go wrong in it.
+    """A landscape with one optimum and an out-of-memory edge, and the failure probabilities in it.
 
     Throughput falls by a fifth for each doubling away from the optimum. `noise` is the half-width of a uniform relative
     error. `lost` to `incompatible` are probabilities for each run or, if `invalid`, each trial; a crash comes after the
@@ -62,15 +62,15 @@ class World:
         return 1000.0 * 0.8 ** (abs(log2(cell.gpu_count / gpus)) + abs(log2(cell.batch_size / batch)))
 
     def fits(self, cell: Configuration) -> bool:
-        """Say whether a cell runs out of memory."""
+        """Return whether a cell fits in memory."""
         return cell.batch_size <= self.memory * cell.gpu_count
 
     def watts(self, cell: Configuration) -> float:
-        """Return the power of a trial, all devices together: more of them need more for what they say to each other."""
+        """Return the power of a trial, summed over devices; more devices also need power for their communication."""
         return 100.0 * cell.gpu_count**1.5
 
     def duration(self, run: Run) -> timedelta:
-        """Return how long a run lives: a minute or two to load, half a minute for each trial."""
+        """Return how long a run lives: a minute or two to load, plus half a minute for each trial."""
         return timedelta(seconds=Random(f"duration {self.seed} {run.name}").uniform(60, 120) + 30 * len(run.trials))
 
     def outcome(self, run: Run, started_at: datetime) -> Finished | Lost:
@@ -85,7 +85,7 @@ class World:
         return Finished(result=result, ended_at=ended_at, extra_metrics=self._extra_metrics(run))
 
     def cut_off(self, outcome: Finished | Lost, started: StartedRun, now: datetime) -> Finished | Lost:
-        """Return how a run ends that is stopped before its time: it leaves what it has measured by then."""
+        """Return the end of a run that is stopped early: it keeps what it has measured by then."""
         if isinstance(outcome, Lost):
             return Lost(reason=INTERRUPTED, ended_at=now, counts=False)
         share = (now - started.started_at) / (outcome.ended_at - started.started_at)
@@ -122,7 +122,7 @@ class World:
         )
 
     def _climb(self, run: Run, chance: Random) -> Iterator[TrialResult]:
-        """Measure ascending batches; an out-of-memory ends the climb, as in the runner."""
+        """Measure ascending batch sizes; an out-of-memory ends the climb, as in the runner."""
         for trial in sorted(run.trials, key=lambda trial: trial.configuration.batch_size):
             cell = trial.configuration
             if not self.fits(cell):
@@ -145,7 +145,7 @@ class World:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One decision: the history and the observations that it was made of, and the history once it was carried out."""
+    """One decision: the history and observations that it received, and the history after it was carried out."""
 
     now: datetime
     before: History
@@ -155,9 +155,9 @@ class Step:
 
 
 class Story:
-    """All that happened in one drive: the decisions, and the journal that a store would hold, with its instants.
+    """Everything that happened in one drive: the decisions, and the timed journal that a store would hold.
 
-    No dataclass: Hypothesis would print every step of one.
+    Not a dataclass, because Hypothesis would print every step of one.
     """
 
     def __init__(self, study: Study, world: World) -> None:
@@ -167,7 +167,7 @@ class Story:
         self.journal: list[tuple[datetime, Entry]] = []
 
     def __repr__(self) -> str:
-        """Return what the story can be told again from: its steps would fill pages."""
+        """Return the inputs that reproduce the story; its steps would fill pages."""
         return f"drive({self.study!r}, {self.world!r})"
 
     @property
@@ -182,7 +182,7 @@ class Story:
 
 
 class _Stage:
-    """Executor, store and environment of the local driver, played by a world; its clock jumps to what happens next."""
+    """The local driver's executor, store and environment, simulated by a world; its clock jumps to the next event."""
 
     def __init__(self, story: Story, history: History, now: datetime, interrupted_after: int | None) -> None:
         self._story = story
@@ -194,7 +194,7 @@ class _Stage:
         self._wake_at: datetime | None = None
 
     def start(self, run: Run, spec: RunSpec) -> None:
-        """Do nothing: what happens to a run is a function of the world and the run."""
+        """Do nothing: the fate of a run is a function of the world and the run."""
 
     def stop(self, name: str) -> None:
         self._stopped.add(name)
@@ -232,7 +232,7 @@ class _Stage:
         self._history, self._wake_at = after, step.decision.wake_at
 
     def wait(self, timeout_s: float) -> None:
-        """Move the clock to when the next run ends or `decide` wants to be asked, whichever comes first."""
+        """Move the clock to the end of the next run or to the wake-up time of `decide`, whichever comes first."""
         del timeout_s  # of real time
         active = self._history.active
         if any(entry.run.name in self._stopped for entry in active):
@@ -253,17 +253,17 @@ def drive(
     now: datetime = START,
     interrupted_after: int | None = None,
 ) -> Story:
-    """Let the local driver carry on with `study` in `world` to its end, and return all that happened.
+    """Let the local driver run `study` in `world` to its end, and return everything that happened.
 
     Args:
         study: the study.
-        world: what happens to its runs.
-        history: what the journal has already.
-        now: when the drive begins.
-        interrupted_after: after how many decisions the user interrupts it; None: never.
+        world: the world that determines the fate of its runs.
+        history: what the journal already holds.
+        now: when the drive starts.
+        interrupted_after: after how many decisions the user interrupts the study; None: never.
 
     Raises:
-        AssertionError: the study does not come to an end, or waits for nothing.
+        AssertionError: the study does not end, or waits for nothing.
     """
     story = Story(study=study, world=world)
     stage = _Stage(story, History(started_at=START) if history is None else history, now, interrupted_after)
@@ -274,7 +274,7 @@ def drive(
 def observe(
     world: World, active: Iterable[StartedRun], now: datetime, *, stopped: Container[str] = ()
 ) -> Mapping[str, Observation]:
-    """Return what is seen of each live run at `now`; those that were `stopped` end by then."""
+    """Return the observation of each live run at `now`; the `stopped` runs end by then."""
     seen: dict[str, Observation] = {}
     for started in active:
         outcome = world.outcome(started.run, started.started_at)

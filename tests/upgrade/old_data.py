@@ -1,7 +1,7 @@
-"""What the version before 2026-11-28 wrote: journals, statuses and local result directories, as they lie in `golden`.
+"""Data written by the version before 2026-11-28: journals, statuses and local result directories, kept in `golden`.
 
-Three studies of two pools on a cluster: `succeeded` has two rounds, `running` is at the start of its second one, and
-`stalled` has spent its failure budget. Two simulated local studies: one is finished, one was interrupted.
+Three studies of two pools on a cluster: `succeeded` has two rounds, `running` is at the start of its second round, and
+`stalled` has used up its failure budget. Two simulated local studies: one is finished, one was interrupted.
 """
 
 import json
@@ -26,7 +26,7 @@ NODES = (make_node(labels=_A100), make_node("n2", product="Tesla-V100-SXM2-32GB"
 
 
 def study_body(name: str) -> dict[str, Any]:
-    """Return a study object with the status that was written then."""
+    """Return a study object with its status from that version."""
     body: dict[str, Any] = json.loads((GOLDEN / f"{name}-study.json").read_text())
     return body
 
@@ -43,25 +43,25 @@ def journal_lines(name: str) -> list[str]:
 
 
 def history_of(name: str) -> History:
-    """Return what the journal of a study adds up to."""
+    """Return the history that the journal of a study adds up to."""
     header, *entries = map(decode_line, journal_lines(name))
     assert isinstance(header, Header)
     return fold(header, tuple(entry for entry in entries if not isinstance(entry, Header)))
 
 
 def status_of(name: str) -> StudyStatus:
-    """Return the status that was written then, as it is read now."""
+    """Return the old status, as this version reads it."""
     return StudyStatus.model_validate(study_body(name)["status"])
 
 
 def resolved(name: str, history: History, *, are_nodes_there: bool = True) -> ResolvedStudy:
-    """Return the study on the nodes that it had, or while all of them are away."""
+    """Return the study resolved on its old Nodes, or while all of them are gone."""
     nodes = NODES if are_nodes_there else ()
     return resolve_study(study_body(name), nodes, history, SETTINGS, previous=status_of(name))
 
 
 def holds(known: object, old: object) -> bool:
-    """Say whether JSON values say all that `old` said; they may say more."""
+    """Return whether JSON contains everything in `old`; it may contain more."""
     match known, old:
         case Mapping(), Mapping():
             return all(key in known and holds(known[key], value) for key, value in old.items())

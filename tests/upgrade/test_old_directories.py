@@ -1,4 +1,4 @@
-"""A local result directory of an earlier version is gone on with, or left as it is where its study has ended."""
+"""A local result directory of an earlier version is resumed, or left unchanged if its study has ended."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ def copied(name: str, to: Path) -> Path:
 
 
 def test_a_finished_directory_is_not_measured_again(tmp_path: Path) -> None:
-    """The same command prints the same best, and nothing but what is known of the hardware is recorded."""
+    """The same command prints the same best, and records only what is known of the hardware."""
     directory = copied("local-finished", tmp_path)
     before, old = history_of(directory), json.loads((directory / "status.json").read_text())
     for _ in range(2):
@@ -38,7 +38,7 @@ def test_a_finished_directory_is_not_measured_again(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_directory_goes_on_with_what_it_has(tmp_path: Path) -> None:
-    """The trial that was measured is not measured again, and the search comes to the same end."""
+    """The measured trial is not measured again, and the search ends with the same result."""
     directory = copied("local-interrupted", tmp_path)
     before = history_of(directory)
     assert [entry.observation.reason for entry in before.ended if isinstance(entry.observation, Lost)] == [

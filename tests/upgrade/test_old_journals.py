@@ -1,4 +1,4 @@
-"""What an earlier version wrote on a cluster is read whole, and goes on as if nothing had happened."""
+"""What an earlier version wrote on a cluster is read completely, and the study continues as if nothing had happened."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -39,14 +39,14 @@ from upgrade.old_data import (
 
 
 def decision_of(name: str, *, are_nodes_there: bool = True) -> Decision:
-    """Return what is decided of an old study after the upgrade, while nothing new is seen of its runs."""
+    """Return the decision on an old study after the upgrade, without new observations of its runs."""
     history = history_of(name)
     study = resolved(name, history, are_nodes_there=are_nodes_there).study
     return decide(study, history, {}, last_instant(name))
 
 
 def last_instant(name: str) -> datetime:
-    """Return when the old version decided on the study last, give or take a minute."""
+    """Return the time of the old version's last decision, to within a minute."""
     history = history_of(name)
     ends = [entry.observation.ended_at for entry in history.ended]
     return max([*ends, *(entry.started_at for entry in history.active)]) + timedelta(seconds=1)
@@ -54,14 +54,14 @@ def last_instant(name: str) -> datetime:
 
 @pytest.mark.parametrize("name", CLUSTER_STUDIES)
 def test_every_step_is_read_whole_and_written_as_it_was(name: str) -> None:
-    """The format did not change: the version before reads what this one writes."""
+    """The format did not change: the earlier version can read what this one writes."""
     for line in journal_lines(name):
         entry = decode_line(line)
         assert (encode_line(entry) if isinstance(entry, Header) else encode_entry(entry)) == line
 
 
 def test_what_other_sources_said_is_read() -> None:
-    """The values of metrics, why one is missing, who gave a number, and who had none."""
+    """Metric values, reasons for missing ones, the source of a number, and sources without one."""
     history = history_of("succeeded")
     assert [(entry.pool, entry.number, entry.hardware) for entry in history.rounds] == [
         ("a100", 1, None),
@@ -82,7 +82,7 @@ def test_what_other_sources_said_is_read() -> None:
 
 
 def test_losses_are_read() -> None:
-    """Of a study that spent its failure budget, and of the one run that lives."""
+    """They come from a study that used up its failure budget and has one live run."""
     lost = [entry.observation for entry in history_of("stalled").ended if isinstance(entry.observation, Lost)]
     assert {(loss.reason, loss.detail, loss.counts) for loss in lost} == {("NodeLost", "node n1 is gone", True)}
     (live,) = history_of("running").active
@@ -90,7 +90,7 @@ def test_losses_are_read() -> None:
 
 
 def test_the_names_of_the_code_are_read_as_well() -> None:
-    """A journal that names the fields as the code does means the same."""
+    """A journal with the field names of the code means the same."""
     entry = make_finished(make_started())
     line = encode_entry(entry)
     renamed = line.replace('"unanswered"', '"missing_sources"').replace('"figures"', '"extra_metrics"')
@@ -101,7 +101,7 @@ def test_the_names_of_the_code_are_read_as_well() -> None:
 @pytest.mark.parametrize("name", CLUSTER_STUDIES)
 @pytest.mark.parametrize("are_nodes_there", [True, False])
 def test_an_old_study_goes_on_where_it_was(name: str, are_nodes_there: bool) -> None:  # noqa: FBT001 - a case
-    """No round is opened, no run is stopped, what has ended stays ended, whether or not its nodes are there."""
+    """No round opens, no run stops, and an ended study stays ended, with or without its Nodes."""
     before, after = history_of(name), decision_of(name, are_nodes_there=are_nodes_there)
     assert [(entry.pool, entry.number) for entry in after.history.rounds] == [
         (entry.pool, entry.number) for entry in before.rounds
@@ -113,7 +113,7 @@ def test_an_old_study_goes_on_where_it_was(name: str, are_nodes_there: bool) -> 
 
 @pytest.mark.parametrize("name", CLUSTER_STUDIES)
 def test_an_old_study_learns_its_hardware_once(name: str) -> None:
-    """Then it is in the journal, and the status is not read for it any more."""
+    """Afterwards the hardware is in the journal, and the status is no longer read for it."""
     decision = decision_of(name)
     newest = {entry.pool: entry for entry in decision.history.rounds}
     assert newest["a100"].hardware == Hardware(
@@ -128,14 +128,14 @@ def test_an_old_study_learns_its_hardware_once(name: str) -> None:
 
 @pytest.mark.parametrize("name", CLUSTER_STUDIES)
 def test_an_old_status_is_read_and_nothing_of_it_gets_lost(name: str) -> None:
-    """Every key has the value that was written."""
+    """Every key keeps its value."""
     old = study_body(name)["status"]
     assert holds(status_of(name).model_dump(mode="json", by_alias=True, exclude_none=True), old)
 
 
 @pytest.mark.parametrize("name", CLUSTER_STUDIES)
 def test_an_old_study_keeps_its_best_and_its_conditions(name: str) -> None:
-    """Only an older round's arguments are left out where the journal does not say them."""
+    """Only an older round's arguments are omitted if the journal lacks them."""
     old, decision = status_of(name), decision_of(name)
     study = resolved(name, history_of(name))
     standing = StatusContext(generation=old.observed_generation, pool_nodes=study.pool_nodes)
@@ -152,7 +152,7 @@ def test_an_old_study_keeps_its_best_and_its_conditions(name: str) -> None:
 
 
 def test_a_journal_of_two_versions_is_one_journal() -> None:
-    """What is appended after the upgrade comes back together with what was there."""
+    """Steps appended after the upgrade are read back together with the earlier ones."""
     body, before = study_body("running"), history_of("running")
     owner = owner_of(body)
     decision = decision_of("running")

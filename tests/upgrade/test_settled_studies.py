@@ -1,4 +1,4 @@
-"""A finished study of an earlier version is recorded once more after the upgrade, and then costs no request."""
+"""A finished study of an earlier version is recorded once more after the upgrade, and then makes no requests."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ from upgrade.old_data import NODES, SETTINGS, config_maps, study_body
 
 
 class StatusClient(KubeClient):
-    """A client that keeps statuses in the cache alone: the API server of the tests knows ConfigMaps."""
+    """A client that keeps statuses only in the cache: the tests' API server knows only ConfigMaps."""
 
     def __init__(self, server: ApiServer) -> None:
         super().__init__(server.connection())
@@ -32,14 +32,14 @@ class StatusClient(KubeClient):
         self._version = 1
 
     async def replace_study_status(self, study: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the study as it is with the status, and count the request."""
+        """Return the study with this status, and count the request."""
         self._server.requests.append("PUT")
         self._version += 1
         return {**study, "status": status, "metadata": {**study["metadata"], "resourceVersion": str(self._version)}}
 
 
 def make_reconciler(client: KubeClient, cache: Cache) -> Reconciler:
-    """Return a reconciler hours after everything that the old studies did."""
+    """Return a reconciler that runs hours after the last activity of the old studies."""
     memories = StudyMemories()
     probes = RunProbes(None, None, cache, memories)  # type: ignore[arg-type]
     return Reconciler(
@@ -56,7 +56,7 @@ def make_reconciler(client: KubeClient, cache: Cache) -> Reconciler:
 
 
 async def requests_of_passes(name: str, nodes: Sequence[Sequence[NodeRecord]]) -> list[list[str]]:
-    """Return the methods of the requests of each pass over an old study, with the nodes that there are at that pass."""
+    """Return the request methods of each pass over an old study, given the Nodes at that pass."""
     async with api_server() as server, StatusClient(server) as client:
         for config_map in config_maps(name):
             server.config_maps[config_map["metadata"]["name"]] = config_map
@@ -74,7 +74,7 @@ async def requests_of_passes(name: str, nodes: Sequence[Sequence[NodeRecord]]) -
 
 @pytest.mark.parametrize("name", ["succeeded", "stalled"])
 def test_a_settled_study_makes_no_request_while_nothing_changes(name: str) -> None:
-    """The first pass adds its hardware and the new fields of its status; its journal is read again when nodes go."""
+    """The first pass adds hardware and new status fields; the journal is read again when Nodes disappear."""
     passes = asyncio.run(requests_of_passes(name, (NODES, NODES, NODES, (), (), ())))
     assert passes[:3] == [["GET", "PATCH", "PUT"], [], []]
     assert passes[3][0] == "GET"

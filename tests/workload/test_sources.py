@@ -1,4 +1,4 @@
-"""Prompts from each source, and what is wrong with one."""
+"""Prompts from each source, and the errors of each source."""
 
 import gzip
 import json
@@ -29,7 +29,7 @@ def write_lines(path: Path, *records: object) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["prompts.jsonl", "prompts.jsonl.gz"])
 def test_a_file_gives_its_first_prompts_in_order(tmp_path: Path, name: str) -> None:
-    """Plain and compressed files give the same texts, in order, no more than asked for."""
+    """Plain and compressed files give the same texts, in order, and no more than requested."""
     source = write_lines(tmp_path / name, {"text": "a"}, {"text": "ü\n"}, {"text": "c"})
     prompts = load_prompts(workload(source), seed=0)
     assert isinstance(prompts, TextPrompts)
@@ -51,7 +51,7 @@ def test_a_file_gives_its_first_prompts_in_order(tmp_path: Path, name: str) -> N
     ],
 )
 def test_a_bad_file_is_named_with_its_line(tmp_path: Path, content: bytes, text: str) -> None:
-    """What is wrong with a file is one sentence with path, line and field."""
+    """The message is one sentence with path, line and field."""
     path = tmp_path / "prompts.jsonl"
     path.write_bytes(content)
     with pytest.raises(WorkloadError, match=text) as error:
@@ -66,7 +66,7 @@ def test_a_missing_file_is_named() -> None:
 
 
 def test_the_builtin_set_has_an_end() -> None:
-    """Asking for more prompts than there are names both numbers."""
+    """Asking for more prompts than exist gives an error with both numbers."""
     assert isinstance(load_prompts(workload({"kind": "builtin"}, samples=1033), seed=0), TextPrompts)
     with pytest.raises(WorkloadError, match=r"samples is 1034, .* has 1033 prompts"):
         load_prompts(workload({"kind": "builtin"}, samples=1034), seed=0)
@@ -89,7 +89,7 @@ def test_the_hash_tells_lists_of_texts_apart(first: list[str], second: list[str]
 
 
 def test_a_dataset_directory_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A local directory that `datasets` understands gives its first rows; a wrong field is named."""
+    """A local directory that `datasets` can read gives its first rows; a wrong field is named."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     (tmp_path / "data").mkdir()

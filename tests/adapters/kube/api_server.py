@@ -1,4 +1,4 @@
-"""An API server in memory for tests of clients: ConfigMaps, Events, a bearer token; no Jobs and no Pods."""
+"""An in-memory API server for client tests: ConfigMaps, Events and a bearer token; no Jobs or Pods."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,25 +13,25 @@ Body = dict[str, Any]
 
 
 class ApiServer:
-    """Keeps ConfigMaps of all namespaces by name, and Events; there are no Jobs and no Pods.
+    """Keeps ConfigMaps of all namespaces by name, and Events; it has no Jobs or Pods.
 
-    Whoever has another token than `token` is refused.
+    Requests with another token than `token` are refused.
     """
 
     def __init__(self) -> None:
         self.config_maps: dict[str, Body] = {}
         self.events: list[Body] = []
-        self.events_refused: str | None = None  # why no Event may be created
-        self.before_create: Callable[[], None] = lambda: None  # what happens between a client's reading and its write
+        self.events_refused: str | None = None  # if set, the reason why no Event may be created
+        self.before_create: Callable[[], None] = lambda: None  # called between a client's read and its write
         self.before_patch: Callable[[], None] = lambda: None
         self.token = "first"  # noqa: S105 - of a test
         self.requests: list[str] = []
         self.url = ""
-        self.listed_at = "1"  # the version of a listing of Pods
+        self.listed_at = "1"  # the resourceVersion of a list of Pods
         self._version = 100
 
     def connection(self, token: str | None = None) -> Connection:
-        """Return a connection with a token, with the right one by default."""
+        """Return a connection with a token, by default a valid one."""
         configuration = Configuration(host=self.url, retries=None)
         configuration.api_key = {"BearerToken": f"Bearer {token or self.token}"}
         return Connection(configuration=configuration, namespace="default")
@@ -59,11 +59,11 @@ class ApiServer:
                 return self._patch(self.config_maps[name], await request.json())
 
     async def answer_pods(self, _: web.Request) -> web.Response:
-        """List no Pods."""
+        """Return an empty list of Pods."""
         return web.json_response({"metadata": {"resourceVersion": self.listed_at}, "items": []})
 
     async def answer_job(self, _: web.Request) -> web.Response:
-        """Know no Job."""
+        """Return that the Job does not exist."""
         return _refused(404, "NotFound")
 
     async def _answer_events(self, request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""A run that is looked at: what its container leaves behind, who ends it, and the look itself."""
+"""An observed run: the output of its container, the end of its Job, and the observation itself."""
 
 from factories.kube_objects import at
 from factories.runs import make_run
@@ -45,5 +45,5 @@ def message(*trials: int, broken: str | None = None, complete: bool = True, **ch
 
 
 def seen(job: JobRecord, *pods: PodRecord, hints: RunHints | None = None, now: float = 100) -> Observation:
-    """Return what is seen of the run `now` seconds after its Job's creation."""
+    """Return the observation of the run `now` seconds after its Job's creation."""
     return observe_run(RUN, job, pods, hints or RunHints(), LIMITS, at(now)).observation

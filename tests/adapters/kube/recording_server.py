@@ -1,4 +1,4 @@
-"""A server that gives prepared answers and keeps whole requests, so that a test compares what a client really sends."""
+"""A server that gives prepared answers and records whole requests, so that tests compare what a client really sends."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ EMPTY_LIST: Mapping[str, Any] = {"metadata": {"resourceVersion": "41"}, "items":
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a client sent; `kind` is the type of its body."""
+    """A request from a client; `kind` is the content type of its body."""
 
     method: str
     path: str
@@ -28,9 +28,9 @@ class Request:
 
 
 class RecordingServer:
-    """Answers each request with the next of `answers`, and with an empty list once there are none.
+    """Answers each request with the next of `answers`, and with an empty list after the last.
 
-    Until `speaks` is set again it answers nothing.
+    While `speaks` is not set, it does not answer.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The client and its credentials: what expires is asked for again, and refused once where there is nothing else."""
+"""The client and its credentials: an expired token is renewed, and a final refusal is reported after one request."""
 
 import asyncio
 from collections import Counter
@@ -14,7 +14,7 @@ from infpop_operator.adapters.kube.errors import KubeRefusedError, KubeUnavailab
 
 
 class Plugin:
-    """What a kubeconfig names to get a token from: valid until the server takes another one."""
+    """A kubeconfig's credential plugin: its token is valid until the server accepts another one."""
 
     def __init__(self, server: ApiServer) -> None:
         self._server = server
@@ -24,7 +24,7 @@ class Plugin:
         self.counted: Counter[tuple[str, int | None]] = Counter()
 
     def count(self, method: str, code: int | None) -> None:
-        """Be told of a request of the client."""
+        """Count a request of the client."""
         self.counted[method, code] += 1
 
     async def find(self) -> Connection:
@@ -54,7 +54,7 @@ async def ask(client: KubeClient) -> None:
 
 
 def test_an_expired_token_is_replaced() -> None:
-    """Requests go on as if nothing had happened, each time that it expires, and the plugin is asked once."""
+    """Each time the token expires, requests continue without an error, and the plugin is called once."""
 
     async def scenario(server: ApiServer, plugin: Plugin, client: KubeClient) -> None:
         await ask(client)
@@ -69,7 +69,7 @@ def test_an_expired_token_is_replaced() -> None:
 
 @pytest.mark.parametrize("is_broken", [True, False])
 def test_a_user_that_is_unknown_is_told_so(is_broken: bool) -> None:  # noqa: FBT001 - both ways of it
-    """A new token that is refused as well is not replaced again and again."""
+    """If the new token is refused too, it is not renewed again and again."""
 
     async def scenario(server: ApiServer, plugin: Plugin, client: KubeClient) -> None:
         plugin.is_broken, plugin.token = is_broken, "first"
@@ -83,7 +83,7 @@ def test_a_user_that_is_unknown_is_told_so(is_broken: bool) -> None:  # noqa: FB
 
 
 def test_without_a_plugin_a_refusal_is_final() -> None:
-    """Commands that ask once have no use for another try."""
+    """Commands that make one request do not retry."""
 
     async def play() -> None:
         async with api_server() as server, KubeClient(server.connection("wrong")) as client:
@@ -95,7 +95,7 @@ def test_without_a_plugin_a_refusal_is_final() -> None:
 
 
 def test_every_request_is_counted() -> None:
-    """With its method and the code of its answer, refusals included; one without an answer has no code."""
+    """Each request is counted by method and status code, refusals included; one without an answer has no code."""
 
     async def scenario(server: ApiServer, plugin: Plugin, client: KubeClient) -> None:
         await ask(client)

@@ -1,4 +1,4 @@
-"""Kubeconfigs as kubectl reads them; one that is of no use is told from a cluster that does not answer."""
+"""Kubeconfigs as kubectl reads them; an invalid one is distinguished from a cluster that does not answer."""
 
 import asyncio
 import copy
@@ -28,7 +28,7 @@ CONFIG: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def in_an_empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Find no kubeconfig but the test's own."""
+    """Let tests find only their own kubeconfig."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("KUBECONFIG", raising=False)
     return tmp_path
@@ -47,7 +47,7 @@ def found(**options: str) -> Connection:
 
 
 def refused(**options: str) -> str:
-    """Return what is said of a connection that cannot be made."""
+    """Return the message for a connection that cannot be made."""
 
     async def connect() -> None:
         async with KubeClient(await find_connection(**options)):
@@ -59,7 +59,7 @@ def refused(**options: str) -> str:
 
 
 def test_the_usual_places_are_looked_at_in_kubectls_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The home directory's file, before it KUBECONFIG, before both the file that is named."""
+    """The file in the home directory comes last, KUBECONFIG before it, and the file given by the user first."""
     server = {"name": "c", "cluster": {"server": "https://home"}}
     write(tmp_path / ".kube" / "config", clusters=[server])
     assert found().credentials.server == "https://home"
@@ -72,7 +72,7 @@ def test_the_usual_places_are_looked_at_in_kubectls_order(tmp_path: Path, monkey
 
 
 def test_a_context_has_its_namespace(tmp_path: Path) -> None:
-    """Without one of its own a context means `default`."""
+    """A context without a namespace uses `default`."""
     path = str(write(tmp_path / "config"))
     assert found(kubeconfig=path).namespace == "default"
     assert found(kubeconfig=path, context="two").namespace == "serving"
@@ -92,7 +92,7 @@ def test_a_context_has_its_namespace(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_is_no_kubeconfig_is_named(tmp_path: Path, text: str, part: str) -> None:
-    """Whatever stands in it, the message says which file and what is wrong."""
+    """Whatever the file contains, the message names the file and the problem."""
     path = tmp_path / "config"
     path.write_text(text)
     message = refused(kubeconfig=str(path))
@@ -101,13 +101,13 @@ def test_a_file_that_is_no_kubeconfig_is_named(tmp_path: Path, text: str, part: 
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    """The file that was looked for, and how to name another."""
+    """The message names the missing file and how to give another."""
     assert f"{tmp_path}/.kube/config: there is no such file. Name one with --kubeconfig or KUBECONFIG" in refused()
     assert "Is a directory" in refused(kubeconfig=str(tmp_path))
 
 
 def test_an_unknown_context_is_answered_with_those_that_are_known(tmp_path: Path) -> None:
-    """Whoever mistyped a context reads what it may be."""
+    """A user who mistyped a context reads the valid names."""
     message = refused(kubeconfig=str(write(tmp_path / "config")), context="tow")
     assert "tow" in message
     assert "Known contexts: one, two" in message
@@ -115,14 +115,14 @@ def test_an_unknown_context_is_answered_with_those_that_are_known(tmp_path: Path
 
 @pytest.mark.parametrize("key", [{"certificate-authority": "/none/ca.crt"}, {"certificate-authority-data": "eHh4"}])
 def test_certificates_that_cannot_be_read_are_a_matter_of_the_kubeconfig(tmp_path: Path, key: dict[str, str]) -> None:
-    """A file that is away and data that is no certificate are not taken for a cluster that is down."""
+    """A missing certificate file or invalid data is not reported as a cluster that is down."""
     cluster = {"name": "c", "cluster": {"server": "https://127.0.0.1:6443", **key}}
     assert refused(kubeconfig=str(write(tmp_path / "config", clusters=[cluster])))
 
 
 @pytest.mark.parametrize(("header", "token"), [("Bearer a b", "a b"), ("plain", "plain"), (None, None)])
 def test_credentials_are_those_of_the_connection(header: str | None, token: str | None) -> None:
-    """Another client library gets each of them in its own place; no token is shown where a connection is."""
+    """Another client library gets each credential in its own field; printing a connection shows no token."""
     configuration = Configuration(host="https://server")
     configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file = "/ca", "/cert", "/key"
     configuration.verify_ssl, configuration.proxy = False, "http://proxy"
@@ -153,7 +153,7 @@ def test_inside_a_pod_the_service_account_is_used_unless_something_else_is_named
     options: dict[str, str],
     is_inside: bool,  # noqa: FBT001
 ) -> None:
-    """Its namespace is the pod's own; nothing is asked again by the client library."""
+    """The namespace is the Pod's own, and the client library does not detect anything again."""
     monkeypatch.chdir(tmp_path)
     for name in ("token", "ca.crt", "namespace"):
         (tmp_path / name).write_text("pod-namespace\n" if name == "namespace" else "secret")
@@ -175,7 +175,7 @@ def test_inside_a_pod_the_service_account_is_used_unless_something_else_is_named
 
 
 def test_outside_a_pod_there_is_no_service_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a variable nor a file alone makes a pod."""
+    """Neither the variable nor the file alone means that the process runs in a Pod."""
     write(tmp_path / ".kube" / "config")
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setattr(connection_module, "_NAMESPACE_FILE", tmp_path / "none")

@@ -1,4 +1,4 @@
-"""A run's Job is reviewed as a whole: each manifest here is what the API server gets."""
+"""A run's Job is reviewed as a whole: each golden manifest is exactly what the API server receives."""
 
 import json
 from dataclasses import replace
@@ -58,7 +58,7 @@ EXTRA_RUN = replace(
     ],
 )
 def test_the_whole_manifest_is_as_reviewed(name: str, run: Any, settings: PodSettings) -> None:  # noqa: ANN401
-    """Nothing comes in or goes out of a Job without somebody reading the difference."""
+    """Every change to a Job is visible as a diff of a golden manifest."""
     spec = make_spec(run)
     job = build_job(OWNER, run, spec, settings, deadline_seconds=5400)
     variables = job["spec"]["template"]["spec"]["containers"][0]["env"]
@@ -68,14 +68,14 @@ def test_the_whole_manifest_is_as_reviewed(name: str, run: Any, settings: PodSet
 
 
 def test_the_same_run_has_the_same_manifest() -> None:
-    """Creating it twice meets the first one, byte for byte."""
+    """A second creation conflicts with the first, byte for byte."""
     once, again = (build_job(OWNER, RUN, make_spec(RUN), EVERYTHING, deadline_seconds=1) for _ in range(2))
     assert json.dumps(once) == json.dumps(again)
 
 
 @pytest.mark.parametrize("label", GPU_PRODUCT_LABELS)
 def test_a_pod_goes_to_the_nodes_that_its_pool_matched(label: str) -> None:
-    """Each cloud has a label of its own for the product; the affinity names the one that was found, and its value."""
+    """Each cloud has its own product label; the affinity names the one that was found, and its value."""
     pool = match_pool(PoolQuery(name="a100", device="cuda", gpu_product="A100"), [make_node(label=label)])
     assert isinstance(pool, MatchedPool)
     settings = replace(DEFAULT, node_labels=pool.node_labels)
@@ -86,14 +86,14 @@ def test_a_pod_goes_to_the_nodes_that_its_pool_matched(label: str) -> None:
 
 
 def test_the_usual_toleration_is_there_once() -> None:
-    """A study that names it itself gets it once."""
+    """A study that lists the toleration itself gets it once."""
     usual = Toleration(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")
     job = build_job(OWNER, RUN, make_spec(RUN), replace(DEFAULT, tolerations=(usual,)), deadline_seconds=1)
     assert len(job["spec"]["template"]["spec"]["tolerations"]) == 1
 
 
 def expanded(text: str, variables: dict[str, str]) -> str:
-    """Return what Kubernetes makes of a variable's value.
+    """Return what Kubernetes expands a variable's value to.
 
     After k8s.io/kubernetes/third_party/forked/golang/expansion/expand.go.
     """
@@ -117,19 +117,19 @@ def expanded(text: str, variables: dict[str, str]) -> str:
     [("$(A)b", "secretb"), ("$(B)", "$(B)"), ("$$(A)", "$(A)"), ("$(A", "$(A"), ("$x", "$x"), ("a$", "a$")],
 )
 def test_kubernetes_would_expand_what_is_not_escaped(text: str, seen: str) -> None:
-    """The stand-in for its expansion does what its documentation says."""
+    """The reimplementation of the expansion follows its documentation."""
     assert expanded(text, {"A": "secret"}) == seen
 
 
 @given(st.text(st.sampled_from("$()$Aé{ \\"), max_size=30))
 def test_no_text_is_expanded(text: str) -> None:
-    """Whatever stands in a study reaches the runner as it stands there."""
+    """Every text in a study reaches the runner unchanged."""
     assert expanded(escape_expansion(text), {"A": "secret", "": "secret"}) == text
 
 
 @pytest.mark.parametrize("text", ["$(HF_TOKEN)", "$$(HF_TOKEN)", "`id`", "; rm -rf /", "{0.__class__}", '"', "\x00\n"])
 def test_hostile_text_is_data(text: str) -> None:
-    """A model called like a variable, a command or a format string is that model and nothing else."""
+    """A model named like a variable, a command or a format string is that model and nothing else."""
     spec = make_spec(RUN)
     hostile = spec.model_copy(
         update={

@@ -1,4 +1,4 @@
-"""A long journal is several ConfigMaps: which of them a step goes to, in which order they are read, who owns them."""
+"""A long journal spans several ConfigMaps: where a step is written, the order of reading, and the owner."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -35,12 +35,12 @@ def played(scenario: Scenario) -> None:
 
 
 def loss(number: int) -> EndedRun:
-    """Return the end of a run, each of another name."""
+    """Return the end of a run; each has another name."""
     return make_lost(make_started(f"study-{number:03}", index=number))
 
 
 def bytes_of(*lines: str) -> int:
-    """Return what lines take with their keys."""
+    """Return the size of lines with their keys."""
     return sum(len(line.encode()) + KEY_BYTES for line in lines)
 
 
@@ -53,14 +53,14 @@ HEADER = encode_line(Header(namespace="serving", study="study", started_at=START
 
 
 def test_segments_beyond_the_tenth_are_read_by_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The steps come back in the order in which they were remembered, and the next goes to the newest segment."""
+    """The steps come back in the order of writing, and the next one goes to the newest segment."""
     monkeypatch.setattr(journal_store, "_FULL_BYTES", 1)
     steps = [loss(number) for number in range(13)]
 
     async def scenario(server: ApiServer, open_store: Callable[..., JournalStore]) -> None:
         for step in steps:
             await open_store().record(OWNER, (step,), START)
-        assert len(server.config_maps) == 14  # the header is a step as well
+        assert len(server.config_maps) == 14  # the header is also a step
         assert list((await open_store().load(OWNER, START)).ended) == steps
         await open_store().record(OWNER, (loss(99),), START)
         assert steps_of(server.config_maps[f"{PREFIX}14"]) == ["000014"]
@@ -69,7 +69,7 @@ def test_segments_beyond_the_tenth_are_read_by_their_number(monkeypatch: pytest.
 
 
 def test_steps_are_read_in_their_order_however_they_come() -> None:
-    """A map of JSON has no order of its own."""
+    """A JSON map has no order of its own."""
 
     async def scenario(server: ApiServer, open_store: Callable[..., JournalStore]) -> None:
         await open_store().record(OWNER, (ROUND, loss(1), loss(2), loss(3)), START)
@@ -84,7 +84,7 @@ def test_steps_are_read_in_their_order_however_they_come() -> None:
 
 @pytest.mark.parametrize(("room", "segments"), [(0, 2), (1, 1)])
 def test_a_segment_that_is_full_gets_no_further_step(monkeypatch: pytest.MonkeyPatch, room: int, segments: int) -> None:
-    """Full is what has reached the limit, keys and bytes counted, also where another operator filled it."""
+    """A segment is full when keys and bytes reach the limit, also if another operator filled it."""
     full = bytes_of(HEADER, encode_entry(ROUND), encode_entry(loss(1)))
     monkeypatch.setattr(journal_store, "_FULL_BYTES", full + room)
 
@@ -105,7 +105,7 @@ def test_a_segment_that_is_full_gets_no_further_step(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(("room", "writes"), [(0, 1), (-1, 2)])
 def test_steps_that_fit_together_are_one_request(monkeypatch: pytest.MonkeyPatch, room: int, writes: int) -> None:
-    """They are remembered all or none; only what is more than one request takes is written by several."""
+    """They are written all or none; only steps that exceed one request are written by several."""
     lines = (HEADER, encode_entry(ROUND), encode_entry(loss(1)))
     monkeypatch.setattr(journal_store, "_FULL_BYTES", bytes_of(*lines) + room)
 
@@ -158,7 +158,7 @@ def test_a_segment_says_whose_it_is_and_what_is_in_it() -> None:
 
 
 def test_a_journal_is_asked_for_by_its_labels() -> None:
-    """Nothing else of the namespace is read; a study that is new has an empty history that starts now."""
+    """No other ConfigMap is read; a new study has an empty history that starts now."""
 
     async def play() -> None:
         async with recording_server() as server, KubeClient(server.connection()) as client:
@@ -173,7 +173,7 @@ def test_a_journal_is_asked_for_by_its_labels() -> None:
 
 
 def test_what_an_earlier_study_of_the_name_left_is_not_read() -> None:
-    """Its ConfigMaps are collected some time later; they belong to another uid."""
+    """Those ConfigMaps belong to another uid and are garbage-collected later."""
 
     async def scenario(server: ApiServer, open_store: Callable[..., JournalStore]) -> None:
         await open_store().record(OWNER, (ROUND, loss(1)), START)
@@ -187,7 +187,7 @@ def test_what_an_earlier_study_of_the_name_left_is_not_read() -> None:
 
 
 def test_a_journal_is_read_once_and_then_remembered() -> None:
-    """Steps need no further reading; what is forgotten is read again."""
+    """Appending steps needs no further read; after `forget` the journal is read again."""
 
     async def scenario(server: ApiServer, open_store: Callable[..., JournalStore]) -> None:
         store = open_store()
@@ -207,7 +207,7 @@ def test_a_journal_is_read_once_and_then_remembered() -> None:
 
 
 def test_the_journal_that_was_used_longest_ago_leaves_memory_first() -> None:
-    """Memory holds as many journals as the store may remember."""
+    """The cache holds as many journals as the store may remember."""
     first, second, third = (Owner(name=name, namespace="serving", uid=f"uid-{name}") for name in "abc")
 
     async def scenario(server: ApiServer, open_store: Callable[..., JournalStore]) -> None:
@@ -222,7 +222,7 @@ def test_the_journal_that_was_used_longest_ago_leaves_memory_first() -> None:
 
 
 def test_a_step_that_may_have_been_written_is_read_again() -> None:
-    """After an error the memory is not believed: the next load reads what the server has."""
+    """After an error the cache is not trusted: the next load reads what the server has."""
 
     async def scenario(server: ApiServer, open_store: Callable[..., JournalStore]) -> None:
         store = open_store()

@@ -1,4 +1,4 @@
-"""The journal on a cluster: what was remembered comes back, and nothing is ever written over."""
+"""The journal on a cluster: recorded steps are read back, and no step is ever overwritten."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -22,7 +22,7 @@ Scenario = Callable[[ApiServer, Callable[[], JournalStore]], Awaitable[None]]
 
 
 def played(scenario: Scenario) -> None:
-    """Run a scenario with an API server and a function that opens stores on it: each is another operator's."""
+    """Run a scenario with an API server and a function that opens stores on it, each for another operator."""
 
     async def play() -> None:
         async with api_server() as server, KubeClient(server.connection()) as client:
@@ -44,7 +44,7 @@ async def loaded(store: JournalStore) -> History:
 
 
 def test_what_was_remembered_comes_back() -> None:
-    """To another operator, to the last field."""
+    """Another operator reads the steps unchanged, to the last field."""
 
     async def scenario(server: ApiServer, open_store: Callable[[], JournalStore]) -> None:
         first, second = make_started("study-1"), make_started("study-2", index=2)
@@ -59,7 +59,7 @@ def test_what_was_remembered_comes_back() -> None:
 
 
 def test_after_a_damaged_step_was_deleted_no_other_is_written_over() -> None:
-    """The message says which key to delete; the steps after it keep theirs."""
+    """The message names the key to delete; later steps keep their keys."""
 
     async def scenario(server: ApiServer, open_store: Callable[[], JournalStore]) -> None:
         first, second, third = (make_started(f"study-{number}", index=2 * number) for number in (1, 2, 3))
@@ -76,7 +76,7 @@ def test_after_a_damaged_step_was_deleted_no_other_is_written_over() -> None:
 
 
 def test_a_key_that_is_no_step_is_told() -> None:
-    """Somebody wrote into the journal by hand: nothing is guessed."""
+    """If a user edited the journal by hand, the store guesses nothing."""
 
     async def scenario(server: ApiServer, open_store: Callable[[], JournalStore]) -> None:
         await open_store().record(OWNER, (ROUND,), START)
@@ -89,7 +89,7 @@ def test_a_key_that_is_no_step_is_told() -> None:
 
 
 def test_a_journal_that_was_emptied_begins_anew() -> None:
-    """Its ConfigMap is there already, and takes the first step again."""
+    """Its ConfigMap still exists and takes the first step again."""
 
     async def scenario(server: ApiServer, open_store: Callable[[], JournalStore]) -> None:
         await open_store().record(OWNER, (ROUND,), START)
@@ -101,7 +101,7 @@ def test_a_journal_that_was_emptied_begins_anew() -> None:
 
 
 def test_a_config_map_of_somebody_else_is_no_part_of_it() -> None:
-    """Our labels and owner on it do not make it a journal."""
+    """InfPop's labels and owner on a foreign ConfigMap do not make it a journal."""
 
     async def scenario(server: ApiServer, open_store: Callable[[], JournalStore]) -> None:
         await open_store().record(OWNER, (ROUND,), START)
@@ -118,7 +118,7 @@ def test_a_config_map_of_somebody_else_is_no_part_of_it() -> None:
 @pytest.mark.parametrize("letter", ["a", "ü", "€", '"'])
 @pytest.mark.parametrize("at_once", [1, 3, 100])
 def test_no_config_map_outgrows_what_the_api_server_takes(letter: str, at_once: int) -> None:
-    """However many steps come at once, and whatever their letters take."""
+    """This holds for any number of steps in one write, and for any characters."""
     steps: list[Entry] = [long_loss(index, letter, 10_000) for index in range(100)]
 
     async def scenario(server: ApiServer, open_store: Callable[[], JournalStore]) -> None:
@@ -133,7 +133,7 @@ def test_no_config_map_outgrows_what_the_api_server_takes(letter: str, at_once: 
 
 @pytest.mark.parametrize("filled", [0, 20, 38, 39, 40, 41, 60])
 def test_of_two_operators_one_is_refused(filled: int) -> None:
-    """Whatever each wants to add, and however full the journal is: the one that did not see the other reads again."""
+    """Whatever each operator adds and however full the journal is: the one with stale data must read again."""
 
     async def scenario(_: ApiServer, open_store: Callable[[], JournalStore]) -> None:
         one, other = open_store(), open_store()
@@ -150,7 +150,7 @@ def test_of_two_operators_one_is_refused(filled: int) -> None:
 
 
 def test_a_study_begins_with_its_first_step() -> None:
-    """A study that was looked at for an hour without a step, because it is suspended, has not begun."""
+    """A study that was reconciled for an hour without a step, because it is suspended, has not started."""
 
     async def scenario(_: ApiServer, open_store: Callable[[], JournalStore]) -> None:
         store, later = open_store(), START + timedelta(hours=1)

@@ -1,4 +1,4 @@
-"""A pool is one kind of hardware, found by what its nodes say of it, or a message says what to change."""
+"""A pool is one kind of hardware, found by its Nodes' labels; otherwise a message says what to change."""
 
 import re
 import time
@@ -28,26 +28,26 @@ GKE = "cloud.google.com/gke-accelerator"
 
 
 def query(pattern: str | None = "A100", **selector: str) -> PoolQuery:
-    """Return what a study says of a GPU pool."""
+    """Return the pool query of a study with a GPU pool."""
     return replace(ANY, gpu_product=pattern, node_selector=selector)
 
 
 def matched(asked: PoolQuery, *nodes: NodeRecord) -> MatchedPool:
-    """Return the pool, which must be matched."""
+    """Return the pool, which must match."""
     pool = match_pool(asked, nodes)
     assert isinstance(pool, MatchedPool), pool
     return pool
 
 
 def refused(asked: PoolQuery, *nodes: NodeRecord) -> UnmatchedPool:
-    """Return why the pool is not matched."""
+    """Return why the pool does not match."""
     pool = match_pool(asked, nodes)
     assert isinstance(pool, UnmatchedPool), pool
     return pool
 
 
 def test_a_pool_is_counted() -> None:
-    """The largest node bounds a run, all of them bound runs at the same time; other kinds do not count."""
+    """The largest Node limits one run, all Nodes limit parallel runs; other kinds do not count."""
     nodes = (make_node("n1", gpus=8), make_node("n2", gpus=4), make_node("n3", product=V100))
     pool = matched(query(), *nodes)
     assert (pool.gpu_model, pool.device_count, pool.total_device_count, pool.nodes) == (A100, 8, 12, 2)
@@ -59,18 +59,18 @@ def test_a_pool_is_counted() -> None:
 )
 @pytest.mark.parametrize("label", GPU_PRODUCT_LABELS)
 def test_a_pattern_is_looked_for_anywhere_in_any_case(pattern: str, label: str) -> None:
-    """Clouds write a100 where the driver writes A100; each has a label of its own."""
+    """Clouds write a100 where the driver writes A100, and each has its own label."""
     assert matched(query(pattern), make_node(label=label)).node_labels == ((label, (A100,)),)
 
 
 def test_the_most_exact_label_names_the_product() -> None:
-    """A node with the label of its cloud and that of feature discovery is found by the second."""
+    """A Node with the cloud's label and that of feature discovery is found by the latter."""
     node = make_node(labels={GKE: "nvidia-tesla-a100"})
     assert matched(query("A100-SXM4"), node).gpu_model == A100
 
 
 def test_a_node_that_has_just_joined_is_not_compared() -> None:
-    """It has its cloud's label at once and the others within a minute: until then the pool is what it was."""
+    """It gets its cloud's label immediately and the others within a minute: until then the pool stays unchanged."""
     new = make_node("n2", label=GKE, product="nvidia-tesla-a100")
     pool = matched(query(), make_node("n1"), new)
     assert pool == matched(query(), make_node("n1"))
@@ -78,7 +78,7 @@ def test_a_node_that_has_just_joined_is_not_compared() -> None:
 
 
 def test_without_a_pattern_the_selector_decides() -> None:
-    """Any GPU node that has the labels; what has no product label is found all the same, and has no affinity."""
+    """Any GPU Node with the selector's labels matches; without a product label there is no affinity."""
     node = make_node(product="", labels={"pool": "gpu"})
     pool = matched(query(None, pool="gpu"), node, make_node("n2", product=V100))
     assert (pool.gpu_model, pool.node_labels, pool.nodes) == (None, (), 1)
@@ -86,7 +86,7 @@ def test_without_a_pattern_the_selector_decides() -> None:
 
 
 def test_a_cordoned_node_does_not_count_and_changes_no_identity() -> None:
-    """A drain for maintenance leaves fewer devices, not another round."""
+    """A drain for maintenance reduces the devices and opens no round."""
     nodes = (make_node("n1", gpus=8), make_node("n2", gpus=4))
     cordoned = (replace(nodes[0], schedulable=False), nodes[1])
     before, after = matched(query(), *nodes), matched(query(), *cordoned)
@@ -108,7 +108,7 @@ def test_a_cordoned_node_does_not_count_and_changes_no_identity() -> None:
     ids=["without details", "another timestamp", "another name"],
 )
 def test_what_changes_by_itself_changes_no_identity(node: NodeRecord) -> None:
-    """Times, names and the number of nodes are no hardware; health is not even read."""
+    """Times, names and the number of Nodes are not hardware, and health is not read at all."""
     bare = not node.labels.keys() & GFD.keys()
     same = matched(query(), make_node(labels={} if bare else GFD))
     pool = matched(query(), node, replace(node, name="n9"))
@@ -117,7 +117,7 @@ def test_what_changes_by_itself_changes_no_identity(node: NodeRecord) -> None:
 
 
 def test_other_hardware_is_another_identity() -> None:
-    """Product, memory and compute capability each make a round of its own."""
+    """Product, memory and compute capability each open a new round."""
     nodes = [
         make_node(),
         make_node(labels=GFD),
@@ -131,7 +131,7 @@ def test_other_hardware_is_another_identity() -> None:
 
 
 def test_the_largest_node_may_leave() -> None:
-    """The GPUs of those that stay are the same; only fewer of them can be used together."""
+    """The GPUs of the remaining Nodes are the same; a run just gets fewer of them."""
     large, small = make_node("n1", gpus=8), make_node("n2", gpus=4)
     before, after = matched(query(), large, small), matched(query(), small)
     assert after.fingerprint == before.fingerprint
@@ -143,13 +143,13 @@ KNOWN = make_node("known", labels=GFD)
 
 
 def followed(before: NodeRecord, after: NodeRecord) -> MatchedPool | UnmatchedPool:
-    """Return what is made of a node in the place of the only one before."""
+    """Return the pool after a new Node replaced its only one."""
     known = matched(query(), before)
     return without_flapping(matched(query(), after), fingerprint=known.fingerprint, gpu_model=known.gpu_model)
 
 
 def test_a_pool_keeps_its_identity_until_a_new_node_has_its_labels() -> None:
-    """The only node was replaced: for a minute there is nothing to compare it with."""
+    """After the only Node is replaced, there is nothing to compare with for a minute."""
     reason = followed(KNOWN, NEW)
     assert isinstance(reason, UnmatchedPool)
     assert reason.reason == "NodesChanging"
@@ -173,7 +173,7 @@ def test_a_pool_keeps_its_identity_until_a_new_node_has_its_labels() -> None:
     ids=["the same", "other exact labels", "labels that came", "none ever", "another of the cloud's", "names alone"],
 )
 def test_what_is_as_well_known_as_before_counts(before: NodeRecord, after: NodeRecord) -> None:
-    """Other hardware is seen as such at once, with the labels of feature discovery or without any such."""
+    """Other hardware is recognised immediately, with the labels of feature discovery or without any."""
     assert followed(before, after) == matched(query(), after)
 
 
@@ -185,7 +185,7 @@ def test_a_pool_that_was_never_known_is_what_its_nodes_say() -> None:
 
 
 def test_two_kinds_are_no_pool() -> None:
-    """The message lists each kind with its nodes, and says what to narrow."""
+    """The message lists each kind with its Nodes, and says what to narrow."""
     nodes = (make_node("n1", labels=GFD), make_node("n2", labels=GFD), make_node("n3", product="NVIDIA-A100-PCIE-80GB"))
     reason = refused(query(), *nodes)
     assert reason.reason == "MixedGPUs"
@@ -199,7 +199,7 @@ def test_two_kinds_are_no_pool() -> None:
 
 
 def test_a_long_list_of_kinds_is_cut() -> None:
-    """A message is read by a person."""
+    """The message must stay readable."""
     nodes = [make_node(f"n{index}", product=f"NVIDIA-A100-{index:02}") for index in range(20)]
     message = refused(query(), *nodes).message
     assert "NVIDIA-A100-07" in message
@@ -224,7 +224,7 @@ def test_a_long_list_of_kinds_is_cut() -> None:
 def test_a_pool_without_nodes_says_what_there_is(
     asked: PoolQuery, nodes: list[NodeRecord], parts: tuple[str, ...]
 ) -> None:
-    """What was looked for, what the cluster has, and what to change."""
+    """The message says what the pool asked for, what the cluster has, and what to change."""
     reason = refused(asked, *nodes)
     assert reason.reason == "NoMatchingNodes"
     assert all(part in reason.message for part in parts), reason.message
@@ -242,7 +242,7 @@ GKE_PART = {"cloud.google.com/gke-gpu-partition-size": "1g.5gb"}
 )
 @pytest.mark.parametrize("pattern", ["A100", None])
 def test_shared_gpus_are_refused(pattern: str | None, product: str, labels: dict[str, str]) -> None:
-    """Whoever else computes on the GPU is measured too."""
+    """Other workloads on the GPU would be measured too."""
     reason = refused(query(pattern), make_node(product=product, labels=labels))
     assert reason.reason == "SharedGPUs"
     assert product in reason.message
@@ -260,17 +260,17 @@ def test_shared_gpus_are_refused(pattern: str | None, product: str, labels: dict
     ],
 )
 def test_shared_gpus_may_be_asked_for(asked: PoolQuery, node: NodeRecord) -> None:
-    """By the product's name, or by the label that says how they are shared."""
+    """The study names the product, or the label that says how they are shared."""
     assert matched(asked, node).nodes == 1
 
 
 def test_whole_gpus_are_chosen_beside_shared_ones() -> None:
-    """A cluster that cuts up some of its GPUs still has a pool of the others."""
+    """A cluster that shares some of its GPUs still has a pool of whole ones."""
     assert matched(query(), make_node("n1"), make_node("n2", product=MIG)).nodes == 1
 
 
 def test_shared_gpus_that_look_like_whole_ones_are_refused() -> None:
-    """A Pod could land on either: only other labels tell them apart."""
+    """A Pod could land on either: only other labels distinguish them."""
     whole, shared = make_node("n1"), make_node("n2", labels=GKE_SHARED)
     reason = refused(query(), whole, shared)
     assert reason.reason == "SharedGPUs"
@@ -280,7 +280,7 @@ def test_shared_gpus_that_look_like_whole_ones_are_refused() -> None:
 
 
 def test_a_cpu_pool_is_its_cores() -> None:
-    """A run has at most the cores of the largest node; the identity is the architecture and those cores."""
+    """A run has at most the cores of the largest Node; the identity is the architecture and those cores."""
     small, large = make_node("n1", cpus=4), make_node("n2", cpus=16)
     pool = matched(CPU, small, large)
     assert (pool.gpu_model, pool.device_count, pool.total_device_count, pool.nodes) == (None, 16, 20, 2)
@@ -291,7 +291,7 @@ def test_a_cpu_pool_is_its_cores() -> None:
 
 
 def test_two_architectures_are_no_cpu_pool() -> None:
-    """Their numbers cannot be compared either."""
+    """Their numbers cannot be compared."""
     reason = refused(CPU, make_node("n1"), make_node("n2", arch="arm64"))
     assert reason.reason == "MixedCPUs"
     assert "amd64 on 1 node; arm64 on 1 node" in reason.message
@@ -302,7 +302,7 @@ def test_two_architectures_are_no_cpu_pool() -> None:
     ["(a+)+$", "(a|a)*b", "(?:a|b){2}", ".*.*.*x", "a?" * 13, "|".join("a" * 14), "(?=a)", r"(a)\1*?+", "(?x)(a+) +"],
 )
 def test_a_pattern_that_could_take_for_ever_is_refused(pattern: str) -> None:
-    """One study must not stop the operator for all others."""
+    """One study must not block the operator for all others."""
     reason = refused(query(pattern), make_node())
     assert reason.reason == "PatternRefused"
     assert repr(pattern) in reason.message
@@ -311,7 +311,7 @@ def test_a_pattern_that_could_take_for_ever_is_refused(pattern: str) -> None:
 
 @pytest.mark.parametrize("pattern", ["(", "[", "*", "a{99999999999}"])
 def test_a_pattern_that_is_none_is_refused(pattern: str) -> None:
-    """The study's own check says so before; this is for one that came past it."""
+    """The study's own validation already refuses it; this check covers a study that bypassed validation."""
     reason = refused(query(pattern), make_node())
     assert reason.reason == "PatternRefused"
     assert "is no regular expression" in reason.message
@@ -319,9 +319,9 @@ def test_a_pattern_that_is_none_is_refused(pattern: str) -> None:
 
 @given(st.text("aA.*+?|()[]{},^$\\1:i-", max_size=24))
 def test_matching_is_quick_whatever_the_pattern(pattern: str) -> None:
-    """Refused or matched: a label value of 63 characters takes no time that anybody would notice."""
+    """Refused or matched: a label value of 63 characters takes no noticeable time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("warnings.warn", lambda *_args, **_kwargs: None)  # of "possible nested set" and the like
+        patch.setattr("warnings.warn", lambda *_args, **_kwargs: None)  # warnings such as "possible nested set"
         start = time.process_time()
         match_pool(query(pattern), [make_node(product="a" * 63)])
         assert time.process_time() - start < 0.5
@@ -353,13 +353,13 @@ def test_matching_is_quick_whatever_the_pattern(pattern: str) -> None:
     ],
 )
 def test_a_pattern_has_so_many_choices_and_no_more(pattern: str, is_bounded: bool) -> None:  # noqa: FBT001
-    """A repeat counts for six alternatives; twelve in all are tried in no time, one more is refused."""
+    """A repeat counts as six alternatives; twelve in total match quickly, one more is refused."""
     found = match_pool(query(pattern), [make_node()])
     assert ("could take too long" in (found.message if isinstance(found, UnmatchedPool) else "")) is not is_bounded
 
 
 def test_what_was_matched_is_remembered_as_long_as_the_nodes_are_the_same() -> None:
-    """Each part of a pool's description tells it from others; other nodes are matched again."""
+    """Each part of a pool's query is part of the cache key; other Nodes are matched again."""
     match, nodes = RememberedMatches(), (make_node(labels={"a": "b"}),)
     known = match(query("A100"), nodes)
     assert match(query("A100"), nodes) is known

@@ -1,4 +1,4 @@
-"""Nodes out of a file."""
+"""Nodes that are read from a file."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ GOOD = """
 
 
 def test_nodes_are_what_the_file_says(tmp_path: Path) -> None:
-    """Labels, devices and cores of each come as from the API server, and no node is cordoned."""
+    """Labels, devices and cores of each Node are as from the API server, and no Node is cordoned."""
     (gpu, cpu), _ = NodesFile(written(tmp_path, GOOD)).read()
     assert (gpu.name, gpu.capacity_gpus, gpu.cpus, gpu.arch) == ("gpu-1", {"nvidia.com/gpu": 8}, 96, "amd64")
     assert gpu.labels["nvidia.com/gpu.product"] == "NVIDIA-A100-SXM4-40GB"
@@ -27,7 +27,7 @@ def test_nodes_are_what_the_file_says(tmp_path: Path) -> None:
 
 
 def test_each_reading_is_newer_than_the_last(tmp_path: Path) -> None:
-    """What was changed in the file counts at the next listing."""
+    """A change of the file takes effect at the next listing."""
     file = NodesFile(written(tmp_path, GOOD))
     _, first = file.read()
     written(tmp_path, "- {name: gpu-2, capacity: {nvidia.com/gpu: 4}}")
@@ -49,7 +49,7 @@ def test_each_reading_is_newer_than_the_last(tmp_path: Path) -> None:
     ids=["unknown", "nameless", "label", "mapping", "empty", "no YAML"],
 )
 def test_what_is_no_list_of_nodes_is_told(tmp_path: Path, text: str, place: str) -> None:
-    """The message names the variable, the file and the place in it."""
+    """The message names the variable, the file and the position in it."""
     path = written(tmp_path, text)
     with pytest.raises(SettingError) as caught:
         NodesFile(path).read()
@@ -57,7 +57,7 @@ def test_what_is_no_list_of_nodes_is_told(tmp_path: Path, text: str, place: str)
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    """A mount that was forgotten is no cluster without nodes."""
+    """A missing mount is not read as a cluster without Nodes."""
     with pytest.raises(SettingError, match="cannot be read"):
         NodesFile(tmp_path / "nodes.yaml").read()
 

@@ -1,4 +1,4 @@
-"""Every state of a run on a cluster has a name, a reason within sight, and an end."""
+"""Every state of a run on a cluster has a name, a visible reason, and a time limit."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ POLICY = 'violates PodSecurity "restricted:latest": runAsNonRoot != true'
 
 
 def waiting(reason: str, message: str | None = None) -> PodRecord:
-    """Return a Pod on its node whose container waits."""
+    """Return a Pod on its Node whose container waits."""
     return make_bound(container=ContainerRecord(waiting_reason=reason, waiting_message=message))
 
 
@@ -64,7 +64,7 @@ def waiting(reason: str, message: str | None = None) -> PodRecord:
     ],
 )
 def test_a_run_that_does_not_move_says_why(pod: PodRecord | None, hint: str | None, reason: str, detail: str) -> None:
-    """The reason is a word, the detail is what the cluster said, on one line."""
+    """The reason is one word, and the detail is the cluster's message on one line."""
     observation = seen(make_job(), *([pod] if pod else []), hints=RunHints(failed_create=hint))
     assert isinstance(observation, Waiting)
     assert observation.reason == reason
@@ -74,7 +74,7 @@ def test_a_run_that_does_not_move_says_why(pod: PodRecord | None, hint: str | No
 
 @pytest.mark.parametrize(("seconds", "reason"), [(2.9, "Starting"), (3, "Unschedulable")])
 def test_a_node_that_is_just_becoming_free_is_no_complaint(seconds: float, reason: str) -> None:
-    """The scheduler's first refusal, while the devices of the run before are given back, is nobody's business."""
+    """The scheduler's first refusal, while the previous run's devices are being released, is not reported."""
     pod = make_pod(unschedulable="1 Insufficient nvidia.com/gpu", created_at=at(10))
     observation = seen(make_job(), pod, now=10 + seconds)
     assert isinstance(observation, Waiting)
@@ -83,7 +83,7 @@ def test_a_node_that_is_just_becoming_free_is_no_complaint(seconds: float, reaso
 
 @pytest.mark.parametrize("phase", [None, Running(phase=Phase.MEASURING, trial_index=1)])
 def test_a_running_container_is_in_the_phase_that_it_says(phase: Running | None) -> None:
-    """Until it says one, it is starting."""
+    """Until the runner reports a phase, the run is starting."""
     expected = phase or Running(phase=Phase.STARTING)
     assert seen(make_job(), make_running(), hints=RunHints(phase=phase)) == expected
 
@@ -95,7 +95,7 @@ QUEUED = Waiting(reason="Queued", detail="the Job is suspended until its queue h
     "pods", [(), (make_running(deleting=True),), (make_ended(143, "", deleting=True),), (make_bound(phase="Failed"),)]
 )
 def test_a_queue_may_take_its_time_and_take_back_what_it_gave(pods: tuple[PodRecord, ...]) -> None:
-    """Kueue holds Jobs back by suspending them: never an error, never too late."""
+    """Kueue holds Jobs back by suspending them: this is never an error and has no time limit."""
     assert seen(make_job(**SUSPENDED), *pods, now=10**7) == QUEUED
 
 
@@ -149,7 +149,7 @@ def test_a_queue_may_take_its_time_and_take_back_what_it_gave(pods: tuple[PodRec
         ),
         (
             make_job(),
-            (make_pod(created_at=at(2000), unschedulable="no"),),  # in place of a Pod that was taken away
+            (make_pod(created_at=at(2000), unschedulable="no"),),  # replaces a Pod that was deleted
             RunHints(),
             2600,
             Lost(reason="Unschedulable", detail="not scheduled within 10 min: no", ended_at=START, counts=False),
@@ -211,7 +211,7 @@ def test_a_queue_may_take_its_time_and_take_back_what_it_gave(pods: tuple[PodRec
         ),
         (
             make_job(),
-            (make_pod(disrupted="x"),),  # nobody says since when
+            (make_pod(disrupted="x"),),  # the start time is missing
             RunHints(),
             601,
             Lost(reason="Preempted", detail="not scheduled within 10 min: x", ended_at=START, counts=False),
@@ -221,7 +221,7 @@ def test_a_queue_may_take_its_time_and_take_back_what_it_gave(pods: tuple[PodRec
 def test_each_phase_has_a_limit_of_its_own(
     job: JobRecord, pods: tuple[PodRecord, ...], hints: RunHints, end_s: float, lost: Lost
 ) -> None:
-    """A second before the limit the run waits or runs; at it, the run is lost for the reason that held it up."""
+    """A second before the limit the run waits or runs; at the limit it is lost for the reason that delayed it."""
     assert isinstance(seen(job, *pods, hints=hints, now=end_s - 1), Waiting | Running)
     assert seen(job, *pods, hints=hints, now=end_s) == replace(lost, ended_at=at(end_s))
 
@@ -230,7 +230,7 @@ def test_each_phase_has_a_limit_of_its_own(
     ("seconds", "words"), [(30, "30 s"), (59.5, "59.5 s"), (60, "1 min"), (61.5, "1.025 min"), (600, "10 min")]
 )
 def test_limits_are_told_in_words(seconds: float, words: str) -> None:
-    """Seconds below a minute, minutes from there on."""
+    """The message has seconds below a minute, and minutes above."""
     limits = replace(LIMITS, schedule_seconds=seconds)
     observation = observe_run(RUN, make_job(), (), RunHints(), limits, at(seconds)).observation
     assert isinstance(observation, Lost)
@@ -250,25 +250,25 @@ def test_limits_are_told_in_words(seconds: float, words: str) -> None:
     ],
 )
 def test_every_word_of_the_kubelet_for_an_image_is_known(reason: str) -> None:
-    """Every reason for which an image is missing is ImagePull, with the kubelet's own word."""
+    """Every reason for a missing image becomes ImagePull, with the kubelet's own word."""
     assert seen(make_job(), waiting(reason, "m")) == Waiting(reason="ImagePull", detail=f"{reason}: m")
 
 
 @pytest.mark.parametrize("reason", ["", "ContainerCreating", "PodInitializing"])
 def test_a_container_that_is_being_made_is_no_complaint(reason: str) -> None:
-    """What says no more than this is one state."""
+    """Messages that add nothing are shown as one state."""
     assert seen(make_job(), waiting(reason, "m")) == Waiting(reason="ContainerCreating", detail="m")
 
 
 def test_the_newest_pod_counts() -> None:
-    """Of two made in the same second it is the one that was not taken away."""
+    """Of two Pods created in the same second, the one that was not deleted counts."""
     gone = make_running(name="study-1-zzzzz", **DRAINED)
     assert seen(make_job(), make_running(), gone) == Running(phase=Phase.STARTING)
     assert seen(make_job(), gone, replace(make_running(), created_at=at(2))) == Running(phase=Phase.STARTING)
 
 
 def test_pods_of_another_job_never_count() -> None:
-    """A Job that was deleted and made again does not inherit the result of the first."""
+    """A Job that was deleted and created again does not inherit the result of the first."""
     other = replace(make_ended(0, message(0, 1)), job_uid="older")
     assert seen(make_job(), other) == Waiting(reason="Starting", detail="the Job has no Pod yet")
 
@@ -286,7 +286,7 @@ def test_pods_of_another_job_never_count() -> None:
     ],
 )
 def test_devices_are_held_from_the_moment_of_scheduling(pods: tuple[PodRecord, ...], held_since: object) -> None:
-    """A pull holds them, a queue does not; what a Pod held before it was taken away counts."""
+    """An image pull holds devices, a queue does not; devices of a deleted Pod count."""
     assert observe_run(RUN, make_job(), pods, RunHints(), LIMITS, at(100)).held_since == held_since
 
 
@@ -300,7 +300,7 @@ def test_devices_are_held_from_the_moment_of_scheduling(pods: tuple[PodRecord, .
     ],
 )
 def test_a_job_without_a_pod_held_devices_where_it_had_one(job: JobRecord, held_since: object) -> None:
-    """A Job that failed or completed had a Pod; one that a quota refused until its deadline had none."""
+    """A failed or completed Job had a Pod; one that a quota refused until its deadline had none."""
     assert observe_run(RUN, job, (), RunHints(), LIMITS, at(200)).held_since == held_since
 
 

@@ -1,4 +1,4 @@
-"""However a run on a cluster ends: what was measured is kept, and what is missing has a reason."""
+"""However a run on a cluster ends: measured trials are kept, and missing ones have a reason."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -31,7 +31,7 @@ from infpop_runner.contract import Broken, RunResult
     ("job", "pod"),
     [
         (make_job(), make_ended(0, message(0, 1))),
-        (make_job(), make_ended(1, message(0, 1))),  # what it did after its result does not matter
+        (make_job(), make_ended(1, message(0, 1))),  # what the container did after its result does not matter
         (make_job(), make_ended(0, message(0, 1), **DRAINED)),
         (make_job(), make_ended(0, message(0, 1), deleting=True)),
         (make_job(end=job_end("Complete", complete=True)), make_ended(0, message(0, 1))),
@@ -41,7 +41,7 @@ from infpop_runner.contract import Broken, RunResult
     ],
 )
 def test_a_complete_result_is_the_end_whatever_else_happened(job: JobRecord, pod: PodRecord) -> None:
-    """Seen on the Pod, before the Job controller has said anything."""
+    """The Pod shows it before the Job controller has reported anything."""
     assert pod.container is not None
     result = RunResult.model_validate_json(pod.container.terminated_message or "")
     assert seen(job, pod) == Finished(result=result, ended_at=at(100))
@@ -79,19 +79,19 @@ def test_a_complete_result_is_the_end_whatever_else_happened(job: JobRecord, pod
     ],
 )
 def test_an_end_without_a_result_is_told_with_the_last_words(pod: PodRecord, reason: str, detail: str) -> None:
-    """Memory of the host, a kill, a crash, rubbish: each has its name, and each uses the failure budget."""
+    """Out-of-memory on the host, a kill, a crash, an invalid result: each has a name and uses the failure budget."""
     assert seen(make_job(), pod) == Lost(reason=reason, detail=detail, ended_at=at(100))
 
 
 def test_the_message_of_another_run_is_no_result() -> None:
-    """A result counts for the run that it names and for no other."""
+    """A result counts only for the run that it names."""
     observation = seen(make_job(), make_ended(0, message(0, 1, run="other-run")))
     assert isinstance(observation, Lost)
     assert observation.detail.endswith("the termination message belongs to the run 'other-run'")
 
 
 def test_last_words_are_cut_to_their_end() -> None:
-    """A log of any length ends up as the thousand characters that say most."""
+    """A log of any length is cut to the thousand most informative characters."""
     for log in ("a" * 3000 + "the cause", "x\n" * 3000 + "the cause"):
         observation = seen(make_job(), make_ended(1, log))
         assert isinstance(observation, Lost)
@@ -101,7 +101,7 @@ def test_last_words_are_cut_to_their_end() -> None:
 
 @pytest.mark.parametrize("reason", ["ContainerStatusUnknown", "Unknown"])
 def test_a_lost_node_is_nobodys_fault(reason: str) -> None:
-    """A node that restarted has forgotten the container."""
+    """A restarted Node has forgotten the container."""
     observation = seen(make_job(), make_ended(255, "could not be located", reason=reason))
     detail = f"the node lost the container: could not be located; {NOTHING}"
     assert observation == Lost(reason="NodeLost", detail=detail, ended_at=at(100), counts=False)
@@ -109,7 +109,10 @@ def test_a_lost_node_is_nobodys_fault(reason: str) -> None:
 
 @pytest.mark.parametrize(("log", "said"), [("", ""), ("loading\nexit(-1)\n", "; its last output: loading | exit(-1)")])
 def test_a_container_that_the_runtime_lost_is_not_taken_for_a_crash(log: str, said: str) -> None:
-    """A runner never ends with 255 by itself: containerd says it where a shim died. Words that there are come along."""
+    """A runner never exits with 255: containerd reports it when a shim died.
+
+    Log lines are included if there are any.
+    """
     detail = f"the container runtime lost the container (exit code 255), as when its shim dies{said}; {NOTHING}"
     assert seen(make_job(), make_ended(255, log)) == Lost(reason="ContainerLost", detail=detail, ended_at=at(100))
 
@@ -135,7 +138,7 @@ def test_a_container_that_the_runtime_lost_is_not_taken_for_a_crash(log: str, sa
     ],
 )
 def test_what_was_measured_is_kept(pod: PodRecord, job: JobRecord, broken: str) -> None:
-    """Whoever ended the run: its first trial has its number, and the second says why it has none."""
+    """Whatever ended the run, its first trial has its number, and the second says why it has none."""
     observation = seen(job, pod)
     assert isinstance(observation, Finished)
     assert observation.result.trials == (measured(0),)
@@ -145,7 +148,7 @@ def test_what_was_measured_is_kept(pod: PodRecord, job: JobRecord, broken: str) 
 
 
 def test_a_deadline_after_a_load_is_told_to_the_trial() -> None:
-    """The engine was loaded and measured nothing until its time was over: the trial is a suspect."""
+    """The engine was loaded and measured nothing until the deadline: the trial is a suspect."""
     left = message(broken="Stopped", load_seconds=5.0)
     observation = seen(make_job(**EXPIRED), make_ended(0, left, deleting=True))
     assert isinstance(observation, Finished)
@@ -153,7 +156,7 @@ def test_a_deadline_after_a_load_is_told_to_the_trial() -> None:
 
 
 def test_an_end_has_the_time_of_the_container() -> None:
-    """Not that of the look at it: devices were held until then and no longer."""
+    """The time is not that of the observation: devices were held only until the container ended."""
     for left in (message(0, 1), "crashed"):
         observation = seen(make_job(), make_ended(1, left, finished=90), now=1000)
         assert isinstance(observation, Finished | Lost)
@@ -161,7 +164,7 @@ def test_an_end_has_the_time_of_the_container() -> None:
 
 
 def test_nothing_is_broken_where_all_was_measured() -> None:
-    """A node that goes away after the last trial costs nothing."""
+    """A Node that disappears after the last trial costs nothing."""
     observation = seen(make_job(), make_ended(137, message(0, 1, complete=False)))
     assert isinstance(observation, Finished)
     assert observation.result.broken is None
@@ -232,7 +235,7 @@ def test_nothing_is_broken_where_all_was_measured() -> None:
     ],
 )
 def test_who_ended_a_run_decides_what_it_costs(pod: PodRecord, job: JobRecord, lost: Lost) -> None:
-    """Its node's end costs nothing, a deletion and a deadline cost a failure."""
+    """The end of its Node costs nothing; a deletion and a deadline cost a failure."""
     assert seen(job, pod) == lost
 
 
@@ -262,18 +265,18 @@ def test_who_ended_a_run_decides_what_it_costs(pod: PodRecord, job: JobRecord, l
     ],
 )
 def test_an_ended_job_whose_pod_is_gone_is_lost(job: JobRecord, lost: Lost) -> None:
-    """Nobody waits for a message that can no longer come."""
+    """The operator does not wait for a message that can no longer arrive."""
     assert seen(job, now=500) == lost
 
 
 @pytest.mark.parametrize("pod", [make_running(), make_running(**DRAINED), make_running(deleting=True)])
 def test_an_ended_job_has_no_live_pod(pod: PodRecord) -> None:
-    """What was last heard of a Pod does not keep a run alive whose Job has ended."""
+    """The last known state of a Pod does not keep a run alive whose Job has ended."""
     assert isinstance(seen(make_job(**FAILED), pod, now=500), Lost)
 
 
 def test_the_last_words_of_a_job_that_is_ending_are_waited_for() -> None:
-    """The Job controller asks the Pod to end first; its result may come until it did."""
+    """The Job controller first asks the Pod to end; until it has ended, its result may still arrive."""
     job = make_job(ending=job_end("DeadlineExceeded"))
     assert seen(job, make_running(deleting=True)) == Waiting(reason="DeadlineExceeded", detail="m")
 
@@ -288,7 +291,7 @@ def test_the_last_words_of_a_job_that_is_ending_are_waited_for() -> None:
     ],
 )
 def test_a_pod_that_was_taken_away_is_replaced(pod: PodRecord) -> None:
-    """The Job makes another Pod by itself: the run waits, and its failure budget stays whole."""
+    """The Job creates another Pod by itself: the run waits, and the failure budget is not used."""
     assert seen(make_job(), pod) == Waiting(reason="Preempted", detail="EvictionByEvictionAPI: drained")
     assert seen(make_job(), pod, make_pod(**NEXT), now=300) == Waiting(
         reason="Starting", detail="the Pod waits for the scheduler"
@@ -297,7 +300,7 @@ def test_a_pod_that_was_taken_away_is_replaced(pod: PodRecord) -> None:
 
 @pytest.mark.parametrize("newest", [make_running(**NEXT, deleting=True, phase="Failed"), make_ended(143, "", **NEXT)])
 def test_a_deadline_that_passed_because_of_a_disruption_uses_no_budget(newest: PodRecord) -> None:
-    """The time that the first Pod had was taken from the run."""
+    """The first Pod's time counted against the run's deadline."""
     lost = seen(make_job(**EXPIRED), make_running(**DRAINED), newest, now=300)
     assert isinstance(lost, Lost)
     assert (lost.reason, lost.counts) == ("DeadlineExceeded", False)
@@ -311,7 +314,7 @@ def test_a_deadline_that_passed_because_of_a_disruption_uses_no_budget(newest: P
     [make_pod(**NEXT, gone=True), make_bound(**NEXT, deleting=True), make_ended(137, **NEXT, deleting=True, gone=True)],
 )
 def test_a_pod_that_was_one_too_many_says_nothing(surplus: PodRecord) -> None:
-    """A Job controller that was cut off while it made a Pod makes another, and takes one of them back."""
+    """A Job controller interrupted while creating a Pod creates another, and deletes one of the two."""
     assert seen(make_job(), make_running(), surplus) == Running(phase=Phase.STARTING)
     ended = make_ended(0, message(0, 1))
     assert isinstance(seen(make_job(), ended, surplus), Finished)

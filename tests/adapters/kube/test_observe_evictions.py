@@ -1,4 +1,4 @@
-"""A Pod that its own kubelet evicts ends its run, although the Job makes another one: it would be evicted as well."""
+"""A Pod evicted by its own kubelet ends its run, although the Job creates another: that would be evicted as well."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ from infpop_runner.contract import Broken
 LOW = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 24Mi. Container runner was using 9Gi"
 WORDS = f"the kubelet evicted the Pod: {LOW}"
 DISK = "The node was low on resource: ephemeral-storage. "
-# As its kubelet leaves it.
+# As the kubelet leaves the Pod.
 EVICTED = {
     "phase": "Failed",
     "failure": f"Evicted: {LOW}",
@@ -55,12 +55,12 @@ def evicted(code: int = 137, left: str = "", **changes: object) -> PodRecord:
     [
         evicted(),
         evicted(0, "loaded 80 %"),
-        evicted(0, message(broken="Stopped"), phase="Succeeded", failure=None),  # it answered in time
+        evicted(0, message(broken="Stopped"), phase="Succeeded", failure=None),  # the runner responded in time
         evicted(143, message(complete=False)),
     ],
 )
 def test_an_eviction_for_memory_is_the_runs_own_loss(job: JobRecord, pod: PodRecord) -> None:
-    """It uses the failure budget, in the kubelet's words, whatever the runner did in the second that it was left."""
+    """It uses the failure budget, with the kubelet's message, whatever the runner did in its last second."""
     lost = seen(job, pod)
     assert isinstance(lost, Lost)
     assert (lost.reason, lost.counts, lost.ended_at) == ("HostOutOfMemory", True, at(100))
@@ -80,31 +80,31 @@ def test_an_eviction_for_memory_is_the_runs_own_loss(job: JobRecord, pod: PodRec
 )
 @pytest.mark.parametrize("disrupted", [None, "TerminationByKubelet: x"])
 def test_an_eviction_for_anything_else_has_a_name_of_its_own(words: str, disrupted: str | None) -> None:
-    """Disk and process ids are no memory; the kubelet's words say what was lacking."""
+    """Disk and process ids are not memory; the kubelet's message says which resource ran short."""
     detail = f"the kubelet evicted the Pod: {words.strip()}; {NOTHING}"
     pod = evicted(evicted=words, disrupted=disrupted)
     assert seen(make_job(), pod) == Lost(reason="Evicted", detail=detail, ended_at=at(100))
 
 
 def test_a_pod_that_was_evicted_before_it_ran_is_told_in_the_same_way() -> None:
-    """Its container says nothing."""
+    """Its container has no message."""
     lost = seen(make_job(), make_bound(**EVICTED | {"evicted": DISK}))
     detail = f"the kubelet evicted the Pod: {DISK.strip()}; {NOTHING}"
     assert lost == Lost(reason="Evicted", detail=detail, ended_at=at(100))
 
 
 def test_a_pod_that_is_being_evicted_is_waited_for_under_its_own_name() -> None:
-    """The kubelet says so before the container has ended: nothing is preempted, and no other Pod will go on."""
+    """The kubelet reports it before the container has ended: the run is not preempted, and no other Pod takes over."""
     pod = make_running(evicted=LOW, disrupted=EVICTED["disrupted"], disrupted_at=at(90))
     assert seen(make_job(), pod) == Waiting(reason="HostOutOfMemory", detail=WORDS)
-    lost = seen(make_job(), pod, now=3700)  # its node has gone silent
+    lost = seen(make_job(), pod, now=3700)  # its Node does not respond any more
     assert isinstance(lost, Lost)
     assert (lost.reason, lost.counts) == ("HostOutOfMemory", True)
 
 
 @pytest.mark.parametrize("replacement", REPLACEMENTS)
 def test_a_replacement_is_not_waited_for(replacement: PodRecord) -> None:
-    """An operator that was away meanwhile sees the eviction as well, and the devices that the next Pod had."""
+    """An operator that was down meanwhile also sees the eviction, and the devices of the replacement."""
     observed = observe_run(RUN, make_job(), [evicted(), replacement], RunHints(), LIMITS, at(300))
     lost = observed.observation
     assert isinstance(lost, Lost)
@@ -117,7 +117,7 @@ def test_a_replacement_is_not_waited_for(replacement: PodRecord) -> None:
 
 @pytest.mark.parametrize("replacement", [*REPLACEMENTS, None])
 def test_what_was_measured_before_an_eviction_is_kept(replacement: PodRecord | None) -> None:
-    """A complete result is the end; of a partial one, the trials that it lacks are the eviction's."""
+    """A complete result counts; in a partial one the missing trials have the eviction as their reason."""
     others = [] if replacement is None else [replacement]
     whole = seen(make_job(), evicted(0, message(0, 1)), *others, now=300)
     assert isinstance(whole, Finished)
@@ -131,7 +131,7 @@ def test_what_was_measured_before_an_eviction_is_kept(replacement: PodRecord | N
 
 
 def test_what_a_replacement_measured_is_kept() -> None:
-    """Where the operator was away, the next Pod may have done the work: the Pod that measured most is heard."""
+    """If the operator was down, the replacement may have done the work: the Pod that measured most counts."""
     done = make_ended(0, message(0, 1), **NEXT, finished=290)
     for left in ("", message(0, complete=False)):
         observed = observe_run(RUN, make_job(), [evicted(137, left), done], RunHints(), LIMITS, at(300))
@@ -141,7 +141,7 @@ def test_what_a_replacement_measured_is_kept() -> None:
 
 
 def test_of_several_evictions_the_last_is_told() -> None:
-    """Each Pod that the Job made meanwhile was evicted."""
+    """Each Pod that the Job created meanwhile was evicted."""
     second = replace(evicted(**NEXT), evicted=DISK)
     lost = seen(make_job(), evicted(), second, now=300)
     assert isinstance(lost, Lost)
@@ -149,7 +149,7 @@ def test_of_several_evictions_the_last_is_told() -> None:
 
 
 def test_a_load_that_an_eviction_ended_is_told_to_the_trial() -> None:
-    """The engine was loaded and had measured nothing: the trial that it died on is a suspect."""
+    """The engine was loaded and had measured nothing: the trial on which it died is a suspect."""
     observation = seen(make_job(), evicted(137, message(complete=False, load_seconds=5.0)))
     assert isinstance(observation, Finished)
     assert observation.result.broken == Broken(reason="HostOutOfMemory", detail=WORDS)
@@ -166,7 +166,7 @@ def test_a_load_that_an_eviction_ended_is_told_to_the_trial() -> None:
     ],
 )
 def test_a_kubelet_that_ends_a_pod_for_others_sake_costs_nothing(reason: str, words: str) -> None:
-    """Its node shuts down, or a critical Pod needs the room: the Job makes another Pod, and the run waits for it."""
+    """Its Node shuts down, or a critical Pod needs the room: the Job creates another Pod, and the run waits for it."""
     taken = {"disrupted": f"TerminationByKubelet: {words}", "disrupted_at": at(90), "failure": f"{reason}: {words}"}
     pod = make_ended(143, "", **taken)
     assert seen(make_job(), pod) == Waiting(reason="Preempted", detail=f"TerminationByKubelet: {words}")
@@ -177,7 +177,7 @@ def test_a_kubelet_that_ends_a_pod_for_others_sake_costs_nothing(reason: str, wo
 
 
 def test_a_pod_that_its_kubelet_refuses_was_not_evicted() -> None:
-    """The kubelet says Evicted of it as well. It counts: a node that refuses every Pod would be tried for ever."""
+    """The kubelet also calls it Evicted. It uses the failure budget, or such a Node would be tried forever."""
     refused = "Evicted: Pod was rejected: The node had condition: [MemoryPressure]."
     assert seen(make_job(), make_bound(phase="Failed", failure=refused)) == Lost(
         reason="PodFailed", detail=f"{refused}; {NOTHING}", ended_at=at(100)

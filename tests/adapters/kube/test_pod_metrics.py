@@ -1,4 +1,4 @@
-"""A number is taken from a Pod only when it is one and belongs to this very run."""
+"""A number is taken from a Pod only if it is valid and belongs to this run."""
 
 import asyncio
 import math
@@ -29,7 +29,7 @@ SPEC = make_run_spec(namespace="serving", run="study-1", batches=(4, 8, 16))
 
 
 def shown() -> str:
-    """Return what a runner shows that has measured one trial, found the next infeasible and works on the last."""
+    """Return the metrics of a runner with one trial measured, the next infeasible, and the last in progress."""
     metrics = RunMetrics(SPEC)
     metrics.enter("measuring")
     metrics.trial_ended(make_measured(12.5, index=0, batch_size=4))
@@ -39,19 +39,19 @@ def shown() -> str:
 
 
 def line(value: str, *, trial: str = "0", **changes: str) -> str:
-    """Return a line of throughput."""
+    """Return a metrics line with a throughput."""
     labels = {"batch_size": "4", "namespace": "serving", "run": "study-1", "study": "study", "trial": trial} | changes
     inner = ",".join(f'{name}="{text}"' for name, text in labels.items())
     return f"infpop_trial_throughput_tokens_per_second{{{inner}}} {value}\n"
 
 
 def read(text: str) -> PodSample:
-    """Return what `text` says of the run."""
+    """Return the metrics that `text` gives for the run."""
     return to_pod_sample(text, namespace="serving", study="study", run="study-1")
 
 
 def test_a_real_runner_is_read() -> None:
-    """Phase, trial and throughput; a trial without a number has none."""
+    """Phase, trial and throughput are read; a trial without a number has none."""
     sample = read(shown())
     assert sample == PodSample(
         phase=Running(phase=Phase.MEASURING, trial_index=2), throughput={0: Value(tokens_per_second=12.5)}
@@ -82,24 +82,24 @@ def test_a_real_runner_is_read() -> None:
     ],
 )
 def test_what_is_no_number_of_this_run_is_missing(text: str, sample: Sample | None) -> None:
-    """Never zero, never infinite, never somebody else's."""
+    """It is never zero, infinite or another run's."""
     assert read(text).throughput.get(0) == sample
 
 
 def test_the_phase_of_another_run_is_not_ours() -> None:
-    """An address may have passed on to the next run's Pod."""
+    """The address may now belong to the next run's Pod."""
     sample = to_pod_sample(shown(), namespace="serving", study="study", run="study-2")
     assert sample == PodSample(throughput={0: Missing(reason="OtherRun")})
 
 
 @pytest.mark.parametrize("text", ["{" + "a" * 250_000 + "} 1", "{" + "} 1" * 80_000, "{" + 'a="' * 80_000 + "} 1"])
 def test_a_hostile_text_is_read_in_no_time(text: str) -> None:
-    """The answer comes from an image that somebody else chose; reading it must not stop the operator."""
+    """The text comes from an image that a user chose; reading it must not block the operator."""
     assert read(f"infpop_run_state{text}").phase is None
 
 
 class Body(httpx.AsyncByteStream):
-    """A body that comes in pieces, or never."""
+    """A body that arrives in pieces, or never."""
 
     def __init__(self, pieces: Iterator[bytes], *, stalls: bool = False) -> None:
         self._pieces = pieces
@@ -114,7 +114,7 @@ class Body(httpx.AsyncByteStream):
 
 
 def stream(*pieces: bytes, **more: Any) -> httpx.Response:  # noqa: ANN401 - arguments of a response
-    """Return an answer that has not been read yet."""
+    """Return a response that has not been read yet."""
     return httpx.Response(200, stream=Body(iter(pieces)), **more)
 
 
@@ -130,7 +130,7 @@ ANSWERS: dict[int, Callable[[], httpx.Response]] = {
 
 
 def answer(request: httpx.Request) -> httpx.Response:
-    """Answer on each port in another way, at the Pod's addresses alone."""
+    """Serve a different answer on each port, only at the Pod's addresses."""
     if request.url.host not in ("10.0.0.7", "fd00::7") or request.url.port not in ANSWERS:
         raise httpx.ConnectError("refused", request=request)
     assert request.url.path == "/metrics"
@@ -138,7 +138,7 @@ def answer(request: httpx.Request) -> httpx.Response:
 
 
 def scraped(**changes: object) -> PodSample:
-    """Return what a scrape of the Pod gives, with these changes."""
+    """Return the result of scraping the Pod, with these changes."""
     pod = make_running(**({"ip": "10.0.0.7", "metrics_port": 9400} | changes))
 
     async def scrape() -> PodSample:
@@ -149,7 +149,7 @@ def scraped(**changes: object) -> PodSample:
 
 
 def test_a_real_endpoint_is_read() -> None:
-    """The runner's own server, over a real connection."""
+    """The runner's own server is scraped over a real connection."""
     metrics = RunMetrics(SPEC)
     metrics.trial_ended(make_measured(12.5, index=0, batch_size=4))
     server, thread = start_http_server(0, addr="127.0.0.1", registry=metrics.registry)
@@ -169,7 +169,7 @@ def test_a_real_endpoint_is_read() -> None:
 
 @pytest.mark.parametrize("ip", ["10.0.0.7", "fd00::7"])
 def test_a_pod_is_asked_at_its_own_address(ip: str) -> None:
-    """In both families of addresses."""
+    """This holds for IPv4 and IPv6."""
     assert scraped(ip=ip).throughput[0] == Value(tokens_per_second=12.5)
 
 
@@ -189,14 +189,14 @@ def test_a_pod_is_asked_at_its_own_address(ip: str) -> None:
     ],
 )
 def test_an_outage_is_never_a_number(monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]) -> None:
-    """Refused, redirected, packed, endless or slow: nothing is known, and nothing is raised."""
+    """Refused, redirected, compressed, endless or slow: the values are unknown, and nothing is raised."""
     monkeypatch.setattr("infpop_operator.adapters.kube.pod_metrics.TIMEOUT_S", 0.2)
     assert scraped(**changes) == PodSample()
 
 
 @pytest.mark.parametrize(("beyond", "is_read"), [(-1, True), (0, True), (1, False)])
 def test_an_answer_is_read_up_to_its_longest(beyond: int, is_read: bool) -> None:  # noqa: FBT001 - both ways of it
-    """A quarter of a mebibyte is more than any runner shows; one byte more is no runner's."""
+    """A quarter of a mebibyte is more than any runner shows; one byte more is refused."""
     text = shown().encode()
     text += b"#" * (256 * 1024 + beyond - len(text))
 
@@ -216,7 +216,7 @@ def test_each_trial_has_its_own_number() -> None:
 
 
 def test_the_client_goes_straight_to_the_pod() -> None:
-    """A proxy of the operator's environment knows no Pods, and a redirect leads away from them."""
+    """A proxy in the operator's environment cannot reach Pods, and a redirect would lead away from them."""
     client = build_client()
     assert (client.trust_env, client.follow_redirects) == (False, False)
     assert client.timeout.read is not None

@@ -1,4 +1,4 @@
-"""What the API server writes is read once; what may be missing may be missing."""
+"""Parsing API server JSON into records, with every optional field absent or present."""
 
 from typing import Any
 
@@ -51,12 +51,12 @@ def condition(kind: str, status: str = "True", **more: str) -> dict[str, str]:
 
 
 def test_a_job_that_we_made_is_read_back() -> None:
-    """Labels, owner and times; what the Job controller has not written yet is absent."""
+    """Labels, owner and times are read; fields that the Job controller has not written yet are absent."""
     assert parse_job(job_body()) == NEW_JOB
 
 
 def test_everything_of_a_job_is_read() -> None:
-    """Start, suspension, deletion, life span, number of Pods."""
+    """Start, suspension, deletion, TTL and number of Pods are read."""
     body = job_body(settings=PodSettings(image="i", queue_name="gpus"), startTime=stamp(3))
     body["metadata"]["deletionTimestamp"] = stamp(9)
     body["spec"]["ttlSecondsAfterFinished"] = 60
@@ -65,7 +65,7 @@ def test_everything_of_a_job_is_read() -> None:
 
 
 def test_a_job_counts_as_suspended_until_its_controller_goes_on_with_it() -> None:
-    """When a queue lets a Job go, its spec says so first; only then comes the time since when it may take."""
+    """When a queue admits a Job, its spec changes first; only then follows the start time."""
     assert parse_job(job_body(conditions=[condition("Suspended")])).suspended
     assert not parse_job(job_body(conditions=[condition("Suspended", "False")])).suspended
 
@@ -91,13 +91,13 @@ def test_a_job_counts_as_suspended_until_its_controller_goes_on_with_it() -> Non
 def test_a_job_that_ends_is_told_from_one_that_has_ended(
     conditions: list[dict[str, str]], ending: JobEnd | None, end: JobEnd | None
 ) -> None:
-    """While Pods of a failed Job are still being ended, their last words may come."""
+    """While Pods of a failed Job are still terminating, their last messages may arrive."""
     job = parse_job(job_body(conditions=conditions))
     assert (job.ending, job.end) == (ending, end)
 
 
 def test_a_new_pod_is_read_back() -> None:
-    """Its Job, its study, its metrics port; no node, no container."""
+    """Its Job, study and metrics port are read; it has no Node and no container yet."""
     assert parse_pod(pod_body(job_body())) == NEW_POD
 
 
@@ -118,7 +118,7 @@ def test_a_new_pod_is_read_back() -> None:
         ),
         ({**EVICTED, "containerStatuses": None}, FAILED),  # a Pod that the kubelet refuses
         ({**EVICTED, "reason": "Terminated"}, FAILED | {"failure": "Terminated: low", "container": ContainerRecord()}),
-        (EVICTED, FAILED | {"evicted": "low", "container": ContainerRecord()}),  # for a limit of its own
+        (EVICTED, FAILED | {"evicted": "low", "container": ContainerRecord()}),  # exceeds its own limit
         (
             EVICTED | {"conditions": [condition("DisruptionTarget", reason="TerminationByKubelet", message="low")]},
             FAILED
@@ -189,7 +189,7 @@ def test_a_new_pod_is_read_back() -> None:
     ],
 )
 def test_every_state_of_a_pod_is_read(status: dict[str, Any], expected: dict[str, Any]) -> None:
-    """One field for each thing that a kubelet, a scheduler or an evicting controller says."""
+    """Each statement of a kubelet, a scheduler or an evicting controller has its own field."""
     unknown = object()
     pod = parse_pod(pod_body(job_body(), **status))
     assert {name: getattr(pod, name, unknown) for name in expected} == expected
@@ -202,7 +202,7 @@ def test_every_state_of_a_pod_is_read(status: dict[str, Any], expected: dict[str
     ("conditions", "scheduled_at"), [([condition("PodScheduled")], at(5)), ([], at(1))], ids=["said", "not said"]
 )
 def test_a_pod_on_a_node_has_been_scheduled(conditions: list[dict[str, str]], scheduled_at: object) -> None:
-    """From then on it holds its devices; at the latest from its creation, where nothing says when."""
+    """It then holds its devices, at the latest from its creation if no time is given."""
     body = pod_body(job_body(), conditions=conditions)
     body["spec"]["nodeName"] = "n1"
     body["metadata"]["deletionTimestamp"] = stamp(9)
@@ -211,7 +211,7 @@ def test_a_pod_on_a_node_has_been_scheduled(conditions: list[dict[str, str]], sc
 
 
 def test_a_pod_of_somebody_else_has_no_job_and_no_port() -> None:
-    """Our label on a foreign Pod makes it neither ours nor an error."""
+    """InfPop's label on a foreign Pod makes it neither InfPop's nor an error."""
     bare = {"metadata": {"name": "p", "namespace": "n", "uid": "u", "creationTimestamp": stamp(0)}}
     pod = parse_pod(bare | {"spec": {"containers": [{"name": "web"}]}})
     assert (pod.job_uid, pod.run, pod.metrics_port, pod.phase, pod.resource_version) == (
@@ -225,14 +225,14 @@ def test_a_pod_of_somebody_else_has_no_job_and_no_port() -> None:
 
 
 def test_only_the_controller_owns() -> None:
-    """A further owner, which anybody may add, is not the Job."""
+    """An additional owner reference, which any client may add, is not the Job."""
     body = pod_body(job_body())
     body["metadata"]["ownerReferences"].insert(0, {"kind": "ConfigMap", "name": "x", "uid": "other"})
     assert parse_pod(body).job_uid == JOB_UID
 
 
 def test_a_node_is_read_with_its_devices() -> None:
-    """Devices are resources with a domain; a dead one stays in the capacity."""
+    """Devices are resources with a domain; a broken one stays in the capacity."""
     body = {
         "metadata": {"name": "n1", "uid": "u", "resourceVersion": "5", "labels": {"a": "b"}},
         "spec": {"unschedulable": True},
@@ -256,7 +256,7 @@ def test_a_node_is_read_with_its_devices() -> None:
 
 
 def test_a_node_without_anything_has_nothing() -> None:
-    """A node that has just joined is no error; its label may name what its kubelet has not said."""
+    """A new Node is not an error; its label may give what its kubelet has not reported."""
     node = parse_node({"metadata": {"name": "n", "uid": "u", "labels": {"kubernetes.io/arch": "amd64"}}})
     assert (node.schedulable, node.cpus, node.arch, node.capacity_gpus) == (True, 0, "amd64", {})
 
@@ -266,5 +266,5 @@ def test_a_node_without_anything_has_nothing() -> None:
     [("8", 8), (8, 8), ("7910m", 7), ("1000m", 1), ("1k", 1000), ("0", 0), ("-3", 0), ("", 0), ("x", 0), ("inf", 0)],
 )
 def test_quantities_are_whole_devices(quantity: object, count: int) -> None:
-    """A part of a core or a device is none."""
+    """A fraction of a core or a device counts as zero."""
     assert parse_count(quantity) == count

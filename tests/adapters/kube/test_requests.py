@@ -1,4 +1,4 @@
-"""What the client sends, request by request as a whole, and what it makes of each answer."""
+"""The client's requests, compared as a whole, and how it interprets each answer."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -55,7 +55,7 @@ STUDIES = "/apis/infpop.io/v1alpha1"
 def played(
     call: Call, *answers: tuple[int, object], namespace: str | None = None
 ) -> tuple[list[Request], Any, RecordingServer]:
-    """Make a call on a client of a server that gives these answers; return the requests and what the call gave."""
+    """Make a call on a client of a server with these answers; return the requests and the result of the call."""
 
     async def play() -> tuple[list[Request], Any, RecordingServer]:
         async with (
@@ -75,7 +75,7 @@ def listing(path: str, **query: str) -> Request:
 
 
 def deleting(name: str, uid: str) -> Request:
-    """Return the request that deletes one Job, and no other of its name, once its Pods are gone."""
+    """Return the request that deletes exactly one Job, and only after its Pods are gone."""
     body = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
     path = f"/apis/batch/v1/namespaces/serving/jobs/{name}"
     return Request(method="DELETE", path=path, query={}, body=body, kind=JSON)
@@ -163,7 +163,7 @@ def deleting(name: str, uid: str) -> Request:
     ],
 )
 def test_each_call_is_one_request(call: Call, expected: Request) -> None:
-    """Method, path, query, body and type of the body are exactly these."""
+    """Method, path, query, body and content type are exactly these."""
     requests, _, server = played(call)
     assert requests == [expected]
     (headers,) = server.headers
@@ -183,13 +183,13 @@ def test_each_call_is_one_request(call: Call, expected: Request) -> None:
     ],
 )
 def test_a_client_of_one_namespace_lists_that_one(call: Call, path: str) -> None:
-    """Nodes belong to no namespace; what is asked of another namespace by name is asked there."""
+    """Nodes belong to no namespace; an explicit other namespace is used as given."""
     requests, _, _ = played(call, namespace="mine")
     assert [request.path for request in requests] == [path]
 
 
 def test_a_long_list_comes_page_by_page() -> None:
-    """Each page asks for what follows the one before, with the same selector; the newest version counts."""
+    """Each page continues the previous one with the same selector; the newest version counts."""
     job = job_body()
     page = {"metadata": {"resourceVersion": "7", "continue": "more"}, "items": [job]}
     last = {"metadata": {"resourceVersion": "8"}, "items": [job]}
@@ -201,7 +201,7 @@ def test_a_long_list_comes_page_by_page() -> None:
 
 
 def test_what_is_listed_is_parsed() -> None:
-    """Pods and Nodes come as records, studies and ConfigMaps as they are; a list may have no items at all."""
+    """Pods and Nodes become records, studies and ConfigMaps stay JSON; a list may have no items."""
     pod, node = pod_body(job_body()), {"metadata": {"name": "n", "uid": "u"}}
     assert played(lambda client: client.list_pods("a"), (200, EMPTY_LIST | {"items": [pod]}))[1] == (
         [parse_pod(pod)],
@@ -229,7 +229,7 @@ def test_what_is_listed_is_parsed() -> None:
     ],
 )
 def test_the_object_that_was_written_or_read_comes_back(call: Call) -> None:
-    """The caller goes on with the version that the server has now."""
+    """The caller continues with the version that the server has now."""
     assert played(call, (201, {"metadata": {"resourceVersion": "9"}}))[1] == {"metadata": {"resourceVersion": "9"}}
 
 
@@ -262,7 +262,7 @@ def test_what_is_done_already_is_no_error(call: Call, answer: tuple[int, object]
     ],
 )
 def test_what_is_not_done_is_an_error(call: Call, answer: tuple[int, object], error: type[KubeError]) -> None:
-    """A call that passes over one answer passes over no other."""
+    """A call that tolerates one status code tolerates no other."""
     with pytest.raises(KubeError) as caught:
         played(call, answer)
     assert type(caught.value) is error
@@ -305,14 +305,14 @@ def test_each_refusal_is_its_own_error(code: int, reason: str, message: str, err
 
 
 def test_an_answer_that_is_no_status_is_told_in_its_own_words() -> None:
-    """A proxy answers in HTML, and at any length."""
+    """A proxy answers in HTML of any length."""
     with pytest.raises(KubeUnavailableError) as caught:
         played(lambda client: client.list_nodes(None), (502, "<html>" + "x" * 900))
     assert str(caught.value) == ("GET /api/v1/nodes: 502 : <html>" + "x" * 900)[:600]
 
 
 def test_a_server_that_is_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No request waits for ever."""
+    """No request waits forever."""
     monkeypatch.setattr(module, "REQUEST_TIMEOUT_S", 0.05)
 
     async def play() -> None:

@@ -1,4 +1,4 @@
-"""Reading one study for a long time: what is refused once is no end."""
+"""Reading one study for a long time: a single refusal does not end the reading."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from infpop_operator.adapters.kube.study_reader import NoAnswerError, ReadError,
 
 @contextmanager
 def answering(codes: list[int], directory: Path) -> Iterator[tuple[str, list[str]]]:
-    """Answer with these codes, one after the other; yield the kubeconfig, and the tokens that came."""
+    """Answer with these codes, one after another; yield the kubeconfig and the received tokens."""
     tokens: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -55,13 +55,13 @@ def write(path: Path, server: str, token: str) -> None:
 
 
 def renew(path: Path) -> None:
-    """Give the kubeconfig another token."""
+    """Write another token into the kubeconfig."""
     document = json.loads(path.read_text())
     write(path, document["clusters"][0]["cluster"]["server"], "second")
 
 
 async def outcomes(config: str, times: int) -> list[str]:
-    """Read so many times and return what came of it."""
+    """Read this many times and return the results."""
     found: list[str] = []
     async with StudyReader("study", namespace="serving", context=None, kubeconfig=config) as reader:
         for number in range(times):
@@ -78,27 +78,27 @@ async def outcomes(config: str, times: int) -> list[str]:
 
 
 def test_what_was_never_granted_is_refused_at_once(tmp_path: Path) -> None:
-    """Somebody without a right is not kept waiting."""
+    """A user without the permission is not kept waiting."""
     with answering([403], tmp_path) as (config, _):
         assert asyncio.run(outcomes(config, 1)) == ["refused"]
 
 
 def test_a_token_that_is_renewed_goes_on(tmp_path: Path) -> None:
-    """After a refusal the kubeconfig is read anew."""
+    """After a refusal the kubeconfig is read again."""
     with answering([200, 401, 200], tmp_path) as (config, tokens):
         assert asyncio.run(outcomes(config, 3)) == ["read", "no answer", "read"]
     assert tokens == ["first", "first", "second"]
 
 
 def test_a_right_that_is_taken_away_ends_the_reading(tmp_path: Path) -> None:
-    """Refused again and again is refused."""
+    """Repeated refusals end the reading."""
     with answering([200, *[403] * 6], tmp_path) as (config, _):
         found = asyncio.run(outcomes(config, 7))
     assert found == ["read", *["no answer"] * 5, "refused"]
 
 
 async def read_from(server: RecordingServer, directory: Path, *, namespace: str | None = "serving") -> object:
-    """Return the study `study` as a reader has it that finds the server in a kubeconfig."""
+    """Return the study `study` as read by a reader that finds the server in a kubeconfig."""
     config = directory / "kubeconfig"
     write(config, server.url, "first")
     async with StudyReader("study", namespace=namespace, context=None, kubeconfig=str(config)) as reader:
@@ -108,7 +108,7 @@ async def read_from(server: RecordingServer, directory: Path, *, namespace: str 
 def played(
     directory: Path, *answers: tuple[int, object], namespace: str | None = "serving"
 ) -> tuple[object, list[tuple[str, str]]]:
-    """Return the study, or what is said of it, and the method and path of each request."""
+    """Return the study or the error message, and the method and path of each request."""
 
     async def play() -> tuple[object, list[tuple[str, str]]]:
         async with recording_server() as server:
@@ -128,7 +128,7 @@ MISSING: tuple[int, object] = (404, {"reason": "NotFound", "message": "no"})
 
 @pytest.mark.parametrize(("given", "asked"), [("serving", "serving"), (None, "default")])
 def test_a_study_is_read_with_one_request(tmp_path: Path, given: str | None, asked: str) -> None:
-    """In the namespace that is named, else in that of the kubeconfig."""
+    """The namespace is the given one, else that of the kubeconfig."""
     body = {"metadata": {"name": "study"}}
     path = f"{STUDIES.format(asked)}/study"
     assert played(tmp_path, (200, body), namespace=given) == (body, [("GET", path)])
@@ -155,7 +155,7 @@ def listed(*names: str) -> tuple[int, object]:
     ],
 )
 def test_a_study_that_is_not_there_is_looked_for(tmp_path: Path, answer: tuple[int, object], words: str) -> None:
-    """The message names studies that are there, or says that the cluster has no such kind."""
+    """The message names existing studies, or says that the cluster lacks the CRD."""
     message, requests = played(tmp_path, MISSING, answer)
     assert words in str(message)
     path = STUDIES.format("serving")
@@ -170,7 +170,7 @@ def test_a_study_that_is_not_there_is_looked_for(tmp_path: Path, answer: tuple[i
     ],
 )
 def test_a_study_that_cannot_be_read_has_a_remedy(tmp_path: Path, code: int, remedy: str) -> None:
-    """A refusal and a missing answer have different remedies, after one request."""
+    """A refusal and a missing answer have different remedies, each after one request."""
     message, requests = played(tmp_path, (code, {}))
     assert remedy in str(message)
     assert len(requests) == 1

@@ -1,4 +1,4 @@
-"""Every field of a Job, a Pod and a Node is read from its own place: all at once, each with a value of its own."""
+"""Every field of a Job, a Pod and a Node is read from its own place: all together, each with a distinct value."""
 
 import dataclasses
 from typing import Any
@@ -21,13 +21,13 @@ LABELS = {"infpop.io/study": "label-study", "infpop.io/run": "label-run", "infpo
 
 
 def condition(kind: str, seconds: float, *, status: str = "True", **words: str) -> dict[str, str]:
-    """Return a condition; further times in it are decoys."""
+    """Return a condition; its other times are decoys."""
     times = {"lastTransitionTime": stamp(seconds), "lastProbeTime": stamp(900), "lastUpdateTime": stamp(901)}
     return {"type": kind, "status": status, **times, **words}
 
 
 def metadata(name: str, uid: str, created: float) -> dict[str, Any]:
-    """Return the metadata of an object with two owners, of which the second controls it."""
+    """Return the metadata of an object with two owners, the second of which is the controller."""
     return {
         "name": name,
         "namespace": f"{name}-namespace",
@@ -109,7 +109,7 @@ NODE = {
 
 
 def test_every_field_of_a_job_is_read_from_its_own_place() -> None:
-    """No time, text or number of another field is taken for it."""
+    """No time, text or number of another field is used instead."""
     assert parse_job(JOB) == JobRecord(
         namespace="job-namespace",
         name="job",
@@ -129,7 +129,7 @@ def test_every_field_of_a_job_is_read_from_its_own_place() -> None:
 
 
 def test_every_field_of_a_pod_is_read_from_its_own_place() -> None:
-    """The runner's container counts among others, the port of its metrics among its ports."""
+    """The runner's container is found among others, and the metrics port among its ports."""
     assert parse_pod(POD) == PodRecord(
         namespace="pod-namespace",
         name="pod",
@@ -164,7 +164,7 @@ def test_every_field_of_a_pod_is_read_from_its_own_place() -> None:
 
 
 def test_every_field_of_a_node_is_read_from_its_own_place() -> None:
-    """Devices are those that the node has, CPUs those that Pods can have."""
+    """Devices come from the Node's capacity, CPUs from its allocatable resources."""
     assert parse_node(NODE) == NodeRecord(
         name="node",
         uid="node-uid",
@@ -179,7 +179,7 @@ def test_every_field_of_a_node_is_read_from_its_own_place() -> None:
 
 @pytest.mark.parametrize("record", [parse_job(JOB), parse_pod(POD), parse_node(NODE)])
 def test_no_field_of_a_record_is_left_out_here(record: JobRecord | PodRecord | NodeRecord) -> None:
-    """A new field is given a value before it can be forgotten; what excludes others has a test of its own."""
+    """A new field must get a value here; fields that exclude others have their own tests."""
     unset = {
         field.name
         for field in dataclasses.fields(record)
@@ -192,7 +192,7 @@ def test_no_field_of_a_record_is_left_out_here(record: JobRecord | PodRecord | N
     ("kinds", "complete"), [(("Complete",), True), (("Failed",), False), (("Failed", "Complete"), True)]
 )
 def test_a_job_that_is_complete_is_complete(kinds: tuple[str, ...], complete: bool) -> None:  # noqa: FBT001
-    """A condition without a reason has its kind for one, and no message."""
+    """A condition without a reason uses its type as the reason, and has no message."""
     status = {"conditions": [condition(kind, 5) for kind in kinds]}
     end = parse_job({**JOB, "status": status}).end
     assert end == JobEnd(complete=complete, reason="Complete" if complete else "Failed", message="", at=at(5))
@@ -209,7 +209,7 @@ def test_a_job_that_is_complete_is_complete(kinds: tuple[str, ...], complete: bo
 def test_what_a_job_does_not_say_is_absent(
     spec: dict[str, Any], status: dict[str, Any], expected: tuple[object, ...]
 ) -> None:
-    """Null and missing are the same; a time to live of 0 is one."""
+    """Null and missing are the same; a TTL of 0 is a value."""
     job = parse_job({**JOB, "spec": spec, "status": status})
     assert (job.started_at, job.suspended, job.ttl_seconds) == expected
 
@@ -219,7 +219,7 @@ def test_what_a_job_does_not_say_is_absent(
     [({"running": {"startedAt": stamp(17)}}, at(17)), ({"terminated": {}}, None), ({"waiting": {"reason": "r"}}, None)],
 )
 def test_a_container_has_started_when_it_says_so(state: dict[str, Any], started_at: object) -> None:
-    """One that runs says since when; one that waits has not."""
+    """A running container has a start time; a waiting one has none."""
     status = {"containerStatuses": [{"name": "runner", "state": state}]}
     container = parse_pod({**POD, "status": status}).container
     assert container is not None

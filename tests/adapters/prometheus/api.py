@@ -1,4 +1,4 @@
-"""A server that speaks the HTTP API of Prometheus over real connections, and misbehaves on demand; and a clock."""
+"""A server with the HTTP API of Prometheus over real connections, which misbehaves on demand; and a fake clock."""
 
 import asyncio
 import ssl
@@ -25,10 +25,10 @@ OWNER = {"__name__": "infpop_trial_throughput_tokens_per_second", "namespace": "
 
 
 class PrometheusApi:
-    """Answers each query with the next of `answers`, from then on with the last of them.
+    """Answers each query with the next of `answers`, and then always with the last.
 
-    `probe` is how the question is answered that needs no data, None for the same way. `questions` keeps the forms and
-    `headers` the headers that came.
+    `probe` is the answer to the probe query, which needs no data; None: the same as for other queries. `questions` and
+    `headers` record the forms and headers that were received.
     """
 
     def __init__(self) -> None:
@@ -40,11 +40,11 @@ class PrometheusApi:
 
     @property
     def queries(self) -> list[str]:
-        """Return what was asked for, without the probes."""
+        """Return the recorded queries, without the probes."""
         return [form["query"] for form in self.questions if form["query"] != "vector(1)"]
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Answer, well or badly."""
+        """Answer, correctly or not."""
         form = {name: str(value) for name, value in (await request.post()).items()}
         self.questions.append(form)
         self.headers.append(dict(request.headers))
@@ -71,7 +71,7 @@ async def prometheus_api(tls: ssl.SSLContext | None = None) -> AsyncIterator[Pro
 
 
 class Clock:
-    """Time goes by when somebody waits, and at no other time."""
+    """A clock that advances only while a task waits."""
 
     def __init__(self, start: datetime = END) -> None:
         self._start = start
@@ -82,22 +82,22 @@ class Clock:
         return self._start + timedelta(seconds=self.seconds)
 
     def monotonic(self) -> float:
-        """Return the seconds that have gone by."""
+        """Return the seconds that have passed."""
         return self.seconds
 
     async def sleep(self, seconds: float) -> None:
-        """Let time go by, and others work."""
+        """Advance the time, and let other tasks run."""
         self.seconds += seconds
         await asyncio.sleep(0)
 
     @property
     def pace(self) -> Pace:
-        """Return a pace by this clock, without any jitter."""
+        """Return a pace with this clock and no jitter."""
         return Pace(monotonic=self.monotonic, sleep=self.sleep, jitter=lambda: 0.5)
 
 
 class Scene:
-    """A source, the server that it asks, its clock and what it counted."""
+    """A source, its Prometheus server, its clock and its counters."""
 
     def __init__(self, api: PrometheusApi, source: PrometheusMetrics, clock: Clock, counted: list[str]) -> None:
         self.api = api
@@ -107,7 +107,7 @@ class Scene:
 
 
 def play(scenario: Callable[[Scene], Awaitable[None]], **settings: object) -> None:
-    """Carry out a scenario with a source of these settings; a question takes a second at most."""
+    """Run a scenario with a source of these settings; a query takes at most a second."""
 
     async def go() -> None:
         clock, counted = Clock(), list[str]()
@@ -121,7 +121,7 @@ def play(scenario: Callable[[Scene], Awaitable[None]], **settings: object) -> No
 
 
 def success(kind: str, result: object) -> Behaviour:
-    """Answer a query well."""
+    """Answer a query successfully."""
 
     async def behave(_: web.Request) -> web.Response:
         return web.json_response({"status": "success", "data": {"resultType": kind, "result": result}})
@@ -130,7 +130,7 @@ def success(kind: str, result: object) -> Behaviour:
 
 
 def failure(status: int, *, error_type: str = "", text: str = "", **headers: str) -> Behaviour:
-    """Answer with an error of Prometheus, or of something in front of it that has a text only."""
+    """Answer with an error of Prometheus, or of a gateway that sends only text."""
 
     async def behave(_: web.Request) -> web.Response:
         if not error_type:
@@ -141,7 +141,7 @@ def failure(status: int, *, error_type: str = "", text: str = "", **headers: str
 
 
 def body(content: bytes, **headers: str) -> Behaviour:
-    """Answer with these very bytes, which a 200 says are fine."""
+    """Answer with exactly these bytes and status 200."""
 
     async def behave(_: web.Request) -> web.Response:
         return web.Response(body=content, headers={name.replace("_", "-"): value for name, value in headers.items()})
@@ -150,13 +150,13 @@ def body(content: bytes, **headers: str) -> Behaviour:
 
 
 async def hang(request: web.Request) -> web.StreamResponse:
-    """Take the question and say nothing."""
+    """Accept the query and never answer."""
     await asyncio.Event().wait()
     return web.Response(text=request.path)
 
 
 async def hang_up(request: web.Request) -> web.StreamResponse:
-    """Begin an answer and close the connection in the middle of it."""
+    """Start an answer and close the connection in the middle of it."""
     response = web.StreamResponse(headers={"Content-Length": "1000"})
     await response.prepare(request)
     await response.write(b'{"status":"success","data":')
@@ -166,7 +166,7 @@ async def hang_up(request: web.Request) -> web.StreamResponse:
 
 
 async def never_end(request: web.Request) -> web.StreamResponse:
-    """Send spaces, which JSON may begin with, without end."""
+    """Send spaces, with which JSON may begin, without end."""
     response = web.StreamResponse()
     await response.prepare(request)
     while True:
@@ -174,16 +174,16 @@ async def never_end(request: web.Request) -> web.StreamResponse:
 
 
 def series(*pairs: tuple[float, str], trial: str = "0", **labels: str) -> dict[str, Any]:
-    """Return a throughput's raw samples, at seconds after the run began."""
+    """Return raw samples of a throughput, at seconds after the start of the run."""
     metric = {**OWNER, "run": "study-1", "trial": trial, **labels}
     return {"metric": metric, "values": [[START.timestamp() + seconds, value] for seconds, value in pairs]}
 
 
 def throughputs(*found: Mapping[str, Any]) -> Behaviour:
-    """Answer a question for throughputs."""
+    """Answer a query for throughputs."""
     return success("matrix", list(found))
 
 
 def number(value: str, *, at: datetime = END) -> dict[str, Any]:
-    """Return the element of a vector."""
+    """Return one element of a vector."""
     return {"metric": {}, "value": [at.timestamp(), value]}

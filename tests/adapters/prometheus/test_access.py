@@ -1,4 +1,4 @@
-"""Who is let in by Prometheus, with what is in mounted files now; and none of it is ever told."""
+"""Authentication at Prometheus with the current content of mounted files, which is never shown."""
 
 import asyncio
 import ssl
@@ -18,7 +18,7 @@ ALIVE = success("vector", [number("1")])
 
 
 def test_a_token_is_read_for_every_request(tmp_path: Path) -> None:
-    """A Secret that is rotated is used at once."""
+    """A rotated Secret is used immediately."""
     token = tmp_path / "token"
     token.write_text(f"{SECRET}\n")
 
@@ -33,7 +33,7 @@ def test_a_token_is_read_for_every_request(tmp_path: Path) -> None:
 
 
 def test_further_headers_are_sent(tmp_path: Path) -> None:
-    """The tenant of a Mimir, for example; blanks around a value and empty lines are nothing."""
+    """A Mimir tenant header, for example; blanks around a value and empty lines are ignored."""
     headers = tmp_path / "headers"
     headers.write_text("X-Scope-OrgID: team-a\n\nX-Other:two words \t\r\nAuthorization: Basic eA==\n")
 
@@ -68,7 +68,7 @@ def test_further_headers_are_sent(tmp_path: Path) -> None:
 def test_a_file_that_is_of_no_use_is_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, content: bytes | None
 ) -> None:
-    """The outage names the file; what is in it is nobody's business. Nothing is asked without it."""
+    """The outage names the file and does not show its content. No query is sent without it."""
     path = tmp_path / "file"
     if content is not None:
         path.write_bytes(content)
@@ -84,7 +84,7 @@ def test_a_file_that_is_of_no_use_is_named(
 
 
 def test_a_refusal_does_not_tell_the_token(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Not even where the server repeats it."""
+    """This holds even if the server repeats the token."""
     token = tmp_path / "token"
     token.write_text(SECRET)
 
@@ -97,7 +97,7 @@ def test_a_refusal_does_not_tell_the_token(tmp_path: Path, caplog: pytest.LogCap
 
 
 class Authority:
-    """A certificate authority, and a server that asks for certificates of its own."""
+    """A certificate authority, and a server that requires client certificates."""
 
     def __init__(self, folder: Path) -> None:
         self.pki = Pki(folder)
@@ -105,7 +105,7 @@ class Authority:
             self.pki.issue(name, user=name, hosts=("IP:127.0.0.1",))
 
     def server_context(self, *, asks: bool) -> ssl.SSLContext:
-        """Return how the server speaks TLS."""
+        """Return the server's TLS settings."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self.pki.ca)
         context.load_cert_chain(self.pki.certificate("server"), self.pki.key("server"))
         context.verify_mode = ssl.CERT_REQUIRED if asks else ssl.CERT_NONE
@@ -114,12 +114,12 @@ class Authority:
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Return one authority for all tests here: making keys takes a moment."""
+    """Return one authority for all tests here, because creating keys takes time."""
     return Authority(tmp_path_factory.mktemp("pki"))
 
 
 def outcome(authority: Authority, *, asks: bool, **files: Path | None) -> tuple[str, str]:
-    """Return how a probe with these files ends, and what is told of it."""
+    """Return how a probe with these files ends, and its message."""
 
     async def go() -> tuple[str, str]:
         counted: list[str] = []
@@ -133,7 +133,7 @@ def outcome(authority: Authority, *, asks: bool, **files: Path | None) -> tuple[
 
 
 def test_a_server_is_checked_with_the_authority_that_is_named(authority: Authority) -> None:
-    """An authority of one's own is trusted when it is named, and not otherwise."""
+    """A private authority is trusted if it is configured, and not otherwise."""
     assert outcome(authority, asks=False, ca_file=authority.pki.ca) == ("ok", "")
     reason, detail = outcome(authority, asks=False)
     assert reason == "PrometheusUnreachable"
@@ -141,14 +141,14 @@ def test_a_server_is_checked_with_the_authority_that_is_named(authority: Authori
 
 
 def test_a_server_that_wants_to_know_us_is_told(authority: Authority) -> None:
-    """With our certificate we are let in, without one we are not."""
+    """The server accepts the operator with its client certificate and refuses it without one."""
     ca, certificate, key = authority.pki.ca, authority.pki.certificate("client"), authority.pki.key("client")
     assert outcome(authority, asks=True, ca_file=ca, cert_file=certificate, key_file=key) == ("ok", "")
     assert outcome(authority, asks=True, ca_file=ca)[0] == "PrometheusUnreachable"
 
 
 def test_a_certificate_without_its_key_is_told(authority: Authority) -> None:
-    """Both files are named."""
+    """The message names both files."""
     ca, certificate, key = authority.pki.ca, authority.pki.certificate("client"), authority.pki.key("other")
     reason, detail = outcome(authority, asks=True, ca_file=ca, cert_file=certificate, key_file=key)
     assert reason == "PrometheusUnreachable"
@@ -156,7 +156,7 @@ def test_a_certificate_without_its_key_is_told(authority: Authority) -> None:
 
 
 def test_a_rotated_authority_is_used_at_once(authority: Authority, tmp_path: Path) -> None:
-    """Twice, so that connections of before are closed as well."""
+    """It is rotated twice, so that existing connections are closed as well."""
     path = tmp_path / "ca.crt"
     other = Pki(tmp_path / "other").ca.read_text()
 
@@ -174,7 +174,7 @@ def test_a_rotated_authority_is_used_at_once(authority: Authority, tmp_path: Pat
 
 
 def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
-    """A token goes to the address in the settings and nowhere else."""
+    """A token goes only to the address in the settings."""
     token = tmp_path / "token"
     token.write_text(SECRET)
 

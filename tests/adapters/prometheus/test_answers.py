@@ -1,4 +1,4 @@
-"""An answer is read as a whole or not at all."""
+"""A Prometheus answer is read completely or not at all."""
 
 import json
 
@@ -15,7 +15,7 @@ def answer(kind: str, result: object, **more: object) -> bytes:
 
 
 def test_raw_samples_are_read() -> None:
-    """With all their labels, times and values, those included that are no numbers."""
+    """They keep all labels, times and values, including values that are not numbers."""
     values = [[1, "5"], [2.5, "1e-3"], [3, "NaN"], [4, "+Inf"], [5, "-.5"]]
     reply = parse_answer(answer("matrix", [{"metric": {"a": "b"}, "values": values}], stats={}))
     assert isinstance(reply, Answer)
@@ -37,14 +37,14 @@ def test_raw_samples_are_read() -> None:
     ],
 )
 def test_every_kind_of_answer_is_read(content: bytes, series: tuple[Series, ...]) -> None:
-    """A text and native histograms have no samples of ours."""
+    """Strings and native histograms contain no usable samples."""
     reply = parse_answer(content)
     assert isinstance(reply, Answer)
     assert reply.series == series
 
 
 def test_each_series_keeps_its_own_samples() -> None:
-    """Several series of an answer are not mixed up, in either form."""
+    """Several series of an answer are kept apart, in either form."""
     series = (
         Series(labels={"gpu": "0", "pod": "a"}, samples=((1.0, 5.0), (2.0, 6.0))),
         Series(labels={"gpu": "1", "pod": "a"}, samples=((3.0, 7.0),)),
@@ -69,7 +69,7 @@ WHOLE = answer("matrix", [{"metric": {"a": "b"}, "values": [[1, "5"]]}])
 
 @given(length=st.integers(0, len(WHOLE) - 1))
 def test_a_part_of_an_answer_is_none(length: int) -> None:
-    """Wherever it was cut."""
+    """This holds wherever the answer was cut."""
     assert isinstance(parse_answer(WHOLE[:length]), Failure)
 
 
@@ -105,7 +105,7 @@ def test_a_part_of_an_answer_is_none(length: int) -> None:
     ],
 )
 def test_what_is_no_answer_is_no_number(content: bytes) -> None:
-    """Pages, halves, depths and numbers of other kinds: a reason, at once."""
+    """HTML pages, truncated or deeply nested JSON and other number types give a reason immediately."""
     reply = parse_answer(content)
     assert isinstance(reply, Failure)
     assert (reply.reason, reply.passing) == ("BadAnswer", True)
@@ -121,7 +121,7 @@ def test_what_is_no_answer_is_no_number(content: bytes) -> None:
     ],
 )
 def test_an_answer_that_lacks_a_store_is_none(said: dict[str, object]) -> None:
-    """The sum over the GPUs that one store knows is not the sum over all of them."""
+    """The sum over the GPUs of one store is not the sum over all of them."""
     reply = parse_answer(json.dumps(json.loads(WHOLE) | said).encode())
     assert isinstance(reply, Failure)
     assert (reply.reason, reply.passing) == ("BadAnswer", True)
@@ -136,19 +136,19 @@ def test_an_answer_that_lacks_a_store_is_none(said: dict[str, object]) -> None:
     ],
 )
 def test_a_remark_about_the_query_takes_no_answer(said: dict[str, object]) -> None:
-    """How a query is written says nothing of how much of the data was there."""
+    """A remark about the query's form says nothing about missing data."""
     assert isinstance(parse_answer(json.dumps(json.loads(WHOLE) | said).encode()), Answer)
 
 
 @given(content=st.binary())
 def test_no_bytes_raise(content: bytes) -> None:
-    """Whatever comes, it is judged."""
+    """Any bytes give a result or a reason."""
     assert isinstance(parse_answer(content), Failure)
     assert parse_refusal(500, content).reason == "PrometheusUnreachable"
 
 
 def complaint(kind: str) -> bytes:
-    """Return the body with which Prometheus says no."""
+    """Return the body of a Prometheus error."""
     return json.dumps({"status": "error", "errorType": kind, "error": "because"}).encode()
 
 
@@ -172,7 +172,7 @@ def complaint(kind: str) -> bytes:
     ],
 )
 def test_a_refusal_has_a_reason(status: int, content: bytes, reason: str, passing: bool) -> None:  # noqa: FBT001
-    """Who is at fault, and whether it is worth asking again."""
+    """The error says whether the query or Prometheus is at fault, and whether a retry is useful."""
     failure = parse_refusal(status, content)
     assert (failure.reason, failure.passing) == (reason, passing)
     assert failure.detail.startswith(f"HTTP {status}")
@@ -189,11 +189,11 @@ def test_a_refusal_has_a_reason(status: int, content: bytes, reason: str, passin
     ],
 )
 def test_only_a_fault_of_the_query_is_told_in_prometheus_own_words(status: int, content: bytes, detail: str) -> None:
-    """What else it says may hold what a study's owner should not see."""
+    """Other messages may contain what the study's user should not see."""
     assert parse_refusal(status, content).detail == detail
 
 
 def test_a_long_complaint_is_cut() -> None:
-    """A query of a study is repeated in what Prometheus says of it; a log line is no place for all of it."""
+    """Prometheus repeats the study's query in its message, which is too long for a log line."""
     content = json.dumps({"status": "error", "errorType": "bad_data", "error": "x" * 10_000}).encode()
     assert parse_refusal(400, content).detail == "HTTP 400, " + "x" * 300

@@ -1,4 +1,4 @@
-"""Numbers of trials come from Prometheus over real connections, or with a reason why they do not."""
+"""Trial numbers come from Prometheus over real connections, or with a reason why they are missing."""
 
 import asyncio
 from collections.abc import Sequence
@@ -37,12 +37,12 @@ SHARE = ExtraMetric(name="share", query="share", unit="ratio")
 
 
 def missing(reason: str) -> dict[int, Sample]:
-    """Return that both trials lack their number."""
+    """Return the expected result if both trials lack their number."""
     return dict.fromkeys(RUN.trials, Missing(reason=reason))
 
 
 def test_throughputs_come_with_one_question() -> None:
-    """All trials of a run at once, at the end of the run and a little slack."""
+    """One query covers all trials of a run, at the end of the run plus a margin."""
 
     async def scenario(scene: Scene) -> None:
         scene.api.answers = [BOTH]
@@ -59,7 +59,7 @@ def test_throughputs_come_with_one_question() -> None:
 
 
 def test_who_has_no_number_is_not_asked_about() -> None:
-    """A run of which nothing was measured costs no question."""
+    """A run without measured trials causes no query."""
 
     async def scenario(scene: Scene) -> None:
         assert await scene.source.samples(replace(RUN, trials=())) == {}
@@ -69,7 +69,7 @@ def test_who_has_no_number_is_not_asked_about() -> None:
 
 
 def test_what_was_scraped_is_there_a_moment_later() -> None:
-    """An answer without all trials is asked for again while the end of the run is near."""
+    """An incomplete answer is asked for again shortly after the end of the run."""
 
     async def scenario(scene: Scene) -> None:
         scene.api.answers = [throughputs(), throughputs(series((299, "12.5"))), throughputs(series((-9, "9"))), BOTH]
@@ -80,7 +80,7 @@ def test_what_was_scraped_is_there_a_moment_later() -> None:
 
 
 def test_what_never_comes_is_not_waited_for_longer_than_the_patience() -> None:
-    """Empty stays empty; that is no outage."""
+    """An empty answer stays empty, and is not an outage."""
 
     async def scenario(scene: Scene) -> None:
         scene.api.answers = [throughputs()]
@@ -92,7 +92,7 @@ def test_what_never_comes_is_not_waited_for_longer_than_the_patience() -> None:
 
 
 def test_what_is_long_past_is_not_waited_for() -> None:
-    """After a long time without an operator, what Prometheus lacks it will not have in a moment."""
+    """After a long time without an operator, missing data will not appear any more."""
 
     async def scenario(scene: Scene) -> None:
         scene.clock.seconds = 3600.0
@@ -116,7 +116,7 @@ def test_what_is_long_past_is_not_waited_for() -> None:
     ],
 )
 def test_what_cannot_be_believed_has_a_reason(answer: Behaviour, reason: str) -> None:
-    """A whole answer of a Prometheus that works, and not a number in it; nobody says that Prometheus is away."""
+    """A complete answer of a working Prometheus without a usable number is not reported as an outage."""
 
     async def scenario(scene: Scene) -> None:
         scene.api.answers = [answer]
@@ -153,7 +153,7 @@ def time_out_for(answer: Behaviour) -> float:
 
 @pytest.mark.parametrize(("answer", "reason"), [*PASSING, *LASTING])
 def test_an_outage_is_a_reason_and_never_a_number(answer: Behaviour, reason: str) -> None:
-    """Errors, pages, halves, silence: each trial has a reason, and the outage is told with since when and why."""
+    """Errors, HTML pages, truncated answers, silence: each trial has a reason, and the outage has start and cause."""
 
     async def scenario(scene: Scene) -> None:
         scene.api.answers = [answer]
@@ -168,7 +168,7 @@ def test_an_outage_is_a_reason_and_never_a_number(answer: Behaviour, reason: str
 
 @pytest.mark.parametrize(("answer", "reason"), PASSING)
 def test_a_failure_that_passes_costs_nothing(answer: Behaviour, reason: str) -> None:
-    """The next attempt gives the numbers."""
+    """The next attempt returns the numbers."""
 
     async def scenario(scene: Scene) -> None:
         scene.api.answers = [answer, BOTH]
@@ -180,7 +180,7 @@ def test_a_failure_that_passes_costs_nothing(answer: Behaviour, reason: str) -> 
 
 @pytest.mark.parametrize(("answer", "reason"), LASTING)
 def test_what_asking_again_does_not_change_is_asked_once(answer: Behaviour, reason: str) -> None:
-    """Who is refused does not insist, and what is too long does not become shorter."""
+    """A refused query is not repeated, and an oversized answer does not shrink."""
 
     async def scenario(scene: Scene) -> None:
         scene.api.answers = [answer, BOTH]
@@ -191,7 +191,7 @@ def test_what_asking_again_does_not_change_is_asked_once(answer: Behaviour, reas
 
 
 def test_where_nothing_listens_there_is_no_number() -> None:
-    """A wrong address, or a Prometheus that was stopped."""
+    """The address is wrong, or Prometheus was stopped."""
 
     async def scenario(scene: Scene) -> None:
         assert await scene.source.samples(RUN) == missing("PrometheusUnreachable")
@@ -202,7 +202,7 @@ def test_where_nothing_listens_there_is_no_number() -> None:
 
 
 def test_an_outage_costs_nobody_else_anything() -> None:
-    """Who comes while Prometheus is away has the answer at once; one look in some seconds is all that is asked."""
+    """During an outage, callers get an answer immediately; at most one probe is sent every few seconds."""
 
     async def scenario(scene: Scene) -> None:
         scene.api.answers = [failure(503)]
@@ -220,7 +220,7 @@ def test_an_outage_costs_nobody_else_anything() -> None:
 
 
 def test_a_probe_finds_that_prometheus_is_back() -> None:
-    """The outage is over and numbers come again."""
+    """The outage ends and numbers arrive again."""
 
     async def scenario(scene: Scene) -> None:
         scene.api.answers = [failure(503)]
@@ -235,7 +235,7 @@ def test_a_probe_finds_that_prometheus_is_back() -> None:
 
 
 def test_a_question_finds_that_prometheus_is_back() -> None:
-    """Some seconds after the last look also without a probe, and the run that came first has its numbers."""
+    """A few seconds after the last probe a query is sent, and its run gets its numbers."""
 
     async def scenario(scene: Scene) -> None:
         scene.api.answers = [failure(503)]
@@ -249,7 +249,7 @@ def test_a_question_finds_that_prometheus_is_back() -> None:
 
 
 def test_an_outage_is_told_before_a_run_ends() -> None:
-    """A probe alone finds it; how long it lasts counts from its beginning, whatever else goes wrong in it."""
+    """A probe alone finds the outage; its duration counts from its start, whatever else fails in it."""
 
     async def scenario(scene: Scene) -> None:
         scene.api.answers = [failure(503)]
@@ -268,7 +268,7 @@ def test_an_outage_is_told_before_a_run_ends() -> None:
 
 
 def test_a_hiccup_is_no_outage() -> None:
-    """A probe has the same patience as a question."""
+    """A probe is as patient as a query."""
 
     async def scenario(scene: Scene) -> None:
         scene.api.answers = [failure(503), failure(503), ALIVE]
@@ -279,7 +279,7 @@ def test_a_hiccup_is_no_outage() -> None:
 
 
 def test_figures_come_by_trial_and_name() -> None:
-    """Each at the end of its trial's own window, from no older samples than that."""
+    """Each value is taken at the end of its trial's window, from no older samples."""
 
     async def scenario(scene: Scene) -> None:
         scene.api.answers = [success("vector", [number("310")])]
@@ -297,7 +297,7 @@ def test_figures_come_by_trial_and_name() -> None:
 
 
 def test_every_figure_is_there_or_says_why_not() -> None:
-    """All metrics of all trials, whatever becomes of each."""
+    """All metrics of all trials have a number or a reason."""
 
     async def scenario(scene: Scene) -> None:
         scene.api.answers = [success("vector", [number("0.5")])]
@@ -329,7 +329,7 @@ def test_every_figure_is_there_or_says_why_not() -> None:
     ],
 )
 def test_a_studys_query_takes_prometheus_from_nobody(answer: Behaviour, reason: str) -> None:
-    """A query that is refused, or too heavy, is at fault itself while Prometheus answers others."""
+    """A refused or too heavy query is at fault itself while Prometheus answers others."""
 
     async def scenario(scene: Scene) -> None:
         scene.api.answers, scene.api.probe = [answer], ALIVE
@@ -342,7 +342,7 @@ def test_a_studys_query_takes_prometheus_from_nobody(answer: Behaviour, reason: 
 
 
 def test_a_query_that_is_no_text_is_refused() -> None:
-    """Half a character cannot be sent; nothing is asked."""
+    """An unpaired surrogate cannot be sent; no query is made."""
 
     async def scenario(scene: Scene) -> None:
         extra_metrics = await scene.source.extra_metrics(RUN, {1: WINDOWS[1]}, (replace(SHARE, query="share\ud800"),))
@@ -353,7 +353,7 @@ def test_a_query_that_is_no_text_is_refused() -> None:
 
 
 def test_all_figures_of_a_run_have_one_patience() -> None:
-    """48 queries that take long do not keep a study for 48 times as long."""
+    """48 slow queries do not delay a study 48 times as long."""
 
     async def scenario(scene: Scene) -> None:
         async def take_long(request: web.Request) -> web.StreamResponse:
@@ -372,7 +372,7 @@ def test_all_figures_of_a_run_have_one_patience() -> None:
 
 
 def test_figures_of_an_outage_cost_nothing() -> None:
-    """They have its reason, without a single query."""
+    """They have the outage as their reason, without a single query."""
 
     async def scenario(scene: Scene) -> None:
         scene.api.answers = [failure(503)]
@@ -387,7 +387,7 @@ def test_figures_of_an_outage_cost_nothing() -> None:
 
 
 def test_a_refused_query_is_explained_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """Whose it is, what was asked and what Prometheus has against it."""
+    """The log names the study, the query and the complaint of Prometheus."""
 
     async def scenario(scene: Scene) -> None:
         scene.api.answers = [failure(400, error_type="bad_data", text="unexpected right brace")]

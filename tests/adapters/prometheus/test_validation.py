@@ -1,4 +1,4 @@
-"""A number is believed when it is the only one, of this run and its time, and possible in its unit."""
+"""A number is accepted if it is the only one, belongs to this run and its time, and is possible in its unit."""
 
 import math
 from datetime import timedelta
@@ -17,7 +17,7 @@ LENGTH = (END - START).total_seconds()
 
 
 def raw(*pairs: tuple[float, float], **labels: str) -> Series:
-    """Return samples of the first trial, at seconds after the run began."""
+    """Return samples of the first trial, at seconds after the start of the run."""
     samples = tuple((START.timestamp() + seconds, value) for seconds, value in pairs)
     return Series(labels={**OWNER, "run": "study-1", "trial": "0"} | labels, samples=samples)
 
@@ -52,21 +52,21 @@ def raw(*pairs: tuple[float, float], **labels: str) -> Series:
     ],
 )
 def test_a_throughput_is_one_number_of_this_run_or_none(series: list[Series], sample: Sample) -> None:
-    """Never zero, never two, never of an earlier run of that name, never from after the end."""
+    """It is never zero, never ambiguous, never of an earlier run with that name, never from after the end."""
     found = to_samples(Answer(kind="matrix", series=tuple(series)), RUN)
     assert found == {0: sample, 1: found[1]}
     assert isinstance(found[1], Missing)
 
 
 def test_every_trial_has_its_own() -> None:
-    """What is wrong with one of them says nothing of the others."""
+    """A problem with one of them does not affect the others."""
     series = (raw((100, 5.0)), raw((200, 7.0), trial="1"), raw((200, 8.0), trial="1", job="b"), raw((1, 1), trial="9"))
     found = to_samples(Answer(kind="matrix", series=series), RUN)
     assert found == {0: Value(tokens_per_second=5.0), 1: Missing(reason="Ambiguous")}
 
 
 def test_what_was_not_asked_for_is_no_answer() -> None:
-    """Computed values stand where raw samples should."""
+    """Computed values in place of raw samples are refused."""
     found = to_samples(Answer(kind="vector", series=(raw((299, 12.5)),)), RUN)
     assert found == dict.fromkeys((0, 1), Missing(reason="BadAnswer"))
 
@@ -101,5 +101,5 @@ def one(value: float, *, seconds: float = 90) -> Answer:
     ],
 )
 def test_a_figure_is_one_number_in_its_unit_or_none(answer: Answer, unit: Unit, figure: float | Missing) -> None:
-    """A share of 87 is a percentage by mistake; two elements are no number; a mean may round up a little."""
+    """A ratio of 87 is a percentage by mistake; two elements are ambiguous; a mean may round up slightly."""
     assert to_metric_value(answer, unit, WINDOW) == figure
