@@ -105,7 +105,7 @@ class Infeasible(ResultModel):
 
 
 class Invalid(ResultModel):
-    """The trial ran, but its number is not comparable: it is measured once more, longer, and the search gets no number."""
+    """The trial ran, but its number is not comparable: it is measured once more, longer; the search gets no number."""
 
     outcome: Literal["invalid"] = "invalid"
     index: int = Field(ge=0)

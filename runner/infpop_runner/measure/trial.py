@@ -25,8 +25,8 @@ MAX_THROTTLED_RATIO = 0.01
 class TrialReport:
     """The facts about engine and device that complete the numbers of a trial.
 
-    `missing_reasons` gives, for each optional field of `Measured`, the reason if it is None with this engine and device.
-    `cpu_limit` is the CPU limit of the run, None if it has none.
+    `missing_reasons` gives, for each optional field of `Measured`, the reason why it is None for this engine and
+    device. `cpu_limit` is the CPU limit of the run, None if it has none.
     """
 
     max_new_tokens: int
@@ -39,7 +39,7 @@ class TrialReport:
 class TrialActions:
     """The actions of the measuring loop.
 
-    `warm_up` runs one batch of other prompts, `run_pass` runs and times one pass, and `observe` reports a finished pass.
+    `warm_up` runs one batch of other prompts, `run_pass` runs and times one pass, `observe` reports a finished pass.
     `clock` returns the seconds since the start of the run. `throttled_seconds` returns how long a CPU limit has stopped
     threads of the run so far, summed over the CPUs; None if that is unknown or irrelevant.
     """
