@@ -296,7 +296,7 @@ FLAWS = {
     "ShortOutput": ({"generated": (5, 4, 6)}, "2 sequences, one with 4 ids instead of 5"),
     "Preempted": ({"preemptions": 2}, "2 sequences evicted: the KV cache is too small for the batch"),
     "PrefixCacheHit": ({"cache_hits": 16}, "16 prompt tokens came from the prefix cache"),
-    "BatchExceeded": ({"intervals": ((0.0, 1.0),) * 5}, "5 sequences ran at once, batch size 4"),
+    "BatchExceeded": ({"intervals": ((0.0, 1.0),) * 5}, "5 sequences ran at the same time, batch size 4"),
 }
 
 

@@ -40,7 +40,7 @@ def test_a_file_gives_its_first_prompts_in_order(tmp_path: Path, name: str) -> N
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (b'{"text": "a"}\n{"other": 1}', r"line 2: no field 'text', it has \['other'\]"),
+        (b'{"text": "a"}\n{"other": 1}', r"line 2: no field 'text'; its fields are \['other'\]"),
         (b'{"text": "a"}\nrubbish', "line 2: not JSON"),
         (b'{"text": "a"}\n[1]', "line 2: a list instead of an object"),
         (b'{"text": "a"}\n\n{"text": 3}', "line 3: field 'text' is not a non-empty text"),
