@@ -1,1 +1,1 @@
-"""The measuring side of InfPop: load one engine, measure trials, say what happened. It searches and decides nothing."""
+"""The measuring side of InfPop: load one engine, measure trials, report results. It never searches or decides."""

@@ -1,8 +1,8 @@
-"""The runner's command: read a `RunSpec`, carry it out, leave a `RunResult`.
+"""The runner's command: read a `RunSpec`, execute it, write a `RunResult`.
 
-The edge of the process: command line, environment, clocks and signals are read here and nowhere else. It exits with 0
-whenever it has left a result, also one that says what broke, with 1 when it could not leave one, and with 2 when it
-did not understand what to do.
+The edge of the process: only this module reads the command line, the environment, clocks and signals. The exit code is
+0 if the runner wrote a result, even one that says what broke; 1 if it could not write one; and 2 if the command line,
+the environment or the spec is invalid.
 """
 
 import argparse
@@ -36,11 +36,11 @@ SPEC_VARIABLE = "INFPOP_RUN_SPEC"
 TERMINATION_LOG = Path("/dev/termination-log")
 EXIT_NO_RESULT = 1
 EXIT_MISUNDERSTOOD = 2
-GRACE_SECONDS = 1.0  # what children get to end by themselves
+GRACE_SECONDS = 1.0  # time for children to end by themselves
 
 
 class UsageError(Exception):
-    """The command line, the environment or the spec cannot be used; the message names what and why."""
+    """The command line, the environment or the spec is invalid; the message says what and why."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             end_children(grace_seconds=GRACE_SECONDS)
     if spec.engine.name != "simulated":
-        # Nothing is left to do and every child is gone. Tearing down an interpreter full of engine libraries takes
-        # seconds and can start processes again.
+        # Nothing is left to do and every child has ended. Shutting down an interpreter full of engine libraries takes
+        # seconds and can start new processes.
         os._exit(status)
     return status
 
@@ -106,14 +106,20 @@ def _run(spec: RunSpec, options: argparse.Namespace, output: OutputTail, environ
 
 def _parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="infpop-runner", description="Measure the trials of one run of a study.")
-    parser.add_argument("--spec", type=Path, help=f"file with the run spec; default: the variable {SPEC_VARIABLE}")
     parser.add_argument(
-        "--result", type=Path, help=f"file for the result; default: {TERMINATION_LOG}, or standard output without it"
+        "--spec", type=Path, help=f"file with the run spec; default: environment variable {SPEC_VARIABLE}"
     )
-    parser.add_argument("--metrics-port", type=int, default=0, help="port of /metrics; default: any free one")
-    parser.add_argument("--metrics-address", default="127.0.0.1", help="of /metrics; :: is every one, of IPv4 too")
-    parser.add_argument("--port-file", type=Path, help="file to write the port of /metrics to")
-    parser.add_argument("--lifeline-fd", type=int, help="end when the other end of this pipe is closed")
+    parser.add_argument(
+        "--result",
+        type=Path,
+        help=f"file for the result; default: {TERMINATION_LOG} if it exists, else standard output",
+    )
+    parser.add_argument("--metrics-port", type=int, default=0, help="port of /metrics; default: any free port")
+    parser.add_argument(
+        "--metrics-address", default="127.0.0.1", help="address of /metrics; :: means all, IPv4 included"
+    )
+    parser.add_argument("--port-file", type=Path, help="file that receives the port of /metrics")
+    parser.add_argument("--lifeline-fd", type=int, help="exit when the other end of this pipe is closed")
     return parser.parse_args(arguments)
 
 
@@ -134,11 +140,11 @@ def _read_spec(path: Path | None, environment: Mapping[str, str]) -> RunSpec:
 
 def _check_result_path(path: Path | None) -> None:
     if path is not None and not path.parent.is_dir():
-        raise UsageError(f"--result {path}: there is no directory {path.parent}")
+        raise UsageError(f"--result {path}: directory {path.parent} does not exist")
 
 
 def _result_writer(path: Path | None, output: OutputTail) -> Callable[[str], None]:
-    """Return what writes the result: to the file, the termination log, or a line of standard output for each step."""
+    """Return a function that writes the result: to the file, the termination log, or as a line on standard output."""
     if path is None and TERMINATION_LOG.exists():
         path = TERMINATION_LOG
     if path is not None:
@@ -156,10 +162,10 @@ def _publish_port(port: int, options: argparse.Namespace) -> None:
 
 
 def _ender(journal: Journal, scrapes: ScrapeWatch) -> Callable[[str, str], None]:
-    """Return what ends the process when its time is over, whatever the main thread is doing.
+    """Return a function that ends the process when the guard calls it, whatever the main thread is doing.
 
-    The process ends and its children with it even if the result cannot be written any more. A run that is only held
-    is let go instead: its result is complete, and the main thread has nothing left to do but to end.
+    The process and its children end even if the result can no longer be written. A run that is only held for a scrape
+    is released instead: its result is complete, and the main thread then ends by itself.
     """
 
     def end(reason: str, detail: str) -> None:
@@ -182,7 +188,7 @@ def _ender(journal: Journal, scrapes: ScrapeWatch) -> Callable[[str, str], None]
 
 
 def _take_devices(spec: RunSpec, journal: Journal, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the run's GPUs and note what the driver says of them; none on a CPU."""
+    """Return the run's GPUs, and record the driver's facts about them; empty on a CPU."""
     if spec.device == "cpu":
         return ()
     nvml = importlib.import_module("infpop_runner.engines.devices")
@@ -206,7 +212,7 @@ def _memory_reader(devices: tuple[str, ...]) -> Callable[[], int | None]:
     def read() -> int | None:
         try:
             return int(nvml.memory_used_bytes(devices))
-        except EngineBrokenError:  # a number less; no reason to lose a trial
+        except EngineBrokenError:  # a missing number is no reason to lose a trial
             return None
 
     return read

@@ -44,7 +44,7 @@ def test_only_a_result_of_this_run_is_one(text: str, expected: RunResult | str) 
         (
             result(load_seconds=1.0),
             INTERRUPTED,
-            Lost(reason="Interrupted", detail="infpop was stopped meanwhile", ended_at=START, counts=False),
+            Lost(reason="Interrupted", detail="infpop was stopped during the run", ended_at=START, counts=False),
         ),
         (result(ended_at=START), CRASH, Finished(result=result(ended_at=START), ended_at=START)),
     ],
@@ -86,14 +86,14 @@ def test_what_was_measured_is_kept_whatever_happened_afterwards(left: RunResult,
 def test_an_interrupted_run_keeps_what_it_measured() -> None:
     """The remaining trials were stopped, and are tried again."""
     end = conclude(RUN, result(trials=(ONE,)), INTERRUPTED, LAST)
-    stopped = Broken(reason="Stopped", detail="infpop was stopped meanwhile")
+    stopped = Broken(reason="Stopped", detail="infpop was stopped during the run")
     assert end == Finished(result=result(trials=(ONE,), broken=stopped, ended_at=LAST), ended_at=LAST)
 
 
 def test_a_long_cause_is_cut() -> None:
     """A detail has a maximum length."""
     lost = conclude(RUN, "x" * 2000, INTERRUPTED, LAST)
-    text = ("infpop was stopped meanwhile; " + "x" * 2000)[:1000]
+    text = ("infpop was stopped during the run; " + "x" * 2000)[:1000]
     assert lost == Lost(reason="Interrupted", detail=text, ended_at=LAST, counts=False)
 
 

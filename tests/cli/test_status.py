@@ -156,7 +156,7 @@ def test_a_study_that_is_not_there_is_answered_with_close_ones(tmp_path: Path) -
     answers = {f"{STUDIES}/xyz": (404, missing), STUDIES: (200, {"metadata": {}, "items": items})}
     assert "It has codelama, llama-70b, mistral; name another" in refusal(answers, tmp_path, "xyz")
     answers = {f"{STUDIES}/xyz": (404, missing), STUDIES: (200, {"metadata": {}, "items": []})}
-    assert "It has none at all; name another with --namespace" in refusal(answers, tmp_path, "xyz")
+    assert "It has no studies; name another with --namespace" in refusal(answers, tmp_path, "xyz")
     answers = {f"{STUDIES}/xyz": (404, missing), STUDIES: (403, FORBIDDEN)}
     assert "has no study xyz. Name another with --namespace" in refusal(answers, tmp_path, "xyz")
 
@@ -182,7 +182,7 @@ def test_a_server_in_trouble_is_no_bad_input(tmp_path: Path, code: int) -> None:
     result = shown({f"{STUDIES}/codellama": (code, {"message": "etcd"})}, tmp_path, "codellama")
     assert result.exit_code == 1
     assert (tmp_path / "requests").read_text() == f"{STUDIES}/codellama\n"
-    assert "See whether the cluster is up" in result.stderr
+    assert "Check that the cluster is up" in result.stderr
 
 
 def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:

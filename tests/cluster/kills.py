@@ -164,5 +164,5 @@ def remembered(place: Place) -> tuple[Counter[str], Counter[str]]:
     maps = place.objects("configmap")
     journals = [each for each in maps if each["metadata"].get("labels", {}).get("infpop.io/content") == "journal"]
     steps = [decode_line(line) for journal in journals for line in journal["data"].values()]
-    started = Counter(step.run.name for step in steps if isinstance(step, StartedRun))
+    started = Counter(step.run.name for step in steps if isinstance(step, StartedRun) and step.stopping is None)
     return started, Counter(step.run.name for step in steps if isinstance(step, EndedRun))

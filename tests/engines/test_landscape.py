@@ -55,7 +55,7 @@ def test_recorded_cells_are_replayed(tmp_path: Path) -> None:
     ("content", "text"),
     [
         (None, "No such file"),
-        ("a,b\n1,2\n", "no column"),
+        ("a,b\n1,2\n", "lacks the columns"),
         (HEADER, "no row for gpu_model A100"),
         (HEADER + "A100,hf,Bloom,one,1,ok,3\n", "invalid literal"),
     ],

@@ -60,7 +60,7 @@ UNKNOWN = [None, Stats(), Stats(scheduled_ts=5.0)]
 @pytest.mark.parametrize("unknown", UNKNOWN)
 def test_a_limit_of_our_own_needs_the_times_of_every_request(unknown: Stats | None) -> None:
     """A shared load breaks if its concurrency is unknown, and the message says what is missing."""
-    with pytest.raises(EngineBrokenError, match=r"vLLM 9\.1 does not say when its requests") as found:
+    with pytest.raises(EngineBrokenError, match=r"vLLM 9\.1 does not report when its requests") as found:
         read_intervals([Stats(1.0, 3.0), unknown], version="9.1", needed=True)
     assert found.value.reason == "RunnerError"
 

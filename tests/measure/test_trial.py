@@ -296,7 +296,7 @@ FLAWS = {
     "ShortOutput": ({"generated": (5, 4, 6)}, "2 sequences, one with 4 ids instead of 5"),
     "Preempted": ({"preemptions": 2}, "2 sequences evicted: the KV cache is too small for the batch"),
     "PrefixCacheHit": ({"cache_hits": 16}, "16 prompt tokens came from the prefix cache"),
-    "BatchExceeded": ({"intervals": ((0.0, 1.0),) * 5}, "5 sequences ran at once, batch size 4"),
+    "BatchExceeded": ({"intervals": ((0.0, 1.0),) * 5}, "5 sequences ran at the same time, batch size 4"),
 }
 
 
@@ -339,8 +339,8 @@ def test_throttling_without_a_known_limit_names_none() -> None:
     stopped = iter([0.0, 1.0, 1.0, 2.0, 2.0, 3.0])
     result = run(iter([make_pass(10.0)] * 3), throttled=lambda: next(stopped))
     detail = (
-        "a limit of CPUs stopped threads of the run for 3 s, added up over the CPUs, in 30 timed s; a run on GPUs "
-        "needs none: see whether a LimitRange of the namespace sets it"
+        "a CPU limit stopped threads of the run for 3 s, summed over the CPUs, in 30 timed s; a run on GPUs "
+        "needs no limit: check whether a LimitRange of the namespace sets it"
     )
     assert result == Invalid(index=3, batch_size=4, reason="CpuThrottled", detail=detail)
 

@@ -1,10 +1,10 @@
-"""The contract between the side that decides and the side that measures.
+"""The contract between the operator, which decides, and the runner, which measures.
 
 `RunSpec` goes in, `RunResult` comes out, both as JSON. This is the only part of the runner that the operator imports,
-so it holds values and their checks and nothing else: no I/O, no clock, no engine.
+so it holds only values and their validation: no I/O, no clock, no engine.
 
-Compatibility: a field is added with a default, never renamed or removed; results are read with unknown keys ignored,
-so that an older operator reads a newer runner's result and the reverse (golden files in `tests/contract/golden`).
+Compatibility: new fields have a default, and no field is ever renamed or removed. Readers of results ignore unknown
+keys, so an older operator reads a newer runner's result and vice versa (golden files in `tests/contract/golden`).
 """
 
 from infpop_runner.contract.message import MESSAGE_LIMIT_BYTES, SHORTENED_NAME, decode_result, encode_message

@@ -1,7 +1,7 @@
-"""JSON text of a `RunResult`, cut so that it fits a container's termination message and is still valid JSON.
+"""Encode a `RunResult` as JSON that fits a container's termination message and is still valid JSON.
 
-Kubernetes keeps 4,096 bytes of a termination message and cuts the rest without looking (kubernetes.io, "Customizing the
-termination message"). Numbers and reasons are never cut; prose and host facts go first.
+Kubernetes keeps 4,096 bytes of a termination message and cuts the rest blindly (kubernetes.io, "Customizing the
+termination message"). Numbers and reasons are never cut; prose and host facts are dropped first.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ def decode_result(text: str) -> RunResult:
     """Return the result that `text` holds.
 
     Raises:
-        pydantic.ValidationError: it is not JSON, or not a result of a known contract version.
+        pydantic.ValidationError: the text is not JSON, or not a result of a known contract version.
     """
     return RunResult.model_validate_json(text)
 
@@ -25,21 +25,21 @@ def encode_message(result: RunResult, *, limit_bytes: int = MESSAGE_LIMIT_BYTES)
     """Return `result` as JSON of at most `limit_bytes` bytes, with as much detail as fits.
 
     Raises:
-        ValueError: even without any detail the numbers alone are larger than the limit.
+        ValueError: the numbers alone, without any detail, exceed the limit.
     """
     smallest = ""
-    for candidate in _ever_shorter(result):
+    for candidate in _shorter_and_shorter(result):
         smallest = candidate.model_dump_json(exclude_none=True)
         if len(smallest.encode()) <= limit_bytes:
             return smallest
     raise ValueError(f"the numbers of {len(result.trials)} trials need {len(smallest.encode())} > {limit_bytes} bytes")
 
 
-def _ever_shorter(result: RunResult) -> Iterator[RunResult]:
+def _shorter_and_shorter(result: RunResult) -> Iterator[RunResult]:
     yield result
     for length in (300, 120):
         yield _with_details(result, length)
-    # A cause is worth more than arguments, which whoever wrote the spec can build again.
+    # A cause is worth more than the arguments, which the writer of the spec can build again.
     result = _with_provenance(result, engine_args={"omitted": True} if result.provenance.engine_args else {})
     for length in (120, 40, 0):
         yield _with_details(result, length)

@@ -1,7 +1,7 @@
-"""Engine arguments that a study cannot set as such: they define what is measured, or have a field of their own.
+"""The engine arguments that a study cannot set in `args`: they define what is measured, or have their own field.
 
-One list for every engine, so that the side that checks a study and the side that carries it out never disagree. An
-argument that only another engine knows is refused all the same: here it would be called by a wrong name.
+There is one list for all engines, so that the operator, which checks a study, and the runner, which executes it, never
+disagree. An argument that only another engine knows is also refused: here it would be a wrong name for another one.
 """
 
 PINNED_ARGUMENTS = frozenset(

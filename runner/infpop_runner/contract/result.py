@@ -1,9 +1,8 @@
-"""What a run found out: `RunResult`, written by the runner after every trial, read by whoever started it.
+"""The result of a run: `RunResult`, written by the runner after every trial, read by the operator or `infpop tune`.
 
-Each trial ends in exactly one of three outcomes: `Measured`, `Infeasible` or `Invalid`. A trial that is missing from a
-complete result lies above one that ran out of memory; of any other, `RunResult.broken` says why it was not reached.
-Absence is `None` with a reason in `missing`: never 0.0, -1
-or NaN.
+Each trial ends in exactly one of three outcomes: `Measured`, `Infeasible` or `Invalid`. If a complete result lacks a
+trial, either its batch is larger than one that ran out of memory, or `RunResult.broken` says why it was not reached.
+Absence is `None` with a reason in `missing`: never 0.0, -1 or NaN.
 """
 
 from typing import Annotated, Literal, Self
@@ -20,42 +19,42 @@ ShortReason = Annotated[
 InfeasibleReason = Literal[
     "GpuOutOfMemory",  # weights, KV cache or activations do not fit
     "HeadsNotDivisible",  # the tensor-parallel size does not divide the attention heads
-    "IncompatibleGPU",  # no kernels for this device in this build, or a data type that it lacks
+    "IncompatibleGPU",  # this build has no kernels for this device, or the device lacks the data type
     "RejectedArguments",  # the engine refused its arguments
     "UnsupportedGpuCount",  # this engine cannot use that many devices here
-    "NotRecorded",  # simulated only: the replayed landscape has no such cell, or says that it failed
+    "NotRecorded",  # simulated only: the replayed landscape lacks the cell, or recorded it as failed
 ]
 InvalidReason = Literal[
     "UnstableRepeats",  # the repeats lie too far apart
-    "ShortOutput",  # a sequence came back with fewer ids than asked for
+    "ShortOutput",  # a sequence has fewer ids than requested
     "BatchExceeded",  # more sequences ran at once than the batch size allows
     "Preempted",  # the engine evicted sequences and computed them twice
     "PrefixCacheHit",  # prompt tokens came from a cache instead of being computed
-    "CpuThrottled",  # a limit of CPUs stopped the processes that drive the GPUs
-    "SourcesDisagree",  # never the runner's own: its metrics and its result say different things
+    "CpuThrottled",  # a CPU limit stopped the processes that drive the GPUs
+    "SourcesDisagree",  # set by the operator only: the runner's metrics differ from its result
 ]
 BrokenReason = Literal[
     "EngineCrash",  # the engine or one of its processes died
     "LoadTimeout",
     "MeasureTimeout",
-    "GpuMissing",  # no driver, or fewer devices are visible than the run needs
+    "GpuMissing",  # no driver, or fewer visible devices than the run needs
     "GpuNotClean",  # another process holds GPU memory
     "HostOutOfMemory",
     "WorkloadUnavailable",
     "ModelUnavailable",
-    "Stopped",  # asked to stop (SIGTERM)
+    "Stopped",  # requested (SIGTERM)
     "RunnerError",  # a defect of the runner or of its installation
 ]
 
 
 class ResultModel(BaseModel):
-    """Base of everything that comes out: unknown keys of a newer writer are ignored, values do not change."""
+    """Base class of the result models: they ignore unknown keys of a newer writer, and are immutable."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
 
 class Measured(ResultModel):
-    """It ran, and its numbers may be compared with others of the same measurement identity."""
+    """The trial ran, and its numbers are comparable with others of the same measurement identity."""
 
     outcome: Literal["measured"] = "measured"
     index: int = Field(ge=0)
@@ -65,24 +64,24 @@ class Measured(ResultModel):
     repeats: PositiveInt
     generated_tokens: PositiveInt = Field(description="over all repeats")
     measured_seconds: PositiveFinite = Field(description="over all repeats")
-    batch_seconds_p50: PositiveFinite | None = Field(default=None, description="a sequence's time in the batch")
+    batch_seconds_p50: PositiveFinite | None = Field(default=None, description="time of a sequence in the batch")
     batch_seconds_p95: PositiveFinite | None = None
     gpu_memory_peak_bytes: PositiveInt | None = Field(default=None, description="largest device, at any time so far")
     pad_ratio: Ratio | None = Field(default=None, description="padding / all input positions; hf-pipeline only")
     concurrency_peak: PositiveInt | None = Field(
         default=None, description="most sequences that ran at once, all repeats"
     )
-    missing: dict[str, ShortReason] = Field(default_factory=dict, description="None field -> reason, for each of them")
+    missing: dict[str, ShortReason] = Field(default_factory=dict, description="for each field that is None: its reason")
     window_seconds: tuple[NonNegativeFloat, NonNegativeFloat] | None = Field(
         default=None,
-        description="from and to, since the run's start, when the repeats ran; rounded to ms; None: an older runner",
+        description="start and end of the repeats, since the run's start, rounded to ms; None: an older runner",
     )
 
     @model_validator(mode="after")
     def _absence_has_a_reason(self) -> Self:
         optional = ("batch_seconds_p50", "batch_seconds_p95", "gpu_memory_peak_bytes", "pad_ratio")
         absent = {name for name in optional if getattr(self, name) is None}
-        # Older runners knew nothing of the concurrency, and had no reason to give.
+        # Older runners did not report the concurrency, and gave no reason.
         explained = set(self.missing) - ({"concurrency_peak"} if self.concurrency_peak is None else set())
         if absent != explained:
             raise ValueError(f"missing must give a reason for exactly the absent fields {sorted(absent)}")
@@ -96,7 +95,7 @@ class Measured(ResultModel):
 
 
 class Infeasible(ResultModel):
-    """It cannot work here: a point for the search to learn from, never retried."""
+    """The configuration cannot work here: the search learns from it, and the trial is never retried."""
 
     outcome: Literal["infeasible"] = "infeasible"
     index: int = Field(ge=0)
@@ -106,7 +105,7 @@ class Infeasible(ResultModel):
 
 
 class Invalid(ResultModel):
-    """It ran, but its number must not be compared: measured once more, longer; no number is told to the search."""
+    """The trial ran, but its number is not comparable: it is measured once more, longer; the search gets no number."""
 
     outcome: Literal["invalid"] = "invalid"
     index: int = Field(ge=0)
@@ -119,14 +118,14 @@ TrialResult = Annotated[Measured | Infeasible | Invalid, Field(discriminator="ou
 
 
 class Broken(ResultModel):
-    """Why the trials that are missing from the result were not measured. Retried within a budget, never told."""
+    """Why the missing trials were not measured. They are retried within a budget; the search never learns from it."""
 
     reason: BrokenReason
     detail: str = Field(default="", max_length=2000)
 
 
 class ModelFacts(ResultModel):
-    """What the engine knows about the loaded model; rules out impossible GPU counts without another run."""
+    """The engine's facts about the loaded model; they rule out impossible GPU counts without another run."""
 
     attention_heads: PositiveInt | None = None
     key_value_heads: PositiveInt | None = None
@@ -135,7 +134,7 @@ class ModelFacts(ResultModel):
 
 
 class Provenance(ResultModel):
-    """Everything needed to say which software and hardware a number belongs to."""
+    """The software and hardware that the numbers of a run belong to."""
 
     engine: str = Field(max_length=64)
     engine_version: str | None = Field(default=None, max_length=64)
@@ -152,7 +151,7 @@ class Provenance(ResultModel):
 
 
 class RunResult(ResultModel):
-    """The whole of what one run found out; complete once `ended_at` is set."""
+    """Everything that one run found out; complete once `ended_at` is set."""
 
     contract_version: Literal[1] = 1
     run: str
@@ -165,5 +164,5 @@ class RunResult(ResultModel):
     started_at: AwareDatetime
     ended_at: AwareDatetime | None = None
     held_seconds: NonNegativeFloat | None = Field(
-        default=None, description="how long the ended run waited to be scraped; None: it was not to wait"
+        default=None, description="how long the ended run waited for a scrape; None: it did not wait"
     )

@@ -1,6 +1,6 @@
-"""What a run is asked to do: `RunSpec`, written by the operator or the local driver, read once by the runner.
+"""The spec of a run: `RunSpec`, written by the operator or the local driver, read once by the runner.
 
-Everything that changes a measurement is in here and explicit; the runner adds no default of its own.
+Everything that affects a measurement is explicit in the spec; the runner adds no defaults of its own.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -22,7 +22,7 @@ MOST_ENGINE_ARGUMENTS = 32
 
 
 class SpecModel(BaseModel):
-    """Base of everything that goes in: unknown keys are errors, values do not change."""
+    """Base class of the spec models: they refuse unknown keys, and are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,10 +37,10 @@ class ModelSpec(SpecModel):
 
 
 class RecordedLandscape(SpecModel):
-    """Replay of a CSV of measured cells.
+    """A landscape replayed from a CSV file of measured cells.
 
     Columns: gpu_model, engine, model, gpu_count, batch_size, outcome ("ok" or "infeasible"),
-    throughput_tokens_per_second (empty unless ok). A cell that the file lacks is infeasible.
+    throughput_tokens_per_second (empty unless ok). A cell that is not in the file is infeasible.
     """
 
     kind: Literal["recorded"] = "recorded"
@@ -66,16 +66,16 @@ class FormulaLandscape(SpecModel):
 
 
 class SimulationSpec(SpecModel):
-    """How the simulated engine behaves. Its numbers are replayed, never measured, and say so in every result."""
+    """The behaviour of the simulated engine. Its numbers are replayed, never measured, and every result says so."""
 
     landscape: Annotated[RecordedLandscape | FormulaLandscape, Field(discriminator="kind")] = FormulaLandscape()
-    noise_ratio: float = Field(default=0.0, ge=0, le=0.5, description="standard deviation of a repeat, relative")
+    noise_ratio: float = Field(default=0.0, ge=0, le=0.5, description="relative standard deviation of a repeat")
     load_seconds: float = Field(default=0.0, ge=0, le=3600)
     repeat_seconds: float = Field(default=0.0, ge=0, le=3600)
 
 
 class EngineSpec(SpecModel):
-    """The engine and its limits. `args` are engine arguments by their Python name, passed as data."""
+    """The engine and its limits. `args` holds engine arguments by their Python name, passed as data."""
 
     name: Literal["vllm", "hf-pipeline", "simulated"]
     gpu_memory_utilization: float = Field(default=0.85, gt=0, le=1)
@@ -87,12 +87,12 @@ class EngineSpec(SpecModel):
     @model_validator(mode="after")
     def _simulation_belongs_to_simulated(self) -> Self:
         if (self.name == "simulated") != (self.simulation is not None):
-            raise ValueError("simulation is set for the engine 'simulated' and for no other")
+            raise ValueError("simulation must be set for the engine 'simulated', and only for it")
         return self
 
 
 class BuiltinSource(SpecModel):
-    """A prompt set that ships with the runner, the same text on every machine."""
+    """A prompt set that ships with the runner, with the same text on every machine."""
 
     kind: Literal["builtin"] = "builtin"
     name: Literal["code-infilling-v1"] = "code-infilling-v1"
@@ -118,7 +118,7 @@ class HuggingFaceSource(SpecModel):
 
 
 class SyntheticSource(SpecModel):
-    """Seeded random token ids, each prompt exactly `prompt_tokens` long."""
+    """Seeded random token ids; each prompt has exactly `prompt_tokens`."""
 
     kind: Literal["synthetic"] = "synthetic"
     prompt_tokens: int = Field(ge=1, le=1_000_000)
@@ -130,22 +130,22 @@ WorkloadSource = Annotated[
 
 
 class WorkloadSpec(SpecModel):
-    """The prompts and the exact number of tokens to generate for each."""
+    """The prompts, and the exact number of tokens to generate for each."""
 
     source: WorkloadSource
-    samples: int = Field(ge=1, le=100_000, description="distinct prompts, the first ones of the source")
+    samples: int = Field(ge=1, le=100_000, description="number of distinct prompts, taken from the start of the source")
     max_new_tokens: int = Field(ge=1, le=131_072)
 
 
 class TrialSpec(SpecModel):
-    """One configuration of this run; the GPU count and load-time parameters are the run's."""
+    """One configuration of the run; its GPU count and load-time parameters are in the run spec."""
 
     index: int = Field(ge=0)
     batch_size: int = Field(ge=1, le=65_536)
 
 
 class MeasurementSpec(SpecModel):
-    """How a trial is measured and when the runner gives up on a phase."""
+    """How a trial is measured, and when the runner gives up on a phase."""
 
     warmup_batches: int = Field(default=1, ge=1, le=100)
     repeats: int = Field(default=3, ge=3, le=100)
@@ -156,7 +156,7 @@ class MeasurementSpec(SpecModel):
 
 
 class RunSpec(SpecModel):
-    """One engine load and the trials to measure in it, in ascending batch size."""
+    """One engine load, and the trials to measure with it in ascending batch size."""
 
     contract_version: Literal[1] = 1
     namespace: str = Field(default="", max_length=63, description="empty outside a cluster")
@@ -176,7 +176,7 @@ class RunSpec(SpecModel):
         default=0,
         ge=0,
         le=LONGEST_SCRAPE_GRACE_SECONDS,
-        description="how long the finished run waits for Prometheus to see its last values; 0: not at all",
+        description="how long the finished run waits for Prometheus to scrape its final values; 0: not at all",
     )
 
     @model_validator(mode="after")
@@ -187,8 +187,8 @@ class RunSpec(SpecModel):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_what_is_not_asked_for(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a grace of 0: runners that are older than it refuse keys that they do not know."""
+    def _without_zero_grace(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a grace period of 0: runners older than this field refuse unknown keys."""
         content: dict[str, Any] = serialize(self)
         if not self.scrape_grace_seconds:
             content.pop("scrape_grace_seconds", None)

@@ -1,6 +1,6 @@
-"""The engines that can be measured, by name, and how each is loaded.
+"""The engines that can be measured, by name, with the loader of each.
 
-A name stands for a dotted path: the module with the heavy imports is loaded only when its engine is chosen.
+A name maps to a dotted path: the module with its heavy imports is loaded only if its engine is chosen.
 """
 
 from importlib import import_module
@@ -12,12 +12,12 @@ LOADERS = {
     "hf-pipeline": "infpop_runner.engines.hf_pipeline:load",
     "simulated": "infpop_runner.engines.simulated:load",
 }
-# Sized for the largest batch of a run when loaded. The others take memory for a batch only when they run it.
+# Dimensioned at load time for the largest batch of a run. Others allocate memory for a batch when they run it.
 SIZED_BY_BATCH = frozenset({"vllm"})
 
 
 def find_loader(name: str) -> EngineLoader:
-    """Import the module of the engine called `name` and return what loads it.
+    """Import the module of the engine called `name` and return its loader.
 
     Raises:
         KeyError: no engine has that name.

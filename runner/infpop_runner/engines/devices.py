@@ -1,6 +1,6 @@
-"""What NVML knows of the devices that a run may use: names, identities, driver, memory in use.
+"""Query NVML about the devices that a run may use: names, UUIDs, driver version, memory in use.
 
-The only module that imports NVML. Without a driver it says so by raising; it never guesses.
+The only module of the runner that imports NVML. Without a driver it raises; it never guesses.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from infpop_runner.engines.errors import EngineBrokenError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceFacts:
-    """The devices of a run as the driver names them."""
+    """The driver's facts about the devices of a run."""
 
     gpu_model: str
     gpu_uuids: tuple[str, ...]
@@ -23,7 +23,7 @@ class DeviceFacts:
 
 
 def count_devices() -> int:
-    """Return the number of devices that the driver shows to this process.
+    """Return the number of devices that the driver reports to this process.
 
     Raises:
         EngineBrokenError: there is no driver.
@@ -58,12 +58,12 @@ def memory_used_bytes(visible: Sequence[str]) -> int:
 
 
 def limit_devices(visible: str | None, *, gpu_count: int, present: int) -> tuple[str, ...]:
-    """Return the first `gpu_count` devices of those that may be used, fewer if there are fewer.
+    """Return the first `gpu_count` of the allowed devices, fewer if there are fewer.
 
     Args:
-        visible: CUDA_VISIBLE_DEVICES, None if it is not set: then all `present` devices may be used.
-        gpu_count: of the run.
-        present: number of devices that the driver shows.
+        visible: CUDA_VISIBLE_DEVICES, None if it is not set: then all `present` devices are allowed.
+        gpu_count: number of GPUs of the run.
+        present: number of devices that the driver reports.
     """
     allowed = [str(index) for index in range(present)] if visible is None else visible.split(",")
     return tuple([name.strip() for name in allowed if name.strip()][:gpu_count])

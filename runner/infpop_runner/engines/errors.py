@@ -1,21 +1,21 @@
-"""Failures that an engine's adapter knows by itself. All others are read off what the libraries raise and log.
+"""The failures that an engine adapter detects itself; `failures` classifies all others from exceptions and logs.
 
 EngineError
 ├── EngineRefusedError   this configuration cannot work here: infeasible
-└── EngineBrokenError    something around the engine is not as it must be: broken
+└── EngineBrokenError    something in the engine's environment is wrong: broken
 """
 
 from infpop_runner.contract import BrokenReason, InfeasibleReason
 
 
 class EngineError(Exception):
-    """Base of both: a failure with its reason."""
+    """Base class of both: a failure with its reason."""
 
 
 class EngineRefusedError(EngineError):
-    """The configuration cannot work here; told to the search.
+    """The configuration cannot work here; the search learns from it.
 
-    `largest_only`: it is the largest batch of the load that is refused, smaller ones may work.
+    `largest_only`: only the largest batch of the load is refused; smaller ones may work.
     """
 
     def __init__(self, reason: InfeasibleReason, detail: str, *, largest_only: bool = False) -> None:
@@ -25,7 +25,7 @@ class EngineRefusedError(EngineError):
 
 
 class EngineBrokenError(EngineError):
-    """The engine's surroundings failed; retried, never told."""
+    """The engine's environment failed; the run is retried, and the search never learns from it."""
 
     def __init__(self, reason: BrokenReason, detail: str) -> None:
         super().__init__(detail)

@@ -1,10 +1,10 @@
-"""Tell from what an engine raised and logged whether a configuration cannot work or something broke.
+"""Classify an engine's exception and log: the configuration cannot work here, or something broke.
 
-The rules are data, tried in order against the exception (type names and messages of its whole chain) and, only where
-the exception is a mere wrapper whose cause happened in another process, against the end of the log: there the last
-match decides, and what a process merely remarked (INFO, WARNING, DEBUG) does not count. Texts are those of
-vLLM 0.8 to 0.33, transformers 4.51 to 5.23 and torch 2.6 to 2.13; a text that no rule knows is broken, never
-infeasible: a wrong "broken" costs a retry, a wrong "infeasible" hides a good configuration.
+The rules are data. They are tried in order against the exception (type names and messages of its whole chain). Only if
+the exception is a mere wrapper for a cause in another process are they also tried against the end of the log: there
+the last match decides, and lines of level INFO, WARNING and DEBUG do not count. The patterns cover vLLM 0.8 to 0.33,
+transformers 4.51 to 5.23 and torch 2.6 to 2.13. A text that matches no rule is broken, never infeasible: a wrong
+"broken" costs a retry, a wrong "infeasible" hides a good configuration.
 """
 
 import re
@@ -17,12 +17,12 @@ from infpop_runner.engines.errors import EngineBrokenError, EngineRefusedError
 
 Phase = Literal["load", "measure"]
 Device = Literal["cuda", "cpu"]
-MAX_DETAIL = 600  # characters: a few lines of a traceback's end, small enough for eight of them in a result
+MAX_DETAIL = 600  # characters: the last lines of a traceback; a result has room for eight of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """The configuration cannot work here. `largest_only`: a smaller batch in another load may."""
+    """The configuration cannot work here. `largest_only`: a smaller batch may work in another load."""
 
     reason: InfeasibleReason
     detail: str
@@ -31,7 +31,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """Something broke."""
+    """Something broke that says nothing about the configuration."""
 
     reason: BrokenReason
     detail: str
@@ -39,9 +39,9 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What is known of a failure: the exception's chain as "Type: message" lines, and the end of the log.
+    """The known facts of a failure: the exception's chain as "Type: message" lines, and the end of the log.
 
-    `log_tail` holds only what was written since the failed phase began. `device` and `phase` say where it happened.
+    `log_tail` holds only output since the start of the failed phase. `device` and `phase` say where it happened.
     """
 
     exception: str
@@ -54,7 +54,7 @@ def _rule(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.IGNORECASE)
 
 
-# Not decided by the engine core: the cause is in the log of one of its processes.
+# The exception only says that the engine core failed: the cause is in the log of one of its processes.
 WRAPPERS = _rule(
     r"Engine core initialization failed|EngineDeadError|EngineCore encountered an issue|WorkerProc|Worker failed"
     r"|Executor failed|Failed core proc"
@@ -72,7 +72,7 @@ REFUSALS: tuple[tuple[re.Pattern[str], InfeasibleReason], ...] = (
 # On a CPU pool the machine's memory is the device's memory.
 CPU_MEMORY = _rule(r"DefaultCPUAllocator|\bMemoryError\b|Cannot allocate memory")
 
-SURROUNDINGS: tuple[tuple[re.Pattern[str], BrokenReason], ...] = (
+ENVIRONMENT_FAILURES: tuple[tuple[re.Pattern[str], BrokenReason], ...] = (
     (_rule(r"Free memory on device .{0,200}is less than desired GPU memory utilization"), "GpuNotClean"),
     (CPU_MEMORY, "HostOutOfMemory"),
     (
@@ -85,9 +85,9 @@ SURROUNDINGS: tuple[tuple[re.Pattern[str], BrokenReason], ...] = (
         "ModelUnavailable",
     ),
 )
-# What an engine says of its own arguments while it loads; the same types raised later are defects.
+# An engine's errors about its own arguments during the load; the same types raised later are defects.
 REJECTIONS = _rule(r"pydantic_core\S*ValidationError: |unexpected keyword argument|model_kwargs.{0,20} are not used")
-# What an engine's process says in its log when it refuses a value that the parent could not judge.
+# Log lines of an engine's process that refuses a value which the parent process could not check.
 LOAD_WRAPPER = _rule(r"Engine core initialization failed")
 LOGGED_REJECTIONS = _rule(
     r"pydantic_core\S*ValidationError: |ValueError: User-specified max_model_len"
@@ -109,7 +109,7 @@ def describe_exception(error: BaseException) -> str:
 
 
 def classify_exception(error: BaseException, *, log_tail: str, device: Device, phase: Phase) -> Refused | Failed:
-    """Return what `error` means for the trial during which it was raised."""
+    """Return what `error` means for the trial that raised it."""
     if isinstance(error, EngineRefusedError):
         largest_only = error.largest_only or error.reason == "GpuOutOfMemory"
         return Refused(reason=error.reason, detail=str(error)[:MAX_DETAIL], largest_only=largest_only)
@@ -119,10 +119,10 @@ def classify_exception(error: BaseException, *, log_tail: str, device: Device, p
 
 
 def classify(evidence: Evidence) -> Refused | Failed:
-    """Return what the evidence means; `RunnerError` if no rule knows it."""
+    """Return what the evidence means; `RunnerError` if no rule matches."""
     wrapped = WRAPPERS.search(evidence.exception) is not None
-    log = _without_remarks(evidence.log_tail) if wrapped else ""
-    known = _known(evidence.exception, evidence.device) or _last_known(log, evidence.device)
+    log = _only_errors(evidence.log_tail) if wrapped else ""
+    known = _first_verdict(evidence.exception, evidence.device) or _last_verdict(log, evidence.device)
     if known is not None:
         return known
     if evidence.phase == "load":
@@ -133,8 +133,8 @@ def classify(evidence: Evidence) -> Refused | Failed:
     return _crash(evidence)
 
 
-def _without_remarks(log: str) -> str:
-    """Return the lines that tell of a failure or have no level, without colours."""
+def _only_errors(log: str) -> str:
+    """Return the lines of level ERROR or CRITICAL, or without a level; colour codes are removed."""
     lines = COLOUR.sub("", log).splitlines()
     levels = [LEVEL.match(line) for line in lines]
     return "\n".join(
@@ -145,24 +145,24 @@ def _without_remarks(log: str) -> str:
 
 
 def _verdicts(text: str, device: Device) -> Iterator[tuple[re.Match[str], Refused | Failed]]:
-    """Yield the last match of each rule, in the order of the rules, with what it means."""
+    """Yield the last match of each rule with its verdict, in the order of the rules."""
     refusals = (*REFUSALS, (CPU_MEMORY, "GpuOutOfMemory")) if device == "cpu" else REFUSALS
     for pattern, reason in refusals:
         if found := _last(pattern, text):
             detail = _excerpt(text, found)
             yield found, Refused(reason=reason, detail=detail, largest_only=reason == "GpuOutOfMemory")
-    for pattern, cause in SURROUNDINGS:
+    for pattern, cause in ENVIRONMENT_FAILURES:
         if found := _last(pattern, text):
             yield found, Failed(reason=cause, detail=_excerpt(text, found))
 
 
-def _known(text: str, device: Device) -> Refused | Failed | None:
+def _first_verdict(text: str, device: Device) -> Refused | Failed | None:
     return next((verdict for _, verdict in _verdicts(text, device)), None)
 
 
-def _last_known(log: str, device: Device) -> Refused | Failed | None:
+def _last_verdict(log: str, device: Device) -> Refused | Failed | None:
     verdicts = list(_verdicts(log, device))
-    return max(verdicts, key=lambda each: each[0].start())[1] if verdicts else None
+    return max(verdicts, key=lambda item: item[0].start())[1] if verdicts else None
 
 
 def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
@@ -177,7 +177,7 @@ def _crash(evidence: Evidence) -> Failed:
 
 
 def _excerpt(text: str, found: re.Match[str]) -> str:
-    """Return the line of the match and what follows it, without the end of a long log."""
+    """Return the line of the match and the text after it, up to the maximum length of a detail."""
     start = text.rfind("\n", 0, found.start()) + 1
     return text[start : start + MAX_DETAIL].strip()
 

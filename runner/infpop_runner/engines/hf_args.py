@@ -1,4 +1,4 @@
-"""Arguments of transformers' `pipeline`, built from a run and nothing else."""
+"""Build the arguments of transformers' `pipeline` from a run spec alone."""
 
 from infpop_runner.contract import PINNED_ARGUMENTS, RunSpec
 from infpop_runner.engines.errors import EngineRefusedError
@@ -6,13 +6,13 @@ from infpop_runner.engines.protocol import Scalar
 
 
 def build_pipeline_args(spec: RunSpec) -> dict[str, Scalar]:
-    """Return the keyword arguments of `pipeline`; the run's own `engine.args` go to the model and are not in here.
+    """Return the keyword arguments of `pipeline`, without the run's `engine.args`, which go to the model.
 
-    On GPUs `device_map="auto"` spreads the layers over the visible devices. That is no tensor parallelism: one device
+    On GPUs `device_map="auto"` spreads the layers over the visible devices. This is not tensor parallelism: one device
     works at a time.
 
     Raises:
-        EngineRefusedError: more than one device on a CPU, or an argument of the user that InfPop pins.
+        EngineRefusedError: more than one device on a CPU, or the user sets an argument that InfPop pins.
     """
     if spec.device == "cpu" and spec.gpu_count > 1:
         raise EngineRefusedError(
@@ -26,7 +26,7 @@ def build_pipeline_args(spec: RunSpec) -> dict[str, Scalar]:
 
 
 def build_generation_args(spec: RunSpec, *, pad_token_id: int) -> dict[str, Scalar]:
-    """Return the keyword arguments of each generation: greedy, and exactly `max_new_tokens` ids for each sequence."""
+    """Return the keyword arguments of each generation: greedy, with exactly `max_new_tokens` ids per sequence."""
     tokens = spec.workload.max_new_tokens
     return {
         "do_sample": False,

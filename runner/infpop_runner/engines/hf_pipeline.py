@@ -1,8 +1,9 @@
 """A transformers text-generation pipeline as an engine.
 
-The real pipeline: its own batching, padding, generation and post-processing. Only its first step is replaced: prompts
-come in as ids, made once by the same tokenizer, so that both engines see the same ids and nothing is tokenised while
-the clock runs. Prompts of a pass are sorted by length, longest first: padding is least, and memory runs out early.
+This is the real pipeline with its own batching, padding, generation and post-processing. Only its first step is
+replaced: prompts come in as ids, tokenised once by the same tokenizer, so that both engines get the same ids and no
+tokenisation is timed. The prompts of a pass are sorted by length, longest first: this minimises padding, and memory
+runs out early if at all.
 """
 
 import gc
@@ -34,7 +35,7 @@ MISSING = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRecord:
-    """One `generate` call: rows, padded input length, padding positions, and when it ran."""
+    """One `generate` call: number of rows, padded input length, padding positions, and when it ran."""
 
     rows: int
     input_length: int
@@ -50,7 +51,7 @@ class IdPipeline(TextGenerationPipeline):  # type: ignore[misc]
     records: list[BatchRecord]
 
     def preprocess(self, prompt_text: tuple[int, ...], **_: Any) -> dict[str, Any]:  # noqa: ANN401 - transformers' own
-        """Return what tokenising would have returned."""
+        """Return the given ids in the form that tokenisation would return."""
         ids = torch.tensor([prompt_text])
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "prompt_text": ""}
 
@@ -87,7 +88,7 @@ class HfPipelineEngine:
         )
 
     def warm_up(self, batch_size: int) -> None:
-        """Generate for one full batch of other prompts; the answer is of no interest."""
+        """Generate for one full batch of other prompts, and discard the output."""
         self._generate(list(self._prompts.of_warm_up(batch_size)), batch_size)
 
     def run_pass(self, batch_size: int) -> PassOutcome:
@@ -109,13 +110,13 @@ class HfPipelineEngine:
         )
 
     def memory_peak_bytes(self) -> int | None:
-        """Return the most that torch reserved on any device; None on a CPU."""
+        """Return the peak memory that torch reserved on any device; None on a CPU."""
         if self._request.spec.device == "cpu":
             return None
         return max(int(torch.cuda.max_memory_reserved(device)) for device in range(torch.cuda.device_count()))
 
     def close(self) -> None:
-        """Forget the model and give cached device memory back."""
+        """Drop the model and free cached device memory."""
         self._pipe = None
         gc.collect()
         if torch.cuda.is_available():
@@ -130,11 +131,11 @@ class HfPipelineEngine:
 
 
 def load(request: LoadRequest) -> HfPipelineEngine:
-    """Load tokenizer and model, and join them to a pipeline.
+    """Load tokenizer and model, and return them as a pipeline.
 
     Raises:
-        EngineRefusedError: the device count or the arguments cannot be used, the model has no token to pad with, or
-            the prompts are too long for it, or it does not fit on the devices.
+        EngineRefusedError: the device count or the arguments are unusable, the model has no token to pad with, the
+            prompts are too long for it, or it does not fit on the devices.
     """
     spec = request.spec
     args = build_pipeline_args(spec)
@@ -143,7 +144,7 @@ def load(request: LoadRequest) -> HfPipelineEngine:
     args |= {"model": _dummy_model(request) if spec.model.load_format == "dummy" else spec.model.name}
     pipe = pipeline(**args, tokenizer=tokenizer, pipeline_class=IdPipeline, model_kwargs=dict(spec.engine.args))
     refuse_offload(getattr(pipe.model, "hf_device_map", None) or {})
-    # Lengths are given with each call; a second opinion in the model's own settings would be warned about each time.
+    # Each call passes the lengths; transformers would warn each time about others in the model's own config.
     pipe.generation_config.max_length = pipe.generation_config.min_length = None
     _check(pipe, longest=prompts.longest + spec.workload.max_new_tokens)
     pipe.clock = request.clock
@@ -151,14 +152,14 @@ def load(request: LoadRequest) -> HfPipelineEngine:
 
 
 def synchronise() -> None:
-    """Wait until every device has done all that it was asked for; nothing on a CPU."""
+    """Wait until every device has finished its queued work; do nothing on a CPU."""
     if torch.cuda.is_available():
         for device in range(torch.cuda.device_count()):
             torch.cuda.synchronize(device)
 
 
 def _stream(prompts: list[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
-    """Yield the prompts one by one: the pipeline batches a generator, but takes a list of tuples for something else."""
+    """Yield the prompts one by one: the pipeline batches a generator, but misinterprets a list of tuples."""
     yield from prompts
 
 
@@ -171,7 +172,7 @@ def _tokenizer(name: str, revision: str | None) -> Any:  # noqa: ANN401 - transf
 
 
 def _dummy_model(request: LoadRequest) -> Any:  # noqa: ANN401 - transformers has no types
-    """Return the model with random weights: of the right shape and cost, without a weight file."""
+    """Return the model with random weights, of the right shape and cost, without a weight file."""
     model = request.spec.model
     config, args = AutoConfig.from_pretrained(
         model.name, revision=model.revision, return_unused_kwargs=True, **request.spec.engine.args
@@ -192,13 +193,13 @@ def _spread(model: Any) -> Any:  # noqa: ANN401 - transformers has no types
 
 
 def refuse_offload(placed: Mapping[str, Any]) -> None:
-    """Refuse a model of which parts were left off the devices: it would run, many times slower and without a word.
+    """Refuse a model with parts that are not on the devices: it would run many times slower, without any warning.
 
     Args:
-        placed: transformers' device map: name of a part -> device; on a CPU there is none.
+        placed: transformers' device map, from the name of a part to its device; empty on a CPU.
 
     Raises:
-        EngineRefusedError: a part is kept in the machine's memory or on its disk.
+        EngineRefusedError: a part is in the machine's memory or on its disk.
     """
     left = [name for name, device in placed.items() if str(device) in {"cpu", "disk"}]
     if left:
@@ -213,4 +214,6 @@ def _check(pipe: IdPipeline, *, longest: int) -> None:
         raise EngineRefusedError("RejectedArguments", "the pipeline pads on the right: generation would continue pads")
     limit = getattr(pipe.model.config.get_text_config(), "max_position_embeddings", None)
     if limit is not None and longest > limit:
-        raise EngineRefusedError("RejectedArguments", f"prompt and new tokens need {longest} positions, not {limit}")
+        raise EngineRefusedError(
+            "RejectedArguments", f"prompt and new tokens need {longest} positions, the model has {limit}"
+        )

@@ -1,4 +1,4 @@
-"""Landscapes that the simulated engine replays: recorded cells, or a formula with a known optimum."""
+"""The landscapes that the simulated engine replays: recorded cells, or a formula with a known optimum."""
 
 import csv
 import math
@@ -21,7 +21,7 @@ COLUMNS = {
 
 
 def formula_throughput(landscape: FormulaLandscape, *, gpu_count: int, batch_size: int) -> float:
-    """Return tokens/s of a cell of the formula.
+    """Return the tokens/s of a cell according to the formula.
 
     Raises:
         EngineRefusedError: the batch does not fit into the memory of `gpu_count` devices.
@@ -35,15 +35,15 @@ def formula_throughput(landscape: FormulaLandscape, *, gpu_count: int, batch_siz
 
 
 def recorded_throughput(cells: Cells, *, gpu_count: int, batch_size: int) -> float:
-    """Return tokens/s of a recorded cell.
+    """Return the tokens/s of a recorded cell.
 
     Raises:
         EngineRefusedError: the cell was recorded as failed, or was not recorded.
     """
     throughput = cells.get((gpu_count, batch_size))
     if throughput is None:
-        known = "failed when it was recorded" if (gpu_count, batch_size) in cells else "is not recorded"
-        raise EngineRefusedError("NotRecorded", f"simulated: {gpu_count} GPUs, batch {batch_size} {known}")
+        state = "failed when it was recorded" if (gpu_count, batch_size) in cells else "is not recorded"
+        raise EngineRefusedError("NotRecorded", f"simulated: {gpu_count} GPUs, batch {batch_size} {state}")
     return throughput
 
 
@@ -51,13 +51,13 @@ def load_cells(landscape: RecordedLandscape) -> Cells:
     """Read the cells of one GPU model, engine and model from a CSV file.
 
     Raises:
-        EngineBrokenError: the file cannot be read, lacks a column, or has no such cell at all.
+        EngineBrokenError: the file cannot be read, lacks a column, or has no matching cell.
     """
     try:
         with Path(landscape.path).open(newline="", encoding="utf-8") as file:
             rows = csv.DictReader(file)
-            if lacking := COLUMNS - set(rows.fieldnames or ()):
-                raise EngineBrokenError("ModelUnavailable", f"{landscape.path}: no column {sorted(lacking)}")
+            if missing := COLUMNS - set(rows.fieldnames or ()):
+                raise EngineBrokenError("ModelUnavailable", f"{landscape.path}: lacks the columns {sorted(missing)}")
             cells = dict(_cell(row) for row in rows if _matches(row, landscape))
     except (OSError, ValueError) as error:
         raise EngineBrokenError("ModelUnavailable", f"landscape {landscape.path}: {error}") from error

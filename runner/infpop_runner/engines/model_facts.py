@@ -1,4 +1,4 @@
-"""What a model's configuration says about its shape, without loading a weight."""
+"""Derive facts about a model's shape from its configuration, without loading weights."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from infpop_runner.contract import ModelFacts
 
 
 def model_facts(config: Any, *, dtype: torch.dtype) -> ModelFacts:  # noqa: ANN401 - transformers has no types
-    """Return head counts from `config` and the parameters of a model built from it without memory.
+    """Return the head counts in `config`, and the parameter count of a model built from it without memory.
 
     Args:
-        config: of transformers, of the whole model.
-        dtype: that the weights are served in, for their size in bytes.
+        config: the transformers configuration of the whole model.
+        dtype: data type of the loaded weights, for their size in bytes.
     """
     text = config.get_text_config()
     heads = getattr(text, "num_attention_heads", None)
@@ -30,6 +30,6 @@ def _count_parameters(config: Any) -> int | None:  # noqa: ANN401 - transformers
     try:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
-    except Exception:  # noqa: BLE001 - any architecture that only the engine knows; the number is a convenience
+    except Exception:  # noqa: BLE001 - an architecture that only the engine knows; the count is optional
         return None
     return sum(int(parameter.numel()) for parameter in model.parameters())

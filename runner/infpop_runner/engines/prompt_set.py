@@ -1,4 +1,4 @@
-"""The prompts of a run as token ids: those that are timed, and others of the same shape for warming up."""
+"""The prompts of a run as token ids: the timed ones, and others of the same lengths for the warm-up."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from infpop_runner.measure import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptSet:
-    """The distinct prompts of a run, in order, shape (samples, any length)."""
+    """The distinct prompts of a run, in order; shape (samples, any length)."""
 
     distinct: IdPrompts
     vocabulary: Vocabulary
@@ -25,12 +25,12 @@ class PromptSet:
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest prompt."""
+        """Number of tokens of the longest prompt."""
         return max(map(len, self.distinct))
 
     @property
     def mean_tokens(self) -> float:
-        """Tokens of a prompt, on average."""
+        """Mean number of tokens of a prompt."""
         return sum(map(len, self.distinct)) / len(self.distinct)
 
     def of_pass(self, batch_size: int) -> list[tuple[int, ...]]:
@@ -38,16 +38,16 @@ class PromptSet:
         return cycle_prompts(self.distinct, pass_length(samples=len(self.distinct), batch_size=batch_size))
 
     def of_warm_up(self, batch_size: int) -> IdPrompts:
-        """Return one full batch of other prompts, as long as the longest ones of a pass."""
+        """Return one full batch of other prompts, with the lengths of the longest prompts of a pass."""
         longest = sorted(self.of_pass(batch_size), key=len, reverse=True)[:batch_size]
         return other_ids(longest, self.vocabulary, seed=self.seed)
 
 
 def tokenise(prompts: Prompts, tokenizer: Any, *, seed: int) -> PromptSet:  # noqa: ANN401 - transformers has no types
-    """Return the prompts as ids of the model's own tokenizer, with the special tokens that it adds by itself.
+    """Return the prompts as ids from the model's own tokenizer, including the special tokens that it adds.
 
     Raises:
-        EngineRefusedError: a prompt has no token at all, so there is nothing to continue.
+        EngineRefusedError: a prompt has no tokens, so the model has nothing to continue.
     """
     vocabulary = Vocabulary(size=len(tokenizer), special_ids=frozenset(tokenizer.all_special_ids))
     match prompts:
@@ -56,5 +56,5 @@ def tokenise(prompts: Prompts, tokenizer: Any, *, seed: int) -> PromptSet:  # no
         case _:
             distinct = tuple(tuple(ids) for ids in tokenizer(list(prompts.texts))["input_ids"])
     if not all(distinct):
-        raise EngineRefusedError("RejectedArguments", "a prompt of the workload has no token with this tokenizer")
+        raise EngineRefusedError("RejectedArguments", "a prompt of the workload has no tokens with this tokenizer")
     return PromptSet(distinct=distinct, vocabulary=vocabulary, seed=seed)

@@ -1,6 +1,6 @@
-"""What every engine offers to the measuring loop.
+"""The interface of every engine to the measuring loop.
 
-An engine is loaded once for a run and serves trials of different batch sizes one after the other. It times its own
+An engine is loaded once per run and serves trials of different batch sizes one after the other. It times its own
 innermost call, because only it knows what belongs to that call and when all device work is complete.
 """
 
@@ -16,10 +16,10 @@ Scalar = str | int | float | bool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadRequest:
-    """What an engine needs to load, and what it may use of the outside.
+    """The inputs of a load, and the outside functions that the engine may call.
 
     `batch_sizes` is ascending and not empty; the engine is dimensioned for the last one. `clock` is monotonic, in
-    seconds. `memory_used_bytes` gives the memory in use on the fullest device, None without one or when
+    seconds. `memory_used_bytes` returns the memory in use on the fullest device, None without a device or if
     NVML fails.
     """
 
@@ -33,10 +33,10 @@ class LoadRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AboutEngine:
-    """What is known once an engine is loaded, for a result's provenance.
+    """The facts that are known once an engine is loaded, for the result's provenance.
 
-    `engine_args` are the arguments as passed. `missing_reasons` says for each optional number of a trial why this
-    engine would not give it here.
+    `engine_args` are the arguments as passed. `missing_reasons` gives, for each optional number of a trial, the
+    reason why this engine does not provide it here.
     """
 
     version: str | None
@@ -53,11 +53,11 @@ class Engine(Protocol):
 
     @property
     def about(self) -> AboutEngine:
-        """Facts that do not change while it is loaded."""
+        """The facts that do not change while the engine is loaded."""
         ...
 
     def warm_up(self, batch_size: int) -> None:
-        """Generate for one full batch of prompts that are as long as the timed ones but are none of them."""
+        """Generate for one full batch of prompts that have the lengths of the timed ones but differ from them."""
         ...
 
     def run_pass(self, batch_size: int) -> PassOutcome:
@@ -65,7 +65,7 @@ class Engine(Protocol):
         ...
 
     def memory_peak_bytes(self) -> int | None:
-        """Return the most memory that any of its devices held so far; None where that is not known."""
+        """Return the peak memory in use on any of its devices so far; None if that is unknown."""
         ...
 
     def close(self) -> None:
@@ -80,7 +80,7 @@ class EngineLoader(Protocol):
         """Return the engine, ready to serve.
 
         Raises:
-            EngineRefusedError: it cannot work with this configuration.
+            EngineRefusedError: the engine cannot work with this configuration.
             Exception: anything else that the engine's libraries raise.
         """
         ...

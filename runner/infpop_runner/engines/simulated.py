@@ -1,7 +1,7 @@
 """An engine that replays a landscape: for demonstrations and tests, never for decisions about real hardware.
 
-It runs through the same loop as a real engine, and its results say that they are simulated. A pass takes the time that
-the landscape gives it on paper; really waited are only `load_seconds` and `repeat_seconds`.
+It runs in the same loop as a real engine, and its results are marked as simulated. The reported time of a pass comes
+from the landscape; the engine really waits only `load_seconds` and `repeat_seconds`.
 """
 
 from random import Random
@@ -12,7 +12,7 @@ from infpop_runner.engines.landscape import formula_throughput, load_cells, reco
 from infpop_runner.engines.protocol import AboutEngine, LoadRequest
 from infpop_runner.measure import PassOutcome, SyntheticPrompts, pass_length
 
-SLOWEST = 0.05  # noise never makes a repeat slower than this share of its landscape: throughput stays above zero
+SLOWEST = 0.05  # lower limit of a repeat, relative to its landscape: noise must not make a throughput zero
 MISSING = {
     "batch_seconds_p50": "Simulated",
     "batch_seconds_p95": "Simulated",
@@ -23,7 +23,7 @@ MISSING = {
 
 
 class SimulatedEngine:
-    """Replays one landscape; the noise of a cell depends on the seed and the cell alone."""
+    """Replays one landscape; the noise of a cell depends only on the seed and the cell."""
 
     def __init__(self, request: LoadRequest, simulation: SimulationSpec) -> None:
         self._request = request
@@ -43,12 +43,12 @@ class SimulatedEngine:
         )
 
     def warm_up(self, batch_size: int) -> None:
-        """Fail where the landscape fails; takes as long as a pass."""
+        """Raise if the landscape fails at this cell; otherwise wait as long as a pass does."""
         self._throughput(batch_size)
         self._pretend_to_work()
 
     def run_pass(self, batch_size: int) -> PassOutcome:
-        """Return a pass at the landscape's throughput with noise."""
+        """Return a pass with the landscape's throughput plus noise."""
         workload = self._request.spec.workload
         count = pass_length(samples=workload.samples, batch_size=batch_size)
         rate = self._throughput(batch_size) * self._next_noise(batch_size)
@@ -81,7 +81,7 @@ class SimulatedEngine:
 
 
 def load(request: LoadRequest) -> SimulatedEngine:
-    """Return the engine after its pretended loading time.
+    """Return the engine after waiting the simulated load time.
 
     Raises:
         EngineBrokenError: the recorded landscape cannot be read, or the spec has no simulation.

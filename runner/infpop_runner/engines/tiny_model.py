@@ -1,9 +1,9 @@
-"""Write a small Llama with random weights and a tokenizer: a real model for real engines, without a download.
+"""Write a small Llama model with random weights and a tokenizer: a real model for real engines, without a download.
 
     python -m infpop_runner.engines.tiny_model DIRECTORY
 
-It writes the same bytes each time (with the same library versions). Its answers mean nothing; its speed says nothing
-about any other model.
+It writes the same bytes each time (with the same library versions). Its outputs are meaningless, and its speed says
+nothing about any other model.
 """
 
 import argparse
@@ -21,7 +21,7 @@ SEED = 20_240_801
 VOCABULARY = 1024
 BOS, EOS = "<s>", "</s>"
 
-# What the tokenizer learns its merges from: code-like words, so that code is not cut into single bytes.
+# Training text of the tokenizer: code-like words, so that code is not split into single bytes.
 TEXT = '''
 from __future__ import annotations
 import argparse, collections, dataclasses, functools, itertools, json, logging, os, pathlib, random, re, sys, typing
@@ -94,10 +94,10 @@ if __name__ == "__main__":
 
 
 def write_tiny_model(directory: Path) -> None:
-    """Write model and tokenizer to `directory` as a whole or not at all; a directory that holds them is left alone.
+    """Write model and tokenizer to `directory`, both or neither; do nothing if it already holds a model.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the directory cannot be written.
     """
     if (directory / "config.json").exists():
         return
@@ -155,7 +155,7 @@ def _tokenizer() -> PreTrainedTokenizerFast:
 
 
 def main() -> int:
-    """Write the model to the directory on the command line."""
+    """Write the model to the directory given on the command line."""
     parser = argparse.ArgumentParser(prog="python -m infpop_runner.engines.tiny_model", description=__doc__)
     parser.add_argument("directory", type=Path)
     directory: Path = parser.parse_args().directory

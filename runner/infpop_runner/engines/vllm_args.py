@@ -1,7 +1,7 @@
-"""Arguments of vLLM's offline `LLM`, built from a run and nothing else.
+"""Build the arguments of vLLM's offline `LLM` from a run spec alone.
 
-Everything that changes a number is pinned here, since vLLM's own defaults depend on its version, the device and the
-entry point. What is built is recorded with the result as it is.
+Every argument that affects a measured number is pinned here, because vLLM's own defaults depend on its version, the
+device and the entry point. The result records the arguments exactly as built.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from infpop_runner.engines.errors import EngineRefusedError
 from infpop_runner.engines.protocol import Scalar
 
 BATCH_LIMIT_SCHEDULER = "infpop_runner.engines.batch_limit.batch_limited_scheduler"
-# The CPU build reserves half of the machine's memory for its KV cache unless told; 1 GiB holds any batch of a small
-# model, and a larger model says so in its `args`.
+# By default the CPU build reserves half of the machine's memory for its KV cache. 1 GiB holds any batch of a small
+# model; for a larger model the user sets it in `args`.
 CPU_KV_CACHE_BYTES = 1 << 30
 
 
@@ -21,11 +21,11 @@ def build_engine_args(spec: RunSpec, *, batch_sizes: Sequence[int], longest_prom
 
     Args:
         spec: the run.
-        batch_sizes: ascending, not empty. With more than one, a scheduler that can lower the limit is asked for.
-        longest_prompt: tokens.
+        batch_sizes: ascending, not empty. More than one adds the scheduler that can lower the batch limit.
+        longest_prompt: number of tokens of the longest prompt.
 
     Raises:
-        EngineRefusedError: an argument of the user is one that InfPop pins.
+        EngineRefusedError: the user sets an argument that InfPop pins.
     """
     if pinned := sorted(PINNED_ARGUMENTS & spec.engine.args.keys()):
         raise EngineRefusedError("RejectedArguments", f"engine.args: {', '.join(pinned)} is set by InfPop; remove it")
@@ -35,7 +35,7 @@ def build_engine_args(spec: RunSpec, *, batch_sizes: Sequence[int], longest_prom
         "load_format": spec.model.load_format,
         "tensor_parallel_size": spec.gpu_count,
         "max_num_seqs": batch_sizes[-1],
-        # vLLM refuses fewer tokens in a step than sequences at once, each of which needs one.
+        # vLLM refuses fewer tokens per step than concurrent sequences, each of which needs one.
         "max_num_batched_tokens": max(spec.engine.max_num_batched_tokens, batch_sizes[-1]),
         "max_model_len": longest_prompt + spec.workload.max_new_tokens,
         "enforce_eager": spec.engine.enforce_eager,

@@ -1,9 +1,9 @@
 """vLLM's offline `LLM` as an engine.
 
-Prompts go in as token ids, greedy, with exactly `max_new_tokens` ids out and no text; one `generate` call is one pass.
-The batch size is vLLM's own limit on running sequences, and more are queued all the time. Times in the batch come from
-the engine's own clock, scheduled to last token. Statistics stay on: without them neither these times nor preemptions
-are known.
+Prompts go in as token ids; sampling is greedy and returns exactly `max_new_tokens` ids per sequence and no text. One
+`generate` call is one pass. The batch size is vLLM's own limit on running sequences, and more requests are always
+queued. A sequence's time in the batch comes from the engine's own clock, from scheduled to last token. Statistics stay
+on: without them neither these times nor preemptions are known.
 """
 
 import gc
@@ -26,9 +26,7 @@ from infpop_runner.engines.vllm_args import build_engine_args
 from infpop_runner.engines.vllm_readings import CACHE_HITS, PREEMPTIONS, read_counter, read_intervals
 from infpop_runner.measure import PassOutcome
 
-CLOSE_SECONDS = (
-    0.5  # asked to end in order, vLLM 0.32 takes more than the 5 s after which it kills its processes itself
-)
+CLOSE_SECONDS = 0.5  # for an orderly end vLLM 0.32 takes more than the 5 s after which it kills its processes itself
 MISSING = {
     "batch_seconds_p50": "NoRequestTimes",
     "batch_seconds_p95": "NoRequestTimes",
@@ -60,11 +58,11 @@ class VllmEngine:
         )
 
     def warm_up(self, batch_size: int) -> None:
-        """Generate for one full batch of other prompts; the answer is of no interest."""
+        """Generate for one full batch of other prompts, and discard the output."""
         self._generate(self._inputs(self._prompts.of_warm_up(batch_size)), self._sampling(batch_size))
 
     def run_pass(self, batch_size: int) -> PassOutcome:
-        """Time one `generate` call with all prompts of a pass, inputs made before and outputs read after."""
+        """Time one `generate` call with all prompts of a pass; inputs are built before and outputs read after it."""
         inputs = self._inputs(self._prompts.of_pass(batch_size))
         sampling = self._sampling(batch_size)
         preempted, cached = self._counter(PREEMPTIONS), self._counter(CACHE_HITS)
@@ -81,13 +79,13 @@ class VllmEngine:
         )
 
     def memory_peak_bytes(self) -> int | None:
-        """Return what the fullest device holds: vLLM takes its share at the start and keeps it."""
+        """Return the memory in use on the fullest device: vLLM allocates its memory at the start and keeps it."""
         return self._request.memory_used_bytes()
 
     def close(self) -> None:
-        """End the engine's processes, without waiting for a tidy end: the driver frees what a dead process held.
+        """End the engine's process without an orderly shutdown: the driver frees the memory of a dead process.
 
-        Its workers may outlive it; the caller, which knows its children, ends them.
+        The engine's workers may outlive it; the caller ends them, as it tracks all children.
         """
         if self._llm is not None:
             self._llm.llm_engine.engine_core.shutdown(timeout=CLOSE_SECONDS)
@@ -117,7 +115,7 @@ class VllmEngine:
 
 
 def load(request: LoadRequest) -> VllmEngine:
-    """Tokenise, build the arguments, load."""
+    """Tokenise the prompts, build the arguments, and return the loaded engine."""
     spec = request.spec
     tokenizer = AutoTokenizer.from_pretrained(spec.model.name, revision=spec.model.revision)
     prompts = tokenise(request.prompts, tokenizer, seed=spec.seed)
@@ -128,19 +126,19 @@ def load(request: LoadRequest) -> VllmEngine:
 
 
 def _raise_when_core_dies(client: Any) -> None:  # noqa: ANN401 - vLLM has no types
-    """Let a waiting `generate` raise once the engine's process is gone.
+    """Make a waiting `generate` raise when the engine's process is gone.
 
-    A core that is killed outright says nothing, and vLLM 0.32 then waits for its answer for ever (`SyncMPClient`
-    ends the thread that would deliver one). Without that queue, or with the engine in this process, there is nothing
-    to do: the measuring timeout remains.
+    A killed engine core sends no message, and vLLM 0.32 then waits forever for its output (`SyncMPClient` ends the
+    thread that would deliver it). Without that queue, or with the engine in this process, this does nothing, and only
+    the measuring time-out remains.
     """
-    answers = getattr(client, "outputs_queue", None)
+    outputs = getattr(client, "outputs_queue", None)
     cores = [process.sentinel for process in multiprocessing.active_children()]
-    if answers is None or not cores:
+    if outputs is None or not cores:
         return
 
     def watch() -> None:
         multiprocessing.connection.wait(cores)
-        answers.put_nowait(EngineDeadError())
+        outputs.put_nowait(EngineDeadError())
 
     threading.Thread(target=watch, name="vllm-core-watch", daemon=True).start()

@@ -1,7 +1,7 @@
-"""How a trial is measured: what is timed, how often, and when a number must not be compared.
+"""The rules for measuring a trial: what is timed, how often, and when a number is not comparable.
 
-Pure. The engine and its clock come in as callables, so every rule here is tested with plain values. Nothing in this
-package knows which engine runs, how prompts were made or where results go.
+Pure. The engine and its clock come in as callables, so tests check every rule with plain values. Nothing in this
+package depends on the engine, the source of the prompts or the destination of the results.
 """
 
 from infpop_runner.measure.passes import cycle_prompts, pass_length

@@ -1,4 +1,4 @@
-"""Which prompts one pass through the engine holds."""
+"""Select the prompts of one pass through the engine."""
 
 from collections.abc import Sequence
 from itertools import cycle, islice
@@ -6,15 +6,15 @@ from typing import TypeVar
 
 Prompt = TypeVar("Prompt")
 
-# A pass of a single batch would be all ramp-up and tail (guidellm#93: such numbers are biased); with four full batches
-# the batch is full most of the time. The same for every engine, or their numbers could not be compared.
+# A pass of a single batch would consist only of ramp-up and tail (guidellm#93: such numbers are biased); with four
+# batches the batch is full most of the time. The number is the same for every engine, so that results are comparable.
 FULL_BATCHES_PER_PASS = 4
 
 
 def pass_length(*, samples: int, batch_size: int) -> int:
-    """Return the number of prompts in a pass: the smallest multiple of `batch_size` that covers both demands.
+    """Return the number of prompts in a pass: the smallest multiple of `batch_size` that meets both minimums.
 
-    It is at least `samples`, so that every distinct prompt counts, and at least four batches.
+    The minimums are `samples`, so that every distinct prompt counts, and four batches.
 
     Raises:
         ValueError: `samples` or `batch_size` is smaller than 1.
@@ -26,7 +26,7 @@ def pass_length(*, samples: int, batch_size: int) -> int:
 
 
 def cycle_prompts(prompts: Sequence[Prompt], length: int) -> list[Prompt]:
-    """Return `length` prompts: all of `prompts` in order, again and again.
+    """Return `length` prompts: all of `prompts` in order, repeated as often as needed.
 
     Raises:
         ValueError: `prompts` is empty.

@@ -1,4 +1,4 @@
-"""Prompts as values: texts or token ids, and ids of the same shape that are none of them."""
+"""Prompts as values: texts or token ids, and different ids of the same lengths for the warm-up."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ IdPrompts = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextPrompts:
-    """Texts that the engine turns into ids with the model's own tokenizer; `workload_hash` is of these texts."""
+    """Texts that the engine turns into ids with the model's own tokenizer; `workload_hash` is their hash."""
 
     texts: tuple[str, ...]
     workload_hash: str
@@ -34,23 +34,23 @@ Prompts = TextPrompts | SyntheticPrompts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vocabulary:
-    """The ids that prompts may be drawn from: 0 to `size` - 1 without the model's special tokens."""
+    """The ids for drawing prompts: 0 to `size` - 1 without the model's special tokens."""
 
     size: int
     special_ids: frozenset[int]
 
     @property
     def ordinary_ids(self) -> list[int]:
-        """All ids without a special meaning, ascending."""
+        """All ids that are not special tokens, ascending."""
         return [token for token in range(self.size) if token not in self.special_ids]
 
 
 def other_ids(prompts: Sequence[Sequence[int]], vocabulary: Vocabulary, *, seed: int) -> IdPrompts:
-    """Return random prompts as long as `prompts`, one for each, for warming up without filling a cache with them.
+    """Return one random prompt of the same length for each of `prompts`: a warm-up that does not cache the timed ones.
 
     Args:
         prompts: shape (n, any length), the prompts that will be timed.
-        vocabulary: of the model.
+        vocabulary: the vocabulary of the model.
         seed: the same seed gives the same ids.
 
     Raises:
@@ -62,5 +62,5 @@ def other_ids(prompts: Sequence[Sequence[int]], vocabulary: Vocabulary, *, seed:
 def _draw(lengths: Sequence[int], vocabulary: Vocabulary, random: Random) -> IdPrompts:
     ids = vocabulary.ordinary_ids
     if not ids:
-        raise ValueError(f"a vocabulary of {vocabulary.size} ids has none that is not special")
+        raise ValueError(f"a vocabulary of {vocabulary.size} ids has only special tokens")
     return tuple(tuple(random.choices(ids, k=length)) for length in lengths)

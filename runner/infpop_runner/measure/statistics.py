@@ -1,4 +1,4 @@
-"""The few statistics that a trial reports, each with its definition."""
+"""The statistics that a trial reports, each with its definition."""
 
 import math
 import statistics
@@ -18,7 +18,7 @@ def spread_ratio(samples: Sequence[float]) -> float:
 
 
 def percentile(samples: Sequence[float], level: float) -> float:
-    """Return the smallest sample that at least the share `level` of all samples does not exceed (nearest rank).
+    """Return the smallest sample that at least the fraction `level` of all samples does not exceed (nearest rank).
 
     Args:
         samples: shape (n,), n >= 1, any order.

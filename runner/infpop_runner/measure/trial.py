@@ -1,11 +1,11 @@
-"""Measure one trial: warm up, repeat, judge.
+"""Measure one trial: warm up, repeat, validate.
 
 Order of events: `warmup_batches` full batches of other prompts, not timed; then `repeats` repeats, each of as many
-whole passes as fill `min_repeat_seconds`. A number comes out only if every sequence is complete, the batch was never
-larger than asked for, nothing was computed twice or taken from a cache, no limit of CPUs held up the engine of a GPU,
-and the repeats agree. If they do not agree, each repeat is extended once by another of the same length and all of it is
-judged again: more evidence, none left out. (A range over more repeats can hardly shrink; leaving out the odd one would
-be choosing the result.)
+whole passes as fill `min_repeat_seconds`. A trial gets a number only if every sequence is complete, the batch was never
+larger than requested, nothing was computed twice or taken from a cache, no CPU limit throttled the engine of a GPU, and
+the repeats agree. If they disagree, each repeat is extended once by another of the same length, and all of them are
+validated again: this adds evidence and drops none. (The range over more repeats rarely shrinks, and dropping an outlier
+would mean choosing the result.)
 """
 
 from collections.abc import Callable, Mapping
@@ -15,18 +15,18 @@ from infpop_runner.contract import Invalid, InvalidReason, Measured, Measurement
 from infpop_runner.measure.statistics import median, peak_concurrency, percentile, round_significant, spread_ratio
 from infpop_runner.measure.values import Interval, PassOutcome, Repeat, merge_repeats
 
-# Throttled time of the timed time that no number may have more of. Less than a hundredth cannot decide which
-# configuration is the best: a difference below 1 % is a tie. The kernel adds it up over the CPUs, so that the engine
-# itself stood still for at most as long.
+# Maximum share of measured time that may be CPU-throttled. Less than 1 % cannot decide which configuration is the best:
+# a difference below 1 % is a tie. The kernel sums throttled time over the CPUs, so the engine itself was stopped for at
+# most this long.
 MAX_THROTTLED_RATIO = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialReport:
-    """What surrounds the numbers of a trial.
+    """The facts about engine and device that complete the numbers of a trial.
 
-    `missing_reasons` says for each optional field of `Measured` why it would be None with this engine and device.
-    `cpu_limit` is the limit of CPUs that the run has, None where it has none.
+    `missing_reasons` gives, for each optional field of `Measured`, the reason why it is None for this engine and
+    device. `cpu_limit` is the CPU limit of the run, None if it has none.
     """
 
     max_new_tokens: int
@@ -37,10 +37,11 @@ class TrialReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialActions:
-    """What the loop may do: warm up with one batch of other prompts, run and time one pass, tell of a finished pass.
+    """The actions of the measuring loop.
 
-    `clock` gives the seconds since the run started, `throttled_seconds` for how long a limit of CPUs stopped threads of
-    the run so far, added up over the CPUs; None where that is not known, or not to be judged.
+    `warm_up` runs one batch of other prompts, `run_pass` runs and times one pass, `observe` reports a finished pass.
+    `clock` returns the seconds since the start of the run. `throttled_seconds` returns how long a CPU limit has stopped
+    threads of the run so far, summed over the CPUs; None if that is unknown or irrelevant.
     """
 
     warm_up: Callable[[], None]
@@ -53,9 +54,9 @@ class TrialActions:
 def measure_trial(
     trial: TrialSpec, rules: MeasurementSpec, report: TrialReport, actions: TrialActions
 ) -> Measured | Invalid:
-    """Warm up, measure and judge one trial.
+    """Warm up, measure and validate one trial.
 
-    What the engine raises is passed on: the caller classifies it.
+    Exceptions of the engine propagate: the caller classifies them.
     """
     for _ in range(rules.warmup_batches):
         actions.warm_up()
@@ -68,7 +69,7 @@ def measure_trial(
         repeats = tuple(map(merge_repeats, repeats, extension))
     if isinstance(repeats, Invalid):
         return repeats
-    return _judge(trial, rules, report, repeats, (start, actions.clock()))
+    return _validate(trial, rules, report, repeats, (start, actions.clock()))
 
 
 def _run_repeats(
@@ -93,7 +94,7 @@ def _difference(before: float | None, after: float | None) -> float | None:
 
 
 def find_flaw(outcome: PassOutcome, trial: TrialSpec, *, max_new_tokens: int) -> Invalid | None:
-    """Return why the pass must not be compared with others, or None."""
+    """Return why the pass is not comparable with others, None if it is."""
 
     def invalid(reason: InvalidReason, detail: str) -> Invalid:
         return Invalid(index=trial.index, batch_size=trial.batch_size, reason=reason, detail=detail)
@@ -107,7 +108,7 @@ def find_flaw(outcome: PassOutcome, trial: TrialSpec, *, max_new_tokens: int) ->
         return invalid("PrefixCacheHit", f"{outcome.cache_hits} prompt tokens came from the prefix cache")
     peak = 0 if outcome.intervals is None else peak_concurrency(outcome.intervals)
     if peak > trial.batch_size:
-        return invalid("BatchExceeded", f"{peak} sequences ran at once, batch size {trial.batch_size}")
+        return invalid("BatchExceeded", f"{peak} sequences ran at the same time, batch size {trial.batch_size}")
     return None
 
 
@@ -115,7 +116,7 @@ def _spread(repeats: tuple[Repeat, ...]) -> float:
     return spread_ratio([repeat.tokens_per_second for repeat in repeats])
 
 
-def _judge(
+def _validate(
     trial: TrialSpec, rules: MeasurementSpec, report: TrialReport, repeats: tuple[Repeat, ...], window: Interval
 ) -> Measured | Invalid:
     if throttled := _find_throttling(trial, report, repeats):
@@ -133,15 +134,15 @@ def _judge(
 
 
 def _find_throttling(trial: TrialSpec, report: TrialReport, repeats: tuple[Repeat, ...]) -> Invalid | None:
-    """Return why the number would be too low, or None."""
+    """Return why the number would be too low because of a CPU limit, None if it is not."""
     stopped = sum(repeat.throttled_seconds for repeat in repeats if repeat.throttled_seconds is not None)
     seconds = sum(repeat.seconds for repeat in repeats)
     if stopped <= MAX_THROTTLED_RATIO * seconds:
         return None
-    limit = "a limit of CPUs" if report.cpu_limit is None else f"the limit of {report.cpu_limit:.3g} CPUs"
+    limit = "a CPU limit" if report.cpu_limit is None else f"the limit of {report.cpu_limit:.3g} CPUs"
     detail = (
-        f"{limit} stopped threads of the run for {stopped:.3g} s, added up over the CPUs, in {seconds:.3g} timed s; a "
-        "run on GPUs needs none: see whether a LimitRange of the namespace sets it"
+        f"{limit} stopped threads of the run for {stopped:.3g} s, summed over the CPUs, in {seconds:.3g} timed s; a "
+        "run on GPUs needs no limit: check whether a LimitRange of the namespace sets it"
     )
     return Invalid(index=trial.index, batch_size=trial.batch_size, reason="CpuThrottled", detail=detail)
 
@@ -177,7 +178,7 @@ def _batch_seconds(repeats: tuple[Repeat, ...]) -> dict[str, float | None]:
 
 
 def _concurrency_peak(repeats: tuple[Repeat, ...]) -> int | None:
-    """Return how many sequences really ran at once: short outputs can finish before a large batch has filled."""
+    """Return the peak number of concurrent sequences: short outputs can finish before a large batch has filled."""
     known = [outcome.intervals for repeat in repeats for outcome in repeat.passes if outcome.intervals]
     return max(map(peak_concurrency, known)) if known else None
 

@@ -1,19 +1,19 @@
-"""What an engine reports of one pass, and what the loop makes of several: plain values."""
+"""Plain values: what an engine reports for one pass, and a repeat made of several passes."""
 
 from dataclasses import dataclass
 
-Interval = tuple[float, float]  # from and to, in seconds
+Interval = tuple[float, float]  # start and end, in seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassOutcome:
     """One call of the engine with all prompts of a pass.
 
-    `seconds` is the wall time of that call alone, with all device work complete at both ends. `generated` counts the
-    ids that came back for each sequence. `intervals` say when each sequence entered and left the batch, on the
-    engine's own clock; None where an engine does not know them. `preemptions` and `cache_hits` are what the engine
-    counted during the pass. `pad_positions` of `input_positions` were padding; both are 0 for an engine that does not
-    pad.
+    `seconds` is the wall time of that call alone, with all device work complete at both ends. `generated` is the number
+    of generated ids of each sequence. `intervals` are the times at which each sequence entered and left the batch, on
+    the engine's own clock; None if the engine does not report them. `preemptions` and `cache_hits` are the engine's
+    counts during the pass. `pad_positions` of the `input_positions` were padding; both are 0 for an engine that does
+    not pad.
     """
 
     seconds: float
@@ -29,8 +29,8 @@ class PassOutcome:
 class Repeat:
     """One or more whole passes that together give one throughput.
 
-    `throttled_seconds` is for how long a limit of CPUs stopped threads of the run meanwhile, added up over the CPUs;
-    None where that is not known, or not judged.
+    `throttled_seconds` is how long a CPU limit stopped threads of the run during the repeat, summed over the CPUs; None
+    if that is unknown or irrelevant.
     """
 
     passes: tuple[PassOutcome, ...]
@@ -38,12 +38,12 @@ class Repeat:
 
     @property
     def seconds(self) -> float:
-        """Timed seconds of all passes."""
+        """The timed seconds of all passes."""
         return sum(outcome.seconds for outcome in self.passes)
 
     @property
     def generated_tokens(self) -> int:
-        """Ids that came back in all passes."""
+        """The number of generated ids in all passes."""
         return sum(sum(outcome.generated) for outcome in self.passes)
 
     @property
@@ -53,7 +53,7 @@ class Repeat:
 
 
 def merge_repeats(first: Repeat, second: Repeat) -> Repeat:
-    """Return one repeat that holds the passes of both: twice as long, nothing left out."""
+    """Return one repeat with the passes of both."""
     stopped = (first.throttled_seconds, second.throttled_seconds)
-    known = None if None in stopped else sum(each for each in stopped if each is not None)
+    known = None if None in stopped else sum(seconds for seconds in stopped if seconds is not None)
     return Repeat(passes=first.passes + second.passes, throttled_seconds=known)

@@ -1,6 +1,6 @@
-"""What the runner shows to Prometheus while it works: names, labels and the endpoint.
+"""The metrics that the runner exposes to Prometheus: names, labels and the endpoint.
 
-Labels are bounded by the study: no pod name, no host. A series that has no value yet is absent, never zero.
+The study bounds the labels: no Pod name, no host name. A series that has no value yet is absent, never zero.
 """
 
 from infpop_runner.metrics.endpoint import EVERY_ADDRESS, serve

@@ -1,7 +1,7 @@
-"""Serve a registry over HTTP on a thread, and notice when a scrape has seen the final values.
+"""Serve a registry over HTTP on a thread, and detect when a scrape has read the final values.
 
-Only what asks as Prometheus asks counts as a scrape. The answer has its length, so that nobody takes the beginning of
-it for the whole, and it counts once the other side has read it to its end.
+Only a request with the scrape header of Prometheus counts as a scrape. The response declares its length, so that a
+client cannot mistake a part for the whole, and it counts once the client has read it to the end.
 """
 
 import socket
@@ -16,24 +16,24 @@ from prometheus_client.exposition import choose_encoder
 
 from infpop_runner.metrics.scrape_watch import ScrapeWatch
 
-# Sent by Prometheus, its agent mode, Alloy, vmagent and the OpenTelemetry collector, and by nobody who only looks.
+# Sent by Prometheus, its agent mode, Alloy, vmagent and the OpenTelemetry collector, but not by browsers or curl.
 SCRAPE_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
-EVERY_ADDRESS = "::"  # of both families: pods of one cluster have IPv4, of another IPv6, and of a third both
-_EVERY_IPV4_ADDRESS = "0.0.0.0"  # noqa: S104 - asked for
-IDLE_SECONDS = 10.0  # Prometheus's default time-out; a peer that is silent for longer is not waited for
+EVERY_ADDRESS = "::"  # of both families: depending on the cluster, Pods have IPv4, IPv6 or both
+_EVERY_IPV4_ADDRESS = "0.0.0.0"  # noqa: S104 - requested
+IDLE_SECONDS = 10.0  # Prometheus's default time-out; the server drops a peer that is silent for longer
 
 
 def serve(registry: CollectorRegistry, scrapes: ScrapeWatch, *, address: str, port: int) -> int:
     """Serve `/metrics` until the process ends and return the port, a free one if `port` is 0.
 
     Args:
-        registry: what is served.
-        scrapes: is told of scrapes.
-        address: to listen at; `EVERY_ADDRESS` serves IPv4 as well, and alone where the kernel has no IPv6.
+        registry: the metrics to serve.
+        scrapes: is notified of scrapes.
+        address: to listen at; `EVERY_ADDRESS` also serves IPv4, and only IPv4 if the kernel has no IPv6.
         port: to listen at.
 
     Raises:
-        OSError: the address or port cannot be had.
+        OSError: the address or port is not available.
     """
     server = _Server(registry, scrapes, address=address, port=port)
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
@@ -41,7 +41,7 @@ def serve(registry: CollectorRegistry, scrapes: ScrapeWatch, *, address: str, po
 
 
 class _Server(ThreadingHTTPServer):
-    """One thread a request; none of them keeps the process alive."""
+    """The HTTP server: one thread per request, none of which keeps the process alive."""
 
     daemon_threads = True
 
@@ -55,13 +55,13 @@ class _Server(ThreadingHTTPServer):
         super().__init__((str(place[0]), port), _Handler)
 
     def server_bind(self) -> None:
-        """Bind; a socket of IPv6 takes IPv4 as well, whatever the kernel's default."""
+        """Bind the socket; an IPv6 socket also accepts IPv4, whatever the kernel's default is."""
         if self.address_family == socket.AF_INET6:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         super().server_bind()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as in the standard library
-        """Pass over a peer that went away or fell silent: only its own request is over."""
+        """Ignore a peer that went away or fell silent: only its own request ends."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -73,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = IDLE_SECONDS
 
     def do_GET(self) -> None:
-        """Answer with the metrics as they are now."""
+        """Respond with the current metrics."""
         if self.path.partition("?")[0] != "/metrics":
             self.send_error(HTTPStatus.NOT_FOUND, explain="the metrics are at /metrics")
             return
@@ -94,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _peer_has_gone(self) -> bool:
-        """Return whether the peer gave up before it was answered: its end of the connection is closed."""
+        """Return whether the peer closed the connection before it got a response."""
         self.connection.setblocking(False)  # noqa: FBT003 - positional-only in the standard library
         try:
             return not self.connection.recv(1, socket.MSG_PEEK)
@@ -104,9 +104,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.settimeout(IDLE_SECONDS)
 
     def _peer_read_all(self) -> bool:
-        """Say that there is no more, and return whether the peer closes its end with nothing left unread.
+        """Signal the end of the response, and return whether the peer closes its end after it has read everything.
 
-        A peer that closes with unread data resets the connection, which is an error here.
+        A peer that closes with unread data resets the connection, which raises an error here.
         """
         self.connection.shutdown(socket.SHUT_WR)
         while self.connection.recv(1024):
@@ -114,4 +114,4 @@ class _Handler(BaseHTTPRequestHandler):
         return True
 
     def log_message(self, *_: object) -> None:
-        """Log nothing: the log is the run's."""
+        """Log nothing: the log belongs to the run."""

@@ -1,4 +1,4 @@
-"""The metrics of one run, in base units, under the names of the design."""
+"""The metrics of one run, in base units."""
 
 from datetime import datetime
 from typing import Literal, get_args
@@ -13,24 +13,32 @@ TrialState = Literal["pending", "warm-up", "measuring", "measured", "infeasible"
 
 RUN_LABELS = ("namespace", "study", "pool", "run", "gpu_count")
 TRIAL_LABELS = ("namespace", "study", "pool", "run", "trial", "gpu_count", "batch_size")
-# Doubling from 5 ms: one decoding step of a small model, to 43 minutes: a large batch of long answers.
+# Doubling from 5 ms (one decoding step of a small model) to 43 minutes (a large batch of long outputs).
 BATCH_SECONDS_BUCKETS = tuple(0.005 * 2**step for step in range(20))
 
 
 class RunMetrics:
-    """A registry of its own, so that nothing an engine registers is served under our address."""
+    """The metrics of one run in their own registry, so that metrics of an engine are not served."""
 
     def __init__(self, spec: RunSpec) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._run = (spec.namespace, spec.study, spec.pool, spec.run, str(spec.gpu_count))
-        self._state = self._gauge("infpop_run_state", "1 for the state that the run is in", (*RUN_LABELS, "state"))
-        self._start_time = self._gauge("infpop_run_start_time_seconds", "When the run began, since 1970", RUN_LABELS)
-        self._info = Info("infpop_run", "What is measured with what", RUN_LABELS, registry=self.registry)
-        self._load_seconds = self._gauge("infpop_model_load_seconds", "Time from start to ready", RUN_LABELS)
-        self._memory = self._gauge("infpop_gpu_memory_peak_bytes", "Most memory on any device so far", RUN_LABELS)
+        self._state = self._gauge("infpop_run_state", "1 for the current state of the run", (*RUN_LABELS, "state"))
+        self._start_time = self._gauge(
+            "infpop_run_start_time_seconds", "Start time of the run in unix seconds", RUN_LABELS
+        )
+        self._info = Info(
+            "infpop_run", "Engine, engine version and model parameters of the run", RUN_LABELS, registry=self.registry
+        )
+        self._load_seconds = self._gauge(
+            "infpop_model_load_seconds", "Time from the start of the load to a ready engine", RUN_LABELS
+        )
+        self._memory = self._gauge(
+            "infpop_gpu_memory_peak_bytes", "Peak memory in use on any device so far", RUN_LABELS
+        )
         self._trial_state = self._gauge(
-            "infpop_trial_state", "1 for the state that the trial is in", (*TRIAL_LABELS, "state")
+            "infpop_trial_state", "1 for the current state of the trial", (*TRIAL_LABELS, "state")
         )
         self._throughput = self._gauge(
             "infpop_trial_throughput_tokens_per_second", "Generated tokens per second, median", TRIAL_LABELS
@@ -39,7 +47,7 @@ class RunMetrics:
             "infpop_trial_throughput_spread_ratio", "(max - min) / median of the repeats", TRIAL_LABELS
         )
         self._measured_seconds = self._gauge(
-            "infpop_trial_measured_seconds", "Timed seconds of all repeats", TRIAL_LABELS
+            "infpop_trial_measured_seconds", "Measured seconds over all repeats", TRIAL_LABELS
         )
         self._tokens = Counter(
             "infpop_generated_tokens", "Tokens generated while measuring", TRIAL_LABELS, registry=self.registry
@@ -56,26 +64,26 @@ class RunMetrics:
             self.enter_trial(trial, "pending")
 
     def started(self, at: datetime) -> None:
-        """Show when the run began: of two that measured the same, the later one counts."""
+        """Set the start time of the run: of two runs that measured the same, the later one counts."""
         self._start_time.labels(*self._run).set(at.timestamp())
 
     def enter(self, state: RunState) -> None:
-        """Show the run in `state` and in no other."""
+        """Set the state of the run to `state`, and to no other."""
         for name in get_args(RunState):
             self._state.labels(*self._run, name).set(name == state)
 
     def enter_trial(self, trial: TrialSpec, state: TrialState) -> None:
-        """Show the trial in `state` and in no other."""
+        """Set the state of the trial to `state`, and to no other."""
         for name in get_args(TrialState):
             self._trial_state.labels(*self._trial(trial.index, trial.batch_size), name).set(name == state)
 
     def loaded(self, seconds: float, facts: dict[str, str]) -> None:
-        """Show how long the load took and what was loaded."""
+        """Set the load time, and the facts about what was loaded."""
         self._load_seconds.labels(*self._run).set(seconds)
         self._info.labels(*self._run).info(facts)
 
     def observe_pass(self, trial: TrialSpec, outcome: PassOutcome) -> None:
-        """Count what a timed pass generated."""
+        """Count the tokens and sequence times of a timed pass."""
         labels = self._trial(trial.index, trial.batch_size)
         self._tokens.labels(*labels).inc(sum(outcome.generated))
         histogram = self._batch_seconds.labels(*labels)
@@ -83,7 +91,7 @@ class RunMetrics:
             histogram.observe(end - start)
 
     def trial_ended(self, result: TrialResult) -> None:
-        """Show the trial's outcome, and its numbers if it has any."""
+        """Set the trial's outcome, and its numbers if it has any."""
         trial = TrialSpec(index=result.index, batch_size=result.batch_size)
         self.enter_trial(trial, result.outcome)
         if isinstance(result, Measured):

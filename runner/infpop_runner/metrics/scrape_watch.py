@@ -1,12 +1,12 @@
-"""Know whether a scrape has seen the last values of a run."""
+"""Track whether a scrape has read the final values of a run."""
 
 import threading
 
 
 class ScrapeWatch:
-    """Shared by the threads that answer scrapes, the one that waits for one, and the one that may end the wait.
+    """Shared by the threads that serve scrapes, the thread that waits for one, and the thread that may end the wait.
 
-    A scrape counts if it began after the last value was set, and was answered in full.
+    A scrape counts if it started after the last value was set, and the client read the whole response.
     """
 
     def __init__(self) -> None:
@@ -17,28 +17,28 @@ class ScrapeWatch:
 
     @property
     def final(self) -> bool:
-        """Whether the values will not change any more. A scrape asks before it collects them."""
+        """Whether the values are final. A scrape must check this before it collects them."""
         return self._final
 
     def values_are_final(self) -> None:
-        """Say that no value will change any more."""
+        """Mark the values as final: none will change any more."""
         self._final = True
 
     def saw_final_values(self) -> None:
-        """Say that a scrape that began when the values were final was answered in full."""
+        """Record that a scrape, started after the values were final, has read the whole response."""
         self._over.set()
 
     def hold(self, seconds: float) -> bool:
-        """Wait until a scrape has seen the final values, which may be so already, but no longer than `seconds`.
+        """Wait until a scrape has read the final values, or has already done so, but no longer than `seconds`.
 
-        Returns whether the wait ended before its time, by a scrape or by `release`.
+        Returns whether a scrape or `release` ended the wait before its time.
         """
         with self._lock:
             self._held = True
         return self._over.wait(seconds)
 
     def release(self) -> bool:
-        """End the wait and return True if there is or was one; otherwise do nothing and return False."""
+        """If there is or was a wait, end it and return True; otherwise do nothing and return False."""
         with self._lock:
             if self._held:
                 self._over.set()

@@ -1,7 +1,7 @@
 """The runner as a process: its output, its children, its deadline, its parent, its result file.
 
-Nothing here knows engines or measurements. Everything that the runner starts is gone when it exits in any way that it
-controls; a runner killed with SIGKILL is cleaned up after by whoever started it.
+Nothing here depends on engines or measurements. When the runner exits in any way that it controls, it has ended every
+process that it started. After a SIGKILL of the runner, the parent that started it cleans up.
 """
 
 from infpop_runner.process.children import adopt_orphans, end_children

@@ -1,4 +1,4 @@
-"""End everything that the runner has started, directly or not."""
+"""End every process that the runner has started, directly or indirectly."""
 
 import ctypes
 import os
@@ -11,11 +11,11 @@ import psutil
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 TRACKER_SECONDS = 2.0
-_ending = threading.Lock()  # the main thread and the guard's may both want an end
+_ending = threading.Lock()  # the main thread and the guard thread may both end children
 
 
 def adopt_orphans() -> None:
-    """Become the parent of descendants whose own parent dies, so that a killed engine leaves none out of sight.
+    """Become the parent of descendants whose own parent dies, so that a killed engine leaves no untracked process.
 
     Linux only; elsewhere it does nothing.
     """
@@ -24,11 +24,11 @@ def adopt_orphans() -> None:
 
 
 def end_children(*, grace_seconds: float) -> int:
-    """Ask all descendants to end, kill those that still live after `grace_seconds`, and return how many there were.
+    """Terminate all descendants, kill those still alive after `grace_seconds`, and return how many there were.
 
-    Safe to repeat. Descendants that start others meanwhile are ended too. The process that multiprocessing keeps to
-    clean up shared memory comes last, since it cleans up after the others; no shared memory can be made afterwards.
-    One thread at a time: another waits for it and then looks for what is left.
+    Safe to repeat. It also ends processes that descendants start in the meantime. The resource tracker of
+    multiprocessing, which cleans up shared memory, ends last because it cleans up after the others; no shared memory
+    can be created afterwards. Only one thread runs this at a time: a second one waits, and then ends what is left.
     """
     with _ending:
         return _end_children(grace_seconds)
@@ -51,11 +51,11 @@ def _end_children(grace_seconds: float) -> int:
 
 
 def _descendants(*, without: set[int]) -> list[psutil.Process]:
-    passed_over = without | {_tracker_pid()}
+    excluded = without | {_tracker_pid()}
     found = []
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
-            if child.pid not in passed_over and child.status() != psutil.STATUS_ZOMBIE:
+            if child.pid not in excluded and child.status() != psutil.STATUS_ZOMBIE:
                 found.append(child)
     return found
 
@@ -66,7 +66,7 @@ def _tracker_pid() -> int | None:
 
 
 def _end_tracker() -> None:
-    """Close the pipe that the tracker lives by, wait until it has unlinked what was left, and forget it."""
+    """Close the pipe that keeps the tracker alive, wait until it has unlinked leftover memory, and forget it."""
     tracker, pid = resource_tracker._resource_tracker, _tracker_pid()  # noqa: SLF001 - as above
     descriptor: int | None = getattr(tracker, "_fd", None)
     if pid is None or descriptor is None:

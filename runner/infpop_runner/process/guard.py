@@ -1,7 +1,7 @@
-"""Watch over a run from a thread: deadlines of its phases, the stop signal, and whether its parent still lives.
+"""Watch a run from a thread: deadlines of its phases, stop signals, and whether its parent is still alive.
 
-The main thread may be deep inside an engine for minutes, so Python's own signal handlers would come too late. The
-thread waits for three things at once and ends the run through one callback, whatever the main thread is doing.
+The main thread may be inside an engine call for minutes, so Python's own signal handlers would run too late. The guard
+thread waits for all three at the same time, and ends the run through one callback, whatever the main thread is doing.
 """
 
 import os
@@ -17,9 +17,10 @@ EndReason = Literal["LoadTimeout", "MeasureTimeout", "Stopped"]
 
 
 class Guard:
-    """One per process. `start` must be called from the main thread.
+    """Ends the run at a deadline, at a stop signal, or when the parent is gone. One per process.
 
-    `on_end` is called once, in the guard's thread, with why the run must end and a sentence; it ends the process.
+    `start` must be called from the main thread. The guard's thread calls `on_end` once, with the reason why the run
+    must end and a sentence; `on_end` ends the process.
     """
 
     def __init__(
@@ -34,12 +35,12 @@ class Guard:
         self._on_end = on_end
         self._lock = threading.Lock()
         self._phase: tuple[TimeoutReason, float, float] | None = None  # reason, deadline, allowed seconds
-        self._ended = False  # decided once, under the lock; then no phase may end any more
+        self._ended = False  # decided once, under the lock; after that no phase may end
         self._poked, self._poke = os.pipe()
         self._signalled, self._signal = os.pipe()
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start watching."""
         for end in (self._poke, self._signal):
             os.set_blocking(end, False)
         if self._lifeline is not None:
@@ -55,8 +56,8 @@ class Guard:
     def phase(self, reason: TimeoutReason, seconds: float) -> Iterator[None]:
         """End the run with `reason` if the block takes longer than `seconds`.
 
-        A block that ends first is never called late; one that the guard has called late, or whose run it ends for
-        another reason, never returns: `on_end` ends the process.
+        A block that ends before its deadline never counts as late. If the guard has decided that the block is late, or
+        ends the run for another reason, the block never returns: `on_end` ends the process.
         """
         self._set((reason, self._clock() + seconds, seconds))
         try:
@@ -70,14 +71,14 @@ class Guard:
             self._phase = phase
         if ended:
             threading.Event().wait()
-        with suppress(BlockingIOError):  # full of pokes that are not yet read: it will wake anyway
+        with suppress(BlockingIOError):  # full of unread pokes: the guard wakes anyway
             os.write(self._poke, b"\0")
 
     def _watch(self) -> None:
         watched = [self._poked, self._signalled] + ([] if self._lifeline is None else [self._lifeline])
         while True:
             ready, _, _ = select.select(watched, [], [], self._seconds_left())
-            if ended := self._why(ready):
+            if ended := self._end_reason(ready):
                 self._on_end(*ended)
                 return
 
@@ -85,10 +86,10 @@ class Guard:
         with self._lock:
             return None if self._phase is None else max(0.0, self._phase[1] - self._clock())
 
-    def _why(self, ready: list[int]) -> tuple[EndReason, str] | None:
+    def _end_reason(self, ready: list[int]) -> tuple[EndReason, str] | None:
         if self._poked in ready:
             os.read(self._poked, 4096)
-        stopped = self._why_stopped(ready)
+        stopped = self._stop_cause(ready)
         with self._lock:
             late = self._phase is not None and self._clock() >= self._phase[1]
             self._ended = late or stopped is not None
@@ -96,11 +97,11 @@ class Guard:
                 return self._phase[0], f"longer than {self._phase[2]:g} s"
         return None if stopped is None else ("Stopped", stopped)
 
-    def _why_stopped(self, ready: list[int]) -> str | None:
+    def _stop_cause(self, ready: list[int]) -> str | None:
         if self._signalled in ready and (name := _first_stop_signal(os.read(self._signalled, 4096))):
             return f"received {name}"
         if self._lifeline is not None and self._lifeline in ready and not os.read(self._lifeline, 4096):
-            return "whoever started this run is gone"
+            return "the parent process of this run is gone"
         return None
 
 
@@ -110,7 +111,7 @@ def _first_stop_signal(numbers: bytes) -> str | None:
 
 
 def _leave_to_guard(_number: int, _frame: object) -> None:
-    """Do nothing: the wake-up descriptor has told the guard already."""
+    """Do nothing: the wake-up descriptor has already notified the guard."""
 
 
 def _forget_wakeup() -> None:

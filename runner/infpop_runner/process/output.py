@@ -1,8 +1,8 @@
 """Keep the end of everything that this process and its children write, while passing it on.
 
-An engine's processes say on stderr why they died, and the exception in the parent does not. So file descriptors 1 and 2
-lead into a pipe, and a thread copies it to the old stderr and remembers the last 64 KiB. The old stdout is kept for
-the result alone: what an engine prints there cannot be mistaken for one.
+An engine's processes write to stderr why they died, while the exception in the parent does not say it. So file
+descriptors 1 and 2 lead into a pipe; a thread copies it to the original stderr and keeps the last 64 KiB. The original
+stdout is reserved for the result: nothing that an engine prints can be mistaken for one.
 """
 
 import fcntl
@@ -23,7 +23,7 @@ SETTLE_SECONDS = 1.0
 
 
 class OutputTail:
-    """Descriptors 1 and 2 lead through here between enter and exit."""
+    """Captures descriptors 1 and 2 while the `with` block is active."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -50,21 +50,21 @@ class OutputTail:
         sys.stderr.flush()
         for old, number in zip(self._old, (STDOUT, STDERR), strict=True):
             os.dup2(old, number)
-        self._thread.join(timeout=SETTLE_SECONDS)  # at once, unless a child still holds the pipe
+        self._thread.join(timeout=SETTLE_SECONDS)  # returns immediately, unless a child still holds the pipe
 
     @property
     def stdout(self) -> int:
-        """The descriptor that was standard output before."""
+        """The descriptor of the original standard output."""
         return self._old[0]
 
     def mark(self) -> int:
-        """Return a position: that of what is written next."""
+        """Return the current position, at which the next output starts."""
         self._settle()
         with self._lock:
             return self._total
 
     def text_since(self, mark: int) -> str:
-        """Return what was written since `mark`, at most the last 64 KiB of it."""
+        """Return the output since `mark`, at most the last 64 KiB."""
         self._settle()
         with self._lock:
             count = min(self._total - mark, len(self._kept))
@@ -72,11 +72,11 @@ class OutputTail:
 
     def _copy(self) -> None:
         while chunk := self._take():
-            with suppress(OSError):  # nobody listens any more; the engine must not notice
+            with suppress(OSError):  # the reader has gone; the engine must not notice
                 _write_all(self._old[1], chunk)
 
     def _take(self) -> bytes:
-        """Wait for output, then read and remember it in one step: it is never neither in the pipe nor remembered."""
+        """Wait for output, then read and keep it under the lock: at any time it is either in the pipe or kept."""
         select.select([self._read], [], [])
         with self._lock:
             chunk = os.read(self._read, 65536)
@@ -86,7 +86,7 @@ class OutputTail:
         return chunk
 
     def _settle(self) -> None:
-        """Wait until the pipe is empty, so that the last words of a process that just died are in."""
+        """Wait until the pipe is empty, so that the last output of a process that just died is included."""
         deadline = time.monotonic() + SETTLE_SECONDS
         while _unread(self._read) and time.monotonic() < deadline:
             self._idle.wait(0.005)

@@ -1,4 +1,4 @@
-"""Where a result goes: a file that is never half written, a container's termination log, or standard output."""
+"""Write a result file that is never left half written, or a container's termination log."""
 
 import os
 import tempfile
@@ -19,7 +19,7 @@ class ResultFile:
         """Replace the content; a reader sees the old or the new one.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         if self._path.is_relative_to("/dev"):
             _write_in_place(self._path, text.encode())
@@ -37,9 +37,9 @@ class ResultFile:
 
 
 def _write_in_place(path: Path, content: bytes) -> None:
-    """Write over the old content in one go, padded with spaces to its length, and cut only then.
+    """Overwrite the old content in one write, padded with spaces to its length, and truncate the file afterwards.
 
-    Whoever kills the process between the two leaves JSON with spaces behind it, and never an empty file.
+    If the process is killed between the two steps, the file holds JSON with trailing spaces; it is never empty.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
     try:

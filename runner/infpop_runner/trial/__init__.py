@@ -1,7 +1,7 @@
-"""One run from start to end: prompts, engine load, trials, result.
+"""Execute one run from start to end: prompts, engine load, trials, result.
 
-Ties the parts together and decides what each failure means for the rest of the run. It reads no environment and no
-wall clock: `Environment` brings them.
+It connects the other packages and decides what each failure means for the rest of the run. It reads no environment
+variable and no wall clock: `Environment` provides them.
 """
 
 from infpop_runner.trial.environment import Environment

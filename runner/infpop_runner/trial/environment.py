@@ -1,4 +1,4 @@
-"""What a run needs of the outside world, as values and callables."""
+"""The outside world of a run, as values and callables."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from infpop_runner.trial.journal import Journal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """Made once, at the process's edge.
+    """Everything that a run uses from outside; `main` creates it once.
 
-    `clock` is monotonic, in seconds since the run started. `devices` are the names of the GPUs that the run may use,
-    empty on a CPU. `memory_used_bytes` gives the memory in use on the fullest of them, None on a CPU or when NVML
-    fails. `throttled_seconds` gives for how long a limit of CPUs stopped threads of the run so far, added up over the
-    CPUs, None where nobody knows; `cpu_limit` is that limit in CPUs, None where there is none.
+    `clock` is monotonic, in seconds since the start of the run. `devices` are the names of the GPUs that the run may
+    use, empty on a CPU. `memory_used_bytes` returns the memory in use on the fullest of them, None on a CPU or if NVML
+    fails. `throttled_seconds` returns how long a CPU limit has stopped threads of the run so far, summed over the CPUs,
+    None if unknown; `cpu_limit` is that limit in CPUs, None if there is none.
     """
 
     clock: Callable[[], float]

@@ -1,4 +1,4 @@
-"""The result as it grows, written out after every step: what was measured survives whatever happens next."""
+"""The growing result of a run, written after every step, so that measured trials survive any later failure."""
 
 import threading
 from collections.abc import Callable
@@ -9,14 +9,14 @@ from infpop_runner.contract import Broken, Provenance, RunResult, RunSpec, Trial
 
 
 class JournalError(Exception):
-    """The result cannot be written: the run has nowhere to leave what it finds."""
+    """The result cannot be written, so the run cannot report anything."""
 
 
 class Journal:
-    """Holds one `RunResult`; both the main thread and the guard's may call it.
+    """Holds one `RunResult`; both the main thread and the guard thread may call it.
 
-    Once closed it never changes again, but for how long the run was held afterwards: whichever thread ends the run
-    first has the last word. Every change raises `JournalError` if it cannot be written.
+    Once closed, the result never changes, except for how long the run was held afterwards: the first thread that ends
+    the run determines the final result. Every change raises `JournalError` if it cannot be written.
     """
 
     def __init__(self, spec: RunSpec, *, write: Callable[[str], None], now: Callable[[], datetime]) -> None:
@@ -47,9 +47,9 @@ class Journal:
             self._replace(provenance=self._result.provenance.model_copy(update=changes))
 
     def add(self, trial: TrialResult) -> None:
-        """Append the outcome of a trial, keeping them in the order of their batch sizes."""
+        """Add the outcome of a trial; trials stay in the order of their batch sizes."""
         with self._lock:
-            trials = sorted((*self._result.trials, trial), key=lambda each: each.batch_size)
+            trials = sorted((*self._result.trials, trial), key=lambda result: result.batch_size)
             self._replace(trials=tuple(trials))
 
     def close(self, broken: Broken | None = None) -> None:
@@ -61,7 +61,7 @@ class Journal:
                 self._closed = True
 
     def note_held(self, seconds: float) -> None:
-        """Add to the complete result how long the run was held to be scraped."""
+        """Add to the complete result how long the run was held for a scrape."""
         with self._lock:
             self._change(held_seconds=round(seconds, 3))
 

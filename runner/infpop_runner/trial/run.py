@@ -1,9 +1,10 @@
-"""Carry out one run: load once, measure in ascending batch order, note each outcome as it comes.
+"""Execute one run: load once, measure in ascending batch size, record each outcome immediately.
 
-A load that does not fit into memory costs only its largest batch and is tried again with the rest. Measuring stops
-climbing at the first batch that does not fit. Any other refusal holds for all batches that are left; only a replayed
-landscape has holes of one batch. Everything else that fails ends the run with its class. So a trial is missing only
-above an out-of-memory one, or `broken` says why. When all is over and freed, the run may be held to be scraped.
+If a load does not fit into memory, only its largest batch is infeasible, and the load is tried again with the rest.
+Measuring stops at the first batch that does not fit. Any other refusal applies to all remaining batches; only a
+replayed landscape refuses single batches. Every other failure ends the run with its reason. So the result lacks a trial
+only if a smaller batch ran out of memory, or `broken` says why. In the end, with everything freed, the run may be held
+for a scrape.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,101 +31,105 @@ from infpop_runner.trial.environment import Environment
 from infpop_runner.trial.hold import hold_for_scrape
 from infpop_runner.workload import WorkloadError, load_prompts
 
-GRACE_SECONDS = 0.5  # what an engine's processes get to end by themselves; nothing of theirs is worth waiting for
-FOREIGN_BYTES = 2 << 30  # more in use before a load is somebody else's; an idle driver or a display takes less
-CLEAN_SECONDS = 10.0  # what the driver gets to free the memory of processes that have just ended
-LOOK_SECONDS = 0.25
-CLOSE_SECONDS = 30.0  # beyond it the guard ends the process; the result is complete by then
+GRACE_SECONDS = 0.5  # time for an engine's processes to end by themselves; they have nothing left to save
+FOREIGN_BYTES = 2 << 30  # more in use before a load belongs to another process; an idle driver or a display takes less
+CLEAN_SECONDS = 10.0  # time for the driver to free the memory of processes that have just ended
+POLL_SECONDS = 0.25
+CLOSE_SECONDS = 30.0  # after this the guard ends the process; the result is complete by then
 
 
-def execute_run(spec: RunSpec, around: Environment) -> None:
-    """Do the run, close its journal and hold it. Raises nothing that an engine or a workload may raise."""
+def execute_run(spec: RunSpec, environment: Environment) -> None:
+    """Execute the run, close its journal and hold it. Exceptions of engine and workload end up in the result."""
     failed: Failed | None = None
     remaining = list(spec.trials)
     engine: Engine | None = None
     while remaining and failed is None and engine is None:
-        match _load(spec, remaining, around):
+        match _load(spec, remaining, environment):
             case Refused() as refused:
-                _give_up(remaining, refused, around)
+                _give_up(remaining, refused, environment)
             case Failed() as failure:
                 failed = failure
             case loaded:
                 engine = loaded
     if engine is not None:
-        failed = _measure_all(spec, remaining, engine, around)
-    around.metrics.enter("done")
-    around.scrapes.values_are_final()
-    around.journal.close(None if failed is None else Broken(reason=failed.reason, detail=failed.detail))
+        failed = _measure_all(spec, remaining, engine, environment)
+    environment.metrics.enter("done")
+    environment.scrapes.values_are_final()
+    environment.journal.close(None if failed is None else Broken(reason=failed.reason, detail=failed.detail))
     if engine is not None:
-        _close(engine, around)
-    hold_for_scrape(spec, around)
+        _close(engine, environment)
+    hold_for_scrape(spec, environment)
 
 
-def _load(spec: RunSpec, trials: Sequence[TrialSpec], around: Environment) -> Engine | Refused | Failed:
-    """Return the engine, dimensioned for the largest of `trials`, or why there is none."""
-    mark = around.output.mark()
-    start = around.clock()
+def _load(spec: RunSpec, trials: Sequence[TrialSpec], environment: Environment) -> Engine | Refused | Failed:
+    """Return the engine, dimensioned for the largest of `trials`, or why it cannot be loaded."""
+    mark = environment.output.mark()
+    start = environment.clock()
     try:
-        with around.guard.phase("LoadTimeout", spec.measurement.load_timeout_seconds):
-            _check_devices(spec, around)
-            prompts = _prompts(spec, around)
-            engine = find_loader(spec.engine.name)(_load_request(spec, prompts, trials, around))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - libraries raise anything; the table of failures sorts it
-        outcome = _classify(error, spec, around, mark, "load")
+        with environment.guard.phase("LoadTimeout", spec.measurement.load_timeout_seconds):
+            _check_devices(spec, environment)
+            prompts = _prompts(spec, environment)
+            engine = find_loader(spec.engine.name)(_load_request(spec, prompts, trials, environment))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - libraries raise anything; `failures` classifies it
+        outcome = _classify(error, spec, environment, mark, "load")
         end_children(grace_seconds=GRACE_SECONDS)
         if isinstance(outcome, Refused) and spec.engine.name not in SIZED_BY_BATCH:
             return replace(outcome, largest_only=False)
         return outcome
-    _note_load(engine, round_significant(around.clock() - start), around)
+    _note_load(engine, round_significant(environment.clock() - start), environment)
     return engine
 
 
-def _check_devices(spec: RunSpec, around: Environment) -> None:
+def _check_devices(spec: RunSpec, environment: Environment) -> None:
     if spec.device == "cpu":
         return
-    if len(around.devices) < spec.gpu_count:
+    if len(environment.devices) < spec.gpu_count:
         raise EngineBrokenError(
-            "GpuMissing", f"gpu_count is {spec.gpu_count}, but {len(around.devices)} devices are visible"
+            "GpuMissing", f"gpu_count is {spec.gpu_count}, but {len(environment.devices)} devices are visible"
         )
-    deadline = around.clock() + CLEAN_SECONDS
-    while (used := around.memory_used_bytes() or 0) > FOREIGN_BYTES:
-        if around.clock() >= deadline:
+    deadline = environment.clock() + CLEAN_SECONDS
+    while (used := environment.memory_used_bytes() or 0) > FOREIGN_BYTES:
+        if environment.clock() >= deadline:
             raise EngineBrokenError("GpuNotClean", f"{used} bytes of a device are in use before anything is loaded")
-        around.wait(LOOK_SECONDS)
+        environment.wait(POLL_SECONDS)
 
 
-def _prompts(spec: RunSpec, around: Environment) -> Prompts:
+def _prompts(spec: RunSpec, environment: Environment) -> Prompts:
     try:
         prompts = load_prompts(spec.workload, seed=spec.seed)
     except WorkloadError as error:
         raise EngineBrokenError("WorkloadUnavailable", str(error)) from error
-    around.journal.note_provenance(workload_hash=prompts.workload_hash)
+    environment.journal.note_provenance(workload_hash=prompts.workload_hash)
     return prompts
 
 
-def _load_request(spec: RunSpec, prompts: Prompts, trials: Sequence[TrialSpec], around: Environment) -> LoadRequest:
+def _load_request(
+    spec: RunSpec, prompts: Prompts, trials: Sequence[TrialSpec], environment: Environment
+) -> LoadRequest:
     return LoadRequest(
         spec=spec,
         prompts=prompts,
         batch_sizes=tuple(trial.batch_size for trial in trials),
-        clock=around.clock,
-        wait=around.wait,
-        memory_used_bytes=around.memory_used_bytes,
+        clock=environment.clock,
+        wait=environment.wait,
+        memory_used_bytes=environment.memory_used_bytes,
     )
 
 
-def _note_load(engine: Engine, load_seconds: float, around: Environment) -> None:
+def _note_load(engine: Engine, load_seconds: float, environment: Environment) -> None:
     about = engine.about
     tokens = about.prompt_tokens_mean
-    around.journal.note_provenance(
+    environment.journal.note_provenance(
         engine_version=about.version,
         torch_version=about.torch_version,
         engine_args=dict(about.engine_args),
         device_mode=about.device_mode,
         prompt_tokens_mean=None if tokens is None else round_significant(tokens),
     )
-    around.journal.note(load_seconds=load_seconds, model=about.model)
-    around.metrics.loaded(load_seconds, _info(around.journal.result.provenance.engine, about.version, about.model))
+    environment.journal.note(load_seconds=load_seconds, model=about.model)
+    environment.metrics.loaded(
+        load_seconds, _info(environment.journal.result.provenance.engine, about.version, about.model)
+    )
 
 
 def _info(engine: str, version: str | None, model: ModelFacts | None) -> dict[str, str]:
@@ -136,88 +141,88 @@ def _info(engine: str, version: str | None, model: ModelFacts | None) -> dict[st
     }
 
 
-def _give_up(remaining: list[TrialSpec], refused: Refused, around: Environment) -> None:
-    """Note what a refused load means: its largest trial is infeasible, or all of them are."""
+def _give_up(remaining: list[TrialSpec], refused: Refused, environment: Environment) -> None:
+    """Record the meaning of a refused load: its largest trial is infeasible, or all of them are."""
     hopeless = [remaining[-1]] if refused.largest_only else list(remaining)
     for trial in hopeless:
         remaining.remove(trial)
-        _note_infeasible(trial, refused, around)
+        _note_infeasible(trial, refused, environment)
 
 
-def _note_infeasible(trial: TrialSpec, refused: Refused, around: Environment) -> None:
+def _note_infeasible(trial: TrialSpec, refused: Refused, environment: Environment) -> None:
     _note(
         Infeasible(index=trial.index, batch_size=trial.batch_size, reason=refused.reason, detail=refused.detail),
-        around,
+        environment,
     )
 
 
-def _note(result: Measured | Invalid | Infeasible, around: Environment) -> None:
-    around.journal.add(result)
-    around.metrics.trial_ended(result)
+def _note(result: Measured | Invalid | Infeasible, environment: Environment) -> None:
+    environment.journal.add(result)
+    environment.metrics.trial_ended(result)
 
 
-def _measure_all(spec: RunSpec, trials: Sequence[TrialSpec], engine: Engine, around: Environment) -> Failed | None:
+def _measure_all(spec: RunSpec, trials: Sequence[TrialSpec], engine: Engine, environment: Environment) -> Failed | None:
     for position, trial in enumerate(trials):
-        match _measure(spec, trial, engine, around):
+        match _measure(spec, trial, engine, environment):
             case Failed() as failed:
                 return failed
             case Refused(reason="NotRecorded") as refused:
-                _note_infeasible(trial, refused, around)
+                _note_infeasible(trial, refused, environment)
             case Refused(reason="GpuOutOfMemory") as refused:
-                _note_infeasible(trial, refused, around)
+                _note_infeasible(trial, refused, environment)
                 return None
             case Refused() as refused:
                 for hopeless in trials[position:]:
-                    _note_infeasible(hopeless, refused, around)
+                    _note_infeasible(hopeless, refused, environment)
                 return None
             case result:
-                _note(result, around)
+                _note(result, environment)
     return None
 
 
 def _measure(
-    spec: RunSpec, trial: TrialSpec, engine: Engine, around: Environment
+    spec: RunSpec, trial: TrialSpec, engine: Engine, environment: Environment
 ) -> Measured | Invalid | Refused | Failed:
-    mark = around.output.mark()
+    mark = environment.output.mark()
     try:
-        with around.guard.phase("MeasureTimeout", spec.measurement.measure_timeout_seconds):
+        with environment.guard.phase("MeasureTimeout", spec.measurement.measure_timeout_seconds):
             return measure_trial(
-                trial, _rules(spec), _report(spec, engine, around), _actions(spec, trial, engine, around)
+                trial, _rules(spec), _report(spec, engine, environment), _actions(spec, trial, engine, environment)
             )
     except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
-        return _classify(error, spec, around, mark, "measure")
+        return _classify(error, spec, environment, mark, "measure")
 
 
 def _rules(spec: RunSpec) -> MeasurementSpec:
-    """Return the run's rules; a replayed pass has no duration that could be too short."""
+    """Return the run's measurement rules; a replayed pass has no minimum duration."""
     if spec.engine.name == "simulated":
         return spec.measurement.model_copy(update={"min_repeat_seconds": 0.0})
     return spec.measurement
 
 
-def _report(spec: RunSpec, engine: Engine, around: Environment) -> TrialReport:
+def _report(spec: RunSpec, engine: Engine, environment: Environment) -> TrialReport:
     return TrialReport(
         max_new_tokens=spec.workload.max_new_tokens,
         memory_peak_bytes=engine.memory_peak_bytes,
         missing_reasons=engine.about.missing_reasons,
-        cpu_limit=around.cpu_limit,
+        cpu_limit=environment.cpu_limit,
     )
 
 
-def _throttled_seconds(spec: RunSpec, around: Environment) -> Callable[[], float | None]:
-    """Return what tells of throttling where that spoils a number.
+def _throttled_seconds(spec: RunSpec, environment: Environment) -> Callable[[], float | None]:
+    """Return the function that reads the throttled time; it returns None if throttling is irrelevant.
 
-    Where the devices are CPUs their limit is what is measured, and a replayed pass is none of this machine's.
+    On CPU devices the CPU limit is part of what is measured, and a replayed pass does not run on this machine.
     """
     if spec.device == "cpu" or spec.engine.name == "simulated":
         return lambda: None
-    return around.throttled_seconds
+    return environment.throttled_seconds
 
 
-def _actions(spec: RunSpec, trial: TrialSpec, engine: Engine, around: Environment) -> TrialActions:
+def _actions(spec: RunSpec, trial: TrialSpec, engine: Engine, environment: Environment) -> TrialActions:
     def show(state: Literal["warm-up", "measuring"]) -> None:
-        around.metrics.enter(state)
-        around.metrics.enter_trial(trial, state)
+        environment.metrics.enter(state)
+        environment.metrics.enter_trial(trial, state)
 
     def warm_up() -> None:
         show("warm-up")
@@ -225,23 +230,25 @@ def _actions(spec: RunSpec, trial: TrialSpec, engine: Engine, around: Environmen
         show("measuring")
 
     def observe(outcome: PassOutcome) -> None:
-        around.metrics.observe_pass(trial, outcome)
+        environment.metrics.observe_pass(trial, outcome)
 
     return TrialActions(
         warm_up=warm_up,
         run_pass=lambda: engine.run_pass(trial.batch_size),
         observe=observe,
-        clock=around.clock,
-        throttled_seconds=_throttled_seconds(spec, around),
+        clock=environment.clock,
+        throttled_seconds=_throttled_seconds(spec, environment),
     )
 
 
-def _classify(error: BaseException, spec: RunSpec, around: Environment, mark: int, phase: Phase) -> Refused | Failed:
-    return classify_exception(error, log_tail=around.output.text_since(mark), device=spec.device, phase=phase)
+def _classify(
+    error: BaseException, spec: RunSpec, environment: Environment, mark: int, phase: Phase
+) -> Refused | Failed:
+    return classify_exception(error, log_tail=environment.output.text_since(mark), device=spec.device, phase=phase)
 
 
-def _close(engine: Engine, around: Environment) -> None:
-    """Free everything. What goes wrong here changes no number, and the children are ended in any case."""
-    with around.guard.phase("MeasureTimeout", CLOSE_SECONDS), suppress(Exception):
+def _close(engine: Engine, environment: Environment) -> None:
+    """Free everything. An error here changes no number, and the children are ended in any case."""
+    with environment.guard.phase("MeasureTimeout", CLOSE_SECONDS), suppress(Exception):
         engine.close()
     end_children(grace_seconds=GRACE_SECONDS)

@@ -1,7 +1,7 @@
-"""Where prompts come from: a set that ships with the runner, a file, a dataset, or random ids.
+"""Load the prompts of a workload: from a set that ships with the runner, a file, a dataset, or random ids.
 
-Gives texts (or what is needed to draw ids) and a hash of exactly the text that is used. Tokenising is the engine's
-part: it has the model's tokenizer.
+Returns texts (or the inputs for drawing ids), and a hash of exactly the text in use. The engine tokenises the texts,
+because it has the model's tokenizer.
 """
 
 from infpop_runner.workload.errors import WorkloadError

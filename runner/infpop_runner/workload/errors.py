@@ -1,5 +1,5 @@
-"""What can be wrong with a workload."""
+"""The error of a workload."""
 
 
 class WorkloadError(Exception):
-    """The prompts cannot be had as asked for; the message names the source, the value and the remedy."""
+    """The requested prompts are not available; the message names the source, the value and the remedy."""

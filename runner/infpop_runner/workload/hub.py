@@ -1,6 +1,6 @@
 """Read prompts with the `datasets` library: from the Hugging Face hub, its cache, or a local directory.
 
-The only module that imports `datasets`; it is loaded when a workload asks for it.
+The only module that imports `datasets`; it is loaded only if a workload needs it.
 """
 
 from itertools import islice
@@ -16,12 +16,12 @@ def read_texts(source: HuggingFaceSource, *, limit: int) -> list[str]:
     """Return the values of the source's field in the first `limit` rows, fewer if the split is smaller.
 
     Raises:
-        WorkloadError: the dataset, its split or its field cannot be had, or a value is no text.
+        WorkloadError: the dataset, its split or its field is not available, or a value is not a text.
     """
     where = f"dataset {source.dataset}, split {source.split}"
     rows = _load(source, where)
     if source.field not in rows.column_names:
-        raise WorkloadError(f"{where}: no field {source.field!r}, it has {sorted(rows.column_names)}")
+        raise WorkloadError(f"{where}: no field {source.field!r}; its fields are {sorted(rows.column_names)}")
     texts = list(islice((row[source.field] for row in rows), limit))
     for number, text in enumerate(texts):
         if not isinstance(text, str) or not text:
@@ -32,5 +32,5 @@ def read_texts(source: HuggingFaceSource, *, limit: int) -> list[str]:
 def _load(source: HuggingFaceSource, where: str) -> Any:  # noqa: ANN401 - datasets has no types
     try:
         return load_dataset(source.dataset, source.config, split=source.split, revision=source.revision)
-    except Exception as error:  # the library raises a dozen unrelated types; all mean that there are no prompts
+    except Exception as error:  # the library raises a dozen unrelated types; each means that there are no prompts
         raise WorkloadError(f"{where}: {error}") from error

@@ -1,4 +1,4 @@
-"""Read one text field from JSON lines, plain or gzip-compressed, with errors that name the line."""
+"""Read one text field from JSON lines, plain or gzip-compressed; errors name the line."""
 
 import gzip
 import json
@@ -15,7 +15,7 @@ def read_texts(path: Path, *, field: str, limit: int) -> list[str]:
     """Return the values of `field` in the first `limit` non-empty lines of the file, fewer if it is shorter.
 
     Raises:
-        WorkloadError: the file cannot be read, a line is not a JSON object, or its field is absent or no text.
+        WorkloadError: the file cannot be read, a line is not a JSON object, or its field is absent or not a text.
     """
     try:
         return parse_texts(path.read_bytes(), name=str(path), field=field, limit=limit)
@@ -24,10 +24,10 @@ def read_texts(path: Path, *, field: str, limit: int) -> list[str]:
 
 
 def parse_texts(content: bytes, *, name: str, field: str, limit: int) -> list[str]:
-    """Return what `read_texts` returns, from the bytes of a file called `name` in messages.
+    """Return the same as `read_texts`, from the bytes of a file that messages call `name`.
 
     Raises:
-        WorkloadError: as `read_texts`.
+        WorkloadError: as for `read_texts`.
     """
     texts: list[str] = []
     for number, line in _lines(content, name):
@@ -42,7 +42,9 @@ def _lines(content: bytes, name: str) -> Iterator[tuple[int, str]]:
         plain = gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content
         lines: Iterable[str] = plain.decode("utf-8-sig").split("\n")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise WorkloadError(f"workload file {name}: neither UTF-8 JSON lines nor gzip of them ({error})") from error
+        raise WorkloadError(
+            f"workload file {name}: neither JSON lines in UTF-8 nor gzip-compressed ones ({error})"
+        ) from error
     return ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
 
 
@@ -54,7 +56,7 @@ def _text(line: str, where: str, field: str) -> str:
     if not isinstance(record, dict):
         raise WorkloadError(f"{where}: a {type(record).__name__} instead of an object")
     if field not in record:
-        raise WorkloadError(f"{where}: no field {field!r}, it has {sorted(record)}")
+        raise WorkloadError(f"{where}: no field {field!r}; its fields are {sorted(record)}")
     text = record[field]
     if not isinstance(text, str) or not text:
         raise WorkloadError(f"{where}: field {field!r} is not a non-empty text")

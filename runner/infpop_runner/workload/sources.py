@@ -1,4 +1,4 @@
-"""Turn a workload's source into prompts and their hash."""
+"""Load the prompts of a workload's source, and hash them."""
 
 import hashlib
 import json
@@ -22,10 +22,10 @@ from infpop_runner.workload.jsonl import parse_texts, read_texts
 
 
 def load_prompts(workload: WorkloadSpec, *, seed: int) -> Prompts:
-    """Return the first `samples` prompts of the workload, in order, and the hash of exactly these.
+    """Return the first `samples` prompts of the workload in order, with a hash of exactly these prompts.
 
     Raises:
-        WorkloadError: the source cannot be read, or has fewer prompts than asked for.
+        WorkloadError: the source cannot be read, or has fewer prompts than requested.
     """
     if isinstance(workload.source, SyntheticSource):
         return _synthetic(workload.source, workload.samples, seed)
@@ -76,7 +76,7 @@ def _name(source: WorkloadSource) -> str:
 
 
 def _synthetic(source: SyntheticSource, samples: int, seed: int) -> SyntheticPrompts:
-    """Hash what fixes the ids, since the ids themselves depend on the model's vocabulary."""
+    """Return synthetic prompts with a hash of their recipe: the ids themselves depend on the model's vocabulary."""
     recipe = json.dumps(["synthetic-v1", samples, source.prompt_tokens, seed])
     return SyntheticPrompts(
         samples=samples, prompt_tokens=source.prompt_tokens, seed=seed, workload_hash=hash_texts([recipe])

@@ -81,14 +81,14 @@ def test_a_context_has_its_namespace(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("a: [1", "is no kubeconfig"),
-        ("", "is no kubeconfig"),
-        ("[1, 2]", "is no kubeconfig"),
-        ("\0\1", "is no kubeconfig"),
+        ("a: [1", "is not a kubeconfig"),
+        ("", "is not a kubeconfig"),
+        ("[1, 2]", "is not a kubeconfig"),
+        ("\0\1", "is not a kubeconfig"),
         ('{"apiVersion": "v1", "kind": "Config"}', "Expected key current-context"),
-        (json.dumps(CONFIG | {"users": []}), "is no kubeconfig"),
-        (json.dumps(CONFIG | {"clusters": [{"name": "c", "cluster": {}}]}), "names no server"),
-        (json.dumps(CONFIG | {"clusters": [{"name": "c", "cluster": {"server": "not a url"}}]}), "names no server"),
+        (json.dumps(CONFIG | {"users": []}), "is not a kubeconfig"),
+        (json.dumps(CONFIG | {"clusters": [{"name": "c", "cluster": {}}]}), "names no API server"),
+        (json.dumps(CONFIG | {"clusters": [{"name": "c", "cluster": {"server": "not a url"}}]}), "names no API server"),
     ],
 )
 def test_a_file_that_is_no_kubeconfig_is_named(tmp_path: Path, text: str, part: str) -> None:
@@ -102,7 +102,7 @@ def test_a_file_that_is_no_kubeconfig_is_named(tmp_path: Path, text: str, part: 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """The message names the missing file and how to give another."""
-    assert f"{tmp_path}/.kube/config: there is no such file. Name one with --kubeconfig or KUBECONFIG" in refused()
+    assert f"{tmp_path}/.kube/config: no such file. Name one with --kubeconfig or KUBECONFIG" in refused()
     assert "Is a directory" in refused(kubeconfig=str(tmp_path))
 
 

@@ -57,8 +57,8 @@ def waiting(reason: str, message: str | None = None) -> PodRecord:
         ),
         (waiting("RunContainerError", "no infpop-runner"), None, "InvalidContainerConfig", "RunContainerError: no"),
         (waiting("CreateContainerError", "x"), None, "InvalidContainerConfig", "CreateContainerError: x"),
-        (make_bound(deleting=True), None, "Deleted", "somebody deleted the Pod of this run"),
-        (make_running(deleting=True), None, "Deleted", "somebody deleted the Pod of this run"),
+        (make_bound(deleting=True), None, "Deleted", "a user or another controller deleted the Pod of this run"),
+        (make_running(deleting=True), None, "Deleted", "a user or another controller deleted the Pod of this run"),
         (make_running(**DRAINED), None, "Preempted", "EvictionByEvictionAPI: drained"),
         (make_pod(disrupted="PreemptionByScheduler: by x"), None, "Preempted", "PreemptionByScheduler: by x"),
     ],
@@ -88,7 +88,7 @@ def test_a_running_container_is_in_the_phase_that_it_says(phase: Running | None)
     assert seen(make_job(), make_running(), hints=RunHints(phase=phase)) == expected
 
 
-QUEUED = Waiting(reason="Queued", detail="the Job is suspended until its queue has room for it")
+QUEUED = Waiting(reason="Queued", detail="the Job is suspended until its queue has capacity")
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_queue_may_take_its_time_and_take_back_what_it_gave(pods: tuple[PodRec
             1810,
             Lost(
                 reason="Deleted",
-                detail="container not started within 30 min: somebody deleted the Pod of this run",
+                detail="container not started within 30 min: a user or another controller deleted the Pod of this run",
                 ended_at=START,
             ),
         ),
@@ -186,7 +186,7 @@ def test_a_queue_may_take_its_time_and_take_back_what_it_gave(pods: tuple[PodRec
             3660,
             Lost(
                 reason="Deleted",
-                detail="container not ended within 60 min: somebody deleted the Pod of this run",
+                detail="container not ended within 60 min: a user or another controller deleted the Pod of this run",
                 ended_at=START,
             ),
         ),

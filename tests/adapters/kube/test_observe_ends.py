@@ -202,14 +202,18 @@ def test_nothing_is_broken_where_all_was_measured() -> None:
             make_job(),
             Lost(
                 reason="Deleted",
-                detail="somebody deleted the Pod of this run; nothing was measured",
+                detail="a user or another controller deleted the Pod of this run; nothing was measured",
                 ended_at=at(100),
             ),
         ),
         (
             make_bound(phase="Failed", deleting=True),
             make_job(),
-            Lost(reason="Deleted", detail=f"somebody deleted the Pod of this run; {NOTHING}", ended_at=at(100)),
+            Lost(
+                reason="Deleted",
+                detail=f"a user or another controller deleted the Pod of this run; {NOTHING}",
+                ended_at=at(100),
+            ),
         ),
         (
             make_ended(137, "", deleting=True),

@@ -166,7 +166,7 @@ def test_a_study_that_is_not_there_is_looked_for(tmp_path: Path, answer: tuple[i
     ("code", "remedy"),
     [
         (403, "kubectl auth can-i get throughputstudies.infpop.io --namespace serving"),
-        (503, "See whether the cluster is up"),
+        (503, "Check that the cluster is up"),
     ],
 )
 def test_a_study_that_cannot_be_read_has_a_remedy(tmp_path: Path, code: int, remedy: str) -> None:

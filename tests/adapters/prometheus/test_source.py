@@ -394,4 +394,7 @@ def test_a_refused_query_is_explained_in_the_log(caplog: pytest.LogCaptureFixtur
         await scene.source.extra_metrics(RUN, WINDOWS, (SHARE,))
 
     play(scenario)
-    assert "metric share of study serving/study: 'share' is refused: HTTP 400, unexpected right brace" in caplog.text
+    assert (
+        "metric share of study serving/study: Prometheus rejected the query 'share': HTTP 400, unexpected right brace"
+        in caplog.text
+    )
