@@ -11,7 +11,7 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* Of what is in no namespace: operators of one namespace each are several in a cluster, often of one name. */ -}}
+{{- /* The name of cluster-scoped objects: a cluster may have several operators, each of one namespace, with one name. */ -}}
 {{- define "infpop.clusterName" -}}
 {{- if include "infpop.watchNamespace" . -}}
 {{- printf "%s-%s" (include "infpop.fullname" .) .Release.Namespace -}}
@@ -25,7 +25,7 @@ app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
-{{- /* Of the operator's pod alone: the pod of `helm test` must not be taken for one. */ -}}
+{{- /* Labels of the operator's Pod only: the Pod of `helm test` must not match them. */ -}}
 {{- define "infpop.selectorLabels" -}}
 {{ include "infpop.ownLabels" . }}
 app.kubernetes.io/component: operator
@@ -46,7 +46,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{- /* Whose studies are looked at; empty for all namespaces. */ -}}
+{{- /* The namespace whose studies the operator handles; empty for all namespaces. */ -}}
 {{- define "infpop.watchNamespace" -}}
 {{- if .Values.rbac.namespaced -}}
 {{- default .Release.Namespace .Values.watchNamespace -}}
@@ -55,7 +55,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{- /* An image by digest, or by tag, or of this version of InfPop: (list $ .Values.image). */ -}}
+{{- /* An image by digest, by tag, or by this version of InfPop: (list $ .Values.image). */ -}}
 {{- define "infpop.image" -}}
 {{- $root := index . 0 -}}
 {{- $image := index . 1 -}}
@@ -67,8 +67,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
 {{- /*
-What a pod and its container need for Pod Security "restricted". The image says as which user; OpenShift gives each
-namespace users of its own and refuses any other.
+What a Pod and its container need for Pod Security "restricted". The image sets the user: OpenShift gives each namespace
+its own users and refuses any other.
 */ -}}
 {{- define "infpop.podSecurityContext" -}}
 runAsNonRoot: true
