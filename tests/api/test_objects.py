@@ -64,7 +64,7 @@ def test_a_field_of_a_newer_version_is_refused_with_what_to_do() -> None:
     """It may change the meaning of other fields; the operator neither guesses nor crashes."""
     message = problems(changed({"spec.retune": {"policy": "Never"}}))
     assert "spec.retune: unknown field." in message
-    assert message.endswith("If the field is of a newer version, upgrade the operator.")
+    assert message.endswith("If the field belongs to a newer version, upgrade the operator.")
 
 
 @pytest.mark.parametrize("body", [{}, {"spec": None}, {"metadata": [], "spec": "x"}, {**VALID, "spec": {"model": 1}}])

@@ -79,7 +79,7 @@ def test_a_small_valid_document_gets_the_documented_defaults() -> None:
         ),
         ("spec.objective.goal", "up", ("spec.objective.goal", '"up"', "'Maximize' or 'Minimize'")),
         ("spec.objective.metric", "tokensPerJoule", ("spec.metrics", "in watts", "preset: gpuPower")),
-        ("spec.metrics", [{"name": "load"}], ("spec.metrics[0]", "no single query", "exactly one")),
+        ("spec.metrics", [{"name": "load"}], ("spec.metrics[0]", "exactly one query", "exactly one")),
         (
             "spec.metrics",
             [{"name": "GPU load", "preset": "gpuPower"}],
@@ -105,7 +105,7 @@ def test_a_small_valid_document_gets_the_documented_defaults() -> None:
         (
             "spec.metrics",
             [{"name": "load", "query": 'a{node="$node"}', "unit": "ratio"}],
-            ("spec.metrics[0].query: $node: has a placeholder", "Use $namespace, $pod, $window"),
+            ("spec.metrics[0].query: $node: has an unknown placeholder", "Use $namespace, $pod, $window"),
         ),
         (
             "spec.metrics",
@@ -124,15 +124,27 @@ def test_a_small_valid_document_gets_the_documented_defaults() -> None:
         ("spec.nodePools.0.resources.cpu", True, ("spec.nodePools[0].resources.cpu", "true", "must be text")),
         ("spec.nodePools.0.resources.cpu", 1.5, ("spec.nodePools[0].resources.cpu", "1.5", "quotes")),
         ("spec.nodePools.0.resources.cpu", -1, ("spec.nodePools[0].resources.cpu", "-1", '"500m"')),
-        ("spec.nodePools.0.resources.cpu", "8 CPUs", ("nodePools[0].resources.cpu", '"8 CPUs"', "no amount of CPUs")),
+        (
+            "spec.nodePools.0.resources.cpu",
+            "8 CPUs",
+            ("nodePools[0].resources.cpu", '"8 CPUs"', "not an amount of CPUs"),
+        ),
         ("spec.nodePools.0.resources.memory", 64, ("spec.nodePools[0].resources.memory", "64", "must be text")),
         (
             "spec.nodePools.0.resources.memory",
             "64",
             ("resources.memory: 64:", "256Mi to 64Ti", 'unit, for example "64Gi"'),
         ),
-        ("spec.nodePools.0.resources.memory", "64GB", ("resources.memory", '"64GB"', "no amount of memory", '"64Gi"')),
-        ("spec.nodePools.0.resources.memory", "400m", ("resources.memory", '"400m"', "no amount of memory", '"64Gi"')),
+        (
+            "spec.nodePools.0.resources.memory",
+            "64GB",
+            ("resources.memory", '"64GB"', "not an amount of memory", '"64Gi"'),
+        ),
+        (
+            "spec.nodePools.0.resources.memory",
+            "400m",
+            ("resources.memory", '"400m"', "not an amount of memory", '"64Gi"'),
+        ),
         ("spec.nodePools.0.resources.memory", "65Ti", ("resources.memory: 65Ti:", "from 256Mi to 64Ti")),
         (
             "spec.nodePools",

@@ -88,7 +88,7 @@ def test_the_last_failure_is_the_one_that_is_told() -> None:
     limits = Budget(max_failed_trials=0)
     assert _message(limits, make_history(ended=(first,))).startswith("1 run broke, more than ")
     assert "last: LoadTimeout: LoadTimeout of last. Fix" in _message(limits, make_history(ended=(first, last)))
-    assert "last: Evicted. Mend" in _message(limits, make_history(ended=(last, first)))
+    assert "last: Evicted. Fix" in _message(limits, make_history(ended=(last, first)))
 
 
 def _message(limits: Budget, history: History) -> str:

@@ -151,7 +151,7 @@ class _WholeDefaults(GenerateJsonSchema):
 def _single(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return `schema` with its reference and its union with null resolved; sibling keywords win."""
     while "$ref" in schema or "anyOf" in schema:
-        beside = {key: value for key, value in schema.items() if key not in ("$ref", "anyOf")}
+        siblings = {key: value for key, value in schema.items() if key not in ("$ref", "anyOf")}
         if "$ref" in schema:
             inner = definitions[schema["$ref"].removeprefix("#/$defs/")]
         else:
@@ -159,7 +159,7 @@ def _single(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mappin
             if len(choices) != 1 or len(choices) == len(schema["anyOf"]):
                 raise ValueError(f"a union that is not 'T or null': {schema}")
             inner = choices[0]
-        schema = {**inner, **beside}
+        schema = {**inner, **siblings}
     return schema
 
 

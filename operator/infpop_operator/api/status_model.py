@@ -35,8 +35,8 @@ class Tie(StatusModel):
     """A configuration with a better value than the best, within the noise of both."""
 
     gpu_count: int = Field(description="GPUs (tensor-parallel size)")
-    batch_size: int = Field(description="sequences at once")
-    extra: dict[str, str] | None = Field(default=None, description="further engine arguments that were searched over")
+    batch_size: int = Field(description="concurrent sequences")
+    extra: dict[str, str] | None = Field(default=None, description="extra engine arguments that were searched over")
     throughput: str = Field(description="generated tokens per second, median of the repeats")
 
 
@@ -46,8 +46,8 @@ class Best(StatusModel):
     pool: str = Field(description="pool on which it was measured")
     round: int = Field(default=1, description="round of that pool in which it was measured")
     gpu_count: int = Field(description="GPUs (tensor-parallel size)")
-    batch_size: int = Field(description="sequences at once")
-    extra: dict[str, str] | None = Field(default=None, description="further engine arguments that were searched over")
+    batch_size: int = Field(description="concurrent sequences")
+    extra: dict[str, str] | None = Field(default=None, description="extra engine arguments that were searched over")
     throughput: str = Field(description="generated tokens per second, median of the repeats")
     throughput_per_gpu: str = Field(alias="throughputPerGPU", description="throughput / gpuCount")
     spread: str = Field(description="(max - min) / median of the repeats")
@@ -78,8 +78,8 @@ class Baseline(StatusModel):
     """The configuration in use before this round, with its throughput if it was measured."""
 
     gpu_count: int = Field(description="GPUs (tensor-parallel size)")
-    batch_size: int = Field(description="sequences at once")
-    extra: dict[str, str] | None = Field(default=None, description="further engine arguments that are searched over")
+    batch_size: int = Field(description="concurrent sequences")
+    extra: dict[str, str] | None = Field(default=None, description="extra engine arguments that are searched over")
     throughput: str | None = Field(default=None, description="generated tokens per second, as measured in this round")
 
 
@@ -141,8 +141,8 @@ class TrialRow(StatusModel):
     round: int = Field(description="round of that pool")
     index: int = Field(description="number of the trial in its round, from 0")
     gpu_count: int = Field(description="GPUs (tensor-parallel size)")
-    batch_size: int = Field(description="sequences at once")
-    extra: dict[str, str] | None = Field(default=None, description="further engine arguments that are searched over")
+    batch_size: int = Field(description="concurrent sequences")
+    extra: dict[str, str] | None = Field(default=None, description="extra engine arguments that are searched over")
     state: str = Field(description="Running, Measured, Infeasible, Invalid or Broken")
     reason: str | None = Field(
         default=None, description="why there is no result, or why it cannot be the best, as a CamelCase word"

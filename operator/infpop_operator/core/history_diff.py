@@ -17,8 +17,8 @@ def changes(before: History, after: History) -> tuple[Entry, ...]:
 
     The rounds are those that were opened and those whose known hardware or engine settings changed.
 
-    The time since when a run holds its devices is no entry of its own: it is recorded with the run's next entry, and is
-    observed again until then.
+    The time when a run began to hold its devices has no entry of its own: it is recorded with the run's next entry, and
+    is observed again until then.
     """
     ended = {entry.run.name for entry in before.ended}
     stopping = {entry.run.name: entry.stopping for entry in before.active}
