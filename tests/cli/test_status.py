@@ -158,7 +158,7 @@ def test_a_study_that_is_not_there_is_answered_with_close_ones(tmp_path: Path) -
     answers = {f"{STUDIES}/xyz": (404, missing), STUDIES: (200, {"metadata": {}, "items": []})}
     assert "It has no studies; name another with --namespace" in refusal(answers, tmp_path, "xyz")
     answers = {f"{STUDIES}/xyz": (404, missing), STUDIES: (403, FORBIDDEN)}
-    assert "has no study xyz. Name another with --namespace" in refusal(answers, tmp_path, "xyz")
+    assert "has no study xyz. Name another namespace with --namespace" in refusal(answers, tmp_path, "xyz")
 
 
 def test_a_cluster_without_the_crd_is_told_how_to_get_it(tmp_path: Path) -> None:
