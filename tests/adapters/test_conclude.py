@@ -54,7 +54,7 @@ def test_a_run_without_any_trial_is_lost(left: RunResult | str, cause: Cause, ex
     assert conclude(RUN, left, cause, START) == expected
 
 
-def test_a_load_that_ended_the_runner_is_told_to_the_trial() -> None:
+def test_a_load_that_ended_the_runner_is_reported_for_the_trial() -> None:
     """After a load the trials are suspects: the result is kept, and marks them as broken."""
     end = conclude(RUN, result(load_seconds=1.0), CRASH, START)
     assert isinstance(end, Finished)
@@ -114,7 +114,7 @@ def test_last_words_fit_a_line(text: str, words: str) -> None:
     assert last_output(text) == words
 
 
-def test_an_exit_is_told_with_the_last_words() -> None:
+def test_an_exit_is_reported_with_the_last_words() -> None:
     """The message includes the last lines of the log if there are any."""
     assert cause_of_exit("signal 11", "a\nb").detail == "the runner ended with signal 11; its last output: a | b"
     assert cause_of_exit("exit code 3", "").detail == "the runner ended with exit code 3"

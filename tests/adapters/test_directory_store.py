@@ -117,7 +117,7 @@ def test_a_path_that_cannot_be_a_directory_is_refused(tmp_path: Path, place: Cal
 
 
 @pytest.mark.parametrize("function", ["fcntl.flock", "os.truncate", "os.write", "pathlib.Path.iterdir"])
-def test_a_full_or_broken_disk_is_told_with_a_remedy(
+def test_a_full_or_broken_disk_is_reported_with_a_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str
 ) -> None:
     """Any system error while opening the directory is a readable message, not a traceback."""
@@ -131,7 +131,7 @@ def test_a_full_or_broken_disk_is_told_with_a_remedy(
     assert "--output" in message
 
 
-def test_two_at_once_is_refused_and_names_the_holder(tmp_path: Path) -> None:
+def test_a_second_process_is_refused_and_names_the_holder(tmp_path: Path) -> None:
     """Two `infpop tune` on one directory would disturb each other's measurements."""
     with opened(tmp_path):
         assert f"in use by process {os.getpid()}" in refusal(tmp_path)

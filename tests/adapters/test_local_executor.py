@@ -177,7 +177,7 @@ def test_a_clock_that_is_set_ends_no_run(make: Make, days: int) -> None:
     assert not isinstance(seen(executor, entry, clock_time() + timedelta(days=days)), Finished | Lost)
 
 
-def test_a_process_that_does_not_die_is_told_and_keeps_its_devices(
+def test_a_process_that_does_not_die_is_reported_and_keeps_its_devices(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A process stuck in the driver blocks only the devices that it holds."""

@@ -167,7 +167,7 @@ def test_rows_of_older_rounds_are_left_out() -> None:
     assert found.gpu_counts == (1, 4, 8)
 
 
-def test_a_state_of_a_newer_version_is_no_number_and_no_crash() -> None:
+def test_a_state_of_a_newer_version_is_neither_a_number_nor_a_crash() -> None:
     """An older command that reads a newer status reports the cell as not comparable."""
     status = status_of(snapshots(space=SMALL, play=by_pool)[-1])
     strange = [row.model_copy(update={"state": "Rumoured", "throughput": None}) for row in status.trials]

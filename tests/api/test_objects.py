@@ -75,7 +75,7 @@ def test_an_object_without_a_study_in_it_is_explained(body: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("path", NAMES)
-def test_hostile_text_is_no_name(path: str, text: str) -> None:
+def test_hostile_text_is_not_a_name(path: str, text: str) -> None:
     """Names, labels and numbers consist of harmless characters, and refusals quote hostile text safely."""
     if path == "spec.engine.image" and " " not in text and text.isprintable():
         assert parse_object(changed({path: text})).spec.engine.image == text
@@ -108,7 +108,7 @@ def test_a_hostile_key_is_quoted_where_it_is_complained_of(text: str) -> None:
 
 
 @given(st.text(max_size=200))
-def test_any_text_anywhere_is_told_of_in_printable_words(text: str) -> None:
+def test_any_text_anywhere_is_reported_in_printable_words(text: str) -> None:
     """Problems are shown in terminals and conditions."""
     for path in ("spec.engine.name", "spec.budget.maxTrials", "spec.nodePools.0.gpuResource", "kind"):
         wrong = f"{text}?"  # hypothesis also draws InfPop's own words, and one of them may be valid
@@ -124,7 +124,7 @@ def test_a_usual_pattern_of_a_product_is_accepted(pattern: str) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(.*)*x", ".*.*.*.*.*x", "(a|a){64}", "A100(", "a{99999999999}", "\x07"])
-def test_a_pattern_that_could_take_for_ever_is_refused(pattern: str) -> None:
+def test_a_pattern_that_could_take_forever_is_refused(pattern: str) -> None:
     """One study cannot block the operator for all others."""
     assert "spec.nodePools[0].gpuProduct" in problems(changed({"spec.nodePools.0.gpuProduct": pattern}))
 
@@ -135,7 +135,7 @@ def test_a_config_map_is_a_file_where_the_run_finds_it() -> None:
     assert to_source(source, None) == FileSource(path=str(WORKLOAD_DIRECTORY / "prompts.jsonl"), field="prompt")
 
 
-def test_two_studies_of_one_name_can_be_told_apart() -> None:
+def test_two_studies_of_one_name_can_be_distinguished() -> None:
     """A study that is deleted and created again is a different study."""
     about = {"pools": (make_pool(),), "model_fingerprint": "m", "workload_fingerprint": "w", "model_facts": None}
     document = parse_object(VALID)

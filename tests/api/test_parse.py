@@ -267,14 +267,14 @@ BOMB = "".join(f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in
         ("kind: A\n" + "".join(f"k{number}: 1\n" for number in range(50_000)), 'kind: "A"'),
     ],
 )
-def test_text_that_is_no_study_gets_one_problem_that_names_the_file(text: str, expected: str) -> None:
+def test_text_that_is_not_a_study_gets_one_problem_that_names_the_file(text: str, expected: str) -> None:
     """Invalid input is answered with the file's name and how a study starts, never with a traceback."""
     message = problems(text)
     assert message.startswith("study.yaml: ") or "unknown field" in message
     assert expected in message
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_together() -> None:
     """The user sees all three mistakes in one attempt."""
     document = copy.deepcopy(VALID)
     document["spec"]["budget"] = {"maxTrials": 0, "parallelTrials": 0, "maxFailedTrials": -1}

@@ -32,7 +32,7 @@ def decided(verdict: Verdict, standing: StatusContext) -> str | None:
 
 
 @pytest.mark.parametrize("verdict", [Verdict.RUNNING, Verdict.WAITING])
-def test_an_outage_is_told_while_a_search_goes_on(verdict: Verdict) -> None:
+def test_an_outage_is_reported_while_a_search_continues(verdict: Verdict) -> None:
     """The condition is also set while no run is live: the next run will need Prometheus."""
     assert decided(verdict, DOWN) == "True PrometheusUnreachable"
     assert decided(verdict, UP) == "False Reachable"

@@ -129,7 +129,7 @@ def test_a_number_is_a_plain_decimal_of_six_digits(value: float, text: str) -> N
         (42949672960.0, "42949700000"),
     ],
 )
-def test_a_figure_of_any_size_is_short(value: float, text: str) -> None:
+def test_a_metric_of_any_size_is_short(value: float, text: str) -> None:
     """A number with a long row of zeros has an exponent."""
     assert figure_string(value) == text
 

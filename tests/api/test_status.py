@@ -369,7 +369,7 @@ def test_a_transition_time_moves_when_the_status_changes_and_only_then(
 
 
 @pytest.mark.parametrize("pools", [TWO_POOLS[:1], TWO_POOLS])
-def test_the_same_look_twice_changes_nothing(pools: tuple[object, ...]) -> None:
+def test_the_same_reconcile_twice_changes_nothing(pools: tuple[object, ...]) -> None:
     """Throughout a study, a status that was written and read back causes no further write."""
     study: Study = make_study(pools=pools)
     world = World(seed=3, lost=0.2, invalid=0.1, noise=0.02)

@@ -28,7 +28,7 @@ def figured_history(*extra_metrics: Mapping[str, float | Missing]) -> History:
     return History(started_at=START, rounds=(Round(pool="a100", number=1, identity="i1"),), ended=ended)
 
 
-def test_a_row_shows_further_metrics_and_says_which_are_missing() -> None:
+def test_a_row_shows_extra_metrics_and_says_which_are_missing() -> None:
     """An informational metric does not delay a trial; each one is a number or has a reason."""
     history = figured_history(
         {"power": 812.5, "load": 97.123456789, "memory": 4.29496e10}, {"power": STALE, "load": 0.0}
@@ -64,7 +64,7 @@ def test_a_row_without_the_metric_that_decides_says_so_first() -> None:
     assert status.best.tokens_per_joule == "2"
 
 
-def test_the_gain_over_a_baseline_of_unknown_worth_is_not_told() -> None:
+def test_the_gain_over_a_baseline_of_unknown_worth_is_not_reported() -> None:
     """The gain in throughput is shown; a missing value is not compared."""
     study = make_study(objective=ENERGY, baseline=run_of(0, 1).trials[0].configuration)
     seen = to_status(study, decision_of(figured_history({"power": 500.0}, {"power": 275.0})), START).pools[0]
@@ -104,7 +104,7 @@ def test_an_older_best_without_the_metric_gives_way() -> None:
     ("value", "text"),
     [(0.0, "0"), (12.3, "12.3"), (1e-6, "0.000001"), (1e-7, "1e-07"), (123456789.0, "123457000"), (1e300, "1e+300")],
 )
-def test_a_figure_of_any_size_is_short_and_can_be_read(value: float, text: str) -> None:
+def test_a_metric_of_any_size_is_short_and_can_be_read(value: float, text: str) -> None:
     """No unit bounds an exporter's values, and a large value does not enlarge the status."""
     assert figure_string(value) == text
     assert float(text) == pytest.approx(value, rel=1e-5)

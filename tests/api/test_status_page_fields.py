@@ -98,7 +98,7 @@ def test_a_best_names_the_configuration_that_it_ties_with() -> None:
     assert best_of(runs[0], measured(1, make_cell(4, 16), 2000.0)).tied_with is None
 
 
-def test_a_baseline_of_an_earlier_round_has_its_further_arguments() -> None:
+def test_a_baseline_of_an_earlier_round_has_its_extra_arguments() -> None:
     """Without them a user could not start the baseline configuration."""
     second = Round(pool="a100", number=2, identity="i2", baseline=make_cell(1, 8, mode="fast"))
     status = to_status(STUDY, decision_of(History(started_at=START, rounds=(ROUND, second))), START)

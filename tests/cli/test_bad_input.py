@@ -144,7 +144,7 @@ def test_what_prometheus_would_only_be_asked_for_is_left_out_and_said_so(in_an_e
         ("apiVersion: v1\nkind: Pod\n", "kind"),
     ],
 )
-def test_a_file_that_is_no_study_is_refused(in_an_empty_home: Path, text: str, part: str) -> None:
+def test_a_file_that_is_not_a_study_is_refused(in_an_empty_home: Path, text: str, part: str) -> None:
     """The file holds YAML of something else, or no YAML at all."""
     (in_an_empty_home / "x.yaml").write_text(text)
     assert part in refused("tune", "x.yaml")
@@ -223,7 +223,7 @@ def test_files_in_the_home_directory_are_found(in_an_empty_home: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["long" * 75, "organisation/" + "long" * 75])
-def test_a_name_too_long_for_a_directory_is_no_traceback(in_an_empty_home: Path, name: str) -> None:
+def test_a_name_too_long_for_a_directory_is_not_a_traceback(in_an_empty_home: Path, name: str) -> None:
     """A name that can be neither a directory nor a hub id is refused as such."""
     pytest.importorskip("huggingface_hub")
     message = refused("validate", write_study(in_an_empty_home, engine=VLLM, model={"name": name}))
@@ -238,7 +238,7 @@ def test_a_study_for_other_hardware_is_refused(in_an_empty_home: Path) -> None:
     assert "gpuResource: cpu" in message
 
 
-def test_all_problems_are_told_at_once(in_an_empty_home: Path) -> None:
+def test_all_problems_are_reported_together(in_an_empty_home: Path) -> None:
     """One attempt shows all three mistakes."""
     study = write_study(
         in_an_empty_home,

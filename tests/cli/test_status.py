@@ -111,12 +111,12 @@ def test_json_is_the_status_as_the_cluster_has_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("body", "code"), [(DONE, 0), (make_document(), 0), (refused(make_document()), 3)])
-def test_the_exit_code_says_whether_somebody_is_needed(tmp_path: Path, body: Body, code: int) -> None:
+def test_the_exit_code_says_whether_user_action_is_needed(tmp_path: Path, body: Body, code: int) -> None:
     """0 for a study that continues or has its result, like `kubectl rollout status`; 3 if it needs user action."""
     assert shown({f"{STUDIES}/codellama": (200, body)}, tmp_path, "codellama").exit_code == code
 
 
-def test_a_watch_of_a_finished_study_ends_at_once(tmp_path: Path) -> None:
+def test_a_watch_of_a_finished_study_ends_immediately(tmp_path: Path) -> None:
     """A pipe gets lines, then the page; with --json the lines go to standard error and only the status is printed."""
     answers = {f"{STUDIES}/codellama": (200, DONE)}
     result = shown(answers, tmp_path, "codellama", "--watch")
@@ -177,7 +177,7 @@ def test_who_may_not_read_is_told_whom_to_ask(tmp_path: Path, code: int) -> None
 
 
 @pytest.mark.parametrize("code", [429, 500, 503])
-def test_a_server_in_trouble_is_no_bad_input(tmp_path: Path, code: int) -> None:
+def test_a_server_in_trouble_is_not_bad_input(tmp_path: Path, code: int) -> None:
     """Exit code 1 after one request, without retries: the same command may work in a minute."""
     result = shown({f"{STUDIES}/codellama": (code, {"message": "etcd"})}, tmp_path, "codellama")
     assert result.exit_code == 1
@@ -194,7 +194,7 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "../secrets/x", "Name", "a b", "a/b", "$(reboot)"])
-def test_what_is_no_name_is_not_asked_for(tmp_path: Path, name: str) -> None:
+def test_what_is_not_a_name_is_not_asked_for(tmp_path: Path, name: str) -> None:
     """Neither hostile names nor hostile namespaces reach a path of the API."""
     assert f"{name!r} is not a valid study name" in refusal({}, tmp_path, name)
     assert f"{name!r} is not a valid namespace name" in refusal({}, tmp_path, "codellama", "--namespace", name)
@@ -251,7 +251,7 @@ def watched(*answers: Body | Exception) -> tuple[Eyes, Body, int]:
     return eyes, dict(body), sum(waits)
 
 
-def test_a_watch_goes_on_until_the_study_ends() -> None:
+def test_a_watch_continues_until_the_study_ends() -> None:
     """Every version is shown, with a pause before each next one, and the last is returned."""
     eyes, body, waits = watched(make_document(), make_document(), DONE)
     assert (len(eyes.pages), waits) == (3, 2)

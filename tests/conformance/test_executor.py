@@ -210,7 +210,7 @@ def test_a_run_that_never_lived_is_lost_and_does_not_count(world: World) -> None
     assert counted(entry, end) == 0
 
 
-def test_runs_side_by_side_are_told_apart(world: World) -> None:
+def test_runs_side_by_side_are_distinguished(world: World) -> None:
     """Each run has its own result, in whatever order they end."""
     lasting = started(world, make_run("study-1"), LASTS)
     entry = started(world, make_run("study-2", index=2, batch_sizes=(32,)))

@@ -105,14 +105,14 @@ def test_what_was_not_seen_has_no_number(use: Use) -> None:
 
 
 @pytest.mark.parametrize("value", ["NaN", "+Inf", "-Inf", "0", "-0.0", "-5"])
-def test_what_is_no_throughput_has_no_number(use: Use, value: str) -> None:
+def test_what_is_not_a_throughput_has_no_number(use: Use, value: str) -> None:
     """This covers NaN, infinity, zero and negative values."""
     samples = use({"0": value, "1": "5"}, WATCHED.run)[1]
     assert numbers(samples) == {1: 5.0}
     assert 0 in samples
 
 
-def test_an_outage_is_no_number_and_no_error(use: Use) -> None:
+def test_an_outage_is_neither_a_number_nor_an_error(use: Use) -> None:
     """Without an answer there is nothing to compare, and nothing breaks."""
     assert numbers(use(None, WATCHED.run)[1]) == {}
 

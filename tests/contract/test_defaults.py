@@ -129,7 +129,7 @@ def test_the_defaults_of_a_result_are_these() -> None:
         ("workload_hash", 64),
     ],
 )
-def test_what_is_told_of_a_host_is_of_bounded_length(field: str, longest: int) -> None:
+def test_what_is_reported_of_a_host_is_of_bounded_length(field: str, longest: int) -> None:
     """Eight trials and these fields have to fit into a termination message."""
     assert getattr(Provenance.model_validate({"engine": "e"} | {field: "x" * longest}), field) == "x" * longest
     with pytest.raises(ValidationError):

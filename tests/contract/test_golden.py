@@ -63,7 +63,7 @@ def test_a_newer_writer_is_understood() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "rubbish", '{"contract_version": 2, "run": "r"}', "[]"])
-def test_what_is_no_result_is_refused(text: str) -> None:
+def test_what_is_not_a_result_is_refused(text: str) -> None:
     """Invalid text, and a version that does not exist yet, is an error."""
     with pytest.raises(ValidationError):
         decode_result(text)

@@ -1,8 +1,8 @@
 """Start and end the programs of a control plane: plain processes with a log file each.
 
 None of them outlives this process, however it ends: each asks the kernel to be killed when the thread that started it
-dies (prctl PR_SET_PDEATHSIG, through `setpriv`). Each process has its own thread for this, because the thread of a test
-may end long before the cluster does.
+dies (prctl PR_SET_PDEATHSIG, through `setpriv`). A dedicated thread starts them, because the thread of a test may end
+long before the cluster does.
 """
 
 import itertools
@@ -27,7 +27,7 @@ class ProcessDiedError(Exception):
 
 
 class Process:
-    """One program that runs at most once, and can be started again with the same arguments."""
+    """One program, with at most one process at a time; it can be started again with the same arguments."""
 
     def __init__(self, name: str, arguments: Sequence[str], *, folder: Path) -> None:
         self.name = name
@@ -49,7 +49,7 @@ class Process:
     def end(self, *, grace_seconds: float = _GRACE_SECONDS) -> None:
         """Ask it to end, kill it after the grace period, and return when it is gone.
 
-        Without a grace period kill it first.
+        Without a grace period it is killed immediately.
         """
         popen, self._popen = self._popen, None
         if popen is None:

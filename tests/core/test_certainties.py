@@ -70,7 +70,7 @@ def test_only_vllm_splits_attention_heads_over_gpus(
     assert found == (RuledOut(reason="HeadsNotDivisible", detail=detail) if ruled else None)
 
 
-def test_the_first_reason_is_told() -> None:
+def test_the_first_reason_is_reported() -> None:
     """Reasons that need no trial come first, and the device limit comes before the attention heads."""
     study = make_study(space=SPACE, engine=VLLM)
     full = make_trial(make_cell(4, 8), "GpuOutOfMemory")
@@ -118,7 +118,7 @@ def test_an_infeasible_trial_after_others_still_counts() -> None:
     assert set(ruled_out(STUDY, make_pool(), trials, None)) == {make_cell(4, 16)}
 
 
-def test_cells_of_trials_and_further_ones_are_judged_as_those_of_the_space_are() -> None:
+def test_cells_of_trials_and_extra_ones_are_judged_as_those_of_the_space_are() -> None:
     """A broken trial outside the space and a baseline can be ruled out; a cell's own trial does not rule itself out."""
     full, broken, running = make_trials(
         [

@@ -51,7 +51,7 @@ def make_ended(run: Run, observation: Finished | Lost | None = None) -> EndedRun
 
 
 @pytest.mark.parametrize(("field", "value", "reason"), CHANGES)
-def test_another_measure_than_the_rounds_first_is_no_measurement(field: str, value: str, reason: str) -> None:
+def test_another_measure_than_the_rounds_first_is_not_a_measurement(field: str, value: str, reason: str) -> None:
     """A change behind an unchanged name costs the run, and the message gives the old and the new value."""
     seen = reject_incomparable(make_run(2), make_end(make_run(2), **{field: value}), [make_ended(make_run())])
     assert isinstance(seen, Lost)
@@ -146,7 +146,7 @@ def test_an_image_that_was_pushed_again_costs_failures_and_no_data_point() -> No
     assert failure.observation.reason == "SoftwareChanged"
 
 
-def test_an_upgrade_that_is_known_begins_a_round_and_is_no_failure() -> None:
+def test_an_upgrade_that_is_known_begins_a_round_and_is_not_a_failure() -> None:
     """Where the software versions are known, as on one machine, a resumed study continues in a new round."""
     study = make_study(pools=(make_pool(software="vllm 0.32.0"),))
     before = decide(study, History(started_at=START), {}, START)

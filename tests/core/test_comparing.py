@@ -108,7 +108,7 @@ def test_an_unknown_number_breaks_every_bound_for_its_own_reason(metric: str, re
     assert violations((Constraint(metric=metric, minimum=0.0),), EMPTY, 4) == (f"{metric} unknown: {reason}",)
 
 
-def test_every_broken_bound_is_told_in_the_order_of_the_constraints() -> None:
+def test_every_broken_bound_is_reported_in_the_order_of_the_constraints() -> None:
     """A constraint that holds adds no message."""
     constraints = (
         Constraint(metric="spread", maximum=0.1),

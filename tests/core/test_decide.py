@@ -247,7 +247,7 @@ def test_the_room_that_is_lacking_is_counted_in_gpus() -> None:
     assert decided(study).message == "pool a100 has no node for a run of 2 GPUs now"
 
 
-def test_a_single_failure_is_no_reason_to_wait() -> None:
+def test_a_single_failure_is_not_a_reason_to_wait() -> None:
     """The first retry comes without a pause, so the study waits only for room."""
     study = make_study(space=TINY, pools=(FULL,))
     assert decided(study, ended=broke_twice()[:1]).reason == "NoRoom"
@@ -342,7 +342,7 @@ def test_the_verdict_of_a_study_without_live_runs(
     assert decision.wake_at is None
 
 
-def test_pools_that_ended_for_different_reasons_are_all_told() -> None:
+def test_pools_that_ended_for_different_reasons_are_all_reported() -> None:
     """If all pools ended for one reason, it is the study's reason; otherwise the message lists each."""
     study = make_study(space=TINY, pools=TWO_POOLS, budget=Budget(max_trials=1))
     both = decided(study, ended=(measured(5.0), measured(6.0, pool="v100")))
@@ -385,7 +385,7 @@ def test_a_study_without_a_best_says_what_its_numbers_lack(
     assert (decision.verdict, decision.reason) == (Verdict.STALLED, "NothingEligible")
 
 
-def test_a_study_that_goes_on_is_woken_for_its_limits() -> None:
+def test_a_study_that_continues_is_woken_for_its_limits() -> None:
     """A running study with a deadline is decided again at that instant, as is a waiting one."""
     limits = Budget(deadline=timedelta(hours=1))
     assert decided(make_study(budget=limits)).wake_at == at(3600)

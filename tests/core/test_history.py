@@ -145,7 +145,7 @@ def test_a_trial_that_runs_again_keeps_what_was_counted_of_it() -> None:
 
 
 @pytest.mark.parametrize("first", [None, 0])
-def test_a_trial_above_an_out_of_memory_is_no_trial(first: int | None) -> None:
+def test_a_trial_above_an_out_of_memory_is_not_a_trial(first: int | None) -> None:
     """It used no budget, even if an earlier run of it broke; its index stays taken."""
     before = [] if first is None else [make_ended(SHARED, make_loss())]
     history = after(*before, make_ended(SHARED, make_finish(SHARED, [9.0, "GpuOutOfMemory", None])))
@@ -223,7 +223,7 @@ def test_the_suspect_is_the_smallest_batch_without_a_result() -> None:
         make_finish(SHARED, [1.0, "GpuOutOfMemory", None]),
     ],
 )
-def test_no_trial_is_suspected_of_what_is_no_trials_fault(observation: object) -> None:
+def test_no_trial_is_suspected_of_what_no_trial_caused(observation: object) -> None:
     """A lost run, an engine that never loaded, a run asked to stop and a run that ended normally blame no trial."""
     assert suspect(make_ended(SHARED, observation)) is None
 

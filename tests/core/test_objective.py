@@ -52,7 +52,7 @@ def test_a_cost_without_a_price_is_refused() -> None:
     assert value(Objective(), make_measured(1.0), 1, None) == 1.0
 
 
-def test_a_cost_is_told_whatever_the_objective_is() -> None:
+def test_a_cost_is_reported_whatever_the_objective_is() -> None:
     """The same formula serves the objective, the status and the report: 3.6 an hour at 1,000 tokens/s are 1.0."""
     measured = make_measured(1000.0)
     assert cost_per_million_tokens(measured, 1, 3.6) == pytest.approx(1.0)
@@ -79,7 +79,7 @@ def test_free_gpus_cost_nothing() -> None:
         (Constraint(metric="spread", maximum=0.0, minimum=1.0), ("spread 0.01 > 0", "spread 0.01 < 1")),
     ],
 )
-def test_a_broken_bound_is_told_with_its_numbers(constraint: Constraint, expected: tuple[str, ...]) -> None:
+def test_a_broken_bound_is_reported_with_its_numbers(constraint: Constraint, expected: tuple[str, ...]) -> None:
     """Bounds are inclusive; an unmeasured value breaks them and gives the reason why it is unknown."""
     assert violations((constraint,), make_measured(400.0), 4) == expected
 

@@ -85,7 +85,7 @@ def test_tokens_per_joule_are_tokens_per_second_and_watt() -> None:
 
 
 @pytest.mark.parametrize(("goal", "expected"), [("Maximize", -70.0), ("Minimize", 70.0)])
-def test_a_metric_of_ones_own_has_the_direction_that_its_owner_gives(goal: Goal, expected: float) -> None:
+def test_a_user_defined_metric_has_the_direction_that_its_owner_gives(goal: Goal, expected: float) -> None:
     """InfPop does not guess whether a queue should be long or short."""
     objective = Objective(metric="load", goal=goal)
     assert value(objective, make_measured(1.0), 1, None, {"load": 70.0}) == 70.0
@@ -113,7 +113,7 @@ def test_a_metric_of_ones_own_has_the_direction_that_its_owner_gives(goal: Goal,
         (Objective(constraints=(Constraint(metric="spread", maximum=1.0),)), {"load": STALE}, ()),
     ],
 )
-def test_what_is_missing_is_told_exactly_where_it_decides(
+def test_what_is_missing_is_reported_exactly_where_it_decides(
     objective: Objective, extra_metrics: dict[str, float | Missing], expected: tuple[str, ...]
 ) -> None:
     """A metric that is only recorded holds nothing up; a missing power is not zero power."""
@@ -130,7 +130,7 @@ def test_what_is_missing_is_told_exactly_where_it_decides(
                 value(objective, make_measured(1.0), 1, None, extra_metrics)
 
 
-def test_bounds_on_a_metric_of_ones_own_are_those_of_any_other() -> None:
+def test_bounds_on_a_user_defined_metric_are_those_of_any_other() -> None:
     """Bounds are inclusive; a missing value is reported as missing, and its bound is not called broken."""
     bounds = (Constraint(metric="load", minimum=30.0, maximum=90.0),)
     told = [violations(bounds, make_measured(1.0), 1, {"load": load}) for load in (29.0, 30.0, 90.0, 91.0, STALE)]
@@ -153,7 +153,7 @@ def test_the_best_is_chosen_among_the_trials_whose_metric_is_known() -> None:
     assert best(study, make_pool(), trials[:1]) is None
 
 
-def test_a_metric_of_ones_own_ties_within_one_percent_whatever_the_throughput_does() -> None:
+def test_a_user_defined_metric_ties_within_one_percent_whatever_the_throughput_does() -> None:
     """The throughput's spread says nothing about another metric, but it does about tokens per joule."""
     noisy = (
         trial(8, 1000.0, spread=0.2, load=90.0, power=100.0),

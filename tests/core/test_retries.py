@@ -73,14 +73,14 @@ def retry(observation: Finished | Lost, *more: EndedRun, run: Run = SHARED) -> t
         (make_finish(SHARED, [1.0, 2.0, None, None]), [2]),
     ],
 )
-def test_the_trials_of_a_broken_load_go_on_together_but_for_its_suspect(
+def test_the_trials_of_a_broken_load_continue_together_but_for_its_suspect(
     observation: Finished | Lost, expected: list[int]
 ) -> None:
     """The batch on which the engine died is loaded alone; if no trial is to blame, the same load is retried."""
     assert retry(observation) == (expected, 2)
 
 
-def test_the_innocents_of_a_load_go_on_together_after_its_suspect() -> None:
+def test_the_innocents_of_a_load_continue_together_after_its_suspect() -> None:
     """The suspect never returns to the load that it broke, measured or lost."""
     crash = make_finish(SHARED, [1.0, None, None, None], broken="EngineCrash")
     suspect = replace(SHARED, name="suspect", trials=SHARED.trials[1:2], attempt=2)

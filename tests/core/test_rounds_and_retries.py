@@ -191,7 +191,7 @@ def test_only_a_smaller_batch_out_of_memory_explains_a_missing_trial(reason: Inf
     assert len(failures(second.history)) == (0 if reason == "GpuOutOfMemory" else 1)
 
 
-def test_another_workload_within_a_round_is_no_measurement() -> None:
+def test_another_workload_within_a_round_is_not_a_measurement() -> None:
     """Numbers of other prompts than those at the start of the round are never compared: they count as a failure."""
     study = make_study()
     first = begin(study)

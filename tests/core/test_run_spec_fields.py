@@ -141,7 +141,7 @@ def test_a_step_takes_at_least_a_token_of_each_sequence(batch: int, tokens: int)
     assert engine_args(STUDY, make_cell(2, batch))[2] == f"--max-num-batched-tokens={tokens}"
 
 
-def test_a_searched_step_limit_is_told_once() -> None:
+def test_a_searched_step_limit_is_passed_once() -> None:
     """The searched value takes the place of the study's own."""
     args = engine_args(STUDY, make_cell(2, 8, max_num_batched_tokens=512))
     assert [arg for arg in args if "batched" in arg] == ["--max-num-batched-tokens=512"]

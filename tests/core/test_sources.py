@@ -62,7 +62,7 @@ def test_no_trial_was_measured_after_its_run(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-def test_a_figure_that_cannot_be_written_down_is_missing(number: float) -> None:
+def test_a_metric_that_cannot_be_written_down_is_missing(number: float) -> None:
     """This holds whatever a source says: a journal with such a value could never be read again."""
     run = Run(name="study-1", pool="a100", round=1, attempt=1, trials=())
     finished = with_extra_metrics(make_finished(make_measured(100.0)), {0: {"power": number, "load": 0.5}})

@@ -188,7 +188,7 @@ def test_of_several_causes_the_rules_choose(
         ("", "GpuOutOfMemory"),
     ],
 )
-def test_what_a_process_merely_remarks_is_no_cause(level: str, reason: str) -> None:
+def test_what_a_process_merely_remarks_is_not_a_cause(level: str, reason: str) -> None:
     """The level of a line decides whether the line can name a cause; a line without a level can."""
     log = f"(EngineCore pid=7) {level} 11-21 10:00:00 [worker.py:1] {CUDA_OOM}\nINFO bye"
     outcome = classify(Evidence(exception=CORE_FAILED, log_tail=log, device="cuda", phase="load"))

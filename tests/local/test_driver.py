@@ -172,7 +172,7 @@ def test_dying_at_any_side_effect_loses_and_repeats_nothing(dies_at: int, parall
 
 
 @pytest.mark.parametrize("patience", range(0, 14, 3))
-def test_an_interrupt_ends_every_run_and_the_study_goes_on_later(patience: int) -> None:
+def test_an_interrupt_ends_every_run_and_the_study_continues_later(patience: int) -> None:
     """Ctrl-C at any pass leaves no run, counts no failure, and the same command finishes the study."""
     store = MemoryStore()
     outcome, _ = driven(STUDY, store, patience=patience)

@@ -58,7 +58,7 @@ def test_a_signal_ends_the_study_cleanly(tmp_path: Path, number: signal.Signals)
     assert processes_of(tmp_path / "my results" / "runs") == []
 
 
-def test_the_command_to_go_on_with_has_every_option(tmp_path: Path) -> None:
+def test_the_command_to_resume_with_has_every_option(tmp_path: Path) -> None:
     """The resume command repeats the options for the heatmap and the format."""
     pytest.importorskip("matplotlib")
     study = write_study(tmp_path, engine=slow_engine(load="1h"))
@@ -107,7 +107,7 @@ def test_an_interrupt_before_the_first_run_is_an_interrupt_like_any(tmp_path: Pa
     assert f"Resume with: infpop tune {study} --output out" in err
 
 
-def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_an_interrupted_study_continues_where_it_stopped(tmp_path: Path) -> None:
     """What was measured before Ctrl-C is not measured again."""
     study = write_study(tmp_path, engine=slow_engine(repeat="200ms"))
     states = RunStates()

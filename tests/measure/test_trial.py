@@ -276,7 +276,7 @@ def test_repeats_may_differ_by_the_spread_that_is_allowed(seconds: tuple[float, 
 
 
 @pytest.mark.parametrize(("shortest", "passes"), [(0.0, 3), (1.0, 3), (1.001, 6), (2.0, 6), (2.001, 9)])
-def test_a_repeat_that_is_just_long_enough_has_no_further_pass(shortest: float, passes: int) -> None:
+def test_a_repeat_that_is_just_long_enough_has_no_extra_pass(shortest: float, passes: int) -> None:
     """The minimum duration is inclusive."""
     observed: list[PassOutcome] = []
     rules = RULES.model_copy(update={"min_repeat_seconds": shortest})
@@ -301,7 +301,7 @@ FLAWS = {
 
 
 @pytest.mark.parametrize("reason", FLAWS)
-def test_a_flaw_is_told_with_its_numbers(reason: str) -> None:
+def test_a_flaw_is_reported_with_its_numbers(reason: str) -> None:
     """Of several flaws the result names the first in a fixed order."""
     later = list(FLAWS)[list(FLAWS).index(reason) :]
     changes: dict[str, object] = {}
@@ -312,7 +312,7 @@ def test_a_flaw_is_told_with_its_numbers(reason: str) -> None:
     assert run(iter([make_pass(**changes)])) == expected
 
 
-def test_a_full_batch_is_no_flaw() -> None:
+def test_a_full_batch_is_not_a_flaw() -> None:
     """A concurrency equal to the batch size, and requests one after another, are no flaw."""
     intervals = ((0.0, 1.0),) * 4 + ((1.0, 2.0),) * 4
     result = run(repeat(make_pass(intervals=intervals)))
@@ -320,7 +320,7 @@ def test_a_full_batch_is_no_flaw() -> None:
     assert result.concurrency_peak == 4
 
 
-def test_what_the_repeats_were_is_told_of_an_unstable_trial() -> None:
+def test_what_the_repeats_were_is_reported_of_an_unstable_trial() -> None:
     """The message has the spread, the limit and every repeat's rate, with the digits of a timing."""
     result = run(iter([make_pass(each) for each in (1.0, 1.0, 3.0, 1.0, 1.0, 3.0)]))
     detail = "spread 0.667 > 0.25, tokens/s of the repeats: 80, 80, 26.6667"

@@ -19,7 +19,7 @@ def test_the_stand_in_is_always_the_same(tmp_path: Path) -> None:
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_a_bad_archive_is_told(tmp_path: Path) -> None:
+def test_a_bad_archive_is_reported(tmp_path: Path) -> None:
     """A file that is not an image is refused with containerd's message before a node starts."""
     require_programs()
     archive = tmp_path / "image.tar"

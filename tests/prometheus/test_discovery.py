@@ -79,7 +79,7 @@ def test_a_target_label_wins_where_labels_are_not_honored(
     assert element["metric"]["namespace"] == namespace
 
 
-def test_two_ways_at_once_give_every_series_twice(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> None:
+def test_two_ways_together_give_every_series_twice(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> None:
     """A Pod with annotations and a PodMonitor is scraped twice; the copies differ in the target's labels."""
     configs = [way(control_plane.kubeconfig, namespace) for way in (by_annotation, by_pod_monitor)]
     play = replay(lambda _gpus, batch: float(batch), trial_seconds=600.0)

@@ -143,7 +143,7 @@ def test_hostile_names_are_names(watched: Watched) -> None:
     assert watched.sample(run='study-1"} or {run="study-1') == Missing(reason="Empty")
 
 
-def test_what_was_scraped_twice_is_no_number(watched: Watched) -> None:
+def test_what_was_scraped_twice_is_not_a_number(watched: Watched) -> None:
     """Two series may come from two runs, so they give no number."""
     assert watched.sample(run="twice") == Missing(reason="TwoSeries")
 

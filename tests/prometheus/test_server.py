@@ -49,7 +49,7 @@ def test_an_outage_loses_no_data(target: str, tmp_path: Path) -> None:
         assert prometheus.query("answer", at=time)[0]["value"][1] == "42.5"
 
 
-def test_a_query_that_is_refused_is_no_empty_answer(tmp_path: Path) -> None:
+def test_a_query_that_is_refused_is_not_an_empty_answer(tmp_path: Path) -> None:
     """A mistake in a query fails its test, with Prometheus' own message."""
     with PrometheusServer(tmp_path, []) as prometheus, pytest.raises(AssertionError, match="parse error"):
         prometheus.query("answer{")

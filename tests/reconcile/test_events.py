@@ -96,7 +96,7 @@ def test_a_result_of_the_same_run_is_reported_once_more_only_if_it_changes() -> 
 
 
 @pytest.mark.parametrize("changes", [{"pool": "v100"}, {"round": 3}, {"index": 2}], ids=str)
-def test_trials_are_told_apart_by_pool_round_and_index(changes: dict[str, object]) -> None:
+def test_trials_are_distinguished_by_pool_round_and_index(changes: dict[str, object]) -> None:
     """The same cell of another pool or round is another trial, even in the same run."""
     assert len(events_between(make_row(), make_row().model_copy(update=changes))) == 1
 

@@ -39,7 +39,7 @@ def test_a_tick_may_be_late_by_two_minutes_or_by_eight_ticks(
 
 
 @pytest.mark.parametrize(("stuck_seconds", "alive"), [(599.0, True), (600.0, False)])
-def test_a_look_may_take_ten_minutes(stuck_seconds: float, *, alive: bool) -> None:
+def test_a_reconcile_may_take_ten_minutes(stuck_seconds: float, *, alive: bool) -> None:
     """An operator whose tick works but whose reconciles never finish is killed as well."""
     now_seconds = 1000.0
 

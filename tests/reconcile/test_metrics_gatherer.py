@@ -156,7 +156,7 @@ def test_what_is_asked_in_vain_ends_with_the_run() -> None:
     assert prometheus.asked == []
 
 
-def test_a_defect_of_a_source_is_told_and_asked_again() -> None:
+def test_a_defect_of_a_source_is_reported_and_asked_again() -> None:
     """The defect costs the study a pause, not its numbers."""
     gatherer = gathering(pods=Failing("PodMetrics", 100.0), prometheus=None, order=("PodMetrics",))
     memory = StudyMemory(key=KEY)

@@ -75,7 +75,7 @@ def played(scenario: Callable[[Bench], Awaitable[None]]) -> None:
     asyncio.run(play())
 
 
-def test_many_marks_are_one_look() -> None:
+def test_many_marks_are_one_reconcile() -> None:
     """However often a study is marked before its turn, it is reconciled once."""
 
     async def scenario(bench: Bench) -> None:
@@ -88,7 +88,7 @@ def test_many_marks_are_one_look() -> None:
     played(scenario)
 
 
-def test_each_look_is_told_with_its_time_and_its_error() -> None:
+def test_each_reconcile_is_reported_with_its_time_and_its_error() -> None:
     """The three reconciles are a success, a failure and a defect."""
 
     async def scenario(bench: Bench) -> None:
@@ -119,7 +119,7 @@ def test_the_earliest_mark_counts() -> None:
     played(scenario)
 
 
-def test_work_says_when_to_look_again() -> None:
+def test_work_says_when_to_reconcile_again() -> None:
     """A study is reconciled again after the time that the last pass asked for, and sooner if something happens."""
 
     async def scenario(bench: Bench) -> None:
@@ -183,7 +183,7 @@ def test_news_end_a_pause_and_success_its_growth() -> None:
     played(scenario)
 
 
-def test_what_happens_during_a_failing_look_waits_for_the_pause() -> None:
+def test_what_happens_during_a_failing_reconcile_waits_for_the_pause() -> None:
     """A reconcile that marks its own study by its writes and then fails must not restart immediately."""
 
     async def scenario(bench: Bench) -> None:

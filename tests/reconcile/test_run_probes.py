@@ -144,7 +144,7 @@ def test_the_numbers_of_a_pod_that_has_ended_stay() -> None:
     played(scenario)
 
 
-def test_jobs_of_somebody_else_are_not_asked_about() -> None:
+def test_jobs_of_another_owner_are_not_asked_about() -> None:
     """Other Jobs may carry InfPop's labels, and an earlier study may have had the same name."""
 
     async def scenario(scene: Scene) -> None:

@@ -46,7 +46,7 @@ WORKING = {"Accepted": ("True", "Valid"), "Ready": ("False", "Measuring"), "Stal
         ({"Succeeded": ("True", "MaxTrialsReached")}, []),
     ],
 )
-def test_a_turn_is_told_once_and_by_its_reason(
+def test_a_turn_is_reported_once_and_by_its_reason(
     change: dict[str, tuple[str, str]], expected: list[tuple[str, str]]
 ) -> None:
     """A fact is reported in one Event, however many conditions show it; progress is not reported."""
@@ -62,7 +62,7 @@ def test_the_end_of_a_wait_is_no_news() -> None:
     assert told(status(**stalled), status(**WORKING)) == []
 
 
-def test_what_a_pause_and_a_new_result_end_is_told_as_good_news() -> None:
+def test_what_a_pause_and_a_new_result_end_is_reported_as_good_news() -> None:
     """The end of a suspension or of a stale result is a normal Event, not a warning."""
     before = WORKING | {"Suspended": ("True", "Suspended"), "ResultStale": ("True", "NewerRound")}
     after = WORKING | {"Suspended": ("False", "NotSuspended"), "ResultStale": ("False", "Current")}
@@ -83,7 +83,7 @@ def test_the_first_status_tells_what_holds() -> None:
     assert told(None, status(Accepted=("False", "InvalidSpec"))) == [("Warning", "InvalidSpec")]
 
 
-def test_a_run_that_broke_is_told_unless_the_study_ended_it() -> None:
+def test_a_run_that_broke_is_reported_unless_the_study_ended_it() -> None:
     """Each broken run is a warning with everything known of it; a run that the study stopped is not reported."""
     trial = PlannedTrial(index=0, configuration=Configuration(gpu_count=1, batch_size=8))
     run = Run(name="study-1", pool="a100", round=1, attempt=1, trials=(trial,))

@@ -46,7 +46,7 @@ def body(**changes: object) -> dict[str, Any]:
     ],
     ids=str,
 )
-def test_a_status_that_cannot_be_read_is_as_good_as_none(status: object) -> None:
+def test_a_status_that_cannot_be_read_is_ignored(status: object) -> None:
     """It is rebuilt from the journal; the study does not need it to continue."""
     context = read_context({**body(), "status": status}, StudyMemory(key=KEY), NOW)
     assert context.previous in (None, StudyStatus())

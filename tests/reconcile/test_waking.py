@@ -19,7 +19,7 @@ def study_body(version: str) -> dict[str, object]:
     return body
 
 
-def test_the_echo_of_our_own_write_wakes_nobody() -> None:
+def test_the_echo_of_our_own_write_wakes_no_study() -> None:
     """An object from the answer to a request is already cached when its watch event arrives."""
     cache = Cache()
     assert cache.see_study(study_body("7")) == (KEY,)
@@ -30,7 +30,7 @@ def test_the_echo_of_our_own_write_wakes_nobody() -> None:
     assert cache.see_job(job) == ()
 
 
-def test_a_version_that_differs_in_nothing_we_read_wakes_nobody() -> None:
+def test_a_version_that_differs_in_nothing_we_read_wakes_no_study() -> None:
     """The Job controller counts Pods in fields of its own; only the fields that the operator reads count."""
     cache = Cache()
     job, pod = make_job(), make_pod()
@@ -51,7 +51,7 @@ def test_a_deletion_wakes_once() -> None:
     assert cache.see_job(job, deleted=True) == ()
 
 
-def test_a_pool_is_matched_anew_only_when_a_node_changed() -> None:
+def test_a_pool_is_matched_again_only_when_a_node_changed() -> None:
     """For one version of the Nodes a pool query is matched once; for another version it is matched again."""
     cache, remembered = Cache(), RememberedMatches()
     query = PoolQuery(name="a100", device="cuda", gpu_product="A100")

@@ -93,7 +93,7 @@ INSTANTS: dict[str, Callable[[], Snapshot]] = {
 }
 
 
-def test_an_end_that_the_user_asked_for_is_no_failure() -> None:
+def test_an_end_that_the_user_asked_for_is_not_a_failure() -> None:
     """A trial whose run was stopped is in the table, without advice to read its log."""
     page, failures = page_of(broken()), page_of(stopped()).failures
     assert (len(page.failures), failures) == (3, ())

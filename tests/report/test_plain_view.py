@@ -20,7 +20,7 @@ def pages() -> list[StatusPage]:
     return [page_of(at_instant(DOCUMENT, snapshot)) for snapshot in snapshots_of(DOCUMENT)]
 
 
-def test_each_change_is_told_once() -> None:
+def test_each_change_is_reported_once() -> None:
     """There is one line for each ended trial, however often the same page arrives."""
     lines: list[str] = []
     view = PlainView(lines.append)
@@ -35,7 +35,7 @@ def test_each_change_is_told_once() -> None:
     assert all(before != after for before, after in pairwise(lines))
 
 
-def test_a_failed_attempt_is_told_when_the_trial_runs_again() -> None:
+def test_a_failed_attempt_is_reported_when_the_trial_runs_again() -> None:
     """The retry does not hide the reason, which is shown once; the last attempt's reason comes with its end."""
     document = make_document(
         searchSpace={"gpuCount": [1], "batchSize": [1]}, nodePools=[{"name": "a100"}], baseline=None, publish=None

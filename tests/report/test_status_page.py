@@ -136,7 +136,7 @@ def test_no_page_and_no_live_picture_is_wider_than_the_terminal(name: str, width
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_a_study_has_ended_or_goes_on(name: str) -> None:
+def test_a_study_has_ended_or_continues(name: str) -> None:
     """A watch ends if the study needs user action or has its result; an unobserved spec has not ended."""
     assert page_of(body_of(name)).outcome is OUTCOMES.get(name, Outcome.OPEN)
 
@@ -166,7 +166,7 @@ def test_a_spec_of_a_newer_version_hides_no_result() -> None:
     assert "not tried" not in text
 
 
-def test_further_metrics_of_the_best_are_told_with_their_units() -> None:
+def test_extra_metrics_of_the_best_are_reported_with_their_units() -> None:
     """Energy is shown next to the throughput; a unit that the spec does not give is left out."""
     body = body_of("succeeded")
     best = body["status"]["best"] | {"metrics": {"power": "812.5", "older": "7"}, "tokensPerJoule": "4.85"}
@@ -176,7 +176,7 @@ def test_further_metrics_of_the_best_are_told_with_their_units() -> None:
     assert "Metrics        power 812 watts, older 7" in lines
 
 
-def test_a_baseline_that_cannot_be_compared_is_told_with_its_throughput() -> None:
+def test_a_baseline_that_cannot_be_compared_is_reported_with_its_throughput() -> None:
     """If the baseline lacks a required metric, no gain is shown."""
     body = body_of("succeeded")
     pools = [{**row, "improvementPercent": None} for row in body["status"]["pools"]]
@@ -207,14 +207,14 @@ def test_names_cannot_move_the_cursor() -> None:
     assert all(character.isprintable() or character == "\n" for character in text)
 
 
-def test_more_trials_than_rows_are_told() -> None:
+def test_more_trials_than_rows_are_reported() -> None:
     """A status keeps 500 rows; for a larger round the page says that cells are missing."""
     body = body_of("succeeded")
     cut = {**body, "status": {**body["status"], "trials": body["status"]["trials"][5:]}}
     assert "trials of this round are no longer in the status" in printed(render_page(page_of(cut)))
 
 
-def test_what_was_told_long_ago_is_shown_as_old() -> None:
+def test_what_was_reported_long_ago_is_shown_as_old() -> None:
     """A status that the operator no longer updates grows old, and the page shows its age."""
     later = NOW + timedelta(hours=30)
     assert "Status last written 30:00:00 ago." in printed(render_page(page_of(body_of("working"), later)))

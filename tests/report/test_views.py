@@ -115,7 +115,7 @@ def test_a_best_within_the_noise_names_the_highest_too() -> None:
     assert "As good        8 GPUs" in text
 
 
-def test_an_improvement_over_the_baseline_is_told() -> None:
+def test_an_improvement_over_the_baseline_is_reported() -> None:
     """A user with a configuration in use reads the gain of changing it."""
     text = report(baseline=make_cell(1, 64))
     assert "Baseline       1 GPU, batch size 64: 1,543 tokens/s, improved by 6300.0 %" in text
@@ -154,7 +154,7 @@ def test_ranks_on_a_cpu_are_not_called_gpus() -> None:
     assert "GPU, batch" not in text
 
 
-def test_several_pools_are_told_apart_and_compared() -> None:
+def test_several_pools_are_distinguished_and_compared() -> None:
     """Each pool has its own landscape, and the overall best is named with its pool."""
 
     def by_pool(run: Run, spec: RunSpec, now: datetime) -> Played:
@@ -195,7 +195,7 @@ def test_a_study_that_broke_off_shows_its_best_so_far_as_such() -> None:
     assert "No recommendation" not in text
 
 
-def test_the_context_length_that_was_measured_is_told() -> None:
+def test_the_context_length_that_was_measured_is_reported() -> None:
     """A user with longer prompts than were measured learns that the batch size may not fit."""
 
     def recorded(run: Run, spec: RunSpec, now: datetime) -> Played:
@@ -250,7 +250,7 @@ def test_plain_lines_tell_each_change_once() -> None:
     assert "Succeeded: SpaceExhausted" in lines[-1]
 
 
-def test_what_ended_while_nobody_looked_is_told_first() -> None:
+def test_what_ended_while_nobody_watched_is_reported_first() -> None:
     """After a resume, runs that an earlier process left are listed, and those that it had listed are only counted."""
     shown = snapshots(space=SearchSpace(gpu_counts=(1,), batch_sizes=(1, 8)))
     last = replace(shown[-1], earlier=1)

@@ -39,7 +39,7 @@ def test_a_quota_bounds_the_cpus(tmp_path: Path, files: dict[str, str], cpus: in
         ({}, None),
     ],
 )
-def test_a_limit_is_told_as_it_was_set(tmp_path: Path, files: dict[str, str], limit: float | None) -> None:
+def test_a_limit_is_reported_as_it_was_set(tmp_path: Path, files: dict[str, str], limit: float | None) -> None:
     """The message shows the value that was set, however many CPUs the machine has."""
     write(tmp_path, files)
     assert read_cpu_limit(tmp_path) == limit

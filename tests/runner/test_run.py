@@ -156,7 +156,7 @@ def test_measuring_stops_at_a_batch_that_does_not_fit(world: World) -> None:
     assert result.broken is None
 
 
-def test_a_refusal_that_holds_for_every_batch_is_told_for_every_batch(world: World) -> None:
+def test_a_refusal_that_holds_for_every_batch_is_reported_for_every_batch(world: World) -> None:
     """A refusal independent of the batch size is reported for all remaining trials, so that each has a reason."""
     world.failures = {4: RuntimeError("CUDA error: no kernel image is available for execution on the device")}
     assert outcomes(world.execute_run(make_spec())) == [

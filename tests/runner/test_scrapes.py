@@ -101,7 +101,7 @@ def test_a_scrape_that_began_too_early_does_not_count(endpoint: Endpoint) -> Non
     assert not endpoint.seen()
 
 
-def test_a_look_that_is_no_scrape_does_not_count(endpoint: Endpoint) -> None:
+def test_a_request_that_is_not_a_scrape_does_not_count(endpoint: Endpoint) -> None:
     """The operator's own probe does not release a run that Prometheus has not scraped."""
     endpoint.scrapes.values_are_final()
     head, _ = endpoint.read(headers="Accept: */*\r\n")

@@ -37,7 +37,7 @@ def test_a_finished_directory_is_not_measured_again(tmp_path: Path) -> None:
     assert [entry.number for entry in known[1] if isinstance(entry, Round)] == [1, 1]
 
 
-def test_an_interrupted_directory_goes_on_with_what_it_has(tmp_path: Path) -> None:
+def test_an_interrupted_directory_continues_with_what_it_has(tmp_path: Path) -> None:
     """The measured trial is not measured again, and the search ends with the same result."""
     directory = copied("local-interrupted", tmp_path)
     before = history_of(directory)

@@ -100,7 +100,7 @@ def test_the_names_of_the_code_are_read_as_well() -> None:
 
 @pytest.mark.parametrize("name", CLUSTER_STUDIES)
 @pytest.mark.parametrize("are_nodes_there", [True, False])
-def test_an_old_study_goes_on_where_it_was(name: str, are_nodes_there: bool) -> None:  # noqa: FBT001 - a case
+def test_an_old_study_continues_where_it_was(name: str, are_nodes_there: bool) -> None:  # noqa: FBT001 - a case
     """No round opens, no run stops, and an ended study stays ended, with or without its Nodes."""
     before, after = history_of(name), decision_of(name, are_nodes_there=are_nodes_there)
     assert [(entry.pool, entry.number) for entry in after.history.rounds] == [

@@ -58,7 +58,7 @@ def refused(**options: str) -> str:
     return str(caught.value)
 
 
-def test_the_usual_places_are_looked_at_in_kubectls_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_usual_places_are_searched_in_kubectls_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file in the home directory comes last, KUBECONFIG before it, and the file given by the user first."""
     server = {"name": "c", "cluster": {"server": "https://home"}}
     write(tmp_path / ".kube" / "config", clusters=[server])
@@ -91,7 +91,7 @@ def test_a_context_has_its_namespace(tmp_path: Path) -> None:
         (json.dumps(CONFIG | {"clusters": [{"name": "c", "cluster": {"server": "not a url"}}]}), "names no API server"),
     ],
 )
-def test_a_file_that_is_no_kubeconfig_is_named(tmp_path: Path, text: str, part: str) -> None:
+def test_a_file_that_is_not_a_kubeconfig_is_named(tmp_path: Path, text: str, part: str) -> None:
     """Whatever the file contains, the message names the file and the problem."""
     path = tmp_path / "config"
     path.write_text(text)

@@ -83,7 +83,7 @@ def test_steps_are_read_in_their_order_however_they_come() -> None:
 
 
 @pytest.mark.parametrize(("room", "segments"), [(0, 2), (1, 1)])
-def test_a_segment_that_is_full_gets_no_further_step(monkeypatch: pytest.MonkeyPatch, room: int, segments: int) -> None:
+def test_a_segment_that_is_full_gets_no_extra_step(monkeypatch: pytest.MonkeyPatch, room: int, segments: int) -> None:
     """A segment is full when keys and bytes reach the limit, also if another operator filled it."""
     full = bytes_of(HEADER, encode_entry(ROUND), encode_entry(loss(1)))
     monkeypatch.setattr(journal_store, "_FULL_BYTES", full + room)

@@ -75,7 +75,7 @@ def test_after_a_damaged_step_was_deleted_no_other_is_written_over() -> None:
     played(scenario)
 
 
-def test_a_key_that_is_no_step_is_told() -> None:
+def test_a_key_that_is_not_a_step_is_reported() -> None:
     """If a user edited the journal by hand, the store guesses nothing."""
 
     async def scenario(server: ApiServer, open_store: Callable[[], JournalStore]) -> None:
@@ -88,7 +88,7 @@ def test_a_key_that_is_no_step_is_told() -> None:
     played(scenario)
 
 
-def test_a_journal_that_was_emptied_begins_anew() -> None:
+def test_a_journal_that_was_emptied_starts_over() -> None:
     """Its ConfigMap still exists and takes the first step again."""
 
     async def scenario(server: ApiServer, open_store: Callable[[], JournalStore]) -> None:
@@ -100,7 +100,7 @@ def test_a_journal_that_was_emptied_begins_anew() -> None:
     played(scenario)
 
 
-def test_a_config_map_of_somebody_else_is_no_part_of_it() -> None:
+def test_a_config_map_of_another_owner_is_not_part_of_it() -> None:
     """InfPop's labels and owner on a foreign ConfigMap do not make it a journal."""
 
     async def scenario(server: ApiServer, open_store: Callable[[], JournalStore]) -> None:

@@ -264,7 +264,7 @@ def test_shared_gpus_may_be_asked_for(asked: PoolQuery, node: NodeRecord) -> Non
     assert matched(asked, node).nodes == 1
 
 
-def test_whole_gpus_are_chosen_beside_shared_ones() -> None:
+def test_whole_gpus_are_chosen_next_to_shared_ones() -> None:
     """A cluster that shares some of its GPUs still has a pool of whole ones."""
     assert matched(query(), make_node("n1"), make_node("n2", product=MIG)).nodes == 1
 
@@ -301,7 +301,7 @@ def test_two_architectures_are_no_cpu_pool() -> None:
     "pattern",
     ["(a+)+$", "(a|a)*b", "(?:a|b){2}", ".*.*.*x", "a?" * 13, "|".join("a" * 14), "(?=a)", r"(a)\1*?+", "(?x)(a+) +"],
 )
-def test_a_pattern_that_could_take_for_ever_is_refused(pattern: str) -> None:
+def test_a_pattern_that_could_take_forever_is_refused(pattern: str) -> None:
     """One study must not block the operator for all others."""
     reason = refused(query(pattern), make_node())
     assert reason.reason == "PatternRefused"

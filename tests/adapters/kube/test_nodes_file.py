@@ -48,7 +48,7 @@ def test_each_reading_is_newer_than_the_last(tmp_path: Path) -> None:
     ],
     ids=["unknown", "nameless", "label", "mapping", "empty", "no YAML"],
 )
-def test_what_is_no_list_of_nodes_is_told(tmp_path: Path, text: str, place: str) -> None:
+def test_what_is_not_a_list_of_nodes_is_reported(tmp_path: Path, text: str, place: str) -> None:
     """The message names the variable, the file and the position in it."""
     path = written(tmp_path, text)
     with pytest.raises(SettingError) as caught:
@@ -56,7 +56,7 @@ def test_what_is_no_list_of_nodes_is_told(tmp_path: Path, text: str, place: str)
     assert str(caught.value).startswith(f"INFPOP_NODES_FILE={path}: {place}")
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     """A missing mount is not read as a cluster without Nodes."""
     with pytest.raises(SettingError, match="cannot be read"):
         NodesFile(tmp_path / "nodes.yaml").read()

@@ -73,7 +73,7 @@ def test_a_run_that_does_not_move_says_why(pod: PodRecord | None, hint: str | No
 
 
 @pytest.mark.parametrize(("seconds", "reason"), [(2.9, "Starting"), (3, "Unschedulable")])
-def test_a_node_that_is_just_becoming_free_is_no_complaint(seconds: float, reason: str) -> None:
+def test_a_node_that_is_just_becoming_free_is_not_a_complaint(seconds: float, reason: str) -> None:
     """The scheduler's first refusal, while the previous run's devices are being released, is not reported."""
     pod = make_pod(unschedulable="1 Insufficient nvidia.com/gpu", created_at=at(10))
     observation = seen(make_job(), pod, now=10 + seconds)
@@ -229,7 +229,7 @@ def test_each_phase_has_a_limit_of_its_own(
 @pytest.mark.parametrize(
     ("seconds", "words"), [(30, "30 s"), (59.5, "59.5 s"), (60, "1 min"), (61.5, "1.025 min"), (600, "10 min")]
 )
-def test_limits_are_told_in_words(seconds: float, words: str) -> None:
+def test_limits_are_reported_in_words(seconds: float, words: str) -> None:
     """The message has seconds below a minute, and minutes above."""
     limits = replace(LIMITS, schedule_seconds=seconds)
     observation = observe_run(RUN, make_job(), (), RunHints(), limits, at(seconds)).observation
@@ -255,7 +255,7 @@ def test_every_word_of_the_kubelet_for_an_image_is_known(reason: str) -> None:
 
 
 @pytest.mark.parametrize("reason", ["", "ContainerCreating", "PodInitializing"])
-def test_a_container_that_is_being_made_is_no_complaint(reason: str) -> None:
+def test_a_container_that_is_being_made_is_not_a_complaint(reason: str) -> None:
     """Messages that add nothing are shown as one state."""
     assert seen(make_job(), waiting(reason, "m")) == Waiting(reason="ContainerCreating", detail="m")
 
@@ -304,7 +304,7 @@ def test_a_job_without_a_pod_held_devices_where_it_had_one(job: JobRecord, held_
     assert observe_run(RUN, job, (), RunHints(), LIMITS, at(200)).held_since == held_since
 
 
-def test_a_volume_that_cannot_be_mounted_is_told() -> None:
+def test_a_volume_that_cannot_be_mounted_is_reported() -> None:
     """The Pod itself says ContainerCreating until the run is lost."""
     hints = RunHints(failed_mount='MountVolume.SetUp failed for volume "workload"\n: configmap "prompts" not found')
     words = 'MountVolume.SetUp failed for volume "workload" | : configmap "prompts" not found'

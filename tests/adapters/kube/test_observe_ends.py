@@ -78,12 +78,12 @@ def test_a_complete_result_is_the_end_whatever_else_happened(job: JobRecord, pod
         ),
     ],
 )
-def test_an_end_without_a_result_is_told_with_the_last_words(pod: PodRecord, reason: str, detail: str) -> None:
+def test_an_end_without_a_result_is_reported_with_the_last_words(pod: PodRecord, reason: str, detail: str) -> None:
     """Out-of-memory on the host, a kill, a crash, an invalid result: each has a name and uses the failure budget."""
     assert seen(make_job(), pod) == Lost(reason=reason, detail=detail, ended_at=at(100))
 
 
-def test_the_message_of_another_run_is_no_result() -> None:
+def test_the_message_of_another_run_is_not_a_result() -> None:
     """A result counts only for the run that it names."""
     observation = seen(make_job(), make_ended(0, message(0, 1, run="other-run")))
     assert isinstance(observation, Lost)
@@ -100,7 +100,7 @@ def test_last_words_are_cut_to_their_end() -> None:
 
 
 @pytest.mark.parametrize("reason", ["ContainerStatusUnknown", "Unknown"])
-def test_a_lost_node_is_nobodys_fault(reason: str) -> None:
+def test_a_lost_node_is_not_counted(reason: str) -> None:
     """A restarted Node has forgotten the container."""
     observation = seen(make_job(), make_ended(255, "could not be located", reason=reason))
     detail = f"the node lost the container: could not be located; {NOTHING}"
@@ -147,7 +147,7 @@ def test_what_was_measured_is_kept(pod: PodRecord, job: JobRecord, broken: str) 
     assert observation.ended_at == at(100)
 
 
-def test_a_deadline_after_a_load_is_told_to_the_trial() -> None:
+def test_a_deadline_after_a_load_is_reported_for_the_trial() -> None:
     """The engine was loaded and measured nothing until the deadline: the trial is a suspect."""
     left = message(broken="Stopped", load_seconds=5.0)
     observation = seen(make_job(**EXPIRED), make_ended(0, left, deleting=True))
@@ -328,7 +328,7 @@ def test_a_pod_that_was_one_too_many_says_nothing(surplus: PodRecord) -> None:
     assert isinstance(both_taken, Lost)
 
 
-def test_time_goes_on_where_an_end_has_no_time() -> None:
+def test_time_continues_where_an_end_has_no_time() -> None:
     """A container without an end time ended now."""
     pod = make_ended(0, message(0, 1))
     assert pod.container is not None

@@ -86,7 +86,7 @@ def test_an_eviction_for_anything_else_has_a_name_of_its_own(words: str, disrupt
     assert seen(make_job(), pod) == Lost(reason="Evicted", detail=detail, ended_at=at(100))
 
 
-def test_a_pod_that_was_evicted_before_it_ran_is_told_in_the_same_way() -> None:
+def test_a_pod_that_was_evicted_before_it_ran_is_reported_in_the_same_way() -> None:
     """Its container has no message."""
     lost = seen(make_job(), make_bound(**EVICTED | {"evicted": DISK}))
     detail = f"the kubelet evicted the Pod: {DISK.strip()}; {NOTHING}"
@@ -140,7 +140,7 @@ def test_what_a_replacement_measured_is_kept() -> None:
         assert (observed.pod, observed.observation.ended_at, observed.held_until) == (done, at(290), None)
 
 
-def test_of_several_evictions_the_last_is_told() -> None:
+def test_of_several_evictions_the_last_is_reported() -> None:
     """Each Pod that the Job created meanwhile was evicted."""
     second = replace(evicted(**NEXT), evicted=DISK)
     lost = seen(make_job(), evicted(), second, now=300)
@@ -148,7 +148,7 @@ def test_of_several_evictions_the_last_is_told() -> None:
     assert lost.reason == "Evicted"
 
 
-def test_a_load_that_an_eviction_ended_is_told_to_the_trial() -> None:
+def test_a_load_that_an_eviction_ended_is_reported_for_the_trial() -> None:
     """The engine was loaded and had measured nothing: the trial on which it died is a suspect."""
     observation = seen(make_job(), evicted(137, message(complete=False, load_seconds=5.0)))
     assert isinstance(observation, Finished)

@@ -81,7 +81,7 @@ def test_a_real_runner_is_read() -> None:
         (line("5e1").replace("\n", " 1700000000\n"), None),
     ],
 )
-def test_what_is_no_number_of_this_run_is_missing(text: str, sample: Sample | None) -> None:
+def test_what_is_not_a_number_of_this_run_is_missing(text: str, sample: Sample | None) -> None:
     """It is never zero, infinite or another run's."""
     assert read(text).throughput.get(0) == sample
 

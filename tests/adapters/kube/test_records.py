@@ -64,7 +64,7 @@ def test_everything_of_a_job_is_read() -> None:
     assert (job.suspended, job.started_at, job.deleting, job.ttl_seconds) == (True, at(3), True, 60)
 
 
-def test_a_job_counts_as_suspended_until_its_controller_goes_on_with_it() -> None:
+def test_a_job_counts_as_suspended_until_its_controller_continues_with_it() -> None:
     """When a queue admits a Job, its spec changes first; only then follows the start time."""
     assert parse_job(job_body(conditions=[condition("Suspended")])).suspended
     assert not parse_job(job_body(conditions=[condition("Suspended", "False")])).suspended
@@ -88,7 +88,7 @@ def test_a_job_counts_as_suspended_until_its_controller_goes_on_with_it() -> Non
         ),
     ],
 )
-def test_a_job_that_ends_is_told_from_one_that_has_ended(
+def test_a_job_that_ends_is_distinguished_from_one_that_has_ended(
     conditions: list[dict[str, str]], ending: JobEnd | None, end: JobEnd | None
 ) -> None:
     """While Pods of a failed Job are still terminating, their last messages may arrive."""
@@ -210,7 +210,7 @@ def test_a_pod_on_a_node_has_been_scheduled(conditions: list[dict[str, str]], sc
     assert (pod.node, pod.scheduled_at, pod.deleting) == ("n1", scheduled_at, True)
 
 
-def test_a_pod_of_somebody_else_has_no_job_and_no_port() -> None:
+def test_a_pod_of_another_owner_has_no_job_and_no_port() -> None:
     """InfPop's label on a foreign Pod makes it neither InfPop's nor an error."""
     bare = {"metadata": {"name": "p", "namespace": "n", "uid": "u", "creationTimestamp": stamp(0)}}
     pod = parse_pod(bare | {"spec": {"containers": [{"name": "web"}]}})

@@ -247,7 +247,7 @@ def refusal(code: int, reason: str, message: str = "no") -> tuple[int, object]:
         (lambda client: client.create_event(EVENT), refusal(409, "AlreadyExists")),
     ],
 )
-def test_what_is_done_already_is_no_error(call: Call, answer: tuple[int, object]) -> None:
+def test_what_is_done_already_is_not_an_error(call: Call, answer: tuple[int, object]) -> None:
     """A Job that is gone counts as deleted, and an Event that exists counts as created."""
     assert not played(call, answer)[1]
 
@@ -304,7 +304,7 @@ def test_each_refusal_is_its_own_error(code: int, reason: str, message: str, err
     assert str(caught.value).startswith(f"{request}: {expected}")
 
 
-def test_an_answer_that_is_no_status_is_told_in_its_own_words() -> None:
+def test_an_answer_that_is_not_a_status_is_reported_in_its_own_words() -> None:
     """A proxy answers in HTML of any length."""
     with pytest.raises(KubeUnavailableError) as caught:
         played(lambda client: client.list_nodes(None), (502, "<html>" + "x" * 900))

@@ -77,13 +77,13 @@ async def outcomes(config: str, times: int) -> list[str]:
     return found
 
 
-def test_what_was_never_granted_is_refused_at_once(tmp_path: Path) -> None:
+def test_what_was_never_granted_is_refused_immediately(tmp_path: Path) -> None:
     """A user without the permission is not kept waiting."""
     with answering([403], tmp_path) as (config, _):
         assert asyncio.run(outcomes(config, 1)) == ["refused"]
 
 
-def test_a_token_that_is_renewed_goes_on(tmp_path: Path) -> None:
+def test_reading_continues_with_a_renewed_token(tmp_path: Path) -> None:
     """After a refusal the kubeconfig is read again."""
     with answering([200, 401, 200], tmp_path) as (config, tokens):
         assert asyncio.run(outcomes(config, 3)) == ["read", "no answer", "read"]
@@ -183,7 +183,7 @@ def test_a_study_that_cannot_be_read_has_a_remedy(tmp_path: Path, code: int, rem
         ("study", "a/b", "'a/b' is not a valid namespace name"),
     ],
 )
-def test_what_is_no_name_is_not_asked_for(name: str, namespace: str, words: str) -> None:
+def test_what_is_not_a_name_is_not_asked_for(name: str, namespace: str, words: str) -> None:
     """It would be another path of the API server."""
     with pytest.raises(ReadError, match=words):
         StudyReader(name, namespace=namespace, context=None, kubeconfig=None)

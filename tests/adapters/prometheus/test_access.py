@@ -32,7 +32,7 @@ def test_a_token_is_read_for_every_request(tmp_path: Path) -> None:
     play(scenario, token_file=token)
 
 
-def test_further_headers_are_sent(tmp_path: Path) -> None:
+def test_extra_headers_are_sent(tmp_path: Path) -> None:
     """A Mimir tenant header, for example; blanks around a value and empty lines are ignored."""
     headers = tmp_path / "headers"
     headers.write_text("X-Scope-OrgID: team-a\n\nX-Other:two words \t\r\nAuthorization: Basic eA==\n")
@@ -140,14 +140,14 @@ def test_a_server_is_checked_with_the_authority_that_is_named(authority: Authori
     assert "CERTIFICATE_VERIFY_FAILED" in detail
 
 
-def test_a_server_that_wants_to_know_us_is_told(authority: Authority) -> None:
+def test_a_server_that_requires_a_client_certificate_gets_it(authority: Authority) -> None:
     """The server accepts the operator with its client certificate and refuses it without one."""
     ca, certificate, key = authority.pki.ca, authority.pki.certificate("client"), authority.pki.key("client")
     assert outcome(authority, asks=True, ca_file=ca, cert_file=certificate, key_file=key) == ("ok", "")
     assert outcome(authority, asks=True, ca_file=ca)[0] == "PrometheusUnreachable"
 
 
-def test_a_certificate_without_its_key_is_told(authority: Authority) -> None:
+def test_a_certificate_without_its_key_is_reported(authority: Authority) -> None:
     """The message names both files."""
     ca, certificate, key = authority.pki.ca, authority.pki.certificate("client"), authority.pki.key("other")
     reason, detail = outcome(authority, asks=True, ca_file=ca, cert_file=certificate, key_file=key)
@@ -155,7 +155,7 @@ def test_a_certificate_without_its_key_is_told(authority: Authority) -> None:
     assert detail == f"{certificate} and {key}: are not a certificate and its key"
 
 
-def test_a_rotated_authority_is_used_at_once(authority: Authority, tmp_path: Path) -> None:
+def test_a_rotated_authority_is_used_immediately(authority: Authority, tmp_path: Path) -> None:
     """It is rotated twice, so that existing connections are closed as well."""
     path = tmp_path / "ca.crt"
     other = Pki(tmp_path / "other").ca.read_text()

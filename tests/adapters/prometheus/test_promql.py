@@ -88,7 +88,7 @@ def test_a_placeholder_is_replaced_wherever_it_stands() -> None:
     assert found.query == 'a{p="study-1-x7f",q=~"xserving.study-1-x7f"}[37s] offset 37s + $podium $windows'
 
 
-def test_a_value_is_no_placeholder() -> None:
+def test_a_value_is_not_a_placeholder() -> None:
     """Replaced values are not expanded again."""
     found = asked('a{n="$namespace",p="$pod"}', namespace="$pod", pod="$window")
     assert found is not None

@@ -248,7 +248,7 @@ def test_a_question_finds_that_prometheus_is_back() -> None:
     play(scenario)
 
 
-def test_an_outage_is_told_before_a_run_ends() -> None:
+def test_an_outage_is_reported_before_a_run_ends() -> None:
     """A probe alone finds the outage; its duration counts from its start, whatever else fails in it."""
 
     async def scenario(scene: Scene) -> None:
@@ -267,7 +267,7 @@ def test_an_outage_is_told_before_a_run_ends() -> None:
     play(scenario)
 
 
-def test_a_hiccup_is_no_outage() -> None:
+def test_a_hiccup_is_not_an_outage() -> None:
     """A probe is as patient as a query."""
 
     async def scenario(scene: Scene) -> None:
@@ -278,7 +278,7 @@ def test_a_hiccup_is_no_outage() -> None:
     play(scenario)
 
 
-def test_figures_come_by_trial_and_name() -> None:
+def test_metrics_come_by_trial_and_name() -> None:
     """Each value is taken at the end of its trial's window, from no older samples."""
 
     async def scenario(scene: Scene) -> None:
@@ -296,7 +296,7 @@ def test_figures_come_by_trial_and_name() -> None:
     play(scenario)
 
 
-def test_every_figure_is_there_or_says_why_not() -> None:
+def test_every_metric_is_there_or_says_why_not() -> None:
     """All metrics of all trials have a number or a reason."""
 
     async def scenario(scene: Scene) -> None:
@@ -341,7 +341,7 @@ def test_a_studys_query_takes_prometheus_from_nobody(answer: Behaviour, reason: 
     play(scenario, timeout_seconds=time_out_for(answer), patience_seconds=1.0)
 
 
-def test_a_query_that_is_no_text_is_refused() -> None:
+def test_a_query_that_is_not_text_is_refused() -> None:
     """An unpaired surrogate cannot be sent; no query is made."""
 
     async def scenario(scene: Scene) -> None:
@@ -352,7 +352,7 @@ def test_a_query_that_is_no_text_is_refused() -> None:
     play(scenario)
 
 
-def test_all_figures_of_a_run_have_one_patience() -> None:
+def test_all_metrics_of_a_run_have_one_patience() -> None:
     """48 slow queries do not delay a study 48 times as long."""
 
     async def scenario(scene: Scene) -> None:
@@ -371,7 +371,7 @@ def test_all_figures_of_a_run_have_one_patience() -> None:
     play(scenario)
 
 
-def test_figures_of_an_outage_cost_nothing() -> None:
+def test_metrics_of_an_outage_cost_nothing() -> None:
     """They have the outage as their reason, without a single query."""
 
     async def scenario(scene: Scene) -> None:

@@ -65,7 +65,7 @@ def test_every_trial_has_its_own() -> None:
     assert found == {0: Value(tokens_per_second=5.0), 1: Missing(reason="Ambiguous")}
 
 
-def test_what_was_not_asked_for_is_no_answer() -> None:
+def test_what_was_not_asked_for_is_not_an_answer() -> None:
     """Computed values in place of raw samples are refused."""
     found = to_samples(Answer(kind="vector", series=(raw((299, 12.5)),)), RUN)
     assert found == dict.fromkeys((0, 1), Missing(reason="BadAnswer"))
@@ -100,6 +100,6 @@ def one(value: float, *, seconds: float = 90) -> Answer:
         (Answer(kind="string", series=()), "watts", Missing(reason="QueryRejected")),
     ],
 )
-def test_a_figure_is_one_number_in_its_unit_or_none(answer: Answer, unit: Unit, figure: float | Missing) -> None:
+def test_a_metric_is_one_number_in_its_unit_or_none(answer: Answer, unit: Unit, figure: float | Missing) -> None:
     """A ratio of 87 is a percentage by mistake; two elements are ambiguous; a mean may round up slightly."""
     assert to_metric_value(answer, unit, WINDOW) == figure
