@@ -110,8 +110,8 @@ def large_status(*, worst: bool = True) -> StudyStatus:
     history = replace(history, active=tuple(StartedRun(run=run, started_at=START) for run in waiting))
     observations = {run.name: Waiting(reason="Unschedulable", detail=text * 2) for run in waiting}
     problems = {f"{'q' * 60}{number}": PoolProblem(reason="NoMatchingNodes", message=text) for number in range(15)}
-    standing = StatusContext(generation=7, observations=observations, pool_problems=problems if worst else {})
-    return to_status(_study(pool, worst=worst), decision_of(history, message=text), START, standing=standing)
+    status_context = StatusContext(generation=7, observations=observations, pool_problems=problems if worst else {})
+    return to_status(_study(pool, worst=worst), decision_of(history, message=text), START, context=status_context)
 
 
 def _study(pool: str, *, worst: bool) -> Study:

@@ -54,8 +54,8 @@ def states_of(
     decision: Decision, *, problems: Mapping[str, PoolProblem] | None = None, **context: object
 ) -> dict[str, ConditionState]:
     """Return the conditions for a decision."""
-    standing = StatusContext(**context)  # type: ignore[arg-type]
-    return decided_states(decision, standing, problems or {}, STALE)
+    status_context = StatusContext(**context)  # type: ignore[arg-type]
+    return decided_states(decision, status_context, problems or {}, STALE)
 
 
 PROBLEMS = {"v100": NO_NODES, "h100": PoolProblem(reason="MixedGPUs", message="of two kinds")}
@@ -231,8 +231,8 @@ def test_a_refused_study_is_stalled_and_nothing_else() -> None:
 @pytest.mark.parametrize("suspended", [False, True])
 def test_a_study_that_waits_is_valid_and_goes_on_unless_it_is_suspended(suspended: bool) -> None:  # noqa: FBT001
     """Each condition has the reason of the wait, or says that the user suspended the study."""
-    standing = StatusContext(suspended=suspended, prometheus=PrometheusHealth(outage="o"))
-    states = waiting_states("TheReason", "the message", STALE, standing)
+    status_context = StatusContext(suspended=suspended, prometheus=PrometheusHealth(outage="o"))
+    states = waiting_states("TheReason", "the message", STALE, status_context)
     assert held(states) == {"Accepted", "PrometheusUnreachable", "Suspended" if suspended else "Reconciling"}
     why = (
         ("Suspended", "spec.suspend is true: no run starts until it is false")

@@ -25,10 +25,10 @@ def unreachable(status: StudyStatus) -> str | None:
     return f"{found[0].status} {found[0].reason}" if found else None
 
 
-def decided(verdict: Verdict, standing: StatusContext) -> str | None:
+def decided(verdict: Verdict, status_context: StatusContext) -> str | None:
     """Return the Prometheus condition in the status of a decision."""
     decision: Decision = decision_of(HISTORY, verdict=verdict, reason="NothingEligible")
-    return unreachable(to_status(make_study(), decision, START, standing=standing))
+    return unreachable(to_status(make_study(), decision, START, context=status_context))
 
 
 @pytest.mark.parametrize("verdict", [Verdict.RUNNING, Verdict.WAITING])
@@ -48,6 +48,6 @@ def test_an_outage_is_not_left_at_a_search_that_has_ended(verdict: Verdict) -> N
 
 def test_an_outage_concerns_a_study_that_waits_and_none_that_is_refused() -> None:
     """A refused study sends no queries."""
-    waiting = waiting_status("NoMatchingNodes", "none", START, previous=None, standing=DOWN)
-    refused = refused_status([MISTAKE], START, previous=None, standing=DOWN)
+    waiting = waiting_status("NoMatchingNodes", "none", START, previous=None, context=DOWN)
+    refused = refused_status([MISTAKE], START, previous=None, context=DOWN)
     assert (unreachable(waiting), unreachable(refused)) == ("True PrometheusUnreachable", "False NotAsked")

@@ -84,9 +84,9 @@ SUCCEEDED = decision_of(measured_round(1, 1000.0), verdict=Verdict.SUCCEEDED, re
 def test_every_condition_is_written_every_time() -> None:
     """A client that waits for a condition finds it from the first status on, with the current generation."""
     statuses = [
-        to_status(make_study(), decision_of(History(started_at=START)), START, standing=StatusContext(generation=3)),
-        refused_status([MISTAKE], START, standing=StatusContext(generation=3)),
-        waiting_status("NoMatchingNodes", "no pool has a node", START, standing=StatusContext(generation=3)),
+        to_status(make_study(), decision_of(History(started_at=START)), START, context=StatusContext(generation=3)),
+        refused_status([MISTAKE], START, context=StatusContext(generation=3)),
+        waiting_status("NoMatchingNodes", "no pool has a node", START, context=StatusContext(generation=3)),
     ]
     for status in statuses:
         assert [condition.type for condition in status.conditions] == TYPES
@@ -112,7 +112,7 @@ def test_every_condition_is_written_every_time() -> None:
 def test_the_state_tells_why_a_study_does_not_measure(states: list[Observation], expected: str) -> None:
     """The run in the latest phase sets the study's state; a waiting run does so only if none has started."""
     history, observations = live_history(*states)
-    status = to_status(make_study(), decision_of(history), START, standing=StatusContext(observations=observations))
+    status = to_status(make_study(), decision_of(history), START, context=StatusContext(observations=observations))
     assert truth(status, "Ready") == f"False {expected}"
     assert truth(status, "Reconciling") == f"True {expected}"
     if states and isinstance(states[0], Waiting) and states[0].detail:
@@ -123,23 +123,23 @@ def test_a_live_run_is_shown_with_its_state_and_since_when() -> None:
     """A waiting run has a reason; its time is that of the last change of its state."""
     history, observations = live_history(Waiting(reason="ImagePull", detail="pulling"))
     later, third = START + timedelta(minutes=5), START + timedelta(minutes=9)
-    first = to_status(make_study(), decision_of(history), START, standing=StatusContext(observations=observations))
+    first = to_status(make_study(), decision_of(history), START, context=StatusContext(observations=observations))
     (run,) = first.runs
     assert (run.pool, run.gpu_count, run.batch_sizes) == ("a100", 8, [1])
     assert (run.state, run.message, run.since) == ("ImagePull", "pulling", START)
     same = to_status(
-        make_study(), decision_of(history), later, previous=first, standing=StatusContext(observations=observations)
+        make_study(), decision_of(history), later, previous=first, context=StatusContext(observations=observations)
     )
     assert same == first
     running = StatusContext(observations={run.name: Running(phase=Phase.LOADING)})
-    (run,) = to_status(make_study(), decision_of(history), third, previous=same, standing=running).runs
+    (run,) = to_status(make_study(), decision_of(history), third, previous=same, context=running).runs
     assert (run.state, run.message, run.since) == ("ModelLoading", None, third)
 
 
 def test_a_finished_study_with_a_pool_that_cannot_be_tuned_is_not_ready() -> None:
     """The best so far is shown, but a pool that the user listed still waits for its result."""
-    standing = StatusContext(pool_problems={"v100": NO_NODES})
-    status = to_status(make_study(), SUCCEEDED, START, standing=standing)
+    status_context = StatusContext(pool_problems={"v100": NO_NODES})
+    status = to_status(make_study(), SUCCEEDED, START, context=status_context)
     assert (truth(status, "Ready"), truth(status, "Succeeded")) == ("False NoMatchingNodes", "False NoMatchingNodes")
     assert (truth(status, "Reconciling"), truth(status, "Stalled")) == ("True NoMatchingNodes", "False NoMatchingNodes")
     assert status.best is not None
@@ -149,28 +149,28 @@ def test_a_finished_study_with_a_pool_that_cannot_be_tuned_is_not_ready() -> Non
         ("v100", "NoMatchingNodes", NO_NODES.message),
     ]
     nothing = replace(SUCCEEDED, verdict=Verdict.STALLED, reason="NothingEligible")
-    assert truth(to_status(make_study(), nothing, START, standing=standing), "Stalled") == "False NoMatchingNodes"
+    assert truth(to_status(make_study(), nothing, START, context=status_context), "Stalled") == "False NoMatchingNodes"
 
 
 def test_nodes_that_go_away_after_the_end_change_no_result() -> None:
     """Scaling down idle nodes does not reopen a finished study; a change of the spec does."""
     done = replace(SUCCEEDED, reasons_by_pool={"a100": "SpaceExhausted"})
     here = StatusContext(generation=1, pool_nodes={"a100": PoolNodes(nodes=2, gpus_per_node=8)})
-    first = to_status(make_study(), done, START, standing=here)
+    first = to_status(make_study(), done, START, context=here)
     assert (first.pools[0].nodes, first.pools[0].gpus_per_node) == (2, 8)
     away = StatusContext(generation=1, pool_problems={"a100": NO_NODES})
-    status = to_status(make_study(), done, START, previous=first, standing=away)
+    status = to_status(make_study(), done, START, previous=first, context=away)
     assert (truth(status, "Ready"), status.best) == ("True Succeeded", first.best)
     assert (status.pools[0].reason, status.pools[0].gpus_per_node) == ("NoMatchingNodes", 8)
     opened = replace(SUCCEEDED.history, rounds=_rounds("a100", 2))
     edited = decision_of(opened, verdict=Verdict.WAITING, reason="NoRoom")
-    status = to_status(make_study(), edited, START, previous=first, standing=replace(away, generation=2))
+    status = to_status(make_study(), edited, START, previous=first, context=replace(away, generation=2))
     assert (truth(status, "Ready"), best_of(status).round) == ("False NoMatchingNodes", 1)
 
 
 def test_a_suspended_study_is_held_and_says_so() -> None:
     """No run starts, nothing is reported as wrong, and earlier results stay."""
-    status = to_status(make_study(), SUCCEEDED, START, standing=StatusContext(suspended=True))
+    status = to_status(make_study(), SUCCEEDED, START, context=StatusContext(suspended=True))
     assert truth(status, "Suspended") == "True Suspended"
     assert (truth(status, "Ready"), truth(status, "Reconciling")) == ("False Suspended", "False Suspended")
     assert status.best is not None
@@ -214,9 +214,9 @@ def test_of_a_pool_without_nodes_the_best_competes_with_the_others(
     """A pool whose nodes are temporarily gone keeps its result."""
     here, away = measured_round(1, 1000.0), measured_round(1, throughput, pool="v100")
     history = replace(here, rounds=(*here.rounds, *away.rounds), ended=(*here.ended, *away.ended))
-    standing = StatusContext(pool_problems={"v100": NO_NODES})
+    status_context = StatusContext(pool_problems={"v100": NO_NODES})
     study = make_study(pools=TWO_POOLS)
-    assert best_pool(to_status(study, decision_of(history, verdict=verdict), START, standing=standing)) == pool
+    assert best_pool(to_status(study, decision_of(history, verdict=verdict), START, context=status_context)) == pool
 
 
 def test_what_is_no_longer_eligible_is_not_the_best_of_an_older_round() -> None:
@@ -267,7 +267,7 @@ def test_a_refused_study_says_everything_that_is_wrong_and_keeps_what_was_found(
     """A typing error in an edit loses no result; the status shows it with field, value and remedy."""
     before = to_status(make_study(), SUCCEEDED, START)
     other = replace(MISTAKE, field="spec.engine.args", message="x" * 3000)
-    status = refused_status([MISTAKE, other], START, previous=before, standing=StatusContext(generation=2))
+    status = refused_status([MISTAKE, other], START, previous=before, context=StatusContext(generation=2))
     assert truth(status, "Accepted") == "False InvalidSpec"
     assert truth(status, "Stalled") == "True InvalidSpec"
     assert (truth(status, "Ready"), truth(status, "ResultStale")) == ("False InvalidSpec", "False Current")
@@ -280,13 +280,15 @@ def test_a_refused_study_says_everything_that_is_wrong_and_keeps_what_was_found(
 
 def test_a_study_without_any_node_says_what_each_pool_waits_for() -> None:
     """Nothing can be decided, and the status still reports everything."""
-    standing = replace(FIRST, pool_problems={"v100": NO_NODES})
-    status = waiting_status("NoMatchingNodes", "no pool has a node", START, standing=standing)
+    status_context = replace(FIRST, pool_problems={"v100": NO_NODES})
+    status = waiting_status("NoMatchingNodes", "no pool has a node", START, context=status_context)
     assert [(row.name, row.reason) for row in status.pools] == [("v100", "NoMatchingNodes")]
     assert (truth(status, "Accepted"), truth(status, "Reconciling")) == ("True Valid", "True NoMatchingNodes")
-    again = waiting_status("NoMatchingNodes", "no pool has a node", START, previous=status, standing=FIRST)
+    again = waiting_status("NoMatchingNodes", "no pool has a node", START, previous=status, context=FIRST)
     assert again.model_dump() == status.model_dump()
-    held = waiting_status("NoMatchingNodes", "no pool has a node", START, standing=replace(standing, suspended=True))
+    held = waiting_status(
+        "NoMatchingNodes", "no pool has a node", START, context=replace(status_context, suspended=True)
+    )
     assert (truth(held, "Suspended"), truth(held, "Reconciling")) == ("True Suspended", "False Suspended")
 
 
@@ -304,8 +306,8 @@ def test_progress_counts_done_trials_of_all_pools() -> None:
     history = replace(history, ended=(ended_run(run_of(9, 1), make_measured(1.0, index=9)),))
     study = make_study(space=replace(make_study().space, batch_sizes=tuple(range(1, 12)), gpu_counts=(8,)))
     assert to_status(study, decision_of(history), START).progress == "1/11"
-    standing = StatusContext(pool_problems={"v100": NO_NODES})
-    assert to_status(study, decision_of(history), START, standing=standing).progress == "1/22"
+    status_context = StatusContext(pool_problems={"v100": NO_NODES})
+    assert to_status(study, decision_of(history), START, context=status_context).progress == "1/22"
 
 
 def test_a_trial_without_a_number_says_why() -> None:
@@ -328,20 +330,18 @@ def _steps() -> st.SearchStrategy[Callable[[StudyStatus | None, datetime], Study
     ) -> Callable[[StudyStatus | None, datetime], StudyStatus]:
         history, observations = live_history(*([observation] if observation is not None else []))
         history = replace(history, rounds=_rounds("a100", rounds), ended=measured_round(1, 1000.0).ended)
-        standing = StatusContext(
+        status_context = StatusContext(
             generation=rounds,
             observations=observations,
             suspended=suspended,
             pool_problems={"v100": NO_NODES} if problem else {},
         )
         decision = decision_of(history, verdict=verdict, reason=verdict.value)
-        return lambda previous, now: to_status(study, decision, now, previous=previous, standing=standing)
+        return lambda previous, now: to_status(study, decision, now, previous=previous, context=status_context)
 
     return st.one_of(
-        st.just(lambda previous, now: refused_status([MISTAKE], now, previous=previous, standing=FIRST)),
-        st.just(
-            lambda previous, now: waiting_status("NoMatchingNodes", "none", now, previous=previous, standing=FIRST)
-        ),
+        st.just(lambda previous, now: refused_status([MISTAKE], now, previous=previous, context=FIRST)),
+        st.just(lambda previous, now: waiting_status("NoMatchingNodes", "none", now, previous=previous, context=FIRST)),
         st.builds(
             decided,
             st.sampled_from(Verdict),
@@ -376,12 +376,12 @@ def test_the_same_reconcile_twice_changes_nothing(pools: tuple[object, ...]) -> 
     status: StudyStatus | None = None
     for step in drive(study, world).steps:
         decision = replace(step.decision, history=step.after)
-        standing = StatusContext(generation=1, observations=observe(world, step.after.active, step.now))
-        status = to_status(study, decision, step.now, previous=status, standing=standing)
+        status_context = StatusContext(generation=1, observations=observe(world, step.after.active, step.now))
+        status = to_status(study, decision, step.now, previous=status, context=status_context)
         read = StudyStatus.model_validate_json(status.model_dump_json(by_alias=True, exclude_none=True))
         assert read == status
         later = step.now + timedelta(seconds=7, microseconds=3)
-        again = to_status(study, decision, later, previous=read, standing=standing)
+        again = to_status(study, decision, later, previous=read, context=status_context)
         assert again.model_dump_json() == status.model_dump_json()
     assert status is not None
     assert truth(status, "Ready").startswith("True ")

@@ -173,8 +173,8 @@ def test_a_shared_load_says_which_batch_size_it_works_on(trials: int, seen: Obse
     planned = tuple(PlannedTrial(index=index, configuration=make_cell(8, index + 1)) for index in range(trials))
     run = replace(run_of(0, 1), trials=planned)
     history = History(started_at=START, rounds=(ROUND,), active=(StartedRun(run=run, started_at=START),))
-    standing = StatusContext(observations={run.name: seen})
-    (row,) = to_status(STUDY, decision_of(history), START + timedelta(minutes=1), standing=standing).runs
+    status_context = StatusContext(observations={run.name: seen})
+    (row,) = to_status(STUDY, decision_of(history), START + timedelta(minutes=1), context=status_context).runs
     assert row.batch_size == expected
 
 

@@ -34,17 +34,17 @@ _UNSCHEDULABLE = Waiting(reason="Unschedulable", detail="0/3 nodes are available
 
 def samples() -> dict[str, dict[str, Any]]:
     """Return a study for each case, by the name of the case."""
-    measuring = to_status(_STUDY, decision_of(_LIVE), START, standing=_standing(Running(phase=Phase.MEASURING)))
-    succeeded = to_status(_STUDY, _DONE, START, standing=_standing())
+    measuring = to_status(_STUDY, decision_of(_LIVE), START, context=_standing(Running(phase=Phase.MEASURING)))
+    succeeded = to_status(_STUDY, _DONE, START, context=_standing())
     return {
         "new": _study(None),
         "edited": _study(measuring, generation=_GENERATION + 1),
-        "refused": _study(refused_status([_MISTAKE], START, standing=_standing())),
+        "refused": _study(refused_status([_MISTAKE], START, context=_standing())),
         "measuring": _study(measuring),
-        "waiting": _study(to_status(_STUDY, decision_of(_LIVE), START, standing=_standing(_UNSCHEDULABLE))),
-        "stalled": _study(to_status(_STUDY, _STUCK, START, standing=_standing())),
+        "waiting": _study(to_status(_STUDY, decision_of(_LIVE), START, context=_standing(_UNSCHEDULABLE))),
+        "stalled": _study(to_status(_STUDY, _STUCK, START, context=_standing())),
         "succeeded": _study(succeeded),
-        "suspended": _study(to_status(_STUDY, decision_of(_LIVE), START, standing=_standing(suspended=True))),
+        "suspended": _study(to_status(_STUDY, decision_of(_LIVE), START, context=_standing(suspended=True))),
     }
 
 

@@ -149,8 +149,8 @@ class Life:
         history = self._history()
         resolved = resolve_study(body, phase.nodes, history, SETTINGS, previous=self.status)
         if not resolved.study.pools:
-            standing = StatusContext(generation=phase.generation, pool_problems=resolved.problems)
-            status = waiting_status("NoMatchingNodes", "", self.now, standing=standing)
+            status_context = StatusContext(generation=phase.generation, pool_problems=resolved.problems)
+            status = waiting_status("NoMatchingNodes", "", self.now, context=status_context)
             return Pass(phase=phase, decision=None, created=(), status=status)
         stopped = {entry.run.name for entry in history.active if entry.stopping is not None}
         observations = observe(phase.world, history.active, self.now, stopped=stopped)
@@ -167,14 +167,14 @@ class Life:
         self, phase: Phase, resolved: ResolvedStudy, decision: Decision, observations: Mapping[str, Observation]
     ) -> StudyStatus:
         live = {run: seen for run, seen in observations.items() if not isinstance(seen, Finished | Lost)}
-        standing = StatusContext(
+        status_context = StatusContext(
             generation=phase.generation,
             observations=live,
             pool_problems=resolved.problems,
             pool_nodes=resolved.pool_nodes,
             suspended=resolved.study.suspended,
         )
-        return to_status(resolved.study, decision, self.now, previous=self.status, standing=standing)
+        return to_status(resolved.study, decision, self.now, previous=self.status, context=status_context)
 
 
 def without_times(status: StudyStatus) -> StudyStatus:

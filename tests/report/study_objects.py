@@ -81,14 +81,18 @@ def with_status(document: Body, status: StudyStatus, *, written: datetime = NOW)
 
 
 def at_instant(
-    document: Body, snapshot: Snapshot, *, observations: Mapping[str, Observation] | None = None, **standing: object
+    document: Body,
+    snapshot: Snapshot,
+    *,
+    observations: Mapping[str, Observation] | None = None,
+    **status_context: object,
 ) -> Body:
     """Return the object at one instant of its search; keywords give more of what the operator knows."""
     seen = snapshot.observations if observations is None else observations
     known = StatusContext(generation=1, observations=seen, pool_nodes=NODES)
-    study = replace(snapshot.study, suspended=bool(standing.get("suspended")))
-    earlier = to_status(study, snapshot.decision, NOW - timedelta(seconds=75), standing=known)
-    status = to_status(study, snapshot.decision, NOW, previous=earlier, standing=replace(known, **standing))
+    study = replace(snapshot.study, suspended=bool(status_context.get("suspended")))
+    earlier = to_status(study, snapshot.decision, NOW - timedelta(seconds=75), context=known)
+    status = to_status(study, snapshot.decision, NOW, previous=earlier, context=replace(known, **status_context))
     return with_status(document, status)
 
 
@@ -101,7 +105,7 @@ def ended(**spec: object) -> Body:
 def refused(document: Body, *problems: Problem) -> Body:
     """Return the object of a study that the operator refuses."""
     return with_status(
-        document, refused_status(problems, NOW - timedelta(minutes=1), standing=StatusContext(generation=1))
+        document, refused_status(problems, NOW - timedelta(minutes=1), context=StatusContext(generation=1))
     )
 
 
@@ -112,7 +116,7 @@ def without_nodes(document: Body, message: str) -> Body:
         "NoMatchingNodes",
         f"pool a100: {message}",
         NOW - timedelta(minutes=1),
-        standing=StatusContext(generation=1, pool_problems=problems),
+        context=StatusContext(generation=1, pool_problems=problems),
     )
     return with_status(document, status)
 

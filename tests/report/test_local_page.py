@@ -160,7 +160,7 @@ def page_on_cluster(snapshot: Snapshot) -> StatusPage:
     document = document_of(snapshot.study).model_dump(mode="json", by_alias=True, exclude_defaults=True)
     metadata = {"name": "study", "namespace": "serving", "generation": 1, "creationTimestamp": stamp(NOW)}
     known = StatusContext(generation=1, observations=snapshot.observations)
-    status = to_status(snapshot.study, snapshot.decision, snapshot.now, standing=known)
+    status = to_status(snapshot.study, snapshot.decision, snapshot.now, context=known)
     body: Body = {"apiVersion": "infpop.io/v1alpha1", "kind": "ThroughputStudy", **document, "metadata": metadata}
     return page_of_object(with_status(body, status), snapshot.now)
 

@@ -138,8 +138,8 @@ def test_an_old_study_keeps_its_best_and_its_conditions(name: str) -> None:
     """Only an older round's arguments are omitted if the journal lacks them."""
     old, decision = status_of(name), decision_of(name)
     study = resolved(name, history_of(name))
-    standing = StatusContext(generation=old.observed_generation, pool_nodes=study.pool_nodes)
-    new = to_status(study.study, decision, last_instant(name), previous=old, standing=standing)
+    status_context = StatusContext(generation=old.observed_generation, pool_nodes=study.pool_nodes)
+    new = to_status(study.study, decision, last_instant(name), previous=old, context=status_context)
     assert old.best is not None
     known = old.best.model_dump(by_alias=True, exclude_none=True)
     if name == "running":

@@ -39,7 +39,7 @@ def to_status(
     now: datetime,
     *,
     previous: StudyStatus | None = None,
-    standing: StatusContext = _LOCAL,
+    context: StatusContext = _LOCAL,
 ) -> StudyStatus:
     """Return the status of a study after a decision.
 
@@ -48,26 +48,26 @@ def to_status(
         decision: the newest decision; the status describes its history.
         now: transition time of everything that changes.
         previous: the last status; only the times of what did not change are taken from it.
-        standing: what is known in addition to the decision.
+        context: what is known in addition to the decision.
     """
     previous, now = previous or StudyStatus(), _whole_seconds(now)
     history = decision.history
-    pools = _pools(study, decision, standing)
+    pools = _pools(study, decision, context)
     best = _best(study, decision)
     newest = current_round(history, best.pool) if best is not None else None
     states = decided_states(
-        decision, standing, _open_problems(pools, standing), stale_state(best, newest.number if newest else None)
+        decision, context, _open_problems(pools, context), stale_state(best, newest.number if newest else None)
     )
     return fit(
         StudyStatus(
-            observed_generation=standing.generation,
+            observed_generation=context.generation,
             simulated=study.engine.name == "simulated",
-            conditions=write_conditions(states, now, generation=standing.generation, previous=previous.conditions),
-            progress=_progress(study, history, standing),
+            conditions=write_conditions(states, now, generation=context.generation, previous=previous.conditions),
+            progress=_progress(study, history, context),
             attention_heads=merge_facts(study.model_facts, known_model_facts(history)).attention_heads,
             best=best,
             pools=pools,
-            runs=live_rows(history, standing, now, previous.runs),
+            runs=live_rows(history, context, now, previous.runs),
             trials=trial_rows(study, history),
             gpu_hours=decimal_string(sum(entry.gpu_seconds for entry in history.ended) / 3600),
         )
@@ -79,11 +79,11 @@ def refused_status(
     now: datetime,
     *,
     previous: StudyStatus | None = None,
-    standing: StatusContext = _LOCAL,
+    context: StatusContext = _LOCAL,
 ) -> StudyStatus:
     """Return the status of an invalid study; earlier results are kept."""
     previous = previous or StudyStatus()
-    return _undecided(refused_states(problems, _kept_staleness(previous), standing), now, standing.generation, previous)
+    return _undecided(refused_states(problems, _kept_staleness(previous), context), now, context.generation, previous)
 
 
 def waiting_status(
@@ -92,17 +92,17 @@ def waiting_status(
     now: datetime,
     *,
     previous: StudyStatus | None = None,
-    standing: StatusContext = _LOCAL,
+    context: StatusContext = _LOCAL,
 ) -> StudyStatus:
     """Return the status of a valid study that cannot be decided yet; earlier results are kept."""
     previous = previous or StudyStatus()
     before = {row.name: row for row in previous.pools}
-    same = standing.generation == previous.observed_generation
-    rows = {name: problem_row(name, before.get(name), standing, still_ended=same) for name in standing.pool_problems}
+    same = context.generation == previous.observed_generation
+    rows = {name: problem_row(name, before.get(name), context, still_ended=same) for name in context.pool_problems}
     pools = [rows.pop(row.name, row) for row in previous.pools]
     previous = previous.model_copy(update={"pools": [*pools, *rows.values()]})
-    states = waiting_states(reason, message, _kept_staleness(previous), standing)
-    return _undecided(states, now, standing.generation, previous)
+    states = waiting_states(reason, message, _kept_staleness(previous), context)
+    return _undecided(states, now, context.generation, previous)
 
 
 def _undecided(
@@ -121,18 +121,18 @@ def _kept_staleness(previous: StudyStatus) -> ConditionState:
     return kept_state("ResultStale", previous.conditions, stale_state(previous.best, None))
 
 
-def _pools(study: Study, decision: Decision, standing: StatusContext) -> list[PoolStatus]:
-    tuned = [pool_row(study, pool, decision, standing) for pool in study.pools]
+def _pools(study: Study, decision: Decision, context: StatusContext) -> list[PoolStatus]:
+    tuned = [pool_row(study, pool, decision, context) for pool in study.pools]
     known = {pool.name for pool in study.pools}
     return tuned + [
-        problem_row(name, None, standing, still_ended=False) for name in standing.pool_problems if name not in known
+        problem_row(name, None, context, still_ended=False) for name in context.pool_problems if name not in known
     ]
 
 
-def _open_problems(pools: Sequence[PoolStatus], standing: StatusContext) -> dict[str, PoolProblem]:
+def _open_problems(pools: Sequence[PoolStatus], context: StatusContext) -> dict[str, PoolProblem]:
     """Return the problems of the pools whose search has not ended: the study waits for these pools."""
     ended = {row.name for row in pools if row.ended is not None}
-    return {name: problem for name, problem in standing.pool_problems.items() if name not in ended}
+    return {name: problem for name, problem in context.pool_problems.items() if name not in ended}
 
 
 def _best(study: Study, decision: Decision) -> Best | None:
@@ -142,10 +142,10 @@ def _best(study: Study, decision: Decision) -> Best | None:
     return None if found is None else best_row(study, *found, decision.history)
 
 
-def _progress(study: Study, history: History, standing: StatusContext) -> str:
+def _progress(study: Study, history: History, context: StatusContext) -> str:
     """Return `finished trials/maximum trials`, over all pools of the spec."""
     done = sum(
         trial.state is not TrialState.RUNNING for pool in study.pools for trial in current_trials(study, pool, history)
     )
-    pools = {*(pool.name for pool in study.pools), *standing.pool_problems}
+    pools = {*(pool.name for pool in study.pools), *context.pool_problems}
     return f"{done}/{len(pools) * min(study.budget.max_trials, len(cells(study.space)))}"

@@ -76,7 +76,7 @@ class StatusWriter:
 
 def refused(context: ReconcileContext, problems: Sequence[Problem]) -> StudyStatus:
     """Return the status of a study whose spec is invalid."""
-    return refused_status(problems, context.now, previous=context.previous, standing=_status_context(context))
+    return refused_status(problems, context.now, previous=context.previous, context=_status_context(context))
 
 
 def hindered(context: ReconcileContext, reason: str, message: str) -> StudyStatus:
@@ -86,7 +86,7 @@ def hindered(context: ReconcileContext, reason: str, message: str) -> StudyStatu
         message,
         context.now,
         previous=context.previous,
-        standing=_status_context(context),
+        context=_status_context(context),
     )
 
 
@@ -100,7 +100,7 @@ def without_nodes(context: ReconcileContext, resolved: ResolvedStudy) -> StudySt
         suspended=resolved.document.spec.suspend,
         prometheus=context.prometheus,
     )
-    return waiting_status(reason, message, context.now, previous=context.previous, standing=status_context)
+    return waiting_status(reason, message, context.now, previous=context.previous, context=status_context)
 
 
 def decided(context: ResolvedContext, decision: Decision, observations: Mapping[str, Observation]) -> StudyStatus:
@@ -114,7 +114,7 @@ def decided(context: ResolvedContext, decision: Decision, observations: Mapping[
         suspended=context.study.suspended,
         prometheus=context.prometheus,
     )
-    return to_status(context.study, decision, context.now, previous=context.previous, standing=status_context)
+    return to_status(context.study, decision, context.now, previous=context.previous, context=status_context)
 
 
 def _status_context(context: ReconcileContext) -> StatusContext:

@@ -66,7 +66,7 @@ class StatusKeeper:
 
     def _to_status(self, snapshot: Snapshot, decision: Decision) -> StudyStatus:
         status_context = StatusContext(observations=snapshot.observations)
-        return to_status(snapshot.study, decision, snapshot.now, previous=self._saved, standing=status_context)
+        return to_status(snapshot.study, decision, snapshot.now, previous=self._saved, context=status_context)
 
     def _to_page(self, status: StudyStatus | None, snapshot: Snapshot) -> StatusPage:
         study = StudyObject(
