@@ -52,7 +52,7 @@ def test_without_a_connection_the_operator_does_not_start(tmp_path: Path) -> Non
     """It ends immediately, names what is missing, and uses the exit code for bad input."""
     code, said = ended(tmp_path, "-m", "infpop_operator.cli.main", "operator", kubeconfig="/nonexistent")
     assert code == 2, said
-    assert "/nonexistent: there is no such file" in said
+    assert "/nonexistent: no such file" in said
     assert "Traceback" not in said
 
 
@@ -60,7 +60,7 @@ def test_kopf_run_without_a_connection_ends(tmp_path: Path) -> None:
     """Kopf retries failures, so a setting that cannot fix itself must end the process."""
     code, said = ended(tmp_path, "-m", "kopf", "run", "-A", "-m", "infpop_operator.main", kubeconfig="/nonexistent")
     assert code != 0
-    assert "/nonexistent: there is no such file" in said
+    assert "/nonexistent: no such file" in said
 
 
 def test_an_operator_whose_own_tasks_fail_exits_as_failed(tmp_path: Path) -> None:
