@@ -67,6 +67,7 @@ ENTRIES: tuple[Entry, ...] = (
         started_at=START + timedelta(seconds=1),
         held_since=START + timedelta(seconds=5),
         stopping="Superseded",
+        stopping_since=START + timedelta(seconds=6),
     ),
     EndedRun(
         run=RUN,

@@ -107,7 +107,7 @@ def test_explain_describes_every_field(crd: ControlPlane) -> None:
     undescribed = [path for path, part in _fields(schema) if len(part.get("description", "")) <= 5]
     assert undescribed == []
     assert "tolerationSeconds" in crd.kubectl("explain", "throughputstudy.spec", "--recursive")
-    assert "costs an hour" in crd.kubectl("explain", "tstudy.spec.nodePools.pricePerGPUHour")
+    assert "price of one GPU" in crd.kubectl("explain", "tstudy.spec.nodePools.pricePerGPUHour")
 
 
 def _fields(schema: Document, path: str = "") -> Iterator[tuple[str, Document]]:

@@ -88,9 +88,9 @@ def test_arguments_are_data(place: Place) -> None:
         ),
         (
             {"workload": {"source": {"file": {"path": "prompts.jsonl"}}}},
-            r"workload.source.file.path: prompts.jsonl: is relative .* Give an absolute path",
+            r"workload.source.file.path: prompts.jsonl: is a relative path.* Give an absolute path",
         ),
-        ({"model": {"name": "./weights"}}, r"model.name: ./weights: is relative .* Give an absolute path"),
+        ({"model": {"name": "./weights"}}, r"model.name: ./weights: is a relative path.* Give an absolute path"),
     ],
     ids=["pattern", "equal-values", "relative-file", "relative-model"],
 )

@@ -20,8 +20,9 @@ HALF = make_finish(PAIR, [5.0, None], ended=70, broken="Stopped")
 def test_only_the_named_runs_are_stopping() -> None:
     """A name that is not live changes nothing."""
     history = make_history(active=(make_held(PAIR), make_started(run=OTHER)))
-    stopped = stop_runs(history, {"pair": "Superseded", "gone": "Superseded"})
-    assert stopped.active == (make_held(PAIR, stopping="Superseded"), make_started(run=OTHER))
+    stopped = stop_runs(history, {"pair": "Superseded", "gone": "Superseded"}, at(60))
+    stopping = make_held(PAIR, stopping="Superseded", stopping_since=at(60))
+    assert stopped.active == (stopping, make_started(run=OTHER))
     assert replace(stopped, active=history.active) == history
 
 
@@ -29,7 +30,7 @@ def test_only_the_named_runs_are_stopping() -> None:
 def test_the_first_reason_of_a_stop_stays(reasons: dict[str, str]) -> None:
     """A stopping run does not resume when its reason disappears."""
     history = make_history(active=(STOPPING,))
-    assert stop_runs(history, reasons) == history
+    assert stop_runs(history, reasons, at(60)) == history
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from infpop_operator.cluster.run_probes import RunProbes
 from infpop_operator.cluster.runs import Jobs, Runs
 from infpop_operator.cluster.status_writer import StatusWriter, decided, refused, without_nodes
 from infpop_operator.cluster.study_memory import SettledState, StudyMemories
-from infpop_operator.core.decide import decide
+from infpop_operator.core.decide import SUSPENDED, decide, stop_runs
 from infpop_operator.core.errors import StoreError, StudyError
 from infpop_operator.core.history_diff import Entry, apply, changes
 from infpop_operator.core.model import Decision, EndedRun, History, Round, StartedRun, Verdict
@@ -87,8 +87,11 @@ class Reconciler:
         if body is None:
             self._drop(key)
             return None
+        uid = str(body["metadata"]["uid"])
+        if self._memories.of(key).uid not in (None, uid):
+            self._drop(key)  # the study was deleted and created again
         context = read_context(body, self._memories.of(key), self._clock(), prometheus=self._gatherer.health())
-        context.memory.uid = context.uid
+        context.memory.uid = uid
         try:
             if body["metadata"].get("deletionTimestamp"):
                 await self._free(context)
@@ -119,7 +122,7 @@ class Reconciler:
         jobs = self._runs.jobs_by_run(context)
         history = await self._load(context, jobs)
         resolved_context = self._resolve(context, document, history)
-        if not resolved_context.study.pools:
+        if not resolved_context.study.pools and not history.active:
             context.memory.is_unfinished = True
             await self._writer.write(context, without_nodes(context, resolved_context.resolved))
             return None
@@ -157,9 +160,17 @@ class Reconciler:
         Running Jobs came from the last valid spec and are left to finish, unless the study is suspended.
         """
         context.memory.is_unfinished = False
-        if context.is_suspended:
+        if context.is_suspended and self._runs.jobs_by_run(context):
+            await self._record_suspended(context)
             await self._runs.delete_all(context)
         await self._writer.write(context, refused(context, error.problems))
+
+    async def _record_suspended(self, context: ReconcileContext) -> None:
+        """Record that the study stops its runs, so that the deletion of their Jobs counts as no failure."""
+        history = await self._load(context, self._runs.jobs_by_run(context))
+        reasons = dict.fromkeys((entry.run.name for entry in history.active), SUSPENDED)
+        stopping = stop_runs(history, reasons, context.now)
+        await self._store.record(owner_of(context.body), changes(history, stopping), context.now)
 
     async def _free(self, context: ReconcileContext) -> None:
         """Free the GPUs of a study that is being deleted, even if a finalizer delays its deletion."""

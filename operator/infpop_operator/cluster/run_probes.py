@@ -105,7 +105,8 @@ class RunProbes:
 
     def _probe(self, key: StudyKey, run: str) -> Probe:
         """Return the last probe of a run, or an empty one if the probed Pod is no longer the run's newest Pod."""
-        probe = self._memories.of(key).probes.get(run, Probe())
+        memory = self._memories.get(key)
+        probe = Probe() if memory is None else memory.probes.get(run, Probe())
         if probe.pod_uid is None:
             return probe
         newest = self._cache.newest_pod(key, run)

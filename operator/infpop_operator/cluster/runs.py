@@ -94,9 +94,13 @@ class Runs:
         The operator reads each newly stopped run first: it may have ended unnoticed, and then its Job is kept. Return
         whether one of those runs has ended or has no Job, so that the study has to be reconciled again immediately.
         """
-        new = [entry.run.name for entry in stopping if entry.run.name not in context.memory.endings]
+        new = {
+            entry.run.name: Ending(since=entry.stopping_since or context.now)
+            for entry in stopping
+            if entry.run.name not in context.memory.endings
+        }
         await asyncio.gather(*(self._read(context, run) for run in new))
-        context.memory.endings.update(dict.fromkeys(new, Ending(since=context.now)))
+        context.memory.endings.update(new)
         for run, job in self.jobs_by_run(context).items():
             if run in context.memory.endings and job.end is None and not self._ends_by_itself(context, run, job):
                 await self._delete(job)
@@ -118,7 +122,7 @@ class Runs:
         """
         for run, job in _jobs_of_ended_runs(jobs, history):
             # If the Pod of a Job has exited, the Job controller is about to end that Job.
-            if job.end is None and not self._has_exited(context, run):
+            if job.end is None and (job.suspended or not self._has_exited(context, run)):
                 await self._delete(job)
 
     async def expire(self, context: ResolvedContext, history: History, jobs: Jobs) -> None:
@@ -131,9 +135,8 @@ class Runs:
     async def create(self, context: ResolvedContext, active: Iterable[StartedRun]) -> tuple[EndedRun, ...]:
         """Create the missing Jobs of active runs; return the runs whose Jobs the API server refused."""
         refused: list[EndedRun] = []
-        pools = {pool.name for pool in context.study.pools}
         for entry in active:
-            wanted = entry.stopping is None and entry.run.pool in pools
+            wanted = entry.stopping is None and entry.run.pool in context.resolved.matched
             if wanted and self._job_of(context, entry.run.name) is None:
                 loss = await self._create_job(context, entry.run)
                 if loss is not None:
@@ -147,12 +150,12 @@ class Runs:
             await self._read(context, run.name)
             job = self._job_of(context, run.name)
         if job is None:
-            return SeenRun(observation=_without_job(entry, context.now), held_since=None)
-        seen = self._observe_objects(context, run, job)
+            return SeenRun(observation=self._without_job(entry, context.now), held_since=None)
+        seen = self._observe_objects(context, entry, job)
         if isinstance(seen.observation, Lost) or self._is_overdue(context, run.name):
             await self._read(context, run.name)
             job = self._job_of(context, run.name) or job
-            seen = self._observe_objects(context, run, job)
+            seen = self._observe_objects(context, entry, job)
         observation = seen.observation
         if isinstance(observation, Finished):
             pod = None if seen.pod is None else seen.pod.name
@@ -166,15 +169,28 @@ class Runs:
         living = self._cache.living_pods(context.key, job.uid)
         return replace(seen, observation=self._while_ending(context, entry, observation, living))
 
-    def _observe_objects(self, context: ResolvedContext, run: Run, job: JobRecord) -> SeenRun:
+    def _observe_objects(self, context: ResolvedContext, entry: StartedRun, job: JobRecord) -> SeenRun:
         """Return the observation of a run from the cached state of its Job and its Pods."""
+        run = entry.run
         limits = phase_limits(context.resolved.document.spec, run, self._settings)
         pods, hints = self._cache.pods(context.key, job.uid), self._probes.of(context.key, run.name)
         seen = observe_run(run, job, pods, hints, limits, context.now)
         if isinstance(seen.observation, Finished | Lost) or run.name in self.jobs_by_run(context):
             return seen
-        lost = Lost(reason=DELETED, detail="the Job of this run was deleted", ended_at=context.now)
+        ended_at = self._unobserved_end(entry, context.now)
+        lost = Lost(reason=DELETED, detail="the Job of this run was deleted", ended_at=ended_at)
         return replace(seen, observation=lost)
+
+    def _without_job(self, entry: StartedRun, now: datetime) -> Waiting | Lost:
+        if entry.stopping is None:
+            return Waiting(reason="Starting", detail="the operator is about to create its Job")
+        return Lost(reason=entry.stopping, ended_at=self._unobserved_end(entry, now), counts=False)
+
+    def _unobserved_end(self, entry: StartedRun, now: datetime) -> datetime:
+        """Return the end of a run whose Job is gone: a stopped run does not pay for the operator's absence."""
+        if entry.stopping_since is None:
+            return now
+        return min(now, entry.stopping_since + self._stop_timeout)
 
     def _while_ending(
         self, context: ResolvedContext, entry: StartedRun, observation: Observation, pods: Sequence[PodRecord]
@@ -243,8 +259,12 @@ class Runs:
             self._cache.see_job(job, deleted=True)
 
     def _ends_by_itself(self, context: ReconcileContext, run: str, job: JobRecord) -> bool:
-        """Return whether the Job controller is about to end the Job: its Pod has exited, and no Pod holds devices."""
-        return self._has_exited(context, run) and not hold_devices(self._cache.living_pods(context.key, job.uid))
+        """Return whether the Job controller is about to end the Job: its Pod has exited, and no Pod holds devices.
+
+        It does not end a Job that a queue has suspended.
+        """
+        held = hold_devices(self._cache.living_pods(context.key, job.uid))
+        return not job.suspended and self._has_exited(context, run) and not held
 
     def _has_exited(self, context: ReconcileContext, run: str) -> bool:
         """Return whether the newest Pod ended by itself; the Job controller replaces a disrupted (evicted) Pod."""
@@ -268,12 +288,6 @@ def _with_held_since(entry: StartedRun, observed: datetime | None, now: datetime
     if observed is None:
         return entry
     return replace(entry, held_since=min(observed, now))
-
-
-def _without_job(entry: StartedRun, now: datetime) -> Waiting | Lost:
-    if entry.stopping is None:
-        return Waiting(reason="Starting", detail="the operator is about to create its Job")
-    return Lost(reason=entry.stopping, ended_at=now, counts=False)
 
 
 def _ending_reason(ending: Ending, entry: StartedRun) -> str:

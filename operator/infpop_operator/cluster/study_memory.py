@@ -110,6 +110,10 @@ class StudyMemories:
         """Return the memory of a study; it is empty if the study is new."""
         return self._known.setdefault(key, StudyMemory(key=key))
 
+    def get(self, key: StudyKey) -> StudyMemory | None:
+        """Return what is remembered of a study, None for one that was not reconciled yet or is gone."""
+        return self._known.get(key)
+
     def drop(self, key: StudyKey) -> StudyMemory | None:
         """Drop the memory of a study that is gone, and return it; None if there was no memory."""
         memory = self._known.pop(key, None)

@@ -82,11 +82,12 @@ def wake_at(study: Study, history: History, starts: tuple[Run, ...], now: dateti
     instants = [instant for pool in study.pools if (instant := retry_at(history, pool.name)) is not None]
     if study.budget.deadline is not None:
         instants.append(history.started_at + study.budget.deadline)
-    if study.budget.max_gpu_hours is not None and active:
+    holding = tuple(entry for entry in active if entry.held_since is not None)
+    if study.budget.max_gpu_hours is not None and holding:
         left = study.budget.max_gpu_hours * 3600 - gpu_seconds(history, now)
         if left > 0:
             # A microsecond later: rounded down, the time would repeatedly find the budget not quite spent.
-            instants.append(now + timedelta(seconds=left / active_gpus(active), microseconds=1))
+            instants.append(now + timedelta(seconds=left / active_gpus(holding), microseconds=1))
     return min((instant for instant in instants if instant > now), default=None)
 
 

@@ -54,7 +54,7 @@ def decide(study: Study, history: History, observations: Mapping[str, Observatio
     """
     history = _open_rounds(study, absorb(history, observations))
     exhausted = budget.exhausted(study, history, now)
-    history = stop_runs(history, _unwanted(study, history, exhausted))
+    history = stop_runs(history, _unwanted(study, history, exhausted), now)
     plans = {pool.name: plan_pool(study, pool, history) for pool in study.pools}
     starts = () if exhausted or study.suspended else _starts(study, history, plans, now)
     verdict, reason, message = _verdict(study, history, starts, plans, exhausted, now=now)
@@ -98,15 +98,18 @@ def _as_stopped(started: StartedRun, observation: Finished | Lost) -> Finished |
     return Lost(reason=started.stopping, ended_at=observation.ended_at, counts=False)
 
 
-def stop_runs(history: History, reasons: Mapping[str, str]) -> History:
+def stop_runs(history: History, reasons: Mapping[str, str], now: datetime) -> History:
     """Return the history with the named runs marked as stopping; a run keeps its first reason.
 
     Args:
         history: with the runs among its active ones.
         reasons: run name -> why the study stops it.
+        now: since when they are stopping.
     """
     active = tuple(
-        replace(started, stopping=reasons.get(started.run.name)) if started.stopping is None else started
+        replace(started, stopping=reasons[started.run.name], stopping_since=now)
+        if started.stopping is None and started.run.name in reasons
+        else started
         for started in history.active
     )
     return replace(history, active=active)

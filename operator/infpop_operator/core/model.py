@@ -309,6 +309,7 @@ class StartedRun:
     started_at: datetime
     held_since: datetime | None = None
     stopping: str | None = None
+    stopping_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

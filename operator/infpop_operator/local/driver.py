@@ -81,7 +81,7 @@ class _Drive:
         self._earlier = 0
 
     def run(self) -> Outcome:
-        history = self._store.load(self._environment.now())
+        history = _held_from_start(self._store.load(self._environment.now()))
         self._earlier = len(history.ended)
         while True:
             snapshot = self._step(history)
@@ -140,7 +140,8 @@ class _Drive:
     def _interrupt(self, decision: Decision) -> Snapshot:
         """Stop every run because the user interrupted: keep what the runs measured, and count no failure."""
         before = decision.history
-        stopping = stop_runs(before, dict.fromkeys((entry.run.name for entry in before.active), INTERRUPTED))
+        reasons = dict.fromkeys((entry.run.name for entry in before.active), INTERRUPTED)
+        stopping = stop_runs(before, reasons, self._environment.now())
         for entry in stopping.active:
             self._executor.stop(entry.run.name)
         after = absorb(stopping, self._executor.observe(stopping.active, self._environment.now()))
@@ -161,3 +162,9 @@ class _Drive:
         if decision.wake_at is not None:
             pause = min(pause, max(_SHORTEST_PAUSE, decision.wake_at - self._environment.now()))
         self._environment.wait(pause.total_seconds())
+
+
+def _held_from_start(history: History) -> History:
+    """Return the history with the devices of live runs, which an older journal does not tell: held from their start."""
+    active = (replace(entry, held_since=entry.held_since or entry.started_at) for entry in history.active)
+    return replace(history, active=tuple(active))

@@ -148,8 +148,10 @@ class KubeClient:
         body = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
         try:
             await self._request("DELETE", _path("apis/batch/v1", namespace, "jobs", name), body=body)
-        except (KubeNotFoundError, KubeConflictError):  # deleted, or replaced by another Job
+        except KubeNotFoundError:
             return False
+        except KubeConflictError:  # another Job has its name by now, or the deletion is refused: the next read tells
+            return True
         return True
 
     async def set_job_ttl(self, namespace: str, name: str, seconds: int) -> None:
