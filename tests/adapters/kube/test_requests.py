@@ -247,7 +247,7 @@ def refusal(code: int, reason: str, message: str = "no") -> tuple[int, object]:
         (lambda client: client.create_event(EVENT), refusal(409, "AlreadyExists"), None),
     ],
 )
-def test_what_is_done_already_is_not_an_error(call: Call, answer: tuple[int, object], result: bool | None) -> None:
+def test_what_is_done_already_is_not_an_error(call: Call, answer: tuple[int, object], *, result: bool | None) -> None:
     """A Job that is gone counts as deleted, and an Event that exists counts as created."""
     assert played(call, answer)[1] is result
 
