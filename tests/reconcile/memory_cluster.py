@@ -229,10 +229,11 @@ class MemoryCluster:
             self._mark_deleted(key, pod)
 
     def _collect(self) -> None:
-        """Take away the Jobs that are deleted in the foreground and whose Pods are gone."""
+        """Take away the Jobs that are deleted in the foreground and whose Pods are gone; a finalizer holds one."""
         for job in self.all("jobs"):
             metadata = job["metadata"]
-            if "deletionTimestamp" in metadata and not list(self._owned_by(metadata["uid"])):
+            is_held = bool(metadata.get("finalizers"))
+            if "deletionTimestamp" in metadata and not is_held and not list(self._owned_by(metadata["uid"])):
                 self.remove("jobs", metadata["name"])
 
 

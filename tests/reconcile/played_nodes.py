@@ -123,6 +123,11 @@ class PlayedNodes:
         self._change(run, {"spec": {"nodeName": NODE}, "status": {"conditions": [scheduled]}})
         self._show(run, waiting_status(self._newest(run), self._times(), reason="ContainerCreating"))
 
+    def fail_pull(self, run: str) -> None:
+        """Say that the image cannot be pulled, as the kubelet does."""
+        status = waiting_status(self._newest(run), self._times(), reason="ImagePullBackOff", message="manifest unknown")
+        self._show(run, status)
+
     def work(self, run: str) -> None:
         """Start the Pod's container, as the kubelet does."""
         self._show(run, running_status(self._newest(run), self._times(), pod_ip="10.0.0.1"))

@@ -186,3 +186,32 @@ def test_an_outage_is_known_only_where_prometheus_is_asked() -> None:
     down = Notes("Prometheus", 1.0, outage="no answer since 12:00")
     health = gathering(pods=pods, prometheus=down, order=("Prometheus",)).health()
     assert health == PrometheusHealth(outage="no answer since 12:00")
+
+
+class Counting(Silent):
+    """A source that counts the requests that it has received."""
+
+    received = 0
+
+    async def samples(self, watched: WatchedRun) -> Mapping[int, Sample]:
+        """Wait, then answer."""
+        self.received += 1
+        return await super().samples(watched)
+
+
+def test_no_more_runs_are_asked_about_at_once_than_there_are_connections() -> None:
+    """The other requests wait for their turn; each is made in the end."""
+
+    async def play() -> tuple[int, int]:
+        source = Counting("PodMetrics", 1.0)
+        source.answers = asyncio.Event()
+        gatherer = gathering(pods=source, prometheus=None, order=("PodMetrics",), moment_s=0.0)
+        memory = StudyMemory(key=KEY)
+        for number in range(20):
+            await gatherer.gather(memory, make_finished(f"study-{number}"), "pod", ())
+        at_once = source.received
+        source.answers.set()
+        await asyncio.gather(*(request.task for request in memory.requests.values()))
+        return at_once, source.received
+
+    assert asyncio.run(play()) == (16, 20)

@@ -253,19 +253,6 @@ def test_a_job_whose_run_has_ended_is_deleted_while_it_lives() -> None:
     assert "deletionTimestamp" in stage.cluster.get("jobs", stage.run)["metadata"]
 
 
-def test_a_result_of_a_restarted_operators_ended_job_counts_without_its_pod() -> None:
-    """A Job that ended, and whose Pod is gone, has lost its result: the run is broken, and says so."""
-
-    async def play() -> Stage:
-        stage, _, run = await at_work()
-        stage.nodes.finish(run)
-        stage.cluster.remove("pods", stage.nodes.pods(run)[0]["metadata"]["name"])
-        await (await stage.operator()).settle()
-        return stage
-
-    assert asyncio.run(play()).row() == ("Broken", "ResultMissing", 1)
-
-
 def test_a_queued_run_waits_without_end() -> None:
     """A Job that its queue has not let go waits however long, costs nothing, and is measured when it is let go."""
 
@@ -363,3 +350,36 @@ def test_a_job_without_the_label_of_a_run_is_left_alone() -> None:
     stage, operator = asyncio.run(play())
     assert "DELETE jobs" not in operator.said()
     assert len(stage.runs) == 2
+
+
+def test_a_run_whose_job_has_ended_and_whose_pod_is_gone_has_lost_its_result() -> None:
+    """It is broken, and its Job, which may tell a user more, gets its time to live as any other."""
+
+    async def play() -> tuple[Stage, Operator]:
+        stage, _, run = await at_work()
+        stage.nodes.finish(run)
+        stage.cluster.remove("pods", stage.nodes.pods(run)[0]["metadata"]["name"])
+        operator = await stage.operator()
+        await operator.settle()
+        await operator.settle()
+        return stage, operator
+
+    stage, operator = asyncio.run(play())
+    assert stage.row() == ("Broken", "ResultMissing", 1)
+    assert "DELETE jobs" not in operator.said()
+    assert "ttlSecondsAfterFinished" in stage.cluster.get("jobs", stage.run)["spec"]
+
+
+def test_an_empty_result_does_not_change_why_a_run_ended() -> None:
+    """A user deleted its Job: what broke in the runner after that is no reason, and no result."""
+
+    async def play() -> Stage:
+        stage, operator, run = await at_work()
+        message = stage.nodes.message(run, broken=Broken(reason="EngineCrash", detail="SIGTERM"), most=0)
+        stage.cluster.delete("jobs", run)
+        await operator.settle()
+        stage.nodes.let_go(message)
+        await operator.settle()
+        return stage
+
+    assert asyncio.run(play()).row() == ("Broken", "Deleted", 1)

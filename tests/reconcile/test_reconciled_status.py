@@ -6,11 +6,11 @@ from collections.abc import Mapping
 import pytest
 
 from controlplane.nodes import gpu_node
-from infpop_operator.adapters.kube.errors import KubeConflictError, KubeError
+from infpop_operator.adapters.kube.errors import KubeConflictError, KubeError, KubeQuotaError
 from infpop_operator.core.errors import InfPopError, StoreError
 from infpop_operator.core.model import Missing, Sample, WatchedRun
 from infpop_operator.settings import Settings
-from reconcile.memory_cluster import Answer, Request
+from reconcile.memory_cluster import STUDY, Answer, Request, refusal
 from reconcile.operators import KEY, Operator
 from reconcile.stage import ONE_CELL, Stage, at_work
 from reconcile.wire import CarryOut, let_pass, refusing
@@ -294,6 +294,7 @@ class Prometheus:
 
     def __init__(self, outage: str | None) -> None:
         self.outage = outage
+        self.asked_extra = 0
 
     async def probe(self) -> None:
         """Find nothing new."""
@@ -304,6 +305,7 @@ class Prometheus:
 
     async def extra_metrics(self, *_: object) -> Mapping[int, Mapping[str, float | Missing]]:
         """Return nothing."""
+        self.asked_extra += 1
         return {}
 
 
@@ -318,6 +320,7 @@ def test_a_prometheus_that_does_not_answer_is_told() -> None:
         told: list[object] = [stage.condition("PrometheusUnreachable")]
         prometheus.outage = None
         await stage.finish(operator)
+        assert prometheus.asked_extra == 0  # the study has none
         return stage, [*told, stage.condition("PrometheusUnreachable")], operator
 
     stage, told, operator = asyncio.run(play())
@@ -326,24 +329,6 @@ def test_a_prometheus_that_does_not_answer_is_told() -> None:
     assert stage.row()[:2] == ("Measured", None)
     missing = {"source": "Prometheus", "reason": "PrometheusUnreachable"}
     assert operator.metrics.registry.get_sample_value("infpop_source_missing_total", missing) == 1.0
-
-
-def test_a_live_run_is_probed_and_its_phase_is_told() -> None:
-    """The runner's own phase comes from its Pod; nothing new is no reason for another pass."""
-
-    async def play() -> tuple[Stage, list[bool]]:
-        stage = Stage(searchSpace=ONE_CELL)
-        page: list[str] = []
-        operator = await stage.operator(page=lambda: "".join(page))
-        run = await stage.work(operator)
-        page.append(f'infpop_run_state{{namespace="serving",study="study",run="{run}",state="loading"}} 1\n')
-        news = [await operator.probe(), await operator.probe()]
-        await stage.later(operator)
-        return stage, news
-
-    stage, news = asyncio.run(play())
-    assert news == [True, False]
-    assert stage.states() == ["ModelLoading"]
 
 
 def test_a_namespace_that_is_being_deleted_is_left_alone() -> None:
@@ -369,3 +354,36 @@ def test_a_namespace_that_is_being_deleted_is_left_alone() -> None:
     assert wait is None
     assert "PUT throughputstudies/status" not in requests
     assert len(stage.runs) == 1
+
+
+def test_a_hindrance_that_cannot_be_told_is_raised_as_it_is() -> None:
+    """Why the status could not be written is not why the study does not go on."""
+
+    async def refuse(request: Request, carry_out: CarryOut) -> Answer:
+        match request.said:
+            case "POST configmaps":
+                return refusal(403, "Forbidden", QUOTA)
+            case "PUT throughputstudies/status":
+                return refusal(500, "InternalError", "etcd")
+        return await carry_out()
+
+    async def play() -> None:
+        operator = await Stage(searchSpace=ONE_CELL).operator(interference=refuse)
+        with pytest.raises(KubeQuotaError):
+            await operator.reconcile()
+
+    asyncio.run(play())
+
+
+def test_a_spec_that_is_none_is_invalid() -> None:
+    """The API server refuses it where the schema is in force: the operator tells it all the same."""
+
+    async def play() -> Stage:
+        stage = Stage()
+        stage.cluster.patch("throughputstudies", STUDY, {"spec": "none"})
+        await (await stage.operator()).settle()
+        return stage
+
+    stage = asyncio.run(play())
+    assert stage.condition("Accepted") == ("False", "InvalidSpec")
+    assert stage.condition("Suspended") == ("False", "NotSuspended")

@@ -5,25 +5,29 @@ from collections.abc import Mapping
 
 import pytest
 
+from factories.kube_objects import make_bound, make_ended, make_pod, make_running
+from infpop_operator.adapters.kube.errors import KubeError
+from infpop_operator.adapters.kube.records import PodRecord
+from infpop_operator.cluster.runs import hold_devices
 from infpop_operator.core.model import Sample, WatchedRun
 from infpop_runner.contract import Broken, RunSpec
 from reconcile.memory_cluster import Answer, Request
 from reconcile.operators import KEY, Operator
 from reconcile.stage import ONE_CELL, Stage, at_work
-from reconcile.wire import CarryOut
-
-QUOTA = 'jobs.batch "study-1" is forbidden: exceeded quota: small, requested: count/jobs.batch=1, used: 0, limited: 0'
-DENIED = 'jobs.batch is forbidden: User "infpop" cannot create resource "jobs" in API group "batch"'
+from reconcile.wire import CarryOut, refusing
 
 
+@pytest.mark.parametrize("is_job_ended", [True, False])
 @pytest.mark.parametrize("deaf", [("jobs",), ("pods",), ("jobs", "pods")])
-def test_a_result_that_was_not_heard_of_outlives_the_stop(deaf: tuple[str, ...]) -> None:
+def test_a_result_that_was_not_heard_of_outlives_the_stop(deaf: tuple[str, ...], is_job_ended: bool) -> None:  # noqa: FBT001
     """A study is suspended whose run has ended by now: its number is kept, and its Job is not deleted."""
 
     async def play() -> tuple[Stage, Operator]:
         stage, operator, run = await at_work()
         operator.deaf = set(deaf)
-        stage.nodes.finish(run)
+        stage.nodes.exit(run, message=stage.nodes.message(run))
+        if is_job_ended:
+            stage.nodes.end_job(run, complete=True)
         stage.cluster.change(suspend=True)
         await operator.settle()
         return stage, operator
@@ -274,3 +278,91 @@ def test_a_job_that_ends_between_the_pass_and_its_deletion_keeps_its_result() ->
     stage, operator = asyncio.run(play())
     assert stage.row() == ("Measured", None, 1)
     assert "DELETE jobs" not in operator.said()
+
+
+def test_a_result_that_was_not_heard_of_counts_when_its_end_is_waited_for_no_longer() -> None:
+    """The Pod of a stopped run has ended and stays: it is read before the run is given up."""
+
+    async def play() -> Stage:
+        stage, operator, run = await at_work()
+        stage.cluster.change(suspend=True)
+        await operator.settle()
+        operator.deaf = {"jobs", "pods"}
+        stage.nodes.exit(run, message=stage.nodes.message(run))
+        stage.cluster.clock.advance(121)
+        await operator.settle()
+        return stage
+
+    assert asyncio.run(play()).row() == ("Measured", None, 1)
+
+
+def test_a_stopped_run_whose_job_was_not_heard_of_is_read() -> None:
+    """Another operator recorded that the run is to be stopped, and ended before it deleted the Job."""
+
+    async def play() -> list[str]:
+        stage = Stage(searchSpace=ONE_CELL)
+        after = await stage.operator()
+        after.deaf = {"jobs", "pods"}
+        before = await stage.operator()
+        run = await stage.work(before)
+        stage.cluster.change(suspend=True)
+        before.wire.interference = refusing(500, "InternalError", "etcd", said="DELETE jobs")
+        with pytest.raises(KubeError):
+            await before.reconcile()
+        await stage.later(after)
+        assert "deletionTimestamp" in stage.cluster.get("jobs", run)["metadata"]
+        return stage.states()
+
+    assert asyncio.run(play()) == ["Terminating"]
+
+
+def test_a_job_is_deleted_whose_newest_pod_has_exited_while_another_holds_devices() -> None:
+    """The Job controller, cut off while it made the first, made one Pod too many: neither may hold devices."""
+
+    async def play() -> Operator:
+        stage, operator, run = await at_work()
+        stage.cluster.clock.advance(1)
+        stage.nodes.start(run)
+        stage.nodes.exit(run, code=1, message="no devices")
+        stage.cluster.change(suspend=True)
+        await operator.settle()
+        return operator
+
+    assert asyncio.run(play()).said().count("DELETE jobs") == 1
+
+
+def test_a_job_that_another_holds_is_waited_for_no_longer_than_a_pod() -> None:
+    """It never had a Pod, so its end costs nothing."""
+
+    async def play() -> Stage:
+        stage = Stage(searchSpace=ONE_CELL)
+        operator = await stage.operator()
+        await operator.settle()
+        stage.cluster.patch("jobs", stage.run, {"metadata": {"finalizers": ["example.org/keep"]}})
+        stage.cluster.change(suspend=True)
+        await stage.later(operator)
+        assert stage.states() == ["Terminating"]
+        stage.cluster.clock.advance(121)
+        await operator.settle()
+        return stage
+
+    stage = asyncio.run(play())
+    assert stage.row() == ("Broken", "Suspended", 1)
+    assert stage.status["gpuHours"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("pod", "holds"),
+    [
+        (make_pod(), False),
+        (make_bound(), True),
+        (make_running(), True),
+        (make_ended(0), False),
+        (make_running(phase="Failed"), False),
+        (make_ended(0, phase="Running"), False),
+    ],
+    ids=["without a node", "on a node", "at work", "ended", "refused by its node", "exited a moment ago"],
+)
+def test_which_pods_hold_devices(pod: PodRecord, holds: bool) -> None:  # noqa: FBT001
+    """One does from when it is on a node until its container, or the whole of it, has ended."""
+    assert hold_devices([pod]) is holds

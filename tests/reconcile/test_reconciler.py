@@ -9,6 +9,8 @@ import pytest
 
 from controlplane.nodes import gpu_node
 from factories.study_objects import make_study_body
+from infpop_operator.cluster.keys import StudyKey
+from infpop_operator.cluster.study_memory import StudyMemories
 from reconcile.operators import KEY
 from reconcile.played_nodes import NODE
 from reconcile.stage import ONE_CELL, Stage, hang
@@ -58,14 +60,15 @@ def test_a_settled_study_makes_no_requests() -> None:
 
 
 def test_a_pass_that_finds_nothing_new_writes_nothing() -> None:
-    """A live run that goes on costs no request, however often its study is reconciled."""
+    """A live run that goes on, and one that has ended, cost no request, however often the study is reconciled."""
 
     async def play() -> list[str]:
-        stage = Stage()
+        stage = Stage(budget={"maxTrials": 4, "parallelTrials": 1})
         operator = await stage.operator()
-        await stage.work(operator)
-        stage.cluster.clock.advance(6)
-        await operator.settle()
+        stage.nodes.finish(await stage.work(operator))
+        await stage.later(operator)
+        stage.nodes.start(stage.runs[-1])
+        await stage.later(operator)
         requests = len(operator.wire.requests)
         for _ in range(3):
             stage.cluster.clock.advance(6)
@@ -370,3 +373,13 @@ def test_a_study_of_the_same_name_begins_from_nothing() -> None:
     assert stage.row() == ("Measured", None, 1)
     assert len(stage.runs) == 1
     assert before.isdisjoint(stage.runs)
+
+
+def test_a_study_may_be_dropped_while_all_are_gone_through() -> None:
+    """The tick goes through the studies while passes drop those that are gone."""
+    memories = StudyMemories()
+    for name in ("one", "two"):
+        memories.of(StudyKey(KEY.namespace, name))
+    for memory in memories:
+        memories.drop(memory.key)
+    assert list(memories) == []

@@ -99,3 +99,34 @@ def test_the_same_cpus_are_the_same_measurement_however_they_are_written() -> No
     assert len({identity(cpu=value) for value in (8, "8", "8.0", "8000m")}) == 1
     assert len({identity(), identity(cpu=8), identity(cpu="500m")}) == 3
     assert identity(cpu=8, memory="64Gi") == identity(cpu=8, memory="128Gi") == identity(cpu=8)
+
+
+def test_a_pool_is_resolved_field_by_field() -> None:
+    """Each field comes from the spec or the Nodes; the pool's own image comes before the operator's."""
+    pool = {"pricePerGPUHour": "3.50", "image": "own:1", "resources": {"cpu": "1500m", "memory": "2Gi"}}
+    (found,) = prepared(make_node(labels=GFD), make_node("n2", labels=GFD), **pool).study.pools
+    assert (found.name, found.device, found.gpu_model) == ("a100", "cuda", A100)
+    assert (found.software, found.price_per_gpu_hour) == ("own:1", 3.5)
+    assert (found.device_count, found.total_device_count) == (8, 16)
+    assert (found.cpu_millicores, found.memory_bytes) == (1500, 2 * 1024**3)
+    (usual,) = prepared(make_node(labels=GFD)).study.pools
+    assert (usual.software, usual.price_per_gpu_hour) == (SETTINGS.runner_image, None)
+    assert (usual.cpu_millicores, usual.memory_bytes) == (None, None)
+
+
+def fingerprints(**spec: object) -> tuple[str, str]:
+    """Return the fingerprints of the study's model and of its workload."""
+    body = make_study_document(OWNER.name, OWNER.namespace, **spec)
+    body["metadata"] |= {"uid": OWNER.uid, "generation": 1}
+    found = resolve_study(body, [make_node(labels=GFD)], NEW, SETTINGS, previous=None).study
+    return found.model_fingerprint, found.workload_fingerprint
+
+
+def test_another_model_or_workload_has_another_fingerprint() -> None:
+    """Two studies share a fingerprint only where they have the same model, or the same source of prompts."""
+    usual = fingerprints()
+    source = {"configMap": {"name": "prompts", "key": "prompts.jsonl"}}
+    own_workload = fingerprints(workload={"source": source})
+    assert fingerprints(model={"name": "example/other"}) == ("example/other", usual[1])
+    assert own_workload[0] == usual[0]
+    assert own_workload[1] != usual[1]

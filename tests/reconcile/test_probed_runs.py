@@ -1,0 +1,57 @@
+"""What the tick asks about live runs: the Pod, or the Events about what does not start, and not before its time."""
+
+import asyncio
+
+from reconcile.operators import KEY
+from reconcile.stage import ONE_CELL, Stage
+
+
+def test_a_live_run_is_probed_and_its_phase_is_told() -> None:
+    """The runner's own phase comes from its Pod, is no news twice, and is forgotten with the run."""
+
+    async def play() -> tuple[list[str], list[bool]]:
+        stage = Stage(searchSpace=ONE_CELL)
+        page: list[str] = []
+        operator = await stage.operator(page=lambda: "".join(page))
+        run = await stage.work(operator)
+        page.append(f'infpop_run_state{{namespace="serving",study="study",run="{run}",state="loading"}} 1\n')
+        news = [await operator.probe(), await operator.probe()]
+        await stage.later(operator)
+        assert list(operator.memories.of(KEY).probes) == [run]
+        states = stage.states()
+        stage.nodes.finish(run)
+        await operator.settle()
+        assert operator.memories.of(KEY).probes == {}
+        return states, news
+
+    states, news = asyncio.run(play())
+    assert news == [True, False]
+    assert states == ["ModelLoading"]
+
+
+def test_events_are_asked_for_only_of_what_should_have_started() -> None:
+    """A Job has five seconds to have a Pod, a Pod twenty for its volumes; one that has no image says so itself."""
+
+    async def play() -> list[int]:
+        stage = Stage(searchSpace=ONE_CELL)
+        operator = await stage.operator()
+        await operator.settle()
+        asked = []
+
+        async def probe(seconds: float) -> None:
+            stage.cluster.clock.advance(seconds)
+            before = len(operator.wire.requests)
+            await operator.probe()
+            asked.append(operator.said(before).count("GET events"))
+
+        await probe(5)
+        await probe(1)
+        stage.nodes.make_pod(stage.run)
+        stage.nodes.bind(stage.run)
+        await probe(20)
+        await probe(1)
+        stage.nodes.fail_pull(stage.run)
+        await probe(60)
+        return asked
+
+    assert asyncio.run(play()) == [0, 1, 0, 1, 0]
