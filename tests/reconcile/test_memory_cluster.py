@@ -44,7 +44,8 @@ def test_a_job_that_is_deleted_in_the_foreground_stays_until_its_pods_are_gone()
         stage, _, run = await at_work()
         client = connect(Wire(stage.cluster))
         uid = stage.cluster.get("jobs", run)["metadata"]["uid"]
-        assert not await client.delete_job(NAMESPACE, run, uid="other")
+        assert await client.delete_job(NAMESPACE, run, uid="other")
+        assert "deletionTimestamp" not in stage.cluster.get("jobs", run)["metadata"]
         assert await client.delete_job(NAMESPACE, run, uid=uid)
         (pod,) = stage.nodes.pods(run)
         for each in (pod, stage.cluster.get("jobs", run)):
