@@ -5,8 +5,8 @@ from datetime import datetime
 
 import pytest
 
+from factories.fake_executor import Played, play_landscape
 from factories.studies import make_cell, make_pool
-from infpop_operator.adapters.fake_executor import Played, play_landscape
 from infpop_operator.api.landscapes import to_landscape
 from infpop_operator.api.quantities import parse_scalar, scalar_text
 from infpop_operator.api.status import to_status

@@ -7,9 +7,9 @@ from typing import Protocol
 
 import pytest
 
+from factories.fake_executor import FakeExecutor, Played, play_landscape
 from factories.runs import make_run
 from factories.studies import START, make_study
-from infpop_operator.adapters.fake_executor import FakeExecutor, Played, play_landscape
 from infpop_operator.adapters.leftovers import find_marked, run_mark
 from infpop_operator.adapters.local_executor import LocalExecutor
 from infpop_operator.core.history import failures

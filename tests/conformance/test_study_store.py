@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from factories.memory_store import MemoryStore
 from factories.runs import ENGINE, ROUND, make_finished, make_lost, make_started
 from factories.studies import START
 from infpop_operator.adapters.directory_store import DirectoryStore
-from infpop_operator.adapters.memory_store import MemoryStore
 from infpop_operator.core.model import Hardware
 from infpop_operator.core.ports import StudyStore
 

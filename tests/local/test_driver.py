@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from factories.fake_executor import FakeExecutor, Played, play_landscape
+from factories.memory_store import MemoryStore
 from factories.studies import START, make_cell, make_pool, make_study
-from infpop_operator.adapters.fake_executor import FakeExecutor, Played, play_landscape
-from infpop_operator.adapters.memory_store import MemoryStore
 from infpop_operator.core.errors import ExecutorError
 from infpop_operator.core.history import failures
 from infpop_operator.core.model import (

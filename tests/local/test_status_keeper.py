@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 
-from infpop_operator.adapters.fake_executor import play_landscape
+from factories.fake_executor import play_landscape
 from infpop_operator.core.model import Algorithm, Finished, Phase, Running, SearchSpace
 from infpop_operator.local.prepare import Prepared
 from infpop_operator.local.snapshot import Snapshot, as_resumed, with_partial_results

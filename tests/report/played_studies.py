@@ -7,9 +7,9 @@ from datetime import datetime
 
 from rich.console import Console, RenderableType
 
+from factories.fake_executor import FakeExecutor, Played, play_landscape
+from factories.memory_store import MemoryStore
 from factories.studies import START, make_study
-from infpop_operator.adapters.fake_executor import FakeExecutor, Played, play_landscape
-from infpop_operator.adapters.memory_store import MemoryStore
 from infpop_operator.core.model import Algorithm, Budget, Run, SearchSpace, Study
 from infpop_operator.local.driver import drive
 from infpop_operator.local.snapshot import Snapshot

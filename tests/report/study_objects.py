@@ -5,9 +5,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from factories.fake_executor import Played, play_landscape
 from factories.studies import START
 from factories.study_documents import make_study_document
-from infpop_operator.adapters.fake_executor import Played, play_landscape
 from infpop_operator.api.landscapes import described_study
 from infpop_operator.api.parse import parse_object
 from infpop_operator.api.status import refused_status, to_status, waiting_status

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from factories.fake_executor import Played, play_landscape
 from factories.studies import make_cell, make_pool
-from infpop_operator.adapters.fake_executor import Played, play_landscape
 from infpop_operator.api.status import to_status
 from infpop_operator.api.status_context import StatusContext
 from infpop_operator.core.model import (

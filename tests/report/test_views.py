@@ -9,8 +9,8 @@ from functools import cache
 
 import pytest
 
+from factories.fake_executor import Played, play_landscape
 from factories.studies import make_cell, make_pool, make_study
-from infpop_operator.adapters.fake_executor import Played, play_landscape
 from infpop_operator.core.engine_args import engine_args
 from infpop_operator.core.model import (
     Algorithm,

@@ -1,4 +1,4 @@
-"""An executor that plays runs instead of executing them, on its own clock: for tests, demonstrations and replays.
+"""An executor that plays runs instead of executing them, on its own clock.
 
 It keeps the promises of the executor port (the port's conformance suite covers it), starts no process and never
 blocks: `wait` moves its clock. Like real runs, played runs do not outlive the executor that started them.
