@@ -314,3 +314,15 @@ def test_a_stopped_run_whose_metrics_are_asked_for_is_kept_until_they_are_known(
     pending, ended = asyncio.run(play())
     assert pending == Running(phase=Phase.DONE)
     assert isinstance(ended, Finished)
+
+
+def test_a_node_whose_clock_is_ahead_makes_no_time_before_now() -> None:
+    """A run cannot have held its devices since later than now."""
+
+    async def play() -> StartedRun:
+        async with scene() as here:
+            here.see_job()
+            here.see_pod(make_running())
+            return (await here.observe(5))[0]
+
+    assert asyncio.run(play()).held_since == at(5)

@@ -62,8 +62,9 @@ class ApiServer:
         """Return an empty list of Pods."""
         return web.json_response({"metadata": {"resourceVersion": self.listed_at}, "items": []})
 
-    async def answer_job(self, _: web.Request) -> web.Response:
+    async def answer_job(self, request: web.Request) -> web.Response:
         """Return that the Job does not exist."""
+        self.requests.append(request.method)
         return _refused(404, "NotFound")
 
     async def _answer_events(self, request: web.Request) -> web.Response:
