@@ -2,12 +2,12 @@
 
 import asyncio
 
-from reconcile.operators import KEY
+from reconcile.operators import KEY, Operator
 from reconcile.stage import ONE_CELL, Stage
 
 
 def test_a_live_run_is_probed_and_its_phase_is_told() -> None:
-    """The runner's own phase comes from its Pod, is no news twice, and is forgotten with the run."""
+    """The phase comes from its Pod, is no news twice, outlives a Pod that says nothing, and goes with the run."""
 
     async def play() -> tuple[list[str], list[bool]]:
         stage = Stage(searchSpace=ONE_CELL)
@@ -16,6 +16,8 @@ def test_a_live_run_is_probed_and_its_phase_is_told() -> None:
         run = await stage.work(operator)
         page.append(f'infpop_run_state{{namespace="serving",study="study",run="{run}",state="loading"}} 1\n')
         news = [await operator.probe(), await operator.probe()]
+        page.clear()
+        news.append(await operator.probe())
         await stage.later(operator)
         assert list(operator.memories.of(KEY).probes) == [run]
         states = stage.states()
@@ -25,7 +27,7 @@ def test_a_live_run_is_probed_and_its_phase_is_told() -> None:
         return states, news
 
     states, news = asyncio.run(play())
-    assert news == [True, False]
+    assert news == [True, False, False]
     assert states == ["ModelLoading"]
 
 
@@ -55,3 +57,17 @@ def test_events_are_asked_for_only_of_what_should_have_started() -> None:
         return asked
 
     assert asyncio.run(play()) == [0, 1, 0, 1, 0]
+
+
+def test_no_event_is_asked_for_of_a_job_that_waits_in_its_queue() -> None:
+    """It has no Pod because it is suspended, however long."""
+
+    async def play() -> Operator:
+        stage = Stage(searchSpace=ONE_CELL, scheduling={"queueName": "gpus"})
+        operator = await stage.operator()
+        await operator.settle()
+        stage.cluster.clock.advance(600)
+        await operator.probe()
+        return operator
+
+    assert "GET events" not in asyncio.run(play()).said()

@@ -51,6 +51,7 @@ def test_a_settled_study_makes_no_requests() -> None:
         await operator.settle()
         operator.reconciler.recheck_published()  # of a study that is not settled there is nothing to check
         await stage.finish(operator)
+        assert list(operator.reconciler._store._known) == []  # its journal leaves memory
         requests = len(operator.wire.requests)
         wait = await operator.reconcile()
         await operator.reconcile()
@@ -145,7 +146,9 @@ def test_a_deadline_ends_live_runs() -> None:
         operator = await stage.operator()
         wait = await operator.settle()
         await stage.work(operator)
-        stage.cluster.clock.advance(100)
+        stage.cluster.clock.advance(93.5)
+        assert await operator.settle() == 1.0  # half a second before it
+        stage.cluster.clock.advance(0.5)
         await operator.settle()
         stage.nodes.let_go()
         await operator.settle()
