@@ -112,10 +112,10 @@ def test_notes_say_what_to_type_next(clean: ControlPlane) -> None:
     assert (ROOT / "examples" / "cluster" / "codellama-7b.yaml").exists()
     assert "runner.image.repository is empty" in notes
     assert "prometheus.url is empty" in notes
-    assert "leaves all studies, their results" in notes
+    assert "keeps all studies, their results" in notes
     somebody_elses = ("--set=crds.install=false", "--set=crds.keep=false", "--dry-run=server")
     planned = helm("upgrade", "infpop", "CHART", *VALUES, *somebody_elses, kubeconfig=clean.kubeconfig)
-    assert "leaves all studies, their results" in planned
+    assert "keeps all studies, their results" in planned
 
 
 def test_the_operators_pod_is_admitted_where_restricted_is_enforced(release: ControlPlane) -> None:
