@@ -103,3 +103,23 @@ def test_a_study_that_was_created_again_inherits_no_memory() -> None:
     endings, remembered, uid = asyncio.run(play())
     assert endings == set()
     assert remembered == uid
+
+
+def test_the_job_of_a_run_that_another_operator_saw_end_is_read_before_it_is_deleted() -> None:
+    """The journal may know more than the watches of this operator: a Pod that has exited ends its Job by itself."""
+
+    async def play() -> list[str]:
+        space = {"gpuCount": [2], "batchSize": [8, 16]}
+        stage, first, run = await at_work(spec={"searchSpace": space, "budget": {"maxTrials": 2}})
+        first.deaf = {"pods"}
+        stage.nodes.exit(run, message=stage.nodes.message(run))
+        second = await stage.operator()
+        await second.settle()
+        assert len(stage.runs) == 2
+        before = len(first.wire.requests)
+        await first.settle()
+        return first.said(before)
+
+    requests = asyncio.run(play())
+    assert "GET jobs" in requests
+    assert "DELETE jobs" not in requests

@@ -113,7 +113,7 @@ class Runs:
                 await self._delete(job)
 
     async def delete_leftovers(self, context: ResolvedContext, history: History, jobs: Jobs) -> None:
-        """Delete the Jobs that still run although their run has ended.
+        """Delete the Jobs that still run although their run has ended, each after reading it.
 
         Args:
             context: the input of the pass.
@@ -121,9 +121,11 @@ class Runs:
             jobs: the Jobs from before the history was loaded: a newer Job may belong to a run that it does not contain.
         """
         for run, job in _jobs_of_ended_runs(jobs, history):
-            # If the Pod of a Job has exited, the Job controller is about to end that Job.
-            if job.end is None and (job.suspended or not self._has_exited(context, run)):
-                await self._delete(job)
+            if self._is_leftover(context, run, job):
+                await self._read(context, run)  # its end may be recorded by an operator that knows more
+                current = self.jobs_by_run(context).get(run)
+                if current is not None and self._is_leftover(context, run, current):
+                    await self._delete(current)
 
     async def expire(self, context: ResolvedContext, history: History, jobs: Jobs) -> None:
         """Set a time to live on ended Jobs, whose results are in the status by now."""
@@ -265,6 +267,13 @@ class Runs:
         """
         held = hold_devices(self._cache.living_pods(context.key, job.uid))
         return not job.suspended and self._has_exited(context, run) and not held
+
+    def _is_leftover(self, context: ReconcileContext, run: str, job: JobRecord) -> bool:
+        """Return whether the Job of a run that has ended stays unless the operator deletes it.
+
+        If its Pod has exited, the Job controller is about to end it.
+        """
+        return job.end is None and (job.suspended or not self._has_exited(context, run))
 
     def _has_exited(self, context: ReconcileContext, run: str) -> bool:
         """Return whether the newest Pod ended by itself; the Job controller replaces a disrupted (evicted) Pod."""
