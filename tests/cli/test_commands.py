@@ -127,7 +127,7 @@ def test_version_and_help_say_what_they_should(tmp_path: Path) -> None:
     assert run_infpop("--version", cwd=tmp_path).stdout == f"infpop {__version__}\n"
     for arguments in (["--help"], ["tune", "--help"]):
         shown = " ".join(run_infpop(*arguments, cwd=tmp_path).stdout.split())
-        assert "3 the study ended early, or without a configuration to recommend" in shown
+        assert "3 the study ended early or without a configuration to recommend" in shown
 
 
 @pytest.mark.engine
