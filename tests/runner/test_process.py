@@ -137,7 +137,7 @@ def test_a_phase_that_has_ended_is_not_late() -> None:
     guard = make_guard(now)
     with guard.phase("MeasureTimeout", 1.0):
         now[0] = 5.0
-    assert guard._why([]) is None
+    assert guard._end_reason([]) is None
 
 
 def test_a_phase_that_was_called_late_never_ends() -> None:
@@ -155,7 +155,7 @@ def test_a_phase_that_was_called_late_never_ends() -> None:
     threading.Thread(target=work, daemon=True).start()
     begun.wait()
     now[0] = 1.0
-    assert guard._why([]) == ("MeasureTimeout", "longer than 1 s")
+    assert guard._end_reason([]) == ("MeasureTimeout", "longer than 1 s")
     late.set()
     assert not over.wait(0.2)
 

@@ -202,7 +202,7 @@ def test_the_spec_may_come_from_the_environment_and_the_result_go_to_stdout(tmp_
             make_simulated_spec().model_dump_json().replace('"gpu_count":1', '"gpu_count":0'),
             "gpu_count: Input should",
         ),
-        (["--result", "/nowhere/result.json"], make_simulated_spec().model_dump_json(), "no directory /nowhere"),
+        (["--result", "/nowhere/result.json"], make_simulated_spec().model_dump_json(), "directory /nowhere does not exist"),
     ],
 )
 def test_what_is_not_understood_is_one_message(
