@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -138,13 +139,20 @@ def test_a_stop_signal_keeps_what_was_measured(tmp_path: Path, number: signal.Si
     assert (result.broken.reason, result.broken.detail) == ("Stopped", f"received {number.name}")
 
 
+def replace_by_directory(path: Path) -> None:
+    """Put a directory in the place of a file that a process may write again at any time."""
+    while not path.is_dir():
+        path.unlink(missing_ok=True)
+        with suppress(FileExistsError):
+            path.mkdir()
+
+
 @pytest.mark.parametrize("stopped", [True, False])
 def test_a_result_that_cannot_be_written_is_a_message_and_status_1(tmp_path: Path, *, stopped: bool) -> None:
     """A runner that can no longer write its result ends, by signal or by itself, and says why."""
     with launch(make_simulated_spec(simulation={"repeat_seconds": 600.0 if stopped else 1.0}), tmp_path) as run:
         run.wait_until(lambda: bool((result := run.result()) and result.load_seconds is not None))
-        (tmp_path / "result.json").unlink()
-        (tmp_path / "result.json").mkdir()
+        replace_by_directory(tmp_path / "result.json")
         if stopped:
             run.process.send_signal(signal.SIGTERM)
         assert run.process.wait(timeout=60) == 1
@@ -202,7 +210,11 @@ def test_the_spec_may_come_from_the_environment_and_the_result_go_to_stdout(tmp_
             make_simulated_spec().model_dump_json().replace('"gpu_count":1', '"gpu_count":0'),
             "gpu_count: Input should",
         ),
-        (["--result", "/nowhere/result.json"], make_simulated_spec().model_dump_json(), "directory /nowhere does not exist"),
+        (
+            ["--result", "/nowhere/result.json"],
+            make_simulated_spec().model_dump_json(),
+            "directory /nowhere does not exist",
+        ),
     ],
 )
 def test_what_is_not_understood_is_one_message(
