@@ -43,7 +43,7 @@ def test_a_study_succeeds() -> None:
 
 
 def test_a_settled_study_makes_no_requests() -> None:
-    """Once its last pass changed nothing, a pass asks nobody for anything, and no other pass is wanted."""
+    """Once its last pass changed nothing, a pass makes no request and schedules no further pass."""
 
     async def play() -> tuple[int, float | None, tuple[object, ...]]:
         stage = Stage(**PUBLISHED)
