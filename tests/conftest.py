@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -16,8 +17,9 @@ hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option for the tests that change the machine: they need root and install packages."""
+    """Add the options: tests that change the machine, and recordings that are not part of the project."""
     parser.addoption("--e2e", action="store_true", help="run the tests marked e2e instead of all others")
+    parser.addoption("--field", type=Path, help="folder of recorded errors, nodes, Pods, models and studies")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -34,6 +36,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> BySlowestFile:
     """Share the tests out by file."""
     return BySlowestFile(config, log)
+
+
+@pytest.fixture(scope="session")
+def field(request: pytest.FixtureRequest) -> Path:
+    """The folder of recordings from the field that `--field` names; a test that needs it is skipped without."""
+    folder: Path | None = request.config.getoption("--field")
+    if folder is None:
+        pytest.skip("needs --field FOLDER")
+    return folder.resolve()
 
 
 @pytest.fixture(scope="session")
