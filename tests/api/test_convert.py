@@ -111,10 +111,11 @@ EXPECTED = Study(
     metrics=(
         ExtraMetric(
             name="power",
-            query='sum(max by (Hostname, UUID, gpu) (avg_over_time(DCGM_FI_DEV_POWER_USAGE{namespace="$namespace",'
+            query='max by (Hostname, UUID, gpu) (avg_over_time(DCGM_FI_DEV_POWER_USAGE{namespace="$namespace",'
             'pod="$pod"}[$window]) or avg_over_time(DCGM_FI_DEV_POWER_USAGE{exported_namespace="$namespace",'
-            'exported_pod="$pod"}[$window])))',
+            'exported_pod="$pod"}[$window]))',
             unit="watts",
+            across_gpus="sum",
         ),
         ExtraMetric(name="queue", query='sum(queue{pod="$pod"})', unit="count"),
     ),

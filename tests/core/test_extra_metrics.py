@@ -24,10 +24,10 @@ CORES = (
     ' or rate(container_cpu_usage_seconds_total{exported_namespace="$namespace",exported_pod="$pod"}[$window])'
 )
 QUERIES = {
-    "gpuUtilization": (f"avg({GPUS} ({LOAD}))", "percent"),
-    "gpuPower": (f"sum({GPUS} ({POWER}))", "watts"),
-    "gpuMemory": (f"max({MEMORY}) * 1048576", "bytes"),
-    "cpuUsage": (f"max({CORES})", "count"),
+    "gpuUtilization": (f"{GPUS} ({LOAD})", "percent", "mean"),
+    "gpuPower": (f"{GPUS} ({POWER})", "watts", "sum"),
+    "gpuMemory": (f"{GPUS} ({MEMORY}) * 1048576", "bytes", "max"),
+    "cpuUsage": (f"max({CORES})", "count", None),
 }
 
 
@@ -40,13 +40,20 @@ def test_every_preset_asks_what_it_says() -> None:
 @pytest.mark.parametrize("preset", get_args(Preset))
 def test_every_preset_has_all_placeholders(preset: Preset) -> None:
     """A query without one of them would return values of other Pods or other times."""
-    query, unit = PRESETS[preset]
+    query, unit, _ = PRESETS[preset]
     assert all(f"${name}" in query for name in PLACEHOLDERS)
     assert unit in LARGEST
 
 
 def test_every_unit_says_what_is_too_much() -> None:
-    """Ratios end at one, percentages at a hundred, and no device works above 200 degrees."""
+    """Ratios end at one, percentages at a hundred; no node draws more than a rack, or holds a pebibyte."""
     bounded = {unit: largest for unit, largest in LARGEST.items() if largest is not None}
-    assert bounded == {"ratio": 1.0, "percent": 100.0, "celsius": 200.0}
+    assert bounded == {
+        "ratio": 1.0,
+        "percent": 100.0,
+        "bytes": 2.0**50,
+        "watts": 200_000.0,
+        "celsius": 200.0,
+        "hertz": 1e11,
+    }
     assert tuple(LARGEST) == get_args(Unit)

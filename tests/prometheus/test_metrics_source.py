@@ -161,8 +161,8 @@ def test_an_earlier_run_of_that_name_is_not_this_one(watched: Watched) -> None:
 )
 def test_ready_made_queries_count_nothing_twice(watched: Watched, preset: Preset, number: float) -> None:
     """One exporter is scraped with its own labels and without: only the run's GPUs count, each once."""
-    query, unit = PRESETS[preset]
-    metric = ExtraMetric(name=preset, query=query, unit=unit)
+    query, unit, across_gpus = PRESETS[preset]
+    metric = ExtraMetric(name=preset, query=query, unit=unit, across_gpus=across_gpus)
     found = watched.figure(metric, watched.window)
     assert found == pytest.approx(number, rel=0.1 if preset == "cpuUsage" else 1e-9)
 

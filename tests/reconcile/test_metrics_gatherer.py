@@ -113,6 +113,14 @@ def test_a_run_is_asked_about_once() -> None:
     assert len(prometheus.asked) == 2
 
 
+def test_a_source_knows_how_many_gpus_the_run_has() -> None:
+    """Otherwise a source cannot notice that a GPU is missing from an exporter's answer."""
+    prometheus = Notes("Prometheus", 100.0)
+    gatherer = gathering(pods=Notes("PodMetrics", 100.0), prometheus=prometheus, order=("Prometheus",))
+    asyncio.run(gatherer.gather(StudyMemory(key=KEY), make_finished(), "pod", (POWER,), gpu_count=4))
+    assert [watched.gpu_count for watched in prometheus.asked] == [4]
+
+
 def test_a_pass_does_not_wait_for_a_source_that_says_nothing() -> None:
     """This pass and the next get no answer; the study is reconciled again when the source answers."""
     prometheus, memory = Silent("Prometheus", 100.0), StudyMemory(key=KEY)

@@ -131,8 +131,8 @@ def to_metric(metric: spec_metrics.ExtraMetric) -> ExtraMetric:
         ValueError: it has neither query nor preset, or a query without unit; `api.rules` reports that earlier.
     """
     if metric.preset is not None:
-        query, unit = PRESETS[metric.preset]
-        return ExtraMetric(name=metric.name, query=query, unit=unit)
+        query, unit, across_gpus = PRESETS[metric.preset]
+        return ExtraMetric(name=metric.name, query=query, unit=unit, across_gpus=across_gpus)
     if metric.query is None or metric.unit is None:
         raise ValueError(f"the metric {metric.name} has no preset, and no query with a unit")
     return ExtraMetric(name=metric.name, query=metric.query, unit=metric.unit)

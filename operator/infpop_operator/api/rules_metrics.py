@@ -12,7 +12,7 @@ from infpop_operator.core.extra_metrics import PLACEHOLDERS, PRESETS
 from infpop_operator.core.model import CONSTRAINT_METRICS, METRICS
 
 BUILT_IN = frozenset((*METRICS, *CONSTRAINT_METRICS))
-POWER_PRESETS = tuple(name for name, (_, unit) in PRESETS.items() if unit == "watts")
+POWER_PRESETS = tuple(name for name, preset in PRESETS.items() if preset.unit == "watts")
 KNOWN_PLACEHOLDERS = tuple(f"${name}" for name in PLACEHOLDERS)
 # Any other dollar sign is PromQL: the end of a regular expression, or a group in label_replace.
 PLACEHOLDER_PATTERN = "[$][{]?[A-Za-z_][A-Za-z0-9_]*"

@@ -62,7 +62,13 @@ class MetricsGatherer:
             await self._prometheus.probe()
 
     async def gather(
-        self, memory: StudyMemory, finished: Finished, pod: str | None, metrics: Sequence[ExtraMetric]
+        self,
+        memory: StudyMemory,
+        finished: Finished,
+        pod: str | None,
+        metrics: Sequence[ExtraMetric],
+        *,
+        gpu_count: int | None = None,
     ) -> Finished | None:
         """Return a run with each number from the most trusted source that has it, and with all extra metrics.
 
@@ -73,13 +79,14 @@ class MetricsGatherer:
             finished: the end of the run according to its own result.
             pod: the name of the run's Pod, None if it is unknown.
             metrics: the study's extra metrics.
+            gpu_count: the number of devices of the run.
         """
         run = finished.result.run
         request = memory.requests.get(run)
         if request is None or request.of != finished:
             if request is not None:
                 request.task.cancel()
-            request = await self._begin(memory, finished, pod, metrics)
+            request = await self._begin(memory, _watched(memory.key, finished, pod, gpu_count), finished, metrics)
         if not request.task.done():
             return None
         if request.task.cancelled() or request.task.exception() is not None:
@@ -87,20 +94,17 @@ class MetricsGatherer:
         return request.task.result()
 
     async def _begin(
-        self, memory: StudyMemory, finished: Finished, pod: str | None, metrics: Sequence[ExtraMetric]
+        self, memory: StudyMemory, watched: WatchedRun, finished: Finished, metrics: Sequence[ExtraMetric]
     ) -> MetricsRequest:
         """Start to query the sources, and wait for a moment."""
-        task = asyncio.create_task(self._ask(memory.key, finished, pod, metrics))
+        task = asyncio.create_task(self._ask(watched, finished, metrics))
         request = memory.requests[finished.result.run] = MetricsRequest(of=finished, task=task)
         await asyncio.wait({task}, timeout=self._moment_s)
         if not task.done():
             task.add_done_callback(lambda _: self._done(memory.key))
         return request
 
-    async def _ask(
-        self, key: StudyKey, finished: Finished, pod: str | None, metrics: Sequence[ExtraMetric]
-    ) -> Finished:
-        watched = _watched(key, finished, pod)
+    async def _ask(self, watched: WatchedRun, finished: Finished, metrics: Sequence[ExtraMetric]) -> Finished:
         async with self._slots:
             samples = [(source.name, await source.samples(watched)) for source in self._sources]
             return await self._add_extra_metrics(merge_sources(finished, samples), watched, metrics)
@@ -117,7 +121,7 @@ class MetricsGatherer:
         return with_extra_metrics(finished, dict.fromkeys(windows, missing))
 
 
-def _watched(key: StudyKey, finished: Finished, pod: str | None) -> WatchedRun:
+def _watched(key: StudyKey, finished: Finished, pod: str | None, gpu_count: int | None) -> WatchedRun:
     result = finished.result
     return WatchedRun(
         namespace=key.namespace,
@@ -126,5 +130,6 @@ def _watched(key: StudyKey, finished: Finished, pod: str | None) -> WatchedRun:
         pod=pod,
         started_at=result.started_at,
         ended_at=finished.ended_at,
+        gpu_count=gpu_count,
         trials=tuple(trial.index for trial in result.trials if isinstance(trial, Measured)),
     )

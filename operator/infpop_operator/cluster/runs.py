@@ -161,7 +161,9 @@ class Runs:
         observation = seen.observation
         if isinstance(observation, Finished):
             pod = None if seen.pod is None else seen.pod.name
-            gathered = await self._gatherer.gather(context.memory, observation, pod, context.study.metrics)
+            gathered = await self._gatherer.gather(
+                context.memory, observation, pod, context.study.metrics, gpu_count=run.gpu_count
+            )
             if gathered is None:
                 return replace(seen, observation=Running(phase=Phase.DONE))
             observation = gathered

@@ -245,8 +245,8 @@ Sample = Value | Missing
 class WatchedRun:
     """The run that a metrics source is queried for, and when it was live; `pod` is None outside a cluster.
 
-    `trials` are the indexes of the trials that have a value to report. The source returns `Missing` for each of them
-    that it does not know.
+    `gpu_count` is the number of devices that it held, None if that is unknown. `trials` are the indexes of the trials
+    that have a value to report. The source returns `Missing` for each of them that it does not know.
     """
 
     namespace: str
@@ -255,6 +255,7 @@ class WatchedRun:
     pod: str | None
     started_at: datetime
     ended_at: datetime
+    gpu_count: int | None = None
     trials: tuple[int, ...] = ()
 
 

@@ -22,17 +22,18 @@ HOSTILE = '"} or up{a="\\\'`\n\u2028\U0001f600\0$pod#'
 
 GOLDEN: dict[Preset, str] = {
     "gpuUtilization": (
-        "avg(max by (Hostname, UUID, gpu) ("
+        "max by (Hostname, UUID, gpu) ("
         'avg_over_time(DCGM_FI_DEV_GPU_UTIL{namespace="serving",pod="study-1-x7f"}[37s]) or '
-        'avg_over_time(DCGM_FI_DEV_GPU_UTIL{exported_namespace="serving",exported_pod="study-1-x7f"}[37s])))'
+        'avg_over_time(DCGM_FI_DEV_GPU_UTIL{exported_namespace="serving",exported_pod="study-1-x7f"}[37s]))'
     ),
     "gpuPower": (
-        "sum(max by (Hostname, UUID, gpu) ("
+        "max by (Hostname, UUID, gpu) ("
         'avg_over_time(DCGM_FI_DEV_POWER_USAGE{namespace="serving",pod="study-1-x7f"}[37s]) or '
-        'avg_over_time(DCGM_FI_DEV_POWER_USAGE{exported_namespace="serving",exported_pod="study-1-x7f"}[37s])))'
+        'avg_over_time(DCGM_FI_DEV_POWER_USAGE{exported_namespace="serving",exported_pod="study-1-x7f"}[37s]))'
     ),
     "gpuMemory": (
-        'max(max_over_time(DCGM_FI_DEV_FB_USED{namespace="serving",pod="study-1-x7f"}[37s]) or '
+        "max by (Hostname, UUID, gpu) ("
+        'max_over_time(DCGM_FI_DEV_FB_USED{namespace="serving",pod="study-1-x7f"}[37s]) or '
         'max_over_time(DCGM_FI_DEV_FB_USED{exported_namespace="serving",exported_pod="study-1-x7f"}[37s])) * 1048576'
     ),
     "cpuUsage": (
@@ -74,7 +75,7 @@ def test_a_run_of_no_time_is_asked_about_all_the_same() -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_ready_made_query_asks_for_the_pod_in_both_styles_of_labels(preset: Preset) -> None:
     """It is evaluated at the end of the trial's window and reaches back no further than its start."""
-    query, unit = PRESETS[preset]
+    query, unit, _ = PRESETS[preset]
     assert metric_question(metric(query), RUN, WINDOW) == Question(
         query=GOLDEN[preset], at=WINDOW[1], lookback_seconds=37
     )

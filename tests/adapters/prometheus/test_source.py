@@ -312,6 +312,21 @@ def test_every_metric_is_there_or_says_why_not() -> None:
     play(scenario)
 
 
+def test_a_metric_of_gpus_is_of_all_gpus_of_the_run() -> None:
+    """The run has four, two answer: their sum is no value of the run."""
+
+    async def scenario(scene: Scene) -> None:
+        power = replace(POWER, across_gpus="sum")
+        scene.api.answers = [success("vector", [number("300"), number("312.5")])]
+        found = [
+            await scene.source.extra_metrics(replace(RUN, gpu_count=count), {1: WINDOWS[1]}, (power,))
+            for count in (2, 4)
+        ]
+        assert found == [{1: {"power": 612.5}}, {1: {"power": Missing(reason="FewerGPUs")}}]
+
+    play(scenario)
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [

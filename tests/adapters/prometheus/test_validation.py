@@ -2,13 +2,14 @@
 
 import math
 from datetime import timedelta
+from typing import get_args
 
 import pytest
 
 from adapters.prometheus.api import END, OWNER, RUN, START
 from infpop_operator.adapters.prometheus.answers import Answer, Series
 from infpop_operator.adapters.prometheus.validation import to_metric_value, to_samples
-from infpop_operator.core.extra_metrics import Unit
+from infpop_operator.core.extra_metrics import AcrossGpus, Unit
 from infpop_operator.core.model import Missing, Sample, Value
 
 WINDOW = (START + timedelta(seconds=60), START + timedelta(seconds=90))
@@ -85,9 +86,13 @@ def one(value: float, *, seconds: float = 90) -> Answer:
         (one(100.0), "percent", 100.0),
         (one(100.00000001), "percent", 100.0),
         (Answer(kind="scalar", series=one(5.0).series), "count", 5.0),
+        (one(132_000.0), "watts", 132_000.0),
         (one(100.1), "percent", Missing(reason="WrongUnit")),
         (one(87.0), "ratio", Missing(reason="WrongUnit")),
         (one(350.0), "celsius", Missing(reason="WrongUnit")),
+        (one(612_500.0), "watts", Missing(reason="WrongUnit")),
+        (one(1410e9), "hertz", Missing(reason="WrongUnit")),
+        (one(2.0**50 * 1.01), "bytes", Missing(reason="WrongUnit")),
         (one(-0.1), "watts", Missing(reason="WrongUnit")),
         (one(NAN), "watts", Missing(reason="NotANumber")),
         (one(math.inf), "watts", Missing(reason="NotANumber")),
@@ -103,3 +108,50 @@ def one(value: float, *, seconds: float = 90) -> Answer:
 def test_a_metric_is_one_number_in_its_unit_or_none(answer: Answer, unit: Unit, figure: float | Missing) -> None:
     """A ratio of 87 is a percentage by mistake; two elements are ambiguous; a mean may round up slightly."""
     assert to_metric_value(answer, unit, WINDOW) == figure
+
+
+def gpus(*values: float) -> Answer:
+    """Return a vector with one element for each GPU, as the presets return it."""
+    at = START.timestamp() + 90
+    series = tuple(Series(labels={"gpu": str(index)}, samples=((at, value),)) for index, value in enumerate(values))
+    return Answer(kind="vector", series=series)
+
+
+@pytest.mark.parametrize(
+    ("answer", "unit", "across_gpus", "figure"),
+    [
+        (gpus(300.0, 312.5), "watts", "sum", 612.5),
+        (gpus(80.0, 90.0), "percent", "mean", 85.0),
+        (gpus(1e9, 8e10), "bytes", "max", 8e10),
+        (gpus(0.0, 0.0), "percent", "mean", 0.0),
+        (gpus(4_000.0, 4_000.0), "watts", "sum", 8_000.0),
+        (gpus(612.5), "watts", "sum", Missing(reason="FewerGPUs")),
+        (gpus(), "watts", "sum", Missing(reason="Empty")),
+        (gpus(300.0, 300.0, 300.0), "watts", "sum", Missing(reason="TwoSeries")),
+        (gpus(300.0, NAN), "watts", "sum", Missing(reason="NotANumber")),
+        (gpus(300.0, 310_500.0), "watts", "sum", Missing(reason="WrongUnit")),  # milliwatts
+        (gpus(8e10 * 2**20, 1e9), "bytes", "max", Missing(reason="WrongUnit")),  # bytes for mebibytes
+        (gpus(300.0, 2147483633.0), "watts", "sum", Missing(reason="Blank")),
+    ],
+)
+def test_a_metric_of_gpus_needs_all_of_them(
+    answer: Answer, unit: Unit, across_gpus: AcrossGpus, figure: float | Missing
+) -> None:
+    """A GPU that the exporter does not report would make four GPUs look as frugal as two, and hide the fullest."""
+    assert to_metric_value(answer, unit, WINDOW, across_gpus=across_gpus, gpu_count=2) == figure
+
+
+def test_a_run_of_unknown_size_takes_the_gpus_that_answer() -> None:
+    """Without a number to compare with, none is refused."""
+    assert to_metric_value(gpus(1.0, 2.0, 3.0), "watts", WINDOW, across_gpus="sum") == 6.0
+
+
+BLANKS = [2147483632, 2147483633, 2147483634, 2147483635, 9223372036854775792, 9223372036854775795, 2**47, 2**47 + 3]
+
+
+@pytest.mark.parametrize("unit", get_args(Unit))
+@pytest.mark.parametrize("scale", [1.0, 2.0**20, 1e6, 1e-3])
+@pytest.mark.parametrize("blank", BLANKS)
+def test_a_blank_of_dcgm_is_never_a_number(blank: int, scale: float, unit: Unit) -> None:
+    """DCGM 3 and 4 write blank, not found, not supported and not permitted as numbers; a query may scale them."""
+    assert to_metric_value(one(float(blank) * scale), unit, WINDOW) == Missing(reason="Blank")

@@ -106,7 +106,8 @@ class PrometheusMetrics:
         async with self._slots:
             reply = await self._retrying.ask(question, enough=lambda answer: bool(answer.series), until=until)
         if isinstance(reply, Answer):
-            return to_metric_value(reply, metric.unit, window)
+            gpus = watched.gpu_count
+            return to_metric_value(reply, metric.unit, window, across_gpus=metric.across_gpus, gpu_count=gpus)
         if reply.reason == REJECTED:
             self._log_rejection(metric, watched, question, reply)
         return Missing(reason=reply.reason)
