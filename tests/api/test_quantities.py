@@ -6,10 +6,10 @@ import pytest
 
 from infpop_operator.api.quantities import (
     decimal_string,
-    figure_string,
     interval,
     memory_bytes,
     millicores,
+    number_string,
     parse_scalar,
     scalar_text,
     seconds,
@@ -131,7 +131,7 @@ def test_a_number_is_a_plain_decimal_of_six_digits(value: float, text: str) -> N
 )
 def test_a_metric_of_any_size_is_short(value: float, text: str) -> None:
     """A number with a long row of zeros has an exponent."""
-    assert figure_string(value) == text
+    assert number_string(value) == text
 
 
 def test_the_digits_that_count_are_as_many_as_asked_for() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from api.status_samples import TWO_POOLS, best_pool, decision_of, ended_run, measured_round, run_of
 from factories.studies import START, make_measured, make_study
-from infpop_operator.api.quantities import figure_string
+from infpop_operator.api.quantities import number_string
 from infpop_operator.api.status import to_status
 from infpop_operator.core.model import Constraint, History, Missing, Objective, Round
 
@@ -106,5 +106,5 @@ def test_an_older_best_without_the_metric_gives_way() -> None:
 )
 def test_a_metric_of_any_size_is_short_and_can_be_read(value: float, text: str) -> None:
     """No unit bounds an exporter's values, and a large value does not enlarge the status."""
-    assert figure_string(value) == text
+    assert number_string(value) == text
     assert float(text) == pytest.approx(value, rel=1e-5)

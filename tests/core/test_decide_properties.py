@@ -292,7 +292,7 @@ def _question(study: Study, history: History, run: Run) -> SearchRequest:
     closed = {trial.configuration for trial in trials} | set(ruled_out(study, study.pools[0], trials, None))
     return SearchRequest(
         space=study.space,
-        records=tuple(told),
+        trials=tuple(told),
         open_cells=tuple(
             cell
             for cell in cells(study.space)

@@ -68,7 +68,7 @@ def ask(*pending: Configuration, state: str = "pending", opened: tuple[Configura
         SearchTrial(configuration=cell, state=state, loss=1.0 if state == "measured" else None) for cell in pending
     )
     left = tuple(cell for cell in cells(SPACE) if cell not in pending) if opened is None else opened
-    question = SearchRequest(space=SPACE, records=records, open_cells=left, index=0, seed=0, algorithm="grid")
+    question = SearchRequest(space=SPACE, trials=records, open_cells=left, index=0, seed=0, algorithm="grid")
     return grid.propose(question)
 
 

@@ -21,7 +21,7 @@ FAST = (("mode", "fast"),)
 def make_question(**changes: object) -> SearchRequest:
     """Return the first request of a search over 24 cells."""
     first = SearchRequest(
-        space=SPACE, records=(), open_cells=cells(SPACE), index=0, seed=0, algorithm="tpe", max_trials=24
+        space=SPACE, trials=(), open_cells=cells(SPACE), index=0, seed=0, algorithm="tpe", max_trials=24
     )
     return replace(first, **changes)
 
@@ -33,7 +33,7 @@ def record(cell: Configuration, state: SearchTrialState, loss: float | None = No
 
 def documents_of(*records: SearchTrial) -> list[hyperopt_ask.Document]:
     """Return the documents that Hyperopt receives for these records."""
-    question = make_question(records=records)
+    question = make_question(trials=records)
     trials = hyperopt_ask._trials(question, hyperopt_ask._domain(SPACE))
     return list(trials.trials)
 
@@ -104,7 +104,7 @@ def test_three_failures_alone_are_only_failures(states: list[SearchTrialState], 
     )
     assert hyperopt_ask._only_failures(records) is only
     opened = cells(SPACE)[len(records) :]
-    answer = hyperopt_ask.propose_random(make_question(records=records, open_cells=opened, seed=3, index=4))
+    answer = hyperopt_ask.propose_random(make_question(trials=records, open_cells=opened, seed=3, index=4))
     assert (answer == hyperopt_ask._rescue(opened)) is only
 
 
@@ -154,7 +154,7 @@ def test_a_cell_that_is_not_open_is_asked_again_and_at_last_drawn() -> None:
     closed, opened = make_cell(1, 8, mode="slow"), tuple(cells(SPACE)[1:])
     known = (record(closed, "measured", 1.0),)
     first, again = Suggest(closed), Suggest(closed)
-    question = make_question(records=known, open_cells=opened, index=1)
+    question = make_question(trials=known, open_cells=opened, index=1)
     answer = hyperopt_ask._propose(question, first, again)
     assert first.asked == [([1], 1, hyperopt_ask._seed(question, 0))]
     assert again.asked == [([1], 1, hyperopt_ask._seed(question, retry)) for retry in range(1, 11)]

@@ -118,7 +118,7 @@ def asked(study: Study, records: Sequence[SearchTrial], index: int) -> Configura
     tried = {record.configuration for record in records}
     question = SearchRequest(
         space=study.space,
-        records=tuple(records),
+        trials=tuple(records),
         open_cells=tuple(cell for cell in cells(study.space) if cell not in tried),
         index=index,
         seed=study.algorithm.seed,
@@ -147,7 +147,7 @@ def test_the_search_hears_what_is_certain_and_nothing_else() -> None:
     ]
     live = make_started(run=make_run("live", cells=[cell[7]], index=7))
     view = plan._view(study, study.pools[0], make_history(ended=tuple(ended), active=(live,)))
-    assert plan._records(view, make_run(cells=[make_cell(2, 8)], index=8).trials) == (
+    assert plan._search_trials(view, make_run(cells=[make_cell(2, 8)], index=8).trials) == (
         SearchTrial(configuration=cell[0], state="measured", loss=-7.0),
         SearchTrial(configuration=cell[1], state="failed"),
         SearchTrial(configuration=cell[4], state="failed"),
@@ -188,7 +188,7 @@ def test_each_trial_of_a_run_is_asked_for_with_its_own_index(seed: int) -> None:
     opened = tuple(cell for cell in cells(study.space) if cell.gpu_count == first.gpu_count)
     question = SearchRequest(
         space=study.space,
-        records=(),
+        trials=(),
         open_cells=cells(study.space),
         index=0,
         seed=seed,
@@ -199,4 +199,4 @@ def test_each_trial_of_a_run_is_asked_for_with_its_own_index(seed: int) -> None:
     for index, (answer, before) in enumerate(((second, (first,)), (third, (first, second))), start=1):
         pending = tuple(SearchTrial(configuration=cell, state="pending") for cell in before)
         left = tuple(cell for cell in opened if cell not in before)
-        assert propose(replace(question, records=pending, open_cells=left, index=index)) == answer
+        assert propose(replace(question, trials=pending, open_cells=left, index=index)) == answer

@@ -22,7 +22,7 @@ HYPEROPT = ("tpe", "anneal", "random")
 def make_question(**changes: object) -> SearchRequest:
     """Return the first request of a search over 44 cells."""
     first = SearchRequest(
-        space=SPACE, records=(), open_cells=cells(SPACE), index=0, seed=0, algorithm="tpe", max_trials=44
+        space=SPACE, trials=(), open_cells=cells(SPACE), index=0, seed=0, algorithm="tpe", max_trials=44
     )
     return replace(first, **changes)
 
@@ -72,7 +72,7 @@ def questions(draw: st.DrawFn) -> SearchRequest:
     rest = every[len(known) :]
     return SearchRequest(
         space=space,
-        records=tuple(records),
+        trials=tuple(records),
         open_cells=tuple(sorted(rest[: draw(st.integers(0, len(rest)))], key=every.index)),
         index=draw(st.integers(0, 500)),
         seed=draw(st.integers(0, 2**32 - 1)),
@@ -124,7 +124,7 @@ def test_three_failures_and_no_success_lead_to_the_cell_most_likely_to_work(
     tried = [make_cell(1, 512), make_cell(2, 512), make_cell(4, 512)]
     records = tuple(SearchTrial(configuration=cell, state=state) for cell in tried)
     opened = tuple(cell for cell in cells(SPACE) if cell not in tried)
-    cell = propose(make_question(algorithm=algorithm, records=records, open_cells=opened, index=3))
+    cell = propose(make_question(algorithm=algorithm, trials=records, open_cells=opened, index=3))
     assert (cell == make_cell(8, 1)) == (state == "failed")
 
 
@@ -134,7 +134,7 @@ def test_tpe_leaves_its_random_start_before_half_of_the_budget_is_spent() -> Non
     records = tuple(measured(cell, -float(cell.gpu_count * cell.batch_size)) for cell in known)
 
     def answers(max_trials: int | None, algorithm: AlgorithmName) -> list[Configuration | None]:
-        question = make_question(records=records, index=4, max_trials=max_trials, algorithm=algorithm)
+        question = make_question(trials=records, index=4, max_trials=max_trials, algorithm=algorithm)
         return [propose(replace(question, seed=seed)) for seed in range(6)]
 
     assert answers(44, "tpe") == answers(None, "tpe") == answers(44, "random")
@@ -148,7 +148,7 @@ def test_the_model_based_searches_go_where_it_is_good(algorithm: AlgorithmName) 
     opened = tuple(cell for cell in cells(SPACE) if cell not in cells(SPACE)[::3])
 
     def mean(name: AlgorithmName) -> float:
-        question = make_question(records=records, open_cells=opened, index=len(records), algorithm=name)
+        question = make_question(trials=records, open_cells=opened, index=len(records), algorithm=name)
         answers = [propose(replace(question, seed=seed)) for seed in range(30)]
         return sum(throughput(cell) for cell in answers if cell is not None) / len(answers)
 
@@ -160,7 +160,7 @@ def test_failed_cells_are_known_to_be_bad() -> None:
     good = [make_cell(gpus, batch) for gpus in (1, 2) for batch in (1, 2, 4, 8, 16, 32)]
     records = (failed(make_cell(8, 512)), *(measured(cell, -100.0 / cell.batch_size) for cell in good))
     opened = tuple(cell for cell in cells(SPACE) if cell not in (make_cell(8, 512), *good))
-    question = make_question(algorithm="anneal", records=records, open_cells=opened, index=13)
+    question = make_question(algorithm="anneal", trials=records, open_cells=opened, index=13)
     answers = [propose(replace(question, seed=seed)) for seed in range(30)]
     assert sum(cell.gpu_count == 8 and cell.batch_size >= 128 for cell in answers if cell is not None) <= 4
 
@@ -183,9 +183,9 @@ def test_hyperopt_is_told_what_its_searches_can_read(
 def test_a_record_outside_the_space_does_not_change_the_answer() -> None:
     """A baseline outside the space has no position on its axes, so the search does not receive it."""
     records = tuple(measured(cell, -float(index)) for index, cell in enumerate(cells(SPACE)[:12]))
-    question = make_question(records=records, open_cells=cells(SPACE)[12:], index=13)
+    question = make_question(trials=records, open_cells=cells(SPACE)[12:], index=13)
     foreign = (measured(make_cell(16, 48), -99.0), measured(make_cell(1, 1, mode="x"), -99.0))
-    assert propose(replace(question, records=(*foreign, *records))) == propose(question)
+    assert propose(replace(question, trials=(*foreign, *records))) == propose(question)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_the_grid_waits_for_a_pending_load_while_others_are_open() -> None:
     """Parallel trials spread over loads, so that no larger batch starts before the smaller one is known."""
     pending = (SearchTrial(configuration=make_cell(8, 1), state="pending"),)
     opened = tuple(cell for cell in cells(SPACE) if cell != make_cell(8, 1))
-    question = make_question(algorithm="grid", records=pending, open_cells=opened)
+    question = make_question(algorithm="grid", trials=pending, open_cells=opened)
     assert propose(question) == make_cell(4, 1)
     only = tuple(cell for cell in opened if cell.gpu_count == 8)
     assert propose(replace(question, open_cells=only)) == make_cell(8, 2)
@@ -257,7 +257,7 @@ def test_the_grid_loads_no_numerical_library() -> None:
         "import sys\n"
         "from infpop_operator.core import decide, landscape, model, objective, search, space\n"
         "grid = model.SearchSpace(gpu_counts=(1,), batch_sizes=(1,))\n"
-        "search.propose(search.SearchRequest(space=grid, records=(), open_cells=space.cells(grid), index=0, seed=0,"
+        "search.propose(search.SearchRequest(space=grid, trials=(), open_cells=space.cells(grid), index=0, seed=0,"
         " algorithm='grid'))\n"
         "print(sorted({'hyperopt', 'numpy', 'scipy'} & set(sys.modules)))\n"
     )
@@ -289,7 +289,7 @@ def visit(algorithm: AlgorithmName, *, seed: int, asks: int, space: SearchSpace 
         cell = propose(
             SearchRequest(
                 space=space,
-                records=tuple(records),
+                trials=tuple(records),
                 open_cells=tuple(opened),
                 index=index,
                 seed=seed,

@@ -12,7 +12,7 @@ from factories.kube_objects import OWNER
 from factories.runs import make_finished, make_lost, make_started
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.api.status_model import PoolStatus, StudyStatus, TrialRow
-from infpop_operator.cluster.events import Recorder, StudyEvent, transitions, unanswered_runs
+from infpop_operator.cluster.events import Recorder, StudyEvent, runs_lacking_metrics, transitions
 from infpop_operator.core.model import EndedRun, Finished
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890_000, tzinfo=UTC)
@@ -144,7 +144,7 @@ def test_a_run_whose_numbers_come_from_another_source_is_reported() -> None:
         make_lost(make_started()),
     ]
     run = "run study-1 on pool a100: no number from"
-    assert unanswered_runs(entries) == (
+    assert runs_lacking_metrics(entries) == (
         StudyEvent(
             type="Normal",
             reason="MetricsMissing",

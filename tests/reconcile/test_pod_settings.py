@@ -17,8 +17,8 @@ BODY = changed_of(WHOLE, {"metadata.uid": "uid-of-the-study", "spec.workload.sou
 def settings_of(pool: str, changes: dict[str, object] | None = None) -> PodSettings:
     """Return the Pod settings of a pool of the whole study, with values of the study replaced."""
     settings = Settings(runner_image="example.org/default:3")
-    prepared = resolve_study(changed_of(BODY, changes or {}), [GPU_NODE], History(started_at=START), settings)
-    return pod_settings(prepared, pool, settings)
+    resolved = resolve_study(changed_of(BODY, changes or {}), [GPU_NODE], History(started_at=START), settings)
+    return pod_settings(resolved, pool, settings)
 
 
 def test_every_field_of_a_study_that_is_about_pods_reaches_them() -> None:

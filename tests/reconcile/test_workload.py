@@ -18,9 +18,9 @@ def test_the_path_of_a_config_maps_prompts_is_in_its_mount() -> None:
     body = make_study_document(OWNER.name, OWNER.namespace, workload={"source": source})
     body["metadata"] |= {"uid": OWNER.uid, "generation": 1}
     settings = Settings(runner_image="example.org/runner:1")
-    prepared = resolve_study(body, [make_node()], History(started_at=START), settings)
-    (run, *_) = decide(prepared.study, History(started_at=START), {}, START).start
-    pod = job_of(prepared, run, settings)["spec"]["template"]["spec"]
+    resolved = resolve_study(body, [make_node()], History(started_at=START), settings)
+    (run, *_) = decide(resolved.study, History(started_at=START), {}, START).start
+    pod = job_of(resolved, run, settings)["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     spec = next(json.loads(each["value"]) for each in container["env"] if each["name"] == "INFPOP_RUN_SPEC")
     (mount,) = (each["mountPath"] for each in container["volumeMounts"] if each["name"] == "workload")

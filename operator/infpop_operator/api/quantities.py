@@ -78,7 +78,7 @@ def decimal_string(value: float, *, significant: int = 6) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def figure_string(value: float) -> str:
+def number_string(value: float) -> str:
     """Return a number of any size in few characters: a plain decimal, or with an exponent if that is shorter."""
     return decimal_string(value) if value == 0 or _SMALLEST_PLAIN <= abs(value) < _LARGEST_PLAIN else f"{value:.6g}"
 

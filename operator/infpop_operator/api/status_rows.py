@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from infpop_operator.api.clip import clip
-from infpop_operator.api.quantities import decimal_string, figure_string, scalar_text
+from infpop_operator.api.quantities import decimal_string, number_string, scalar_text
 from infpop_operator.api.status_context import StatusContext
 from infpop_operator.api.status_model import Baseline, Best, LiveRun, PoolStatus, Tie, TrialCounts, TrialRow
 from infpop_operator.core import objective
@@ -63,7 +63,7 @@ def best_row(study: Study, pool: Pool, trial: Trial, history: History) -> Best:
         cost_per_million_tokens=cost,
         engine_args=list(_engine_args(study, trial, history)),
         metrics=_metrics(trial),
-        tokens_per_joule=None if per_joule is None else figure_string(per_joule),
+        tokens_per_joule=None if per_joule is None else number_string(per_joule),
         max_model_len=_max_model_len(trial, history),
         tied_with=_tie(study, pool, trial, history),
         run=trial.run,
@@ -273,7 +273,7 @@ def _explanation(study: Study, trial: Trial, measured: Measured | None) -> tuple
 def _metrics(trial: Trial) -> dict[str, str] | None:
     """Return the extra metrics that have a value, None without any."""
     known = {
-        name: figure_string(found) for name, found in trial.extra_metrics.items() if not isinstance(found, Missing)
+        name: number_string(found) for name, found in trial.extra_metrics.items() if not isinstance(found, Missing)
     }
     return known or None
 

@@ -59,16 +59,16 @@ def broken_runs(ended: Sequence[EndedRun]) -> tuple[StudyEvent, ...]:
     return tuple(_broken_run(entry) for entry in ended if entry.stopped is None and broken_reason(entry) is not None)
 
 
-def unanswered_runs(ended: Sequence[EndedRun]) -> tuple[StudyEvent, ...]:
+def runs_lacking_metrics(ended: Sequence[EndedRun]) -> tuple[StudyEvent, ...]:
     """Return an Event for each run that a metrics source had no number for; it names the sources used instead."""
     return tuple(
-        _unanswered(entry.run, entry.observation)
+        _lacking_metrics(entry.run, entry.observation)
         for entry in ended
         if isinstance(entry.observation, Finished) and entry.observation.missing_sources
     )
 
 
-def _unanswered(run: Run, finished: Finished) -> StudyEvent:
+def _lacking_metrics(run: Run, finished: Finished) -> StudyEvent:
     why = ", ".join(f"{source}: {reason}" for source, reason in finished.missing_sources.items())
     instead = ", ".join(sorted(set(finished.sources.values()))) or "the run's own result"
     return StudyEvent(

@@ -19,13 +19,13 @@ _RUN_GRACE_SECONDS = 120.0  # the runner's start, and the time that it needs to 
 _JOB_GRACE_SECONDS = 300.0  # the Job's own deadline is the last resort: it reports less than the operator's limits
 
 
-def job_of(prepared: ResolvedStudy, run: Run, settings: Settings) -> dict[str, Any]:
+def job_of(resolved: ResolvedStudy, run: Run, settings: Settings) -> dict[str, Any]:
     """Return the manifest of the Job of `run`."""
-    spec = build_run_spec(prepared.study, run, scrape_grace_seconds=settings.held_seconds)
-    limits = phase_limits(prepared.document.spec, run, settings)
+    spec = build_run_spec(resolved.study, run, scrape_grace_seconds=settings.held_seconds)
+    limits = phase_limits(resolved.document.spec, run, settings)
     deadline = limits.schedule_seconds + limits.pull_seconds + limits.run_seconds + _JOB_GRACE_SECONDS
     return build_job(
-        prepared.owner, run, spec, pod_settings(prepared, run.pool, settings), deadline_seconds=ceil(deadline)
+        resolved.owner, run, spec, pod_settings(resolved, run.pool, settings), deadline_seconds=ceil(deadline)
     )
 
 
@@ -44,12 +44,12 @@ def phase_limits(spec: StudySpec, run: Run, settings: Settings) -> PhaseLimits:
     )
 
 
-def pod_settings(prepared: ResolvedStudy, pool_name: str, settings: Settings) -> PodSettings:
+def pod_settings(resolved: ResolvedStudy, pool_name: str, settings: Settings) -> PodSettings:
     """Return the Pod settings for a pool, from the study and the Nodes that the pool matches."""
-    spec = prepared.document.spec
+    spec = resolved.document.spec
     pool = next(pool for pool in spec.node_pools if pool.name == pool_name)
     token, source = spec.model.token_secret_ref, spec.workload.source.config_map
-    matched = prepared.matched.get(pool_name)
+    matched = resolved.matched.get(pool_name)
     return PodSettings(
         image=image_of(spec, pool, settings) or "",
         image_pull_secrets=tuple(secret.name for secret in spec.engine.image_pull_secrets),

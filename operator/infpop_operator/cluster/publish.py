@@ -20,22 +20,22 @@ BEST = "best"
 ARGS, ARGS_TEXT, BEST_JSON, STUDY_YAML = "args", "args.txt", "best.json", "study.yaml"
 
 
-async def publish(client: KubeClient, prepared: ResolvedStudy, best: Best) -> StudyEvent | None:
+async def publish(client: KubeClient, resolved: ResolvedStudy, best: Best) -> StudyEvent | None:
     """Write `best` to the ConfigMap that the study names, if it differs; return the Event for it.
 
     Raises:
         KubeError: a request to the API server failed.
     """
-    target = prepared.document.spec.publish
+    target = resolved.document.spec.publish
     if target is None:
         return None
-    wanted = build_config_map(prepared, target.config_map, best)
-    namespace = prepared.owner.namespace
+    wanted = build_config_map(resolved, target.config_map, best)
+    namespace = resolved.owner.namespace
     try:
         existing = await client.get_config_map(namespace, target.config_map)
     except KubeNotFoundError:
         return await _create(client, wanted)
-    if not _is_ours(existing, prepared):
+    if not _is_ours(existing, resolved):
         message = f"ConfigMap {target.config_map} exists, but this study did not write it; delete it or name another"
         return StudyEvent(type="Warning", reason="PublishRefused", message=message)
     if existing.get("data") == wanted["data"]:
@@ -62,26 +62,26 @@ def _published(name: str, best: Best) -> StudyEvent:
     )
 
 
-def build_config_map(prepared: ResolvedStudy, name: str, best: Best) -> Body:
+def build_config_map(resolved: ResolvedStudy, name: str, best: Best) -> Body:
     """Return the ConfigMap: `args` as a JSON list, `args.txt` with one argument per line, the result and the study."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {
             "name": name,
-            "namespace": prepared.owner.namespace,
-            "labels": {MANAGED_BY: MANAGER, STUDY: prepared.owner.name, CONTENT: BEST},
+            "namespace": resolved.owner.namespace,
+            "labels": {MANAGED_BY: MANAGER, STUDY: resolved.owner.name, CONTENT: BEST},
         },
         "data": {
             ARGS: json.dumps(best.engine_args),
             ARGS_TEXT: "".join(f"{argument}\n" for argument in best.engine_args),
             BEST_JSON: best.model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n",
-            STUDY_YAML: render_study(prepared.document),
+            STUDY_YAML: render_study(resolved.document),
         },
     }
 
 
-def _is_ours(config_map: Body, prepared: ResolvedStudy) -> bool:
+def _is_ours(config_map: Body, resolved: ResolvedStudy) -> bool:
     known = config_map["metadata"].get("labels") or {}
-    wanted = {MANAGED_BY: MANAGER, STUDY: prepared.owner.name, CONTENT: BEST}
+    wanted = {MANAGED_BY: MANAGER, STUDY: resolved.owner.name, CONTENT: BEST}
     return all(known.get(key) == value for key, value in wanted.items())

@@ -78,7 +78,7 @@ class RunProbes:
 
     async def _find_refusal(self, key: StudyKey, run: str, job: JobRecord) -> None:
         """Read from the Job's Events why the Job controller cannot create a Pod."""
-        message = newest_complaint(await self._events(job.namespace, job.uid) or ())
+        message = newest_create_failure(await self._events(job.namespace, job.uid) or ())
         if message is not None:
             probe = self._probe(key, run)
             self._remember(key, run, replace(probe, hints=replace(probe.hints, failed_create=message)))
@@ -119,7 +119,7 @@ class RunProbes:
             return None
 
 
-def newest_complaint(events: Sequence[Mapping[str, Any]]) -> str | None:
+def newest_create_failure(events: Sequence[Mapping[str, Any]]) -> str | None:
     """Return the message of the newest Event in which the Job controller reports that it could not create a Pod."""
     return _message(_newest([event for event in events if event.get("reason") == "FailedCreate"]))
 

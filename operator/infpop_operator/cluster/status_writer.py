@@ -12,7 +12,7 @@ from infpop_operator.api.status_context import StatusContext
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.context import ReconcileContext, ResolvedContext
-from infpop_operator.cluster.events import Recorder, StudyEvent, broken_runs, transitions, unanswered_runs
+from infpop_operator.cluster.events import Recorder, StudyEvent, broken_runs, runs_lacking_metrics, transitions
 from infpop_operator.cluster.publish import publish
 from infpop_operator.cluster.resolve import ResolvedStudy
 from infpop_operator.core.errors import InfPopError, Problem, StoreError
@@ -47,7 +47,7 @@ class StatusWriter:
 
     async def record_ended(self, context: ReconcileContext, ended: Sequence[EndedRun]) -> None:
         """Record an Event for each run that broke without being stopped or that lacks numbers of a metrics source."""
-        await self._recorder.record(context.body, (*broken_runs(ended), *unanswered_runs(ended)))
+        await self._recorder.record(context.body, (*broken_runs(ended), *runs_lacking_metrics(ended)))
 
     async def write_hindrance(self, context: ReconcileContext, error: InfPopError) -> None:
         """Write to the status why the study cannot continue; if that fails too, a later pass writes it."""

@@ -33,7 +33,7 @@ _NO_WINDOW = Missing(reason="NoWindow")  # the run did not report when it measur
 _LEAST_WATTS = 1e-3  # no working device draws less; dividing by almost 0 would give an absurd value
 
 MetricValues = Mapping[str, float | Missing]  # extra metrics of a trial, by name
-NO_FIGURES: MetricValues = {}
+NO_METRICS: MetricValues = {}
 
 
 def value(
@@ -41,7 +41,7 @@ def value(
     measured: Measured,
     gpu_count: int,
     price_per_gpu_hour: float | None,
-    extra_metrics: MetricValues = NO_FIGURES,
+    extra_metrics: MetricValues = NO_METRICS,
 ) -> float:
     """Return the objective of one measurement, in the unit of its metric.
 
@@ -99,7 +99,7 @@ def loss(
     measured: Measured,
     gpu_count: int,
     price_per_gpu_hour: float | None,
-    extra_metrics: MetricValues = NO_FIGURES,
+    extra_metrics: MetricValues = NO_METRICS,
 ) -> float:
     """Return the objective value as a number to minimise. Arguments and errors are those of `value`."""
     number = value(objective, measured, gpu_count, price_per_gpu_hour, extra_metrics)
@@ -107,7 +107,7 @@ def loss(
 
 
 def violations(
-    constraints: Sequence[Constraint], measured: Measured, gpu_count: int, extra_metrics: MetricValues = NO_FIGURES
+    constraints: Sequence[Constraint], measured: Measured, gpu_count: int, extra_metrics: MetricValues = NO_METRICS
 ) -> tuple[str, ...]:
     """Return a text for each bound that the measurement violates; empty if it meets all of them.
 

@@ -134,7 +134,7 @@ def _on_plateau(view: _View) -> bool:
 
 
 def _is_lesson(view: _View, trial: Trial) -> bool:
-    return trial.state in (TrialState.MEASURED, TrialState.INFEASIBLE) and _record(view, trial) is not None
+    return trial.state in (TrialState.MEASURED, TrialState.INFEASIBLE) and _search_trial(view, trial) is not None
 
 
 def _proposal(view: _View) -> Run:
@@ -158,7 +158,7 @@ def _next_cell(
         return view.baseline
     request = SearchRequest(
         space=view.study.space,
-        records=_records(view, chosen),
+        trials=_search_trials(view, chosen),
         open_cells=candidates,
         index=index,
         seed=view.study.algorithm.seed,
@@ -171,28 +171,28 @@ def _next_cell(
     return cell
 
 
-def _records(view: _View, chosen: tuple[PlannedTrial, ...]) -> tuple[SearchTrial, ...]:
+def _search_trials(view: _View, chosen: tuple[PlannedTrial, ...]) -> tuple[SearchTrial, ...]:
     """Return what the search learns from: results and pending trials, never broken trials or unknown values."""
     space = frozenset(cells(view.study.space))
-    known = [_record(view, trial) for trial in view.trials if trial.configuration in space]
+    known = [_search_trial(view, trial) for trial in view.trials if trial.configuration in space]
     pending = [SearchTrial(configuration=trial.configuration, state="pending", loss=None) for trial in chosen]
-    return (*(record for record in known if record is not None), *pending)
+    return (*(trial for trial in known if trial is not None), *pending)
 
 
-def _record(view: _View, trial: Trial) -> SearchTrial | None:
+def _search_trial(view: _View, trial: Trial) -> SearchTrial | None:
     match trial.state:
         case TrialState.RUNNING:
             return SearchTrial(configuration=trial.configuration, state="pending", loss=None)
         case TrialState.INFEASIBLE:
             return SearchTrial(configuration=trial.configuration, state="failed", loss=None)
         case TrialState.MEASURED:
-            return _measured_record(view, trial)
+            return _measured_trial(view, trial)
         case TrialState.INVALID | TrialState.BROKEN:
             return None
 
 
-def _measured_record(view: _View, trial: Trial) -> SearchTrial | None:
-    """Return the record of a measured trial, None while a metric that the comparison needs is missing."""
+def _measured_trial(view: _View, trial: Trial) -> SearchTrial | None:
+    """Return a measured trial as the search knows it, None while a metric that the comparison needs is missing."""
     wanted, cell = view.study.objective, trial.configuration
     if objective.violations(wanted.constraints, measurement(trial), cell.gpu_count, trial.extra_metrics):
         return SearchTrial(configuration=cell, state="failed", loss=None)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from adapters.prometheus.api import END, RUN, START
 from infpop_operator.adapters.prometheus.promql import (
-    Question,
-    metric_question,
+    Query,
+    metric_query,
     quoted,
-    throughput_question,
+    throughput_query,
 )
 from infpop_operator.core.extra_metrics import LARGEST, PRESETS, ExtraMetric, Preset
 
@@ -48,9 +48,9 @@ def metric(query: str) -> ExtraMetric:
     return ExtraMetric(name="metric", query=query, unit="count")
 
 
-def asked(query: str, **changes: object) -> Question | None:
+def asked(query: str, **changes: object) -> Query | None:
     """Return the query sent for a metric of the run with these changes."""
-    return metric_question(metric(query), replace(RUN, **changes), WINDOW)
+    return metric_query(metric(query), replace(RUN, **changes), WINDOW)
 
 
 def unquoted(text: str) -> str:
@@ -62,23 +62,21 @@ def unquoted(text: str) -> str:
 def test_all_samples_of_a_run_are_asked_for() -> None:
     """The query covers the run from its start to a little after its end, and no other run."""
     query = 'infpop_trial_throughput_tokens_per_second{namespace="serving",study="study",run="study-1"}[305s]'
-    assert throughput_question(RUN) == Question(query=query, at=END + timedelta(seconds=5))
+    assert throughput_query(RUN) == Query(promql=query, at=END + timedelta(seconds=5))
 
 
 def test_a_run_of_no_time_is_asked_about_all_the_same() -> None:
     """A range is never empty or negative, whatever the Nodes' clocks say, and rounding up loses no sample."""
-    assert throughput_question(replace(RUN, ended_at=START)).query.endswith("[5s]")
-    assert throughput_question(replace(RUN, ended_at=START + timedelta(milliseconds=1))).query.endswith("[6s]")
-    assert throughput_question(replace(RUN, ended_at=START - timedelta(hours=1))).query.endswith("[1s]")
+    assert throughput_query(replace(RUN, ended_at=START)).promql.endswith("[5s]")
+    assert throughput_query(replace(RUN, ended_at=START + timedelta(milliseconds=1))).promql.endswith("[6s]")
+    assert throughput_query(replace(RUN, ended_at=START - timedelta(hours=1))).promql.endswith("[1s]")
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_ready_made_query_asks_for_the_pod_in_both_styles_of_labels(preset: Preset) -> None:
     """It is evaluated at the end of the trial's window and reaches back no further than its start."""
     query, unit, _ = PRESETS[preset]
-    assert metric_question(metric(query), RUN, WINDOW) == Question(
-        query=GOLDEN[preset], at=WINDOW[1], lookback_seconds=37
-    )
+    assert metric_query(metric(query), RUN, WINDOW) == Query(promql=GOLDEN[preset], at=WINDOW[1], lookback_seconds=37)
     assert unit in LARGEST
 
 
@@ -86,14 +84,14 @@ def test_a_placeholder_is_replaced_wherever_it_stands() -> None:
     """It is replaced every time, also next to letters; a word that only starts like one is left alone."""
     found = asked('a{p="$pod",q=~"x$namespace.$pod"}[$window] offset $window + $podium $windows')
     assert found is not None
-    assert found.query == 'a{p="study-1-x7f",q=~"xserving.study-1-x7f"}[37s] offset 37s + $podium $windows'
+    assert found.promql == 'a{p="study-1-x7f",q=~"xserving.study-1-x7f"}[37s] offset 37s + $podium $windows'
 
 
 def test_a_value_is_not_a_placeholder() -> None:
     """Replaced values are not expanded again."""
     found = asked('a{n="$namespace",p="$pod"}', namespace="$pod", pod="$window")
     assert found is not None
-    assert found.query == 'a{n="$pod",p="$window"}'
+    assert found.promql == 'a{n="$pod",p="$window"}'
 
 
 @pytest.mark.parametrize(
@@ -101,9 +99,9 @@ def test_a_value_is_not_a_placeholder() -> None:
 )
 def test_a_window_is_whole_seconds(seconds: float, range_: str) -> None:
     """The window shrinks rather than include the warm-up; it is at least a second, as PromQL has no empty range."""
-    found = metric_question(metric("a[$window]"), RUN, (START, START + timedelta(seconds=seconds)))
+    found = metric_query(metric("a[$window]"), RUN, (START, START + timedelta(seconds=seconds)))
     assert found is not None
-    assert found.query == f"a[{range_}]"
+    assert found.promql == f"a[{range_}]"
 
 
 def test_without_a_pod_only_what_needs_none_is_asked() -> None:
@@ -126,12 +124,12 @@ def test_hostile_names_change_no_query(namespace: str, run: str, pod: str) -> No
     """A query has the same shape for every name: removing the names leaves the same text."""
     names = replace(RUN, namespace=namespace, study=run, run=run, pod=pod)
     pattern = r'infpop_trial_throughput_tokens_per_second\{namespace="(.*)",study="(.*)",run="(.*)"\}\[305s\]'
-    found = re.fullmatch(pattern, throughput_question(names).query)
+    found = re.fullmatch(pattern, throughput_query(names).promql)
     assert found is not None
     assert [unquoted(text) for text in found.groups()] == [namespace, run, run]
-    question = metric_question(metric('a{n="$namespace",p="$pod"}'), names, WINDOW)
-    assert question is not None
-    assert question.query == f'a{{n="{quoted(namespace)}",p="{quoted(pod)}"}}'
+    query = metric_query(metric('a{n="$namespace",p="$pod"}'), names, WINDOW)
+    assert query is not None
+    assert query.promql == f'a{{n="{quoted(namespace)}",p="{quoted(pod)}"}}'
 
 
 def test_a_hostile_value_is_escaped() -> None:

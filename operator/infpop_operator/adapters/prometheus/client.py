@@ -21,7 +21,7 @@ from infpop_operator.adapters.prometheus.answers import (
     parse_answer,
     parse_refusal,
 )
-from infpop_operator.adapters.prometheus.promql import Question
+from infpop_operator.adapters.prometheus.promql import Query
 from infpop_operator.settings import PrometheusSettings
 
 MOST_BYTES = 2 * 1024 * 1024  # eight trials that were scraped every second for two hours
@@ -45,11 +45,11 @@ class PrometheusClient:
         """Close the connections."""
         await self._access.aclose()
 
-    async def ask(self, question: Question) -> Reply:
+    async def ask(self, query: Query) -> Reply:
         """Return the answer to an instant query, or why there is none."""
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
-                reply = await self._post(self._form(question))
+                reply = await self._post(self._form(query))
         except (TimeoutError, httpx.TimeoutException):
             detail = f"no answer within {self._settings.timeout_seconds:g} s"
             reply = Failure(reason=TIMED_OUT, detail=detail, passing=True)
@@ -62,12 +62,12 @@ class PrometheusClient:
         self._count("ok" if isinstance(reply, Answer) else reply.reason)
         return reply
 
-    def _form(self, question: Question) -> dict[str, str]:
-        form = {"query": question.query, "timeout": f"{max(1, round(self._settings.timeout_seconds))}s"}
-        if question.at is not None:
-            form["time"] = f"{question.at.timestamp():.3f}"
-        if question.lookback_seconds is not None:
-            form["lookback_delta"] = f"{question.lookback_seconds}s"
+    def _form(self, query: Query) -> dict[str, str]:
+        form = {"query": query.promql, "timeout": f"{max(1, round(self._settings.timeout_seconds))}s"}
+        if query.at is not None:
+            form["time"] = f"{query.at.timestamp():.3f}"
+        if query.lookback_seconds is not None:
+            form["lookback_delta"] = f"{query.lookback_seconds}s"
         return form
 
     async def _post(self, form: dict[str, str]) -> Reply:

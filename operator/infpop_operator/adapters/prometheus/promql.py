@@ -20,31 +20,31 @@ _LAST_OF_FOUR_DIGITS = 0xFFFF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Query:
     """An instant query.
 
     `at` is the evaluation time, None for now. `lookback_seconds` is the maximum age of a sample at that time, None for
     the setting of Prometheus.
     """
 
-    query: str
+    promql: str
     at: datetime | None = None
     lookback_seconds: int | None = None
 
 
-PROBE = Question(query="vector(1)")  # needs no data, so any working Prometheus answers it
+PROBE = Query(promql="vector(1)")  # needs no data, so any working Prometheus answers it
 
 
-def throughput_question(watched: WatchedRun) -> Question:
+def throughput_query(watched: WatchedRun) -> Query:
     """Return the query for all throughput samples of all trials during the run."""
     labels = {"namespace": watched.namespace, "study": watched.study, "run": watched.run}
     selector = ",".join(f'{name}="{quoted(value)}"' for name, value in labels.items())
     at = watched.ended_at + SLACK
     seconds = math.ceil((at - watched.started_at).total_seconds())
-    return Question(query=f"{_THROUGHPUT}{{{selector}}}[{max(1, seconds)}s]", at=at)
+    return Query(promql=f"{_THROUGHPUT}{{{selector}}}[{max(1, seconds)}s]", at=at)
 
 
-def metric_question(metric: ExtraMetric, watched: WatchedRun, window: tuple[datetime, datetime]) -> Question | None:
+def metric_query(metric: ExtraMetric, watched: WatchedRun, window: tuple[datetime, datetime]) -> Query | None:
     """Return the query for an extra metric of a trial; None if it needs a Pod and there is none."""
     begin, end = window
     seconds = max(1, math.floor((end - begin).total_seconds()))  # never longer than the trial
@@ -53,8 +53,8 @@ def metric_question(metric: ExtraMetric, watched: WatchedRun, window: tuple[date
         values["pod"] = quoted(watched.pod)
     if not set(_PLACEHOLDER.findall(metric.query)) <= values.keys():
         return None
-    query = _PLACEHOLDER.sub(lambda found: values[found[1]], metric.query)
-    return Question(query=query, at=end, lookback_seconds=seconds)
+    promql = _PLACEHOLDER.sub(lambda found: values[found[1]], metric.query)
+    return Query(promql=promql, at=end, lookback_seconds=seconds)
 
 
 def quoted(value: str) -> str:

@@ -16,7 +16,7 @@ from itertools import count
 
 from infpop_operator.adapters.prometheus.answers import REJECTED, TIMED_OUT, Answer, Failure, Reply
 from infpop_operator.adapters.prometheus.client import PrometheusClient
-from infpop_operator.adapters.prometheus.promql import PROBE, Question
+from infpop_operator.adapters.prometheus.promql import PROBE, Query
 
 _log = logging.getLogger(__name__)
 
@@ -77,11 +77,11 @@ class RetryingClient:
         """Return until when a query that starts now is retried, on the monotonic clock."""
         return self._pace.monotonic() + self._patience_s
 
-    async def ask(self, question: Question, *, enough: Callable[[Answer], bool], until: float) -> Reply:
+    async def ask(self, query: Query, *, enough: Callable[[Answer], bool], until: float) -> Reply:
         """Return the answer, or why there is none.
 
         Args:
-            question: the query.
+            query: the query.
             enough: returns whether an answer is sufficient. An insufficient one is queried again, unless the evaluation
                 time of the query is long past.
             until: the deadline, shared by all queries that belong together.
@@ -89,8 +89,8 @@ class RetryingClient:
         if self.outage is not None and not await self._is_back():
             return Failure(reason=self.outage.reason, detail=self.outage.detail, passing=True)
         if self._pace.monotonic() > until:
-            return Failure(reason=TIMED_OUT, detail="earlier questions took all the time", passing=True)
-        reply = await self._retry(question, enough, until)
+            return Failure(reason=TIMED_OUT, detail="earlier queries took all the time", passing=True)
+        reply = await self._retry(query, enough, until)
         if isinstance(reply, Failure) and reply.reason != REJECTED and self.outage is None:
             self._note(await self._try(PROBE))
         return reply
@@ -105,28 +105,28 @@ class RetryingClient:
             await self.probe()
         return self.outage is None
 
-    async def _retry(self, question: Question, enough: Callable[[Answer], bool], until: float) -> Reply:
+    async def _retry(self, query: Query, enough: Callable[[Answer], bool], until: float) -> Reply:
         for tries in count():
-            reply = await self._try(question)
+            reply = await self._try(query)
             pause_s = self._pause_s(tries)
-            if not self._is_worth_retrying(reply, question, enough) or self._pace.monotonic() + pause_s > until:
+            if not self._is_worth_retrying(reply, query, enough) or self._pace.monotonic() + pause_s > until:
                 break
             await self._pace.sleep(pause_s)
         return reply
 
-    async def _try(self, question: Question) -> Reply:
+    async def _try(self, query: Query) -> Reply:
         self._tried_at = self._pace.monotonic()
-        reply = await self._client.ask(question)
+        reply = await self._client.ask(query)
         if isinstance(reply, Answer) or reply.reason == REJECTED:
             self._answered()
         return reply
 
-    def _is_worth_retrying(self, reply: Reply, question: Question, enough: Callable[[Answer], bool]) -> bool:
+    def _is_worth_retrying(self, reply: Reply, query: Query, enough: Callable[[Answer], bool]) -> bool:
         if isinstance(reply, Failure):
             return reply.passing and self.outage is None
-        if enough(reply) or question.at is None:
+        if enough(reply) or query.at is None:
             return False
-        return self._now() - question.at < timedelta(seconds=self._patience_s)
+        return self._now() - query.at < timedelta(seconds=self._patience_s)
 
     def _pause_s(self, tries: int) -> float:
         """Return a pause that doubles with each try, plus or minus up to half of it."""

@@ -8,7 +8,7 @@ from typing import Self
 
 from infpop_operator.adapters.prometheus.answers import REJECTED, Answer, Failure
 from infpop_operator.adapters.prometheus.client import PrometheusClient
-from infpop_operator.adapters.prometheus.promql import Question, metric_question, throughput_question
+from infpop_operator.adapters.prometheus.promql import Query, metric_query, throughput_query
 from infpop_operator.adapters.prometheus.retrying import Pace, RetryingClient
 from infpop_operator.adapters.prometheus.validation import NOT_YET, to_metric_value, to_samples
 from infpop_operator.core.extra_metrics import ExtraMetric
@@ -80,7 +80,7 @@ class PrometheusMetrics:
             return not any(isinstance(sample, Missing) and sample.reason in NOT_YET for sample in found)
 
         until = self._retrying.deadline()
-        reply = await self._retrying.ask(throughput_question(watched), enough=enough, until=until)
+        reply = await self._retrying.ask(throughput_query(watched), enough=enough, until=until)
         if isinstance(reply, Failure):
             return dict.fromkeys(watched.trials, Missing(reason=reply.reason))
         return to_samples(reply, watched)
@@ -100,25 +100,25 @@ class PrometheusMetrics:
         return extra_metrics
 
     async def _value(self, metric: ExtraMetric, watched: WatchedRun, window: Window, until: float) -> float | Missing:
-        question = metric_question(metric, watched, window)
-        if question is None:
+        query = metric_query(metric, watched, window)
+        if query is None:
             return Missing(reason="NoPod")
         async with self._slots:
-            reply = await self._retrying.ask(question, enough=lambda answer: bool(answer.series), until=until)
+            reply = await self._retrying.ask(query, enough=lambda answer: bool(answer.series), until=until)
         if isinstance(reply, Answer):
             gpus = watched.gpu_count
             return to_metric_value(reply, metric.unit, window, across_gpus=metric.across_gpus, gpu_count=gpus)
         if reply.reason == REJECTED:
-            self._log_rejection(metric, watched, question, reply)
+            self._log_rejection(metric, watched, query, reply)
         return Missing(reason=reply.reason)
 
-    def _log_rejection(self, metric: ExtraMetric, watched: WatchedRun, question: Question, failure: Failure) -> None:
+    def _log_rejection(self, metric: ExtraMetric, watched: WatchedRun, query: Query, failure: Failure) -> None:
         """Log why Prometheus rejected a query; a trial row has room only for the reason."""
         _log.warning(
             "metric %s of study %s/%s: Prometheus rejected the query %r: %s",
             metric.name,
             watched.namespace,
             watched.study,
-            question.query,
+            query.promql,
             failure.detail,
         )

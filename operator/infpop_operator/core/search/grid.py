@@ -11,7 +11,7 @@ from infpop_operator.core.search.request import SearchRequest
 
 def propose(request: SearchRequest) -> Configuration | None:
     """Return the first open cell in grid order, None when no cell is open. The seed is not used."""
-    busy = {record.configuration.load_key for record in request.records if record.state == "pending"}
+    busy = {trial.configuration.load_key for trial in request.trials if trial.state == "pending"}
 
     def order(cell: Configuration) -> tuple[bool, int, list[int], int]:
         return (cell.load_key in busy, -cell.gpu_count, _extra_positions(request, cell), cell.batch_size)

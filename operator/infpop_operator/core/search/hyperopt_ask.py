@@ -1,6 +1,6 @@
 """Ask Hyperopt for the next cell with its `tpe`, `anneal` and `rand` suggest functions, without keeping state.
 
-`Trials` is rebuilt from the records for each request, so a search survives every restart. This module works around what
+Hyperopt's `Trials` is rebuilt for each request, so a search survives every restart. This module works around what
 Hyperopt gets wrong on a small grid:
 
 - It suggests the same cells again (hyperopt#335, #835). A cell that is not open is rejected, and Hyperopt is asked
@@ -10,7 +10,7 @@ Hyperopt gets wrong on a small grid:
 - A failed trial counts only as `JOB_STATE_DONE` with `STATUS_FAIL` and no loss: Hyperopt drops trials in
   `JOB_STATE_ERROR`, and it would treat an invented loss as a measurement.
 - While it knows only failures, it takes the first of them for good ones: see `_rescue`.
-- Trial ids must be 0..n-1 without gaps: they are positions in the records, not trial indexes.
+- Trial ids must be 0..n-1 without gaps: they are positions among the known trials, not trial indexes.
 
 Slow to import (Hyperopt and numpy): load it through `search.propose` only.
 """
@@ -87,15 +87,15 @@ def _startup_trials(max_trials: int | None) -> int:
 
 
 def _propose(request: SearchRequest, first: Suggest, again: Suggest) -> Configuration | None:
-    if len(request.open_cells) <= 1 or _only_failures(request.records):
+    if len(request.open_cells) <= 1 or _only_failures(request.trials):
         return _rescue(request.open_cells)
     opened = frozenset(request.open_cells)
     asked = (cell for cell in _asks(request, first, again) if cell in opened)
     return next(asked, None) or _drawn(request)
 
 
-def _only_failures(records: tuple[SearchTrial, ...]) -> bool:
-    states = [record.state for record in records]
+def _only_failures(trials: tuple[SearchTrial, ...]) -> bool:
+    states = [trial.state for trial in trials]
     return "measured" not in states and states.count("failed") >= FAILURES_BEFORE_RESCUE
 
 
@@ -140,16 +140,16 @@ def _positions(document: Document) -> Mapping[str, int]:
 
 
 def _trials(request: SearchRequest, domain: Domain) -> Trials:
-    known = ((record, encoding.encode(request.space, record.configuration)) for record in request.records)
-    inside = [(record, positions) for record, positions in known if positions is not None]
+    known = ((trial, encoding.encode(request.space, trial.configuration)) for trial in request.trials)
+    inside = [(trial, positions) for trial, positions in known if positions is not None]
     trials = Trials()
     trials.insert_trial_docs([_document(tid, *entry, domain) for tid, entry in enumerate(inside)])
     trials.refresh()
     return trials
 
 
-def _document(tid: int, record: SearchTrial, positions: Mapping[str, int], domain: Domain) -> Document:
-    state, result = _outcome(record)
+def _document(tid: int, trial: SearchTrial, positions: Mapping[str, int], domain: Domain) -> Document:
+    state, result = _outcome(trial)
     values = {label: [position] for label, position in positions.items()}
     misc = {
         "tid": tid,
@@ -162,10 +162,10 @@ def _document(tid: int, record: SearchTrial, positions: Mapping[str, int], domai
     return {"tid": tid, "state": state, "result": result, "misc": misc, "version": 0, **unused}
 
 
-def _outcome(record: SearchTrial) -> tuple[int, Document]:
-    match record.state:
+def _outcome(trial: SearchTrial) -> tuple[int, Document]:
+    match trial.state:
         case "measured":
-            return (JOB_STATE_DONE, {"status": STATUS_OK, "loss": record.loss})
+            return (JOB_STATE_DONE, {"status": STATUS_OK, "loss": trial.loss})
         case "failed":
             return (JOB_STATE_DONE, {"status": STATUS_FAIL})
         case "pending":

@@ -38,12 +38,12 @@ class SearchTrial:
 class SearchRequest:
     """A request for the next of `open_cells` to measure.
 
-    `records` are the known trials in index order. `index` is the index of the requested trial, `seed` the seed of the
+    `trials` are the known ones in index order. `index` is the index of the requested trial, `seed` the seed of the
     study. `max_trials` is the round's budget, None for no limit: a search must not spend all of it on its random start.
     """
 
     space: SearchSpace
-    records: tuple[SearchTrial, ...]
+    trials: tuple[SearchTrial, ...]
     open_cells: tuple[Configuration, ...]
     index: int
     seed: int
