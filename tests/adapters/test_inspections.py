@@ -63,11 +63,11 @@ def test_other_sources_are_identified_by_what_they_are() -> None:
         (b'{"prompt": ""}\n', "prompt", 1, ("source.file.field: prompt", "no text")),
         (LINES + b"oops\n", "prompt", 3, ("source.file.path", "line 4 is not JSON")),
         (b"[1]\n", "prompt", 1, ("source.file.path", "line 1 is not a JSON object")),
-        (b"[" * 100_000 + b"\n", "prompt", 1, ("source.file.path", "line 1 is nested too deeply")),
+        (b"[" * 100_000 + b"\n", "prompt", 1, ("source.file.path", "line 1 is nested more than 64 levels deep")),
         (LINES, "prompt", 3, ("spec.workload.samples: 3", "only 2 prompts", "Use 2 or fewer")),
         (b"", "prompt", 1, ("spec.workload.samples: 1", "only 0 prompts", "Name a file with prompts")),
-        (b"\x1f\x8bnonsense", "prompt", 1, ("source.file.path", "neither UTF-8 text nor gzip")),
-        (b"\xff\xfe{}", "prompt", 1, ("source.file.path", "neither UTF-8 text nor gzip")),
+        (b"\x1f\x8bnonsense", "prompt", 1, ("source.file.path", "is not complete gzip")),
+        (b"\xff\xfe{}", "prompt", 1, ("source.file.path", "line 1 is not UTF-8 text")),
     ],
 )
 def test_a_wrong_workload_file_names_line_and_remedy(

@@ -40,14 +40,14 @@ def test_a_file_gives_its_first_prompts_in_order(tmp_path: Path, name: str) -> N
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (b'{"text": "a"}\n{"other": 1}', r"line 2: no field 'text'; its fields are \['other'\]"),
-        (b'{"text": "a"}\nrubbish', "line 2: not JSON"),
-        (b'{"text": "a"}\n[1]', "line 2: a list instead of an object"),
-        (b'{"text": "a"}\n\n{"text": 3}', "line 3: field 'text' is not a non-empty text"),
-        (b'{"text": ""}', "line 1: field 'text' is not a non-empty text"),
+        (b'{"text": "a"}\n{"other": 1}', "line 2 lacks the field 'text'. Name one that the line has: other"),
+        (b'{"text": "a"}\nrubbish', "line 2 is not JSON"),
+        (b'{"text": "a"}\n[1]', "line 2 is not a JSON object"),
+        (b'{"text": "a"}\n\n{"text": 3}', "line 3 has no text in the field 'text'"),
+        (b'{"text": ""}', "line 1 has no text in the field 'text'"),
         (b'{"text": "a"}', "samples is 2, but the file .* has 1 prompts: ask for at most 1"),
-        (b"\x1f\x8brubbish", "neither JSON lines in UTF-8 nor gzip"),
-        (b"\xff\xfe", "neither JSON lines in UTF-8 nor gzip"),
+        (b"\x1f\x8brubbish", "is not complete gzip"),
+        (b"\xff\xfe", "line 1 is not UTF-8 text"),
     ],
 )
 def test_a_bad_file_is_named_with_its_line(tmp_path: Path, content: bytes, text: str) -> None:

@@ -1,23 +1,16 @@
 """Check the prompts of a `file` workload before anything is started, and fingerprint the text of any workload.
 
-The runner reads the prompts itself; this module only checks the file. Both must agree on what a prompt is: one JSON
-object per line whose field is a non-empty text; blank lines are skipped.
+The runner reads the prompts itself, with the same `parse_prompts`; this module only checks the file.
 """
 
-import gzip
 import hashlib
-import json
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 from infpop_operator.core.errors import Problem, StudyError
 from infpop_operator.core.fingerprint import digest
-from infpop_runner.contract import FileSource, WorkloadSource
+from infpop_runner.contract import FileSource, PromptError, WorkloadSource, parse_prompts
 
 _FIELD = "spec.workload.source.file"
-_GZIP_MAGIC = b"\x1f\x8b"
-_SHOWN_KEYS = 8
 
 
 def workload_fingerprint(source: WorkloadSource, *, samples: int) -> str:
@@ -47,12 +40,11 @@ def _reason(error: OSError | ValueError) -> str:
 
 
 def _check(content: bytes, source: FileSource, samples: int) -> None:
-    found = 0
-    for number, line in _lines(content, source.path):
-        if found == samples:
-            return
-        _check_line(line, number, source)
-        found += 1
+    try:
+        found = len(parse_prompts(content, field=source.field, limit=samples))
+    except PromptError as error:
+        value = source.path if error.about == "path" else source.field
+        raise _error(error.about, value, _sentence(error, source), error.remedy) from error
     if found < samples:
         problem = Problem(
             field="spec.workload.samples",
@@ -63,37 +55,8 @@ def _check(content: bytes, source: FileSource, samples: int) -> None:
         raise StudyError([problem])
 
 
-def _lines(content: bytes, path: str) -> Iterator[tuple[int, str]]:
-    try:
-        plain = gzip.decompress(content) if content.startswith(_GZIP_MAGIC) else content
-        lines = plain.decode("utf-8-sig").split("\n")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        what = f"is neither UTF-8 text nor gzip-compressed UTF-8 text ({error})"
-        raise _error("path", path, what, "Give JSON lines, plain or gzip-compressed") from error
-    return ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
-
-
-def _check_line(line: str, number: int, source: FileSource) -> None:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        remedy = 'Write one JSON object per line, for example {"prompt": "..."}'
-        raise _error("path", source.path, f"line {number} is not JSON ({error.msg})", remedy) from error
-    except RecursionError as error:
-        remedy = 'Write one flat JSON object per line, for example {"prompt": "..."}'
-        raise _error("path", source.path, f"line {number} is nested too deeply", remedy) from error
-    except ValueError as error:  # an integer with thousands of digits
-        raise _error("path", source.path, f"line {number} cannot be read ({error})", "Shorten its numbers") from error
-    if not isinstance(record, dict):
-        remedy = 'Write one JSON object per line, for example {"prompt": "..."}'
-        raise _error("path", source.path, f"line {number} is not a JSON object", remedy)
-    if source.field not in record:
-        known = ", ".join(map(str, list(record)[:_SHOWN_KEYS])) or "no field at all"
-        message = f"line {number} of {source.path} lacks this field"
-        raise _error("field", source.field, message, f"Name one that the line has: {known}")
-    if not isinstance(record[source.field], str) or not record[source.field]:
-        message = f"line {number} of {source.path} has no text there"
-        raise _error("field", source.field, message, "Name a field that holds text on every line")
+def _sentence(error: PromptError, source: FileSource) -> str:
+    return error.message if error.about == "path" else f"in {source.path}, {error.message}"
 
 
 def _error(key: str, value: str, message: str, remedy: str) -> StudyError:

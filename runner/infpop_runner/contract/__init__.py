@@ -7,6 +7,7 @@ Compatibility: new fields have a default, and no field is ever renamed or remove
 keys, so an older operator reads a newer runner's result and vice versa (golden files in `tests/contract/golden`).
 """
 
+from infpop_runner.contract.json_lines import PromptError, parse_prompts
 from infpop_runner.contract.message import MESSAGE_LIMIT_BYTES, SHORTENED_NAME, decode_result, encode_message
 from infpop_runner.contract.pinned import PINNED_ARGUMENTS
 from infpop_runner.contract.result import (
@@ -41,6 +42,7 @@ from infpop_runner.contract.spec import (
     WorkloadSource,
     WorkloadSpec,
 )
+from infpop_runner.contract.strict_json import StrictJsonError, find_surrogate, parse_json
 
 __all__ = [
     "LONGEST_REPEAT_SECONDS",
@@ -64,11 +66,13 @@ __all__ = [
     "MeasurementSpec",
     "ModelFacts",
     "ModelSpec",
+    "PromptError",
     "Provenance",
     "RecordedLandscape",
     "RunResult",
     "RunSpec",
     "SimulationSpec",
+    "StrictJsonError",
     "SyntheticSource",
     "TrialResult",
     "TrialSpec",
@@ -76,4 +80,7 @@ __all__ = [
     "WorkloadSpec",
     "decode_result",
     "encode_message",
+    "find_surrogate",
+    "parse_json",
+    "parse_prompts",
 ]

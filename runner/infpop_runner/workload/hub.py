@@ -8,7 +8,7 @@ from typing import Any
 
 from datasets import load_dataset
 
-from infpop_runner.contract import HuggingFaceSource
+from infpop_runner.contract import HuggingFaceSource, find_surrogate
 from infpop_runner.workload.errors import WorkloadError
 
 
@@ -26,6 +26,8 @@ def read_texts(source: HuggingFaceSource, *, limit: int) -> list[str]:
     for number, text in enumerate(texts):
         if not isinstance(text, str) or not text:
             raise WorkloadError(f"{where}, row {number}: field {source.field!r} is not a non-empty text")
+        if half := find_surrogate(text):
+            raise WorkloadError(f"{where}, row {number}: field {source.field!r} has half of a character, {half}")
     return texts
 
 

@@ -12,13 +12,14 @@ from infpop_runner.contract import (
     BuiltinSource,
     FileSource,
     HuggingFaceSource,
+    PromptError,
     SyntheticSource,
     WorkloadSource,
     WorkloadSpec,
+    parse_prompts,
 )
 from infpop_runner.measure import Prompts, SyntheticPrompts, TextPrompts
 from infpop_runner.workload.errors import WorkloadError
-from infpop_runner.workload.jsonl import parse_texts, read_texts
 
 
 def load_prompts(workload: WorkloadSpec, *, seed: int) -> Prompts:
@@ -51,14 +52,23 @@ def _texts(source: BuiltinSource | FileSource | HuggingFaceSource, limit: int) -
     match source:
         case BuiltinSource():
             content = files("infpop_runner.workload").joinpath("data", f"{source.name}.jsonl.gz").read_bytes()
-            return parse_texts(content, name=source.name, field="prompt", limit=limit)
+            return parse_prompts(content, field="prompt", limit=limit)
         case FileSource():
-            return read_texts(Path(source.path), field=source.field, limit=limit)
+            return _read_file(source, limit)
         case HuggingFaceSource():
             read: list[str] = import_module("infpop_runner.workload.hub").read_texts(source, limit=limit)
             return read
         case _:
             assert_never(source)
+
+
+def _read_file(source: FileSource, limit: int) -> list[str]:
+    try:
+        return parse_prompts(Path(source.path).read_bytes(), field=source.field, limit=limit)
+    except OSError as error:
+        raise WorkloadError(f"workload file {source.path}: {error.strerror or error}") from error
+    except PromptError as error:
+        raise WorkloadError(f"workload file {source.path}: {error.message}. {error.remedy}") from error
 
 
 def _name(source: WorkloadSource) -> str:
