@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from factories.studies import make_pool, make_study
 from infpop_operator.core import objective
-from infpop_operator.core.decide import decide
+from infpop_operator.core.decide import BUDGET_LOWERED, decide
 from infpop_operator.core.history import active_gpus, failures, gpu_seconds, trials_of
 from infpop_operator.core.model import (
     Algorithm,
@@ -22,6 +22,7 @@ from infpop_operator.core.model import (
     Lost,
     PlannedTrial,
     Run,
+    StartedRun,
     Study,
     Trial,
     TrialState,
@@ -81,6 +82,25 @@ def test_live_runs_fit_the_budget_and_the_pool(story: Story) -> None:
         for pool in story.study.pools:
             held = active_gpus(tuple(started for started in active if started.run.pool == pool.name))
             assert pool.total_device_count is None or held <= pool.total_device_count
+
+
+@properties
+@given(stories(), st.integers(1, 8), st.integers(1, 4))
+def test_a_lowered_limit_holds_for_the_runs_that_are_wanted(story: Story, gpus: int, runs: int) -> None:
+    """Whenever it is lowered: the decision stops what is above it, no more than needed, and nothing starts beyond."""
+    budget = replace(story.study.budget, max_concurrent_gpus=gpus, parallel_trials=runs)
+    lowered = replace(story.study, budget=budget)
+    for step in story.steps:
+        decision = decide(lowered, step.before, step.observations, step.now)
+        wanted = tuple(started for started in decision.history.active if started.stopping is None)
+        assert len(wanted) <= runs
+        assert active_gpus(wanted) <= gpus
+        for entry in decision.stop:
+            if entry.stopping == BUDGET_LOWERED:
+                assert len(wanted) == runs or active_gpus(wanted) + entry.run.gpu_count > gpus
+        if decision.start:
+            live = (*decision.history.active, *(StartedRun(run=run, started_at=step.now) for run in decision.start))
+            assert active_gpus(live) <= gpus
 
 
 @properties

@@ -9,7 +9,18 @@ from factories.runs import make_ended, make_finish, make_held, make_history, mak
 from factories.studies import START, at, make_cell
 from infpop_operator.core.decide import absorb, decide, stop_runs
 from infpop_operator.core.history import failures
-from infpop_operator.core.model import Budget, Finished, History, Lost, Observation, Phase, Running, Verdict, Waiting
+from infpop_operator.core.model import (
+    Budget,
+    Finished,
+    History,
+    Lost,
+    Observation,
+    Phase,
+    Running,
+    Study,
+    Verdict,
+    Waiting,
+)
 
 PAIR = make_run("pair", cells=[make_cell(1, 8), make_cell(1, 16)])
 OTHER = make_run("other", cells=[make_cell(2, 8)], index=2)
@@ -73,3 +84,45 @@ def test_a_run_is_stopping_until_its_end_is_observed(observation: Observation | 
     assert (decision.start, decision.verdict) == ((), Verdict.RUNNING)
     room = replace(study, budget=Budget(parallel_trials=2))
     assert len(decide(room, make_history(rounds=rounds, active=(STOPPING,)), seen, at(100)).start) == 1
+
+
+def with_live_runs(study: Study, *gpu_counts: int) -> History:
+    """Return the study's history with one live run for each GPU count, the oldest first."""
+    runs = [make_run(f"run-{index}", cells=[make_cell(gpus, 8)], index=index) for index, gpus in enumerate(gpu_counts)]
+    opened = decide(study, History(started_at=START), {}, START).history
+    return replace(opened, active=tuple(make_held(run) for run in runs))
+
+
+@pytest.mark.parametrize(
+    ("limits", "stopped"),
+    [
+        (Budget(parallel_trials=4, max_concurrent_gpus=7), []),
+        (Budget(parallel_trials=4, max_concurrent_gpus=4), ["run-1", "run-3"]),
+        (Budget(parallel_trials=4, max_concurrent_gpus=2), ["run-0", "run-2", "run-3"]),
+        (Budget(parallel_trials=2, max_concurrent_gpus=7), ["run-2", "run-3"]),
+    ],
+)
+def test_a_lowered_limit_stops_the_newest_runs_above_it(limits: Budget, stopped: list[str]) -> None:
+    """Seven GPUs at a cap of four: what no longer fits, oldest first, is stopped; nothing starts meanwhile."""
+    study = make_small_study(budget=Budget(parallel_trials=4, max_concurrent_gpus=7))
+    lowered = replace(study, budget=limits)
+    decision = decide(lowered, with_live_runs(study, 3, 2, 1, 1), {}, at(61))
+    assert [entry.run.name for entry in decision.stop] == stopped
+    assert {entry.stopping for entry in decision.stop} <= {"BudgetLowered"}
+    assert decision.start == ()
+    assert ("above spec.budget, now maxConcurrentGPUs" in decision.message) is bool(stopped)
+
+
+def test_a_run_above_a_lowered_limit_is_no_failure_and_is_measured_later() -> None:
+    """Its trial is planned again as soon as it fits."""
+    study = make_small_study(budget=Budget(parallel_trials=2, max_concurrent_gpus=4, max_failed_trials=0))
+    first = decide(study, History(started_at=START), {}, at(0))
+    history = replace(first.history, active=tuple(make_held(run) for run in first.start))
+    lowered = replace(study, budget=replace(study.budget, max_concurrent_gpus=2))
+    second = decide(lowered, history, {}, at(60))
+    (stopping,) = second.stop
+    third = decide(lowered, second.history, {stopping.run.name: make_loss("Killed", ended=70)}, at(70))
+    assert failures(third.history) == ()
+    (kept,) = third.history.active
+    fourth = decide(lowered, third.history, {kept.run.name: make_finish(kept.run, [5.0], ended=80)}, at(80))
+    assert [run.trials for run in fourth.start] == [stopping.run.trials]

@@ -92,13 +92,18 @@ class Budget(ApiModel):
     """What the study may spend."""
 
     max_trials: int = Field(default=20, ge=1, le=10_000, description="maximum trials per pool and round")
-    parallel_trials: int = Field(default=1, ge=1, le=64, description="maximum concurrent runs")
+    parallel_trials: int = Field(
+        default=1, ge=1, le=64, description="maximum concurrent runs; lowering it stops the newest runs above it"
+    )
     max_concurrent_gpus: int = Field(
         default=8,
         ge=1,
         le=4096,
         alias="maxConcurrentGPUs",
-        description="maximum GPUs of all concurrent runs: three parallel runs of 8 GPUs need 24",
+        description=(
+            "maximum GPUs of all concurrent runs: three parallel runs of 8 GPUs need 24;"
+            " lowering it stops the newest runs above it, and what they miss is measured later"
+        ),
     )
     max_failed_trials: int = Field(
         default=5, ge=0, le=1000, description="broken runs that a round tolerates; with one more the study stalls"

@@ -63,6 +63,23 @@ def has_room(study: Study, history: History, run: Run) -> bool:
     return devices is None or active_gpus(on_pool) + run.gpu_count <= devices
 
 
+def above_limits(study: Study, active: tuple[StartedRun, ...]) -> tuple[StartedRun, ...]:
+    """Return the live runs above a limit that was lowered while they ran: those that no longer fit, oldest first.
+
+    Runs that are already stopping are left out: they hold their devices until they have ended, whatever the limit is.
+    """
+    limit, runs, gpus = study.budget, 0, 0
+    above = []
+    for started in active:
+        if started.stopping is not None:
+            continue
+        if runs + 1 > limit.parallel_trials or gpus + started.run.gpu_count > limit.max_concurrent_gpus:
+            above.append(started)
+        else:
+            runs, gpus = runs + 1, gpus + started.run.gpu_count
+    return tuple(above)
+
+
 def retry_at(history: History, pool: str) -> datetime | None:
     """Return when the pause after broken runs of `pool` ends, None without a pause.
 

@@ -5,7 +5,7 @@ the local driver and the operator pass it their observations and execute its dec
 replayed from its history alone, and a driver that restarts at any time continues as if it had never stopped.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -40,6 +40,7 @@ from infpop_operator.core.run_spec import pool_named
 from infpop_operator.core.scope import current_trials, earlier_best
 
 SUSPENDED = "Suspended"
+BUDGET_LOWERED = "BudgetLowered"  # the study stops a run above a limit that was lowered while it ran
 TERMINATING = "Terminating"  # the study waits for the end of runs that it is stopping
 
 
@@ -55,6 +56,8 @@ def decide(study: Study, history: History, observations: Mapping[str, Observatio
     history = _open_rounds(study, absorb(history, observations))
     exhausted = budget.exhausted(study, history, now)
     history = stop_runs(history, _unwanted(study, history, exhausted), now)
+    above = budget.above_limits(study, history.active)
+    history = stop_runs(history, {started.run.name: BUDGET_LOWERED for started in above}, now)
     plans = {pool.name: plan_pool(study, pool, history) for pool in study.pools}
     starts = () if exhausted or study.suspended else _starts(study, history, plans, now)
     verdict, reason, message = _verdict(study, history, starts, plans, exhausted, now=now)
@@ -192,13 +195,25 @@ def _verdict(
     *,
     now: datetime,
 ) -> tuple[Verdict, str, str]:
-    stopping = sum(started.stopping is not None for started in history.active)
-    wanted = len(history.active) - stopping + len(starts)
+    stopping = [started for started in history.active if started.stopping is not None]
+    wanted = len(history.active) - len(stopping) + len(starts)
+    ending = f"{_count_runs(len(stopping))} ending{_why_lowered(study, stopping)}"
     if wanted:
-        return (Verdict.RUNNING, "Measuring", f"{_count_runs(wanted)} in progress")
+        progress = f"{_count_runs(wanted)} in progress"
+        return (Verdict.RUNNING, "Measuring", f"{progress}, {ending}" if stopping else progress)
     if stopping:
-        return _while_stopping(study, exhausted, f"{_count_runs(stopping)} ending")
+        return _while_stopping(study, exhausted, ending)
     return _without_runs(study, history, plans, exhausted, now=now)
+
+
+def _why_lowered(study: Study, stopping: Sequence[StartedRun]) -> str:
+    """Return how many of the ending runs were above a limit that was lowered; empty if none was."""
+    above = sum(started.stopping == BUDGET_LOWERED for started in stopping)
+    if not above:
+        return ""
+    limit = study.budget
+    limits = f"maxConcurrentGPUs {limit.max_concurrent_gpus} and parallelTrials {limit.parallel_trials}"
+    return f" ({above} above spec.budget, now {limits}; what they miss is measured later)"
 
 
 def _count_runs(count: int) -> str:
