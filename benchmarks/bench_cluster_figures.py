@@ -20,7 +20,7 @@ FIRST_ERROR = 400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """From the answer to the kubelet's patch with the end of a run to the answer to the POST of the next Job (s).
+    """Seconds from the answer to the kubelet's patch that ends a run to the answer to the POST of the next Job.
 
     `to_journal` ends when the operator's next journal write reaches the API server: until then the time is spent in the
     watch and the decision, afterwards in the API server, which stores the step and creates the Job.

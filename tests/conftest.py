@@ -56,7 +56,7 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
 
 @pytest.fixture
 def namespace(control_plane: ControlPlane) -> Iterator[str]:
-    """A namespace of this test alone; its removal goes on after the test."""
+    """A namespace of this test alone; its removal continues after the test."""
     name = f"test-{uuid.uuid4().hex[:10]}"
     control_plane.admin.create("/api/v1/namespaces", {"metadata": {"name": name}})
     yield name

@@ -80,7 +80,7 @@ def test_a_wrong_workload_file_names_line_and_remedy(
     assert all(part in str(caught.value) for part in parts), str(caught.value)
 
 
-def test_lines_behind_the_samples_are_not_looked_at(tmp_path: Path) -> None:
+def test_lines_after_the_samples_are_not_read(tmp_path: Path) -> None:
     """Only the prompts that will be used have to be valid."""
     source = prompts(tmp_path, LINES + b"oops\n")
     assert workload_fingerprint(source, samples=2)

@@ -206,7 +206,7 @@ def test_a_stubborn_run_is_stopped_with_all_its_processes(make: Make) -> None:
     assert end.result.broken.reason == "Stopped"
 
 
-def test_in_a_hurry_nobody_is_waited_for(make: Make) -> None:
+def test_an_immediate_stop_does_not_wait(make: Make) -> None:
     """The user's second Ctrl-C cuts the grace period short."""
     executor = make("stubborn", stop_grace_s=3600.0)
     entry = started(executor, make_run())

@@ -142,7 +142,7 @@ DECIDED = ("Measuring", "1 run in progress")
         (QUEUED, Running(phase=Phase.MEASURING), DECIDED),
     ],
 )
-def test_the_run_that_is_furthest_tells_where_a_study_stands(
+def test_the_most_advanced_run_determines_the_state_of_a_study(
     first: Observation | None, second: Observation | None, expected: tuple[str, str]
 ) -> None:
     """While a run measures, the decision's message is shown; else a loading run's, else a waiting run's."""
@@ -203,7 +203,7 @@ def test_a_best_is_stale_from_the_next_round_on(
         (PrometheusHealth(), False, (False, "NotAsked", "no run needs Prometheus")),
     ],
 )
-def test_an_outage_is_told_of_searches_that_ask(
+def test_an_outage_is_reported_for_searches_that_query_prometheus(
     health: PrometheusHealth | None,
     searching: bool,  # noqa: FBT001 - both ways of it
     expected: tuple[bool, str, str] | dict[str, object],
@@ -229,7 +229,7 @@ def test_a_refused_study_is_stalled_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("suspended", [False, True])
-def test_a_study_that_waits_is_valid_and_goes_on_unless_it_is_suspended(suspended: bool) -> None:  # noqa: FBT001
+def test_a_waiting_study_is_valid_and_progresses_unless_it_is_suspended(suspended: bool) -> None:  # noqa: FBT001
     """Each condition has the reason of the wait, or says that the user suspended the study."""
     status_context = StatusContext(suspended=suspended, prometheus=PrometheusHealth(outage="o"))
     states = waiting_states("TheReason", "the message", STALE, status_context)
@@ -272,7 +272,7 @@ def test_a_condition_keeps_its_time_while_its_status_stays(holds: bool | None, s
 
 
 @pytest.mark.parametrize(("status", "holds"), [("True", True), ("False", False), ("Unknown", None)])
-def test_what_is_kept_is_what_was_said(status: str, holds: bool | None) -> None:  # noqa: FBT001
+def test_a_kept_condition_has_its_earlier_status(status: str, holds: bool | None) -> None:  # noqa: FBT001
     """An earlier condition is read back; one that was never written has its default."""
     known = [BEFORE, BEFORE.model_copy(update={"type": "Stalled", "status": status})]
     assert kept_state("Stalled", known, STALE) == ConditionState(holds=holds, reason="Before", message="before")

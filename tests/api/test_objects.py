@@ -144,7 +144,7 @@ def test_two_studies_of_one_name_can_be_distinguished() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
-def test_a_study_is_written_out_as_short_as_it_can_be_said(name: str) -> None:
+def test_a_study_is_written_in_its_shortest_form(name: str) -> None:
     """The study published with a result omits defaults, and is itself a valid study."""
     document = parse_object(changed(EXAMPLES[name].valid))
     text = render_study(document)

@@ -350,7 +350,7 @@ LONG_TEXTS = st.sampled_from(["x" * 100, "x" * 200, "x" * 400, "0", "0.0", "1", 
 
 
 @given(st.data())
-def test_whatever_stands_in_a_document_is_either_a_study_or_explained(data: st.DataObject) -> None:
+def test_any_document_is_either_a_study_or_explained(data: st.DataObject) -> None:
     """Every value at every position is either accepted or explained, up to what the runner is given."""
     document = copy.deepcopy(data.draw(st.sampled_from([VALID, WHOLE, SIMULATED])))
     mutation = data.draw(st.sampled_from(_mutations(document)))

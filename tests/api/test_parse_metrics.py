@@ -48,7 +48,7 @@ def test_a_dollar_that_is_promqls_own_is_left_to_it(query: str) -> None:
 @pytest.mark.parametrize(
     "query", ["$Pod", "$pods", "${pod}", "${window}", "$pod_name", "a[$__rate_interval]", "$a$pod"]
 )
-def test_a_placeholder_that_nobody_fills_is_refused(query: str) -> None:
+def test_an_unknown_placeholder_is_refused(query: str) -> None:
     """Prometheus would misread it, or refuse it only after the GPUs were used."""
     metrics = [{"name": "figure", "query": query, "unit": "count"}]
     assert "spec.metrics[0].query" in problems(changed("spec.metrics", metrics))

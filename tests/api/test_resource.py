@@ -27,7 +27,7 @@ def files() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("pattern", NAMES)
-def test_what_is_written_as_text_says_the_same_names(pattern: str) -> None:
+def test_names_in_text_files_match_the_resource(pattern: str) -> None:
     """A chart, an example or a page with another version, kind or plural would not work on a cluster."""
     found = {name for path in files() for name in re.findall(pattern, path.read_text(errors="replace"))}
     assert found

@@ -109,7 +109,7 @@ def test_every_condition_is_written_every_time() -> None:
         ([Waiting(reason="")], "Unknown"),
     ],
 )
-def test_the_state_tells_why_a_study_does_not_measure(states: list[Observation], expected: str) -> None:
+def test_the_state_shows_why_a_study_does_not_measure(states: list[Observation], expected: str) -> None:
     """The run in the latest phase sets the study's state; a waiting run does so only if none has started."""
     history, observations = live_history(*states)
     status = to_status(make_study(), decision_of(history), START, context=StatusContext(observations=observations))
@@ -233,7 +233,7 @@ def test_what_is_no_longer_eligible_is_not_the_best_of_an_older_round() -> None:
     assert to_status(stricter, decision_of(history), START, previous=first).best is None
 
 
-def test_the_most_recent_earlier_round_with_a_best_speaks_for_its_pool() -> None:
+def test_the_most_recent_earlier_round_with_a_best_represents_its_pool() -> None:
     """A faster result of an earlier round does not override what the user asked for last."""
     first, second = measured_round(1, 9000.0), measured_round(2, 1000.0)
     history = replace(first, rounds=_rounds("a100", 4), ended=(*first.ended, *second.ended))

@@ -40,7 +40,7 @@ def test_a_row_shows_extra_metrics_and_says_which_are_missing() -> None:
     assert (second.state, second.reason, second.message) == ("Measured", None, "power missing: Stale")
 
 
-def test_a_row_without_the_metric_that_decides_says_so_first() -> None:
+def test_a_row_without_the_deciding_metric_reports_that_first() -> None:
     """Its throughput stays, its reason is MetricMissing, and a bound known to be broken takes precedence."""
     bound = Constraint(metric="load", maximum=90.0)
     history = figured_history(

@@ -214,7 +214,7 @@ def test_operators_of_one_namespace_each_live_side_by_side(values: Document) -> 
     assert one.isdisjoint(other)
 
 
-def test_nobody_may_read_secrets_or_everything() -> None:
+def test_no_role_may_read_secrets_or_everything() -> None:
     """S-1: no permission on Secrets and no wildcard, in any scope."""
     for values in ({}, {"rbac": {"namespaced": True}}, EVERYTHING):
         documents = rendered(values=values)
@@ -226,7 +226,7 @@ def test_nobody_may_read_secrets_or_everything() -> None:
         assert "*" not in str(rules)
 
 
-def test_rights_may_be_given_by_somebody_else() -> None:
+def test_rights_may_be_managed_outside_the_chart() -> None:
     """A user who may not create Roles installs without them, for an existing service account."""
     values = {
         "rbac": {"create": False},

@@ -27,7 +27,7 @@ def _plugins() -> None:
 
 
 @pytest.mark.parametrize("name", BOARDS)
-def test_the_chart_ships_what_the_code_says(name: str) -> None:
+def test_the_chart_ships_the_generated_dashboards(name: str) -> None:
     """The files are those that `make dashboards` writes."""
     assert (FOLDER / f"{name}.json").read_text() == render_dashboard(DASHBOARDS[name]())
 

@@ -116,7 +116,7 @@ POWER = [{"name": "power", "preset": "gpuPower"}]
     ],
 )
 @pytest.mark.parametrize("command", ["tune", "validate"])
-def test_what_only_prometheus_knows_decides_nothing_on_one_machine(
+def test_a_prometheus_only_objective_is_refused_on_one_machine(
     in_an_empty_home: Path, command: str, objective: dict[str, object], field: str, value: str
 ) -> None:
     """A search whose every trial would lack a required metric is refused."""
@@ -125,7 +125,7 @@ def test_what_only_prometheus_knows_decides_nothing_on_one_machine(
     assert problem in message
 
 
-def test_what_prometheus_would_only_be_asked_for_is_left_out_and_said_so(in_an_empty_home: Path) -> None:
+def test_extra_prometheus_metrics_are_left_out_with_a_message(in_an_empty_home: Path) -> None:
     """One file works on a cluster and on one machine; metrics that need Prometheus are reported before the start."""
     study = write_study(in_an_empty_home, metrics=POWER)
     note = "Not measured on this machine: power (spec.metrics needs a cluster with Prometheus)."

@@ -161,7 +161,7 @@ def test_a_study_that_is_not_there_is_answered_with_close_ones(tmp_path: Path) -
     assert "has no study xyz. Name another namespace with --namespace" in refusal(answers, tmp_path, "xyz")
 
 
-def test_a_cluster_without_the_crd_is_told_how_to_get_it(tmp_path: Path) -> None:
+def test_a_missing_crd_is_reported_with_how_to_install_it(tmp_path: Path) -> None:
     """A missing CRD is not reported as a missing study."""
     message = refusal({}, tmp_path)
     assert "does not know the kind throughputstudies.infpop.io" in message
@@ -169,7 +169,7 @@ def test_a_cluster_without_the_crd_is_told_how_to_get_it(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("code", [401, 403])
-def test_who_may_not_read_is_told_whom_to_ask(tmp_path: Path, code: int) -> None:
+def test_a_user_without_rights_learns_whom_to_ask(tmp_path: Path, code: int) -> None:
     """The message has the server's own words and the command that shows the permission."""
     message = refusal({f"{STUDIES}/codellama": (code, FORBIDDEN)}, tmp_path)
     assert 'User "me" cannot get resource' in message
@@ -194,7 +194,7 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "../secrets/x", "Name", "a b", "a/b", "$(reboot)"])
-def test_what_is_not_a_name_is_not_asked_for(tmp_path: Path, name: str) -> None:
+def test_an_invalid_name_is_not_requested(tmp_path: Path, name: str) -> None:
     """Neither hostile names nor hostile namespaces reach a path of the API."""
     assert f"{name!r} is not a valid study name" in refusal({}, tmp_path, name)
     assert f"{name!r} is not a valid namespace name" in refusal({}, tmp_path, "codellama", "--namespace", name)
@@ -258,7 +258,7 @@ def test_a_watch_continues_until_the_study_ends() -> None:
     assert body == DONE
 
 
-def test_a_watch_outlives_an_outage() -> None:
+def test_a_watch_survives_an_outage() -> None:
     """An outage is reported once; the last known page stays visible and shows its age."""
     silence = NoAnswerError("GET: no answer")
     eyes, body, _ = watched(make_document(), silence, silence, make_document(), silence, DONE)

@@ -29,7 +29,7 @@ def quick_operator(installed: ControlPlane, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def place(installed: ControlPlane, namespace: str) -> Iterator[Place]:
-    """A namespace with one node of eight A100s; no operator looks at it yet."""
+    """A namespace with one node of eight A100s; no operator watches it yet."""
     place = Place(installed, namespace)
     with place.nodes("NVIDIA-A100-SXM4-40GB"):
         yield place

@@ -1,4 +1,4 @@
-"""What is wrong with an operator from its start: a deaf ear, or a clock that breaks when it is told to."""
+"""Operators with a fault from their start: watches that report nothing, or a clock that fails on demand."""
 
 import time
 from collections.abc import Collection
@@ -14,7 +14,7 @@ _JUMP_SECONDS = 9 * 3600
 
 
 def deafen(kinds: Collection[str]) -> None:
-    """Have the operator's watches tell nothing of these kinds of objects."""
+    """Make the operator's watches report nothing about these kinds of objects."""
     hear = Service.seen
 
     def hear_others(service: Service, kind: Any, body: Any, **how: Any) -> None:  # noqa: ANN401 - passed on

@@ -67,7 +67,7 @@ class OperatorProcess:
         self._process: Fork | None = None
 
     def start(self, *arguments: str) -> None:
-        """Start it; the log goes on where an earlier one ended."""
+        """Start it; the log continues where an earlier one ended."""
         argv = ("infpop", "operator", *self._arguments, *arguments)
         self._process = fork_operator(argv, environment=self._environment, log=self.log, prepare=self._prepare)
 

@@ -1,4 +1,4 @@
-"""A place of its own for one test: a namespace, nodes that nobody else uses, and quick looks at what is there.
+"""A separate place for one test: a namespace, nodes that no other test uses, and quick reads of its objects.
 
 Looking goes over one kept connection, because a test looks some hundred times, and kubectl would take a core for that.
 """
@@ -197,7 +197,7 @@ class Place:
 
 
 def _documents(text: str) -> Iterator[Body]:
-    """Give the JSON documents that stand one after the other; the last one may be half written."""
+    """Yield concatenated JSON documents; the last one may be half written."""
     decoder, position = json.JSONDecoder(), 0
     while (start := text.find("{", position)) >= 0:
         try:

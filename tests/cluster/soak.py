@@ -82,7 +82,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """What is left of a soak, as its journals, its pods and its operator tell it."""
+    """The result of a soak according to its journals, its pods and its operator."""
 
     simulated_hours: float
     troubles: dict[str, int]
@@ -312,7 +312,7 @@ class Soak:
         wait_for(lambda: self._place._client.get(path).is_success, seconds=60, what="an answer about studies")
 
     def _wait_for_controllers(self) -> None:
-        """Controllers and scheduler come back by and by: wait until a Job of somebody else gets a pod on a node."""
+        """Controllers and scheduler come back gradually: wait until an unrelated Job gets a pod on a node."""
         pod = {
             "containers": [{"name": "probe", "image": IMAGE}],
             "tolerations": [{"operator": "Exists"}],

@@ -41,7 +41,7 @@ def test_a_namespace_can_be_deleted_under_the_operator(place: Place, tmp_path: P
 
 
 def test_jobs_go_only_when_their_rows_are_safe(place: Place, tmp_path: Path) -> None:
-    """Jobs that ended while nobody looked get their time to live after the status has their results, and go at once."""
+    """Jobs that ended while no operator ran get their time to live, and go, after the status has their results."""
     process = OperatorProcess(place.cluster, tmp_path, namespace=place.namespace, environment=QUICK)
     process.start()
     with (

@@ -61,7 +61,7 @@ def _ended(versions: Iterable[Body]) -> set[str]:
 
 
 def test_gpu_hours(place: Place) -> None:
-    """Invariant 6: when the GPU-hours are spent the live run ends, its GPUs are free, and the best so far is told."""
+    """Invariant 6: when the GPU-hours are spent the live run ends, its GPUs are free, and the best so far is shown."""
 
     def play(spec: RunSpec, _attempt: int) -> Behaviour:
         return HangsLoading() if spec.trials[0].index == 1 else Succeeds(throughput=throughput)
@@ -93,7 +93,7 @@ def test_deadline(place: Place) -> None:
 
 
 def test_a_study_with_only_failures_stops_and_can_go_on(place: Place) -> None:
-    """Invariant 4: broken runs are tried again within the budget; beyond it the study stalls, and goes on if raised."""
+    """Invariant 4: broken runs are retried within the budget; beyond it the study stalls until the budget is raised."""
     place.study(searchSpace=ONE_CELL, budget={"maxTrials": 1, "maxFailedTrials": 1})
     with place.kubelet(lambda _spec, _attempt: Crashes(message="RuntimeError: NCCL error")) as kubelet:
         status = place.wait_for("Stalled", reason="TooManyFailures")
@@ -112,7 +112,7 @@ def test_a_study_with_only_failures_stops_and_can_go_on(place: Place) -> None:
 
 
 def test_suspend_frees_the_gpus_and_keeps_what_was_measured(place: Place) -> None:
-    """Invariant 6: a suspended study has no Jobs and no pods, keeps partial results, and goes on without repeating."""
+    """Invariant 6: a suspended study has no Jobs and no pods, keeps partial results, and repeats nothing later."""
     place.study(
         searchSpace={"gpuCount": [2], "batchSize": [8, 64, 128]},
         algorithm={"name": "grid", "trialsPerRun": 3},
@@ -148,8 +148,8 @@ def test_a_study_that_is_born_suspended_takes_no_gpu(place: Place) -> None:
         place.wait_for("Succeeded")
 
 
-def test_a_raised_budget_goes_on(place: Place) -> None:
-    """Invariant 6: raising maxTrials of an ended study goes on in the same round, and repeats nothing."""
+def test_a_raised_budget_continues_the_search(place: Place) -> None:
+    """Invariant 6: a raised maxTrials continues an ended study in the same round, and repeats nothing."""
     place.study(searchSpace={"gpuCount": [1, 2], "batchSize": [8, 64]}, budget={"maxTrials": 2})
     with place.kubelet(replay(throughput)) as kubelet:
         status = place.wait_for("Succeeded", reason="MaxTrialsReached")

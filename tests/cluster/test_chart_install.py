@@ -104,7 +104,7 @@ def test_everything_that_can_be_set_is_accepted(release: ControlPlane) -> None:
     assert len(answer.splitlines()) == len(documents) - 1
 
 
-def test_notes_say_what_to_type_next(clean: ControlPlane) -> None:
+def test_notes_show_the_next_commands(clean: ControlPlane) -> None:
     """After an install the next command can be copied, and what is missing is said."""
     notes = install(clean, "--set=runner.image.repository=")
     assert f"helm test infpop --namespace {NAMESPACE}" in notes
@@ -246,7 +246,7 @@ class PlayedWatcher:
 
 
 def test_a_role_alone_is_enough(clean: ControlPlane, tmp_path: Path) -> None:
-    """S-2: an operator with no right outside of one namespace, told of the nodes by a file, comes to a result.
+    """S-2: an operator without rights outside one namespace reads the nodes from a file and completes a study.
 
     Whoever installs it is the admin of that namespace and nothing else.
     """
@@ -274,7 +274,7 @@ def test_a_role_alone_is_enough(clean: ControlPlane, tmp_path: Path) -> None:
 
 
 def test_a_wrong_file_of_nodes_ends_the_operator_at_once(release: ControlPlane, tmp_path: Path) -> None:
-    """A file that is no list of nodes is told in the log, and the pod is seen to crash; nobody waits for nodes."""
+    """A file that is not a list of nodes is reported in the log, and the pod crashes instead of waiting for nodes."""
     (tmp_path / "nodes.yaml").write_text("gpu-1")
     environment = {"INFPOP_NODES_FILE": str(tmp_path / "nodes.yaml")}
     operator = OperatorProcess(release, tmp_path, namespace="team", environment=environment)
@@ -284,7 +284,7 @@ def test_a_wrong_file_of_nodes_ends_the_operator_at_once(release: ControlPlane, 
 
 
 def admin_of(cluster: ControlPlane, namespace: str) -> Path:
-    """Return a kubeconfig of somebody who has the role `admin` in a namespace, once that role has all its parts."""
+    """Return a kubeconfig of a user who has the role `admin` in a namespace, once that role has all its parts."""
     cluster.kubectl("create", "rolebinding", "alice", "--clusterrole=admin", "--user=alice", "--namespace", namespace)
     question = ("auth", "can-i", "update", f"{NAME}/study", "--subresource=status", "--as=alice")
 

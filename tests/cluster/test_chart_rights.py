@@ -25,12 +25,12 @@ def has_no_status(place: Place, _: OperatorProcess) -> bool:
 
 
 def says_missing_rights(place: Place, _: OperatorProcess) -> bool:
-    """Say that the study tells which right is missing."""
+    """Assert that the study reports which right is missing."""
     return find_condition(place.status(), "Ready").get("reason") == "MissingRights"
 
 
 def has_no_events(place: Place, operator: OperatorProcess) -> bool:
-    """Say that nobody was told of what happened, and that the log complains of it."""
+    """Assert that no Event was recorded, and that the log reports it."""
     return place.reasons() == [] and "Event Valid not written" in operator.text()
 
 
@@ -86,7 +86,7 @@ def test_every_rule_is_taken_away_once() -> None:
 
 
 def test_with_all_of_them_nothing_is_refused(place: Place, tmp_path: Path) -> None:
-    """The operator comes to its result, publishes it and tells of it, and asks for nothing that it may not."""
+    """The operator completes a study, publishes it and records Events, and requests nothing that it may not."""
     account = account_with(place.cluster, place.namespace, rules())
     with running_operator(place.cluster, tmp_path, namespace=None, environment=QUICK, account=account):
         create_study(place)
@@ -99,7 +99,7 @@ def test_with_all_of_them_nothing_is_refused(place: Place, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("missing", LACKS)
 def test_without_a_rule_something_fails(place: Place, tmp_path: Path, missing: str) -> None:
-    """The API server refuses what the rule is for, and whoever looks sees that something is missing."""
+    """The API server refuses what the rule is for, and the user sees what is missing."""
     granted = [rule for rule in rules() if missing not in rule["resources"]]
     account = account_with(place.cluster, place.namespace, granted)
     operator = OperatorProcess(place.cluster, tmp_path, namespace=None, environment=QUICK, account=account)

@@ -213,7 +213,7 @@ def test_deleting_a_job_removes_its_pod(control_plane: ControlPlane, pool: str, 
         wait_for(lambda: not jobs.pods("run"), seconds=SECONDS, what="no pod of run")
 
 
-def test_failures_look_as_they_do_on_a_cluster(control_plane: ControlPlane, pool: str, jobs: Jobs) -> None:
+def test_failures_have_the_status_of_a_real_cluster(control_plane: ControlPlane, pool: str, jobs: Jobs) -> None:
     """A crash, a missing image and a vanished pod show in pod and Job as on a real node."""
     behaviours = {
         "crash": Crashes(exit_code=3, message="no result"),
@@ -267,7 +267,7 @@ def test_a_second_pod_of_the_same_configuration_is_another_attempt(
     assert [run.attempt for run in kubelet.runs] == [1, 2]
 
 
-def test_the_kubelet_outlives_an_outage(control_plane: ControlPlane, pool: str, jobs: Jobs) -> None:
+def test_the_kubelet_survives_an_outage(control_plane: ControlPlane, pool: str, jobs: Jobs) -> None:
     """A pod that ends while there is no API server is reported when there is one again."""
     with _plays(control_plane, pool, replay(_linear, trial_seconds=0.5)):
         jobs.create(make_spec("run"))
@@ -314,7 +314,7 @@ def test_requests_can_be_counted(control_plane: ControlPlane, namespace: str) ->
 
 
 @pytest.mark.parametrize("ending", ["leaves the block", "is killed"])
-def test_nothing_lives_on(ending: str, tmp_path: Path) -> None:
+def test_no_process_is_left(ending: str, tmp_path: Path) -> None:
     """No program of a control plane outlives the block or the process that started it, however that ends."""
     end = "" if ending == "leaves the block" else "os.kill(os.getpid(), 9)"
     script = f"""
@@ -335,7 +335,7 @@ with start_control_plane(pathlib.Path({str(tmp_path)!r})) as cluster:
 
 
 def _lives(pid: int) -> bool:
-    """Say whether the process runs; one that nobody reaped does not."""
+    """Return whether the process runs; a zombie does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:

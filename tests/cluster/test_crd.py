@@ -117,7 +117,7 @@ def _fields(schema: Document, path: str = "") -> Iterator[tuple[str, Document]]:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-def test_what_breaks_a_rule_is_refused_in_our_words(dry_api: Api, rule: Rule) -> None:
+def test_a_broken_rule_is_refused_with_its_own_message(dry_api: Api, rule: Rule) -> None:
     """Each rule passes one study and refuses another, and says which field and what to do."""
     assert dry_api.create(changed(EXAMPLES[rule.name].valid), **DRY)
     refusal = dry_api.refusal(changed(EXAMPLES[rule.name].invalid), **DRY)
@@ -144,7 +144,7 @@ def test_spec_and_status_have_their_own_ways(api: Api) -> None:
 
 
 def test_an_unknown_field_is_refused_or_dropped(api: Api) -> None:
-    """A typing error is told of; where nobody wants to be told, the field is not kept either."""
+    """A misspelt field is reported; if the client asks for no validation, the field is dropped all the same."""
     document = changed({"spec.engine.gpuMemoryUtilisation": "0.9"})
     assert 'unknown field "spec.engine.gpuMemoryUtilisation"' in api.refusal(document)
     assert "gpuMemoryUtilisation" not in api.create(document, fieldValidation="Ignore")["spec"]["engine"]
@@ -212,8 +212,8 @@ def test_the_largest_status_is_kept_as_it_was_written(api: Api) -> None:
 _STATUS = "/status"
 
 
-def test_the_table_shows_where_a_study_stands(api: Api) -> None:
-    """`kubectl get tstudy` tells model, engine, state, best and progress at a glance."""
+def test_the_table_shows_the_state_of_a_study(api: Api) -> None:
+    """`kubectl get tstudy` shows model, engine, state, best and progress."""
     api.create(changed({}))
     condition: dict[str, Any] = {
         "type": "Ready",

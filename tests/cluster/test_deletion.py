@@ -31,7 +31,7 @@ def test_a_deleted_study_takes_everything_with_it_but_its_result(place: Place) -
     assert published["metadata"].get("ownerReferences") is None
 
 
-def test_a_study_of_the_same_name_starts_anew(place: Place) -> None:
+def test_a_study_of_the_same_name_starts_from_the_beginning(place: Place) -> None:
     """A study that is created again right after its deletion never meets what the one before has left."""
     with place.kubelet(replay(throughput)) as kubelet:
         before = place.study(searchSpace=SPACE, budget={"maxTrials": 1})

@@ -25,7 +25,7 @@ def test_an_example_can_be_applied(installed: ControlPlane, path: Path) -> None:
     installed.kubectl("apply", "--server-side", "--dry-run=server", "-f", str(path))
 
 
-def test_the_simulated_example_comes_to_its_result(quick_operator: OperatorProcess, place: Place) -> None:
+def test_the_simulated_example_succeeds(quick_operator: OperatorProcess, place: Place) -> None:
     """Applied as it is, on nodes without a GPU in mind: a result, and the ConfigMap."""
     assert quick_operator.is_running()
     with place.kubelet(replay(throughput)):

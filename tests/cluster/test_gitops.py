@@ -72,7 +72,7 @@ def test_what_serves_is_the_example(installed: ControlPlane) -> None:
 def test_nothing_drifts(
     quick_operator: OperatorProcess, installed: ControlPlane, rendered: list[dict[str, Any]], applied: str
 ) -> None:
-    """Once the operator has looked at a study, applying it again changes nothing, and nobody sees a difference."""
+    """After the operator's first pass over a study, applying it again changes nothing and shows no difference."""
     assert quick_operator.is_running()
     wait_for_condition(installed, NAMESPACE, "codellama-7b", "Accepted")
     live = read_objects(installed, NAMESPACE, "tstudy", "codellama-7b")

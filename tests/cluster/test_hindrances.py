@@ -1,4 +1,4 @@
-"""What hinders a study that nobody thinks of: its journal, its ConfigMap, its spec while it runs, its deletion."""
+"""Unusual hindrances of a study: its journal, its ConfigMap, its spec while it runs, its deletion."""
 
 from collections.abc import Callable
 from typing import Any
@@ -39,7 +39,7 @@ def no_pods(place: Place) -> Callable[[], bool]:
     return lambda: not place.objects("job") and not place.running_pods()
 
 
-def test_a_journal_that_cannot_be_written_is_told(place: Place) -> None:
+def test_a_journal_that_cannot_be_written_is_reported(place: Place) -> None:
     """Invariant 5: a quota that leaves no room for the journal is the study's reason, and lifting it is enough."""
     quota = {
         "apiVersion": "v1",
@@ -58,7 +58,7 @@ def test_a_journal_that_cannot_be_written_is_told(place: Place) -> None:
         place.wait_for("Succeeded")
 
 
-def test_a_damaged_journal_is_told(place: Place) -> None:
+def test_a_damaged_journal_is_reported(place: Place) -> None:
     """Invariant 5: a journal that cannot be read stops the study with its reason; nothing is measured over it."""
     with place.kubelet(QUICK):
         study = place.study(suspend=True, budget={"maxTrials": 2})
@@ -71,7 +71,7 @@ def test_a_damaged_journal_is_told(place: Place) -> None:
         assert place.objects("job") == []
 
 
-def test_a_config_map_that_cannot_be_changed_is_told(place: Place) -> None:
+def test_a_config_map_that_cannot_be_changed_is_reported(place: Place) -> None:
     """A refused ConfigMap is an Event, and keeps no Job from being tidied away."""
     with place.kubelet(QUICK):
         study = place.study(suspend=True, budget={"maxTrials": 2}, publish={"configMap": "best"})
@@ -94,7 +94,7 @@ def test_an_invalid_study_that_is_suspended_frees_its_gpus(place: Place) -> None
         place.wait_until(no_pods(place), what="the end of its pods")
 
 
-def test_a_study_that_somebody_holds_frees_its_gpus(place: Place) -> None:
+def test_a_study_held_by_a_finalizer_frees_its_gpus(place: Place) -> None:
     """Invariant 6: a study that is being deleted frees its GPUs though another's finalizer holds it."""
     with place.kubelet(lambda _spec, _attempt: HangsLoading()):
         place.study()

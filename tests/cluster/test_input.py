@@ -1,4 +1,4 @@
-"""Invariants 9 and 10: what a study says is data wherever it goes, and what is wrong is told before a GPU is taken."""
+"""Invariants 9 and 10: the text of a study is data everywhere, and an error is reported before a GPU is taken."""
 
 import json
 import re
@@ -22,7 +22,7 @@ HOSTILE = (
 
 
 def expanded(text: str, known: dict[str, str]) -> str:
-    """Return what a container finds in a variable, as the kubelet makes it of what stands in its pod."""
+    """Return the value of a container's variable, expanded from its pod as the kubelet does."""
 
     def replacement(found: re.Match[str]) -> str:
         return "$" if found[0] == "$$" else known.get(found[1], found[0])
@@ -94,10 +94,10 @@ def test_arguments_are_data(place: Place) -> None:
     ],
     ids=["pattern", "equal-values", "relative-file", "relative-model"],
 )
-def test_what_the_schema_cannot_refuse_is_told_before_any_gpu_is_taken(
+def test_problems_beyond_the_schema_are_reported_before_any_gpu_is_taken(
     place: Place, change: dict[str, Any], complaint: str
 ) -> None:
-    """Invariant 10: field, value and remedy stand in Accepted=False, no Job is made, and a corrected study is tuned."""
+    """Invariant 10: Accepted=False has field, value and remedy, no Job is created, and a corrected study is tuned."""
     place.study(**change, budget={"maxTrials": 1})
     status = place.wait_for("Accepted", "False", reason="InvalidSpec")
     assert re.search(rf"^spec\.{complaint}", find_condition(status, "Accepted")["message"])
@@ -119,7 +119,7 @@ def test_what_the_schema_cannot_refuse_is_told_before_any_gpu_is_taken(
 
 
 def test_a_mistake_keeps_what_was_found(place: Place) -> None:
-    """Invariant 10: a change that makes an ended study invalid is told, and its best stays."""
+    """Invariant 10: a change that makes an ended study invalid is reported, and its best stays."""
     place.study(budget={"maxTrials": 1})
     with place.kubelet(replay(throughput)):
         before = place.wait_for("Succeeded")

@@ -1,4 +1,4 @@
-"""The commands of docs/install.md, as they stand there, on a real API server."""
+"""The commands of docs/install.md, unchanged, on a real API server."""
 
 import os
 import subprocess

@@ -147,7 +147,7 @@ def test_an_operator_killed_at_any_moment(
 def test_an_operator_killed_where_jobs_are_removed_at_once(
     stage: Place, tmp_path: Path, undisturbed: Mapping[str, Outcome], moment: str
 ) -> None:
-    """A Job is told to go only when its result is safe, so none is lost although no Job is left."""
+    """A Job gets its time to live only when its result is recorded, so no result is lost although no Job is left."""
     create_study(stage, "single", ttlSecondsAfterFinished=0)
     with stage.kubelet(play) as kubelet:
         with trapped(stage, tmp_path, moment):
@@ -159,7 +159,7 @@ def test_an_operator_killed_where_jobs_are_removed_at_once(
 
 
 def test_operators_killed_one_after_the_other(stage: Place, tmp_path: Path, undisturbed: Mapping[str, Outcome]) -> None:
-    """Each goes on where the one before was killed, and what comes out is the same."""
+    """Each continues where the one before was killed, and the result is the same."""
     create_single(stage)
     with stage.kubelet(play) as kubelet:
         for moment in IN_A_ROW:
@@ -175,7 +175,7 @@ def test_operators_killed_one_after_the_other(stage: Place, tmp_path: Path, undi
 def test_an_operator_killed_while_it_suspends_a_study(
     stage: Place, tmp_path: Path, undisturbed: Mapping[str, Outcome], moment: str
 ) -> None:
-    """The devices come free all the same, and the run that was stopped is made again when the study goes on."""
+    """The devices are freed all the same, and the stopped run is started again when the study continues."""
     create_single(stage)
     with stage.kubelet(hang_first) as kubelet:
         with trapped(stage, tmp_path, moment):
@@ -242,10 +242,10 @@ def listings(place: Place) -> list[AuditEntry]:
 
 
 @pytest.mark.parametrize("moment", FREEZING)
-def test_an_operator_that_was_frozen_while_another_went_on(
+def test_an_operator_that_was_frozen_while_another_continued(
     stage: Place, tmp_path: Path, undisturbed: Mapping[str, Outcome], moment: str
 ) -> None:
-    """What it was about to write is refused, or the same again: it reads anew what it remembers, and goes on."""
+    """Its pending write is refused or changes nothing: it reads the state again, and continues."""
     create_single(stage)
     gate = threading.Event()
     folders = make_folders(tmp_path)
@@ -277,7 +277,7 @@ def make_folders(directory: Path) -> list[Path]:
     return folders
 
 
-def test_a_job_of_which_only_another_operator_knows(stage: Place) -> None:
+def test_a_job_known_only_to_another_operator(stage: Place) -> None:
     """A memory that is older than a Job is no reason to delete it."""
     create_study(stage, "single", budget={"maxTrials": TRIALS, "parallelTrials": 1})
     kubeconfig = str(stage.cluster.kubeconfig_for("infpop", "infpop-operator"))

@@ -93,7 +93,7 @@ def finished(installed: ControlPlane, quick_operator: OperatorProcess) -> Iterat
     place.close()
 
 
-def test_the_status_tells_the_best_and_how_to_serve_it(finished: Finished) -> None:
+def test_the_status_has_the_best_and_how_to_serve_it(finished: Finished) -> None:
     """`status.best` is the fastest configuration that works, with the arguments that serve it."""
     best = finished.status["best"]
     assert (best["pool"], best["gpuCount"], best["batchSize"]) == ("a100", *BEST)
@@ -132,7 +132,7 @@ def test_no_larger_batch_follows_an_out_of_memory(finished: Finished) -> None:
     assert len(tried) < len(GPUS) * len(BATCHES)
 
 
-def test_rows_tell_every_trial(finished: Finished) -> None:
+def test_rows_show_every_trial(finished: Finished) -> None:
     """Each trial has a row with its number or the reason why there is none, and how often it was tried."""
     rows = {(row["gpuCount"], row["batchSize"]): row for row in finished.status["trials"]}
     assert rows.keys() == {_configuration(run.spec) for run in finished.runs}
@@ -155,7 +155,7 @@ def test_the_operator_writes_the_status_alone(finished: Finished) -> None:
     assert [list(fields) for fields in own.values()] == [["f:status"]]
 
 
-def test_nothing_of_others_is_marked(finished: Finished) -> None:
+def test_objects_of_other_owners_are_not_changed(finished: Finished) -> None:
     """Invariant 2: study, namespace, nodes and the published ConfigMap have no finalizer and no annotation of ours."""
     place = finished.place
     nodes = [node for node in place.objects("node") if node["metadata"]["name"].startswith(place.namespace)]
@@ -176,8 +176,8 @@ def test_pods_are_restricted(finished: Finished) -> None:
         assert spec["securityContext"]["runAsNonRoot"] is True
 
 
-def test_jobs_tell_what_they_measure(finished: Finished) -> None:
-    """A Job belongs to its study and carries run, pool, GPU count and trials, for people who look at Jobs."""
+def test_jobs_are_labelled_with_what_they_measure(finished: Finished) -> None:
+    """A Job belongs to its study and carries run, pool, GPU count and trials, for people who read Jobs."""
     assert {job["metadata"]["labels"]["infpop.io/run"] for job in finished.jobs} == {
         run.spec.run for run in finished.runs
     }
@@ -190,8 +190,8 @@ def test_jobs_tell_what_they_measure(finished: Finished) -> None:
         }
 
 
-def test_each_event_is_told_once(finished: Finished) -> None:
-    """Every trial, every turn of a condition and every round is one Event, however often the study was looked at."""
+def test_each_event_is_recorded_once(finished: Finished) -> None:
+    """Every trial, every change of a condition and every round is one Event, however many passes there were."""
     events = [event for event in finished.place.objects("event") if event["involvedObject"]["name"] == "study"]
     assert max(Counter(event["message"] for event in events).values()) == 1
     assert {event["count"] for event in events} == {1}
@@ -221,7 +221,7 @@ def test_the_best_is_published(finished: Finished) -> None:
 
 
 def test_an_ended_study_costs_no_writes(finished: Finished) -> None:
-    """After its end a study is looked at with every listing, and nothing is written about it any more."""
+    """After its end a study is reconciled with every listing, and nothing more is written."""
     cluster, namespace = finished.place.cluster, finished.place.namespace
     before = len(cluster.audit_entries(about=namespace))
     finished.place.wait_for_listings(3)

@@ -37,7 +37,7 @@ def delete_job(place: Place, pod: Body) -> None:
 
 
 def test_a_deleted_job_runs_once_more(place: Place) -> None:
-    """A Job that somebody deletes is run again, under another name, and its trial is measured."""
+    """A Job that a user deletes is run again, under another name, and its trial is measured."""
     place.study(searchSpace=ONE_CELL, budget={"maxTrials": 1})
     with place.kubelet(hangs) as kubelet:
         first = start(place, kubelet, 1)
@@ -49,7 +49,7 @@ def test_a_deleted_job_runs_once_more(place: Place) -> None:
 
 
 def test_what_a_deleted_job_had_measured_is_kept(place: Place) -> None:
-    """The last word of a pod whose Job somebody deleted is heard, and only what it lacks is measured again."""
+    """The final result of a pod whose Job a user deleted is read, and only what it lacks is measured again."""
     place.study(
         searchSpace={"gpuCount": [2], "batchSize": [8, 64]},
         algorithm={"name": "grid", "trialsPerRun": 2},
@@ -66,7 +66,7 @@ def test_what_a_deleted_job_had_measured_is_kept(place: Place) -> None:
 
 
 def test_a_job_that_is_deleted_twice_stays_away(place: Place) -> None:
-    """Who deletes the Jobs of a trial twice means it: the trial stays broken, Deleted, and the study goes on."""
+    """A user who deletes the Jobs of a trial twice means it: the trial stays Deleted, and the study continues."""
     place.study(searchSpace={"gpuCount": [8], "batchSize": [8, 64]}, budget={"maxTrials": 2})
     with place.kubelet(hangs) as kubelet:
         delete_job(place, start(place, kubelet, 1))
@@ -82,7 +82,7 @@ def test_a_job_that_is_deleted_twice_stays_away(place: Place) -> None:
 
 
 def test_a_deleted_pod_runs_once_more(place: Place) -> None:
-    """A pod that somebody deletes leaves no number; its run is made again."""
+    """A pod that a user deletes leaves no number; its run is started again."""
     place.study(searchSpace=ONE_CELL, budget={"maxTrials": 1})
     with place.kubelet(hangs) as kubelet:
         first = start(place, kubelet, 1)

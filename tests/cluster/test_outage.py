@@ -1,4 +1,4 @@
-"""The API server away, its watches cut, its answers swallowed: the operator goes on where it was; and when it is dead.
+"""The API server is away, its watches are cut, its answers are lost: the operator continues; and when it is dead.
 
 What it missed is found again by itself. A dead operator says so, or ends.
 """
@@ -108,8 +108,8 @@ def test_a_network_that_swallows_everything(place: Place, tmp_path: Path, ending
         assert measured(kubelet) == CELLS
 
 
-def test_what_was_deleted_while_nobody_watched_is_found_out(place: Place, tmp_path: Path) -> None:
-    """A watch that begins again never tells what went away in between: the next listing does."""
+def test_objects_deleted_while_unwatched_are_detected(place: Place, tmp_path: Path) -> None:
+    """A restarted watch does not report what was deleted in between: the next listing does."""
     with watching(place, tmp_path), place.kubelet(lambda _spec, _attempt: HangsLoading()) as kubelet:
         place.study(searchSpace={"gpuCount": [1], "batchSize": [8]})
         run = place.wait_for_run("ModelLoading")
@@ -125,8 +125,8 @@ def test_what_was_deleted_while_nobody_watched_is_found_out(place: Place, tmp_pa
     assert (row["state"], row["attempts"]) == ("Measured", 2)
 
 
-def test_a_right_that_is_missing_is_told_and_costs_no_failure(place: Place, tmp_path: Path) -> None:
-    """Invariant 5: what the operator itself may not do is no failure of a run; when it may, the study goes on."""
+def test_a_missing_right_is_reported_and_costs_no_failure(place: Place, tmp_path: Path) -> None:
+    """Invariant 5: a right that the operator lacks is no failure of a run; the study continues with the right."""
     process = OperatorProcess(place.cluster, tmp_path, namespace=place.namespace, environment=QUICK)
     process.start()
     rules = json.loads(place.cluster.kubectl("get", "clusterrole", "infpop-operator", "--output=json"))["rules"]
@@ -151,7 +151,7 @@ def with_broken_clock(place: Place, directory: Path, fault: ClockFault, **enviro
     return OperatorProcess(place.cluster, directory, namespace=place.namespace, prepare=breaks, environment=settings)
 
 
-def test_the_probe_tells_a_dead_tick(place: Place, tmp_path: Path) -> None:
+def test_the_probe_detects_a_dead_tick(place: Place, tmp_path: Path) -> None:
     """The liveness endpoint answers 200 while the tick ticks, and 500 when it has not for eight times its length."""
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}/healthz"

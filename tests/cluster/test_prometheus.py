@@ -92,7 +92,7 @@ def test_every_number_of_a_study_comes_from_prometheus(place: Place, tmp_path: P
 
 
 def test_prometheus_goes_away_and_comes_back(place: Place, tmp_path: Path) -> None:
-    """Half of a study without Prometheus: it goes on with other sources, and the outage is told as long as it lasts."""
+    """Prometheus is down for half of a study: other sources are used, and the outage is reported while it lasts."""
     with (
         prometheus_of(place, tmp_path) as prometheus,
         operator(place, tmp_path, prometheus.url, INFPOP_SCRAPE_GRACE_SECONDS="2"),
@@ -117,7 +117,7 @@ def _measured(status: Body) -> int:
 
 @pytest.mark.parametrize("fault", ["unavailable", "unauthorized", "html", "half", "hangs", "duplicates", "empty"])
 def test_a_wrong_answer_is_never_a_number(place: Place, tmp_path: Path, fault: str) -> None:
-    """Whatever stands where Prometheus should be, the study ends with the runners' numbers and says their source."""
+    """Whatever answers at Prometheus' address, the study ends with the runners' numbers and names their source."""
     with (
         prometheus_of(place, tmp_path) as prometheus,
         FaultyProxy(prometheus.url) as proxy,

@@ -1,4 +1,4 @@
-"""The ConfigMap that `spec.publish` names: written when a search has ended, and never somebody else's."""
+"""The ConfigMap that `spec.publish` names: written when a search has ended, and never one of another owner."""
 
 import json
 
@@ -54,7 +54,7 @@ def test_a_foreign_config_map_is_left_alone(place: Place) -> None:
 
 
 def test_what_was_published_comes_back(place: Place) -> None:
-    """A published ConfigMap that somebody deletes or changes is put right with the next listing."""
+    """A published ConfigMap that a user deletes or changes is restored with the next listing."""
     place.study(**RISING, budget={"maxTrials": 1}, publish={"configMap": "best"})
     with place.kubelet(replay(throughput)):
         best = place.wait_for("Succeeded")["best"]["batchSize"]

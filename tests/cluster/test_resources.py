@@ -68,7 +68,7 @@ def test_a_quota_of_cpus_and_memory_is_kept_to(place: Place) -> None:
         place.wait_for("Succeeded")
 
 
-def test_a_default_limit_of_cpus_below_the_request_is_told(place: Place) -> None:
+def test_a_default_limit_of_cpus_below_the_request_is_reported(place: Place) -> None:
     """A LimitRange limits what has no limit; where that is less than a run asks for, the study says so."""
     bound(place, "LimitRange", {"limits": [{"type": "Container", "default": {"cpu": "1"}}]})
     place.study(nodePools=[place.pool(resources=SHARE)], **ONE_TRIAL)
@@ -76,8 +76,8 @@ def test_a_default_limit_of_cpus_below_the_request_is_told(place: Place) -> None
     assert "must be less than or equal to cpu limit of 1" in message(status)
 
 
-def test_a_node_without_the_memory_is_told(place: Place) -> None:
-    """GPUs that are free are no room for a run whose memory no node has; asking for less goes on in the same round."""
+def test_a_node_without_the_memory_is_reported(place: Place) -> None:
+    """Free GPUs are no room for a run whose memory no node has; a smaller request continues the round."""
     place.study(nodePools=[place.pool(resources={"memory": "2Ti"})], **ONE_TRIAL)
     assert "Insufficient memory" in message(place.wait_for("Ready", "False", reason="Unschedulable"))
     place.change(nodePools=[place.pool(resources={"memory": "64Gi"})], suspend=True)

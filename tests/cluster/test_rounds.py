@@ -59,7 +59,7 @@ def test_other_hardware_opens_a_round(place: Place) -> None:
     assert (pool["best"]["batchSize"], pool["improvementPercent"]) == (8, "25.0")
 
 
-def test_a_run_that_nobody_wants_any_more_ends(place: Place) -> None:
+def test_a_superseded_run_ends(place: Place) -> None:
     """A run of an older round is ended before the new one asks for GPUs."""
     place.study(searchSpace=SPACE, budget={"maxTrials": 1, "maxFailedTrials": 0})
     with place.kubelet(lambda _spec, _attempt: HangsLoading()) as kubelet:

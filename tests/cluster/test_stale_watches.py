@@ -1,4 +1,4 @@
-"""Watches that are not in step: what one of them has not told is asked for before anything is decided for good."""
+"""Watches that are out of step: the operator reads what a watch has not reported before it makes a final decision."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,8 +39,8 @@ def phases(place: Place) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["pod", "job"])
-def test_what_ended_unheard_is_found(place: Place, tmp_path: Path, kind: str) -> None:
-    """Jobs are seen to end whose Pods were never heard of, or the other way round: every result counts, once."""
+def test_an_end_without_watch_events_is_found(place: Place, tmp_path: Path, kind: str) -> None:
+    """Only the Jobs or only the Pods of ended runs are reported by a watch: every result counts, once."""
     with deaf(place, tmp_path, kind), place.kubelet(replay(throughput, trial_seconds=0.3)) as kubelet:
         place.study(searchSpace={"gpuCount": [1, 2], "batchSize": [8, 16]})
         trials = place.wait_for("Succeeded")["trials"]
@@ -48,7 +48,7 @@ def test_what_ended_unheard_is_found(place: Place, tmp_path: Path, kind: str) ->
     assert len(kubelet.runs) == 4
 
 
-def test_a_result_that_was_not_heard_of_outlives_the_stop(place: Place, tmp_path: Path) -> None:
+def test_a_result_without_watch_events_survives_the_stop(place: Place, tmp_path: Path) -> None:
     """A study is suspended whose run has ended meanwhile: its number is kept."""
     with deaf(place, tmp_path, "pod", "job"), place.kubelet(replay(throughput)):
         place.study(searchSpace=CELL)
@@ -59,7 +59,7 @@ def test_a_result_that_was_not_heard_of_outlives_the_stop(place: Place, tmp_path
     assert row["state"] == "Measured"
 
 
-def test_devices_that_were_not_heard_of_are_paid_for(place: Place, tmp_path: Path) -> None:
+def test_devices_without_watch_events_are_charged(place: Place, tmp_path: Path) -> None:
     """A study is suspended whose run has a Pod by now: the run is ending until that is gone, and has used GPUs."""
     with deaf(place, tmp_path, "pod", "job"), place.kubelet(lambda _spec, _attempt: HangsLoading()):
         place.study(searchSpace=CELL)
@@ -70,8 +70,8 @@ def test_devices_that_were_not_heard_of_are_paid_for(place: Place, tmp_path: Pat
     assert place.running_pods() == []
 
 
-def test_a_queue_that_was_not_heard_of_costs_no_failure(place: Place, tmp_path: Path) -> None:
-    """What looks like a Pod that somebody deleted is the work of whoever suspended its Job: no budget is used."""
+def test_a_queue_without_watch_events_costs_no_failure(place: Place, tmp_path: Path) -> None:
+    """A Pod that seems deleted by a user was deleted because its Job was suspended: no budget is used."""
     hanging = HangsLoading()
     with deaf(place, tmp_path, "job"), place.kubelet(lambda _spec, _attempt: hanging) as kubelet:
         place.study(searchSpace=CELL, budget={"maxTrials": 1, "maxFailedTrials": 0})

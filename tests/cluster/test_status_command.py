@@ -1,4 +1,4 @@
-"""`infpop status` against a real API server, under the rights of somebody who may only look."""
+"""`infpop status` against a real API server, with the rights of a user who may only read."""
 
 import os
 import shutil
@@ -126,7 +126,7 @@ def test_a_finished_study_is_shown_whole(place: Place, viewer: Path) -> None:
 
 
 def test_a_run_that_waits_says_why_and_what_to_do(place: Place, viewer: Path) -> None:
-    """An image that cannot be pulled is told as what it is, and that is no failure of the command."""
+    """An image that cannot be pulled is reported as such, and that is no failure of the command."""
     with place.kubelet(lambda _spec, _attempt: PullFails()):
         place.study(searchSpace=SPACE)
         place.wait_for_run("ImagePull")
@@ -137,7 +137,7 @@ def test_a_run_that_waits_says_why_and_what_to_do(place: Place, viewer: Path) ->
 
 
 def test_a_refused_study_names_every_field(place: Place, viewer: Path) -> None:
-    """What the API server could not check is told with its remedy; exit code 3, a person is needed."""
+    """A problem that the API server could not check is reported with its remedy; exit code 3, the user has to act."""
     place.study(workload={"source": {"file": {"path": "prompts.jsonl"}}})
     place.wait_for("Accepted", "False")
     code, out, _ = shown(viewer, "study")
@@ -172,7 +172,7 @@ def test_a_study_that_is_deleted_while_it_is_watched_ends_the_watch(place: Place
     assert f"namespace {place.namespace} has no study study" in err
 
 
-def test_a_watch_outlives_its_token(place: Place, viewer: Path, tmp_path: Path) -> None:
+def test_a_watch_survives_its_token(place: Place, viewer: Path, tmp_path: Path) -> None:
     """What is refused after it was granted is asked once more with what the kubeconfig says now."""
     config = tmp_path / "kubeconfig"
     shutil.copy(viewer, config)
@@ -192,7 +192,7 @@ def _admin_looks(place: Place) -> bool:
     return any((entry.user, entry.verb) == ("admin", "get") and "infpop/" in entry.user_agent for entry in entries)
 
 
-def test_who_may_not_look_is_told_so(place: Place, installed: ControlPlane) -> None:
+def test_a_viewer_without_rights_gets_an_explanation(place: Place, installed: ControlPlane) -> None:
     """Without any right: the server's words, the command that shows the right, exit code 2."""
     place.study(searchSpace=SPACE)
     code, out, err = shown(installed.kubeconfig_for(place.namespace, "default"), "study")

@@ -63,8 +63,8 @@ def test_image_pull(place: Place) -> None:
         assert told(place.wait_for("Ready", "False", reason="ImagePull"))[1].endswith("manifest unknown")
 
 
-def test_image_pull_ends_in_a_pause_that_says_why(place: Place) -> None:
-    """Invariant 5: after the time for a pull is over the study still says why, and when it goes on."""
+def test_a_failed_image_pull_ends_in_a_pause_with_a_reason(place: Place) -> None:
+    """Invariant 5: after the time limit of a pull the status still has the reason, and when the study continues."""
     place.study(measurement={"timeouts": {"pull": "1s"}})
     with place.kubelet(lambda _spec, _attempt: PullFails(message="manifest unknown")):
         status = place.wait(lambda status: not status["runs"] and status["trials"], what="a pause")
@@ -75,7 +75,7 @@ def test_image_pull_ends_in_a_pause_that_says_why(place: Place) -> None:
 
 
 def test_quota_of_gpus(place: Place) -> None:
-    """Invariant 5: a quota that refuses the pod is QuotaExceeded, and the run goes on when there is room."""
+    """Invariant 5: a quota that refuses the pod is QuotaExceeded, and the run continues when there is room."""
     place.create("resourcequota", quota(**{"requests.nvidia.com_gpu": "1"}))
     place.study(searchSpace={"gpuCount": [2], "batchSize": [8]}, budget={"maxTrials": 1})
     status = place.wait_for("Ready", "False", reason="QuotaExceeded")

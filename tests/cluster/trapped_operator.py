@@ -76,7 +76,7 @@ def _trapped(trap: _Trap, name: str, call: _Call) -> _Call:
 
 
 def _told(name: str, arguments: tuple[Any, ...]) -> str | None:
-    """Return under which name a call is counted, None for one that asks nothing of anybody."""
+    """Return the name under which a call is counted, None for one that makes no request."""
     if name == "record":
         return name if arguments[2] else None
     if name == "replace_study_status":

@@ -153,7 +153,7 @@ def test_a_run_ends_with_a_result_for_each_of_its_trials(world: World) -> None:
     assert counted(entry, end) == 0
 
 
-def test_a_live_run_is_seen_alive(world: World) -> None:
+def test_a_live_run_is_observed_as_running(world: World) -> None:
     """A run that lasts is running or waiting until it ends, not lost and not missing."""
     entry = started(world, make_run(), LASTS)
     for _ in range(3):

@@ -92,7 +92,7 @@ def numbers(samples: Mapping[int, Sample]) -> dict[int, float]:
     return {index: sample.tokens_per_second for index, sample in samples.items() if isinstance(sample, Value)}
 
 
-def test_a_source_knows_what_its_run_showed(use: Use) -> None:
+def test_a_source_returns_the_numbers_of_its_run(use: Use) -> None:
     """Each trial's number is exact to the last digit, and the settings know the source's name."""
     name, samples = use({"0": "1234.5678", "1": "1e-3"}, WATCHED.run)
     assert numbers(samples) == {0: 1234.5678, 1: 0.001}

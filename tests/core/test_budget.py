@@ -81,7 +81,7 @@ def test_one_failure_more_than_allowed_is_too_many(broken: int, *, spent: bool) 
     assert found == (expected if spent else None)
 
 
-def test_the_last_failure_is_the_one_that_is_told() -> None:
+def test_the_last_failure_is_the_one_that_is_reported() -> None:
     """A reason without a detail is shown alone."""
     first = make_ended(run_on(1, "first"), make_loss("Evicted"))
     last = make_ended(run_on(1, "last"), make_finish(run_on(1, "last"), [None], broken="LoadTimeout"))
@@ -97,7 +97,7 @@ def _message(limits: Budget, history: History) -> str:
     return found.message
 
 
-def test_the_deadline_is_told_before_the_gpu_hours_and_these_before_the_failures() -> None:
+def test_the_deadline_is_reported_before_the_gpu_hours_and_these_before_the_failures() -> None:
     """Of several exhausted budgets, the first in this order gives the reason."""
     history = replace(live(1), ended=broke(2))
     limits = Budget(deadline=timedelta(seconds=10), max_gpu_hours=10 / HOUR, max_failed_trials=1)

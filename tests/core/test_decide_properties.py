@@ -211,7 +211,7 @@ def test_an_interrupted_study_loses_no_result(story: Story, data: st.DataObject)
 
 @properties
 @given(studies(), worlds)
-def test_a_broken_run_tells_the_search_nothing(study: Study, world: World) -> None:
+def test_a_broken_run_gives_the_search_nothing(study: Study, world: World) -> None:
     """The search proposes the same as it would without the runs that were lost and then retried."""
     budget = replace(study.budget, max_gpu_hours=None, deadline=None, max_failed_trials=1000)
     story = drive(replace(study, budget=budget), replace(world, lost=0.3, preempted=0.0))
@@ -225,7 +225,7 @@ def test_a_broken_run_tells_the_search_nothing(study: Study, world: World) -> No
 
 @properties
 @given(studies(), worlds)
-def test_the_search_hears_of_numbers_failures_and_pending_trials_alone(study: Study, world: World) -> None:
+def test_the_search_gets_only_numbers_failures_and_pending_trials(study: Study, world: World) -> None:
     """The next run is what the search answers without any record of broken and invalid trials."""
     budget = replace(study.budget, max_gpu_hours=None, deadline=None, max_failed_trials=1000)
     algorithm = replace(study.algorithm, trials_per_run=1)

@@ -112,7 +112,7 @@ def test_a_round_has_its_own_trials_in_the_order_of_their_indexes() -> None:
     assert [trial.run for trial in trials_of(history, "a100", 2)] == ["round"]
 
 
-def test_each_attempt_is_counted_and_the_last_one_tells_the_state() -> None:
+def test_each_attempt_is_counted_and_the_last_one_determines_the_state() -> None:
     """Attempts count every run, failures count losses that use the budget, and invalid results count separately."""
     ends = [
         make_loss(),
@@ -313,7 +313,7 @@ def facts_of(number: int, heads: int | None, **changes: object) -> EndedRun:
         ((), None),
     ],
 )
-def test_the_newest_run_of_a_current_round_tells_the_facts_of_the_model(
+def test_the_newest_run_of_a_current_round_provides_the_model_facts(
     ended: tuple[EndedRun, ...], heads: int | None
 ) -> None:
     """Runs without facts are skipped; a run of an older round may have had another model."""

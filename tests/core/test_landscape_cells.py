@@ -47,7 +47,7 @@ def make_shown(**changes: object) -> LandscapeCell:
     return replace(cell, **changes)
 
 
-def test_a_measured_cell_tells_everything_of_its_trial() -> None:
+def test_a_measured_cell_has_every_field_of_its_trial() -> None:
     """Numbers, broken bounds, missing metrics and extra parameters are the trial's own."""
     result = make_measured(100.0, spread_ratio=0.25)
     trial = replace(make_trial(PLACE, result), extra_metrics={"queue": Missing(reason="Stale")})
@@ -63,7 +63,7 @@ def test_a_measured_cell_tells_everything_of_its_trial() -> None:
 
 
 @pytest.mark.parametrize("state", [TrialState.INFEASIBLE, TrialState.INVALID, TrialState.BROKEN, TrialState.RUNNING])
-def test_a_cell_without_a_number_tells_why(state: TrialState) -> None:
+def test_a_cell_without_a_number_has_a_reason(state: TrialState) -> None:
     """Reason and detail are the trial's; the cell has no bounds and no metrics."""
     outcome = replace(make_trial(PLACE, TrialState.BROKEN), state=state, reason="Why", detail="because")
     only = replace(SPACE, extra=(replace(MODES, values=("fast",)),))
@@ -113,7 +113,7 @@ def test_of_several_configurations_the_one_with_the_most_to_say_is_shown(
         assert arrange(cells).rows == ((first,),)
 
 
-def test_cells_stand_in_ascending_rows_and_columns() -> None:
+def test_cells_are_sorted_by_row_and_column() -> None:
     """A position without a cell is marked as outside the space."""
     cells = [replace(make_shown(), gpu_count=gpus, batch_size=batch) for gpus, batch in ((4, 8), (1, 32), (4, 16))]
     picture = arrange(cells, collapsed_extra=("mode",))

@@ -96,7 +96,7 @@ def test_a_problem_is_one_sentence_after_another(value: str, remedy: str, expect
     assert str(problem) == expected
 
 
-def test_an_impossible_study_tells_every_problem() -> None:
+def test_an_impossible_study_reports_every_problem() -> None:
     """One line for each, in order."""
     problems = [Problem(field=name, value="", message="is wrong", remedy="Mend it") for name in ("spec.a", "spec.b")]
     error = StudyError(problems)

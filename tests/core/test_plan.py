@@ -39,7 +39,7 @@ def test_a_later_round_begins_with_the_best_of_the_one_before() -> None:
     assert chosen(next_run(study, rounds=(make_round(baseline=earlier),))) == [make_cell(1, 32)]
 
 
-def test_a_planned_run_says_where_and_what_and_is_named_after_it() -> None:
+def test_a_planned_run_has_its_pool_and_trials_and_is_named_after_them() -> None:
     """Pool and round are those of the plan; a first attempt is not a longer measurement."""
     study = make_small_study(pools=(make_pool(name="v100"),))
     run = next_run(study, rounds=(make_round(pool="v100", number=3),))
@@ -66,7 +66,7 @@ def test_no_run_holds_more_gpus_than_the_study_may(limit: int, expected: list[Co
     assert chosen(next_run(large)) == expected
 
 
-def test_what_a_run_said_of_the_model_rules_cells_out() -> None:
+def test_model_facts_of_a_run_rule_cells_out() -> None:
     """Three attention heads cannot be split over two GPUs."""
     study = make_small_study(engine=EngineSpec(name="vllm"))
     run = make_run(cells=[make_cell(1, 8)])
@@ -128,7 +128,7 @@ def asked(study: Study, records: Sequence[SearchTrial], index: int) -> Configura
     return propose(question)
 
 
-def test_the_search_hears_what_is_certain_and_nothing_else() -> None:
+def test_the_search_gets_only_certain_results() -> None:
     """A broken bound is a failure whatever its number; a number that cannot be compared is left out."""
     bound = Constraint(metric="throughputPerGPU", minimum=10.0)
     study = make_small_study(

@@ -39,7 +39,7 @@ def test_without_a_searched_limit_the_study_decides() -> None:
     assert spec_of(study, make_cell(1, 8)).engine == study.engine
 
 
-def test_a_pipeline_is_told_its_arguments_as_they_were_measured() -> None:
+def test_a_pipeline_gets_its_arguments_as_they_were_measured() -> None:
     """Engine arguments of a pipeline are those of the model itself, in the runner and in what the user copies."""
     engine = EngineSpec(name="hf-pipeline", args={"attn_implementation": "sdpa"})
     given = dict(part.split("=", 1) for part in engine_args(make_study(engine=engine), make_cell(1, 8, low_cpu=True)))

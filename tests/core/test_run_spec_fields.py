@@ -123,7 +123,7 @@ def test_the_arguments_of_vllm_are_those_of_the_study_and_the_configuration() ->
     )
 
 
-def test_what_a_study_does_not_set_is_not_told_to_vllm() -> None:
+def test_unset_fields_are_not_passed_to_vllm() -> None:
     """The engine's own defaults hold, and on CPUs no GPU memory share is set."""
     plain = make_study(engine=EngineSpec(name="vllm"), pools=(make_pool(device="cpu"),))
     assert engine_args(plain, make_cell(1, 8)) == (

@@ -55,7 +55,7 @@ def test_what_left_the_search_space_uses_no_budget_and_makes_no_plateau() -> Non
     assert configurations(second) == {make_cell(2, batch) for batch in (1, 2, 4, 8)}
 
 
-def test_a_search_hears_nothing_from_outside_its_space() -> None:
+def test_a_search_gets_no_results_from_outside_its_space() -> None:
     """A story in a changed space continues like one that never left it."""
     study = make_study(space=WIDE, budget=Budget(max_trials=10))
     moved = replace(study, space=SearchSpace(gpu_counts=(2, 8), batch_sizes=(16, 64)))

@@ -173,9 +173,7 @@ def test_failed_cells_are_known_to_be_bad() -> None:
         (SearchTrial(configuration=make_cell(1, 1), state="pending"), 1, {"status": "new"}),
     ],
 )
-def test_hyperopt_is_told_what_its_searches_can_read(
-    record: SearchTrial, state: int, result: dict[str, object]
-) -> None:
+def test_hyperopt_gets_what_its_searches_can_read(record: SearchTrial, state: int, result: dict[str, object]) -> None:
     """A failure is done and has no loss: Hyperopt drops records in the error state and trusts any number."""
     assert hyperopt_ask._outcome(record) == (state, result)
 

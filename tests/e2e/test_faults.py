@@ -1,4 +1,4 @@
-"""What goes wrong on a cluster, on this one: each has its own reason in the status, and what can be mended goes on."""
+"""Faults of a cluster, caused here: each has its own reason in the status, and a study continues after a repair."""
 
 from collections.abc import Iterator
 
@@ -42,7 +42,7 @@ def test_a_killed_operator(place: Place, release: Installation, nodes: RealNodes
 
 
 def test_a_killed_shim(place: Place, nodes: RealNodes) -> None:
-    """A run whose containerd shim dies is told from one whose runner failed."""
+    """A run whose containerd shim dies has another reason than one whose runner failed."""
     place.study(**studies.ENDLESS)
     pod = place.wait_for_run("ModelLoading") and place.running_pods()[0]
     nodes[pod["spec"]["nodeName"]].kill_shim(pod["metadata"]["uid"])
@@ -107,7 +107,7 @@ def test_a_quota(place: Place) -> None:
 
 
 def broken(place: Place) -> tuple[Body, str]:
-    """Return the row of the only trial once nothing goes on any more, and the sentence of the condition Ready."""
+    """Return the row of the only trial once nothing runs any more, and the message of the condition Ready."""
     status = place.wait_for("Stalled")
     (row,) = status["trials"]
     assert row["state"] == "Broken"

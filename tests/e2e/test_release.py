@@ -82,7 +82,7 @@ def foreign_marks(metadata: Mapping[str, Any]) -> list[object]:
 
 
 def traces(cluster: ControlPlane) -> list[str]:
-    """Return every object of the cluster in whose metadata InfPop stands, other than namespaces and Events."""
+    """Return every object of the cluster whose metadata mentions InfPop, other than namespaces and Events."""
     names = cluster.kubectl("api-resources", "--verbs=list", "--output=name").split()
     kinds = [name for name in names if not name.startswith(("events", "namespaces"))]
     return [

@@ -105,7 +105,7 @@ HOST_MEMORY = (
         (CORE_FAILED, f"ERROR {HOST_MEMORY}\nERROR {CUDA_OOM}", "cuda", "load", "GpuOutOfMemory"),
     ],
 )
-def test_what_cannot_work_is_told_to_the_search(
+def test_an_infeasible_configuration_is_reported_to_the_search(
     exception: str, log_tail: str, device: Device, phase: Phase, reason: str
 ) -> None:
     """A failure caused by the configuration is infeasible, with the decisive line as its detail."""
@@ -136,7 +136,7 @@ def test_what_cannot_work_is_told_to_the_search(
         (UNKNOWN_ARGUMENT, "", "cpu", "measure", "RunnerError"),
     ],
 )
-def test_what_broke_is_retried_and_never_told(
+def test_a_broken_run_is_retried_and_never_reported_to_the_search(
     exception: str, log_tail: str, device: Device, phase: Phase, reason: str
 ) -> None:
     """A failure of the environment, and any that no rule matches, is broken."""
@@ -227,7 +227,7 @@ def test_running_out_of_memory_says_nothing_of_smaller_batches(
     assert outcome == Refused(reason=reason, detail="d" * 600, largest_only=expected)
 
 
-def test_a_log_is_no_evidence_against_an_exception_that_speaks_for_itself() -> None:
+def test_a_log_is_no_evidence_against_an_explicit_exception() -> None:
     """An earlier log line of another process does not make an unrelated exception infeasible."""
     evidence = Evidence(
         exception="builtins.ZeroDivisionError: division by zero", log_tail=CUDA_OOM, device="cuda", phase="measure"

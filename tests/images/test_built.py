@@ -79,7 +79,7 @@ def test_the_operators_image_prints_the_schema(built: Built) -> None:
     assert done.stdout == (Path(__file__).parents[2] / "crds/infpop.io_throughputstudies.yaml").read_text()
 
 
-def test_the_operator_says_what_it_lacks(built: Built) -> None:
+def test_the_operator_names_what_it_lacks(built: Built) -> None:
     """Without a cluster it exits with a clear message, and needs neither a writable root nor a known user."""
     done = run_confined(built.buildah, built.images.operator.reference, "infpop", "operator", timeout_seconds=120)
     assert done.returncode == 2

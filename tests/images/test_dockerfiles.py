@@ -64,7 +64,7 @@ def test_the_command_is_tried_as_that_user(path: Path) -> None:
 
 
 @BOTH
-def test_the_image_says_what_it_is(path: Path) -> None:
+def test_the_image_describes_itself(path: Path) -> None:
     """The Open Container Initiative labels give title, licence, version and commit."""
     text = " ".join(of(final_stage(parse_dockerfile(path)), "LABEL"))
     assert set(re.findall(r"org\.opencontainers\.image\.(\w+)=", text)) >= LABELS

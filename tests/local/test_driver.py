@@ -71,7 +71,7 @@ class PlayedEnvironment:
 
 
 class KilledError(BaseException):
-    """Stands for the death of the process, as far as the code under test can tell."""
+    """Simulates the death of the process for the code under test."""
 
 
 class Trap:

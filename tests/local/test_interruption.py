@@ -139,7 +139,7 @@ def test_nohup_is_respected() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_asking_twice_is_asking_for_haste() -> None:
+def test_a_second_interrupt_ends_runs_immediately() -> None:
     """The second Ctrl-C ends without waiting for runs; the earlier signal handlers are restored afterwards."""
     before = signal.getsignal(signal.SIGINT)
     asked: list[str] = []

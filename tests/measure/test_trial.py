@@ -222,14 +222,14 @@ def test_throttling_explains_repeats_that_disagree() -> None:
     assert "100 timed s" in result.detail
 
 
-def test_throttling_that_nobody_can_tell_of_is_not_judged() -> None:
-    """Without throttling data from the kernel the number stands, also if the data appears half way."""
+def test_unknown_throttling_is_not_judged() -> None:
+    """Without throttling data from the kernel the number is kept, also if the data appears half way."""
     assert isinstance(run(repeat(make_pass()), throttled=lambda: None), Measured)
     words = iter([None, 5.0, None, None, 9.0, None])
     assert isinstance(run(repeat(make_pass()), throttled=lambda: next(words)), Measured)
 
 
-def test_a_measured_trial_says_all_that_is_known_of_it() -> None:
+def test_a_measured_trial_has_every_known_field() -> None:
     """Every value comes from its own source, over all passes of all repeats."""
     passes = [
         make_pass(1.5, intervals=((0.0, 0.25), (0.0, 0.5)), pad_positions=1, input_positions=10),
@@ -335,7 +335,7 @@ def test_a_hundredth_of_the_time_may_be_throttled(stopped: float, reason: str | 
 
 
 def test_throttling_without_a_known_limit_names_none() -> None:
-    """The message says how long the CPUs were throttled, in how much timed time, and where to look."""
+    """The message says how long the CPUs were throttled, in how much measured time, and what to check."""
     stopped = iter([0.0, 1.0, 1.0, 2.0, 2.0, 3.0])
     result = run(iter([make_pass(10.0)] * 3), throttled=lambda: next(stopped))
     detail = (

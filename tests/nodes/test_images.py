@@ -11,8 +11,8 @@ from nodes.stand_in_image import write_stand_in_images
 pytestmark = pytest.mark.e2e
 
 
-def test_the_stand_in_is_always_the_same(tmp_path: Path) -> None:
-    """The archive of the stand-ins has the same bytes each time, so its images have the same ids."""
+def test_the_substitute_image_is_reproducible(tmp_path: Path) -> None:
+    """The archive of the substitute images has the same bytes each time, so its images have the same ids."""
     first, second = tmp_path / "first.tar", tmp_path / "second.tar"
     for path in (first, second):
         write_stand_in_images(path)

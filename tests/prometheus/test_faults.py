@@ -74,7 +74,7 @@ def test_half_an_answer_is_whole_for_http(proxy: FaultyProxy) -> None:
         answer.json()
 
 
-def test_replicas_that_nobody_merged(proxy: FaultyProxy) -> None:
+def test_unmerged_replicas(proxy: FaultyProxy) -> None:
     """Each series comes twice with the same value and another label."""
     proxy.fault = "duplicates"
     first, second = elements(ask(proxy))

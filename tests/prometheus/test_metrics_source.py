@@ -208,7 +208,7 @@ def test_a_sample_from_before_a_trial_is_not_the_trials(watched: Watched) -> Non
         ("empty", Missing(reason="Empty")),
     ],
 )
-def test_what_stands_before_prometheus_makes_no_number(watched: Watched, fault: Fault, sample: Sample) -> None:
+def test_a_fault_of_a_proxy_before_prometheus_makes_no_number(watched: Watched, fault: Fault, sample: Sample) -> None:
     """A gateway without backend, a login page, a truncated or duplicated answer: each gives a reason."""
     with FaultyProxy(watched.url) as proxy:
         proxy.fault = fault

@@ -25,7 +25,7 @@ def target() -> Iterator[str]:
     thread.join()
 
 
-def test_what_is_scraped_can_be_asked_for(target: str, tmp_path: Path) -> None:
+def test_a_scraped_metric_can_be_queried(target: str, tmp_path: Path) -> None:
     """A value has the labels of its job, at one time and over a range."""
     with PrometheusServer(tmp_path, [static_targets("static", target, labels={"zone": "a"})]) as prometheus:
         (element,) = prometheus.wait_for("answer")

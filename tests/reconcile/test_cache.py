@@ -214,7 +214,7 @@ def test_without_the_study_no_job_is_active() -> None:
     assert cache.living_jobs(KEY) == ()
 
 
-def test_a_deleted_job_is_told_from_one_that_was_never_created() -> None:
+def test_a_deleted_job_differs_from_one_that_was_never_created() -> None:
     """The run and the study identify a deleted Job; while a Job exists it is not deleted."""
     cache = Cache()
     cache.see_job(job())

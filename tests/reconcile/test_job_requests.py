@@ -1,4 +1,4 @@
-"""Jobs are created and deleted once, by what the operator did itself, however little its watches tell."""
+"""Jobs are created and deleted once, by what the operator did itself, whatever its watches report."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ from reconcile.wire import CarryOut, Killed, kill_before, refusing
 DENIED = 'jobs.batch is forbidden: User "infpop" cannot create resource "jobs" in API group "batch"'
 
 
-def test_a_job_is_created_once_although_no_watch_tells_of_it() -> None:
+def test_a_job_is_created_once_without_watch_events() -> None:
     """The answer to its creation is enough."""
 
     async def play() -> Operator:
@@ -26,7 +26,7 @@ def test_a_job_is_created_once_although_no_watch_tells_of_it() -> None:
     assert asyncio.run(play()).said().count("POST jobs") == 1
 
 
-def test_a_job_that_is_gone_is_deleted_once_although_no_watch_tells_of_it() -> None:
+def test_a_missing_job_is_deleted_once_without_watch_events() -> None:
     """The API server's answer that there is none is enough, for a study that is being deleted."""
 
     async def play() -> Operator:
@@ -43,7 +43,7 @@ def test_a_job_that_is_gone_is_deleted_once_although_no_watch_tells_of_it() -> N
 
 
 @pytest.mark.parametrize("how", ["deleted", "ended"])
-def test_a_job_that_is_gone_or_has_ended_unheard_is_not_deleted(how: str) -> None:
+def test_a_job_that_is_gone_or_has_ended_without_watch_events_is_not_deleted(how: str) -> None:
     """It is read before: one that has ended stays for its user, also where its Pod is gone."""
 
     async def play() -> Operator:

@@ -91,7 +91,7 @@ class Failing(Notes):
         return {}
 
 
-def test_the_order_of_the_settings_says_whose_number_counts() -> None:
+def test_the_order_of_the_settings_decides_which_source_counts() -> None:
     """The first source gives the number; the others only have to agree."""
     pods, prometheus = Notes("PodMetrics", 100.2), Notes("Prometheus", 100.1)
     gatherer = gathering(pods=pods, prometheus=prometheus, order=("PodMetrics", "Prometheus"))
@@ -121,7 +121,7 @@ def test_a_source_knows_how_many_gpus_the_run_has() -> None:
     assert [watched.gpu_count for watched in prometheus.asked] == [4]
 
 
-def test_a_pass_does_not_wait_for_a_source_that_says_nothing() -> None:
+def test_a_pass_does_not_wait_for_a_source_that_does_not_answer() -> None:
     """This pass and the next get no answer; the study is reconciled again when the source answers."""
     prometheus, memory = Silent("Prometheus", 100.0), StudyMemory(key=KEY)
     told: list[StudyKey] = []
@@ -147,7 +147,7 @@ def test_a_pass_does_not_wait_for_a_source_that_says_nothing() -> None:
     assert (told, len(prometheus.asked)) == ([KEY], 1)
 
 
-def test_what_is_asked_in_vain_ends_with_the_run() -> None:
+def test_unanswered_requests_end_with_the_run() -> None:
     """Pending requests are cancelled when the study is deleted or the operator ends."""
     prometheus, memories = Silent("Prometheus", 100.0), StudyMemories()
 

@@ -96,7 +96,7 @@ def test_a_source_that_lacks_a_number_is_counted_with_its_reason() -> None:
     assert bench.value("infpop_run_held_seconds_count") == 0
 
 
-def test_reasons_of_others_are_bounded() -> None:
+def test_reasons_of_a_source_are_bounded() -> None:
     """Reasons from a source become single words, at most as many as the label allows."""
     bench = Bench()
     for number in range(500):

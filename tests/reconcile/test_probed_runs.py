@@ -6,7 +6,7 @@ from reconcile.operators import KEY, Operator
 from reconcile.stage import ONE_CELL, Stage
 
 
-def test_a_live_run_is_probed_and_its_phase_is_told() -> None:
+def test_a_live_run_is_probed_and_its_phase_is_reported() -> None:
     """The phase comes from its Pod, is no news twice, outlives a Pod that says nothing, and goes with the run."""
 
     async def play() -> tuple[list[str], list[bool]]:

@@ -13,7 +13,7 @@ PUBLISHED = {"publish": {"configMap": "best"}}
 
 
 def test_what_is_published_is_checked_again_when_that_is_asked_for() -> None:
-    """A ConfigMap that was deleted comes back with the next listing: no watch tells that it is gone."""
+    """A ConfigMap that was deleted comes back with the next listing: no watch reports its deletion."""
 
     async def play() -> tuple[Stage, list[list[str]]]:
         stage = Stage(**PUBLISHED)
@@ -35,7 +35,7 @@ def test_what_is_published_is_checked_again_when_that_is_asked_for() -> None:
 
 
 def test_a_study_without_a_result_publishes_nothing() -> None:
-    """It is stalled, and nothing is looked for or written, not even when what is published is checked again."""
+    """It is stalled, and nothing is read or written, not even when published ConfigMaps are rechecked."""
 
     async def play() -> tuple[Stage, int]:
         stage = Stage(searchSpace={"gpuCount": [1], "batchSize": [128]}, **PUBLISHED)
@@ -57,8 +57,8 @@ def test_a_study_without_a_result_publishes_nothing() -> None:
 @pytest.mark.parametrize(
     ("code", "reason"), [(403, "Forbidden"), (422, "Invalid")], ids=["a policy refuses it", "it is immutable"]
 )
-def test_a_config_map_that_cannot_be_published_is_told(code: int, reason: str) -> None:
-    """It keeps neither the study from its end nor a Job from its time to live; no more is asked at each pass."""
+def test_a_config_map_that_cannot_be_published_is_reported(code: int, reason: str) -> None:
+    """It delays neither the study's end nor a Job's time to live, and adds no request to later passes."""
 
     async def refuse(request: Request, carry_out: CarryOut) -> Answer:
         is_best = request.said == "POST configmaps" and request.body["metadata"]["name"] == "best"

@@ -1,4 +1,4 @@
-"""What becomes of the runs of a study: refused, deleted, evicted, queued, heard of late; and of their Jobs."""
+"""The runs of a study and their Jobs: refused, deleted, evicted, queued, or with late watch events."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ DENIED = 'jobs.batch is forbidden: User "infpop" cannot create resource "jobs" i
 
 
 def test_a_quota_without_room_is_waited_for() -> None:
-    """It is no failure of the run: the reason is told, and the study goes on when there is room."""
+    """It is no failure of the run: the reason is reported, and the study continues when there is room."""
 
     async def play() -> tuple[Stage, tuple[str, str] | None, float | None]:
         stage = Stage(searchSpace=ONE_CELL, budget=NO_FAILURE)
@@ -35,7 +35,7 @@ def test_a_quota_without_room_is_waited_for() -> None:
 
 
 def test_a_job_that_a_policy_refuses_is_a_failure() -> None:
-    """What refused it is told at once, and once for each try; no GPU time is counted."""
+    """The refusal is reported at once, and once for each try; no GPU time is counted."""
 
     async def play() -> Stage:
         stage = Stage(searchSpace=ONE_CELL, budget=NO_FAILURE)
@@ -55,7 +55,7 @@ def test_a_job_that_a_policy_refuses_is_a_failure() -> None:
 
 
 def test_a_right_that_the_operator_lacks_is_no_failure_of_a_run() -> None:
-    """The pass fails, the reason is told, and the same run gets its Job when the operator may create it."""
+    """The pass fails, the reason is reported, and the same run gets its Job when the operator may create it."""
 
     async def play() -> tuple[Stage, tuple[str, str] | None]:
         stage = Stage(searchSpace=ONE_CELL, budget=NO_FAILURE)
@@ -120,7 +120,7 @@ def test_a_job_that_a_user_deletes_is_tried_again() -> None:
 
 @pytest.mark.parametrize("how", ["drained", "vanished"])
 def test_a_pod_that_is_taken_away_costs_no_failure(how: str) -> None:
-    """The Job makes another one, and the run goes on."""
+    """The Job creates another one, and the run continues."""
 
     async def play() -> Stage:
         stage, operator, run = await at_work()
@@ -172,8 +172,8 @@ def test_an_exited_container_ends_its_run_before_its_job_says_so() -> None:
 
 
 @pytest.mark.parametrize("deaf", [("jobs",), ("pods",), ("jobs", "pods")])
-def test_a_result_that_is_heard_of_late_counts(deaf: tuple[str, ...]) -> None:
-    """Whatever the watches do not tell, or tell later, each run is measured once."""
+def test_a_result_with_late_watch_events_counts(deaf: tuple[str, ...]) -> None:
+    """Whatever the watches do not report, or report later, each run is measured once."""
 
     async def play() -> Stage:
         stage = Stage()
@@ -230,8 +230,8 @@ def test_a_job_keeps_its_result_while_the_status_cannot_be_written() -> None:
     assert stage.row() == ("Measured", None, 1)
 
 
-def test_a_job_whose_run_has_ended_is_deleted_while_it_lives() -> None:
-    """It would hold devices for nothing: an operator that was cut off left it."""
+def test_a_running_job_whose_run_has_ended_is_deleted() -> None:
+    """It would hold devices for nothing: an interrupted operator left it."""
 
     async def play() -> tuple[Stage, Operator]:
         stage, operator, run = await at_work()
@@ -253,8 +253,8 @@ def test_a_job_whose_run_has_ended_is_deleted_while_it_lives() -> None:
     assert "deletionTimestamp" in stage.cluster.get("jobs", stage.run)["metadata"]
 
 
-def test_a_queued_run_waits_without_end() -> None:
-    """A Job that its queue has not let go waits however long, costs nothing, and is measured when it is let go."""
+def test_a_queued_run_waits_without_limit() -> None:
+    """A Job that its queue has not admitted waits without limit, costs nothing, and is measured once admitted."""
 
     async def play() -> tuple[Stage, list[str]]:
         stage = Stage(searchSpace=ONE_CELL, budget=NO_FAILURE, scheduling={"queueName": "gpus"})
@@ -299,8 +299,8 @@ def test_what_a_deleted_job_had_measured_is_kept() -> None:
     assert {trial["batchSize"]: trial["attempts"] for trial in stage.status["trials"]} == {8: 1, 64: 2}
 
 
-def test_a_queue_that_was_not_heard_of_costs_no_failure() -> None:
-    """What looks like a Pod that a user deleted is the work of the queue, which has suspended its Job."""
+def test_a_queue_without_watch_events_costs_no_failure() -> None:
+    """The queue, and not a user, deleted the Pod: it has suspended the Job."""
 
     async def play() -> Stage:
         stage, operator, run = await at_work()
@@ -321,7 +321,7 @@ def test_a_queue_that_was_not_heard_of_costs_no_failure() -> None:
 
 
 def test_a_pod_that_a_user_deletes_is_a_failure() -> None:
-    """It leaves no number, and the user is told who ended the run."""
+    """It leaves no number, and the status has who ended the run."""
 
     async def play() -> Stage:
         stage, operator, run = await at_work()
@@ -353,7 +353,7 @@ def test_a_job_without_the_label_of_a_run_is_left_alone() -> None:
 
 
 def test_a_run_whose_job_has_ended_and_whose_pod_is_gone_has_lost_its_result() -> None:
-    """It is broken, and its Job, which may tell a user more, gets its time to live as any other."""
+    """It is broken, and its Job, which may have more details for a user, gets its time to live as any other."""
 
     async def play() -> tuple[Stage, Operator]:
         stage, _, run = await at_work()

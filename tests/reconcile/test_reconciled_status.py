@@ -35,8 +35,8 @@ def writes(operator: Operator, since: int = 0) -> int:
         (500, "InternalError", "etcdserver: request timed out", "ApiUnavailable"),
     ],
 )
-def test_what_hinders_a_study_is_told_until_it_does_not(code: int, reason: str, message: str, expected: str) -> None:
-    """A journal that cannot be written is a reason, and no Job is created; when it can be written the study goes on."""
+def test_a_hindrance_is_reported_until_it_is_resolved(code: int, reason: str, message: str, expected: str) -> None:
+    """A journal that cannot be written is a reason, and no Job is created; afterwards the study continues."""
 
     async def play() -> Stage:
         stage = Stage(searchSpace=ONE_CELL)
@@ -55,8 +55,8 @@ def test_what_hinders_a_study_is_told_until_it_does_not(code: int, reason: str, 
     assert asyncio.run(play()).condition("Succeeded") == ("True", "SpaceExhausted")
 
 
-def test_a_journal_that_cannot_be_read_is_told_until_it_can() -> None:
-    """Nothing is measured over it, and the study goes on where it was when it is restored."""
+def test_a_journal_that_cannot_be_read_is_reported_until_it_can() -> None:
+    """Nothing is measured meanwhile, and the study continues when the journal is restored."""
 
     async def play() -> Stage:
         stage, _, _ = await at_work()
@@ -78,7 +78,7 @@ def test_a_journal_that_cannot_be_read_is_told_until_it_can() -> None:
 
 
 @pytest.mark.parametrize("suspended", [False, True])
-def test_what_hinders_a_study_keeps_what_its_status_knows(suspended: bool) -> None:  # noqa: FBT001
+def test_a_hindrance_keeps_the_rest_of_the_status(suspended: bool) -> None:  # noqa: FBT001
     """Trials and the best so far stay; that the study is suspended comes before what hinders it."""
 
     async def play() -> tuple[Mapping[str, object], Stage]:
@@ -102,7 +102,7 @@ def test_what_hinders_a_study_keeps_what_its_status_knows(suspended: bool) -> No
 
 @pytest.mark.parametrize("said", [STATUS, "PATCH configmaps"])
 def test_a_conflict_is_no_hindrance(said: str) -> None:
-    """Someone else changed the object: the pass fails, nothing is told, and the next one reads what is there now."""
+    """Another client changed the object: the pass fails, nothing is reported, and the next reads the new version."""
 
     async def play() -> Stage:
         stage, operator, _ = await at_work()
@@ -188,7 +188,7 @@ def test_a_new_operator_writes_at_once_what_it_sees() -> None:
 
 
 def test_an_event_that_cannot_be_written_delays_nothing() -> None:
-    """Events are for people: the study goes on without them."""
+    """Events are for people: the study continues without them."""
 
     async def play() -> Stage:
         stage = Stage(searchSpace=ONE_CELL)
@@ -202,8 +202,8 @@ def test_an_event_that_cannot_be_written_delays_nothing() -> None:
     assert stage.condition("Succeeded") == ("True", "SpaceExhausted")
 
 
-def test_transitions_are_told_after_the_status_says_them() -> None:
-    """An Event of what is not so, because the status could not be written, would not be taken back."""
+def test_transitions_are_recorded_after_the_status_has_them() -> None:
+    """An Event cannot be withdrawn, so none is recorded for a status that could not be written."""
 
     async def play() -> tuple[list[str], list[str]]:
         stage = Stage(searchSpace=ONE_CELL)
@@ -221,7 +221,7 @@ def test_transitions_are_told_after_the_status_says_them() -> None:
 
 
 @pytest.mark.parametrize("suspended", [False, True])
-def test_pools_that_cannot_be_tuned_are_told_with_their_reasons(suspended: bool) -> None:  # noqa: FBT001
+def test_pools_that_cannot_be_tuned_are_reported_with_their_reasons(suspended: bool) -> None:  # noqa: FBT001
     """Each pool has a sentence, the first of them is the reason; a study that is suspended says so as well."""
 
     async def play() -> Stage:
@@ -266,7 +266,7 @@ def test_a_pass_that_fails_for_a_defect_is_not_hidden() -> None:
 
 
 def test_a_mistake_in_an_ended_study_keeps_what_was_found() -> None:
-    """The problem is told, its best and its trials stay, and nothing is measured again when it is mended."""
+    """The problem is reported, its best and its trials stay, and nothing is measured again after the correction."""
 
     async def play() -> tuple[Mapping[str, object], Mapping[str, object], Stage]:
         stage = Stage(searchSpace=ONE_CELL)
@@ -309,8 +309,8 @@ class Prometheus:
         return {}
 
 
-def test_a_prometheus_that_does_not_answer_is_told() -> None:
-    """A condition says so while runs go on, an Event of which runs it has no number; their own results count."""
+def test_a_prometheus_that_does_not_answer_is_reported() -> None:
+    """A condition reports it while runs continue, and an Event the runs without its number; results count."""
 
     async def play() -> tuple[Stage, list[object], Operator]:
         prometheus = Prometheus("no answer since 12:00")
@@ -356,8 +356,8 @@ def test_a_namespace_that_is_being_deleted_is_left_alone() -> None:
     assert len(stage.runs) == 1
 
 
-def test_a_hindrance_that_cannot_be_told_is_raised_as_it_is() -> None:
-    """Why the status could not be written is not why the study does not go on."""
+def test_a_hindrance_that_cannot_be_reported_is_raised_unchanged() -> None:
+    """The failure to write the status does not replace the reason why the study cannot continue."""
 
     async def refuse(request: Request, carry_out: CarryOut) -> Answer:
         match request.said:
@@ -376,7 +376,7 @@ def test_a_hindrance_that_cannot_be_told_is_raised_as_it_is() -> None:
 
 
 def test_a_spec_that_is_none_is_invalid() -> None:
-    """The API server refuses it where the schema is in force: the operator tells it all the same."""
+    """The API server refuses it where the schema is in force: the operator reports it all the same."""
 
     async def play() -> Stage:
         stage = Stage()

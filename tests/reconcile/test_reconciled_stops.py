@@ -19,7 +19,7 @@ from reconcile.wire import CarryOut, refusing
 
 @pytest.mark.parametrize("is_job_ended", [True, False])
 @pytest.mark.parametrize("deaf", [("jobs",), ("pods",), ("jobs", "pods")])
-def test_a_result_that_was_not_heard_of_outlives_the_stop(deaf: tuple[str, ...], is_job_ended: bool) -> None:  # noqa: FBT001
+def test_a_result_without_watch_events_survives_the_stop(deaf: tuple[str, ...], is_job_ended: bool) -> None:  # noqa: FBT001
     """A study is suspended whose run has ended by now: its number is kept, and its Job is not deleted."""
 
     async def play() -> tuple[Stage, Operator]:
@@ -39,7 +39,7 @@ def test_a_result_that_was_not_heard_of_outlives_the_stop(deaf: tuple[str, ...],
 
 @pytest.mark.parametrize("deaf", [(), ("jobs",), ("pods",), ("jobs", "pods")])
 def test_devices_of_a_stopped_run_are_paid_for(deaf: tuple[str, ...]) -> None:
-    """A study is suspended whose run has a Pod by now, heard of or not: the run is ending until that is gone."""
+    """A suspended study whose run has a Pod, reported by a watch or not: the run terminates when the Pod is gone."""
 
     async def play() -> tuple[Stage, list[str]]:
         stage = Stage(searchSpace=ONE_CELL)
@@ -64,8 +64,8 @@ def test_devices_of_a_stopped_run_are_paid_for(deaf: tuple[str, ...]) -> None:
     assert float(stage.status["gpuHours"]) == pytest.approx(60 * 2 / 3600, abs=0.001)
 
 
-def test_a_suspended_study_keeps_what_was_measured_and_goes_on() -> None:
-    """A stopped runner leaves what it has; only what is missing is measured when the study is let go."""
+def test_a_suspended_study_keeps_its_results_and_continues() -> None:
+    """A stopped runner leaves partial results; only missing trials are measured when the study is resumed."""
 
     async def play() -> tuple[Stage, RunSpec]:
         space = {"gpuCount": [2], "batchSize": [8, 16]}
@@ -111,7 +111,7 @@ def test_the_first_reason_for_which_a_run_is_stopped_stays() -> None:
     assert asyncio.run(play()).row() == ("Broken", "Suspended", 1)
 
 
-def test_a_stopping_run_goes_on_stopping_after_a_restart() -> None:
+def test_a_stopping_run_continues_stopping_after_a_restart() -> None:
     """Another operator, which does not know when it was stopped, gives it no new Job and waits for its Pod."""
 
     async def play() -> Stage:
@@ -172,7 +172,7 @@ def test_a_study_that_is_held_by_a_finalizer_frees_its_devices() -> None:
 
 
 def test_an_invalid_spec_leaves_live_runs_to_finish() -> None:
-    """They came from the last valid one; the problem is told, and the result counts when the spec is mended."""
+    """They came from the last valid spec; the problem is reported, and the result counts when the spec is corrected."""
 
     async def play() -> tuple[Stage, list[str]]:
         stage, operator, run = await at_work()
@@ -280,7 +280,7 @@ def test_a_job_that_ends_between_the_pass_and_its_deletion_keeps_its_result() ->
     assert "DELETE jobs" not in operator.said()
 
 
-def test_a_result_that_was_not_heard_of_counts_when_its_end_is_waited_for_no_longer() -> None:
+def test_a_result_without_watch_events_counts_when_the_wait_for_its_end_expires() -> None:
     """The Pod of a stopped run has ended and stays: it is read before the run is given up."""
 
     async def play() -> Stage:
@@ -296,7 +296,7 @@ def test_a_result_that_was_not_heard_of_counts_when_its_end_is_waited_for_no_lon
     assert asyncio.run(play()).row() == ("Measured", None, 1)
 
 
-def test_a_stopped_run_whose_job_was_not_heard_of_is_read() -> None:
+def test_a_stopped_run_whose_job_has_no_watch_events_is_read() -> None:
     """Another operator recorded that the run is to be stopped, and ended before it deleted the Job."""
 
     async def play() -> list[str]:

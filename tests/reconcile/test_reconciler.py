@@ -61,7 +61,7 @@ def test_a_settled_study_makes_no_requests() -> None:
 
 
 def test_a_pass_that_finds_nothing_new_writes_nothing() -> None:
-    """A live run that goes on, and one that has ended, cost no request, however often the study is reconciled."""
+    """Neither a live run nor an ended one costs a request, however often the study is reconciled."""
 
     async def play() -> list[str]:
         stage = Stage(budget={"maxTrials": 4, "parallelTrials": 1})
@@ -108,8 +108,8 @@ def test_a_settled_study_is_reconciled_again_when_what_it_depends_on_changes(cha
         assert stage.status["pools"][0]["round"] == 2
 
 
-def test_success_is_told_only_when_every_run_has_ended() -> None:
-    """A spent budget stops the other run: until its Pod has let go the study goes on, and nothing is published."""
+def test_success_is_reported_only_when_every_run_has_ended() -> None:
+    """A spent budget stops the other run: until its Pod is gone the study is active, and nothing is published."""
 
     async def play() -> tuple[Stage, list[object]]:
         stage = Stage(
@@ -162,7 +162,7 @@ def test_a_deadline_ends_live_runs() -> None:
     assert "RunBroken" not in stage.events()
 
 
-def test_a_deadline_counts_from_when_a_suspended_study_is_let_go() -> None:
+def test_a_deadline_counts_from_when_a_suspended_study_is_resumed() -> None:
     """A study that is created suspended has not begun: nothing is recorded of it, and no Job is created."""
 
     async def play() -> tuple[Stage, bool]:
@@ -221,7 +221,7 @@ def test_runs_at_once_keep_to_the_budget() -> None:
     assert asyncio.run(play(parallelTrials=3, maxConcurrentGPUs=64)) == (2, 8)
 
 
-def test_a_raised_budget_goes_on() -> None:
+def test_a_raised_budget_continues_the_search() -> None:
     """The same round, and nothing is repeated."""
 
     async def play() -> Stage:
@@ -274,7 +274,7 @@ def test_a_superseded_run_is_ended(by: str) -> None:
     assert stage.recorded()[1][run] == 1
 
 
-def test_a_broken_run_is_tried_again_and_told() -> None:
+def test_a_broken_run_is_retried_and_reported() -> None:
     """Within the budget, under another name; each one that broke by itself is an Event."""
 
     async def play() -> Stage:

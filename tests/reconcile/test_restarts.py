@@ -71,7 +71,7 @@ async def live(spec: Spec, interference: Interference = let_pass, *, meanwhile: 
 async def suspended_life(
     spec: Spec, interference: Interference = let_pass, *, meanwhile: int = 0
 ) -> tuple[Stage, Succession]:
-    """Return a study that was suspended while its first run was at work, and went on."""
+    """Return a study that was suspended during its first run, and then resumed."""
     stage = Stage(**spec)
     stage.nodes.holds = is_first
     operators = Succession(stage, interference, meanwhile=meanwhile)
@@ -159,7 +159,7 @@ def test_an_operator_in_trouble_while_it_suspends_a_study(trouble: Trouble) -> N
 
 
 def test_operators_that_are_killed_one_after_the_other() -> None:
-    """Each makes ten requests and goes on where the one before was killed."""
+    """Each makes ten requests and continues where the one before was killed."""
 
     async def play() -> None:
         expected, _ = await undisturbed(live, SINGLE)
@@ -200,8 +200,8 @@ async def drive_until(stage: Stage, operator: Operator, frozen: asyncio.Event) -
 
 
 @pytest.mark.parametrize("name", ["one run after the other", "all runs at once"])
-def test_an_operator_that_is_frozen_at_any_request_while_another_goes_on(name: str) -> None:
-    """What it was about to write is refused, or is the same again; it reads what it knew, and goes on."""
+def test_an_operator_that_is_frozen_at_any_request_while_another_continues(name: str) -> None:
+    """Its pending write is refused or changes nothing; it reads the state again, and continues."""
 
     async def play() -> None:
         expected, requests = await undisturbed(live, STUDIES[name])
@@ -252,7 +252,7 @@ def deletes(request: Request) -> bool:
     return request.method == "DELETE"
 
 
-def test_a_job_of_which_only_another_operator_knows() -> None:
+def test_a_job_known_only_to_another_operator() -> None:
     """A journal in memory that is older than a Job is no reason to delete the Job: it is read again."""
 
     async def play() -> list[Request]:

@@ -89,7 +89,7 @@ def played(scenario: Callable[[Scene], Awaitable[None]]) -> None:
     asyncio.run(play())
 
 
-def test_a_running_pod_tells_its_phase_and_its_numbers() -> None:
+def test_a_running_pod_reports_its_phase_and_its_numbers() -> None:
     """The study is reconciled when the values are new, and only then."""
 
     async def scenario(scene: Scene) -> None:

@@ -7,7 +7,7 @@ from reconcile.operators import Operator
 from reconcile.stage import ONE_CELL, Stage, at_work
 
 
-def test_a_pool_that_still_cannot_be_tuned_is_told_with_its_new_reason() -> None:
+def test_a_pool_that_still_cannot_be_tuned_is_reported_with_its_new_reason() -> None:
     """The study is stalled for another reason, and its status follows the Nodes all the same."""
 
     async def play() -> tuple[list[str | None], list[str | None]]:
@@ -40,7 +40,7 @@ def test_a_round_that_begins_while_a_study_is_suspended_is_recorded() -> None:
     assert asyncio.run(play()) == 2
 
 
-def test_what_a_status_says_of_pools_and_trials_is_whole() -> None:
+def test_a_status_has_all_pools_and_trials() -> None:
     """Each pool has its Nodes, and what is not known is left out; a source that answers at once wakes no study."""
 
     async def play() -> tuple[Stage, Operator]:
@@ -56,8 +56,8 @@ def test_what_a_status_says_of_pools_and_trials_is_whole() -> None:
     assert operator.woken == []
 
 
-def test_a_status_is_written_again_although_no_watch_tells_of_the_last_write() -> None:
-    """The answer to the last write is the version into which the next one goes."""
+def test_a_status_is_written_again_without_watch_events_of_the_last_write() -> None:
+    """The answer to the last write has the version that the next write replaces."""
 
     async def play() -> Stage:
         stage = Stage(searchSpace=ONE_CELL)

@@ -75,7 +75,7 @@ def test_a_status_that_was_wiped_or_forged_changes_nothing(forged: str, phase: s
 
 
 def test_a_pool_that_is_away_is_remembered_from_the_status() -> None:
-    """Its round stays open with room for no run, and it goes on when the same nodes come back."""
+    """Its round stays open without capacity for a run, and it continues when the same nodes come back."""
 
     async def play() -> tuple[Stage, tuple[str, str] | None]:
         stage = Stage(budget={"maxTrials": 2})

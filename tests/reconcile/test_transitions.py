@@ -76,7 +76,7 @@ def test_the_same_state_for_another_reason_is_news_of_ready_alone() -> None:
     assert told(before, after) == [("Warning", "ImagePull")]
 
 
-def test_the_first_status_tells_what_holds() -> None:
+def test_the_first_status_reports_true_conditions() -> None:
     """For a new study, true conditions and the reason to wait are reported; conditions that never held are not."""
     first = status(**(WORKING | {"Ready": ("False", "NoMatchingNodes"), "Suspended": ("False", "NotSuspended")}))
     assert told(None, first) == [("Normal", "Valid"), ("Warning", "NoMatchingNodes")]

@@ -76,7 +76,7 @@ def test_no_study_is_worked_on_twice_at_the_same_time(workers: int, steps: list[
     asyncio.run(scenario())
 
 
-def test_a_queue_that_stands_still_is_noticed() -> None:
+def test_a_blocked_queue_is_noticed() -> None:
     """An empty queue is not stuck, and one finished reconcile shows that the others may finish too."""
 
     async def scenario() -> None:

@@ -46,7 +46,7 @@ def test_a_failed_attempt_is_reported_when_the_trial_runs_again() -> None:
     assert {"1 GPU, batch size 1 (attempt 2): starting", "1 GPU, batch size 1 (attempt 3): starting"} <= set(lines)
 
 
-def test_what_the_runs_tell_is_not_told_of_the_study() -> None:
+def test_the_study_lines_do_not_repeat_the_run_lines() -> None:
     """The study measures because its run does: one line is enough."""
     shown = next(shown for shown in snapshots_of(DOCUMENT) if shown.decision.history.active)
     name = shown.decision.history.active[0].run.name
@@ -55,7 +55,7 @@ def test_what_the_runs_tell_is_not_told_of_the_study() -> None:
     assert not any("ModelLoading" in line for line in page_changes(None, page))
 
 
-def test_a_watch_that_begins_late_says_where_the_study_is() -> None:
+def test_a_watch_that_begins_late_shows_the_current_state() -> None:
     """Earlier ends are counted, not listed."""
     lines = list(page_changes(None, page_of(ended())))
     assert lines[0] == "study serving/codellama: vllm, example/model"

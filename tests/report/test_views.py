@@ -137,7 +137,7 @@ def test_a_number_that_cannot_be_compared_is_marked() -> None:
     assert "No recommendation" in text
 
 
-def test_replayed_numbers_are_labelled_in_plain_sight() -> None:
+def test_replayed_numbers_are_labelled() -> None:
     """A replay is labelled as one, during the study and afterwards."""
     shown = snapshots(engine=make_study().engine)
     for picture in (render_page(page_of(shown[-1])), render_live(page_of(shown[1]).picture)):
@@ -172,7 +172,7 @@ def test_several_pools_are_distinguished_and_compared() -> None:
     assert best[0].name == "b"
 
 
-def test_nothing_to_recommend_is_said_without_numbers() -> None:
+def test_a_missing_recommendation_is_reported_without_numbers() -> None:
     """The report has no best, no command to copy, and the reason why."""
     text = report(play=play_landscape(lambda _gpus, _batch: "GpuOutOfMemory"))
     assert "No recommendation" in text
@@ -232,7 +232,7 @@ def test_the_program_to_copy_is_python() -> None:
     assert (given["batch_size"], given["device_map"]) == (64, "auto")
 
 
-def test_plain_lines_tell_each_change_once() -> None:
+def test_plain_lines_report_each_change_once() -> None:
     """There is one line for each start, result, failed attempt and end; the same page twice adds nothing."""
     lines: list[str] = []
     view = PlainView(lines.append)
@@ -250,7 +250,7 @@ def test_plain_lines_tell_each_change_once() -> None:
     assert "Succeeded: SpaceExhausted" in lines[-1]
 
 
-def test_what_ended_while_nobody_watched_is_reported_first() -> None:
+def test_runs_that_ended_unwatched_are_reported_first() -> None:
     """After a resume, runs that an earlier process left are listed, and those that it had listed are only counted."""
     shown = snapshots(space=SearchSpace(gpu_counts=(1,), batch_sizes=(1, 8)))
     last = replace(shown[-1], earlier=1)

@@ -28,7 +28,7 @@ def test_a_run_is_held_until_its_last_values_are_scraped(tmp_path: Path) -> None
         assert f'trial="{trial.index}"}} {trial.throughput_tokens_per_second}\n' in text
 
 
-def test_a_run_that_nobody_scrapes_ends_when_its_grace_is_over(tmp_path: Path) -> None:
+def test_a_run_without_scrapes_ends_when_its_grace_is_over(tmp_path: Path) -> None:
     """A run waits no longer than its grace period, and records how long it waited."""
     spec = make_simulated_spec(scrape_grace_seconds=0.2)
     with launch(spec, tmp_path) as run:

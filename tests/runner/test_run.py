@@ -204,7 +204,7 @@ def test_memory_that_is_still_being_freed_is_waited_for(world: World) -> None:
     assert len(world.execute_run(make_spec()).trials) == 3
 
 
-def test_memory_of_others_is_never_an_out_of_memory(world: World) -> None:
+def test_memory_of_other_processes_is_never_an_out_of_memory(world: World) -> None:
     """On a device in use by another process nothing is loaded, and no configuration is blamed."""
     world.memory = lambda: 40 << 30
     result = world.execute_run(make_spec())

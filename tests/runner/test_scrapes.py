@@ -136,7 +136,7 @@ def test_after_scrapes_in_vain_a_good_one_counts(endpoint: Endpoint) -> None:
     assert endpoint.seen()
 
 
-def test_an_answer_tells_its_length(endpoint: Endpoint) -> None:
+def test_an_answer_has_a_content_length(endpoint: Endpoint) -> None:
     """A truncated answer cannot be taken for a complete one."""
     head, body = endpoint.read()
     assert f"content-length: {len(body)}" in head.lower()

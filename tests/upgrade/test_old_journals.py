@@ -60,7 +60,7 @@ def test_every_step_is_read_whole_and_written_as_it_was(name: str) -> None:
         assert (encode_line(entry) if isinstance(entry, Header) else encode_entry(entry)) == line
 
 
-def test_what_other_sources_said_is_read() -> None:
+def test_answers_of_other_sources_are_read() -> None:
     """Metric values, reasons for missing ones, the source of a number, and sources without one."""
     history = history_of("succeeded")
     assert [(entry.pool, entry.number, entry.hardware) for entry in history.rounds] == [

@@ -83,7 +83,7 @@ def test_synthetic_prompts_are_a_recipe() -> None:
 
 
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=5), st.lists(st.text(min_size=1), min_size=1, max_size=5))
-def test_the_hash_tells_lists_of_texts_apart(first: list[str], second: list[str]) -> None:
+def test_different_lists_of_texts_have_different_hashes(first: list[str], second: list[str]) -> None:
     """Two workloads have the same hash only if they have the same texts in the same order."""
     assert (hash_texts(first) == hash_texts(second)) == (first == second)
 

@@ -68,7 +68,7 @@ def test_an_expired_token_is_replaced() -> None:
 
 
 @pytest.mark.parametrize("is_broken", [True, False])
-def test_a_user_that_is_unknown_is_told_so(is_broken: bool) -> None:  # noqa: FBT001 - both ways of it
+def test_an_unknown_user_gets_an_explanation(is_broken: bool) -> None:  # noqa: FBT001 - both ways of it
     """If the new token is refused too, it is not renewed again and again."""
 
     async def scenario(server: ApiServer, plugin: Plugin, client: KubeClient) -> None:

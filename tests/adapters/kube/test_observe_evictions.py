@@ -165,7 +165,7 @@ def test_a_load_that_an_eviction_ended_is_reported_for_the_trial() -> None:
         ("Preempting", "Preempted in order to admit critical pod"),
     ],
 )
-def test_a_kubelet_that_ends_a_pod_for_others_sake_costs_nothing(reason: str, words: str) -> None:
+def test_an_eviction_in_favour_of_other_pods_costs_nothing(reason: str, words: str) -> None:
     """Its Node shuts down, or a critical Pod needs the room: the Job creates another Pod, and the run waits for it."""
     taken = {"disrupted": f"TerminationByKubelet: {words}", "disrupted_at": at(90), "failure": f"{reason}: {words}"}
     pod = make_ended(143, "", **taken)

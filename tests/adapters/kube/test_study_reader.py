@@ -154,7 +154,7 @@ def listed(*names: str) -> tuple[int, object]:
         ((403, {}), "namespace serving has no study study. Name another namespace with --namespace."),
     ],
 )
-def test_a_study_that_is_not_there_is_looked_for(tmp_path: Path, answer: tuple[int, object], words: str) -> None:
+def test_a_missing_study_is_reported_with_what_exists(tmp_path: Path, answer: tuple[int, object], words: str) -> None:
     """The message names existing studies, or says that the cluster lacks the CRD."""
     message, requests = played(tmp_path, MISSING, answer)
     assert words in str(message)
@@ -183,7 +183,7 @@ def test_a_study_that_cannot_be_read_has_a_remedy(tmp_path: Path, code: int, rem
         ("study", "a/b", "'a/b' is not a valid namespace name"),
     ],
 )
-def test_what_is_not_a_name_is_not_asked_for(name: str, namespace: str, words: str) -> None:
+def test_an_invalid_name_is_not_requested(name: str, namespace: str, words: str) -> None:
     """It would be another path of the API server."""
     with pytest.raises(ReadError, match=words):
         StudyReader(name, namespace=namespace, context=None, kubeconfig=None)

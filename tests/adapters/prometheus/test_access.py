@@ -83,7 +83,7 @@ def test_a_file_that_is_of_no_use_is_named(
     play(scenario, **{name: path})
 
 
-def test_a_refusal_does_not_tell_the_token(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refusal_does_not_contain_the_token(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """This holds even if the server repeats the token."""
     token = tmp_path / "token"
     token.write_text(SECRET)

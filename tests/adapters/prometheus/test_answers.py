@@ -188,7 +188,9 @@ def test_a_refusal_has_a_reason(status: int, content: bytes, reason: str, passin
         (404, complaint("not_found"), "HTTP 404"),
     ],
 )
-def test_only_a_fault_of_the_query_is_told_in_prometheus_own_words(status: int, content: bytes, detail: str) -> None:
+def test_only_a_fault_of_the_query_is_reported_with_prometheus_own_message(
+    status: int, content: bytes, detail: str
+) -> None:
     """Other messages may contain what the study's user should not see."""
     assert parse_refusal(status, content).detail == detail
 

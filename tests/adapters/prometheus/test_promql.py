@@ -80,7 +80,7 @@ def test_a_ready_made_query_asks_for_the_pod_in_both_styles_of_labels(preset: Pr
     assert unit in LARGEST
 
 
-def test_a_placeholder_is_replaced_wherever_it_stands() -> None:
+def test_a_placeholder_is_replaced_everywhere() -> None:
     """It is replaced every time, also next to letters; a word that only starts like one is left alone."""
     found = asked('a{p="$pod",q=~"x$namespace.$pod"}[$window] offset $window + $podium $windows')
     assert found is not None

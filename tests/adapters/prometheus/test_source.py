@@ -58,7 +58,7 @@ def test_throughputs_come_with_one_question() -> None:
     play(scenario)
 
 
-def test_who_has_no_number_is_not_asked_about() -> None:
+def test_a_trial_without_a_number_is_not_queried() -> None:
     """A run without measured trials causes no query."""
 
     async def scenario(scene: Scene) -> None:
@@ -201,7 +201,7 @@ def test_where_nothing_listens_there_is_no_number() -> None:
     play(scenario, url="http://127.0.0.1:1")
 
 
-def test_an_outage_costs_nobody_else_anything() -> None:
+def test_an_outage_delays_no_caller() -> None:
     """During an outage, callers get an answer immediately; at most one probe is sent every few seconds."""
 
     async def scenario(scene: Scene) -> None:
@@ -343,7 +343,7 @@ def test_a_metric_of_gpus_is_of_all_gpus_of_the_run() -> None:
         (success("matrix", [{"metric": {}, "values": [[END.timestamp(), "1"]]}]), "QueryRejected"),
     ],
 )
-def test_a_studys_query_takes_prometheus_from_nobody(answer: Behaviour, reason: str) -> None:
+def test_a_failing_query_of_a_study_blocks_no_other_study(answer: Behaviour, reason: str) -> None:
     """A refused or too heavy query is at fault itself while Prometheus answers others."""
 
     async def scenario(scene: Scene) -> None:

@@ -66,7 +66,7 @@ def test_every_trial_has_its_own() -> None:
     assert found == {0: Value(tokens_per_second=5.0), 1: Missing(reason="Ambiguous")}
 
 
-def test_what_was_not_asked_for_is_not_an_answer() -> None:
+def test_computed_values_are_not_an_answer() -> None:
     """Computed values in place of raw samples are refused."""
     found = to_samples(Answer(kind="vector", series=(raw((299, 12.5)),)), RUN)
     assert found == dict.fromkeys((0, 1), Missing(reason="BadAnswer"))
