@@ -1,6 +1,7 @@
 """The operator's settings: read once from the command line and the environment, then passed as arguments."""
 
 import math
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Literal, cast, get_args
 from urllib.parse import SplitResult, urlsplit
 
 from infpop_operator.core.errors import SettingError
+from infpop_operator.core.object_names import IMAGE_PATTERN, NAME_PATTERN
 
 RUNNER_IMAGE_VARIABLE = "INFPOP_RUNNER_IMAGE"
 NAMESPACE_VARIABLE = "INFPOP_NAMESPACE"
@@ -118,10 +120,11 @@ def settings_from(environment: Mapping[str, str], *, namespace: str | None) -> S
     """
     defaults = Settings()
     return Settings(
-        runner_image=environment.get(RUNNER_IMAGE_VARIABLE) or None,
+        runner_image=_matching(environment.get(RUNNER_IMAGE_VARIABLE), RUNNER_IMAGE_VARIABLE, IMAGE_PATTERN),
         node_selector=environment.get(NODE_SELECTOR_VARIABLE) or None,
         nodes_file=_path(environment, NODES_FILE_VARIABLE),
-        namespace=namespace or environment.get(NAMESPACE_VARIABLE) or None,
+        namespace=_matching(namespace, "--namespace", NAME_PATTERN)
+        or _matching(environment.get(NAMESPACE_VARIABLE), NAMESPACE_VARIABLE, NAME_PATTERN),
         tick_seconds=_seconds(environment, TICK_VARIABLE, defaults.tick_seconds),
         resync_seconds=_seconds(environment, RESYNC_VARIABLE, defaults.resync_seconds),
         status_pause_seconds=_seconds(environment, STATUS_PAUSE_VARIABLE, defaults.status_pause_seconds),
@@ -131,6 +134,19 @@ def settings_from(environment: Mapping[str, str], *, namespace: str | None) -> S
         sources=_sources(environment, defaults.sources),
         scrape_grace_seconds=_grace(environment, defaults.scrape_grace_seconds),
     )
+
+
+_NOT_MATCHING = {
+    IMAGE_PATTERN: "is not an image. Use one such as registry.example.com/runner:1.0.",
+    NAME_PATTERN: "is not the name of a namespace. Use lower-case letters, digits and dashes.",
+}
+
+
+def _matching(text: str | None, source: str, pattern: str) -> str | None:
+    """Return a text that matches the pattern, None if it is absent or empty."""
+    if text and not re.fullmatch(pattern.strip("^$"), text):
+        raise SettingError(f"{source}={text!r}: {_NOT_MATCHING[pattern]}")
+    return text or None
 
 
 def _prometheus(environment: Mapping[str, str]) -> PrometheusSettings | None:

@@ -111,7 +111,7 @@ def _names() -> Iterator[Bound]:
     pinned = tuple({"block_size": "1", name: "1"} for name in sorted(PINNED_ARGUMENTS))
     yield from table("pinned-arguments", "spec.engine.args", good=({"block_size": "1"},), bad=pinned)
     labels = ("a" * 63, "a", "A_b.c-d", "example.org/a")
-    no_labels = ("", "-a", "a/b/c", "Example/a")
+    no_labels = ("", "-a", "a/b/c", "Example/a", "a..b/c", "/a", "b" * 64, f"{'a' * 254}/b")
     yield from table(
         "label-keys",
         f"{POOL}.nodeSelector",

@@ -77,9 +77,6 @@ def test_an_object_without_a_study_in_it_is_explained(body: dict[str, Any]) -> N
 @pytest.mark.parametrize("path", NAMES)
 def test_hostile_text_is_not_a_name(path: str, text: str) -> None:
     """Names, labels and numbers consist of harmless characters, and refusals quote hostile text safely."""
-    if path == "spec.engine.image" and " " not in text and text.isprintable():
-        assert parse_object(changed({path: text})).spec.engine.image == text
-        return
     message = problems(changed({path: text}))
     assert path.replace(".0.", "[0].") in message
     assert message.isprintable()

@@ -122,3 +122,18 @@ def test_runs_are_held_only_for_a_prometheus_whose_numbers_are_wanted() -> None:
     assert Settings().held_seconds == 0.0
     assert Settings(prometheus=prometheus).held_seconds == 60.0
     assert Settings(prometheus=prometheus, sources=("PodMetrics",)).held_seconds == 0.0
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("INFPOP_RUNNER_IMAGE", "example.org/Runner:1"),
+        ("INFPOP_RUNNER_IMAGE", "run ner"),
+        ("INFPOP_NAMESPACE", "a.b"),
+        ("INFPOP_NAMESPACE", "Serving"),
+    ],
+)
+def test_a_name_that_the_cluster_would_refuse_is_refused_at_the_start(variable: str, text: str) -> None:
+    """Otherwise each run would fail on its node, or the operator would watch a namespace that cannot exist."""
+    with pytest.raises(SettingError, match=f"^{variable}='{text}': is not "):
+        settings_from({variable: text}, namespace=None)

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 
 from infpop_operator.api.cel_metrics import METRIC_RULES
 from infpop_operator.api.cel_rule import Rule, above_zero, at_most, listed, unique
-from infpop_operator.api.fields import ARGUMENT_PATTERN, LABEL_KEY_PATTERN
+from infpop_operator.api.fields import ARGUMENT_PATTERN
 from infpop_operator.api.spec_engine import MOST_BATCHED_TOKENS
 from infpop_operator.api.spec_pool import LEAST_MEMORY, MOST_MEMORY
+from infpop_operator.core.object_names import LABEL_KEY_PATTERN, LONGEST_LABEL_KEY, LONGEST_SUBDOMAIN
 from infpop_operator.core.run_spec import SEARCHED_FIELD
 from infpop_runner.contract import MOST_ENGINE_ARGUMENTS, PINNED_ARGUMENTS
 
@@ -267,7 +268,9 @@ _POOLS = (
     Rule(
         name="label-keys",
         path="spec.nodePools[].nodeSelector",
-        rule=f"self.all(key, size(key) <= 317 && key.matches('{LABEL_KEY_PATTERN}'))",
+        rule=f"self.all(key, size(key) <= {LONGEST_LABEL_KEY} && "
+        f"key.matches('^[^/]{{0,{LONGEST_SUBDOMAIN}}}(/|$)') && "
+        f"key.matches('{LABEL_KEY_PATTERN}'))",
         message="has a key that is not a label key. Use the key of a node's label, for example nvidia.com/gpu.product",
     ),
     Rule(

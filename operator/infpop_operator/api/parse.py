@@ -10,22 +10,20 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from infpop_operator.api.fields import (
-    ARGUMENT_PATTERN,
-    DATA_KEY_PATTERN,
-    IMAGE_PATTERN,
-    LABEL_KEY_PATTERN,
-    LABEL_VALUE_PATTERN,
-    METRIC_PATTERN,
-    NAME_PATTERN,
-    OBJECT_PATTERN,
-    PRODUCT_PATTERN,
-)
+from infpop_operator.api.fields import ARGUMENT_PATTERN, METRIC_PATTERN, PRODUCT_PATTERN
 from infpop_operator.api.quantities import CPU_PATTERN, DECIMAL_PATTERN, DURATION_PATTERN, MEMORY_PATTERN
 from infpop_operator.api.resource import API_VERSION, KIND
 from infpop_operator.api.rules import broken_rules
 from infpop_operator.api.spec import ThroughputStudy
 from infpop_operator.core.errors import Problem, StudyError
+from infpop_operator.core.object_names import (
+    DATA_KEY_PATTERN,
+    IMAGE_PATTERN,
+    LABEL_KEY_PATTERN,
+    LABEL_VALUE_PATTERN,
+    NAME_PATTERN,
+    OBJECT_PATTERN,
+)
 
 _SHOWN_CHARACTERS = 60  # enough to recognise a value, short enough for one terminal line
 _KEY_ITSELF = "[key]"  # pydantic's marker that a key, not its value, is wrong
@@ -60,13 +58,22 @@ _PATTERNS = {
     ),
     OBJECT_PATTERN: (
         "is not the name of an object",
-        "Use lower-case letters, digits, dashes and dots, a letter or digit at both ends",
+        "Use lower-case letters, digits, dashes and dots, a letter or digit at both ends and beside each dot",
     ),
     ARGUMENT_PATTERN: ("is not an argument name", "Use the engine's Python name, for example max_num_batched_tokens"),
-    DATA_KEY_PATTERN: ("is not a key of a Secret or ConfigMap", "Use letters, digits, dashes, underscores and dots"),
+    DATA_KEY_PATTERN: (
+        "is not a key of a Secret or ConfigMap",
+        "Use letters, digits, dashes, underscores and dots, but not two dots at its start",
+    ),
     LABEL_KEY_PATTERN: ("is not the key of a label", "Write for example nvidia.com/gpu.product"),
-    LABEL_VALUE_PATTERN: ("is not the value of a label", "Use letters, digits, dashes, underscores and dots"),
-    IMAGE_PATTERN: ("is not an image", "Write it without spaces, for example registry.example.com/runner:1.0"),
+    LABEL_VALUE_PATTERN: (
+        "is not the value of a label",
+        "Use letters, digits, dashes, underscores and dots, a letter or digit at both ends",
+    ),
+    IMAGE_PATTERN: (
+        "is not an image",
+        "Write it in lower case (the tag may be upper-case), for example registry.example.com/runner:1.0",
+    ),
     METRIC_PATTERN: (
         "is not the name of a metric",
         "Use letters and digits, a lower-case letter first, as in gpuPower",

@@ -8,12 +8,14 @@ from infpop_operator.api.quantities import memory_bytes, millicores
 from infpop_operator.api.spec import StudySpec
 from infpop_operator.api.spec_pool import LEAST_MEMORY, MOST_MEMORY, NodePool, Toleration
 from infpop_operator.core.errors import Problem
+from infpop_operator.core.object_names import LONGEST_IMAGE_NAME, LONGEST_SUBDOMAIN, has_long_name, has_long_prefix
 
 _MOST_REPETITIONS = 4  # with more, or nested ones, matching a name of 63 characters can take practically forever
 
 
 def pool_rules(spec: StudySpec) -> Iterator[Problem]:
     """Return the problems of the node pools of `spec`."""
+    yield from _image("spec.engine.image", spec.engine.image)
     yield from unique("spec.nodePools", [pool.name for pool in spec.node_pools])
     for position, pool in enumerate(spec.node_pools):
         field = f"spec.nodePools[{position}]"
@@ -21,6 +23,8 @@ def pool_rules(spec: StudySpec) -> Iterator[Problem]:
             yield from _product(f"{field}.gpuProduct", pool.gpu_product)
         for number, toleration in enumerate(pool.tolerations):
             yield from _toleration(f"{field}.tolerations[{number}]", toleration)
+        yield from _image(f"{field}.image", pool.image)
+        yield from _label_keys(field, pool)
         yield from _cpus(f"{field}.resources.cpu", pool)
         yield from _memory(f"{field}.resources.memory", pool)
         if pool.price_per_gpu_hour is None and spec.objective.metric == "costPerMillionTokens":
@@ -46,6 +50,22 @@ def _product(field: str, pattern: str) -> Iterator[Problem]:
     elif re.search(r"[)][*+?{]", pattern) or len(re.findall(r"[*+?{]", pattern)) > _MOST_REPETITIONS:
         message = f"has more than {_MOST_REPETITIONS} of * + ? {{, or one after a group"
         yield Problem(field=field, value=pattern, message=message, remedy=remedy)
+
+
+def _image(field: str, image: str | None) -> Iterator[Problem]:
+    if image is not None and has_long_name(image):
+        message = f"names an image with more than {LONGEST_IMAGE_NAME} characters, without tag and digest"
+        yield Problem(field=field, value=image, message=message, remedy="Use a shorter name")
+
+
+def _label_keys(field: str, pool: NodePool) -> Iterator[Problem]:
+    keys = [(f"{field}.nodeSelector", key) for key in pool.node_selector]
+    tolerated = enumerate(pool.tolerations)
+    keys += [(f"{field}.tolerations[{number}].key", each.key) for number, each in tolerated if each.key is not None]
+    for where, key in keys:
+        if has_long_prefix(key):
+            message = f"has more than {LONGEST_SUBDOMAIN} characters before its slash"
+            yield Problem(field=where, value=key, message=message, remedy="Use the key of a node's label or taint")
 
 
 def _cpus(field: str, pool: NodePool) -> Iterator[Problem]:

@@ -4,7 +4,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from infpop_operator.api.fields import ApiModel, Image, LabelKey, LabelValue, Name, ObjectName, ProductPattern
+from infpop_operator.api.fields import (
+    ApiModel,
+    Image,
+    LabelKey,
+    LabelledName,
+    LabelValue,
+    Name,
+    ObjectName,
+    ProductPattern,
+)
 from infpop_operator.api.quantities import CpuQuantity, DecimalString, MemoryQuantity
 
 DEFAULT_TTL_SECONDS = 86_400
@@ -79,7 +88,7 @@ class NodePool(ApiModel):
 class Scheduling(ApiModel):
     """Queue and priority of runs; cluster only."""
 
-    queue_name: Name | None = Field(
+    queue_name: LabelledName | None = Field(
         default=None, description="Kueue LocalQueue in the study's namespace; runs wait there for quota"
     )
     priority_class_name: ObjectName | None = Field(default=None, description="PriorityClass of the runs' Pods")

@@ -9,9 +9,9 @@ from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.connection import Connection, find_connection
 from infpop_operator.adapters.kube.errors import KubeError, KubeNotFoundError, KubeRefusedError
 from infpop_operator.adapters.kube.records import Body
-from infpop_operator.api.fields import NAME_PATTERN
 from infpop_operator.api.resource import NAME, SHORT_NAME
 from infpop_operator.core.errors import InfPopError
+from infpop_operator.core.object_names import NAME_PATTERN
 
 _NAMED = 5  # existing studies named in a message
 _REFUSALS = 5  # tolerated in a row after a successful read
