@@ -100,6 +100,7 @@ def test_only_a_larger_batch_of_the_same_load_runs_out_of_memory_for_certain(bat
         ("HeadsNotDivisible", make_cell(2, 16), "trial 3 found this GPU count infeasible"),
         ("UnsupportedGpuCount", make_cell(2, 16), "trial 3 found this GPU count infeasible"),
         ("IncompatibleGPU", make_cell(4, 8), "trial 3 found this pool's GPUs incompatible"),
+        ("UnsupportedModel", make_cell(4, 8), "trial 3 found this pool's engine too old for the model"),
     ],
 )
 def test_a_trial_says_why_or_is_named(reason: InfeasibleReason, cell: Configuration, detail: str) -> None:
@@ -107,7 +108,24 @@ def test_a_trial_says_why_or_is_named(reason: InfeasibleReason, cell: Configurat
     trial = make_trial(make_cell(2, 8), reason, index=3)
     assert why(cell, trial) == RuledOut(reason=reason, detail=detail)
     assert why(cell, replace(trial, detail="said so")) == RuledOut(reason=reason, detail="said so")
-    assert (why(make_cell(4, 8), trial) is None) == (reason != "IncompatibleGPU")
+    assert (why(make_cell(4, 8), trial) is None) == (reason not in {"IncompatibleGPU", "UnsupportedModel"})
+
+
+@pytest.mark.parametrize(
+    ("reason", "cell", "ruled"),
+    [
+        ("HeadsNotDivisible", make_cell(2, 16, a=2), True),
+        ("UnsupportedGpuCount", make_cell(2, 16, a=1), True),
+        ("UnsupportedGpuCount", make_cell(2, 16, a=2), False),
+        ("IncompatibleGPU", make_cell(4, 8, a=1), True),
+        ("IncompatibleGPU", make_cell(4, 8, a=2), False),
+        ("UnsupportedModel", make_cell(4, 8, a=2), False),
+    ],
+)
+def test_another_extra_argument_may_work(reason: InfeasibleReason, cell: Configuration, *, ruled: bool) -> None:
+    """An extra argument may choose another quantisation or code: only the heads are divided alike with all of them."""
+    space = replace(SPACE, extra=(ExtraParameter(name="a", values=(1, 2)),))
+    assert (why(cell, make_trial(make_cell(2, 8, a=1), reason), study=make_study(space=space)) is not None) == ruled
 
 
 def test_an_infeasible_trial_after_others_still_counts() -> None:

@@ -57,6 +57,7 @@ def test_the_reasons_of_an_end_have_an_order() -> None:
 def test_a_gpu_that_does_not_fit_ends_the_pool_whatever_the_space_is_now() -> None:
     """What a trial outside the search space showed about the hardware stays valid."""
     assert planned(make_small_study(), measured([make_cell(8, 8)], OTHER_GPU)).ended == OTHER_GPU
+    assert planned(make_small_study(), measured([make_cell(8, 8)], "UnsupportedModel")).ended == "UnsupportedModel"
     assert planned(make_small_study(), measured([make_cell(2, 8)], "RejectedArguments")).ended is None
 
 

@@ -196,11 +196,14 @@ def test_what_a_process_merely_remarks_is_not_a_cause(level: str, reason: str) -
 
 
 def test_the_end_of_the_log_goes_with_a_crash() -> None:
-    """An unknown failure has the exception and the end of the log as its detail, within the allowed length."""
-    outcome = classify(Evidence(exception=ENGINE_DEAD, log_tail="x" * 900 + "last", device="cuda", phase="measure"))
-    assert outcome == Failed(reason="EngineCrash", detail=f"{ENGINE_DEAD}\n{'x' * 296}last"[:600])
+    """An unknown failure without any error in the log shows the log's last line, and says where the rest is."""
+    outcome = classify(Evidence(exception=ENGINE_DEAD, log_tail="x\nlast words\n", device="cuda", phase="measure"))
+    assert outcome.detail == (
+        "EngineCore encountered an issue. See stack trace (above) for the root cause; its last output: last words. "
+        "The run's log has the whole text"
+    )
     alone = classify(Evidence(exception="builtins.KeyError: 1", log_tail="log", device="cuda", phase="measure"))
-    assert alone == Failed(reason="RunnerError", detail="builtins.KeyError: 1")
+    assert alone == Failed(reason="RunnerError", detail="KeyError: 1. The run's log has the whole text")
 
 
 def test_the_cause_that_was_hidden_on_purpose_is_not_read() -> None:
@@ -239,7 +242,7 @@ def test_the_detail_is_the_decisive_line_of_a_long_log() -> None:
     """The detail starts with the decisive line, not with the start of the log."""
     log = "\n".join([*(f"INFO step {number}" for number in range(500)), f"ERROR {NO_BLOCKS}", "INFO bye"])
     outcome = classify(Evidence(exception=CORE_FAILED, log_tail=log, device="cuda", phase="load"))
-    assert outcome.detail.startswith("ERROR ValueError: No available memory")
+    assert outcome.detail.startswith("No available memory for the cache blocks. Try")
 
 
 def test_the_whole_chain_of_an_exception_is_read() -> None:

@@ -50,11 +50,13 @@ OUR_WORDS = {
     # Types by name, and words of the pictures.
     *(
         "BrokenReason",
+        "Device",
         "IdPrompts",
         "InfeasibleReason",
         "InvalidReason",
         "Prompt",
         "Prompts",
+        "Retry",
         "SearchTrialState",
         "RunState",
     ),

@@ -29,7 +29,7 @@ from infpop_operator.core.model import (
 from infpop_operator.core.recommend import improvement_ratio, measurement, trial_loss
 from infpop_operator.core.scope import baseline_of, in_scope
 from infpop_operator.core.search import SearchRequest, SearchTrial, propose
-from infpop_operator.core.space import cells, ruled_out
+from infpop_operator.core.space import ABOUT_POOL, cells, ruled_out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +108,9 @@ def _baseline_first(baseline: Configuration | None, space: tuple[Configuration, 
 def _why_ended(view: _View) -> str | None:
     if len(view.trials) >= view.study.budget.max_trials:
         return "MaxTrialsReached"
-    if any(trial.reason == "IncompatibleGPU" for trial in view.known):
-        return "IncompatibleGPU"
+    hopeless = next((trial.reason for trial in view.known if trial.reason in ABOUT_POOL), None)
+    if hopeless is not None and not view.open_cells:
+        return hopeless
     if not view.open_cells:
         return "SpaceExhausted"
     if _on_plateau(view):

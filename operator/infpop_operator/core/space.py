@@ -12,6 +12,7 @@ from itertools import product
 from infpop_operator.core.model import Configuration, Pool, Scalar, SearchSpace, Study, Trial, TrialState
 from infpop_runner.contract import EngineSpec, InfeasibleReason, ModelFacts
 
+ABOUT_POOL: tuple[InfeasibleReason, ...] = ("IncompatibleGPU", "UnsupportedModel")  # of its GPUs or its image
 _ABOUT_GPU_COUNT: tuple[InfeasibleReason, ...] = ("HeadsNotDivisible", "UnsupportedGpuCount")
 
 
@@ -101,17 +102,21 @@ def _by_trials(cell: Configuration, trials: tuple[Trial, ...]) -> Iterator[Ruled
         tried = trial.configuration
         if trial.state is not TrialState.INFEASIBLE:
             continue
-        if trial.reason == "IncompatibleGPU":
-            yield RuledOut(
-                reason="IncompatibleGPU",
-                detail=trial.detail or f"trial {trial.index} found this pool's GPUs incompatible",
-            )
-        elif trial.reason in _ABOUT_GPU_COUNT and tried.gpu_count == cell.gpu_count:
+        if trial.reason in ABOUT_POOL and tried.extra == cell.extra:
+            reason = ABOUT_POOL[ABOUT_POOL.index(trial.reason)]
+            what = "GPUs incompatible" if reason == "IncompatibleGPU" else "engine too old for the model"
+            yield RuledOut(reason=reason, detail=trial.detail or f"trial {trial.index} found this pool's {what}")
+        elif trial.reason in _ABOUT_GPU_COUNT and _splits_alike(cell, tried, trial.reason):
             reason = _ABOUT_GPU_COUNT[_ABOUT_GPU_COUNT.index(trial.reason)]
             yield RuledOut(reason=reason, detail=trial.detail or f"trial {trial.index} found this GPU count infeasible")
         elif trial.reason == "GpuOutOfMemory" and _needs_more_memory(cell, tried):
             detail = f"batch {tried.batch_size} already ran out of memory on {tried.gpu_count} GPUs"
             yield RuledOut(reason="GpuOutOfMemory", detail=detail)
+
+
+def _splits_alike(cell: Configuration, tried: Configuration, reason: str) -> bool:
+    """Return whether both split the model alike: an extra argument may choose other blocks, but no other heads."""
+    return tried.gpu_count == cell.gpu_count and (reason == "HeadsNotDivisible" or tried.extra == cell.extra)
 
 
 def _needs_more_memory(cell: Configuration, tried: Configuration) -> bool:

@@ -34,6 +34,7 @@ _SHORT_REASONS = {
     "Stopped": "stopped",
     "UnstableRepeats": "unstable",
     "UnsupportedGpuCount": "count",
+    "UnsupportedModel": "model",
 }
 
 

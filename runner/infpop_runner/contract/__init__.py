@@ -20,6 +20,7 @@ from infpop_runner.contract.result import (
     Measured,
     ModelFacts,
     Provenance,
+    Retry,
     RunResult,
     TrialResult,
 )
@@ -43,6 +44,7 @@ from infpop_runner.contract.spec import (
     WorkloadSpec,
 )
 from infpop_runner.contract.strict_json import StrictJsonError, find_surrogate, parse_json
+from infpop_runner.contract.text import one_line
 
 __all__ = [
     "LONGEST_REPEAT_SECONDS",
@@ -69,6 +71,7 @@ __all__ = [
     "PromptError",
     "Provenance",
     "RecordedLandscape",
+    "Retry",
     "RunResult",
     "RunSpec",
     "SimulationSpec",
@@ -81,6 +84,7 @@ __all__ = [
     "decode_result",
     "encode_message",
     "find_surrogate",
+    "one_line",
     "parse_json",
     "parse_prompts",
 ]

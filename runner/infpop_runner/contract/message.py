@@ -6,7 +6,7 @@ termination message"). Numbers and reasons are never cut; prose and host facts a
 
 from collections.abc import Iterator
 
-from infpop_runner.contract.result import Broken, Measured, RunResult, TrialResult
+from infpop_runner.contract.result import Measured, RunResult, TrialResult
 
 MESSAGE_LIMIT_BYTES = 4096
 SHORTENED_NAME = 48  # "NVIDIA RTX PRO 6000 Blackwell Server Edition" has 44 characters
@@ -62,5 +62,5 @@ def _with_details(result: RunResult, length: int) -> RunResult:
     def shorten(trial: TrialResult) -> TrialResult:
         return trial if isinstance(trial, Measured) else trial.model_copy(update={"detail": trial.detail[:length]})
 
-    broken = result.broken and Broken(reason=result.broken.reason, detail=result.broken.detail[:length])
+    broken = result.broken and result.broken.model_copy(update={"detail": result.broken.detail[:length]})
     return result.model_copy(update={"trials": tuple(shorten(trial) for trial in result.trials), "broken": broken})

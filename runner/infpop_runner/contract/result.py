@@ -7,9 +7,22 @@ Absence is `None` with a reason in `missing`: never 0.0, -1 or NaN.
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from infpop_runner.contract.text import one_line
 
 PositiveFinite = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# What an engine or a machine says, cleaned wherever a result is written or read: it is shown in logs and Events.
+CleanText = Annotated[str, AfterValidator(one_line)]
 Ratio = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 ShortReason = Annotated[
@@ -22,6 +35,7 @@ InfeasibleReason = Literal[
     "IncompatibleGPU",  # this build has no kernels for this device, or the device lacks the data type
     "RejectedArguments",  # the engine refused its arguments
     "UnsupportedGpuCount",  # this engine cannot use that many devices here
+    "UnsupportedModel",  # this engine does not know the model, or is too old for it
     "NotRecorded",  # simulated only: the replayed landscape lacks the cell, or recorded it as failed
 ]
 InvalidReason = Literal[
@@ -37,13 +51,19 @@ BrokenReason = Literal[
     "EngineCrash",  # the engine or one of its processes died
     "LoadTimeout",
     "MeasureTimeout",
-    "GpuMissing",  # no driver, or fewer visible devices than the run needs
+    "GpuMissing",  # no driver, one that does not fit, or fewer visible devices than the run needs
     "GpuNotClean",  # another process holds GPU memory
+    "GpuFaulty",  # the device itself reports a fault
     "HostOutOfMemory",
     "WorkloadUnavailable",
     "ModelUnavailable",
+    "StorageUnavailable",  # a volume is full, over its quota, read-only, or does not answer
     "Stopped",  # requested (SIGTERM)
     "RunnerError",  # a defect of the runner or of its installation
+]
+Retry = Literal[
+    "later",  # after a pause: the cause goes away by itself
+    "never",  # the cause stays until a person removes it
 ]
 
 
@@ -101,7 +121,7 @@ class Infeasible(ResultModel):
     index: int = Field(ge=0)
     batch_size: PositiveInt
     reason: InfeasibleReason
-    detail: str = Field(default="", max_length=1000)
+    detail: CleanText = Field(default="", max_length=1000)
 
 
 class Invalid(ResultModel):
@@ -111,7 +131,7 @@ class Invalid(ResultModel):
     index: int = Field(ge=0)
     batch_size: PositiveInt
     reason: InvalidReason
-    detail: str = Field(default="", max_length=1000)
+    detail: CleanText = Field(default="", max_length=1000)
 
 
 TrialResult = Annotated[Measured | Infeasible | Invalid, Field(discriminator="outcome")]
@@ -121,7 +141,8 @@ class Broken(ResultModel):
     """Why the missing trials were not measured. They are retried within a budget; the search never learns from it."""
 
     reason: BrokenReason
-    detail: str = Field(default="", max_length=2000)
+    detail: CleanText = Field(default="", max_length=2000)
+    retry: Retry | None = Field(default=None, description="None: not known; the run is tried again within its budget")
 
 
 class ModelFacts(ResultModel):
@@ -136,16 +157,18 @@ class ModelFacts(ResultModel):
 class Provenance(ResultModel):
     """The software and hardware that the numbers of a run belong to."""
 
-    engine: str = Field(max_length=64)
-    engine_version: str | None = Field(default=None, max_length=64)
-    torch_version: str | None = Field(default=None, max_length=64)
+    engine: CleanText = Field(max_length=64)
+    engine_version: CleanText | None = Field(default=None, max_length=64)
+    torch_version: CleanText | None = Field(default=None, max_length=64)
     engine_args: dict[str, str | int | float | bool] = Field(default_factory=dict, description="as passed, pinned")
-    device_mode: str = Field(default="", max_length=64, description="for example tensor-parallel or device-map-auto")
-    gpu_model: str | None = Field(default=None, max_length=128)
-    gpu_uuids: tuple[str, ...] = ()
-    driver_version: str | None = Field(default=None, max_length=64)
-    node: str | None = Field(default=None, max_length=253)
-    workload_hash: str | None = Field(default=None, max_length=64)
+    device_mode: CleanText = Field(
+        default="", max_length=64, description="for example tensor-parallel or device-map-auto"
+    )
+    gpu_model: CleanText | None = Field(default=None, max_length=128)
+    gpu_uuids: tuple[CleanText, ...] = ()
+    driver_version: CleanText | None = Field(default=None, max_length=64)
+    node: CleanText | None = Field(default=None, max_length=253)
+    workload_hash: CleanText | None = Field(default=None, max_length=64)
     prompt_tokens_mean: PositiveFinite | None = None
     seed: int = 0
 

@@ -1,23 +1,38 @@
 """Classify an engine's exception and log: the configuration cannot work here, or something broke.
 
-The rules are data. They are tried in order against the exception (type names and messages of its whole chain). Only if
-the exception is a mere wrapper for a cause in another process are they also tried against the end of the log: there
-the last match decides, and lines of level INFO, WARNING and DEBUG do not count. The patterns cover vLLM 0.8 to 0.33,
-transformers 4.51 to 5.23 and torch 2.6 to 2.13. A text that matches no rule is broken, never infeasible: a wrong
-"broken" costs a retry, a wrong "infeasible" hides a good configuration.
+The exception's chain decides if a row of the table knows it. Only if the exception is a mere wrapper for a cause
+in another process does the log decide: there the process counts that failed first (a worker before its engine core),
+and in it the last exception that a row knows. A text that matches no row is broken, never infeasible.
 """
 
+import linecache
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from infpop_runner.contract import BrokenReason, InfeasibleReason
+from infpop_runner.contract import BrokenReason, InfeasibleReason, Retry, one_line
+from infpop_runner.engines.device_failures import DEVICE_FAILURES
 from infpop_runner.engines.errors import EngineBrokenError, EngineRefusedError
+from infpop_runner.engines.failure_rule import Device, Phase, Rule
+from infpop_runner.engines.failure_text import Process, Statement, last_line, read_exception, read_log
+from infpop_runner.engines.model_failures import ARGUMENTS, CRASHES, KILLED, MODEL_FAILURES
 
-Phase = Literal["load", "measure"]
-Device = Literal["cuda", "cpu"]
-MAX_DETAIL = 600  # characters: the last lines of a traceback; a result has room for eight of them
+__all__ = [
+    "MAX_DETAIL",
+    "Device",
+    "Evidence",
+    "Failed",
+    "Phase",
+    "Refused",
+    "classify",
+    "classify_exception",
+    "describe_exception",
+]
+MAX_DETAIL = 600  # characters: a sentence with its numbers; a result has room for eight of them
+KNOWN = (*DEVICE_FAILURES, *MODEL_FAILURES)
+RULES = (*KNOWN, *ARGUMENTS, *KILLED, *CRASHES)
+_LAST_LINE = 200
+_WHOLE_LOG = "The run's log has the whole text"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +46,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """Something broke that says nothing about the configuration."""
+    """Something broke that says nothing about the configuration. `retry` says whether waiting helps, if known."""
 
     reason: BrokenReason
     detail: str
+    retry: Retry | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,140 +66,141 @@ class Evidence:
     phase: Phase
 
 
-def _rule(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.IGNORECASE)
-
-
-# The exception only says that the engine core failed: the cause is in the log of one of its processes.
-WRAPPERS = _rule(
-    r"Engine core initialization failed|EngineDeadError|EngineCore encountered an issue|WorkerProc|Worker failed"
-    r"|Executor failed|Failed core proc"
+# The exception only says that another process failed: the cause is in the log.
+WRAPPERS = re.compile(
+    r"Engine core (?:initialization failed|process)|Engine process failed to start|EngineDeadError"
+    r"|EngineCore (?:encountered an issue|failed to start)|Failed core proc|Frontend process failed|WorkerProc"
+    r"|Worker (?:failed|proc)|Executor failed|Call to \w+ method failed|See (?:stack trace|root cause)"
+    r"|Got fatal signal from worker|died (?:with exit code|unexpectedly)"
 )
-
-REFUSALS: tuple[tuple[re.Pattern[str], InfeasibleReason], ...] = (
-    (_rule(r"OutOfMemoryError|CUDA out of memory|HIP out of memory|CUDA error: out of memory"), "GpuOutOfMemory"),
-    (_rule(r"CUBLAS_STATUS_ALLOC_FAILED"), "GpuOutOfMemory"),
-    (_rule(r"No available memory for the cache blocks"), "GpuOutOfMemory"),
-    (_rule(r"To serve at least one request with the model.s max seq len"), "GpuOutOfMemory"),
-    (_rule(r"attention heads .{0,40}must be divisible by tensor parallel size"), "HeadsNotDivisible"),
-    (_rule(r"no kernel image is available for execution on the device"), "IncompatibleGPU"),
-    (_rule(r"Bfloat16 is only supported on GPUs with compute capability"), "IncompatibleGPU"),
-)
-# On a CPU pool the machine's memory is the device's memory.
-CPU_MEMORY = _rule(r"DefaultCPUAllocator|\bMemoryError\b|Cannot allocate memory")
-
-ENVIRONMENT_FAILURES: tuple[tuple[re.Pattern[str], BrokenReason], ...] = (
-    (_rule(r"Free memory on device .{0,200}is less than desired GPU memory utilization"), "GpuNotClean"),
-    (CPU_MEMORY, "HostOutOfMemory"),
-    (
-        _rule(
-            r"RepositoryNotFoundError|GatedRepoError|RevisionNotFoundError|EntryNotFoundError|HFValidationError"
-            r"|is not a local folder and is not a valid model identifier|does not appear to have a file named"
-            r"|Can.t load (the )?(configuration|tokenizer|model)|Unrecognized model in|Invalid repository ID"
-            r"|SafetensorError|Cannot find any model weights|couldn.t connect to|(401|403|404) Client Error"
-        ),
-        "ModelUnavailable",
-    ),
-)
-# An engine's errors about its own arguments during the load; the same types raised later are defects.
-REJECTIONS = _rule(r"pydantic_core\S*ValidationError: |unexpected keyword argument|model_kwargs.{0,20} are not used")
-# Log lines of an engine's process that refuses a value which the parent process could not check.
-LOAD_WRAPPER = _rule(r"Engine core initialization failed")
-LOGGED_REJECTIONS = _rule(
-    r"pydantic_core\S*ValidationError: |ValueError: User-specified max_model_len"
-    r"|ValueError: (Invalid|Unknown|Unsupported) "
-    r"(attention backend|block.?size|prefix_match_unit|quantization|kv.cache)"
-    r"|ValueError: Selected backend .{0,200}is not valid for this configuration"
-)
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-LEVEL = re.compile(r".{0,60}?\b(DEBUG|INFO|WARNING|ERROR|CRITICAL)\b")
-CRASHES: tuple[tuple[re.Pattern[str], BrokenReason], ...] = (
-    (WRAPPERS, "EngineCrash"),
-    (_rule(r"^(builtins\.)?(ModuleNotFound|Import)Error"), "RunnerError"),
+STARTS = re.compile(r"Engine core initialization failed|(?:Engine process|EngineCore) failed to start")
+# What a process says because another one is gone.
+AFTERMATH = re.compile(
+    r"Connection (?:reset by peer|closed by)|Broken ?[Pp]ipe|Socket Timeout|remote process exited|ncclRemoteError"
+    r"|Watchdog caught collective operation timeout|communicator was aborted|TCPStore|KeyboardInterrupt|SystemExit"
+    r"|EOFError|\bcancelled\b"
 )
 
 
 def describe_exception(error: BaseException) -> str:
-    """Return the exception and its causes, outermost first, one "module.Type: message" each."""
-    return "\n".join(f"{type(link).__module__}.{type(link).__qualname__}: {link}" for link in _chain(error))
+    """Return the exception and its causes, outermost first, one "module.Type: message" each.
+
+    An assertion without a message is described by the line that it stands in.
+    """
+    return "\n".join(
+        f"{type(link).__module__}.{type(link).__qualname__}: {str(link) or _source_of(link)}" for link in _chain(error)
+    )
 
 
 def classify_exception(error: BaseException, *, log_tail: str, device: Device, phase: Phase) -> Refused | Failed:
     """Return what `error` means for the trial that raised it."""
     if isinstance(error, EngineRefusedError):
         largest_only = error.largest_only or error.reason == "GpuOutOfMemory"
-        return Refused(reason=error.reason, detail=str(error)[:MAX_DETAIL], largest_only=largest_only)
+        return Refused(reason=error.reason, detail=one_line(str(error))[:MAX_DETAIL], largest_only=largest_only)
     if isinstance(error, EngineBrokenError):
-        return Failed(reason=error.reason, detail=str(error)[:MAX_DETAIL])
+        return Failed(reason=error.reason, detail=one_line(str(error))[:MAX_DETAIL])
     return classify(Evidence(exception=describe_exception(error), log_tail=log_tail, device=device, phase=phase))
 
 
 def classify(evidence: Evidence) -> Refused | Failed:
-    """Return what the evidence means; `RunnerError` if no rule matches."""
-    wrapped = WRAPPERS.search(evidence.exception) is not None
-    log = _only_errors(evidence.log_tail) if wrapped else ""
-    known = _first_verdict(evidence.exception, evidence.device) or _last_verdict(log, evidence.device)
-    if known is not None:
-        return known
-    if evidence.phase == "load":
-        if found := REJECTIONS.search(evidence.exception):
-            return Refused(reason="RejectedArguments", detail=_excerpt(evidence.exception, found))
-        if LOAD_WRAPPER.search(evidence.exception) and (found := _last(LOGGED_REJECTIONS, log)):
-            return Refused(reason="RejectedArguments", detail=_excerpt(log, found))
-    return _crash(evidence)
+    """Return what the evidence means: `EngineCrash` or `RunnerError` if no row of the table knows it."""
+    chain = read_exception(evidence.exception)
+    wrapped = any(_says(statement, WRAPPERS) for statement in chain)
+    if found := _first(_applicable(KNOWN, evidence), [each for each in chain if not _says(each, STARTS)]):
+        return _verdict(*found)
+    if not wrapped:
+        found = _first(_applicable((*ARGUMENTS, *CRASHES), evidence), chain)
+        return _verdict(*found) if found else _unknown("RunnerError", chain[:1])
+    in_start = any(_says(statement, STARTS) for statement in chain)
+    if not in_start and (found := _first(_applicable(ARGUMENTS, evidence), chain)):
+        return _verdict(*found)
+    return _classify_log(evidence, chain)
 
 
-def _only_errors(log: str) -> str:
-    """Return the lines of level ERROR or CRITICAL, or without a level; colour codes are removed."""
-    lines = COLOUR.sub("", log).splitlines()
-    levels = [LEVEL.match(line) for line in lines]
-    return "\n".join(
-        line
-        for line, level in zip(lines, levels, strict=True)
-        if level is None or level[1] not in {"DEBUG", "INFO", "WARNING"}
-    )
+def _classify_log(evidence: Evidence, chain: Sequence[Statement]) -> Refused | Failed:
+    process = _first_failed(read_log(evidence.log_tail))
+    if process is None:
+        found = _first(KILLED, chain)
+        return _verdict(*found) if found else _unknown("EngineCrash", chain[:1], ending=last_line(evidence.log_tail))
+    known = _applicable(KNOWN, evidence)
+    rejections = _applicable(ARGUMENTS, evidence) if any(_says(each, STARTS) for each in chain) else ()
+    said = _evidence_of(process)
+    for rules, statements in ((known, said), (known, process.fatal), (rejections, said)):
+        for statement in reversed(statements):
+            if found := _first(rules, [statement]):
+                return _verdict(*found)
+    last = (said or process.fatal)[-1]
+    return _unknown("EngineCrash", [last])
 
 
-def _verdicts(text: str, device: Device) -> Iterator[tuple[re.Match[str], Refused | Failed]]:
-    """Yield the last match of each rule with its verdict, in the order of the rules."""
-    refusals = (*REFUSALS, (CPU_MEMORY, "GpuOutOfMemory")) if device == "cpu" else REFUSALS
-    for pattern, reason in refusals:
-        if found := _last(pattern, text):
-            detail = _excerpt(text, found)
-            yield found, Refused(reason=reason, detail=detail, largest_only=reason == "GpuOutOfMemory")
-    for pattern, cause in ENVIRONMENT_FAILURES:
-        if found := _last(pattern, text):
-            yield found, Failed(reason=cause, detail=_excerpt(text, found))
+def _first_failed(processes: Sequence[Process]) -> Process | None:
+    """Return the process whose words are the cause: the first that does not only report the end of another one."""
+    for own in (True, False):
+        for process in processes:
+            if not own or _own_words(process):
+                return process
+    return None
 
 
-def _first_verdict(text: str, device: Device) -> Refused | Failed | None:
-    return next((verdict for _, verdict in _verdicts(text, device)), None)
+def _own_words(process: Process) -> list[Statement]:
+    """Return the statements of a process that are about itself."""
+    said = process.exceptions or process.remarks
+    return [each for each in (*said, *process.fatal) if not _says(each, AFTERMATH) and not _says(each, WRAPPERS)]
 
 
-def _last_verdict(log: str, device: Device) -> Refused | Failed | None:
-    verdicts = list(_verdicts(log, device))
-    return max(verdicts, key=lambda item: item[0].start())[1] if verdicts else None
+def _evidence_of(process: Process) -> list[Statement]:
+    said = process.exceptions or process.remarks
+    own = [each for each in said if not _says(each, AFTERMATH) and not _says(each, WRAPPERS)]
+    return own or list(said)
 
 
-def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
-    matches = list(pattern.finditer(text))
-    return matches[-1] if matches else None
+def _says(statement: Statement, words: re.Pattern[str]) -> bool:
+    return words.search(statement.text) is not None
 
 
-def _crash(evidence: Evidence) -> Failed:
-    known = next((reason for pattern, reason in CRASHES if pattern.search(evidence.exception)), None)
-    detail = evidence.exception if known is None else f"{evidence.exception}\n{_last_lines(evidence.log_tail)}"
-    return Failed(reason=known or "RunnerError", detail=detail[:MAX_DETAIL])
+def _applicable(rules: Sequence[Rule], evidence: Evidence) -> tuple[Rule, ...]:
+    return tuple(rule for rule in rules if rule.applies(evidence.phase, evidence.device))
 
 
-def _excerpt(text: str, found: re.Match[str]) -> str:
-    """Return the line of the match and the text after it, up to the maximum length of a detail."""
-    start = text.rfind("\n", 0, found.start()) + 1
-    return text[start : start + MAX_DETAIL].strip()
+def _first(rules: Sequence[Rule], statements: Sequence[Statement]) -> tuple[Rule, Statement] | None:
+    """Return the first rule that knows one of the statements."""
+    for rule in rules:
+        for statement in statements:
+            if rule.knows(statement.text):
+                return rule, statement
+    return None
 
 
-def _last_lines(log_tail: str) -> str:
-    return log_tail[-MAX_DETAIL // 2 :].strip()
+def _verdict(rule: Rule, statement: Statement) -> Refused | Failed:
+    detail = _detail(statement.summary, rule.remedy)
+    if rule.infeasible is not None:
+        return Refused(reason=rule.infeasible, detail=detail, largest_only=rule.infeasible == "GpuOutOfMemory")
+    return Failed(reason=rule.broken, detail=detail, retry=rule.retry)
+
+
+def _unknown(reason: BrokenReason, statements: Sequence[Statement], *, ending: str = "", remedy: str = "") -> Failed:
+    """Return a failure that no row knows: its own words, the end of the log, and where to read the rest."""
+    words = statements[0].summary if statements else ""
+    if ending:
+        words = f"{words.rstrip('.')}; its last output: {ending[:_LAST_LINE]}"
+    return Failed(reason=reason, detail=_detail(words or "it said nothing", remedy or _WHOLE_LOG))
+
+
+def _detail(words: str, remedy: str) -> str:
+    """Return a statement and its remedy as sentences on one line, within the maximum length."""
+    words = one_line(words)
+    if not remedy:
+        return words[:MAX_DETAIL]
+    return f"{words[: MAX_DETAIL - len(remedy) - 2].rstrip(' .')}. {remedy}"
+
+
+def _source_of(error: BaseException) -> str:
+    trace = error.__traceback__
+    if trace is None or not isinstance(error, AssertionError):
+        return ""
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return linecache.getline(trace.tb_frame.f_code.co_filename, trace.tb_lineno).strip()
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

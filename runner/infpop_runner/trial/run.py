@@ -55,10 +55,14 @@ def execute_run(spec: RunSpec, environment: Environment) -> None:
         failed = _measure_all(spec, remaining, engine, environment)
     environment.metrics.enter("done")
     environment.scrapes.values_are_final()
-    environment.journal.close(None if failed is None else Broken(reason=failed.reason, detail=failed.detail))
+    environment.journal.close(None if failed is None else _broken(failed))
     if engine is not None:
         _close(engine, environment)
     hold_for_scrape(spec, environment)
+
+
+def _broken(failed: Failed) -> Broken:
+    return Broken(reason=failed.reason, detail=failed.detail, retry=failed.retry)
 
 
 def _load(spec: RunSpec, trials: Sequence[TrialSpec], environment: Environment) -> Engine | Refused | Failed:
