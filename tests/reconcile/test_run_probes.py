@@ -16,7 +16,7 @@ from infpop_operator.adapters.kube.observe import RunHints
 from infpop_operator.adapters.kube.records import ContainerRecord, PodRecord
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.keys import StudyKey
-from infpop_operator.cluster.run_probes import RunProbes
+from infpop_operator.cluster.run_probes import RunProbes, newest_create_failure, unmounted_volume
 from infpop_operator.cluster.study_memory import StudyMemories
 from infpop_operator.core.model import Phase, Running, Value, WatchedRun
 
@@ -247,3 +247,99 @@ def test_a_pod_without_a_node_is_not_asked_about() -> None:
         assert scene.server.requests == []
 
     played(scenario)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_job_whose_only_pod_is_withdrawn_has_no_pod(gone: bool) -> None:  # noqa: FBT001 - being deleted, or deleted
+    """The Job controller has to create another one, and a quota may keep it from that."""
+
+    async def scenario(scene: Scene) -> None:
+        scene.cache.see_pod(make_running(**ADDRESS))
+        withdrawn = make_running(**ADDRESS, deleting=True, resource_version="2")
+        scene.cache.see_pod(withdrawn, deleted=gone)
+        scene.happened("job-uid", "FailedCreate", "exceeded quota", 110)
+        assert await scene.probe(120) == (KEY,)
+        assert scene.probes.of(KEY, RUN) == RunHints(failed_create="exceeded quota")
+
+    played(scenario)
+
+
+def test_the_newest_pod_that_is_not_withdrawn_is_probed() -> None:
+    """An older Pod of the same Job may still be ending, and an evicted one stays."""
+
+    async def scenario(scene: Scene) -> None:
+        scene.cache.see_pod(make_running(**ADDRESS))
+        scene.cache.see_pod(make_running(**ADDRESS | NEXT))
+        await scene.probe(250)
+        probe = scene.memories.of(KEY).probes[RUN]
+        assert (probe.pod_uid, probe.pod) == (NEXT["uid"], NEXT["name"])
+
+    played(scenario)
+
+
+def test_a_refusal_is_dropped_when_the_job_has_a_pod() -> None:
+    """The quota has room by now; the Pod itself has why it waits."""
+
+    async def scenario(scene: Scene) -> None:
+        scene.happened("job-uid", "FailedCreate", "exceeded quota", 10)
+        assert await scene.probe() == (KEY,)
+        scene.cache.see_pod(make_pod())
+        assert await scene.probe(101) == (KEY,)
+        assert scene.probes.of(KEY, RUN) == RunHints()
+
+    played(scenario)
+
+
+@pytest.mark.parametrize("changes", [{"ip": None}, {"metrics_port": None}, {"phase": "Pending"}])
+def test_a_pod_without_an_address_is_not_scraped(changes: dict[str, object]) -> None:
+    """It has no metrics yet; that is no news."""
+
+    async def scenario(scene: Scene) -> None:
+        scene.cache.see_pod(make_running(**{**ADDRESS, **changes}))
+        assert await scene.probe() == ()
+        assert await scene.throughput() == {}
+
+    played(scenario)
+
+
+@pytest.mark.parametrize(("suspended", "seconds", "asked"), [(False, 5, 0), (False, 6, 1), (True, 6, 0)])
+def test_a_job_without_a_pod_is_asked_about_after_five_seconds(suspended: bool, seconds: float, asked: int) -> None:  # noqa: FBT001
+    """Until then the Job controller has had no time; a suspended Job gets no Pod."""
+
+    async def scenario(scene: Scene) -> None:
+        scene.cache.see_job(make_job(suspended=suspended, resource_version="2"))
+        await scene.probe(seconds)
+        assert len(scene.server.requests) == asked
+
+    played(scenario)
+
+
+def an_event(reason: str, message: str, **times: object) -> dict[str, object]:
+    """Return an Event with these times."""
+    return {"reason": reason, "message": message, **times}
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        {"series": {"lastObservedTime": stamp(30)}, "lastTimestamp": stamp(1), "eventTime": stamp(1)},
+        {"series": None, "lastTimestamp": stamp(30), "eventTime": stamp(1)},
+        {"series": {}, "lastTimestamp": None, "eventTime": stamp(30)},
+    ],
+)
+def test_the_time_of_an_event_is_the_latest_that_it_has(times: dict[str, object]) -> None:
+    """A repeated Event has a series, one of the older API a last time, one that happened once an event time."""
+    other = an_event("FailedCreate", "other", lastTimestamp=stamp(20))
+    undated = an_event("FailedCreate", "undated")
+    events = [undated, an_event("FailedCreate", "latest", **times), other]
+    assert newest_create_failure(events) == newest_create_failure(events[::-1]) == "latest"
+    assert newest_create_failure([]) is None
+
+
+def test_a_volume_is_unmounted_only_by_the_newest_event() -> None:
+    """An Event without a message has an empty one; without Events there is no reason."""
+    failed, pulled = an_event("FailedMount", "", lastTimestamp=stamp(1)), an_event("Pulled", "", lastTimestamp=stamp(2))
+    assert unmounted_volume([failed]) == ""
+    assert unmounted_volume([{"reason": "FailedMount"}]) == ""
+    assert unmounted_volume([pulled, failed]) is None
+    assert unmounted_volume([]) is None
