@@ -155,6 +155,14 @@ def test_a_pool_holds_as_many_runs_as_it_has_devices(devices: int | None, *, roo
     assert has_room(study, live(1, 4), run_on(2)) is room
 
 
+@pytest.mark.parametrize(("devices", "room"), [(3, False), (4, True), (None, True)])
+def test_a_run_needs_one_node_that_has_its_devices_now(devices: int | None, *, room: bool) -> None:
+    """Eight devices on two nodes are no room for a run of more than either has."""
+    pool = make_pool(device_count=8, usable_device_count=devices, total_device_count=8)
+    study = make_study(pools=(pool,), budget=Budget(parallel_trials=9, max_concurrent_gpus=99))
+    assert has_room(study, live(), run_on(4)) is room
+
+
 def test_live_runs_of_another_pool_take_no_devices_of_this_one() -> None:
     """Each pool counts its own devices."""
     study = make_study(pools=TWO_POOLS, budget=Budget(parallel_trials=9, max_concurrent_gpus=99))

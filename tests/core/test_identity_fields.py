@@ -107,6 +107,7 @@ POOL_FIELDS: Mapping[str, tuple[object, bool]] = {
     "gpu_model": ("H100", False),  # covered by its fingerprint
     "device_count": (4, False),
     "total_device_count": (16, False),
+    "usable_device_count": (2, False),
     "price_per_gpu_hour": (9.0, False),
     "cpu_millicores": (8000, True),
     "memory_bytes": (2**34, False),  # where the devices are GPUs

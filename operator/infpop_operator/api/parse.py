@@ -14,6 +14,7 @@ from infpop_operator.api.fields import ARGUMENT_PATTERN, METRIC_PATTERN, PRODUCT
 from infpop_operator.api.quantities import CPU_PATTERN, DECIMAL_PATTERN, DURATION_PATTERN, MEMORY_PATTERN
 from infpop_operator.api.resource import API_VERSION, KIND
 from infpop_operator.api.rules import broken_rules
+from infpop_operator.api.rules_pools import unsupported_resource
 from infpop_operator.api.spec import ThroughputStudy
 from infpop_operator.core.errors import Problem, StudyError
 from infpop_operator.core.object_names import (
@@ -172,6 +173,9 @@ def _problem(details: ErrorDetails, hint: str) -> Problem:
     field = _path(location)
     if kind == "extra_forbidden":
         return Problem(field=field, value="", message="unknown field", remedy=_unknown_key_remedy(location, hint))
+    other = unsupported_resource(str(details["input"])) if location[-1:] == ("gpuResource",) else None
+    if other is not None:
+        return Problem(field=field, value=_shown(details["input"]), message=other[0], remedy=other[1])
     if kind == "literal_error":
         return Problem(
             field=field,

@@ -35,6 +35,30 @@ def pool_rules(spec: StudySpec) -> Iterator[Problem]:
             yield from positive(f"{field}.pricePerGPUHour", pool.price_per_gpu_hour)
 
 
+def unsupported_resource(resource: str) -> tuple[str, str] | None:
+    """Return message and remedy for a `gpuResource` that is another device and no misspelt name; None otherwise.
+
+    A device plugin chooses the names of extended resources: other vendors have other domains, and NVIDIA's has other
+    names for GPUs that are shared or partitioned.
+    """
+    name = resource.lower()
+    if not name.startswith("nvidia.com/"):
+        vendor = "/" in name and not re.match(r"nvidia|nvdia|nvida", name)
+        remedy = "InfPop measures NVIDIA GPUs (nvidia.com/gpu) and CPUs (cpu): use nodes that have them"
+        return ("is not supported", remedy) if vendor else None
+    if name.startswith("nvidia.com/mig-"):
+        message = "is not supported: the device plugin counts MIG partitions under this name"
+        named = re.fullmatch(r"nvidia\.com/mig-([0-9a-z.+]{1,20})", name)
+        example = f', for example "MIG-{named[1]}"' if named is not None else ""
+        remedy = (
+            'Give the device plugin the MIG strategy "single", use nvidia.com/gpu, and name the partition in gpuProduct'
+        )
+        return (message, remedy + example)
+    if "shared" in name or "vgpu" in name:
+        return ("is not supported: a measurement needs whole GPUs", "Use nvidia.com/gpu on nodes that share none")
+    return None
+
+
 def _compiles(pattern: str) -> bool:
     try:
         re.compile(pattern)

@@ -159,12 +159,13 @@ def _pool(
     settings: Settings,
 ) -> Pool | None:
     if isinstance(match, MatchedPool):
-        return _pool_on(node, _hardware(match), match.total_device_count, spec, settings)
+        pool = _pool_without_room(node, _hardware(match), spec, settings)
+        return replace(pool, usable_device_count=match.usable_device_count, total_device_count=match.total_device_count)
     # Absent Nodes may come back unchanged: the round stays open, without capacity for a run.
-    return None if remembered is None else _pool_on(node, remembered, 0, spec, settings)
+    return None if remembered is None else _pool_without_room(node, remembered, spec, settings)
 
 
-def _pool_on(node: NodePool, hardware: Hardware, devices: int, spec: StudySpec, settings: Settings) -> Pool:
+def _pool_without_room(node: NodePool, hardware: Hardware, spec: StudySpec, settings: Settings) -> Pool:
     return Pool(
         name=node.name,
         device="cpu" if node.gpu_resource == "cpu" else "cuda",
@@ -173,7 +174,8 @@ def _pool_on(node: NodePool, hardware: Hardware, devices: int, spec: StudySpec, 
         fingerprint=hardware.fingerprint,
         gpu_model=hardware.gpu_model,
         device_count=hardware.device_count,
-        total_device_count=devices,
+        usable_device_count=0,
+        total_device_count=0,
         **_amounts(node),
     )
 
@@ -206,7 +208,7 @@ def _remembered(
     shown = _shown(node.name, previous)
     if shown is None:
         return None
-    pool = _pool_on(node, shown, 0, document.spec, settings)
+    pool = _pool_without_room(node, shown, document.spec, settings)
     return shown if measurement_identity(_study(document, owner, (pool,)), pool) == newest.identity else None
 
 

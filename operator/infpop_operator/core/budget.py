@@ -58,7 +58,10 @@ def has_room(study: Study, history: History, run: Run) -> bool:
         return False
     if active_gpus(history.active) + run.gpu_count > limit.max_concurrent_gpus:
         return False
-    devices = pool_named(study, run.pool).total_device_count
+    pool = pool_named(study, run.pool)
+    if pool.usable_device_count is not None and run.gpu_count > pool.usable_device_count:
+        return False
+    devices = pool.total_device_count
     on_pool = tuple(started for started in history.active if started.run.pool == run.pool)
     return devices is None or active_gpus(on_pool) + run.gpu_count <= devices
 

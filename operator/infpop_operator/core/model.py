@@ -125,7 +125,9 @@ class Pool:
 
     `fingerprint` identifies the hardware that measurements belong to. `software` names the engine that runs there and
     its versions ("vllm 0.32.0, torch 2.13.0", or a container image); it is empty where numbers are replayed.
-    `device_count` is the maximum number of devices of one run, None while unknown. `cpu_millicores` and `memory_bytes`
+    `device_count` is the maximum number of devices of one run, `usable_device_count` the maximum that one run can get
+    now, on the largest node that starts Pods, and `total_device_count` what all such nodes have; each is None while
+    unknown. `cpu_millicores` and `memory_bytes`
     are what each run requests from its node, None where the study does not set them.
     """
 
@@ -135,6 +137,7 @@ class Pool:
     software: str = ""
     gpu_model: str | None = None
     device_count: int | None = None
+    usable_device_count: int | None = None
     total_device_count: int | None = None
     price_per_gpu_hour: float | None = None
     cpu_millicores: int | None = None

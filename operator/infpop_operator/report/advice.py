@@ -58,7 +58,7 @@ REMEDIES = {
     "InvalidSpec": "correct these fields and apply the study again",
     "NothingEligible": "relax objective.constraints, widen searchSpace, or fix what broke the trials or hid a metric",
     "Suspended": "set spec.suspend to false to continue",
-    "NoRoom": "uncordon nodes or add some",
+    "NoRoom": "uncordon or repair nodes, or add some",
     "MissingRights": "compare the operator's rights with examples/cluster/rbac.yaml",
     "ApiRefused": "correct what the message names, or ask the owner of the policy for an exception",
     "ApiUnavailable": "check that the API server is healthy; the operator asks it again",

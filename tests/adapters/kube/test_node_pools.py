@@ -181,7 +181,8 @@ def test_a_pool_that_was_never_known_is_what_its_nodes_say() -> None:
     """On a cluster without feature discovery the cloud's name is all there is."""
     match = matched(query(), NEW)
     assert without_flapping(match, fingerprint=None, gpu_model=None) == match
-    assert not match.is_exact
+    assert match.kind is not None
+    assert not match.kind.is_exact
 
 
 def test_two_kinds_are_no_pool() -> None:
@@ -214,8 +215,9 @@ def test_a_long_list_of_kinds_is_cut() -> None:
         (query("A100"), [make_node(product="")], ("'A100'", "no product label on 1 node", "nodeSelector")),
         (query("A100", zone="b"), [make_node()], ("no node with nvidia.com/gpu has the labels zone=b", "nodeSelector")),
         (query("A100"), [], ("no node with nvidia.com/gpu exists", "device plugin")),
-        (query("A100"), [make_node(gpus=0)], ("no node with nvidia.com/gpu exists",)),
-        (query(None), [make_node(capacity_gpus={"amd.com/gpu": 8})], ("no node with nvidia.com/gpu exists",)),
+        (query("A100"), [make_node(product="", gpus=0)], ("no node with nvidia.com/gpu exists",)),
+        (query("A100"), [make_node(gpus=0)], ("labels of node n1 name a GPU", A100, "device plugin is not there yet")),
+        (query("A100"), [make_node(gpus=0), make_node("n2", product=V100)], ("labels of node n1 name a GPU",)),
         (CPU, [], ("no uncordoned node exists",)),
         (replace(CPU, node_selector={"a": "b"}), [make_node()], ("has the labels a=b", "nodeSelector")),
         (CPU, [make_node(schedulable=False)], ("no uncordoned node",)),
@@ -274,7 +276,7 @@ def test_shared_gpus_that_look_like_whole_ones_are_refused() -> None:
     whole, shared = make_node("n1"), make_node("n2", labels=GKE_SHARED)
     reason = refused(query(), whole, shared)
     assert reason.reason == "SharedGPUs"
-    assert f"{A100} on 1 node;" in reason.message
+    assert f"{A100} on 1 node (cloud.google.com/gke-gpu-sharing-strategy=time-sharing);" in reason.message
     nodes = [replace(whole, labels={**whole.labels, "pool": "whole"}), shared]
     assert matched(query("A100", pool="whole"), *nodes).nodes == 1
 

@@ -232,7 +232,7 @@ def test_only_the_controller_owns() -> None:
 
 
 def test_a_node_is_read_with_its_devices() -> None:
-    """Devices are resources with a domain; a broken one stays in the capacity."""
+    """Devices are resources with a domain; a broken one stays in the capacity, and is not allocatable."""
     body = {
         "metadata": {"name": "n1", "uid": "u", "resourceVersion": "5", "labels": {"a": "b"}},
         "spec": {"unschedulable": True},
@@ -250,6 +250,7 @@ def test_a_node_is_read_with_its_devices() -> None:
         labels={"a": "b"},
         schedulable=False,
         capacity_gpus={"nvidia.com/gpu": 8},
+        allocatable_gpus={"nvidia.com/gpu": 7},
         cpus=7,
         arch="arm64",
     )
@@ -259,6 +260,33 @@ def test_a_node_without_anything_has_nothing() -> None:
     """A new Node is not an error; its label may give what its kubelet has not reported."""
     node = parse_node({"metadata": {"name": "n", "uid": "u", "labels": {"kubernetes.io/arch": "amd64"}}})
     assert (node.schedulable, node.cpus, node.arch, node.capacity_gpus) == (True, 0, "amd64", {})
+
+
+@pytest.mark.parametrize(
+    ("spec", "conditions", "unready"),
+    [
+        ({}, [condition("Ready")], None),
+        ({}, [], None),
+        ({}, [condition("MemoryPressure")], None),
+        ({}, [condition("Ready") | {"status": "Unknown", "reason": "NodeStatusUnknown"}], "NodeStatusUnknown"),
+        ({}, [condition("Ready") | {"status": "False", "reason": "KubeletNotReady"}], "KubeletNotReady"),
+        ({"taints": [{"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}]}, [], "unreachable"),
+        ({"taints": [{"key": "node.cloudprovider.kubernetes.io/shutdown", "effect": "NoSchedule"}]}, [], "shutdown"),
+        ({"taints": [{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]}, [], "ToBeDeleted"),
+        ({"taints": [{"key": "karpenter.sh/disrupted", "effect": "NoSchedule"}]}, [], "disrupted"),
+        ({"taints": [{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]}, [], None),
+        ({"taints": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}]}, [], None),
+        ({"taints": [{"key": "node.kubernetes.io/x", "effect": "PreferNoSchedule"}]}, [], None),
+    ],
+)
+def test_a_node_that_starts_no_pods_says_why(
+    spec: dict[str, Any], conditions: list[dict[str, str]], unready: str | None
+) -> None:
+    """Its Ready condition and the cluster's own taints count; a cordon and the taints of GPU Nodes do not."""
+    node = parse_node({"metadata": {"name": "n", "uid": "u"}, "spec": spec, "status": {"conditions": conditions}})
+    assert (node.unready is None) is (unready is None)
+    assert unready is None or unready in str(node.unready)
+    assert node.starts_pods is (unready is None)
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,7 @@ NODE = {
     "metadata": {"name": "node", "uid": "node-uid", "resourceVersion": "node-version", "labels": {"label": "value"}},
     "spec": {"unschedulable": True},
     "status": {
+        "conditions": [{"type": "Ready", "status": "Unknown", "reason": "ready-reason"}],
         "capacity": {"cpu": "100", "memory": "64Gi", "nvidia.com/gpu": "8", "amd.com/gpu": "4"},
         "allocatable": {"cpu": "31500m", "memory": "60Gi", "nvidia.com/gpu": "7", "example.org/device": "2"},
         "nodeInfo": {"architecture": "arm64", "osImage": "os"},
@@ -164,14 +165,16 @@ def test_every_field_of_a_pod_is_read_from_its_own_place() -> None:
 
 
 def test_every_field_of_a_node_is_read_from_its_own_place() -> None:
-    """Devices come from the Node's capacity, CPUs from its allocatable resources."""
+    """Devices come from its capacity and its allocatable resources, CPUs from the latter."""
     assert parse_node(NODE) == NodeRecord(
         name="node",
         uid="node-uid",
         resource_version="node-version",
         labels={"label": "value"},
         schedulable=False,
+        unready="not ready: ready-reason",
         capacity_gpus={"nvidia.com/gpu": 8, "amd.com/gpu": 4},
+        allocatable_gpus={"nvidia.com/gpu": 7},
         cpus=31,
         arch="arm64",
     )

@@ -52,10 +52,24 @@ GPU_PRODUCT_LABELS = (
     "k8s.amazonaws.com/accelerator",
     "kubernetes.azure.com/accelerator",
 )
-# Labels of GPU feature discovery and GKE for a GPU that several containers share, and of GKE for a part of a GPU.
+# Labels of GPU feature discovery and GKE for a GPU that several containers share, and of GKE and NVIDIA's vGPU for a
+# part of a GPU.
 GPU_SHARING_LABELS = ("nvidia.com/gpu.sharing-strategy", "cloud.google.com/gke-gpu-sharing-strategy")
-GPU_PARTITION_LABELS = ("cloud.google.com/gke-gpu-partition-size",)
-NOT_SHARED = frozenset({"", "none"})
+GPU_PARTITION_LABELS = ("cloud.google.com/gke-gpu-partition-size", "nvidia.com/vgpu.present")
+NOT_SHARED = frozenset({"", "none", "false"})
+# Names of labels, in any domain, with the number of physical GPUs of a Node (GPU feature discovery, GKE, Karpenter for
+# AWS and Google, Karpenter for Azure), and with the number of containers that may share one.
+GPU_COUNT_NAMES = frozenset({"gpu.count", "gke-accelerator-count", "instance-gpu-count", "sku-gpu-count"})
+GPU_CLIENTS_NAMES = frozenset({"gpu.replicas", "gke-max-shared-clients-per-gpu"})
+# Taints of Nodes that start no Pod: those of the node lifecycle controller and the cloud controllers by prefix, and
+# those of the autoscalers for a Node that they are about to remove.
+NODE_TAINTS = (
+    "node.kubernetes.io/",
+    "node.cloudprovider.kubernetes.io/",
+    "ToBeDeletedByClusterAutoscaler",
+    "karpenter.sh/disrupt",
+    "karpenter.sh/unregistered",
+)
 GPU_MEMORY = "nvidia.com/gpu.memory"  # MB
 GPU_COMPUTE_MAJOR = "nvidia.com/gpu.compute.major"
 GPU_COMPUTE_MINOR = "nvidia.com/gpu.compute.minor"

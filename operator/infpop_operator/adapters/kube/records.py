@@ -5,7 +5,7 @@ every stored object has is required.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from math import floor
 from typing import Any
@@ -15,6 +15,8 @@ from infpop_operator.adapters.kube import labels
 Body = Mapping[str, Any]  # an object of the API server, or a part of one, as JSON
 _EVICTED = "Evicted"  # from the kubelet, on a Pod that it ends for lack of a resource or refuses
 _BY_KUBELET = "TerminationByKubelet"
+_EXCLUDING = ("NoSchedule", "NoExecute")  # effects of taints
+_CORDON = "node.kubernetes.io/unschedulable"  # the taint of a cordoned Node
 LOW = "The node was low on resource: "  # start of the kubelet's message when it evicts; the resource follows
 _SUFFIXES = {"": 1.0, "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6}  # of counts and cores
 
@@ -106,10 +108,10 @@ class PodRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeRecord:
-    """A Node. `schedulable` is False while it is cordoned.
+    """A Node. `schedulable` is False while it is cordoned; `unready` says why it starts no Pods, None if it does.
 
-    `capacity_gpus` is the number of devices on the Node by resource name, healthy or not. The record contains nothing
-    that changes every few seconds.
+    `capacity_gpus` is the number of devices on the Node by resource name, healthy or not; `allocatable_gpus` is how
+    many of them Pods may use, where that differs. The record contains nothing that changes every few seconds.
     """
 
     name: str
@@ -117,9 +119,20 @@ class NodeRecord:
     resource_version: str
     labels: Mapping[str, str]
     schedulable: bool = True
+    unready: str | None = None
     capacity_gpus: Mapping[str, int]
+    allocatable_gpus: Mapping[str, int] = field(default_factory=dict)
     cpus: int = 0
     arch: str = ""
+
+    @property
+    def starts_pods(self) -> bool:
+        """Return whether the Node starts new Pods."""
+        return self.schedulable and self.unready is None
+
+    def allocatable(self, resource: str) -> int:
+        """Return how many devices of this name Pods may use."""
+        return self.allocatable_gpus.get(resource, self.capacity_gpus.get(resource, 0))
 
 
 def parse_job(body: Body) -> JobRecord:
@@ -191,13 +204,19 @@ def parse_node(body: Body) -> NodeRecord:
     """
     metadata, spec, status = body["metadata"], _part(body, "spec"), _part(body, "status")
     known = _part(metadata, "labels")
+    capacity = _devices(_part(status, "capacity"))
+    allocatable = _devices(_part(status, "allocatable"))
     return NodeRecord(
         name=metadata["name"],
         uid=metadata["uid"],
         resource_version=metadata.get("resourceVersion", ""),
         labels=dict(known),
         schedulable=not spec.get("unschedulable"),
-        capacity_gpus=_devices(_part(status, "capacity")),
+        unready=_unready(_list(status, "conditions"), _list(spec, "taints")),
+        capacity_gpus=capacity,
+        allocatable_gpus={
+            name: allocatable[name] for name, count in capacity.items() if allocatable.get(name, count) != count
+        },
         cpus=parse_count(_part(status, "allocatable").get("cpu", "0")),
         arch=_part(status, "nodeInfo").get("architecture") or known.get(labels.ARCH, ""),
     )
@@ -310,6 +329,15 @@ def _container_state(state: Body) -> ContainerRecord:
         terminated_message=ended.get("message"),
         finished_at=_time(ended.get("finishedAt")),
     )
+
+
+def _unready(conditions: Sequence[Body], taints: Sequence[Body]) -> str | None:
+    """Return why a Node starts no Pods, None if it does; a cordon is not among the reasons."""
+    ready = next((condition for condition in conditions if condition.get("type") == "Ready"), None)
+    if ready is not None and ready.get("status") != "True":
+        return f"not ready: {ready.get('reason') or ready.get('status')}"
+    keys = (str(taint.get("key", "")) for taint in taints if taint.get("effect") in _EXCLUDING)
+    return next((key for key in keys if key.startswith(labels.NODE_TAINTS) and key != _CORDON), None)
 
 
 def _devices(resources: Body) -> dict[str, int]:
