@@ -85,19 +85,18 @@ def test_live_runs_fit_the_budget_and_the_pool(story: Story) -> None:
 
 
 @properties
-@given(stories(), st.integers(1, 8), st.integers(1, 4))
-def test_a_lowered_limit_holds_for_the_runs_that_are_wanted(story: Story, gpus: int, runs: int) -> None:
+@given(stories(), st.integers(1, 8))
+def test_a_lowered_limit_holds_for_the_runs_that_are_wanted(story: Story, gpus: int) -> None:
     """Whenever it is lowered: the decision stops what is above it, no more than needed, and nothing starts beyond."""
-    budget = replace(story.study.budget, max_concurrent_gpus=gpus, parallel_trials=runs)
+    budget = replace(story.study.budget, max_concurrent_gpus=gpus)
     lowered = replace(story.study, budget=budget)
     for step in story.steps:
         decision = decide(lowered, step.before, step.observations, step.now)
         wanted = tuple(started for started in decision.history.active if started.stopping is None)
-        assert len(wanted) <= runs
         assert active_gpus(wanted) <= gpus
         for entry in decision.stop:
             if entry.stopping == BUDGET_LOWERED:
-                assert len(wanted) == runs or active_gpus(wanted) + entry.run.gpu_count > gpus
+                assert active_gpus(wanted) + entry.run.gpu_count > gpus
         if decision.start:
             live = (*decision.history.active, *(StartedRun(run=run, started_at=step.now) for run in decision.start))
             assert active_gpus(live) <= gpus

@@ -93,7 +93,7 @@ class Budget(ApiModel):
 
     max_trials: int = Field(default=20, ge=1, le=10_000, description="maximum trials per pool and round")
     parallel_trials: int = Field(
-        default=1, ge=1, le=64, description="maximum concurrent runs; lowering it stops the newest runs above it"
+        default=1, ge=1, le=64, description="maximum concurrent runs; lowering it stops none, and starts no more"
     )
     max_concurrent_gpus: int = Field(
         default=8,

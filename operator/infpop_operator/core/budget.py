@@ -66,20 +66,20 @@ def has_room(study: Study, history: History, run: Run) -> bool:
     return devices is None or active_gpus(on_pool) + run.gpu_count <= devices
 
 
-def above_limits(study: Study, active: tuple[StartedRun, ...]) -> tuple[StartedRun, ...]:
-    """Return the live runs above a limit that was lowered while they ran: those that no longer fit, oldest first.
+def above_limit(study: Study, active: tuple[StartedRun, ...]) -> tuple[StartedRun, ...]:
+    """Return the live runs above a limit of GPUs that was lowered while they ran; the oldest runs fit first.
 
     Runs that are already stopping are left out: they hold their devices until they have ended, whatever the limit is.
     """
-    limit, runs, gpus = study.budget, 0, 0
+    gpus = 0
     above = []
     for started in active:
         if started.stopping is not None:
             continue
-        if runs + 1 > limit.parallel_trials or gpus + started.run.gpu_count > limit.max_concurrent_gpus:
+        if gpus + started.run.gpu_count > study.budget.max_concurrent_gpus:
             above.append(started)
         else:
-            runs, gpus = runs + 1, gpus + started.run.gpu_count
+            gpus += started.run.gpu_count
     return tuple(above)
 
 

@@ -40,7 +40,7 @@ from infpop_operator.core.run_spec import pool_named
 from infpop_operator.core.scope import current_trials, earlier_best
 
 SUSPENDED = "Suspended"
-BUDGET_LOWERED = "BudgetLowered"  # the study stops a run above a limit that was lowered while it ran
+BUDGET_LOWERED = "BudgetLowered"  # the study stops a run above a limit of GPUs that was lowered while it ran
 TERMINATING = "Terminating"  # the study waits for the end of runs that it is stopping
 
 
@@ -56,7 +56,7 @@ def decide(study: Study, history: History, observations: Mapping[str, Observatio
     history = _open_rounds(study, absorb(history, observations))
     exhausted = budget.exhausted(study, history, now)
     history = stop_runs(history, _unwanted(study, history, exhausted), now)
-    above = budget.above_limits(study, history.active)
+    above = budget.above_limit(study, history.active)
     history = stop_runs(history, {started.run.name: BUDGET_LOWERED for started in above}, now)
     plans = {pool.name: plan_pool(study, pool, history) for pool in study.pools}
     starts = () if exhausted or study.suspended else _starts(study, history, plans, now)
@@ -207,13 +207,12 @@ def _verdict(
 
 
 def _why_lowered(study: Study, stopping: Sequence[StartedRun]) -> str:
-    """Return how many of the ending runs were above a limit that was lowered; empty if none was."""
+    """Return how many of the ending runs are above a limit of GPUs that was lowered; empty if none is."""
     above = sum(started.stopping == BUDGET_LOWERED for started in stopping)
     if not above:
         return ""
-    limit = study.budget
-    limits = f"maxConcurrentGPUs {limit.max_concurrent_gpus} and parallelTrials {limit.parallel_trials}"
-    return f" ({above} above spec.budget, now {limits}; what they miss is measured later)"
+    limit = study.budget.max_concurrent_gpus
+    return f" ({above} above spec.budget.maxConcurrentGPUs, now {limit}; what they miss is measured later)"
 
 
 def _count_runs(count: int) -> str:
