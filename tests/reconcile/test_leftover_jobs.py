@@ -9,7 +9,7 @@ from infpop_operator.cluster.context import ReconcileContext
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.study_memory import StudyMemory
 from reconcile.operators import Operator
-from reconcile.stage import Stage, at_work
+from reconcile.stage import NO_FAILURE, ONE_CELL, Stage, at_work
 from reconcile.wire import let_pass, refusing
 
 
@@ -43,19 +43,22 @@ def test_a_running_job_of_a_settled_study_is_deleted(ttl: int | None) -> None:
 
 
 def test_a_run_that_was_observed_to_end_is_over_when_its_next_pod_waits() -> None:
-    """Its first Pod was evicted, its Job could not be deleted, and the Job controller creates one Pod after another."""
+    """Its image was not pulled in time, its Job could not be deleted, and the Job controller created another Pod."""
 
     async def play() -> tuple[Stage, str]:
-        refuses = refusing(500, "InternalError", "etcd", said="DELETE jobs")
-        stage, operator, run = await at_work(interference=refuses)
-        stage.nodes.evict(run)
-        (evicted,) = stage.nodes.pods(run)
-        stage.nodes.start(run)
+        stage = Stage(searchSpace=ONE_CELL, budget=NO_FAILURE)
+        operator = await stage.operator(interference=refusing(500, "InternalError", "etcd", said="DELETE jobs"))
+        await operator.settle()
+        run = stage.run
+        stage.nodes.make_pod(run)
+        stage.nodes.bind(run)
+        stage.nodes.fail_pull(run)
+        await operator.settle()
+        stage.cluster.clock.advance(2 * 3600)
         await operator.try_pass()
-        assert stage.recorded()[1] == {}
-        for pod in stage.nodes.pods(run):
-            stage.cluster.remove("pods", pod["metadata"]["name"])
-        assert evicted not in stage.cluster.all("pods")
+        assert "DELETE jobs" in operator.said()
+        assert stage.recorded()[1] == {}  # its Pod still has its devices
+        stage.nodes.vanish(run)
         stage.nodes.make_pod(run)
         operator.wire.interference = let_pass
         await operator.reconcile()
@@ -63,7 +66,7 @@ def test_a_run_that_was_observed_to_end_is_over_when_its_next_pod_waits() -> Non
 
     stage, run = asyncio.run(play())
     assert stage.recorded()[1] == {run: 1}
-    assert stage.row() == ("Broken", "HostOutOfMemory", 1)
+    assert stage.row() == ("Broken", "ImagePull", 1)
 
 
 @pytest.mark.parametrize(

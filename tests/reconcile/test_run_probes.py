@@ -314,6 +314,18 @@ def test_a_job_without_a_pod_is_asked_about_after_five_seconds(suspended: bool, 
     played(scenario)
 
 
+def test_a_container_that_has_started_is_not_being_created() -> None:
+    """A restarted container waits again, but its volumes are mounted: no Event is read."""
+
+    async def scenario(scene: Scene) -> None:
+        container = ContainerRecord(started_at=at(20), waiting_reason="ContainerCreating")
+        scene.cache.see_pod(make_bound(container=container))
+        assert await scene.probe(1000) == ()
+        assert scene.server.requests == []
+
+    played(scenario)
+
+
 def an_event(reason: str, message: str, **times: object) -> dict[str, object]:
     """Return an Event with these times."""
     return {"reason": reason, "message": message, **times}
