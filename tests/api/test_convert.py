@@ -108,6 +108,7 @@ EXPECTED = Study(
     baseline=Configuration(gpu_count=4, batch_size=47),
     model_facts=FACTS,
     suspended=False,  # set by the caller, as are the pools
+    schedule_timeout=timedelta(minutes=18),
     metrics=(
         ExtraMetric(
             name="power",

@@ -1,9 +1,10 @@
 """Shared setup for the tests of a pool's plan: a small grid search and finished runs of it."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from factories.runs import Outcome, make_ended, make_finish, make_history, make_run
-from factories.studies import make_cell, make_study
+from factories.studies import START, make_cell, make_study
 from infpop_operator.core.model import Algorithm, Configuration, EndedRun, Run, SearchSpace, Study
 from infpop_operator.core.plan import PoolPlan, plan_pool
 from infpop_operator.core.space import cells
@@ -13,6 +14,7 @@ GRID = Algorithm(name="grid")
 FOUR = Algorithm(name="grid", trials_per_run=4)
 LOAD = tuple(make_cell(2, batch) for batch in SPACE.batch_sizes)  # the first engine load of a grid search
 SHARED = make_run("shared", cells=LOAD)
+LATER = START + timedelta(days=365)  # after every pause
 ALONE = make_run("alone", cells=LOAD[:1])
 OTHER_GPU = "IncompatibleGPU"
 
@@ -24,7 +26,7 @@ def make_small_study(**changes: object) -> Study:
 
 def planned(study: Study, *ended: EndedRun, **changes: object) -> PoolPlan:
     """Return what the study's only pool does after these runs."""
-    return plan_pool(study, study.pools[0], make_history(ended=ended, **changes))
+    return plan_pool(study, study.pools[0], make_history(ended=ended, **changes), LATER)
 
 
 def next_run(study: Study, *ended: EndedRun, **changes: object) -> Run:

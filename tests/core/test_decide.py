@@ -281,6 +281,7 @@ def measured(rate: float, *, pool: str = "a100", figures: Mapping[str, float | M
 
 STALE = Missing(reason="Stale")
 NOTHING = "no valid result meets the constraints"
+UNMEASURED = "nothing was measured"
 SPENT = Budget(deadline=timedelta(seconds=50))
 TOO_MANY = (
     "1 run broke, more than spec.budget.maxFailedTrials 0; last: NodeLost. Fix the cause and raise"
@@ -294,7 +295,13 @@ INFEASIBLE = make_ended(one("run"), make_finish(one("run"), ["GpuOutOfMemory"]))
     ("changes", "ended", "verdict", "reason", "message"),
     [
         ({"space": TINY}, [measured(5.0)], Verdict.SUCCEEDED, "SpaceExhausted", "pool a100: SpaceExhausted"),
-        ({"space": TINY}, [INFEASIBLE], Verdict.STALLED, "NothingEligible", f"{NOTHING}; pool a100: SpaceExhausted"),
+        (
+            {"space": TINY},
+            [INFEASIBLE],
+            Verdict.STALLED,
+            "GpuOutOfMemory",
+            "nothing could be measured: GpuOutOfMemory: GpuOutOfMemory of 0; pool a100: SpaceExhausted",
+        ),
         (
             {"budget": SPENT},
             [measured(5.0)],
@@ -302,13 +309,19 @@ INFEASIBLE = make_ended(one("run"), make_finish(one("run"), ["GpuOutOfMemory"]))
             "DeadlineReached",
             "the deadline of 0:00:50 has passed",
         ),
-        ({"budget": SPENT}, [], Verdict.STALLED, "NothingEligible", f"{NOTHING}; the deadline of 0:00:50 has passed"),
+        (
+            {"budget": SPENT},
+            [],
+            Verdict.STALLED,
+            "NothingEligible",
+            f"{UNMEASURED}; the deadline of 0:00:50 has passed",
+        ),
         (
             {"budget": SPENT, "suspended": True},
             [],
             Verdict.STALLED,
             "NothingEligible",
-            f"{NOTHING}; the deadline of 0:00:50 has passed",
+            f"{UNMEASURED}; the deadline of 0:00:50 has passed",
         ),
         (
             {"suspended": True},

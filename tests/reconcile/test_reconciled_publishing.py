@@ -49,7 +49,7 @@ def test_a_study_without_a_result_publishes_nothing() -> None:
         return stage, len(operator.wire.requests) - requests
 
     stage, requests = asyncio.run(play())
-    assert stage.condition("Stalled") == ("True", "NothingEligible")
+    assert stage.condition("Stalled") == ("True", "GpuOutOfMemory")
     assert stage.cluster.find("configmaps", "best") is None
     assert requests == 0
 

@@ -31,7 +31,7 @@ def test_a_quota_without_room_is_waited_for() -> None:
     stage, ready, wait = asyncio.run(play())
     assert ready == ("False", "QuotaExceeded")
     assert wait is not None
-    assert stage.row() == ("Measured", None, 3)
+    assert stage.row() == ("Measured", None, 2)
 
 
 def test_a_job_that_a_policy_refuses_is_a_failure() -> None:

@@ -69,7 +69,7 @@ def test_a_world_in_which_everything_breaks_stalls_with_the_reason() -> None:
 def test_a_model_that_fits_nowhere_stalls_after_one_failure_for_each_gpu_count() -> None:
     """Once random proposals have failed, the smallest batches settle each GPU count."""
     story = drive(make_study(algorithm=Algorithm(name="tpe")), World(memory=0))
-    assert (story.end.verdict, story.end.reason) == (Verdict.STALLED, "NothingEligible")
+    assert (story.end.verdict, story.end.reason) == (Verdict.STALLED, "GpuOutOfMemory")
     assert len(trials_of(story.history, "a100", 1)) <= 8
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from infpop_operator.api.clip import clip
 from infpop_operator.api.status_context import PoolProblem, StatusContext
 from infpop_operator.api.status_model import Best, Condition
+from infpop_operator.core.budget import TOO_MANY_FAILURES
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.history import broken_reason
 from infpop_operator.core.model import NO_ROOM, Decision, Phase, Running, StartedRun, Verdict, Waiting
@@ -56,7 +57,9 @@ def decided_states(
         result_stale: the state of the condition ResultStale.
     """
     waits_for_pool = bool(open_problems) and (
-        decision.verdict is Verdict.SUCCEEDED or decision.reason in ("NothingEligible", NO_ROOM)
+        decision.verdict is Verdict.SUCCEEDED
+        or decision.reason == NO_ROOM
+        or (decision.verdict is Verdict.STALLED and decision.reason != TOO_MANY_FAILURES)
     )
     succeeded = decision.verdict is Verdict.SUCCEEDED and not waits_for_pool
     stalled = decision.verdict is Verdict.STALLED and not waits_for_pool

@@ -1,6 +1,7 @@
 """Convert the API's document to the core's `Study`."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import PurePath, PurePosixPath
 
 from infpop_operator.api import spec as api
@@ -102,6 +103,7 @@ def to_study(
         baseline=_baseline(spec),
         model_facts=model_facts,
         metrics=metrics,
+        schedule_timeout=timedelta(seconds=seconds(spec.measurement.timeouts.schedule)),
     )
 
 

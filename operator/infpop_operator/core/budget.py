@@ -7,10 +7,12 @@ budget per pool and round belongs to the search and is in `core.plan`.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from infpop_operator.core import placement
 from infpop_operator.core.history import active_gpus, broken_reason, broken_runs_in_a_row, failures, gpu_seconds
 from infpop_operator.core.model import EndedRun, History, Run, StartedRun, Study
 from infpop_operator.core.run_spec import pool_named
 
+TOO_MANY_FAILURES = "TooManyFailures"  # the reason of a study that spent its failure budget
 RETRIES_PER_TRIAL = 2  # a flaky node costs one retry; a configuration that kills three engines gets no fourth
 RETRIES_AFTER_DELETION = 1  # a user who deletes a run twice does not want it
 _FIRST_PAUSE = timedelta(seconds=10)  # the first back-off of the Job controller
@@ -47,7 +49,7 @@ def exhausted(study: Study, history: History, now: datetime) -> Exhausted | None
             f"{runs} broke, more than spec.budget.maxFailedTrials {budget.max_failed_trials};"
             f" last: {_why(broken[-1])}. Fix the cause and raise spec.budget.maxFailedTrials to continue"
         )
-        return Exhausted(reason="TooManyFailures", message=message, stops_runs=False, stalls=True)
+        return Exhausted(reason=TOO_MANY_FAILURES, message=message, stops_runs=False, stalls=True)
     return None
 
 
@@ -100,6 +102,7 @@ def wake_at(study: Study, history: History, starts: tuple[Run, ...], now: dateti
     """Return the next time at which the decision changes without a new observation, None if there is none."""
     active = (*history.active, *(StartedRun(run=run, started_at=now, held_since=now) for run in starts))
     instants = [instant for pool in study.pools if (instant := retry_at(history, pool.name)) is not None]
+    instants += placement.instants(study, history)
     if study.budget.deadline is not None:
         instants.append(history.started_at + study.budget.deadline)
     holding = tuple(entry for entry in active if entry.held_since is not None)

@@ -16,6 +16,7 @@ from infpop_operator.core.fingerprint import measurement_identity
 from infpop_operator.core.history import broken_reason, broken_runs_in_a_row, current_round
 from infpop_operator.core.model import (
     NO_ROOM,
+    QUEUED,
     Decision,
     EndedRun,
     Finished,
@@ -27,17 +28,17 @@ from infpop_operator.core.model import (
     Round,
     Run,
     Running,
+    SetAside,
     StartedRun,
     Study,
-    TrialState,
     Verdict,
     Waiting,
 )
-from infpop_operator.core.objective import missing_metrics
-from infpop_operator.core.plan import PoolPlan, plan_pool
+from infpop_operator.core.no_result import why_no_best
+from infpop_operator.core.plan import PoolPlan, leaves_queue, plan_pool
 from infpop_operator.core.recommend import best_of_pool, best_of_study
 from infpop_operator.core.run_spec import pool_named
-from infpop_operator.core.scope import current_trials, earlier_best
+from infpop_operator.core.scope import earlier_best
 
 SUSPENDED = "Suspended"
 BUDGET_LOWERED = "BudgetLowered"  # the study stops a run above a limit of GPUs that was lowered while it ran
@@ -58,7 +59,8 @@ def decide(study: Study, history: History, observations: Mapping[str, Observatio
     history = stop_runs(history, _unwanted(study, history, exhausted), now)
     above = budget.above_limit(study, history.active)
     history = stop_runs(history, {started.run.name: BUDGET_LOWERED for started in above}, now)
-    plans = {pool.name: plan_pool(study, pool, history) for pool in study.pools}
+    history = stop_runs(history, _held_back(study, history, observations, now), now)
+    plans = {pool.name: plan_pool(study, pool, history, now) for pool in study.pools}
     starts = () if exhausted or study.suspended else _starts(study, history, plans, now)
     verdict, reason, message = _verdict(study, history, starts, plans, exhausted, now=now)
     goes_on = verdict in (Verdict.RUNNING, Verdict.WAITING)
@@ -70,6 +72,7 @@ def decide(study: Study, history: History, observations: Mapping[str, Observatio
         message=message,
         wake_at=budget.wake_at(study, history, starts, now) if goes_on else None,
         reasons_by_pool={name: plan.ended for name, plan in plans.items() if plan.ended is not None},
+        set_aside={name: plan.set_aside for name, plan in plans.items() if plan.set_aside},
     )
 
 
@@ -98,7 +101,8 @@ def _as_stopped(started: StartedRun, observation: Finished | Lost) -> Finished |
     """Return the observation; a run that the study was stopping keeps its results, or is lost for that reason."""
     if started.stopping is None or (isinstance(observation, Finished) and observation.result.trials):
         return observation
-    return Lost(reason=started.stopping, ended_at=observation.ended_at, counts=False)
+    detail = "its queue did not admit it in time" if started.stopping == QUEUED else ""
+    return Lost(reason=started.stopping, detail=detail, ended_at=observation.ended_at, counts=False)
 
 
 def stop_runs(history: History, reasons: Mapping[str, str], now: datetime) -> History:
@@ -166,13 +170,32 @@ def _unwanted(study: Study, history: History, exhausted: budget.Exhausted | None
     return reasons
 
 
+def _held_back(
+    study: Study, history: History, observations: Mapping[str, Observation], now: datetime
+) -> dict[str, str]:
+    """Return the runs to stop because their queue has held them back for too long, by name, with the reason."""
+    queued = (
+        started
+        for started in history.active
+        if (seen := observations.get(started.run.name)) is not None
+        and isinstance(seen, Waiting)
+        and seen.reason == QUEUED
+        and started.stopping is None
+    )
+    return {
+        started.run.name: QUEUED
+        for started in queued
+        if leaves_queue(study, pool_named(study, started.run.pool), history, started, now)
+    }
+
+
 def _starts(study: Study, history: History, plans: Mapping[str, PoolPlan], now: datetime) -> tuple[Run, ...]:
     """Return the runs to start now: one per pool in turn, the pool with the fewest live runs first."""
     starts: list[Run] = []
     while (run := _next_run(study, history, plans, now)) is not None:
         starts.append(run)
         history = replace(history, active=(*history.active, StartedRun(run=run, started_at=now)))
-        plans = {**plans, run.pool: plan_pool(study, pool_named(study, run.pool), history)}
+        plans = {**plans, run.pool: plan_pool(study, pool_named(study, run.pool), history, now)}
     return tuple(starts)
 
 
@@ -235,7 +258,7 @@ def _without_runs(
     *,
     now: datetime,
 ) -> tuple[Verdict, str, str]:
-    goes_on = exhausted is None and any(plan.next_run is not None for plan in plans.values())
+    goes_on = exhausted is None and any(plan.next_run or plan.waits_for for plan in plans.values())
     if goes_on and study.suspended:
         return (Verdict.WAITING, SUSPENDED, "spec.suspend is true: no run starts until it is false")
     if goes_on:
@@ -245,32 +268,32 @@ def _without_runs(
     reason, message = _end_of_search(plans, exhausted)
     if best_of_study(study, history) is not None:
         return (Verdict.SUCCEEDED, reason, message)
-    return (Verdict.STALLED, "NothingEligible", f"{_why_nothing(study, history)}; {message}")
+    set_aside = {name: plan.set_aside for name, plan in plans.items()}
+    cause, why = why_no_best(study, history, set_aside)
+    return (Verdict.STALLED, cause, f"{why}; {message}")
 
 
 def _why_waiting(history: History, plans: Mapping[str, PoolPlan], now: datetime) -> tuple[str, str]:
     """Return what the study waits for while no run is live: a pause to end, or room on a pool's nodes."""
-    wanted = {pool: plan.next_run for pool, plan in plans.items() if plan.next_run is not None}
-    for pool in wanted:
+    goes_on = [pool for pool, plan in plans.items() if plan.next_run is not None or plan.waits_for is not None]
+    for pool in goes_on:
         ends, broken = budget.retry_at(history, pool), next(broken_runs_in_a_row(history, pool), None)
         if broken is not None and ends is not None and ends > now:
             reason = (broken_reason(broken) or ("",))[0]
             return (reason, f"the next attempt is at {ends:%H:%M:%S %Z}; run {broken.run.name} on pool {pool} broke")
+    wanted = {pool: plan.next_run for pool, plan in plans.items() if plan.next_run is not None}
+    if not wanted:
+        blocked = {pool: plan.waits_for for pool, plan in plans.items() if plan.waits_for is not None}
+        return _why_unplaced(*min(blocked.items(), key=lambda item: item[1].next_attempt or now))
     pool, run = next(iter(wanted.items()))
     gpus = f"{run.gpu_count} GPU{'s' if run.gpu_count > 1 else ''}"
     return (NO_ROOM, f"pool {pool} has no node for a run of {gpus} now")
 
 
-def _why_nothing(study: Study, history: History) -> str:
-    """Return why there is no best: no valid value, or only values without a metric that the comparison needs."""
-    trials = [trial for pool in study.pools for trial in current_trials(study, pool, history)]
-    found = (
-        missing_metrics(study.objective, trial.extra_metrics) for trial in trials if trial.state is TrialState.MEASURED
-    )
-    lacking = [sentences for sentences in found if sentences]
-    if not lacking:
-        return "no valid result meets the constraints"
-    return f"no valid result meets the constraints and can be compared: {len(lacking)} with {lacking[-1][0]}"
+def _why_unplaced(pool: str, blocked: SetAside) -> tuple[str, str]:
+    runs = f"{blocked.attempts} run{'s' if blocked.attempts > 1 else ''} of {blocked.gpu_count} GPUs on pool {pool}"
+    message = f"the next attempt is at {blocked.next_attempt:%H:%M:%S %Z}; {runs} found no devices"
+    return (blocked.reason, f"{message}: {blocked.detail}" if blocked.detail else message)
 
 
 def _end_of_search(plans: Mapping[str, PoolPlan], exhausted: budget.Exhausted | None) -> tuple[str, str]:

@@ -1,11 +1,13 @@
 """Derive trials, spent budget and known facts from a study's history. Nothing derived here is stored."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
+from typing import TypeVar
 
 from infpop_operator.core.model import (
     INTERRUPTED,
+    QUEUED,
     EndedRun,
     Finished,
     History,
@@ -18,6 +20,8 @@ from infpop_operator.core.model import (
     TrialState,
 )
 from infpop_runner.contract import Infeasible, Invalid, Measured, ModelFacts, TrialResult
+
+_Entry = TypeVar("_Entry", EndedRun, StartedRun)
 
 
 def current_round(history: History, pool: str) -> Round | None:
@@ -208,18 +212,42 @@ def active_gpus(active: tuple[StartedRun, ...]) -> int:
 
 
 def broken_runs_in_a_row(history: History, pool: str) -> Iterator[EndedRun]:
-    """Yield the ended runs of `pool`, newest first, up to the first that did not break or that was stopped."""
+    """Yield the ended runs of `pool`, newest first, up to the first that did not break or that was stopped.
+
+    A run that found no devices is left out: `core.placement` says when its GPU count is tried again.
+    """
     for ended in reversed(history.ended):
         if ended.run.pool != pool:
             continue
-        if broken_reason(ended) is None or _was_asked_to_stop(ended):
+        if is_unplaced(ended):
+            continue
+        if broken_reason(ended) is None or was_asked_to_stop(ended):
             return
         yield ended
 
 
-def _was_asked_to_stop(ended: EndedRun) -> bool:
+def was_asked_to_stop(ended: EndedRun) -> bool:
+    """Return whether the user or the study no longer wanted the run; not so if it was stopped to leave its queue."""
+    if ended.stopped == QUEUED and never_held(ended):
+        return False
     match ended.observation:
         case Lost(reason=reason):
             return ended.stopped is not None or reason == INTERRUPTED
         case Finished(result=result):
             return ended.stopped is not None or (result.broken is not None and result.broken.reason == "Stopped")
+
+
+def never_held(ended: EndedRun) -> bool:
+    """Return whether the run ended without having held a device; a journal of an earlier version does not say so."""
+    return ended.held_since is not None and ended.held_since >= ended.observation.ended_at
+
+
+def is_unplaced(ended: EndedRun) -> bool:
+    """Return whether the run was lost because there were no devices for it: no fault of the study or of the run."""
+    lost = isinstance(ended.observation, Lost) and not ended.observation.counts
+    return lost and never_held(ended) and not was_asked_to_stop(ended)
+
+
+def runs_of(entries: Iterable[_Entry], newest: Round) -> Iterator[_Entry]:
+    """Return the entries of the runs of one round, in their order."""
+    return (entry for entry in entries if (entry.run.pool, entry.run.round) == (newest.pool, newest.number))

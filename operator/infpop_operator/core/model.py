@@ -169,6 +169,7 @@ class Study:
     baseline: Configuration | None = None
     model_facts: ModelFacts | None = None  # from the model's config.json, before any run
     suspended: bool = False
+    schedule_timeout: timedelta = timedelta(minutes=10)  # how long a run may wait for its devices
     metrics: tuple[ExtraMetric, ...] = ()  # metrics of other exporters, queried for each trial
 
 
@@ -280,6 +281,7 @@ class Finished:
 
 INTERRUPTED = "Interrupted"  # the reason of a run that the user interrupted
 NO_ROOM = "NoRoom"  # the reason of a study whose next run currently fits on no node
+QUEUED = "Queued"  # the reason of a run that a queue holds back
 DELETED = "Deleted"  # the reason of a run whose Job a user deleted
 
 
@@ -437,6 +439,25 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetAside:
+    """Cells of a pool that are not tried now: those of one GPU count, and of one engine load if `extra` is given.
+
+    `reason` and `detail` say what happened in `attempts` runs. `next_attempt` is None if there is none in this round.
+    """
+
+    gpu_count: int
+    extra: tuple[tuple[str, Scalar], ...] | None = None
+    reason: str
+    detail: str
+    attempts: int
+    next_attempt: datetime | None = None
+
+    def covers(self, cell: Configuration) -> bool:
+        """Return whether `cell` is one of the cells that are not tried."""
+        return cell.gpu_count == self.gpu_count and self.extra in (None, cell.extra)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What the driver does next. Executing it twice has the same effect as executing it once.
 
@@ -452,6 +473,7 @@ class Decision:
     message: str
     wake_at: datetime | None = None
     reasons_by_pool: Mapping[str, str] = field(default_factory=dict)  # why a pool's round ended
+    set_aside: Mapping[str, tuple[SetAside, ...]] = field(default_factory=dict)  # by pool, what it does not try now
 
     @property
     def stop(self) -> tuple[StartedRun, ...]:

@@ -1,8 +1,13 @@
-"""Plan the next run of one pool's round: first a retry, then the baseline, then the proposal of the search."""
+"""Plan the next run of one pool's round: first a retry, then the baseline, then the proposal of the search.
 
-from dataclasses import dataclass
+A GPU count that has no devices now yields to the other ones (`core.placement`).
+"""
 
-from infpop_operator.core import objective
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from infpop_operator.core import objective, placement
 from infpop_operator.core.budget import RETRIES_AFTER_DELETION, RETRIES_PER_TRIAL
 from infpop_operator.core.fingerprint import run_name
 from infpop_operator.core.history import (
@@ -10,6 +15,7 @@ from infpop_operator.core.history import (
     known_model_facts,
     missing_trials,
     next_index,
+    runs_of,
     suspect,
     trials_of,
 )
@@ -22,6 +28,8 @@ from infpop_operator.core.model import (
     Pool,
     Round,
     Run,
+    SetAside,
+    StartedRun,
     Study,
     Trial,
     TrialState,
@@ -34,10 +42,15 @@ from infpop_operator.core.space import ABOUT_POOL, cells, ruled_out
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolPlan:
-    """The next run of a pool's round, or why the round ended. Both are None while it waits for live runs."""
+    """The next run of a pool's round, or why the round ended. Both are None while it waits for live runs.
+
+    `waits_for` is what the round waits for if no live run is the reason. `set_aside` are the cells not tried now.
+    """
 
     next_run: Run | None = None
     ended: str | None = None
+    waits_for: SetAside | None = None
+    set_aside: tuple[SetAside, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,24 +66,89 @@ class _View:
     trials: tuple[Trial, ...]  # the trials among them that count now
     hopeless: frozenset[Configuration]  # ruled out by now, possibly after their trial broke
     open_cells: tuple[Configuration, ...]
+    unplaced: Mapping[int, placement.Unplaced]
+    yielding: tuple[SetAside, ...] = ()  # what is not tried now
 
 
-def plan_pool(study: Study, pool: Pool, history: History) -> PoolPlan:
+def plan_pool(study: Study, pool: Pool, history: History, now: datetime) -> PoolPlan:
     """Return the next run of the newest round of `pool`, assuming that the study-wide budgets allow it.
 
     Raises:
         ValueError: the pool has no round yet.
     """
     view = _view(study, pool, history)
+    view = replace(view, yielding=tuple(_yielding(view, now)))
+    return replace(_plan(view), set_aside=view.yielding)
+
+
+def _plan(view: _View) -> PoolPlan:
     retry = _retry(view)
     if retry is not None:
         return PoolPlan(next_run=retry)
     ended = _why_ended(view)
-    if ended is not None:
-        return PoolPlan(ended=ended)
-    if len(history.active) >= study.budget.parallel_trials:
-        return PoolPlan()  # asking the search takes about 10 ms, and this function is called often
-    return PoolPlan(next_run=_proposal(view))
+    candidates = _not_yielding(view, view.open_cells) if ended is None else ()
+    if candidates:
+        if len(view.history.active) >= view.study.budget.parallel_trials:
+            return PoolPlan()  # asking the search takes about 10 ms, and this function is called often
+        return PoolPlan(next_run=_proposal(view, candidates))
+    wanted = {cell.gpu_count for cell in _left(view)}
+    waits = [each for each in view.yielding if each.next_attempt is not None and each.gpu_count in wanted]
+    if waits:
+        return PoolPlan(waits_for=min(waits, key=_attempt_at))
+    if ended is None and any(count in wanted for count, each in view.unplaced.items() if each.is_waiting):
+        return PoolPlan()
+    return PoolPlan(ended=ended or "SpaceExhausted")
+
+
+def _attempt_at(each: SetAside) -> tuple[datetime, int]:
+    if each.next_attempt is None:
+        raise ValueError(f"{each.gpu_count} GPUs are not tried again")
+    return (each.next_attempt, each.gpu_count)
+
+
+def leaves_queue(study: Study, pool: Pool, history: History, started: StartedRun, now: datetime) -> bool:
+    """Return whether a run that its queue holds back gives way to the other runs of its pool.
+
+    So it does once its time is over and another GPU count has something to measure, or has been measured: then this GPU
+    count is the reason. A GPU count that the queue has admitted before may wait for as long as the queue takes.
+    """
+    view, count = _view(study, pool, history), started.run.gpu_count
+    bound = placement.queue_bound(study, started)
+    if bound is None or now < bound or placement.was_placed(history, view.round, count):
+        return False
+    others = {cell.gpu_count for cell in _left(view)} - view.unplaced.keys() - {count}
+    return bool(others) or any(trial.state is TrialState.MEASURED for trial in view.known)
+
+
+def _left(view: _View) -> tuple[Configuration, ...]:
+    """Return the cells that the round may still measure: those to retry, and the open ones while the search goes on."""
+    retries = tuple(trial.configuration for trial in _retryable(view))
+    return retries if _why_ended(view) is not None else (*retries, *view.open_cells)
+
+
+def _yielding(view: _View, now: datetime) -> Iterator[SetAside]:
+    """Yield the GPU counts for which no run starts now, because earlier ones found no devices."""
+    if not view.unplaced:
+        return
+    live = {entry.run.gpu_count for entry in runs_of(view.history.active, view.round) if entry.stopping is None}
+    only_left = not ({cell.gpu_count for cell in _left(view)} | live) - view.unplaced.keys()
+    for count, each in view.unplaced.items():
+        others_ended_at = placement.others_ended_at(view.history, view.round, count)
+        given_up = each.is_given_up(now, view.study, only_left=only_left, others_ended_at=others_ended_at)
+        if given_up or not each.is_due(now, only_left=only_left, others_ended_at=others_ended_at):
+            reason, detail = each.reason
+            yield SetAside(
+                gpu_count=count,
+                reason=reason,
+                detail=detail,
+                attempts=len(each.runs),
+                next_attempt=None if given_up or each.is_waiting else each.next_attempt,
+            )
+
+
+def _not_yielding(view: _View, wanted: tuple[Configuration, ...]) -> tuple[Configuration, ...]:
+    counts = {each.gpu_count for each in view.yielding}
+    return tuple(cell for cell in wanted if cell.gpu_count not in counts)
 
 
 def _view(study: Study, pool: Pool, history: History) -> _View:
@@ -95,6 +173,7 @@ def _view(study: Study, pool: Pool, history: History) -> _View:
         trials=in_scope(study, known, baseline),
         hopeless=frozenset(hopeless),
         open_cells=tuple(cell for cell in candidates if cell not in excluded),
+        unplaced=placement.unplaced(history, newest),
     )
 
 
@@ -138,13 +217,12 @@ def _is_lesson(view: _View, trial: Trial) -> bool:
     return trial.state in (TrialState.MEASURED, TrialState.INFEASIBLE) and _search_trial(view, trial) is not None
 
 
-def _proposal(view: _View) -> Run:
+def _proposal(view: _View, candidates: tuple[Configuration, ...]) -> Run:
     """Plan a run of new trials that share one engine load: the search's choice, then its next ones for that load."""
     budget, algorithm = view.study.budget, view.study.algorithm
     first_index = next_index(view.history, view.pool.name, view.round.number)
     wanted = min(algorithm.trials_per_run, budget.max_trials - len(view.trials))
     chosen: list[PlannedTrial] = []
-    candidates = view.open_cells
     while len(chosen) < wanted and candidates:
         cell = _next_cell(view, tuple(chosen), candidates, first_index + len(chosen))
         chosen.append(PlannedTrial(index=first_index + len(chosen), configuration=cell))
@@ -202,19 +280,32 @@ def _measured_trial(view: _View, trial: Trial) -> SearchTrial | None:
     return SearchTrial(configuration=cell, state="measured", loss=trial_loss(view.study, view.pool, trial))
 
 
+def _retryable(view: _View) -> tuple[Trial, ...]:
+    """Return the trials that are due for another attempt; a ruled-out trial is not retried."""
+    candidates = (trial for trial in view.trials if trial.configuration not in view.hopeless)
+    return tuple(
+        trial
+        for trial in candidates
+        if (trial.state is TrialState.BROKEN and trial.failures <= _retries(trial))
+        or (trial.state is TrialState.INVALID and trial.invalid_results == 1)
+    )
+
+
 def _retry(view: _View) -> Run | None:
-    """Return a run that retries the first trial due for another attempt; a ruled-out trial is not retried."""
+    """Return a run that retries the first trial whose GPU count does not yield."""
+    retryable = _retryable(view)
+    wanted = _not_yielding(view, tuple(trial.configuration for trial in retryable))
+    trial = next((trial for trial in retryable if trial.configuration in wanted), None)
+    if trial is None:
+        return None
+    if trial.state is TrialState.INVALID:
+        planned = PlannedTrial(index=trial.index, configuration=trial.configuration)
+        return _run(view, (planned,), attempt=trial.attempts + 1, longer=True)
     by_index = {trial.index: trial for trial in view.trials if trial.configuration not in view.hopeless}
-    ended = {entry.run.name: entry for entry in view.history.ended}
-    for trial in by_index.values():
-        if trial.state is TrialState.BROKEN and trial.failures <= _retries(trial):
-            group = _group(ended[trial.run], trial, by_index)
-            attempt = 1 + max(by_index[planned.index].attempts for planned in group)
-            return _run(view, group, attempt=attempt, longer=ended[trial.run].run.longer)
-        if trial.state is TrialState.INVALID and trial.invalid_results == 1:
-            planned = PlannedTrial(index=trial.index, configuration=trial.configuration)
-            return _run(view, (planned,), attempt=trial.attempts + 1, longer=True)
-    return None
+    last = next(entry for entry in reversed(view.history.ended) if entry.run.name == trial.run)
+    group = _group(last, trial, by_index)
+    attempt = 1 + max(by_index[planned.index].attempts for planned in group)
+    return _run(view, group, attempt=attempt, longer=last.run.longer)
 
 
 def _group(last: EndedRun, trial: Trial, by_index: dict[int, Trial]) -> tuple[PlannedTrial, ...]:

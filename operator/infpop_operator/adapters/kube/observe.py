@@ -20,7 +20,7 @@ from infpop_operator.adapters.conclude import (
 )
 from infpop_operator.adapters.kube.errors import quota_words
 from infpop_operator.adapters.kube.records import LOW, ContainerRecord, JobEnd, JobRecord, PodRecord
-from infpop_operator.core.model import DELETED, Finished, Lost, Observation, Phase, Run, Running, Waiting
+from infpop_operator.core.model import DELETED, QUEUED, Finished, Lost, Observation, Phase, Run, Running, Waiting
 from infpop_runner.contract import RunResult
 
 _PULL_REASONS = frozenset(
@@ -293,7 +293,7 @@ def _wait(
 ) -> _Wait | datetime:
     """Return what the run waits for, or since when its container has been running."""
     if job.suspended:
-        return _Wait(reason="Queued", detail="the Job is suspended until its queue has capacity", until=None)
+        return _Wait(reason=QUEUED, detail="the Job is suspended until its queue has capacity", until=None)
     if pod is not None and pod.disrupted is not None and pod.evicted is None:
         return _until_scheduled("Preempted", last_output(pod.disrupted), pod.disrupted_at or pod.created_at, limits)
     since = job.started_at or job.created_at

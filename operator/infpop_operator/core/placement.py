@@ -1,0 +1,153 @@
+"""Find the GPU counts that a pool has no devices for now, and when a run of them is tried again.
+
+A run that is lost for a cause outside of it (a full quota, no node with room, a queue, a preemption) costs the study
+nothing, so nothing else limits how often it is tried. Its GPU count therefore yields to the other ones, and each pause
+until its next attempt is twice the previous one. When only such GPU counts are left, a bound ends the attempts.
+
+Everything follows from the history and the time. A restart changes nothing.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from infpop_operator.core.history import broken_reason, never_held, runs_of, was_asked_to_stop
+from infpop_operator.core.model import EndedRun, History, Lost, Round, StartedRun, Study
+
+_FIRST_PAUSE = timedelta(seconds=10)  # the first back-off of the Job controller
+_DOUBLINGS = 16  # 10 s become a week
+ATTEMPTS = 3  # at least, before a GPU count is given up
+PATIENCE = 6  # schedule time-outs from the first attempt until a GPU count may be given up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unplaced:
+    """A GPU count whose newest runs were all lost without a fault of the study; `runs` are these, newest first.
+
+    `is_waiting`: another run of this GPU count waits for its devices now.
+    """
+
+    gpu_count: int
+    runs: tuple[EndedRun, ...]
+    is_waiting: bool
+
+    @property
+    def reason(self) -> tuple[str, str]:
+        """Return the reason and the detail of the newest loss."""
+        return broken_reason(self.runs[0]) or ("", "")
+
+    @property
+    def never_held(self) -> bool:
+        """Return whether none of the runs held a device: one that was preempted may be placed again."""
+        return all(never_held(ended) for ended in self.runs)
+
+    @property
+    def next_attempt(self) -> datetime:
+        """Return when a run of this GPU count is due again: the first pause is at least as long as the run waited.
+
+        After a preemption the pauses are those of its pool (`core.budget.retry_at`), without their cap.
+        """
+        newest = self.runs[0]
+        ended_at, earlier = newest.observation.ended_at, min(len(self.runs) - 1, _DOUBLINGS)
+        if never_held(newest):
+            return ended_at + max(_FIRST_PAUSE, ended_at - newest.started_at) * (1 << earlier)
+        return ended_at + _FIRST_PAUSE * (1 << max(0, earlier - 1))
+
+    def is_due(self, now: datetime, *, only_left: bool, others_ended_at: datetime | None) -> bool:
+        """Return whether a run of this GPU count may start.
+
+        Args:
+            now: the current time.
+            only_left: no other GPU count has anything left to measure.
+            others_ended_at: when a run of another GPU count last released its devices: they may have been in the way.
+        """
+        if self.is_waiting:
+            return False
+        return now >= self.next_attempt or (only_left and not self._was_tried_since(others_ended_at))
+
+    def is_given_up(self, now: datetime, study: Study, *, only_left: bool, others_ended_at: datetime | None) -> bool:
+        """Return whether no further run of this GPU count is worth waiting for; one that held devices once always is.
+
+        Args:
+            now: the current time.
+            study: the study.
+            only_left: no other GPU count has anything left to measure.
+            others_ended_at: when a run of another GPU count last released its devices.
+        """
+        return (
+            only_left
+            and not self.is_waiting
+            and len(self.runs) >= ATTEMPTS
+            and self.never_held
+            and now >= self.bound(study)
+            and self._was_tried_since(others_ended_at)
+        )
+
+    def bound(self, study: Study) -> datetime:
+        """Return from when on this GPU count may be given up."""
+        return self.runs[-1].started_at + PATIENCE * study.schedule_timeout
+
+    def _was_tried_since(self, instant: datetime | None) -> bool:
+        return instant is None or self.runs[0].started_at >= instant
+
+
+def unplaced(history: History, newest: Round) -> Mapping[int, Unplaced]:
+    """Return the GPU counts of a round whose newest runs found no devices or lost them, by GPU count.
+
+    The first preemption is no reason to yield: its run is retried at once.
+    """
+    chains: dict[int, list[EndedRun]] = {}
+    placed = {entry.run.gpu_count for entry in runs_of(history.active, newest) if entry.held_since is not None}
+    for ended in reversed(list(runs_of(history.ended, newest))):
+        if ended.run.gpu_count in placed or was_asked_to_stop(ended):
+            continue
+        if isinstance(ended.observation, Lost) and not ended.observation.counts:
+            chains.setdefault(ended.run.gpu_count, []).append(ended)
+        else:
+            placed.add(ended.run.gpu_count)
+    waiting = {entry.run.gpu_count for entry in runs_of(history.active, newest)}
+    return {
+        count: Unplaced(gpu_count=count, runs=tuple(runs), is_waiting=count in waiting)
+        for count, runs in chains.items()
+        if len(runs) > 1 or never_held(runs[0])
+    }
+
+
+def others_ended_at(history: History, newest: Round, gpu_count: int) -> datetime | None:
+    """Return when a run of another GPU count last released its devices in this round, None before that."""
+    ends = (
+        ended.observation.ended_at
+        for ended in runs_of(history.ended, newest)
+        if ended.run.gpu_count != gpu_count and not never_held(ended)
+    )
+    return max(ends, default=None)
+
+
+def was_placed(history: History, newest: Round, gpu_count: int) -> bool:
+    """Return whether a run of this GPU count has held devices in this round."""
+    return any(
+        entry.run.gpu_count == gpu_count and not never_held(entry) for entry in runs_of(history.ended, newest)
+    ) or any(
+        entry.run.gpu_count == gpu_count and entry.held_since is not None for entry in runs_of(history.active, newest)
+    )
+
+
+def queue_bound(study: Study, started: StartedRun) -> datetime | None:
+    """Return until when a run may wait in a queue while others could run, None if it holds devices already."""
+    return None if started.held_since is not None else started.started_at + study.schedule_timeout
+
+
+def instants(study: Study, history: History) -> Iterator[datetime]:
+    """Yield the times at which the plan of a pool changes without a new observation."""
+    for started in history.active:
+        bound = queue_bound(study, started)
+        if bound is not None:
+            yield bound
+    for pool in study.pools:
+        newest = next((entry for entry in reversed(history.rounds) if entry.pool == pool.name), None)
+        if newest is None:
+            continue
+        for each in unplaced(history, newest).values():
+            yield each.next_attempt
+            if each.never_held:
+                yield each.bound(study)
