@@ -129,7 +129,7 @@ def test_a_run_that_is_stopped_keeps_what_it_measured() -> None:
     assert failures(after.history) == ()
 
 
-def test_devices_are_paid_for_from_when_they_are_held() -> None:
+def test_devices_are_charged_from_when_they_are_held() -> None:
     """Neither time in a queue nor a run that never got a device costs GPU-hours."""
     study = make_study(budget=Budget(parallel_trials=2, max_concurrent_gpus=16))
     first = begin(study)

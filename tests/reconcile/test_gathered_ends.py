@@ -100,7 +100,7 @@ async def turn() -> None:
         await asyncio.sleep(0)
 
 
-def test_an_end_that_changes_while_it_is_asked_about_is_asked_about_again() -> None:
+def test_an_end_that_changes_during_a_query_is_queried_again() -> None:
     """The first request is cancelled, and its answer does not become that of the new end."""
     first, second = make_end(), make_end(MEASURED, infeasible(1))
 
@@ -119,7 +119,7 @@ def test_an_end_that_changes_while_it_is_asked_about_is_asked_about_again() -> N
     assert len(played(play).asked) == 2
 
 
-def test_a_source_is_asked_about_the_whole_run_and_its_measured_trials() -> None:
+def test_a_query_covers_the_whole_run_and_its_measured_trials() -> None:
     """The Pod's end counts, not the runner's: the last scrape comes after the result was written."""
     end = make_end(infeasible(0), make_measured(10.0, index=1), seconds=90)
 
@@ -139,7 +139,7 @@ def test_a_source_is_asked_about_the_whole_run_and_its_measured_trials() -> None
     )
 
 
-def test_extra_metrics_are_asked_of_the_windows_of_measured_trials() -> None:
+def test_extra_metrics_are_queried_for_the_windows_of_measured_trials() -> None:
     """A trial without a window, or without a number, has no time about which to ask."""
     end = make_end(MEASURED, make_measured(5.0, index=1, batch_size=2), infeasible(2))
 
@@ -154,7 +154,7 @@ def test_extra_metrics_are_asked_of_the_windows_of_measured_trials() -> None:
     assert played(play, waits=True).windows == [windows]
 
 
-def test_nothing_is_asked_about_extra_metrics_without_windows_or_metrics() -> None:
+def test_extra_metrics_are_not_queried_without_windows_or_metrics() -> None:
     """A query without a time range, or without a metric, has no answer."""
 
     async def play(source: Prometheus, gather: Gather) -> None:

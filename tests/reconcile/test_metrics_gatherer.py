@@ -100,7 +100,7 @@ def test_the_order_of_the_settings_decides_which_source_counts() -> None:
     assert gathered(gatherer).sources == {0: "Prometheus"}
 
 
-def test_a_run_is_asked_about_once() -> None:
+def test_a_run_is_queried_once() -> None:
     """However many passes observe a run before its end is recorded, no source is asked twice; then it is dropped."""
     prometheus, memory = Notes("Prometheus", 100.0), StudyMemory(key=KEY)
     gatherer = gathering(pods=Notes("PodMetrics", 100.0), prometheus=prometheus, order=("Prometheus",))
@@ -164,7 +164,7 @@ def test_unanswered_requests_end_with_the_run() -> None:
     assert prometheus.asked == []
 
 
-def test_a_defect_of_a_source_is_reported_and_asked_again() -> None:
+def test_a_defect_of_a_source_is_reported_and_the_query_repeated() -> None:
     """The defect costs the study a pause, not its numbers."""
     gatherer = gathering(pods=Failing("PodMetrics", 100.0), prometheus=None, order=("PodMetrics",))
     memory = StudyMemory(key=KEY)
@@ -187,7 +187,7 @@ def test_extra_metrics_without_prometheus_have_a_reason() -> None:
     assert whole.sources == {0: "PodMetrics"}
 
 
-def test_an_outage_is_known_only_where_prometheus_is_asked() -> None:
+def test_an_outage_is_known_only_with_a_prometheus() -> None:
     """Without Prometheus nothing can be unreachable."""
     pods = Notes("PodMetrics", 100.0)
     assert gathering(pods=pods, prometheus=None, order=()).health() is None
@@ -207,7 +207,7 @@ class Counting(Silent):
         return await super().samples(watched)
 
 
-def test_no_more_runs_are_asked_about_at_once_than_there_are_connections() -> None:
+def test_concurrent_queries_are_limited_to_the_connections() -> None:
     """The other requests wait for their turn; each is made in the end."""
 
     async def play() -> tuple[int, int]:

@@ -31,7 +31,7 @@ def test_a_live_run_is_probed_and_its_phase_is_reported() -> None:
     assert states == ["ModelLoading"]
 
 
-def test_events_are_asked_for_only_of_what_should_have_started() -> None:
+def test_events_are_read_only_of_what_should_have_started() -> None:
     """A Job has five seconds to have a Pod, a Pod twenty for its volumes; one that has no image says so itself."""
 
     async def play() -> list[int]:
@@ -59,7 +59,7 @@ def test_events_are_asked_for_only_of_what_should_have_started() -> None:
     assert asyncio.run(play()) == [0, 1, 0, 1, 0]
 
 
-def test_no_event_is_asked_for_of_a_job_that_waits_in_its_queue() -> None:
+def test_no_event_is_read_of_a_job_that_waits_in_its_queue() -> None:
     """It has no Pod because it is suspended, however long."""
 
     async def play() -> Operator:

@@ -12,7 +12,7 @@ from reconcile.wire import CarryOut, let_pass
 PUBLISHED = {"publish": {"configMap": "best"}}
 
 
-def test_what_is_published_is_checked_again_when_that_is_asked_for() -> None:
+def test_a_published_config_map_is_rechecked_on_request() -> None:
     """A ConfigMap that was deleted comes back with the next listing: no watch reports its deletion."""
 
     async def play() -> tuple[Stage, list[list[str]]]:

@@ -38,7 +38,7 @@ def test_a_result_without_watch_events_survives_the_stop(deaf: tuple[str, ...], 
 
 
 @pytest.mark.parametrize("deaf", [(), ("jobs",), ("pods",), ("jobs", "pods")])
-def test_devices_of_a_stopped_run_are_paid_for(deaf: tuple[str, ...]) -> None:
+def test_devices_of_a_stopped_run_are_charged(deaf: tuple[str, ...]) -> None:
     """A suspended study whose run has a Pod, reported by a watch or not: the run terminates when the Pod is gone."""
 
     async def play() -> tuple[Stage, list[str]]:
@@ -131,7 +131,7 @@ def test_a_stopping_run_continues_stopping_after_a_restart() -> None:
     assert set(stage.created_jobs().values()) == {1}
 
 
-def test_a_run_whose_pod_does_not_let_go_is_given_up() -> None:
+def test_a_run_whose_pod_stays_is_given_up() -> None:
     """A node that does not answer holds the study for two minutes, which are paid for."""
 
     async def play() -> tuple[Stage, list[object]]:

@@ -340,7 +340,7 @@ def test_nodes_that_are_away_are_waited_for() -> None:
     assert stage.row()[:2] == ("Measured", None)
 
 
-def test_a_study_that_is_gone_is_forgotten() -> None:
+def test_the_memory_of_a_deleted_study_is_dropped() -> None:
     """Nothing is asked for it and nothing of it stays in memory, not even of the run that was at work."""
 
     async def play() -> tuple[int, list[object]]:

@@ -144,7 +144,7 @@ def test_the_numbers_of_a_pod_that_has_ended_stay() -> None:
     played(scenario)
 
 
-def test_jobs_of_another_owner_are_not_asked_about() -> None:
+def test_jobs_of_another_owner_are_not_probed() -> None:
     """Other Jobs may carry InfPop's labels, and an earlier study may have had the same name."""
 
     async def scenario(scene: Scene) -> None:
@@ -156,7 +156,7 @@ def test_jobs_of_another_owner_are_not_asked_about() -> None:
     played(scenario)
 
 
-def test_why_no_pod_is_made_is_asked() -> None:
+def test_the_reason_why_no_pod_is_created_is_read() -> None:
     """The Job controller reports it in an Event of the Job; it stays known while the API server does not answer."""
 
     async def scenario(scene: Scene) -> None:
@@ -176,7 +176,7 @@ CREATING = ContainerRecord(waiting_reason="ContainerCreating")
 
 @pytest.mark.parametrize("container", [None, CREATING])
 @pytest.mark.parametrize("reason", ["FailedMount", "FailedAttachVolume"])
-def test_why_a_container_is_not_created_is_asked(container: ContainerRecord | None, reason: str) -> None:
+def test_the_reason_why_a_container_is_not_created_is_read(container: ContainerRecord | None, reason: str) -> None:
     """Only an Event of the Pod has the kubelet's reason; a first failure gets time to resolve."""
 
     async def scenario(scene: Scene) -> None:
@@ -215,7 +215,7 @@ def test_a_volume_that_was_mounted_after_all_is_no_news(pod: PodRecord) -> None:
     played(scenario)
 
 
-def test_what_is_gone_is_forgotten() -> None:
+def test_probes_of_ended_runs_are_dropped() -> None:
     """Data of ended runs and of deleted studies is dropped, also while a request is pending."""
 
     async def scenario(scene: Scene) -> None:
@@ -238,7 +238,7 @@ def test_what_is_gone_is_forgotten() -> None:
     played(scenario)
 
 
-def test_a_pod_without_a_node_is_not_asked_about() -> None:
+def test_a_pod_without_a_node_is_not_probed() -> None:
     """The scheduler's message is in the Pod."""
 
     async def scenario(scene: Scene) -> None:
@@ -303,7 +303,7 @@ def test_a_pod_without_an_address_is_not_scraped(changes: dict[str, object]) -> 
 
 
 @pytest.mark.parametrize(("suspended", "seconds", "asked"), [(False, 5, 0), (False, 6, 1), (True, 6, 0)])
-def test_a_job_without_a_pod_is_asked_about_after_five_seconds(suspended: bool, seconds: float, asked: int) -> None:  # noqa: FBT001
+def test_events_of_a_job_without_a_pod_are_read_after_five_seconds(suspended: bool, seconds: float, asked: int) -> None:  # noqa: FBT001
     """Until then the Job controller has had no time; a suspended Job gets no Pod."""
 
     async def scenario(scene: Scene) -> None:

@@ -229,7 +229,7 @@ def test_a_run_is_read_before_its_end_is_waited_for_no_longer() -> None:
     assert ended.reason == "Suspended"
 
 
-def test_a_run_whose_pod_does_not_let_go_pays_until_it_is_given_up() -> None:
+def test_a_run_whose_pod_stays_is_charged_until_it_is_given_up() -> None:
     """A Node that does not answer keeps its devices until the operator stops waiting for the run's end."""
 
     async def play() -> tuple[Observation, Observation]:
@@ -265,7 +265,7 @@ def test_a_lost_run_has_its_devices_until_its_last_pod_lets_go_of_them() -> None
     assert (ended.reason, ended.ended_at) == ("Evicted", at(140))
 
 
-def test_a_source_is_asked_once_of_an_evicted_pod_whose_replacement_has_devices() -> None:
+def test_an_evicted_pod_whose_replacement_has_devices_is_queried_once() -> None:
     """The time until the replacement releases its devices moves with each pass; the question to the source does not."""
     slow = Slow()
 
@@ -294,7 +294,7 @@ def test_a_source_is_asked_once_of_an_evicted_pod_whose_replacement_has_devices(
     assert [(each.pod, each.ended_at) for each in slow.asked] == [("study-1-abcde", at(100))]
 
 
-def test_a_stopped_run_whose_metrics_are_asked_for_is_kept_until_they_are_known() -> None:
+def test_a_stopped_run_is_kept_until_its_metrics_are_known() -> None:
     """Its number is not lost because the study was suspended while Prometheus was slow."""
     slow = Slow()
 

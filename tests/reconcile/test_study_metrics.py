@@ -197,7 +197,7 @@ def test_a_study_that_does_not_move_is_seen() -> None:
     assert bench.value(name) is None
 
 
-def test_a_run_that_waits_in_vain_again_and_again_gets_nowhere() -> None:
+def test_a_run_that_never_starts_makes_no_progress() -> None:
     """Each try has its own name and attempt; the time keeps growing until a run starts working."""
     name, going_on = "infpop_study_unchanged_seconds", conditions(Reconciling="True")
     bench = Bench()

@@ -127,7 +127,7 @@ def test_a_scraper_that_left_before_the_end_has_seen_nothing(endpoint: Endpoint)
     assert not endpoint.seen()
 
 
-def test_after_scrapes_in_vain_a_good_one_counts(endpoint: Endpoint) -> None:
+def test_after_failed_scrapes_a_good_one_counts(endpoint: Endpoint) -> None:
     """Earlier failures do not keep a later scrape from counting."""
     endpoint.scrapes.values_are_final()
     endpoint.ask().close()

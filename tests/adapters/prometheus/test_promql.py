@@ -65,7 +65,7 @@ def test_all_samples_of_a_run_are_asked_for() -> None:
     assert throughput_query(RUN) == Query(promql=query, at=END + timedelta(seconds=5))
 
 
-def test_a_run_of_no_time_is_asked_about_all_the_same() -> None:
+def test_a_run_without_duration_is_queried_too() -> None:
     """A range is never empty or negative, whatever the Nodes' clocks say, and rounding up loses no sample."""
     assert throughput_query(replace(RUN, ended_at=START)).promql.endswith("[5s]")
     assert throughput_query(replace(RUN, ended_at=START + timedelta(milliseconds=1))).promql.endswith("[6s]")
