@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from infpop_operator.core.errors import SettingError
 from infpop_operator.core.object_names import IMAGE_PATTERN, NAME_PATTERN
+from infpop_runner.contract import LONGEST_SCRAPE_GRACE_SECONDS
 
 RUNNER_IMAGE_VARIABLE = "INFPOP_RUNNER_IMAGE"
 NAMESPACE_VARIABLE = "INFPOP_NAMESPACE"
@@ -32,7 +33,6 @@ PROMETHEUS_KEY_VARIABLE = "INFPOP_PROMETHEUS_KEY_FILE"
 PROMETHEUS_HEADERS_VARIABLE = "INFPOP_PROMETHEUS_HEADERS_FILE"
 
 SourceName = Literal["Prometheus", "PodMetrics"]
-_LONGEST_GRACE_SECONDS = 600.0  # the maximum that a run spec accepts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,10 +216,9 @@ def _sources(environment: Mapping[str, str], default: tuple[SourceName, ...]) ->
 
 def _grace(environment: Mapping[str, str], default: float) -> float:
     seconds = _seconds(environment, SCRAPE_GRACE_VARIABLE, default)
-    if seconds > _LONGEST_GRACE_SECONDS:
-        raise SettingError(
-            f"{SCRAPE_GRACE_VARIABLE}={seconds:g}: use at most {_LONGEST_GRACE_SECONDS:g}: the run holds its GPUs."
-        )
+    if seconds > LONGEST_SCRAPE_GRACE_SECONDS:
+        most = f"{LONGEST_SCRAPE_GRACE_SECONDS:g}"
+        raise SettingError(f"{SCRAPE_GRACE_VARIABLE}={seconds:g}: use at most {most}: the run holds its GPUs.")
     return seconds
 
 

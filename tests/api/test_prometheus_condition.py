@@ -6,8 +6,8 @@ import pytest
 
 from api.status_samples import decision_of
 from factories.studies import START, make_study
-from infpop_operator.api.status import PoolProblem, StatusContext, refused_status, to_status, waiting_status
-from infpop_operator.api.status_context import PrometheusHealth
+from infpop_operator.api.status import refused_status, to_status, waiting_status
+from infpop_operator.api.status_context import PoolProblem, PrometheusHealth, StatusContext
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.model import Decision, History, Round, Verdict

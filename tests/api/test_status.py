@@ -18,13 +18,8 @@ from api.status_samples import (
     run_of,
 )
 from factories.studies import START, make_measured, make_study
-from infpop_operator.api.status import (
-    PoolNodes,
-    StatusContext,
-    refused_status,
-    to_status,
-    waiting_status,
-)
+from infpop_operator.api.status import refused_status, to_status, waiting_status
+from infpop_operator.api.status_context import PoolNodes, StatusContext
 from infpop_operator.api.status_model import Best, Condition, StudyStatus
 from infpop_operator.core.engine_args import engine_settings
 from infpop_operator.core.errors import Problem

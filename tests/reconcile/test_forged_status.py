@@ -14,7 +14,8 @@ from factories.studies import START
 from factories.study_documents import make_study_document
 from infpop_operator.adapters.journal import Header, decode_line, encode_entry, fold
 from infpop_operator.adapters.kube.records import NodeRecord
-from infpop_operator.api.status import StatusContext, to_status, waiting_status
+from infpop_operator.api.status import to_status, waiting_status
+from infpop_operator.api.status_context import StatusContext
 from infpop_operator.api.status_model import Condition, PoolStatus, StudyStatus
 from infpop_operator.cluster.resolve import ResolvedStudy
 from infpop_operator.core.decide import decide

@@ -8,8 +8,9 @@ from factories.kube_objects import OWNER, make_node
 from factories.resolved import SETTINGS, make_resolved
 from factories.studies import START, make_cell
 from infpop_operator.adapters.kube.errors import KubeQuotaError, KubeRefusedError
-from infpop_operator.adapters.kube.job_manifest import PodSettings, Toleration, build_job
+from infpop_operator.adapters.kube.job_manifest import PodSettings, build_job
 from infpop_operator.adapters.kube.observe import PhaseLimits
+from infpop_operator.api.spec_pool import Toleration
 from infpop_operator.cluster.jobs import job_of, phase_limits, pod_settings, refusal
 from infpop_operator.core.model import Lost, PlannedTrial, Run
 from infpop_operator.core.run_spec import build_run_spec
@@ -52,7 +53,7 @@ SETTINGS_OF_EVERYTHING = PodSettings(
     workload_config_map=("prompts", "file.jsonl"),
     node_selector={"zone": "one"},
     tolerations=(
-        Toleration(key="dedicated", value="tuning", effect="NoExecute", seconds=60),
+        Toleration(key="dedicated", value="tuning", effect="NoExecute", toleration_seconds=60),
         Toleration(operator="Exists"),
     ),
     node_labels=(("nvidia.com/gpu.product", ("NVIDIA-A100-SXM4-40GB",)),),

@@ -5,7 +5,8 @@ from api.whole_studies import SOURCES, WHOLE
 from factories.kube_objects import make_node
 from factories.resolved import resolve_study
 from factories.studies import START
-from infpop_operator.adapters.kube.job_manifest import PodSettings, Toleration
+from infpop_operator.adapters.kube.job_manifest import PodSettings
+from infpop_operator.api.spec_pool import Toleration
 from infpop_operator.cluster.jobs import pod_settings
 from infpop_operator.core.model import History
 from infpop_operator.settings import Settings
@@ -31,8 +32,8 @@ def test_every_field_of_a_study_that_is_about_pods_reaches_them() -> None:
         workload_config_map=("map-name", "map-key.jsonl"),
         node_selector={"node-key": "node-value"},
         tolerations=(
-            Toleration(key="dedicated", operator="Equal", value="tuning", effect="NoExecute", seconds=61),
-            Toleration(key="spot", operator="Exists", value=None, effect="NoSchedule", seconds=None),
+            Toleration(key="dedicated", operator="Equal", value="tuning", effect="NoExecute", toleration_seconds=61),
+            Toleration(key="spot", operator="Exists", value=None, effect="NoSchedule", toleration_seconds=None),
         ),
         node_labels=(("nvidia.com/gpu.product", ("NVIDIA-A100-SXM4-40GB",)),),
         gpu_resource="nvidia.com/gpu",

@@ -12,7 +12,8 @@ from factories.runs import make_finished, make_started
 from infpop_operator.adapters.journal import Header, decode_line, encode_entry, encode_line
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.journal_store import JournalStore
-from infpop_operator.api.status import StatusContext, to_status
+from infpop_operator.api.status import to_status
+from infpop_operator.api.status_context import StatusContext
 from infpop_operator.cluster.resolve import owner_of
 from infpop_operator.core.decide import decide
 from infpop_operator.core.history import trials_of

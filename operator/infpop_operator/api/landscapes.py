@@ -54,11 +54,11 @@ def _pool(node: NodePool, row: PoolStatus | None) -> Pool:
     row = row if row is not None else PoolStatus(name=node.name)
     return Pool(
         name=node.name,
-        device="cpu" if node.gpu_resource == "cpu" else "cuda",
+        device=node.device,
         fingerprint=row.fingerprint or "",
         gpu_model=row.gpu,
         device_count=row.gpus_per_node,
-        price_per_gpu_hour=None if node.price_per_gpu_hour is None else float(node.price_per_gpu_hour),
+        price_per_gpu_hour=node.price,
     )
 
 

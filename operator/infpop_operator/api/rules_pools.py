@@ -96,7 +96,7 @@ def _cpus(field: str, pool: NodePool) -> Iterator[Problem]:
     cpus = None if pool.resources is None else pool.resources.cpu
     if cpus is None:
         return
-    if pool.gpu_resource == "cpu":
+    if pool.device == "cpu":
         message = "is not allowed with gpuResource cpu, where a run requests one CPU for each rank"
         yield Problem(field=field, value=cpus, message=message, remedy="Remove it")
     elif millicores(cpus) == 0:

@@ -84,6 +84,16 @@ class NodePool(ApiModel):
         description="price of one GPU for an hour, in the same currency for all pools",
     )
 
+    @property
+    def device(self) -> Literal["cuda", "cpu"]:
+        """The kind of device that the pool's GPU count counts."""
+        return "cpu" if self.gpu_resource == "cpu" else "cuda"
+
+    @property
+    def price(self) -> float | None:
+        """`price_per_gpu_hour` as a number."""
+        return None if self.price_per_gpu_hour is None else float(self.price_per_gpu_hour)
+
 
 class Scheduling(ApiModel):
     """Queue and priority of runs; cluster only."""

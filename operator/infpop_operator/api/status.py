@@ -17,7 +17,7 @@ from infpop_operator.api.conditions import (
     write_conditions,
 )
 from infpop_operator.api.quantities import decimal_string
-from infpop_operator.api.status_context import PoolNodes, PoolProblem, StatusContext
+from infpop_operator.api.status_context import PoolProblem, StatusContext
 from infpop_operator.api.status_model import Best, PoolStatus, StudyStatus
 from infpop_operator.api.status_rows import best_row, live_rows, pool_row, problem_row, trial_rows
 from infpop_operator.api.status_size import fit
@@ -27,8 +27,6 @@ from infpop_operator.core.model import Decision, History, Study, TrialState, Ver
 from infpop_operator.core.recommend import best_in_use
 from infpop_operator.core.scope import current_trials
 from infpop_operator.core.space import cells, merge_facts
-
-__all__ = ["PoolNodes", "PoolProblem", "StatusContext", "refused_status", "to_status", "waiting_status"]
 
 _LOCAL = StatusContext()
 

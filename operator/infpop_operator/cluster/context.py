@@ -1,7 +1,7 @@
 """The input of one pass over a study, as one value."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -11,7 +11,7 @@ from infpop_operator.adapters.kube.records import Body
 from infpop_operator.api.status_context import PrometheusHealth
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.keys import StudyKey
-from infpop_operator.cluster.resolve import ResolvedStudy
+from infpop_operator.cluster.resolve import ResolvedStudy, owner_of
 from infpop_operator.cluster.study_memory import StudyMemory
 from infpop_operator.core.model import Study
 
@@ -41,6 +41,11 @@ class ReconcileContext:
         return str(self.body["metadata"]["uid"])
 
     @property
+    def owner(self) -> Owner:
+        """Return the owner that the study's Jobs refer to."""
+        return owner_of(self.body)
+
+    @property
     def is_suspended(self) -> bool:
         """Return whether the user suspended the study, even if the rest of the spec cannot be parsed."""
         spec = self.body.get("spec")
@@ -58,11 +63,6 @@ class ResolvedContext(ReconcileContext):
         """Return the study as `core.decide` takes it."""
         return self.resolved.study
 
-    @property
-    def owner(self) -> Owner:
-        """Return the owner that the study's Jobs refer to."""
-        return self.resolved.owner
-
 
 def read_context(
     body: Body, memory: StudyMemory, now: datetime, *, prometheus: PrometheusHealth | None = None
@@ -77,12 +77,5 @@ def read_context(
 
 def resolve_context(context: ReconcileContext, resolved: ResolvedStudy) -> ResolvedContext:
     """Return the context with the resolved study added."""
-    return ResolvedContext(
-        key=context.key,
-        body=context.body,
-        previous=context.previous,
-        now=context.now,
-        memory=context.memory,
-        prometheus=context.prometheus,
-        resolved=resolved,
-    )
+    known = {item.name: getattr(context, item.name) for item in fields(context)}
+    return ResolvedContext(**known, resolved=resolved)

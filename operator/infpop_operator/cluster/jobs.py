@@ -5,11 +5,11 @@ from math import ceil
 from typing import Any
 
 from infpop_operator.adapters.kube.errors import KubeQuotaError, KubeRefusedError
-from infpop_operator.adapters.kube.job_manifest import PodSettings, Toleration, build_job
+from infpop_operator.adapters.kube.job_manifest import PodSettings, build_job
 from infpop_operator.adapters.kube.observe import PhaseLimits
 from infpop_operator.api.quantities import seconds
 from infpop_operator.api.spec import StudySpec
-from infpop_operator.api.spec_pool import NodePool
+from infpop_operator.api.spec_pool import Resources
 from infpop_operator.cluster.resolve import ResolvedStudy, image_of
 from infpop_operator.core.model import Lost, Run
 from infpop_operator.core.run_spec import LONGER_FACTOR, build_run_spec
@@ -49,7 +49,7 @@ def pod_settings(resolved: ResolvedStudy, pool_name: str, settings: Settings) ->
     spec = resolved.document.spec
     pool = next(pool for pool in spec.node_pools if pool.name == pool_name)
     token, source = spec.model.token_secret_ref, spec.workload.source.config_map
-    matched = resolved.matched.get(pool_name)
+    matched, resources = resolved.matched.get(pool_name), pool.resources or Resources()
     return PodSettings(
         image=image_of(spec, pool, settings) or "",
         image_pull_secrets=tuple(secret.name for secret in spec.engine.image_pull_secrets),
@@ -57,11 +57,11 @@ def pod_settings(resolved: ResolvedStudy, pool_name: str, settings: Settings) ->
         cache_claim=spec.model.cache_claim,
         workload_config_map=None if source is None else (source.name, source.key),
         node_selector=pool.node_selector,
-        tolerations=_tolerations(pool),
+        tolerations=tuple(pool.tolerations),
         node_labels=() if matched is None else matched.node_labels,
         gpu_resource=pool.gpu_resource,
-        cpu=None if pool.resources is None else pool.resources.cpu,
-        memory=None if pool.resources is None else pool.resources.memory,
+        cpu=resources.cpu,
+        memory=resources.memory,
         queue_name=None if spec.scheduling is None else spec.scheduling.queue_name,
         priority_class=None if spec.scheduling is None else spec.scheduling.priority_class_name,
     )
@@ -76,16 +76,3 @@ def refusal(error: KubeRefusedError, now: datetime) -> Lost:
     if isinstance(error, KubeQuotaError):
         return Lost(reason="QuotaExceeded", detail=str(error), ended_at=now, counts=False)
     return Lost(reason="JobRefused", detail=str(error), ended_at=now)
-
-
-def _tolerations(pool: NodePool) -> tuple[Toleration, ...]:
-    return tuple(
-        Toleration(
-            key=each.key,
-            operator=each.operator,
-            value=each.value,
-            effect=each.effect,
-            seconds=each.toleration_seconds,
-        )
-        for each in pool.tolerations
-    )

@@ -70,7 +70,7 @@ def build_config_map(resolved: ResolvedStudy, name: str, best: Best) -> Body:
         "metadata": {
             "name": name,
             "namespace": resolved.owner.namespace,
-            "labels": {MANAGED_BY: MANAGER, STUDY: resolved.owner.name, CONTENT: BEST},
+            "labels": _labels(resolved),
         },
         "data": {
             ARGS: json.dumps(best.engine_args),
@@ -83,5 +83,8 @@ def build_config_map(resolved: ResolvedStudy, name: str, best: Best) -> Body:
 
 def _is_ours(config_map: Body, resolved: ResolvedStudy) -> bool:
     known = config_map["metadata"].get("labels") or {}
-    wanted = {MANAGED_BY: MANAGER, STUDY: resolved.owner.name, CONTENT: BEST}
-    return all(known.get(key) == value for key, value in wanted.items())
+    return _labels(resolved).items() <= known.items()
+
+
+def _labels(resolved: ResolvedStudy) -> dict[str, str]:
+    return {MANAGED_BY: MANAGER, STUDY: resolved.owner.name, CONTENT: BEST}

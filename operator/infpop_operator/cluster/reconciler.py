@@ -24,7 +24,7 @@ from infpop_operator.cluster.events import Recorder
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.metrics.operator_metrics import OperatorMetrics
 from infpop_operator.cluster.metrics_gatherer import MetricsGatherer
-from infpop_operator.cluster.resolve import join_nodes, owner_of, parse_study
+from infpop_operator.cluster.resolve import join_nodes, parse_study
 from infpop_operator.cluster.run_probes import RunProbes
 from infpop_operator.cluster.runs import Jobs, Runs
 from infpop_operator.cluster.status_writer import StatusWriter, decided, refused, without_nodes
@@ -131,7 +131,7 @@ class Reconciler:
     def _resolve(self, context: ReconcileContext, document: ThroughputStudy, history: History) -> ResolvedContext:
         resolved = join_nodes(
             document,
-            owner_of(context.body),
+            context.owner,
             self._cache.nodes(),
             history,
             self._settings,
@@ -170,7 +170,7 @@ class Reconciler:
         history = await self._load(context, self._runs.jobs_by_run(context))
         reasons = dict.fromkeys((entry.run.name for entry in history.active), SUSPENDED)
         stopping = stop_runs(history, reasons, context.now)
-        await self._store.record(owner_of(context.body), changes(history, stopping), context.now)
+        await self._store.record(context.owner, changes(history, stopping), context.now)
 
     async def _free(self, context: ReconcileContext) -> None:
         """Free the GPUs of a study that is being deleted, even if a finalizer delays its deletion."""
@@ -223,13 +223,12 @@ class Reconciler:
 
         A start is recorded before its Job is created, so a journal that is read after its Job was seen has that run.
         """
-        owner = owner_of(context.body)
-        history = await self._store.load(owner, context.now)
+        history = await self._store.load(context.owner, context.now)
         known = {entry.run.name for entry in history.active} | {entry.run.name for entry in history.ended}
         if jobs.keys() <= known:
             return history
         self._store.forget(context.uid)
-        return await self._store.load(owner, context.now)
+        return await self._store.load(context.owner, context.now)
 
     async def _recheck_published(self, context: ResolvedContext) -> None:
         if context.memory.recheck_published and context.previous is not None:

@@ -17,8 +17,8 @@ from infpop_operator.api.convert import to_study
 from infpop_operator.api.parse import parse_object
 from infpop_operator.api.quantities import memory_bytes, millicores
 from infpop_operator.api.spec import StudySpec, ThroughputStudy
-from infpop_operator.api.spec_pool import NodePool
-from infpop_operator.api.status import PoolNodes, PoolProblem
+from infpop_operator.api.spec_pool import NodePool, Resources
+from infpop_operator.api.status_context import PoolNodes, PoolProblem
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.core.errors import Problem, StudyError
 from infpop_operator.core.fingerprint import digest, measurement_identity
@@ -101,8 +101,10 @@ def join_nodes(
     matches = {
         pool.name: _steady(match(_query(pool), nodes), remembered.get(pool.name)) for pool in document.spec.node_pools
     }
-    pools = (_pool(node, matches[node.name], remembered.get(node.name), document.spec, settings)
-             for node in document.spec.node_pools)  # fmt: skip
+    pools = [
+        _pool(node, matches[node.name], remembered.get(node.name), document.spec, settings)
+        for node in document.spec.node_pools
+    ]
     return ResolvedStudy(
         document=document,
         owner=owner,
@@ -138,7 +140,7 @@ def _study(document: ThroughputStudy, owner: Owner, pools: tuple[Pool, ...]) -> 
 def _query(pool: NodePool) -> PoolQuery:
     return PoolQuery(
         name=pool.name,
-        device="cpu" if pool.gpu_resource == "cpu" else "cuda",
+        device=pool.device,
         gpu_product=pool.gpu_product,
         node_selector=pool.node_selector,
         gpu_resource=pool.gpu_resource,
@@ -166,26 +168,20 @@ def _pool(
 
 
 def _pool_without_room(node: NodePool, hardware: Hardware, spec: StudySpec, settings: Settings) -> Pool:
+    resources = node.resources or Resources()
     return Pool(
         name=node.name,
-        device="cpu" if node.gpu_resource == "cpu" else "cuda",
+        device=node.device,
         software=image_of(spec, node, settings) or "",
-        price_per_gpu_hour=None if node.price_per_gpu_hour is None else float(node.price_per_gpu_hour),
+        price_per_gpu_hour=node.price,
         fingerprint=hardware.fingerprint,
         gpu_model=hardware.gpu_model,
         device_count=hardware.device_count,
         usable_device_count=0,
         total_device_count=0,
-        **_amounts(node),
+        cpu_millicores=None if resources.cpu is None else millicores(resources.cpu),
+        memory_bytes=None if resources.memory is None else memory_bytes(resources.memory),
     )
-
-
-def _amounts(node: NodePool) -> dict[str, Any]:
-    cpus, memory = (None, None) if node.resources is None else (node.resources.cpu, node.resources.memory)
-    return {
-        "cpu_millicores": None if cpus is None else millicores(cpus),
-        "memory_bytes": None if memory is None else memory_bytes(memory),
-    }
 
 
 def _hardware(match: MatchedPool) -> Hardware:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from infpop_operator.adapters.kube.client import KubeClient
@@ -81,38 +82,25 @@ def refused(context: ReconcileContext, problems: Sequence[Problem]) -> StudyStat
 
 def hindered(context: ReconcileContext, reason: str, message: str) -> StudyStatus:
     """Return the status of a valid study that cannot continue now."""
-    return waiting_status(
-        reason,
-        message,
-        context.now,
-        previous=context.previous,
-        context=_status_context(context),
-    )
+    return waiting_status(reason, message, context.now, previous=context.previous, context=_status_context(context))
 
 
 def without_nodes(context: ReconcileContext, resolved: ResolvedStudy) -> StudyStatus:
     """Return the status of a study without a usable pool: none matches a Node now, or did in an earlier round."""
     reason = next(iter(resolved.problems.values())).reason
     message = "; ".join(f"pool {name}: {problem.message}" for name, problem in resolved.problems.items())
-    status_context = StatusContext(
-        generation=context.generation,
-        pool_problems=resolved.problems,
-        suspended=resolved.document.spec.suspend,
-        prometheus=context.prometheus,
-    )
+    status_context = replace(_status_context(context), pool_problems=resolved.problems)
     return waiting_status(reason, message, context.now, previous=context.previous, context=status_context)
 
 
 def decided(context: ResolvedContext, decision: Decision, observations: Mapping[str, Observation]) -> StudyStatus:
     """Return the status after a decision; the decision's history is what the journal contains by now."""
     live = {entry.run.name for entry in decision.history.active}
-    status_context = StatusContext(
-        generation=context.generation,
+    status_context = replace(
+        _status_context(context),
         observations={run: seen for run, seen in observations.items() if run in live},
         pool_problems=context.resolved.problems,
         pool_nodes=context.resolved.pool_nodes,
-        suspended=context.study.suspended,
-        prometheus=context.prometheus,
     )
     return to_status(context.study, decision, context.now, previous=context.previous, context=status_context)
 

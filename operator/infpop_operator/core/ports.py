@@ -88,18 +88,14 @@ class ExtraMetricsSource(Protocol):
         ...
 
 
-class Answering(Protocol):
-    """A service that may be down."""
+class PrometheusSource(MetricsSource, ExtraMetricsSource, Protocol):
+    """Prometheus as the metrics gatherer uses it: throughputs, extra metrics and an outage check."""
 
     @property
     def outage(self) -> str | None:
-        """Return since when and why the service does not answer, None while it does."""
+        """Return since when and why Prometheus does not answer, None while it does."""
         ...
 
     async def probe(self) -> None:
-        """Check whether the service answers now."""
+        """Check whether Prometheus answers now."""
         ...
-
-
-class PrometheusSource(MetricsSource, ExtraMetricsSource, Answering, Protocol):
-    """Prometheus as the metrics gatherer uses it: throughputs, extra metrics and an outage check."""

@@ -51,13 +51,13 @@ def fit_pools(spec: StudySpec, machine: Machine) -> LocalPool:
 
 def _fit(node: NodePool, machine: Machine) -> tuple[Gpu, ...] | None:
     """Return the GPUs of the machine that match the pool `node`, () for a CPU pool, None if the pool does not match."""
-    if node.gpu_resource == "cpu":
+    if node.device == "cpu":
         return ()
     return machine.matching(node.gpu_product) or None
 
 
 def _to_pool(node: NodePool, gpus: tuple[Gpu, ...], machine: Machine) -> Pool:
-    if node.gpu_resource == "cpu":
+    if node.device == "cpu":
         return to_cpu_pool(node, machine)
     return to_gpu_pool(node, gpus, machine.driver_version)
 
@@ -72,7 +72,7 @@ def to_cpu_pool(node: NodePool, machine: Machine) -> Pool:
         gpu_model=machine.cpu_model,
         device_count=machine.cpu_cores,
         total_device_count=machine.cpu_cores,
-        price_per_gpu_hour=_price(node),
+        price_per_gpu_hour=node.price,
     )
 
 
@@ -87,17 +87,13 @@ def to_gpu_pool(node: NodePool, gpus: tuple[Gpu, ...], driver_version: str | Non
         gpu_model=" + ".join(sorted({gpu.name for gpu in gpus})),
         device_count=len(gpus),
         total_device_count=len(gpus),
-        price_per_gpu_hour=_price(node),
+        price_per_gpu_hour=node.price,
     )
 
 
 def to_simulated_pool(node: NodePool) -> Pool:
     """Return the pool `node` for replayed measurements, which need no hardware."""
-    return Pool(name=node.name, device="cpu", fingerprint="simulated", price_per_gpu_hour=_price(node))
-
-
-def _price(node: NodePool) -> float | None:
-    return None if node.price_per_gpu_hour is None else float(node.price_per_gpu_hour)
+    return Pool(name=node.name, device="cpu", fingerprint="simulated", price_per_gpu_hour=node.price)
 
 
 def _none_or_many(spec: StudySpec, machine: Machine, fitting: list[NodePool]) -> Problem:

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from factories.kube_objects import OWNER, make_node, make_planned_run, make_spec
 from infpop_operator.adapters.kube.job_manifest import (
     PodSettings,
-    Toleration,
     build_job,
     escape_expansion,
 )
 from infpop_operator.adapters.kube.labels import GPU_PRODUCT_LABELS
 from infpop_operator.adapters.kube.node_pools import MatchedPool, PoolQuery, match_pool
+from infpop_operator.api.spec_pool import Toleration
 from infpop_operator.core.model import Configuration, PlannedTrial
 from infpop_runner.contract import EngineSpec, FileSource, ModelSpec, RunSpec
 
@@ -33,7 +33,7 @@ EVERYTHING = PodSettings(
     workload_config_map=("prompts", "prompts.jsonl"),
     node_selector={"pool": "gpu"},
     tolerations=(
-        Toleration(key="dedicated", value="tuning", effect="NoExecute", seconds=60),
+        Toleration(key="dedicated", value="tuning", effect="NoExecute", toleration_seconds=60),
         Toleration(operator="Exists"),
     ),
     node_labels=(("nvidia.com/gpu.product", ("NVIDIA-A100-SXM4-40GB",)), ("cloud.google.com/gke-accelerator", ("a",))),

@@ -13,6 +13,7 @@ from typing import Any
 from infpop_operator.adapters.kube import labels
 from infpop_operator.api.convert import WORKLOAD_DIRECTORY
 from infpop_operator.api.resource import API_VERSION, KIND
+from infpop_operator.api.spec_pool import Toleration
 from infpop_operator.core.model import Run
 from infpop_runner.contract import RunSpec
 
@@ -37,17 +38,6 @@ _ENVIRONMENT = {
 }
 
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Toleration:
-    """A taint that the Pod tolerates, in Kubernetes' own terms; None leaves a field out."""
-
-    key: str | None = None
-    operator: str = "Equal"
-    value: str | None = None
-    effect: str | None = None
-    seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,15 +286,4 @@ def _tolerations(settings: PodSettings) -> list[Json]:
     usual = Toleration(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")
     if settings.gpu_resource != CPU and usual not in wanted:
         wanted.append(usual)
-    return [_toleration(each) for each in wanted]
-
-
-def _toleration(toleration: Toleration) -> Json:
-    fields = {
-        "key": toleration.key,
-        "operator": toleration.operator,
-        "value": toleration.value,
-        "effect": toleration.effect,
-        "tolerationSeconds": toleration.seconds,
-    }
-    return {name: value for name, value in fields.items() if value is not None}
+    return [toleration.model_dump(mode="json", by_alias=True, exclude_none=True) for toleration in wanted]
