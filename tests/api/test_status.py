@@ -17,7 +17,7 @@ from api.status_samples import (
     measured_round,
     run_of,
 )
-from factories.studies import START, make_measured, make_study
+from factories.studies import START, make_measured, make_pool, make_study
 from infpop_operator.api.status import refused_status, to_status, waiting_status
 from infpop_operator.api.status_context import PoolNodes, StatusContext
 from infpop_operator.api.status_model import Best, Condition, StudyStatus
@@ -252,6 +252,14 @@ def test_an_older_best_carries_the_arguments_under_which_it_was_measured() -> No
     }
     unknown = replace(history, rounds=_rounds("a100", 2))
     assert best_of(to_status(edited, decision_of(unknown), START)).engine_args == []
+
+
+def test_a_best_on_cpus_is_given_no_share_of_gpu_memory() -> None:
+    """The arguments to serve with are those of the pool that the best was measured on, whatever other pools have."""
+    pools = (make_pool(device="cpu"), make_pool(name="gpus"))
+    study = make_study(engine=EngineSpec(name="vllm", gpu_memory_utilization=0.7), pools=pools)
+    best = best_of(to_status(study, decision_of(measured_round(1, 1000.0)), START))
+    assert not any("gpu-memory" in argument for argument in best.engine_args)
 
 
 def _rounds(pool: str, number: int) -> tuple[Round, ...]:

@@ -5,7 +5,7 @@ import ast
 import pytest
 
 from factories.studies import make_cell, make_study
-from infpop_operator.core.engine_args import engine_args
+from infpop_operator.core.engine_args import engine_args, engine_settings
 from infpop_operator.core.model import Configuration, PlannedTrial, Run, Study
 from infpop_operator.core.run_spec import LONGER_FACTOR, build_run_spec
 from infpop_runner.contract import EngineSpec, MeasurementSpec, RunSpec
@@ -21,6 +21,11 @@ def spec_of(study: Study, cell: Configuration, *, longer: bool = False) -> RunSp
     return RunSpec.model_validate_json(build_run_spec(study, run).model_dump_json())
 
 
+def args_of(study: Study, cell: Configuration) -> tuple[str, ...]:
+    """Return the arguments with which `study` serves `cell` on its first pool."""
+    return engine_args(engine_settings(study, study.pools[0]), cell)
+
+
 @pytest.mark.parametrize(("tokens", "expected"), [(2048, 2048), (128, 256)])
 def test_a_searched_step_limit_reaches_the_engine(tokens: int, expected: int) -> None:
     """The searched value is passed to vLLM and recommended to the user, raised to the batch size."""
@@ -30,7 +35,7 @@ def test_a_searched_step_limit_reaches_the_engine(tokens: int, expected: int) ->
     assert spec.engine.args == {"block_size": 32, "swap_space": 1}
     args = build_engine_args(spec, batch_sizes=(256,), longest_prompt=8)
     assert args["max_num_batched_tokens"] == expected
-    assert f"--max-num-batched-tokens={expected}" in engine_args(study, cell)
+    assert f"--max-num-batched-tokens={expected}" in args_of(study, cell)
 
 
 def test_without_a_searched_limit_the_study_decides() -> None:
@@ -42,10 +47,10 @@ def test_without_a_searched_limit_the_study_decides() -> None:
 def test_a_pipeline_gets_its_arguments_as_they_were_measured() -> None:
     """Engine arguments of a pipeline are those of the model itself, in the runner and in what the user copies."""
     engine = EngineSpec(name="hf-pipeline", args={"attn_implementation": "sdpa"})
-    given = dict(part.split("=", 1) for part in engine_args(make_study(engine=engine), make_cell(1, 8, low_cpu=True)))
+    given = dict(part.split("=", 1) for part in args_of(make_study(engine=engine), make_cell(1, 8, low_cpu=True)))
     assert ast.literal_eval(given["model_kwargs"]) == {"attn_implementation": "sdpa", "low_cpu": True}
     assert "attn_implementation" not in given
-    assert not any(part.startswith("model_kwargs") for part in engine_args(make_study(), make_cell(1, 8)))
+    assert not any(part.startswith("model_kwargs") for part in args_of(make_study(), make_cell(1, 8)))
 
 
 @pytest.mark.parametrize("seconds", [10.0, 1200.0, 3600.0])

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from factories.studies import make_cell, make_pool, make_study
-from infpop_operator.core.engine_args import engine_args
-from infpop_operator.core.model import Algorithm, PlannedTrial, Run
+from infpop_operator.core.engine_args import engine_args, engine_settings
+from infpop_operator.core.model import Algorithm, Configuration, PlannedTrial, Run, Study
 from infpop_operator.core.run_spec import build_run_spec, pool_named
 from infpop_runner.contract import (
     EngineSpec,
@@ -98,6 +98,11 @@ def test_a_repeat_is_never_longer_than_the_contract_allows(seconds: float, expec
     assert build_run_spec(study, replace(RUN, longer=True)).measurement.min_repeat_seconds == expected
 
 
+def args_of(study: Study, cell: Configuration) -> tuple[str, ...]:
+    """Return the arguments with which `study` serves `cell` on its first pool."""
+    return engine_args(engine_settings(study, study.pools[0]), cell)
+
+
 def test_a_pool_is_found_by_its_name() -> None:
     """A pool that the study lacks is an error."""
     assert pool_named(STUDY, "cpus") == STUDY.pools[1]
@@ -108,7 +113,7 @@ def test_a_pool_is_found_by_its_name() -> None:
 def test_the_arguments_of_vllm_are_those_of_the_study_and_the_configuration() -> None:
     """Every serving setting of the study is included; searched arguments replace pinned ones, booleans become flags."""
     cell = make_cell(2, 64, block_size=16, chunked=True, sleep=False)
-    assert engine_args(STUDY, cell) == (
+    assert args_of(STUDY, cell) == (
         "--tensor-parallel-size=2",
         "--max-num-seqs=64",
         "--max-num-batched-tokens=4096",
@@ -126,24 +131,24 @@ def test_the_arguments_of_vllm_are_those_of_the_study_and_the_configuration() ->
 def test_unset_fields_are_not_passed_to_vllm() -> None:
     """The engine's own defaults hold, and on CPUs no GPU memory share is set."""
     plain = make_study(engine=EngineSpec(name="vllm"), pools=(make_pool(device="cpu"),))
-    assert engine_args(plain, make_cell(1, 8)) == (
+    assert args_of(plain, make_cell(1, 8)) == (
         "--tensor-parallel-size=1",
         "--max-num-seqs=8",
         "--max-num-batched-tokens=8192",
     )
     mixed = replace(plain, pools=(make_pool(device="cpu"), make_pool(name="gpus")))
-    assert engine_args(mixed, make_cell(1, 8))[3:] == ("--gpu-memory-utilization=0.85",)
+    assert args_of(mixed, make_cell(1, 8)) == args_of(plain, make_cell(1, 8))
 
 
 @pytest.mark.parametrize(("batch", "tokens"), [(4095, 4096), (4096, 4096), (4097, 4097)])
 def test_a_step_takes_at_least_a_token_of_each_sequence(batch: int, tokens: int) -> None:
     """The step limit is raised to the batch size."""
-    assert engine_args(STUDY, make_cell(2, batch))[2] == f"--max-num-batched-tokens={tokens}"
+    assert args_of(STUDY, make_cell(2, batch))[2] == f"--max-num-batched-tokens={tokens}"
 
 
 def test_a_searched_step_limit_is_passed_once() -> None:
     """The searched value takes the place of the study's own."""
-    args = engine_args(STUDY, make_cell(2, 8, max_num_batched_tokens=512))
+    args = args_of(STUDY, make_cell(2, 8, max_num_batched_tokens=512))
     assert [arg for arg in args if "batched" in arg] == ["--max-num-batched-tokens=512"]
 
 
@@ -151,7 +156,7 @@ def test_the_arguments_of_a_pipeline_are_keyword_arguments() -> None:
     """Several GPUs share the model by its device map; extra arguments are those of the model itself."""
     engine = EngineSpec(name="hf-pipeline", args={"attn_implementation": "sdpa"})
     study = replace(STUDY, engine=engine)
-    assert engine_args(study, make_cell(2, 64, low_cpu=True)) == (
+    assert args_of(study, make_cell(2, 64, low_cpu=True)) == (
         "batch_size=64",
         "dtype='bfloat16'",
         "device_map='auto'",
@@ -159,9 +164,9 @@ def test_the_arguments_of_a_pipeline_are_keyword_arguments() -> None:
         "model_kwargs={'attn_implementation': 'sdpa', 'low_cpu': True}",
     )
     plain = make_study(engine=EngineSpec(name="hf-pipeline"))
-    assert engine_args(plain, make_cell(1, 8)) == ("batch_size=8", "dtype='auto'")
+    assert args_of(plain, make_cell(1, 8)) == ("batch_size=8", "dtype='auto'")
 
 
 def test_a_simulation_has_no_arguments_to_copy() -> None:
     """The advice names only the configuration."""
-    assert engine_args(make_study(), make_cell(2, 8)) == ("--gpu-count=2", "--batch-size=8")
+    assert args_of(make_study(), make_cell(2, 8)) == ("--gpu-count=2", "--batch-size=8")

@@ -11,7 +11,7 @@ import pytest
 
 from factories.fake_executor import Played, play_landscape
 from factories.studies import make_cell, make_pool, make_study
-from infpop_operator.core.engine_args import engine_args
+from infpop_operator.core.engine_args import engine_args, engine_settings
 from infpop_operator.core.model import (
     Algorithm,
     Budget,
@@ -48,7 +48,9 @@ def report(width: int = 80, **changes: object) -> str:
 
 def serving(study: Study, cell: Configuration) -> str | None:
     """Return the serving advice if `cell` is the best of `study`."""
-    return render_serving(study.engine.name, study.model.name, engine_args(study, cell))
+    return render_serving(
+        study.engine.name, study.model.name, engine_args(engine_settings(study, study.pools[0]), cell)
+    )
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -9,7 +9,7 @@ from infpop_operator.api.quantities import decimal_string, number_string, scalar
 from infpop_operator.api.status_context import StatusContext
 from infpop_operator.api.status_model import Baseline, Best, LiveRun, PoolStatus, Tie, TrialCounts, TrialRow
 from infpop_operator.core import objective
-from infpop_operator.core.engine_args import engine_args, recorded_engine_args
+from infpop_operator.core.engine_args import engine_args, engine_settings
 from infpop_operator.core.history import current_round, trials_of
 from infpop_operator.core.model import (
     Configuration,
@@ -61,7 +61,7 @@ def best_row(study: Study, pool: Pool, trial: Trial, history: History) -> Best:
         spread=decimal_string(measured.spread_ratio, significant=3),
         repeats=measured.repeats,
         cost_per_million_tokens=cost,
-        engine_args=list(_engine_args(study, trial, history)),
+        engine_args=list(_engine_args(study, pool, trial, history)),
         metrics=_metrics(trial),
         tokens_per_joule=None if per_joule is None else number_string(per_joule),
         max_model_len=_max_model_len(trial, history),
@@ -70,14 +70,14 @@ def best_row(study: Study, pool: Pool, trial: Trial, history: History) -> Best:
     )
 
 
-def _engine_args(study: Study, trial: Trial, history: History) -> tuple[str, ...]:
+def _engine_args(study: Study, pool: Pool, trial: Trial, history: History) -> tuple[str, ...]:
     """Return the engine arguments of a trial's round; empty if an earlier version did not record them."""
     newest = current_round(history, trial.pool)
     if newest is not None and newest.number == trial.round:
-        return engine_args(study, trial.configuration)
+        return engine_args(engine_settings(study, pool), trial.configuration)
     own = (entry for entry in history.rounds if (entry.pool, entry.number) == (trial.pool, trial.round))
     known = next((entry.engine for entry in own), None)
-    return () if known is None else recorded_engine_args(known, trial.configuration)
+    return () if known is None else engine_args(known, trial.configuration)
 
 
 def _max_model_len(trial: Trial, history: History) -> int | None:
@@ -104,7 +104,7 @@ def pool_row(study: Study, pool: Pool, decision: Decision, context: StatusContex
     """Return the row of a pool and its newest round."""
     row = PoolStatus(name=pool.name, gpu=pool.gpu_model, fingerprint=pool.fingerprint)
     newest = current_round(decision.history, pool.name)
-    row = row.model_copy(update=_surroundings(pool, context))
+    row = row.model_copy(update=_nodes_and_image(pool, context))
     return row if newest is None else row.model_copy(update=_round(study, pool, decision, newest))
 
 
@@ -147,7 +147,7 @@ def live_rows(history: History, context: StatusContext, now: datetime, previous:
     ]
 
 
-def _surroundings(pool: Pool, context: StatusContext) -> dict[str, object]:
+def _nodes_and_image(pool: Pool, context: StatusContext) -> dict[str, object]:
     nodes = context.pool_nodes.get(pool.name)
     return {
         "nodes": nodes.nodes if nodes is not None else None,

@@ -4,18 +4,13 @@ from infpop_operator.core.model import Configuration, EngineSettings, Pool, Scal
 from infpop_operator.core.run_spec import SEARCHED_FIELD
 
 
-def engine_args(study: Study, configuration: Configuration) -> tuple[str, ...]:
-    """Return the engine's arguments for `configuration` with the study's current settings, one string each.
+def engine_args(settings: EngineSettings, configuration: Configuration) -> tuple[str, ...]:
+    """Return the engine's arguments for `configuration`, one string each, with the settings of its study or its round.
 
     For vLLM they follow the model's name in `vllm serve MODEL`; for Hugging Face pipelines they are keyword arguments
     of `transformers.pipeline`. Arguments that only keep a measurement fair (prefix caching off, end-of-sequence
     ignored) are left out: they do not belong in production.
     """
-    return recorded_engine_args(_settings(study, any(pool.device == "cuda" for pool in study.pools)), configuration)
-
-
-def recorded_engine_args(settings: EngineSettings, configuration: Configuration) -> tuple[str, ...]:
-    """Return the engine's arguments for `configuration` with the settings that a round recorded."""
     extra = {**dict(settings.args), **dict(configuration.extra)}
     tokens = extra.pop(SEARCHED_FIELD, settings.max_num_batched_tokens)
     match settings.name:
@@ -29,15 +24,11 @@ def recorded_engine_args(settings: EngineSettings, configuration: Configuration)
 
 def engine_settings(study: Study, pool: Pool) -> EngineSettings:
     """Return the settings that a round on `pool` records, so that its best can be served after the study changes."""
-    return _settings(study, pool.device == "cuda")
-
-
-def _settings(study: Study, on_gpus: bool) -> EngineSettings:  # noqa: FBT001 - the value itself
     engine, model = study.engine, study.model
     return EngineSettings(
         name=engine.name,
         max_num_batched_tokens=engine.max_num_batched_tokens,
-        gpu_memory_utilization=engine.gpu_memory_utilization if on_gpus else None,
+        gpu_memory_utilization=engine.gpu_memory_utilization if pool.device == "cuda" else None,
         enforce_eager=engine.enforce_eager,
         args=tuple(engine.args.items()),
         dtype=model.dtype,
