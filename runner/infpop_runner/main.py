@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -23,12 +24,12 @@ from infpop_runner.metrics import RunMetrics, ScrapeWatch, serve
 from infpop_runner.process import (
     Guard,
     OutputTail,
-    ResultFile,
     adopt_orphans,
     count_usable_cpus,
     end_children,
     read_cpu_limit,
     read_throttled_seconds,
+    write_result,
 )
 from infpop_runner.trial import Environment, Journal, JournalError, execute_run
 
@@ -148,7 +149,7 @@ def _result_writer(path: Path | None, output: OutputTail) -> Callable[[str], Non
     if path is None and TERMINATION_LOG.exists():
         path = TERMINATION_LOG
     if path is not None:
-        return ResultFile(path).write
+        return partial(write_result, path)
     return lambda text: _write_line(output.stdout, text)
 
 
@@ -158,7 +159,7 @@ def _write_line(descriptor: int, text: str) -> None:
 
 def _publish_port(port: int, options: argparse.Namespace) -> None:
     if options.port_file is not None:
-        ResultFile(options.port_file).write(f"{port}\n")
+        write_result(options.port_file, f"{port}\n")
 
 
 def _ender(journal: Journal, scrapes: ScrapeWatch) -> Callable[[str, str], None]:

@@ -14,7 +14,7 @@ from infpop_operator.api.conditions import (
     as_reason,
     decided_states,
     kept_state,
-    prometheus_truth,
+    prometheus_states,
     refused_states,
     stale_state,
     waiting_states,
@@ -209,7 +209,7 @@ def test_an_outage_is_reported_for_searches_that_query_prometheus(
     expected: tuple[bool, str, str] | dict[str, object],
 ) -> None:
     """If no run queries Prometheus, the condition does not exist."""
-    truth = prometheus_truth(StatusContext(prometheus=health), searching=searching)
+    truth = prometheus_states(StatusContext(prometheus=health), searching=searching)
     found = {name: (state.holds, state.reason, state.message) for name, state in truth.items()}
     assert found == (expected if isinstance(expected, dict) else {"PrometheusUnreachable": expected})
 

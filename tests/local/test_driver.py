@@ -24,7 +24,7 @@ from infpop_operator.core.model import (
     Verdict,
 )
 from infpop_operator.core.ports import Executor, StudyStore
-from infpop_operator.local.driver import Outcome, drive
+from infpop_operator.local.driver import DriveResult, drive
 from infpop_operator.local.snapshot import Snapshot
 from infpop_runner.contract import InfeasibleReason, RunResult, RunSpec
 from local.local_studies import measurements
@@ -120,7 +120,7 @@ def driven(
     dies_at: int | None = None,
     patience: int | None = None,
     now: datetime = START,
-) -> tuple[Outcome, Trap]:
+) -> tuple[DriveResult, Trap]:
     """Drive `study` once, with a fresh executor: earlier runs are gone."""
     executor = FakeExecutor(play, now=now)
     trap = Trap(store, executor, dies_at)

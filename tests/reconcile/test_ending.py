@@ -33,7 +33,7 @@ async def open_service(settings, find):
     yield Service(None, None, settings, metrics=metrics, clock=operator._now, monotonic=time.monotonic)
 
 operator.open_service = open_service
-operator.run_operator(operator.Options(namespace="serving"))
+operator.run_operator(namespace="serving")
 """
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infpop_runner.process import Guard, ResultFile
+from infpop_runner.process import Guard, write_result
 
 pytestmark = pytest.mark.process
 
@@ -164,7 +164,7 @@ def test_a_result_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     """Each write replaces the content and leaves no other file behind."""
     path = tmp_path / "result.json"
     for text in ("first", "second"):
-        ResultFile(path).write(text)
+        write_result(path, text)
         assert path.read_text() == text
     assert list(tmp_path.iterdir()) == [path]
 
@@ -173,7 +173,7 @@ def test_a_result_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     """A write that fails raises, and leaves no half-written file."""
     (tmp_path / "result.json").mkdir()
     with pytest.raises(OSError, match="directory"):
-        ResultFile(tmp_path / "result.json").write("text")
+        write_result(tmp_path / "result.json", "text")
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
 
 
@@ -181,12 +181,11 @@ def test_a_termination_log_is_never_without_the_last_result(monkeypatch: pytest.
     """A mounted file is overwritten in place; a runner killed in the middle still leaves a complete result."""
     path = Path("/dev/shm") / f"infpop-termination-log-{os.getpid()}"
     try:
-        result = ResultFile(path)
-        result.write('{"run": "a longer one"}')
-        result.write('{"run": "b"}')
+        write_result(path, '{"run": "a longer one"}')
+        write_result(path, '{"run": "b"}')
         assert path.read_text() == '{"run": "b"}'
         monkeypatch.setattr(os, "ftruncate", lambda *_: None)
-        result.write("{}")
+        write_result(path, "{}")
         assert json.loads(path.read_text()) == {}
     finally:
         path.unlink(missing_ok=True)

@@ -42,7 +42,7 @@ def write_conditions(
 ) -> list[Condition]:
     """Return the conditions for `states`; a condition whose status did not change keeps its transition time."""
     before = {condition.type: condition for condition in previous}
-    return [_condition(kind, truth, now, generation, before.get(kind)) for kind, truth in states.items()]
+    return [_condition(kind, state, now, generation, before.get(kind)) for kind, state in states.items()]
 
 
 def decided_states(
@@ -78,8 +78,8 @@ def decided_states(
         "Stalled": _end(stalled, decision, reason, message),
         "Succeeded": _end(succeeded, decision, reason, message),
         "ResultStale": result_stale,
-        "Suspended": suspended_truth(suspended=context.suspended),
-        **prometheus_truth(context, searching=decision.verdict in (Verdict.RUNNING, Verdict.WAITING)),
+        "Suspended": _suspended_state(suspended=context.suspended),
+        **prometheus_states(context, searching=decision.verdict in (Verdict.RUNNING, Verdict.WAITING)),
     }
 
 
@@ -108,8 +108,8 @@ def refused_states(
         "Stalled": ConditionState(holds=True, **refusal),
         "Succeeded": ConditionState(holds=False, **refusal),
         "ResultStale": kept,
-        "Suspended": suspended_truth(suspended=context.suspended),
-        **prometheus_truth(context, searching=False),
+        "Suspended": _suspended_state(suspended=context.suspended),
+        **prometheus_states(context, searching=False),
     }
 
 
@@ -128,8 +128,8 @@ def waiting_states(
         "Stalled": ConditionState(holds=False, **why),
         "Succeeded": ConditionState(holds=False, **why),
         "ResultStale": kept,
-        "Suspended": suspended_truth(suspended=suspended),
-        **prometheus_truth(context, searching=True),
+        "Suspended": _suspended_state(suspended=suspended),
+        **prometheus_states(context, searching=True),
     }
 
 
@@ -143,14 +143,14 @@ def stale_state(best: Best | None, newest_round: int | None) -> ConditionState:
     return ConditionState(holds=True, reason="NewerRound", message=message)
 
 
-def suspended_truth(*, suspended: bool) -> ConditionState:
+def _suspended_state(*, suspended: bool) -> ConditionState:
     """Return the state of Suspended."""
     if suspended:
         return ConditionState(holds=True, reason="Suspended", message="spec.suspend is true")
     return ConditionState(holds=False, reason="NotSuspended", message="spec.suspend is false")
 
 
-def prometheus_truth(context: StatusContext, *, searching: bool) -> dict[str, ConditionState]:
+def prometheus_states(context: StatusContext, *, searching: bool) -> dict[str, ConditionState]:
     """Return the state of PrometheusUnreachable by its name, empty where Prometheus is not used.
 
     A search that has ended no longer queries Prometheus, so its condition is false: the study is not reconciled again
@@ -160,12 +160,12 @@ def prometheus_truth(context: StatusContext, *, searching: bool) -> dict[str, Co
         return {}
     outage = context.prometheus.outage
     if not searching:
-        truth = ConditionState(holds=False, reason="NotAsked", message="no run needs Prometheus")
+        state = ConditionState(holds=False, reason="NotAsked", message="no run needs Prometheus")
     elif outage is None:
-        truth = ConditionState(holds=False, reason="Reachable", message="Prometheus answers")
+        state = ConditionState(holds=False, reason="Reachable", message="Prometheus answers")
     else:
-        truth = ConditionState(holds=True, reason="PrometheusUnreachable", message=outage)
-    return {"PrometheusUnreachable": truth}
+        state = ConditionState(holds=True, reason="PrometheusUnreachable", message=outage)
+    return {"PrometheusUnreachable": state}
 
 
 def kept_state(kind: str, previous: Sequence[Condition], default: ConditionState) -> ConditionState:
@@ -178,16 +178,16 @@ def kept_state(kind: str, previous: Sequence[Condition], default: ConditionState
 
 
 def _condition(
-    kind: str, truth: ConditionState, now: datetime, generation: int | None, before: Condition | None
+    kind: str, state: ConditionState, now: datetime, generation: int | None, before: Condition | None
 ) -> Condition:
-    status = "Unknown" if truth.holds is None else "True" if truth.holds else "False"
+    status = "Unknown" if state.holds is None else "True" if state.holds else "False"
     unchanged = before is not None and before.status == status
     return Condition(
         type=kind,
         status=status,
         observed_generation=generation,
-        reason=as_reason(truth.reason),
-        message=clip(truth.message, MESSAGE_BYTES),
+        reason=as_reason(state.reason),
+        message=clip(state.message, MESSAGE_BYTES),
         last_transition_time=before.last_transition_time if before is not None and unchanged else now,
     )
 

@@ -28,9 +28,8 @@ _KEPT = frozenset(
 )  # fmt: skip
 _DROPPED = frozenset({"title", "propertyNames"})  # a rule validates the keys of maps
 _NOTHING = (("default", None), ("additionalProperties", False))
-_TYPES = frozenset(
-    {"array", "boolean", "integer", "object", "string"}
-)  # no number: Kubernetes APIs should not use floats
+# No number: Kubernetes APIs should not use floats.
+_TYPES = frozenset({"array", "boolean", "integer", "object", "string"})
 _READY = '.status.conditions[?(@.type=="Ready")].reason'
 _COLUMNS = (
     ("Model", "string", ".spec.model.name"),
@@ -105,10 +104,7 @@ def _object_schema() -> Schema:
         "description": "Observed state of the study: conditions, results and live runs."
     }
     _by_key(status["properties"]["conditions"], "type")
-    for name in (
-        "metrics",
-        "nodePools",
-    ):  # lists of a search space have one field manager: they are replaced as a whole
+    for name in ("metrics", "nodePools"):  # the lists of a search space stay atomic: they have one field manager
         _by_key(spec["properties"][name], "name")
     schema: Schema = {
         "type": "object",

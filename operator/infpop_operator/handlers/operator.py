@@ -5,7 +5,7 @@ import contextlib
 import os
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -23,27 +23,30 @@ from infpop_operator.handlers.registration import register
 from infpop_operator.settings import Settings, settings_from
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """The options of the command line: API server, namespace, and where to answer probes and serve metrics."""
-
-    context: str | None = None
-    kubeconfig: str | None = None
-    namespace: str | None = None
-    liveness: str | None = None
-    metrics_port: int | None = None
-
-
-def run_operator(options: Options) -> None:
+def run_operator(
+    *,
+    context: str | None = None,
+    kubeconfig: str | None = None,
+    namespace: str | None = None,
+    liveness: str | None = None,
+    metrics_port: int | None = None,
+) -> None:
     """Run the operator until it receives a signal to end.
+
+    Args:
+        context: context of the kubeconfig.
+        kubeconfig: path of a kubeconfig, None to find the API server as kubectl does.
+        namespace: the only namespace to watch.
+        liveness: URL at which to answer probes.
+        metrics_port: port on which to serve metrics.
 
     Raises:
         InfPopError: a setting in the environment, or the connection to the cluster, is missing or invalid.
     """
-    settings = settings_from(os.environ, namespace=options.namespace)  # noqa: TID251 - the edge
-    if options.metrics_port is not None:
-        settings = replace(settings, metrics_port=options.metrics_port)
-    find = partial(find_connection, context=options.context, kubeconfig=options.kubeconfig)
+    settings = settings_from(os.environ, namespace=namespace)  # noqa: TID251 - the edge
+    if metrics_port is not None:
+        settings = replace(settings, metrics_port=metrics_port)
+    find = partial(find_connection, context=context, kubeconfig=kubeconfig)
     asyncio.run(_check(find))  # without this check, kopf would log a traceback each minute
     registry = kopf.OperatorRegistry()
     wire(registry, settings, find)
@@ -52,7 +55,7 @@ def run_operator(options: Options) -> None:
         standalone=True,
         clusterwide=settings.namespace is None,
         namespaces=() if settings.namespace is None else (settings.namespace,),
-        liveness_endpoint=options.liveness,
+        liveness_endpoint=liveness,
     )
 
 

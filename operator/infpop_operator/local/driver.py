@@ -56,14 +56,14 @@ class Environment(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class DriveResult:
     """The result of `drive`: the last snapshot of the study, and whether the user interrupted it."""
 
     snapshot: Snapshot
     interrupted: bool
 
 
-def drive(study: Study, store: StudyStore, executor: Executor, environment: Environment) -> Outcome:
+def drive(study: Study, store: StudyStore, executor: Executor, environment: Environment) -> DriveResult:
     """Drive `study` until it has succeeded or stalled, or the user interrupts it.
 
     No run is alive when this returns. Exceptions of the store or the executor are not caught; the caller then has to
@@ -80,16 +80,16 @@ class _Drive:
         self._environment = environment
         self._earlier = 0
 
-    def run(self) -> Outcome:
+    def run(self) -> DriveResult:
         history = _held_from_start(self._store.load(self._environment.now()))
         self._earlier = len(history.ended)
         while True:
             snapshot = self._step(history)
             history = snapshot.decision.history
             if snapshot.decision.verdict in (Verdict.SUCCEEDED, Verdict.STALLED):
-                return Outcome(snapshot=snapshot, interrupted=False)
+                return DriveResult(snapshot=snapshot, interrupted=False)
             if self._environment.is_interrupted():
-                return Outcome(snapshot=self._interrupt(snapshot.decision), interrupted=True)
+                return DriveResult(snapshot=self._interrupt(snapshot.decision), interrupted=True)
             self._wait(snapshot.decision)
 
     def _step(self, history: History) -> Snapshot:

@@ -26,26 +26,26 @@ _MEANINGS = {
 }
 
 
-def render_landscape(picture: Landscape, device: str) -> RenderableType:
+def render_landscape(landscape: Landscape, device: str) -> RenderableType:
     """Return the table of one round with its title, counting in `device`s. Seven counts fit into 80 columns."""
     title = Text(f"Tokens/s by batch size (down) and number of {device}s (across)", style="bold")
-    return Group(title, _table(picture))
+    return Group(title, _table(landscape))
 
 
-def _table(picture: Landscape) -> Table:
+def _table(landscape: Landscape) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("batch", justify="right", no_wrap=True)
-    for gpu_count in picture.gpu_counts:
+    for gpu_count in landscape.gpu_counts:
         table.add_column(str(gpu_count), justify="right", no_wrap=True, min_width=8)
-    for batch_size, row in zip(picture.batch_sizes, picture.rows, strict=True):
+    for batch_size, row in zip(landscape.batch_sizes, landscape.rows, strict=True):
         table.add_row(str(batch_size), *(_cell(cell) for cell in row))
     return table
 
 
-def render_legend(picture: Landscape) -> RenderableType:
+def render_legend(landscape: Landscape) -> RenderableType:
     """Return one line for each kind of mark in the table: how often it occurs, why, and the first detail."""
-    cells = [cell for row in picture.rows for cell in row]
-    return Group(*_legend(cells), *_collapsed(picture))
+    cells = [cell for row in landscape.rows for cell in row]
+    return Group(*_legend(cells), *_collapsed(landscape))
 
 
 def _cell(cell: LandscapeCell) -> Text:
@@ -100,6 +100,6 @@ def _line(mark: str, why: str, detail: str, style: str) -> Text:
     return text.append(f"  {rest}" if rest else "", style="default")
 
 
-def _collapsed(picture: Landscape) -> Iterator[Text]:
-    if picture.collapsed_extra:
-        yield Text(f"Each cell shows the best over {', '.join(picture.collapsed_extra)}.", style="dim")
+def _collapsed(landscape: Landscape) -> Iterator[Text]:
+    if landscape.collapsed_extra:
+        yield Text(f"Each cell shows the best over {', '.join(landscape.collapsed_extra)}.", style="dim")

@@ -7,10 +7,7 @@ nothing about any other model.
 """
 
 import argparse
-import os
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import torch
@@ -94,32 +91,20 @@ if __name__ == "__main__":
 
 
 def write_tiny_model(directory: Path) -> None:
-    """Write model and tokenizer to `directory`, both or neither; do nothing if it already holds a model.
+    """Write model and tokenizer to `directory`; do nothing if it already holds a model.
+
+    A caller that must never see an unfinished model lets it write to another directory, which it renames afterwards.
 
     Raises:
         OSError: the directory cannot be written.
     """
     if (directory / "config.json").exists():
         return
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    try:
-        _model().save_pretrained(unfinished)
-        _tokenizer().save_pretrained(unfinished)
-        unfinished.chmod(0o755)
-        for file in unfinished.iterdir():
-            file.chmod(0o644)
-        _move(unfinished, directory)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _move(unfinished: Path, directory: Path) -> None:
-    try:
-        os.replace(unfinished, directory)  # noqa: PTH105 - a rename that also replaces an empty directory
-    except OSError:
-        if not (directory / "config.json").exists():  # another process was faster: its model is the same
-            raise
+    directory.mkdir(parents=True, exist_ok=True)
+    _tokenizer().save_pretrained(directory)
+    _model().save_pretrained(directory)
+    for file in directory.iterdir():
+        file.chmod(0o644)
 
 
 def _model() -> LlamaForCausalLM:

@@ -6,7 +6,7 @@ package depends on the engine, the source of the prompts or the destination of t
 
 from infpop_runner.measure.passes import cycle_prompts, pass_length
 from infpop_runner.measure.prompts import IdPrompts, Prompts, SyntheticPrompts, TextPrompts, Vocabulary, other_ids
-from infpop_runner.measure.statistics import median, peak_concurrency, percentile, round_significant, spread_ratio
+from infpop_runner.measure.statistics import peak_concurrency, percentile, round_significant, spread_ratio
 from infpop_runner.measure.trial import TrialActions, TrialReport, find_flaw, measure_trial
 from infpop_runner.measure.values import Interval, PassOutcome, Repeat, merge_repeats
 
@@ -24,7 +24,6 @@ __all__ = [
     "cycle_prompts",
     "find_flaw",
     "measure_trial",
-    "median",
     "merge_repeats",
     "other_ids",
     "pass_length",

@@ -1,15 +1,10 @@
 """The statistics that a trial reports, each with its definition."""
 
 import math
-import statistics
 from collections.abc import Iterable, Sequence
+from statistics import median
 
 from infpop_runner.measure.values import Interval
-
-
-def median(samples: Sequence[float]) -> float:
-    """Return the median of `samples`, shape (n,), n >= 1."""
-    return statistics.median(samples)
 
 
 def spread_ratio(samples: Sequence[float]) -> float:

@@ -10,9 +10,10 @@ would mean choosing the result.)
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import median
 
 from infpop_runner.contract import Invalid, InvalidReason, Measured, MeasurementSpec, TrialSpec
-from infpop_runner.measure.statistics import median, peak_concurrency, percentile, round_significant, spread_ratio
+from infpop_runner.measure.statistics import peak_concurrency, percentile, round_significant, spread_ratio
 from infpop_runner.measure.values import Interval, PassOutcome, Repeat, merge_repeats
 
 # Maximum share of measured time that may be CPU-throttled. Less than 1 % cannot decide which configuration is the best:

@@ -4,7 +4,7 @@ The study bounds the labels: no Pod name, no host name. A series that has no val
 """
 
 from infpop_runner.metrics.endpoint import EVERY_ADDRESS, serve
-from infpop_runner.metrics.run_metrics import RunMetrics, RunState, TrialState
+from infpop_runner.metrics.run_metrics import RunMetrics
 from infpop_runner.metrics.scrape_watch import ScrapeWatch
 
-__all__ = ["EVERY_ADDRESS", "RunMetrics", "RunState", "ScrapeWatch", "TrialState", "serve"]
+__all__ = ["EVERY_ADDRESS", "RunMetrics", "ScrapeWatch", "serve"]

@@ -6,18 +6,17 @@ process that it started. After a SIGKILL of the runner, the parent that started 
 
 from infpop_runner.process.children import adopt_orphans, end_children
 from infpop_runner.process.cpus import count_usable_cpus, read_cpu_limit, read_throttled_seconds
-from infpop_runner.process.guard import Guard, TimeoutReason
+from infpop_runner.process.guard import Guard
 from infpop_runner.process.output import OutputTail
-from infpop_runner.process.result_file import ResultFile
+from infpop_runner.process.result_file import write_result
 
 __all__ = [
     "Guard",
     "OutputTail",
-    "ResultFile",
-    "TimeoutReason",
     "adopt_orphans",
     "count_usable_cpus",
     "end_children",
     "read_cpu_limit",
     "read_throttled_seconds",
+    "write_result",
 ]

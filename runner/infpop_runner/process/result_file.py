@@ -5,35 +5,28 @@ import tempfile
 from pathlib import Path
 
 
-class ResultFile:
-    """Replaces its whole content with each `write`.
+def write_result(path: Path, text: str) -> None:
+    """Replace the content of `path` by `text`; a reader sees the old or the new one.
 
     A file below /dev (the termination log is mounted there as a single file) cannot be replaced by a rename and is
     written in place.
+
+    Raises:
+        OSError: the file cannot be written.
     """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def write(self, text: str) -> None:
-        """Replace the content; a reader sees the old or the new one.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
-        if self._path.is_relative_to("/dev"):
-            _write_in_place(self._path, text.encode())
-            return
-        descriptor, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(self._path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+    if path.is_relative_to("/dev"):
+        _write_in_place(path, text.encode())
+        return
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def _write_in_place(path: Path, content: bytes) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from infpop_operator.adapters.kube.records import PodRecord
+from infpop_operator.adapters.limited_response import read_limited
 from infpop_operator.adapters.runner_metrics import MetricSample, parse_samples, to_index, to_running
 from infpop_operator.core.model import Missing, Running, Sample, Value
 
@@ -64,15 +65,9 @@ def to_pod_sample(text: str, *, namespace: str, study: str | None, run: str) -> 
 
 async def _read(client: httpx.AsyncClient, url: str) -> str | None:
     """Return the text at `url`; None if the response is an error, compressed, or longer than any runner's."""
-    content = bytearray()
     async with client.stream("GET", url, headers={"Accept-Encoding": "identity"}, timeout=TIMEOUT_S) as response:
-        if not response.is_success or "Content-Encoding" in response.headers:
-            return None
-        async for chunk in response.aiter_raw():
-            content += chunk
-            if len(content) > _MOST_BYTES:
-                return None
-    return content.decode("utf-8", errors="replace")
+        content = await read_limited(response, _MOST_BYTES) if response.is_success else None
+    return None if content is None else content.decode("utf-8", errors="replace")
 
 
 def _by_trial(samples: Sequence[MetricSample]) -> dict[int, set[float]]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import httpx
 
 from infpop_operator import __version__
+from infpop_operator.adapters.limited_response import read_limited
 from infpop_operator.adapters.prometheus.access import Access, AccessError
 from infpop_operator.adapters.prometheus.answers import (
     BAD_ANSWER,
@@ -74,25 +75,13 @@ class PrometheusClient:
         client, headers = await self._access.current()
         url = f"{self._settings.url}/api/v1/query"
         async with client.stream("POST", url, data=form, headers={**_HEADERS, **headers}) as response:
-            content = await _read(response)
+            content = await read_limited(response, MOST_BYTES)
         if content is None:
             detail = f"the answer is compressed, or longer than {MOST_BYTES} bytes"
             return Failure(reason=BAD_ANSWER, detail=detail, passing=False)
         if response.status_code == httpx.codes.OK:
             return await asyncio.to_thread(parse_answer, content)  # a long answer takes a tenth of a second
         return parse_refusal(response.status_code, content)
-
-
-async def _read(response: httpx.Response) -> bytes | None:
-    """Return the body, None if it is too long, or compressed although the request asked for a plain one."""
-    if "Content-Encoding" in response.headers:
-        return None
-    content = bytearray()
-    async for chunk in response.aiter_raw():
-        content += chunk
-        if len(content) > MOST_BYTES:
-            return None
-    return bytes(content)
 
 
 def _describe(error: Exception) -> str:
