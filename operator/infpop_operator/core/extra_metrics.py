@@ -75,3 +75,10 @@ PRESETS: Mapping[Preset, PresetQuery] = {
     "gpuMemory": PresetQuery(f"{_EACH_GPU} ({_GPU_MIB}) * 1048576", "bytes", "max"),
     "cpuUsage": PresetQuery(f"max({_CORES})", "count", None),
 }
+# What measurement identities hold in place of a preset's query: the query that the preset had before it returned one
+# series for each GPU. Both give the same number, so that studies that were measured with the earlier query continue.
+IDENTIFIED_BY: Mapping[str, str] = {
+    PRESETS["gpuUtilization"].query: f"avg({_EACH_GPU} ({_GPU_LOAD}))",
+    PRESETS["gpuPower"].query: f"sum({_EACH_GPU} ({_GPU_WATTS}))",
+    PRESETS["gpuMemory"].query: f"max({_GPU_MIB}) * 1048576",
+}

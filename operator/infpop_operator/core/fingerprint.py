@@ -7,6 +7,7 @@ are not part of the identity: changing them keeps earlier measurements.
 import hashlib
 import json
 
+from infpop_operator.core.extra_metrics import IDENTIFIED_BY
 from infpop_operator.core.model import PlannedTrial, Pool, Study
 
 MEASUREMENT_VERSION = 2  # of the method; increment it when the runner would measure other values for the same run
@@ -47,7 +48,8 @@ def _extra_metrics(study: Study) -> dict[str, object]:
     """Return the extra metrics, empty without any: earlier trials have no values for metrics added later."""
     if not study.metrics:
         return {}
-    return {"metrics": {metric.name: [metric.query, metric.unit] for metric in study.metrics}}
+    queries = {metric.name: IDENTIFIED_BY.get(metric.query, metric.query) for metric in study.metrics}
+    return {"metrics": {metric.name: [queries[metric.name], metric.unit] for metric in study.metrics}}
 
 
 def _requested_resources(pool: Pool) -> dict[str, object]:
