@@ -6,7 +6,7 @@ time of a condition changes only when its `status` changes.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from infpop_operator.api.clip import clip
@@ -20,6 +20,7 @@ from infpop_operator.core.model import NO_ROOM, Decision, Phase, Running, Starte
 MESSAGE_BYTES = 1024
 _REASON_CHARACTERS = 64
 _SUSPENDED = ("Suspended", "spec.suspend is true: no run starts until it is false")
+_ABOUT_PROGRESS = ("Ready", "Reconciling", "Stalled", "Succeeded")
 _AT_WORK = (Phase.WARMING_UP, Phase.MEASURING, Phase.DONE)
 
 
@@ -30,6 +31,9 @@ class ConditionState:
     holds: bool | None
     reason: str
     message: str
+
+
+_VALID = ConditionState(holds=True, reason="Valid", message="the study is valid")
 
 
 def as_reason(text: str) -> str:
@@ -70,7 +74,7 @@ def decided_states(
     else:
         reason, message = _progress(decision, context)
     return {
-        "Accepted": ConditionState(holds=True, reason="Valid", message="the study is valid"),
+        "Accepted": _VALID,
         "Ready": _ready(succeeded and not context.suspended, reason, message),
         "Reconciling": ConditionState(
             holds=not (succeeded or stalled or context.suspended), reason=reason, message=message
@@ -100,13 +104,11 @@ def refused_states(
 ) -> dict[str, ConditionState]:
     """Return the state of every condition of an invalid study; `kept` is the last state of ResultStale."""
     text = "; ".join(str(problem) for problem in problems)
-    refusal = {"reason": "InvalidSpec", "message": text}
+    refusal = ConditionState(holds=False, reason="InvalidSpec", message=text)
     return {
-        "Accepted": ConditionState(holds=False, **refusal),
-        "Ready": ConditionState(holds=False, **refusal),
-        "Reconciling": ConditionState(holds=False, **refusal),
-        "Stalled": ConditionState(holds=True, **refusal),
-        "Succeeded": ConditionState(holds=False, **refusal),
+        "Accepted": refusal,
+        **dict.fromkeys(_ABOUT_PROGRESS, refusal),
+        "Stalled": replace(refusal, holds=True),
         "ResultStale": kept,
         "Suspended": _suspended_state(suspended=context.suspended),
         **prometheus_states(context, searching=False),
@@ -120,13 +122,11 @@ def waiting_states(
     suspended = context.suspended
     if suspended:
         reason, message = _SUSPENDED
-    why = {"reason": reason, "message": message}
+    why = ConditionState(holds=False, reason=reason, message=message)
     return {
-        "Accepted": ConditionState(holds=True, reason="Valid", message="the study is valid"),
-        "Ready": ConditionState(holds=False, **why),
-        "Reconciling": ConditionState(holds=not suspended, **why),
-        "Stalled": ConditionState(holds=False, **why),
-        "Succeeded": ConditionState(holds=False, **why),
+        "Accepted": _VALID,
+        **dict.fromkeys(_ABOUT_PROGRESS, why),
+        "Reconciling": replace(why, holds=not suspended),
         "ResultStale": kept,
         "Suspended": _suspended_state(suspended=suspended),
         **prometheus_states(context, searching=True),

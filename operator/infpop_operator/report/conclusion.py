@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from infpop_operator.api.convert import to_metric
 from infpop_operator.api.spec_pool import NodePool
-from infpop_operator.api.status_model import Best, PoolStatus, TrialRow
+from infpop_operator.api.status_model import Baseline, Best, PoolStatus
 from infpop_operator.report.serving import render_serving
 from infpop_operator.report.shown_study import ShownStudy
 from infpop_operator.report.status_page import Conclusion, Outcome
@@ -74,7 +74,7 @@ def _best_facts(shown: ShownStudy, best: Best | None) -> Iterator[tuple[str, str
     if best.metrics:
         yield ("Metrics", _metrics(shown, best.metrics))
     if pool is not None and pool.baseline is not None:
-        yield ("Baseline", _against_baseline(shown, pool))
+        yield ("Baseline", _against_baseline(shown, pool, pool.baseline))
     if best.tied_with is not None:
         tied = shown.configuration(best.pool, best.tied_with)
         tokens = f"{_number(best.tied_with.throughput)} tokens/s"
@@ -100,13 +100,10 @@ def _metrics(shown: ShownStudy, metrics: Mapping[str, str]) -> str:
     return ", ".join(text.rstrip() for text in texts)
 
 
-def _against_baseline(shown: ShownStudy, pool: PoolStatus) -> str:
-    baseline = pool.baseline
-    if baseline is None:
-        return ""
+def _against_baseline(shown: ShownStudy, pool: PoolStatus, baseline: Baseline) -> str:
     configuration = shown.configuration(pool.name, baseline)
     if baseline.throughput is None:
-        return f"{configuration}: not measured in this round{_why_not_measured(shown, pool)}"
+        return f"{configuration}: not measured in this round{_why_not_measured(shown, pool, baseline)}"
     tokens = f"{configuration}: {_number(baseline.throughput)} tokens/s"
     if pool.improvement_percent is None:
         return tokens
@@ -114,19 +111,12 @@ def _against_baseline(shown: ShownStudy, pool: PoolStatus) -> str:
     return f"{tokens}, improved by {pool.improvement_percent} % ({metric})"
 
 
-def _why_not_measured(shown: ShownStudy, pool: PoolStatus) -> str:
-    rows = (row for row in shown.status.trials if (row.pool, row.round) == (pool.name, pool.round))
-    row = next((row for row in rows if _is_baseline(row, pool)), None)
-    return "" if row is None else f" ({row.reason or row.state})"
-
-
-def _is_baseline(row: TrialRow, pool: PoolStatus) -> bool:
-    in_use = pool.baseline
-    return in_use is not None and (row.gpu_count, row.batch_size, row.extra) == (
-        in_use.gpu_count,
-        in_use.batch_size,
-        in_use.extra,
-    )
+def _why_not_measured(shown: ShownStudy, pool: PoolStatus, baseline: Baseline) -> str:
+    wanted = (pool.name, pool.round, baseline.gpu_count, baseline.batch_size, baseline.extra)
+    for row in shown.status.trials:
+        if (row.pool, row.round, row.gpu_count, row.batch_size, row.extra) == wanted:
+            return f" ({row.reason or row.state})"
+    return ""
 
 
 def _search_facts(shown: ShownStudy, outcome: Outcome) -> Iterator[tuple[str, str]]:

@@ -5,13 +5,11 @@ A separate thread renders it, not the event loop, because a thousand studies tak
 
 import asyncio
 import gzip
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
 
 from infpop_operator.adapters.kube.records import Body
 from infpop_operator.cluster.cache import Cache
@@ -33,7 +31,7 @@ class MetricsPage:
     """Renders all metrics of the operator, one scrape at a time.
 
     Args:
-        metrics: the operator's metrics about itself.
+        metrics: the operator's metrics about itself; the series of the studies join their registry.
         cache: holds the studies.
         queue_depth: returns how many studies wait for a reconcile or are being reconciled.
         clock: returns the time, with a time zone.
@@ -52,6 +50,7 @@ class MetricsPage:
         self._queue_depth = queue_depth
         self._clock = clock
         self._studies = StudyCollector()
+        metrics.registry.register(self._studies)
         self._rendering = asyncio.Lock()
 
     async def render(self, accept: str, *, compressed: bool) -> Page:
@@ -64,16 +63,5 @@ class MetricsPage:
     def _render(self, bodies: list[Body], now: datetime, accept: str, *, compressed: bool) -> Page:
         self._studies.update(bodies, now)
         encode, content_type = choose_encoder(accept)
-        body = encode(_Combined((self._metrics.registry, self._studies)))
+        body = encode(self._metrics.registry)
         return Page(body=gzip.compress(body, _GZIP_LEVEL) if compressed else body, content_type=content_type)
-
-
-class _Combined(Collector):
-    """Several collectors as one collector."""
-
-    def __init__(self, parts: Sequence[Collector]) -> None:
-        self._parts = parts
-
-    def collect(self) -> Iterator[Metric]:
-        for part in self._parts:
-            yield from part.collect()
