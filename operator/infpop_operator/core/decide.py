@@ -130,15 +130,15 @@ def _open_rounds(study: Study, history: History) -> History:
         identity = measurement_identity(study, pool)
         if last is None:
             first = Round(pool=pool.name, number=1, identity=identity, baseline=study.baseline)
-            rounds.append(_with_surroundings(first, study, pool))
+            rounds.append(_with_hardware_and_engine(first, study, pool))
         elif last.identity != identity:
-            rounds.append(_with_surroundings(_next_round(study, history, pool, last, identity), study, pool))
+            rounds.append(_with_hardware_and_engine(_next_round(study, history, pool, last, identity), study, pool))
         else:
-            rounds[rounds.index(last)] = _with_surroundings(last, study, pool)
+            rounds[rounds.index(last)] = _with_hardware_and_engine(last, study, pool)
     return replace(history, rounds=tuple(rounds))
 
 
-def _with_surroundings(entry: Round, study: Study, pool: Pool) -> Round:
+def _with_hardware_and_engine(entry: Round, study: Study, pool: Pool) -> Round:
     """Return the round with the last observed hardware and the engine settings; its identity determines the rest."""
     hardware = Hardware(fingerprint=pool.fingerprint, gpu_model=pool.gpu_model, device_count=pool.device_count)
     return replace(entry, hardware=hardware, engine=engine_settings(study, pool))
