@@ -9,7 +9,7 @@ from factories.kube_objects import A100, OWNER, make_node
 from factories.resolved import resolve_study
 from factories.studies import START
 from factories.study_documents import make_study_document
-from infpop_operator.api.status import PoolNodes
+from infpop_operator.api.status_context import PoolNodes
 from infpop_operator.api.status_model import PoolStatus, StudyStatus
 from infpop_operator.cluster.resolve import ResolvedStudy, owner_of, parse_study
 from infpop_operator.core.decide import decide

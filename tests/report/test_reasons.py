@@ -59,9 +59,8 @@ OUR_WORDS = {
         "Prompts",
         "Retry",
         "SearchTrialState",
-        "RunState",
     ),
-    *("Interval", "TimeoutReason", "TrialResult", "WorkloadSource"),
+    *("Interval", "TrialResult", "WorkloadSource"),
 }
 
 
