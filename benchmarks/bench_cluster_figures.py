@@ -107,8 +107,8 @@ def depths(path: Path, began: datetime, ended: datetime) -> dict[str, Any]:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     lines = [line for line in lines if began <= datetime.fromisoformat(line["at"]) < ended]
     peaks = [line["peak"] for line in lines]
-    looks = sum(line["looks"] for line in lines)
-    return {"peak_depth": max(peaks), "depth_of_each_second": spread(peaks), "looks_at_studies": looks}
+    passes = sum(line["passes"] for line in lines)
+    return {"peak_depth": max(peaks), "depth_of_each_second": spread(peaks), "passes": passes}
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:

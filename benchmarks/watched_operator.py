@@ -36,12 +36,12 @@ def watch_queue(path: Path) -> None:
 
 
 async def _watch(service: Service, path: Path) -> None:
-    peak = looks = 0
+    peak = passes = 0
     work, mark = service.queue._work, service.queue.mark
 
     async def counting(key: StudyKey) -> float | None:
-        nonlocal looks
-        looks += 1
+        nonlocal passes
+        passes += 1
         return await work(key)
 
     def marking(key: StudyKey, *, after_s: float = 0.0) -> None:
@@ -55,7 +55,7 @@ async def _watch(service: Service, path: Path) -> None:
         await asyncio.sleep(1.0)
         now = datetime.now(UTC).isoformat()  # noqa: TID251 - the edge
         unfinished = len(service._reconciler.unfinished())
-        line = {"at": now, "peak": peak, "looks": looks, "unfinished": unfinished}
-        peak, looks = service.queue.depth, 0
+        line = {"at": now, "peak": peak, "passes": passes, "unfinished": unfinished}
+        peak, passes = service.queue.depth, 0
         with path.open("a") as stream:
             stream.write(f"{json.dumps(line)}\n")
