@@ -52,7 +52,9 @@ FINISHED = Finished(
     missing_sources={"PodMetrics": "PodGone"},
     extra_metrics={5: {"power": 812.5, "cores": Missing(reason="Stale")}},
 )
-LOST = Lost(reason="Killed", detail="detail \u2028 ü", ended_at=START + timedelta(seconds=78), counts=False)
+LOST = Lost(
+    reason="Killed", detail="detail \u2028 ü", ended_at=START + timedelta(seconds=78), counts=False, node="gpu-7"
+)
 ENTRIES: tuple[Entry, ...] = (
     Round(
         pool="a100",

@@ -174,6 +174,12 @@ class PlayedNodes:
         )
         self._end(self._newest(run), ending)
 
+    def refuse(self, run: str, reason: str, words: str) -> None:
+        """Fail the bound Pod without starting its container, as its kubelet does when it does not admit it."""
+        status = {"phase": "Failed", "reason": reason, "message": words, "containerStatuses": None}
+        self._cluster.patch("pods", self._newest(run)["metadata"]["name"], {"status": status})
+        self.end_job(run, complete=False)
+
     def vanish(self, run: str) -> None:
         """Have the Pod gone without a word, as with its node."""
         self._cluster.remove("pods", self._newest(run)["metadata"]["name"])

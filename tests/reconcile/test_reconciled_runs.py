@@ -4,9 +4,12 @@ import asyncio
 
 import pytest
 
+from controlplane.nodes import gpu_node
 from infpop_operator.adapters.kube.errors import KubeForbiddenError
 from infpop_runner.contract import Broken
+from reconcile.memory_cluster import Body
 from reconcile.operators import Operator
+from reconcile.played_nodes import NODE
 from reconcile.stage import NO_FAILURE, ONE_CELL, Stage, at_work
 from reconcile.wire import let_pass, refusing
 
@@ -52,6 +55,52 @@ def test_a_job_that_a_policy_refuses_is_a_failure() -> None:
     assert stage.events().count("RunBroken") == 1
     assert stage.recorded()[1] == {stage.status["trials"][0]["run"]: 1}
     assert stage.status["gpuHours"] == "0"
+
+
+async def refuse_until_avoided(stage: Stage, *, restarting: bool = False) -> tuple[int, list[Body]]:
+    """Have the first node refuse runs until one avoids it; return how often it did, and the terms of that run's Job."""
+    operator = await stage.operator()
+    for refusals in range(6):
+        operator = await stage.operator() if restarting else operator
+        wait = await operator.settle()
+        stage.cluster.clock.advance(wait or 0)
+        wait = await operator.settle()
+        run = stage.runs[-1]
+        pod = stage.cluster.get("jobs", run)["spec"]["template"]["spec"]
+        affinity = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        terms = [expression for term in affinity["nodeSelectorTerms"] for expression in term["matchExpressions"]]
+        avoiding = [expression for expression in terms if expression["operator"] == "NotIn"]
+        if avoiding:
+            return refusals, avoiding
+        stage.nodes.make_pod(run)
+        stage.nodes.bind(run)
+        stage.nodes.refuse(run, "UnexpectedAdmissionError", "Allocate failed due to no healthy devices present")
+    return 6, []
+
+
+@pytest.mark.parametrize("restarting", [False, True])
+def test_a_node_that_keeps_refusing_runs_is_avoided(*, restarting: bool) -> None:
+    """Refusals use no failure budget; the third run goes elsewhere, also if the operator starts again each time."""
+
+    async def play() -> tuple[Stage, int, list[Body]]:
+        stage = Stage(searchSpace=ONE_CELL, budget=NO_FAILURE)
+        stage.cluster.create("nodes", gpu_node("n2"))
+        return stage, *await refuse_until_avoided(stage, restarting=restarting)
+
+    stage, refusals, avoiding = asyncio.run(play())
+    assert refusals == 2
+    assert avoiding == [{"key": "kubernetes.io/hostname", "operator": "NotIn", "values": [NODE]}]
+    assert stage.status["gpuHours"] == "0"
+    assert stage.condition("Stalled") != ("True", "TooManyFailures")
+
+
+def test_the_only_node_is_not_avoided() -> None:
+    """A Pod that no node may take would wait in vain: the node is tried again."""
+
+    async def play() -> tuple[int, list[Body]]:
+        return await refuse_until_avoided(Stage(searchSpace=ONE_CELL, budget=NO_FAILURE))
+
+    assert asyncio.run(play()) == (6, [])
 
 
 def test_a_right_that_the_operator_lacks_is_no_failure_of_a_run() -> None:

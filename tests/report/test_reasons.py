@@ -38,7 +38,7 @@ KUBERNETES_WORDS = {
     ),
     *("Pending", "PodInitializing", "PodScheduled", "PreferNoSchedule", "RegistryUnavailable", "RuntimeDefault"),
     *("SignatureValidationFailed", "TerminationByKubelet", "True", "Warning"),
-    "ToBeDeletedByClusterAutoscaler",
+    *("NotIn", "Preempting", "Shutdown", "Terminated", "ToBeDeletedByClusterAutoscaler"),
 }
 OUR_WORDS = {
     *("Accept", "Authorization", "Bearer", "BearerToken"),  # of HTTP

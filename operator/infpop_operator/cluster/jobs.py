@@ -1,11 +1,14 @@
 """Build the Job of a planned run: its Pod settings, its time limits, and what a refusal by the API server means."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from math import ceil
 from typing import Any
 
 from infpop_operator.adapters.kube.errors import KubeQuotaError, KubeRefusedError
 from infpop_operator.adapters.kube.job_manifest import PodSettings, build_job
+from infpop_operator.adapters.kube.node_pools import avoided_hosts
 from infpop_operator.adapters.kube.observe import PhaseLimits
 from infpop_operator.api.quantities import seconds
 from infpop_operator.api.spec import StudySpec
@@ -19,14 +22,16 @@ _RUN_GRACE_SECONDS = 120.0  # the runner's start, and the time that it needs to 
 _JOB_GRACE_SECONDS = 300.0  # the Job's own deadline is the last resort: it reports less than the operator's limits
 
 
-def job_of(resolved: ResolvedStudy, run: Run, settings: Settings) -> dict[str, Any]:
-    """Return the manifest of the Job of `run`."""
+def job_of(resolved: ResolvedStudy, run: Run, settings: Settings, *, refusing: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the manifest of the Job of `run`; it avoids the Nodes in `refusing` if the pool has others."""
     spec = build_run_spec(resolved.study, run, scrape_grace_seconds=settings.held_seconds)
     limits = phase_limits(resolved.document.spec, run, settings)
     deadline = limits.schedule_seconds + limits.pull_seconds + limits.run_seconds + _JOB_GRACE_SECONDS
-    return build_job(
-        resolved.owner, run, spec, pod_settings(resolved, run.pool, settings), deadline_seconds=ceil(deadline)
-    )
+    pod = pod_settings(resolved, run.pool, settings)
+    matched = resolved.matched.get(run.pool)
+    if matched is not None:
+        pod = replace(pod, avoided_hosts=avoided_hosts(matched.places, refusing, run.gpu_count))
+    return build_job(resolved.owner, run, spec, pod, deadline_seconds=ceil(deadline))
 
 
 def phase_limits(spec: StudySpec, run: Run, settings: Settings) -> PhaseLimits:

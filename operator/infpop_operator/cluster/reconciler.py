@@ -191,7 +191,7 @@ class Reconciler:
             self._metrics.count_ended_run(entry)
         needs_pass = await self._runs.stop(context, decision.stop)
         await self._runs.delete_leftovers(context, history, jobs)
-        refused_runs = await self._runs.create(context, history.active)
+        refused_runs = await self._runs.create(context, history)
         await self._store.record(context.owner, refused_runs, now)
         decision = replace(decision, history=apply(history, refused_runs))
         status = decided(context, decision, observed.observations)

@@ -7,7 +7,7 @@ it stops waiting for the run's end.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -29,6 +29,7 @@ from infpop_operator.cluster.study_memory import Ending
 from infpop_operator.core.decide import TERMINATING
 from infpop_operator.core.model import (
     DELETED,
+    NODE_REFUSED,
     EndedRun,
     Finished,
     History,
@@ -40,6 +41,7 @@ from infpop_operator.core.model import (
     StartedRun,
     Waiting,
 )
+from infpop_operator.core.refusals import refusing_nodes
 from infpop_operator.settings import Settings
 
 Jobs = Mapping[str, JobRecord]  # by run name
@@ -82,7 +84,7 @@ class Runs:
     async def observe(self, context: ResolvedContext, history: History) -> ObservedRuns:
         """Return the observation of each active run."""
         pairs = [(entry, await self._observe_run(context, entry)) for entry in history.active]
-        active = tuple(_with_held_since(entry, seen.held_since, context.now) for entry, seen in pairs)
+        active = tuple(_with_held_since(entry, seen, context.now) for entry, seen in pairs)
         return ObservedRuns(
             history=replace(history, active=active),
             observations={entry.run.name: seen.observation for entry, seen in pairs},
@@ -134,13 +136,14 @@ class Runs:
             if job.end is not None and job.ttl_seconds is None:
                 await self._client.set_job_ttl(job.namespace, job.name, seconds)
 
-    async def create(self, context: ResolvedContext, active: Iterable[StartedRun]) -> tuple[EndedRun, ...]:
+    async def create(self, context: ResolvedContext, history: History) -> tuple[EndedRun, ...]:
         """Create the missing Jobs of active runs; return the runs whose Jobs the API server refused."""
         refused: list[EndedRun] = []
-        for entry in active:
+        refusing = refusing_nodes(history, context.now)
+        for entry in history.active:
             wanted = entry.stopping is None and entry.run.pool in context.resolved.matched
             if wanted and self._job_of(context, entry.run.name) is None:
-                loss = await self._create_job(context, entry.run)
+                loss = await self._create_job(context, entry.run, refusing)
                 if loss is not None:
                     at = loss.ended_at
                     refused.append(EndedRun(run=entry.run, started_at=at, held_since=at, observation=loss))
@@ -240,11 +243,11 @@ class Runs:
         pods, listed_at = await self._client.list_pods_of_run(context.key.namespace, run)
         self._cache.replace_pods_of_run(context.key, run, pods, listed_at)
 
-    async def _create_job(self, context: ResolvedContext, run: Run) -> Lost | None:
+    async def _create_job(self, context: ResolvedContext, run: Run, refusing: Sequence[str]) -> Lost | None:
         """Create the Job of `run` unless it exists already; return why it cannot be created, None on success."""
         owner = context.owner
         try:
-            created = await self._client.create_job(job_of(context.resolved, run, self._settings))
+            created = await self._client.create_job(job_of(context.resolved, run, self._settings, refusing=refusing))
         except KubeExistsError:
             created = await self._client.get_job(owner.namespace, run.name)
         except KubeForbiddenError:
@@ -294,11 +297,16 @@ def has_ended(pod: PodRecord) -> bool:
     return exited or pod.phase in _TERMINAL_PHASES
 
 
-def _with_held_since(entry: StartedRun, observed: datetime | None, now: datetime) -> StartedRun:
-    """Return the run with the time since when it holds its devices, at most `now`: a Node's clock may be ahead."""
-    if observed is None:
+def _with_held_since(entry: StartedRun, seen: SeenRun, now: datetime) -> StartedRun:
+    """Return the run with the time since when it holds its devices, at most `now`: a Node's clock may be ahead.
+
+    A run whose Node refused its Pod never held any, although the scheduler had chosen the Node.
+    """
+    if isinstance(seen.observation, Lost) and seen.observation.reason == NODE_REFUSED:
+        return replace(entry, held_since=None)
+    if seen.held_since is None:
         return entry
-    return replace(entry, held_since=min(observed, now))
+    return replace(entry, held_since=min(seen.held_since, now))
 
 
 def _ending_reason(ending: Ending, entry: StartedRun) -> str:

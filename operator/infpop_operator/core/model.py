@@ -127,8 +127,8 @@ class Pool:
     its versions ("vllm 0.32.0, torch 2.13.0", or a container image); it is empty where numbers are replayed.
     `device_count` is the maximum number of devices of one run, `usable_device_count` the maximum that one run can get
     now, on the largest node that starts Pods, and `total_device_count` what all such nodes have; each is None while
-    unknown. `cpu_millicores` and `memory_bytes`
-    are what each run requests from its node, None where the study does not set them.
+    unknown. `cpu_millicores` and `memory_bytes` are what each run requests from its node, None where the study does not
+    set them.
     """
 
     name: str
@@ -283,6 +283,7 @@ INTERRUPTED = "Interrupted"  # the reason of a run that the user interrupted
 NO_ROOM = "NoRoom"  # the reason of a study whose next run currently fits on no node
 QUEUED = "Queued"  # the reason of a run that a queue holds back
 DELETED = "Deleted"  # the reason of a run whose Job a user deleted
+NODE_REFUSED = "NodeRefused"  # the reason of a run whose Pod its node did not admit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,13 +291,14 @@ class Lost:
     """The run ended, or vanished, without a result. The infrastructure failed, so this is not a data point.
 
     `counts` is False where the study did not cause the loss (preemption, an interrupt by the user): such a run is
-    retried without using the failure budget.
+    retried without using the failure budget. `node` is the node that refused the run, None where no node did.
     """
 
     reason: str
     detail: str = ""
     ended_at: datetime
     counts: bool = True
+    node: str | None = None
 
 
 Observation = Waiting | Running | Finished | Lost

@@ -28,6 +28,7 @@ REMEDIES = {
     "ContainerLost": "check the log of containerd on the node, and whether the OOM killer ran there: "
     "journalctl -u containerd; dmesg",
     "Killed": f"check whether the node ran out of memory; {_LOG}",
+    "NodeRefused": "check the device plugin and the GPUs of the node that the message names; the next runs avoid it",
     "PodFailed": f"correct what the message names; {_POD}",
     "RunnerError": _LOG,
     "MetricsMissing": f"check that runner and operator have the same version; {_LOG}",

@@ -73,6 +73,24 @@ def test_the_same_run_has_the_same_manifest() -> None:
     assert json.dumps(once) == json.dumps(again)
 
 
+def terms_of(settings: PodSettings) -> Any:  # noqa: ANN401 - JSON
+    """Return the terms of the Pod's node affinity, one of which a Node must meet."""
+    pod = build_job(OWNER, RUN, make_spec(RUN), settings, deadline_seconds=1)["spec"]["template"]["spec"]
+    return pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+
+
+def test_hosts_are_avoided_whichever_label_matches() -> None:
+    """Each alternative excludes them, and without labels they are all that is excluded."""
+    avoided = {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": ["h1", "h2"]}
+    hosts = replace(DEFAULT, avoided_hosts=("h1", "h2"))
+    assert terms_of(hosts) == [{"matchExpressions": [avoided]}]
+    labelled = terms_of(replace(hosts, node_labels=EVERYTHING.node_labels))
+    assert [term["matchExpressions"][1:] for term in labelled] == [[avoided], [avoided]]
+    assert [{"matchExpressions": term["matchExpressions"][:1]} for term in labelled] == terms_of(
+        replace(DEFAULT, node_labels=EVERYTHING.node_labels)
+    )
+
+
 @pytest.mark.parametrize("label", GPU_PRODUCT_LABELS)
 def test_a_pod_goes_to_the_nodes_that_its_pool_matched(label: str) -> None:
     """Each cloud has its own product label; the affinity names the one that was found, and its value."""

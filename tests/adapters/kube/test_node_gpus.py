@@ -7,8 +7,10 @@ import pytest
 from factories.kube_objects import A100, make_node
 from infpop_operator.adapters.kube.node_pools import (
     MatchedPool,
+    Place,
     PoolQuery,
     UnmatchedPool,
+    avoided_hosts,
     match_pool,
     without_flapping,
 )
@@ -217,3 +219,34 @@ def test_products_are_listed_for_a_pattern_that_matches_none() -> None:
     reason = refused(query("A10O"), make_node("n1"), make_node("n2", product="Tesla-T4"), make_node("n3", product=""))
     assert reason.products == (A100, "Tesla-T4")
     assert refused(query("A100"), replace(make_node(), schedulable=False)).products == ()
+
+
+PLACES = tuple(Place(node=f"n{number}", host=f"h{number}", devices=number) for number in (2, 4, 8))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "gpu_count", "hosts"),
+    [
+        ((), 1, ()),
+        (("n8",), 1, ("h8",)),
+        (("n8", "n2"), 1, ("h2", "h8")),
+        (("n8", "n2", "n4"), 1, ("h2", "h8")),
+        (("n8",), 8, ()),
+        (("n4", "n8"), 4, ("h4",)),
+        (("n2", "n8"), 4, ("h8",)),
+        (("gone",), 1, ()),
+        (("n8",), 16, ()),
+    ],
+)
+def test_a_run_avoids_nodes_while_it_has_others(nodes: tuple[str, ...], gpu_count: int, hosts: tuple[str, ...]) -> None:
+    """Nodes are avoided by hostname label, those named first; one that can take the run always stays."""
+    assert avoided_hosts(PLACES, nodes, gpu_count) == hosts
+
+
+def test_the_places_of_a_pool_are_the_nodes_that_start_pods() -> None:
+    """Their names change no match: a node that is replaced wakes no settled study."""
+    labels = {"kubernetes.io/hostname": "ip-10-0-0-1"}
+    one, dead = make_node("n1", labels=labels, gpus=4), make_node("n2", **DEAD)
+    pool = matched(query(), one, dead)
+    assert pool.places == (Place(node="n1", host="ip-10-0-0-1", devices=4),)
+    assert pool == matched(query(), replace(one, name="n9"), dead)

@@ -221,10 +221,12 @@ def test_nothing_is_broken_where_all_was_measured() -> None:
             Lost(reason="DeadlineExceeded", detail=f"m; {NOTHING}", ended_at=at(100)),
         ),
         (
-            make_bound(phase="Failed", failure="UnexpectedAdmissionError: no healthy devices"),
+            make_bound(phase="Failed", failure="something without a reason: no healthy devices"),
             make_job(),
             Lost(
-                reason="PodFailed", detail=f"UnexpectedAdmissionError: no healthy devices; {NOTHING}", ended_at=at(100)
+                reason="PodFailed",
+                detail=f"something without a reason: no healthy devices; {NOTHING}",
+                ended_at=at(100),
             ),
         ),
         (

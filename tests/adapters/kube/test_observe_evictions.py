@@ -177,8 +177,8 @@ def test_an_eviction_in_favour_of_other_pods_costs_nothing(reason: str, words: s
 
 
 def test_a_pod_that_its_kubelet_refuses_was_not_evicted() -> None:
-    """The kubelet also calls it Evicted. It uses the failure budget, or such a Node would be tried forever."""
+    """The kubelet also calls it Evicted; it is a refusal like others, and the run never had a device."""
     refused = "Evicted: Pod was rejected: The node had condition: [MemoryPressure]."
     assert seen(make_job(), make_bound(phase="Failed", failure=refused)) == Lost(
-        reason="PodFailed", detail=f"{refused}; {NOTHING}", ended_at=at(100)
+        reason="NodeRefused", detail=f"node n1 refused the Pod: {refused}", ended_at=at(100), counts=False, node="n1"
     )

@@ -45,7 +45,8 @@ class PodSettings:
     """The settings of a run's Pod that come from the study and its pool, in addition to the run spec.
 
     `token_secret` and `workload_config_map` are (name, key). `node_labels` holds alternatives: a Node matches if it has
-    one of the values of any one key. If a device is a CPU rank, `gpu_resource` is "cpu" and `cpu` is None.
+    one of the values of any one key. `avoided_hosts` are the hostname labels of Nodes that the Pod must not use. If a
+    device is a CPU rank, `gpu_resource` is "cpu" and `cpu` is None.
     """
 
     image: str
@@ -56,6 +57,7 @@ class PodSettings:
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
     node_labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    avoided_hosts: tuple[str, ...] = ()
     gpu_resource: str = "nvidia.com/gpu"
     cpu: str | None = None
     memory: str | None = None
@@ -271,10 +273,13 @@ def _volumes(run: Run, settings: PodSettings) -> list[Json]:
 
 
 def _affinity(settings: PodSettings) -> Json | None:
-    terms = [
-        {"matchExpressions": [{"key": key, "operator": "In", "values": list(values)}]}
-        for key, values in settings.node_labels
+    wanted: list[list[Json]] = [
+        [{"key": key, "operator": "In", "values": list(values)}] for key, values in settings.node_labels
     ]
+    avoided: list[Json] = []
+    if settings.avoided_hosts:
+        avoided.append({"key": labels.HOSTNAME, "operator": "NotIn", "values": list(settings.avoided_hosts)})
+    terms = [{"matchExpressions": [*expressions, *avoided]} for expressions in wanted or [[]] if expressions or avoided]
     if not terms:
         return None
     return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}

@@ -74,3 +74,4 @@ GPU_MEMORY = "nvidia.com/gpu.memory"  # MB
 GPU_COMPUTE_MAJOR = "nvidia.com/gpu.compute.major"
 GPU_COMPUTE_MINOR = "nvidia.com/gpu.compute.minor"
 ARCH = "kubernetes.io/arch"
+HOSTNAME = "kubernetes.io/hostname"

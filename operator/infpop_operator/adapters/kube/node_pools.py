@@ -33,7 +33,16 @@ from infpop_operator.adapters.kube.pool_problems import (
 from infpop_operator.adapters.kube.records import NodeRecord
 from infpop_operator.core.fingerprint import digest
 
-__all__ = ["MatchedPool", "PoolQuery", "RememberedMatches", "UnmatchedPool", "match_pool", "without_flapping"]
+__all__ = [
+    "MatchedPool",
+    "Place",
+    "PoolQuery",
+    "RememberedMatches",
+    "UnmatchedPool",
+    "avoided_hosts",
+    "match_pool",
+    "without_flapping",
+]
 
 # Python's matcher tries alternatives one after the other, and a label value has up to 63 characters: an unbounded
 # repeat may stop at 64 places, which is 6 bits of choice; an alternative adds at most one bit. 12 bits are a few
@@ -55,6 +64,15 @@ class PoolQuery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A Node that starts Pods: its name, its hostname label, and the most devices that a run can have there."""
+
+    node: str
+    host: str
+    devices: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MatchedPool:
     """The Nodes that match a pool, all of one kind.
 
@@ -67,7 +85,8 @@ class MatchedPool:
     not make a run impossible, but without broken devices while others work. It is 1 if a device is a part of a GPU,
     because a CUDA process sees one MIG partition, and NCCL refuses two ranks on the same GPU. `usable_device_count` is
     the most that one run can have now, and `total_device_count` all devices on the `nodes` Nodes that start Pods.
-    `node_labels` are the alternatives for the Pod's node affinity, empty if the pool's node selector suffices.
+    `node_labels` are the alternatives for the Pod's node affinity, empty if the pool's node selector suffices. `places`
+    are the Nodes that start Pods; they do not count when two matches are compared.
     """
 
     name: str
@@ -79,6 +98,7 @@ class MatchedPool:
     total_device_count: int
     nodes: int
     node_labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    places: tuple[Place, ...] = field(default=(), compare=False)
 
 
 def match_pool(query: PoolQuery, nodes: Sequence[NodeRecord]) -> MatchedPool | UnmatchedPool:
@@ -108,7 +128,8 @@ class RememberedMatches:
 
 
 def _match_cpus(query: PoolQuery, nodes: Sequence[NodeRecord]) -> MatchedPool | UnmatchedPool:
-    usable = [node.cpus for node in nodes if node.starts_pods]
+    places = tuple(_place(node, node.cpus) for node in nodes if node.starts_pods)
+    usable = [place.devices for place in places]
     if not any(usable):
         message = f"no uncordoned node {_selected(query)}; correct nodePools[].nodeSelector or add a node"
         unready = [f"{node.name} ({node.unready})" for node in nodes if node.schedulable and node.unready is not None]
@@ -128,6 +149,7 @@ def _match_cpus(query: PoolQuery, nodes: Sequence[NodeRecord]) -> MatchedPool | 
         usable_device_count=max(usable),
         total_device_count=sum(usable),
         nodes=len(usable),
+        places=places,
     )
 
 
@@ -180,7 +202,25 @@ def _matched(
         total_device_count=sum(node.allocatable(resource) for node in usable),
         nodes=len(usable),
         node_labels=() if key is None else ((key, (kind.product,)),),
+        places=tuple(_place(node, _devices_of_a_run(node, resource)) for node in usable),
     )
+
+
+def avoided_hosts(places: Sequence[Place], nodes: Sequence[str], gpu_count: int) -> tuple[str, ...]:
+    """Return the hostname labels of `nodes` that a run of `gpu_count` devices does not need.
+
+    Args:
+        places: the Nodes that start Pods of the pool.
+        nodes: the Nodes to avoid, the one to avoid most first; if no other were left, the last ones are kept.
+        gpu_count: the devices of the run.
+    """
+    able = {place.node: place.host for place in places if place.devices >= gpu_count}
+    avoided = [able[node] for node in nodes if node in able]
+    return tuple(sorted(avoided[: len(able) - 1])) if able else ()
+
+
+def _place(node: NodeRecord, devices: int) -> Place:
+    return Place(node=node.name, host=node.labels.get(labels.HOSTNAME, node.name), devices=devices)
 
 
 def _devices_of_a_run(node: NodeRecord, resource: str) -> int:

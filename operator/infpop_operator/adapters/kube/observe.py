@@ -20,7 +20,18 @@ from infpop_operator.adapters.conclude import (
 )
 from infpop_operator.adapters.kube.errors import quota_words
 from infpop_operator.adapters.kube.records import LOW, ContainerRecord, JobEnd, JobRecord, PodRecord
-from infpop_operator.core.model import DELETED, QUEUED, Finished, Lost, Observation, Phase, Run, Running, Waiting
+from infpop_operator.core.model import (
+    DELETED,
+    NODE_REFUSED,
+    QUEUED,
+    Finished,
+    Lost,
+    Observation,
+    Phase,
+    Run,
+    Running,
+    Waiting,
+)
 from infpop_runner.contract import RunResult
 
 _PULL_REASONS = frozenset(
@@ -36,6 +47,10 @@ _PULL_REASONS = frozenset(
 )
 CREATING = frozenset({None, "", "ContainerCreating", "PodInitializing"})  # reasons that give no more detail
 _NODE_LOST = frozenset({"ContainerStatusUnknown", "Unknown"})  # set by the kubelet and containerd after a reboot
+# The kubelet's reasons on a Pod that it ended, or did not start, in favour of its Node: it shuts down, or a critical
+# Pod needs the room. Since Kubernetes 1.26 such a Pod has a DisruptionTarget condition as well, if it was started.
+_SHUTDOWN = frozenset({"Terminated", "NodeShutdown", "Shutdown"})
+_FOR_THE_NODE = _SHUTDOWN | {"Preempting"}
 _REFUSED = " is forbidden: "  # followed by who refused a Pod, and why
 _ENDED_PHASES = ("Failed", "Succeeded")
 _DEADLINE = "DeadlineExceeded"  # the Job controller's reason, and InfPop's
@@ -143,7 +158,7 @@ def _held_since(job: JobRecord, pods: Sequence[PodRecord]) -> datetime | None:
 
     A Job that ended had a Pod, unless only its deadline ended it.
     """
-    scheduled = [pod.scheduled_at for pod in pods if pod.scheduled_at is not None]
+    scheduled = [pod.scheduled_at for pod in pods if pod.scheduled_at is not None and not is_refused(pod)]
     if scheduled:
         return min(scheduled)
     had_pod = not pods and job.end is not None and job.end.reason != _DEADLINE
@@ -167,7 +182,27 @@ def _held_until(pod: PodRecord, now: datetime) -> datetime | None:
     return None if pod.scheduled_at is None else finished_at or now
 
 
+def is_refused(pod: PodRecord) -> bool:
+    """Return whether the Node's kubelet did not admit the Pod: it has failed, and no container of it ever started.
+
+    The reasons differ by kubelet and device plugin (OutOfcpu, UnexpectedAdmissionError), so none of them is listed.
+    """
+    container = pod.container or ContainerRecord()
+    never_started = container.started_at is None and container.exit_code in {None, _EXIT_KILLED}
+    taken_away = pod.disrupted is not None or pod.evicted is not None
+    if pod.failure_reason in {None, _DEADLINE} or pod.node is None:
+        return False
+    return never_started and not taken_away
+
+
+def _refusal(pod: PodRecord, now: datetime) -> Lost:
+    detail = f"node {pod.node} refused the Pod: {last_output(pod.failure or '')}"
+    return Lost(reason=NODE_REFUSED, detail=detail, ended_at=now, counts=False, node=pod.node)
+
+
 def _ended_itself(run: Run, job: JobRecord, pod: PodRecord | None, now: datetime) -> Finished | Lost | None:
+    if pod is not None and is_refused(pod) and pod.failure_reason not in _FOR_THE_NODE:
+        return _refusal(pod, now)
     if pod is not None and pod.container is not None and pod.container.exit_code is not None:
         return _after_exit(run, job, pod, pod.container, now)
     if pod is not None and pod.phase in _ENDED_PHASES:
@@ -211,13 +246,21 @@ def _outside_cause(job: JobRecord, pod: PodRecord | None) -> Cause | None:
     end = job.end or job.ending
     if end is not None and end.reason == _DEADLINE:
         return Cause(lost=_DEADLINE, broken="MeasureTimeout", detail=last_output(end.message))
-    if pod is not None and pod.disrupted is not None:
-        return Cause(lost="Preempted", broken="Stopped", detail=last_output(pod.disrupted), counts=False)
+    if pod is not None and (pod.disrupted is not None or pod.failure_reason in _FOR_THE_NODE):
+        return _cause_of_disruption(pod)
     if job.suspended:
         return Cause(lost="Preempted", broken="Stopped", detail="the queue took back the devices", counts=False)
     if pod is not None and pod.deleting:
         return Cause(lost=DELETED, broken="Stopped", detail="a user or another controller deleted the Pod of this run")
     return None
+
+
+def _cause_of_disruption(pod: PodRecord) -> Cause:
+    """Return the cause for a Pod that was taken away, or that its Node ended in favour of itself or of another Pod."""
+    if pod.disrupted is not None:
+        return Cause(lost="Preempted", broken="Stopped", detail=last_output(pod.disrupted), counts=False)
+    lost = "NodeShutdown" if pod.failure_reason in _SHUTDOWN else "Preempted"
+    return Cause(lost=lost, broken="Stopped", detail=f"node {pod.node}: {last_output(pod.failure or '')}", counts=False)
 
 
 def _cause_of_eviction(message: str) -> Cause:

@@ -14,6 +14,7 @@ from infpop_operator.adapters.kube import labels
 
 Body = Mapping[str, Any]  # an object of the API server, or a part of one, as JSON
 _EVICTED = "Evicted"  # from the kubelet, on a Pod that it ends for lack of a resource or refuses
+_REJECTED = ("Pod was rejected", "The node had condition")  # starts of its message when it refuses a Pod
 _BY_KUBELET = "TerminationByKubelet"
 _EXCLUDING = ("NoSchedule", "NoExecute")  # effects of taints
 _CORDON = "node.kubernetes.io/unschedulable"  # the taint of a cordoned Node
@@ -73,9 +74,9 @@ class PodRecord:
     """A Pod of a run.
 
     `unschedulable` is the scheduler's message. `disrupted` says who takes the Pod away ("reason: message"), and
-    `disrupted_at` when. `failure` is why the kubelet failed the Pod as a whole. `evicted` is the kubelet's message if
-    it ended the Pod for lack of memory, disk or process ids. `scheduled_at` is None while the Pod has no Node.
-    `deleting` comes from the Pod itself, `gone` from another source, because the object no longer exists.
+    `disrupted_at` when. `failure` is why the kubelet failed the Pod as a whole ("reason: message"). `evicted` is the
+    kubelet's message if it ended the Pod for lack of memory, disk or process ids. `scheduled_at` is None while the Pod
+    has no Node. `deleting` comes from the Pod itself, `gone` from another source, because the object no longer exists.
     """
 
     namespace: str
@@ -99,6 +100,12 @@ class PodRecord:
     failure: str | None = None
     evicted: str | None = None
     container: ContainerRecord | None = None
+
+    @property
+    def failure_reason(self) -> str | None:
+        """Return the reason in `failure`, None if it has only a message."""
+        reason = (self.failure or "").partition(":")[0]
+        return reason if reason and " " not in reason else None
 
     @property
     def withdrawn(self) -> bool:
@@ -278,7 +285,9 @@ def _evicted(status: Body, disruption: Body | None) -> str | None:
     if source == _BY_KUBELET and message.startswith(LOW):
         return message
     is_failed = (status.get("phase"), status.get("reason")) == ("Failed", _EVICTED)
-    if is_failed and source in {None, _BY_KUBELET} and _list(status, "containerStatuses"):
+    words = status.get("message") or ""
+    was_admitted = bool(_list(status, "containerStatuses")) and not words.startswith(_REJECTED)
+    if is_failed and source in {None, _BY_KUBELET} and was_admitted:
         return _message(status, "message")
     return None
 
