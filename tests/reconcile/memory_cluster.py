@@ -166,7 +166,8 @@ class MemoryCluster:
             return refusal(422, "Invalid", "data: Forbidden: field is immutable when `immutable` is set")
         if only is not None:
             return 200, self._write(key, known, {**known, only: changes[only]})
-        return 200, self._change(key, known, {name: part for name, part in changes.items() if name != "metadata"})
+        kept = {name: part for name, part in wanted.items() if name in ("labels", "annotations", "ownerReferences")}
+        return 200, self._change(key, known, {**changes, "metadata": kept})
 
     def _answer_delete(self, key: Key, known: Body, options: Body) -> Answer:
         uid = options.get("preconditions", {}).get("uid", known["metadata"]["uid"])

@@ -1,36 +1,30 @@
 """The conditions of a study, following kstatus: Reconciling and Stalled are abnormal when true, Ready summarises.
 
-Every status has all conditions, except that PrometheusUnreachable exists only where Prometheus is used. The transition
-time of a condition changes only when its `status` changes.
+Every status has all conditions, except that PrometheusUnreachable exists only where Prometheus is used, and
+Published only where the operator has tried to publish. The transition time of a condition changes only when its
+`status` changes.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
+from typing import TypeVar
 
 from infpop_operator.api.clip import clip
-from infpop_operator.api.status_context import PoolProblem, StatusContext
+from infpop_operator.api.status_context import ConditionState, PoolProblem, StatusContext
 from infpop_operator.api.status_model import Best, Condition
 from infpop_operator.core.budget import TOO_MANY_FAILURES
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.history import broken_reason
 from infpop_operator.core.model import NO_ROOM, Decision, Phase, Running, StartedRun, Verdict, Waiting
 
+D = TypeVar("D")
 MESSAGE_BYTES = 1024
 _REASON_CHARACTERS = 64
 _SUSPENDED = ("Suspended", "spec.suspend is true: no run starts until it is false")
 _ABOUT_PROGRESS = ("Ready", "Reconciling", "Stalled", "Succeeded")
 _AT_WORK = (Phase.WARMING_UP, Phase.MEASURING, Phase.DONE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConditionState:
-    """Whether a condition is true (None: unknown), and why."""
-
-    holds: bool | None
-    reason: str
-    message: str
 
 
 _VALID = ConditionState(holds=True, reason="Valid", message="the study is valid")
@@ -84,6 +78,7 @@ def decided_states(
         "ResultStale": result_stale,
         "Suspended": _suspended_state(suspended=context.suspended),
         **prometheus_states(context, searching=decision.verdict in (Verdict.RUNNING, Verdict.WAITING)),
+        **_published_state(context),
     }
 
 
@@ -112,24 +107,27 @@ def refused_states(
         "ResultStale": kept,
         "Suspended": _suspended_state(suspended=context.suspended),
         **prometheus_states(context, searching=False),
+        **_published_state(context),
     }
 
 
 def waiting_states(
-    reason: str, message: str, kept: ConditionState, context: StatusContext
+    reason: str, message: str, kept: ConditionState, context: StatusContext, *, stalled: bool = False
 ) -> dict[str, ConditionState]:
-    """Return the state of every condition of a valid study that cannot be decided yet."""
+    """Return the state of every condition of a valid study that cannot be decided; `stalled`: not without its user."""
     suspended = context.suspended
-    if suspended:
+    if suspended and not stalled:
         reason, message = _SUSPENDED
     why = ConditionState(holds=False, reason=reason, message=message)
     return {
         "Accepted": _VALID,
         **dict.fromkeys(_ABOUT_PROGRESS, why),
-        "Reconciling": replace(why, holds=not suspended),
+        "Reconciling": replace(why, holds=not suspended and not stalled),
+        "Stalled": replace(why, holds=stalled),
         "ResultStale": kept,
         "Suspended": _suspended_state(suspended=suspended),
-        **prometheus_states(context, searching=True),
+        **prometheus_states(context, searching=not stalled),
+        **_published_state(context),
     }
 
 
@@ -168,7 +166,12 @@ def prometheus_states(context: StatusContext, *, searching: bool) -> dict[str, C
     return {"PrometheusUnreachable": state}
 
 
-def kept_state(kind: str, previous: Sequence[Condition], default: ConditionState) -> ConditionState:
+def _published_state(context: StatusContext) -> dict[str, ConditionState]:
+    """Return the state of Published by its name, empty where nothing was published or refused yet."""
+    return {} if context.published is None else {"Published": context.published}
+
+
+def kept_state(kind: str, previous: Sequence[Condition], default: D) -> ConditionState | D:
     """Return the state of one condition in the last status, `default` if that does not have it."""
     found = next((condition for condition in previous if condition.type == kind), None)
     if found is None:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from infpop_operator.api.conditions import (
-    ConditionState,
     decided_states,
     kept_state,
     refused_states,
@@ -17,7 +16,7 @@ from infpop_operator.api.conditions import (
     write_conditions,
 )
 from infpop_operator.api.quantities import decimal_string
-from infpop_operator.api.status_context import PoolProblem, StatusContext
+from infpop_operator.api.status_context import ConditionState, PoolProblem, StatusContext
 from infpop_operator.api.status_model import Best, PoolStatus, StudyStatus
 from infpop_operator.api.status_rows import best_row, live_rows, pool_row, problem_row, trial_rows
 from infpop_operator.api.status_size import fit
@@ -91,16 +90,31 @@ def waiting_status(
     *,
     previous: StudyStatus | None = None,
     context: StatusContext = _LOCAL,
+    stalled: bool = False,
 ) -> StudyStatus:
-    """Return the status of a valid study that cannot be decided yet; earlier results are kept."""
+    """Return the status of a valid study that cannot be decided; earlier results are kept.
+
+    `stalled`: it cannot continue before its user acts; otherwise the study waits.
+    """
     previous = previous or StudyStatus()
     before = {row.name: row for row in previous.pools}
     same = context.generation == previous.observed_generation
     rows = {name: problem_row(name, before.get(name), context, still_ended=same) for name in context.pool_problems}
     pools = [rows.pop(row.name, row) for row in previous.pools]
     previous = previous.model_copy(update={"pools": [*pools, *rows.values()]})
-    states = waiting_states(reason, message, _kept_staleness(previous), context)
+    states = waiting_states(reason, message, _kept_staleness(previous), context, stalled=stalled)
     return _undecided(states, now, context.generation, previous)
+
+
+def with_published(
+    status: StudyStatus, published: ConditionState, now: datetime, *, previous: StudyStatus | None
+) -> StudyStatus:
+    """Return the status with another state of the condition Published."""
+    known = () if previous is None else previous.conditions
+    others = [condition for condition in status.conditions if condition.type != "Published"]
+    states, generation = {"Published": published}, status.observed_generation
+    new = write_conditions(states, _whole_seconds(now), generation=generation, previous=known)
+    return status.model_copy(update={"conditions": [*others, *new]})
 
 
 def _undecided(

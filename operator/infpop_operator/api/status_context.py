@@ -7,6 +7,15 @@ from infpop_operator.core.model import Observation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConditionState:
+    """Whether a condition is true (None: unknown), and why."""
+
+    holds: bool | None
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PoolProblem:
     """Why a pool of the spec cannot be tuned now: a CamelCase reason and a message for the user."""
 
@@ -41,6 +50,7 @@ class StatusContext:
         pool_nodes: the nodes of each pool.
         suspended: the user suspended the study.
         prometheus: the health of Prometheus; None where it is not used.
+        published: whether the ConfigMap that the study names has its best; None before the operator tried to publish.
     """
 
     generation: int | None = None
@@ -49,3 +59,4 @@ class StatusContext:
     pool_nodes: Mapping[str, PoolNodes] = field(default_factory=dict)
     suspended: bool = False
     prometheus: PrometheusHealth | None = None
+    published: ConditionState | None = None

@@ -20,7 +20,8 @@ class Condition(StatusModel):
     """A `metav1.Condition`."""
 
     type: str = Field(
-        description="Accepted, Ready, Reconciling, Stalled, Succeeded, ResultStale, Suspended or PrometheusUnreachable"
+        description="Accepted, Ready, Reconciling, Stalled, Succeeded, ResultStale, Suspended, PrometheusUnreachable "
+        "or Published"
     )
     status: Literal["True", "False", "Unknown"] = Field(description="whether the condition holds")
     observed_generation: int | None = Field(

@@ -6,12 +6,12 @@ writing it twice, for example after a crash, leaves one Event.
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
 from infpop_operator.adapters.kube.client import KubeClient
-from infpop_operator.adapters.kube.errors import KubeError, KubeNamespaceTerminatingError
+from infpop_operator.adapters.kube.errors import KubeError, KubeNamespaceTerminatingError, KubeUnavailableError
 from infpop_operator.adapters.kube.records import Body
 from infpop_operator.api.resource import API_VERSION, GROUP, KIND
 from infpop_operator.api.status_model import Condition, StudyStatus, TrialRow
@@ -47,6 +47,7 @@ class StudyEvent:
     type: Literal["Normal", "Warning"]
     reason: str
     message: str
+    of_run: bool = field(default=False, compare=False)  # it happens once, whatever the study's generation is by then
 
 
 def transitions(before: StudyStatus | None, after: StudyStatus) -> tuple[StudyEvent, ...]:
@@ -75,6 +76,7 @@ def _lacking_metrics(run: Run, finished: Finished) -> StudyEvent:
         type="Normal",
         reason="MetricsMissing",
         message=f"run {run.name} on pool {run.pool}: no number from {why}; using the numbers from {instead}",
+        of_run=True,
     )
 
 
@@ -82,7 +84,7 @@ def _broken_run(entry: EndedRun) -> StudyEvent:
     run, why = entry.run, ": ".join(part for part in broken_reason(entry) or () if part)
     batches = ", ".join(str(trial.configuration.batch_size) for trial in run.trials)
     what = f"run {run.name} on pool {run.pool} ({_gpus(run.gpu_count)}, batch size {batches})"
-    return StudyEvent(type="Warning", reason="RunBroken", message=f"{what}: {why}")
+    return StudyEvent(type="Warning", reason="RunBroken", message=f"{what}: {why}", of_run=True)
 
 
 def _conditions(before: StudyStatus | None, after: StudyStatus) -> Iterator[StudyEvent]:
@@ -147,22 +149,26 @@ def _rounds(before: StudyStatus | None, after: StudyStatus) -> Iterator[StudyEve
 
 
 class Recorder:
-    """Writes Events about studies. A failure is only logged, because nothing depends on an Event."""
+    """Writes Events about studies. A refusal is only logged, because nothing depends on an Event."""
 
     def __init__(self, client: KubeClient, clock: Callable[[], datetime]) -> None:
         self._client = client
         self._clock = clock
 
-    async def record(self, study: Body, events: Sequence[StudyEvent]) -> None:
-        """Write one Event about `study` for each of `events`."""
+    async def record(self, study: Body, events: Sequence[StudyEvent]) -> tuple[StudyEvent, ...]:
+        """Write one Event about `study` for each of `events`; return those that the API server gave no answer to."""
+        unanswered: list[StudyEvent] = []
         for event in events:
             _log.info("study %s/%s: %s: %s", *_name(study), event.reason, event.message)
             try:
                 await self._client.create_event(_event(study, event, self._clock()))
             except KubeNamespaceTerminatingError:
-                return
+                return ()
             except KubeError as error:
+                if isinstance(error, KubeUnavailableError):
+                    unanswered.append(event)
                 _log.warning("study %s/%s: Event %s not written: %s", *_name(study), event.reason, error)
+        return tuple(unanswered)
 
 
 def _name(study: Body) -> tuple[str, str]:
@@ -172,7 +178,8 @@ def _name(study: Body) -> tuple[str, str]:
 def _event(study: Body, event: StudyEvent, now: datetime) -> Body:
     metadata = study["metadata"]
     at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    unique = digest([metadata["uid"], metadata.get("generation"), event.reason, event.message])[:16]
+    generation = None if event.of_run else metadata.get("generation")
+    unique = digest([metadata["uid"], generation, event.reason, event.message])[:16]
     return {
         "apiVersion": "v1",
         "kind": "Event",

@@ -8,7 +8,7 @@ finished Job gets a time to live only after the status contains its result.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
@@ -185,38 +185,47 @@ class Reconciler:
         decision = await asyncio.to_thread(decide, context.study, before, observed.observations, now)
         entries = _entries(context, before, decision)
         await self._store.record(context.owner, entries, now)
+        if entries and _has_lost_journal(context, recorded):
+            await self._writer.record_lost_journal(context)
         history = apply(before, entries)
         ended = [entry for entry in entries if isinstance(entry, EndedRun)]
         for entry in ended:
             self._metrics.count_ended_run(entry)
+        await self._writer.record_ended(context, ended, recorded=recorded.ended)
         needs_pass = await self._runs.stop(context, decision.stop)
         await self._runs.delete_leftovers(context, history, jobs)
         refused_runs = await self._runs.create(context, history)
         await self._store.record(context.owner, refused_runs, now)
+        await self._writer.record_ended(context, refused_runs)
         decision = replace(decision, history=apply(history, refused_runs))
         status = decided(context, decision, observed.observations)
-        await self._finish(context, decision, status, (*ended, *refused_runs), jobs)
+        status = await self._finish(context, decision, status, jobs)
         self._settle(context, status, replace(state, rounds=replace(decision.history, ended=(), active=())))
         return 0.0 if refused_runs or needs_pass else _seconds_until(decision.wake_at, now)
 
     async def _finish(
-        self,
-        context: ResolvedContext,
-        decision: Decision,
-        status: StudyStatus,
-        ended: Sequence[EndedRun],
-        jobs: Jobs,
-    ) -> None:
-        """Write the status and Events; then drop the Jobs and the memory that are no longer needed."""
+        self, context: ResolvedContext, decision: Decision, status: StudyStatus, jobs: Jobs
+    ) -> StudyStatus:
+        """Publish the result of a search that has succeeded; write the status, which is returned, and Events.
+
+        Then drop the Jobs and the memory that are no longer needed. If the result cannot be published now, the study
+        ends all the same, and the error makes the queue try again.
+        """
+        failure: KubeError | None = None
         context.memory.is_unfinished = decision.verdict in (Verdict.RUNNING, Verdict.WAITING)
+        if decision.verdict is Verdict.SUCCEEDED:
+            try:
+                status = await self._writer.publish(context, status)
+            except KubeError as error:
+                failure = error
         await self._writer.write(context, status)
-        await self._writer.record_ended(context, ended)
         await self._runs.expire(context, decision.history, jobs)
         live = {entry.run.name for entry in decision.history.active}
         context.memory.drop_ended_runs(live)
         self._cache.drop_ended_runs(context.key, live)
-        if decision.verdict is Verdict.SUCCEEDED:
-            await self._writer.publish(context, status)
+        if failure is not None:
+            raise failure
+        return status
 
     async def _load(self, context: ReconcileContext, jobs: Jobs) -> History:
         """Return the recorded history; read it again if it lacks the run of a Job, which another operator has added.
@@ -231,11 +240,13 @@ class Reconciler:
         return await self._store.load(context.owner, context.now)
 
     async def _recheck_published(self, context: ResolvedContext) -> None:
-        if context.memory.recheck_published and context.previous is not None:
-            conditions = context.previous.conditions
-            if any(condition.type == "Succeeded" and condition.status == "True" for condition in conditions):
-                await self._writer.publish(context, context.previous)
-            context.memory.recheck_published = False
+        """Publish again if that is due, and write the status if the outcome differs from what it says."""
+        if not context.memory.recheck_published or context.previous is None:
+            return
+        conditions = context.previous.conditions
+        if any(each.type == "Succeeded" and each.status == "True" for each in conditions):
+            await self._writer.write(context, await self._writer.publish(context, context.previous))
+        context.memory.recheck_published = False
 
     def _settle(self, context: ResolvedContext, status: StudyStatus, state: SettledState) -> None:
         """Mark a study as settled and drop its journal from memory if its search ended and the pass changed nothing."""
@@ -263,6 +274,13 @@ def _entries(context: ResolvedContext, before: History, decision: Decision) -> t
     if context.study.suspended and not before.rounds:
         return tuple(entry for entry in entries if not isinstance(entry, Round))
     return entries
+
+
+def _has_lost_journal(context: ResolvedContext, recorded: History) -> bool:
+    """Return whether the status shows results and the journal is empty: a user deleted it."""
+    shown = context.previous
+    is_empty = not (recorded.rounds or recorded.ended or recorded.active)
+    return is_empty and shown is not None and any(row.round is not None for row in shown.pools)
 
 
 def _seconds_until(instant: datetime | None, now: datetime) -> float | None:

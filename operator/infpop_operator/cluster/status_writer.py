@@ -8,8 +8,9 @@ from datetime import timedelta
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.errors import KubeError, KubeForbiddenError, KubeQuotaError, KubeRefusedError
 from infpop_operator.adapters.kube.records import Body
-from infpop_operator.api.status import refused_status, to_status, waiting_status
-from infpop_operator.api.status_context import StatusContext
+from infpop_operator.api.conditions import kept_state
+from infpop_operator.api.status import refused_status, to_status, waiting_status, with_published
+from infpop_operator.api.status_context import ConditionState, StatusContext
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.context import ReconcileContext, ResolvedContext
@@ -21,6 +22,9 @@ from infpop_operator.core.model import Decision, EndedRun, Observation
 from infpop_operator.settings import Settings
 
 _log = logging.getLogger(__name__)
+
+_CATCH_UP = timedelta(minutes=10)  # an operator is back sooner, and the API server keeps an Event for an hour
+_MOST_OWED = 100  # of one study; an outage in which more runs break has other signs
 
 
 class StatusWriter:
@@ -46,26 +50,57 @@ class StatusWriter:
         self._cache.see_written(written)
         await self._recorder.record(context.body, transitions(context.previous, status))
 
-    async def record_ended(self, context: ReconcileContext, ended: Sequence[EndedRun]) -> None:
-        """Record an Event for each run that broke without being stopped or that lacks numbers of a metrics source."""
-        await self._recorder.record(context.body, (*broken_runs(ended), *runs_lacking_metrics(ended)))
+    async def record_ended(
+        self, context: ReconcileContext, ended: Sequence[EndedRun], *, recorded: Sequence[EndedRun] = ()
+    ) -> None:
+        """Record an Event for each run that broke without being stopped or that lacks numbers of a metrics source.
+
+        It is called when their ends are in the journal and before anything else can fail. What the API server gave no
+        answer to is tried again with the next pass. The first pass of an operator also catches up on the runs in the
+        journal (`recorded`) that ended shortly before: the operator before it may have died in between. An Event that
+        exists is not written again.
+        """
+        owed = context.memory.owed
+        if owed is None:
+            lately = context.now - _CATCH_UP
+            owed = _events_of([entry for entry in recorded if entry.observation.ended_at >= lately])
+        unanswered = await self._recorder.record(context.body, (*owed, *_events_of(ended)))
+        context.memory.owed = unanswered[-_MOST_OWED:]
+
+    async def record_lost_journal(self, context: ReconcileContext) -> None:
+        """Record an Event for a study whose journal was deleted."""
+        message = (
+            f"the ConfigMaps of this study's journal were deleted before {context.now:%Y-%m-%d %H:%M:%S} UTC, and its "
+            "measurements with them; it measures everything again, and its budget counts from zero. Set spec.suspend "
+            "to true to prevent that"
+        )
+        await self._recorder.record(context.body, [StudyEvent(type="Warning", reason="JournalLost", message=message)])
 
     async def write_hindrance(self, context: ReconcileContext, error: InfPopError) -> None:
         """Write to the status why the study cannot continue; if that fails too, a later pass writes it."""
         try:
-            await self.write(context, hindered(context, _reason(error), str(error)))
+            await self.write(context, hindered(context, error))
         except KubeError as failure:
             _log.debug("study %s: %s", context.key, failure)
 
-    async def publish(self, context: ResolvedContext, status: StudyStatus) -> None:
-        """Write the best configuration to the ConfigMap that the study names; record an Event if that is refused."""
-        if status.best is None:
-            return
+    async def publish(self, context: ResolvedContext, status: StudyStatus) -> StudyStatus:
+        """Write the best configuration to the ConfigMap that the study names; return the status with what came of it.
+
+        An Event reports a refusal too.
+
+        Raises:
+            KubeError: the API server gave no answer, or another client writes to the ConfigMap.
+        """
+        target = context.resolved.document.spec.publish
+        if status.best is None or target is None:
+            return status
         try:
             event = await publish(self._client, context.resolved, status.best)
         except KubeRefusedError as error:
             event = StudyEvent(type="Warning", reason="PublishRefused", message=str(error))
         await self._recorder.record(context.body, () if event is None else (event,))
+        state = _outcome(target.config_map, event)
+        return with_published(status, state, context.now, previous=context.previous)
 
     def _can_wait(self, context: ReconcileContext, status: StudyStatus) -> bool:
         """Return whether only details changed shortly after the last write, so that the next tick can write them."""
@@ -75,14 +110,42 @@ class StatusWriter:
         return _without_details(status) == _without_details(context.previous)
 
 
+def _events_of(ended: Sequence[EndedRun]) -> tuple[StudyEvent, ...]:
+    return (*broken_runs(ended), *runs_lacking_metrics(ended))
+
+
 def refused(context: ReconcileContext, problems: Sequence[Problem]) -> StudyStatus:
     """Return the status of a study whose spec is invalid."""
     return refused_status(problems, context.now, previous=context.previous, context=_status_context(context))
 
 
-def hindered(context: ReconcileContext, reason: str, message: str) -> StudyStatus:
-    """Return the status of a valid study that cannot continue now."""
-    return waiting_status(reason, message, context.now, previous=context.previous, context=_status_context(context))
+def hindered(context: ReconcileContext, error: InfPopError) -> StudyStatus:
+    """Return the status of a valid study that cannot continue now; with a damaged journal, not before its user acts."""
+    return waiting_status(
+        _reason(error),
+        str(error),
+        context.now,
+        previous=context.previous,
+        context=_status_context(context),
+        stalled=isinstance(error, StoreError),
+    )
+
+
+def _outcome(config_map: str, event: StudyEvent | None) -> ConditionState:
+    """Return the state of Published after an attempt to publish, which had this Event."""
+    if event is not None and event.reason == "PublishRefused":
+        return ConditionState(holds=False, reason=event.reason, message=event.message)
+    message = f"the best configuration is in ConfigMap {config_map}"
+    return ConditionState(holds=True, reason="Published", message=message)
+
+
+def _published(context: ReconcileContext) -> ConditionState | None:
+    """Return the last known state of Published, None without one or if the study names no ConfigMap."""
+    spec = context.body.get("spec")
+    if not isinstance(spec, Mapping) or not spec.get("publish"):
+        return None
+    conditions = () if context.previous is None else context.previous.conditions
+    return kept_state("Published", conditions, None)
 
 
 def without_nodes(context: ReconcileContext, resolved: ResolvedStudy) -> StudyStatus:
@@ -106,7 +169,12 @@ def decided(context: ResolvedContext, decision: Decision, observations: Mapping[
 
 
 def _status_context(context: ReconcileContext) -> StatusContext:
-    return StatusContext(generation=context.generation, suspended=context.is_suspended, prometheus=context.prometheus)
+    return StatusContext(
+        generation=context.generation,
+        suspended=context.is_suspended,
+        prometheus=context.prometheus,
+        published=_published(context),
+    )
 
 
 def dump_status(status: StudyStatus) -> Body:

@@ -14,6 +14,7 @@ from infpop_operator.adapters.kube.node_pools import MatchedPool
 from infpop_operator.adapters.kube.observe import RunHints
 from infpop_operator.adapters.kube.records import JobRecord
 from infpop_operator.api.status_context import PoolProblem
+from infpop_operator.cluster.events import StudyEvent
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.core.model import Finished, History, Lost
 from infpop_operator.core.sources import Samples
@@ -76,6 +77,7 @@ class StudyMemory:
         endings: runs that are ending, by name.
         probes: the last probe of each live run, by name.
         requests: the pending or unrecorded requests to metrics sources, by run name.
+        owed: the Events that are due and not written yet; None before the first pass that read the journal.
     """
 
     key: StudyKey
@@ -87,6 +89,7 @@ class StudyMemory:
     endings: dict[str, Ending] = field(default_factory=dict)
     probes: dict[str, Probe] = field(default_factory=dict)
     requests: dict[str, MetricsRequest] = field(default_factory=dict)
+    owed: tuple[StudyEvent, ...] | None = None
 
     def drop_ended_runs(self, live: Container[str]) -> None:
         """Drop the memory of every run that is not in `live`: the end of those runs is recorded."""

@@ -61,6 +61,9 @@ REMEDIES = {
     "Suspended": "set spec.suspend to false to continue",
     "NoRoom": "uncordon or repair nodes, or add some",
     "MissingRights": "compare the operator's rights with examples/cluster/rbac.yaml",
+    "JournalUnreadable": "restore the ConfigMap that the message names, or upgrade the operator",
+    "PublishRefused": "delete the ConfigMap that the message names, name another in publish.configMap, or correct what "
+    "the message names",
     "ApiRefused": "correct what the message names, or ask the owner of the policy for an exception",
     "ApiUnavailable": "check that the API server is healthy; the operator asks it again",
 }

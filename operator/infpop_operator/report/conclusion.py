@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from infpop_operator.api.convert import to_metric
 from infpop_operator.api.spec_pool import NodePool
-from infpop_operator.api.status_model import Baseline, Best, PoolStatus
+from infpop_operator.api.status_model import Baseline, Best, Condition, PoolStatus
+from infpop_operator.report.advice import remedy_for
 from infpop_operator.report.serving import render_serving
 from infpop_operator.report.shown_study import ShownStudy
 from infpop_operator.report.status_page import Conclusion, Outcome
@@ -144,4 +145,13 @@ def _where(shown: ShownStudy, outcome: Outcome) -> Iterator[tuple[str, str]]:
     if shown.place.directory is not None:
         yield ("Files", str(shown.place.directory))
     elif publish is not None and outcome is Outcome.SUCCEEDED:
-        yield ("Published", f"in ConfigMap {publish.config_map}; an Event reports success or the error")
+        yield _published(publish.config_map, shown.object.condition("Published"))
+
+
+def _published(config_map: str, condition: Condition | None) -> tuple[str, str]:
+    """Return where the operator published the best, or why it did not; older operators wrote no condition."""
+    if condition is None:
+        return ("Published", f"in ConfigMap {config_map}; an Event reports success or the error")
+    if condition.status != "True":
+        return ("Not published", f"{condition.message}; {remedy_for(condition.reason)}")
+    return ("Published", f"in ConfigMap {config_map}")

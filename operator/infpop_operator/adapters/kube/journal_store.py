@@ -7,6 +7,7 @@ also the archive. ConfigMaps are used instead of the status because the status i
 journal keeps each result and its provenance whole.
 """
 
+import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,12 +26,14 @@ from infpop_operator.adapters.journal import (
     fold,
 )
 from infpop_operator.adapters.kube.client import KubeClient
-from infpop_operator.adapters.kube.errors import KubeConflictError, KubeError, KubeExistsError
+from infpop_operator.adapters.kube.errors import KubeConflictError, KubeError, KubeExistsError, KubeNotFoundError
 from infpop_operator.adapters.kube.job_manifest import Owner, owner_reference
 from infpop_operator.adapters.kube.labels import CONTENT, MANAGED_BY, MANAGER, STUDY
 from infpop_operator.core.errors import StoreError
 from infpop_operator.core.history_diff import Entry, apply
 from infpop_operator.core.model import History
+
+_log = logging.getLogger(__name__)
 
 JOURNAL = "journal"
 # A ConfigMap may hold 1 MiB. One that holds this much gets no more steps, and no request adds more than this, so none
@@ -121,25 +124,59 @@ class JournalStore:
     async def _append(self, owner: Owner, journal: _Journal, lines: Sequence[str]) -> _Journal:
         journal = _with_room(journal)
         data = {_key(journal.steps + offset): line for offset, line in enumerate(lines)}
-        version = await self._write(owner, journal, data)
-        return replace(
-            journal,
-            steps=journal.steps + len(lines),
-            segment_version=version,
-            segment_bytes=journal.segment_bytes + _size(lines),
-        )
+        journal = await self._write(owner, journal, data)
+        return replace(journal, steps=journal.steps + len(lines), segment_bytes=journal.segment_bytes + _size(lines))
 
-    async def _write(self, owner: Owner, journal: _Journal, data: Mapping[str, str]) -> str:
-        name = _segment_name(owner, journal.segment)
+    async def _write(self, owner: Owner, journal: _Journal, data: Mapping[str, str]) -> _Journal:
+        """Add `data` to the newest segment; return the journal with its version, and its number if that is new."""
         if journal.segment_version is None:
+            return await self._create(owner, journal, data)
+        changes = {"metadata": {"resourceVersion": journal.segment_version}, "data": data}
+        try:
+            name = _segment_name(owner, journal.segment)
+            written = await self._client.patch_config_map(owner.namespace, name, changes)
+        except KubeNotFoundError as error:  # a user deleted it: what is left of the journal has to be read
+            raise KubeConflictError(str(error)) from error
+        return replace(journal, segment_version=str(written["metadata"]["resourceVersion"]))
+
+    async def _create(self, owner: Owner, journal: _Journal, data: Mapping[str, str]) -> _Journal:
+        """Create a new segment with `data`, under the next number whose name no foreign ConfigMap has."""
+        while True:
+            name = _segment_name(owner, journal.segment)
             try:
                 written = await self._client.create_config_map(_config_map(owner, name, data))
             except KubeExistsError as error:
-                raise KubeConflictError(str(error)) from error
-        else:
-            changes = {"metadata": {"resourceVersion": journal.segment_version}, "data": data}
-            written = await self._client.patch_config_map(owner.namespace, name, changes)
-        return str(written["metadata"]["resourceVersion"])
+                existing = await self._existing(owner, name)
+                if existing is None or _is_segment(existing, owner):
+                    await self._restore(owner, existing)
+                    raise KubeConflictError(str(error)) from error
+                _log.warning("ConfigMap %s/%s does not belong to InfPop; its name is left out", owner.namespace, name)
+                journal = replace(journal, segment=journal.segment + 1)
+            else:
+                return replace(journal, segment_version=str(written["metadata"]["resourceVersion"]))
+
+    async def _existing(self, owner: Owner, name: str) -> Mapping[str, Any] | None:
+        try:
+            return await self._client.get_config_map(owner.namespace, name)
+        except KubeNotFoundError:
+            return None
+
+    async def _restore(self, owner: Owner, segment: Mapping[str, Any] | None) -> None:
+        """Put back the labels and the owner of a segment by which it is found, if somebody has altered them."""
+        if segment is None:
+            return
+        metadata, wanted = segment["metadata"], _metadata(owner, segment["metadata"]["name"])
+        known = metadata.get("labels") or {}
+        if _belongs(segment, owner) and known | wanted["labels"] == known:
+            return
+        _log.warning("ConfigMap %s/%s has lost labels or its owner; they are restored", owner.namespace, wanted["name"])
+        owners = [each for each in metadata.get("ownerReferences") or () if each.get("uid") != owner.uid]
+        changes = {
+            "resourceVersion": metadata["resourceVersion"],
+            "labels": wanted["labels"],
+            "ownerReferences": [*owners, *wanted["ownerReferences"]],
+        }
+        await self._client.patch_config_map(owner.namespace, wanted["name"], {"metadata": changes})
 
 
 def _read(owner: Owner, segments: Sequence[Mapping[str, Any]], now: datetime) -> _Journal:
@@ -164,7 +201,11 @@ def _history(owner: Owner, lines: Sequence[tuple[str, str]], now: datetime) -> H
     if not lines:
         return History(started_at=now)
     header, *entries = (_decode(owner, key, text) for key, text in lines)
-    if not isinstance(header, Header) or header.version > VERSION:
+    if not isinstance(header, Header):
+        names = f"the ConfigMaps {_segment_prefix(owner)}*"
+        message = f"its beginning is missing. Restore {names}, or delete them: the study then measures everything again"
+        raise StoreError(f"journal of {owner.namespace}/{owner.name}: {message}.")
+    if header.version > VERSION:
         message = "its first step is not a journal header that this version knows. Upgrade the operator"
         raise StoreError(f"journal of {owner.namespace}/{owner.name}: {message}.")
     return fold(header, tuple(entry for entry in entries if not isinstance(entry, Header)))
@@ -226,14 +267,37 @@ def _config_map(owner: Owner, name: str, data: Mapping[str, str]) -> Mapping[str
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {
-            "name": name,
-            "namespace": owner.namespace,
-            "labels": {MANAGED_BY: MANAGER, STUDY: owner.name, CONTENT: JOURNAL},
-            "ownerReferences": [owner_reference(owner)],
-        },
+        "metadata": _metadata(owner, name),
         "data": dict(data),
     }
+
+
+def _metadata(owner: Owner, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "namespace": owner.namespace,
+        "labels": {MANAGED_BY: MANAGER, STUDY: owner.name, CONTENT: JOURNAL},
+        "ownerReferences": [owner_reference(owner)],
+    }
+
+
+def _is_segment(config_map: Mapping[str, Any], owner: Owner) -> bool:
+    """Return whether a ConfigMap that has the name of a segment is one, even if its labels or its owner are altered.
+
+    A segment without an owner is recognised by what it holds: the lines of a journal.
+    """
+    if _belongs(config_map, owner):
+        return True
+    data = _data(config_map)
+    return bool(data) and all(key.isdecimal() and _is_line(text) for key, text in data.items())
+
+
+def _is_line(text: str) -> bool:
+    try:
+        decode_line(text)
+    except ValidationError:
+        return False
+    return True
 
 
 def _belongs(config_map: Mapping[str, Any], owner: Owner) -> bool:

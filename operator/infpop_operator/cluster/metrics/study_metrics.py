@@ -29,6 +29,7 @@ CONDITIONS = (
     "ResultStale",
     "Suspended",
     "PrometheusUnreachable",
+    "Published",
 )
 OUTCOMES = ("measured", "infeasible", "invalid", "broken", "running")
 MOST_POOLS = 16  # the limit of a spec
