@@ -54,6 +54,37 @@ def test_a_study_without_a_result_publishes_nothing() -> None:
     assert requests == 0
 
 
+def test_a_stalled_study_does_not_publish_the_best_so_far() -> None:
+    """Too many runs failed: a search that did not succeed publishes nothing, also when published ones are rechecked."""
+
+    async def play() -> tuple[Stage, int]:
+        spec = {
+            "searchSpace": {"gpuCount": [2], "batchSize": [8, 64]},
+            "budget": {"maxTrials": 2, "maxFailedTrials": 0},
+        }
+        stage = Stage(**spec, **PUBLISHED)
+        operator = await stage.operator()
+        await operator.settle()
+        stage.nodes.start(stage.run)
+        stage.nodes.finish(stage.run)
+        await operator.settle()
+        last = stage.runs[-1]
+        stage.nodes.start(last)
+        stage.nodes.crash(last)
+        for _ in range(3):
+            await operator.settle()
+        requests = len(operator.wire.requests)
+        operator.reconciler.recheck_published()
+        await operator.settle()
+        return stage, len(operator.wire.requests) - requests
+
+    stage, requests = asyncio.run(play())
+    assert stage.condition("Stalled") == ("True", "TooManyFailures")
+    assert stage.status["best"]["batchSize"] in (8, 64)
+    assert stage.cluster.find("configmaps", "best") is None
+    assert requests == 0
+
+
 @pytest.mark.parametrize(
     ("code", "reason"), [(403, "Forbidden"), (422, "Invalid")], ids=["a policy refuses it", "it is immutable"]
 )
