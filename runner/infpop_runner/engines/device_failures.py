@@ -60,7 +60,7 @@ MEMORY = (
         r"No available memory for the cache blocks",
         r"max seq len .{0,20}is larger than the maximum number of tokens that can be stored in KV cache",
         r"KV cache is needed, which is larger than the available KV cache memory",
-        r"To serve at least one request with the model.s max seq len",
+        r"To serve at least one request with the models?.?s max seq len",
         r"exceeds available Mamba cache blocks",
         r"not enough (?:GPU|device|KV cache|CUDA) memory|insufficient (?:GPU|device|CUDA) memory",
         r"only .{0,20}is available for the KV cache",
@@ -85,6 +85,14 @@ KERNEL_RESOURCES = (
 )
 _DRIVER = "The GPU's driver does not fit the image: update the driver of the node, or use an image for an older CUDA"
 DEVICES = (
+    broken(
+        "GpuFaulty",
+        r"uncorrectable (?:ECC|NVLink)|cudaErrorECCUncorrectable|cudaErrorNvlinkUncorrectable",
+        r"fallen off the bus|GPU is lost|GPU requires reset",
+        r"hardware stack error|cudaErrorHardwareStackError",
+        r"\bXid\b.{0,40}\d+",
+        r"contained (?:memory )?error|cudaErrorContained",
+    ),
     infeasible(
         "IncompatibleGPU",
         r"Torch not compiled with CUDA enabled",
@@ -139,14 +147,6 @@ DEVICES = (
         r"(?:don.t|do not) have enough GPUs available",
         device="cuda",
     ),
-    broken(
-        "GpuFaulty",
-        r"uncorrectable (?:ECC|NVLink)|cudaErrorECCUncorrectable|cudaErrorNvlinkUncorrectable",
-        r"fallen off the bus|GPU is lost|GPU requires reset",
-        r"hardware stack error|cudaErrorHardwareStackError",
-        r"\bXid\b.{0,40}\d+",
-        r"contained (?:memory )?error|cudaErrorContained",
-    ),
 )
 
 CAPABILITY = (
@@ -162,7 +162,7 @@ CAPABILITY = (
         r"no kernel image is available",
         r"device kernel image is invalid|cudaErrorInvalidKernelImage",
         r"PTX was compiled with an unsupported toolchain|cudaErrorUnsupportedPtxVersion|unsupported PTX",
-        r"(?:not|un)supported (?:for|on|by|in) (?:the |this |your )?(?:current )?"
+        r"(?:not |un)supported (?:for|on|by|in) (?:the |this |your )?(?:current )?"
         r"(?:GPU|architecture\b|CUDA device|hardware)",
         r"Min(?:imum)?\.? capability: ?\d+",
         r"(?:requires?|supported|needs?|available|works?|at least|supports?|for).{0,60}"
@@ -171,9 +171,9 @@ CAPABILITY = (
         r"(?:requires?|supports?|supported (?:on|by)|available on|needs?) .{0,30}"
         r"(?:Turing|Ampere|Ada|Hopper|Blackwell|SM_?\d+)\b",
         r"(?:Turing|Ampere|Ada|Hopper|Blackwell) (?:GPUs? )?or (?:newer|later|higher|above)",
-        r"(?:not|un)supported (?:on|by|for) (?:Volta|Turing|Ampere|Ada|Hopper|Blackwell|SM_?\d+)\b",
+        r"(?:not |un)supported (?:on|by|for) (?:Volta|Turing|Ampere|Ada|Hopper|Blackwell|SM_?\d+)\b",
         r"sm_\d+\w? is not (?:compatible|defined|supported)|.sm_\d+\w?. is not defined|requires .{0,30}sm_\d+",
-        r"unsupported gpu architecture|unknown CUDA arch|unsupported CUDA arch",
+        r"unsupported gpu architecture|unknown CUDA arch|(?:un|No )supported CUDA arch",
         r"No compiled \w+ for .{0,30}capability",
         r"fp8e4nv not supported|type fp8\w+ not supported in this arch",
         r"(?:Bfloat16|bf16) is (?:only |not )?supported (?:on|by|for) .{0,40}(?:GPU|device|card)",

@@ -118,40 +118,42 @@ def classify(evidence: Evidence) -> Refused | Failed:
 
 
 def _classify_log(evidence: Evidence, chain: Sequence[Statement]) -> Refused | Failed:
-    process = _first_failed(read_log(evidence.log_tail))
-    if process is None:
+    processes = [_heard(process) for process in read_log(evidence.log_tail)]
+    processes.sort(key=lambda process: not _is_cause(process))
+    if not processes:
         found = _first(KILLED, chain)
         return _verdict(*found) if found else _unknown("EngineCrash", chain[:1], ending=last_line(evidence.log_tail))
-    known = _applicable(KNOWN, evidence)
-    rejections = _applicable(ARGUMENTS, evidence) if any(_says(each, STARTS) for each in chain) else ()
-    said = _evidence_of(process)
-    for rules, statements in ((known, said), (known, process.fatal), (rejections, said)):
-        for statement in reversed(statements):
-            if found := _first(rules, [statement]):
-                return _verdict(*found)
-    last = (said or process.fatal)[-1]
-    return _unknown("EngineCrash", [last])
+    first, known = processes[0], _applicable(KNOWN, evidence)
+    started = not any(_says(each, STARTS) for each in chain)
+    rejections = () if started else _applicable(ARGUMENTS, evidence)
+    said = first.exceptions or first.remarks
+    heard = [(known, said), (known, first.fatal), *((known, other.exceptions) for other in processes[1:])]
+    for rules, statements in (*heard, (rejections, said)):
+        if found := _last(rules, statements):
+            return _verdict(*found)
+    return _unknown("EngineCrash", (said or first.fatal)[-1:])
 
 
-def _first_failed(processes: Sequence[Process]) -> Process | None:
-    """Return the process whose words are the cause: the first that does not only report the end of another one."""
-    for own in (True, False):
-        for process in processes:
-            if not own or _own_words(process):
-                return process
-    return None
+def _heard(process: Process) -> Process:
+    """Return a process without its words about other processes, unless it has no others."""
+    kept = [_own(process.exceptions), _own(process.remarks), _own(process.fatal)]
+    if not any(kept):
+        return process
+    return Process(rank=process.rank, exceptions=kept[0], remarks=kept[1], fatal=kept[2])
 
 
-def _own_words(process: Process) -> list[Statement]:
-    """Return the statements of a process that are about itself."""
-    said = process.exceptions or process.remarks
-    return [each for each in (*said, *process.fatal) if not _says(each, AFTERMATH) and not _says(each, WRAPPERS)]
+def _own(statements: Sequence[Statement]) -> list[Statement]:
+    return [each for each in statements if not _says(each, AFTERMATH) and not _says(each, WRAPPERS)]
 
 
-def _evidence_of(process: Process) -> list[Statement]:
-    said = process.exceptions or process.remarks
-    own = [each for each in said if not _says(each, AFTERMATH) and not _says(each, WRAPPERS)]
-    return own or list(said)
+def _is_cause(process: Process) -> bool:
+    return bool(_own([*process.exceptions, *process.remarks, *process.fatal]))
+
+
+def _last(rules: Sequence[Rule], statements: Sequence[Statement]) -> tuple[Rule, Statement] | None:
+    """Return the last statement that a rule knows."""
+    found = (_first(rules, [statement]) for statement in reversed(statements))
+    return next((each for each in found if each is not None), None)
 
 
 def _says(statement: Statement, words: re.Pattern[str]) -> bool:

@@ -1,0 +1,226 @@
+"""Logs of several processes: the process that failed first is heard, and nothing that only sounds like a cause."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from infpop_runner.engines.failures import Device, Evidence, Failed, Phase, Refused, classify, classify_exception
+
+CORE_FAILED = "builtins.RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}"
+DEAD = "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See stack trace (above)."
+TRACEBACK = 'Traceback (most recent call last):\n  File "/v/linear.py", line 718, in __init__\n'
+WRAPPER = "Exception: WorkerProc initialization failed due to an exception in a background process."
+OUT_OF_MEMORY = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 MiB."
+
+
+def say(process: str, *texts: str) -> str:
+    """Return what vLLM 0.11 logs for a process: each line with the process, the level, the time and the file."""
+    lines = [line for text in texts for line in text.splitlines()]
+    return "".join(f"({process} pid=5) ERROR 02-06 16:34:06 [core.py:946] {line}\n" for line in lines)
+
+
+def judge(log: str, exception: str = CORE_FAILED, device: Device = "cuda", phase: Phase = "load") -> Refused | Failed:
+    """Return the verdict for a log and an exception."""
+    return classify(Evidence(exception=exception, log_tail=log, device=device, phase=phase))
+
+
+@pytest.mark.parametrize(
+    ("code", "marks"),
+    [
+        ("assert all(output_size % tp_size == 0 for output_size in sizes)", ""),
+        ("assert self.num_heads % self.tp_size == 0", "           ^^^^^^^^^^^^^^\n"),
+        ("assert all(\n        size % get_tensor_model_parallel_world_size() == 0\n    )", "    ~~~~~^^^^^\n"),
+    ],
+)
+def test_a_bare_assertion_is_read_from_its_source_line(code: str, marks: str) -> None:
+    """The line under the last frame says what an assertion without a message means (vLLM 0.6 to 0.32, Python 3.13)."""
+    source = "".join(f"    {line}\n" for line in code.splitlines())
+    found = judge(say("Worker_TP0", f"{TRACEBACK}{source}{marks}AssertionError"))
+    assert (found.reason, found.detail) == ("UnsupportedGpuCount", " ".join(code.split()))
+
+
+def test_a_bare_assertion_in_this_process_is_read_from_its_source_line(tmp_path: Path) -> None:
+    """So is one that an engine raises in this process, as a transformers pipeline does."""
+    module = tmp_path / "linear.py"
+    module.write_text("tp_size = 2\n\nassert all(size % tp_size == 0 for size in (255,))\n")
+    with pytest.raises(AssertionError) as raised:
+        runpy.run_path(str(module))
+    found = classify_exception(raised.value, log_tail="", device="cuda", phase="load")
+    assert (found.reason, found.detail) == (
+        "UnsupportedGpuCount",
+        "assert all(size % tp_size == 0 for size in (255,))",
+    )
+
+
+def test_a_worker_is_heard_before_its_engine_core() -> None:
+    """The worker failed; its engine core only reports that it did, whatever comes first in the log."""
+    core = say("EngineCore_DP0", f"{TRACEBACK}ValueError: No available memory for the cache blocks.")
+    worker = say("Worker_TP1", f"{TRACEBACK}AssertionError: 12 is not divisible by 8")
+    assert judge(core + worker).detail == judge(worker + core).detail == "12 is not divisible by 8"
+
+
+def test_of_two_workers_the_first_is_heard() -> None:
+    """The second may have failed because the first did."""
+    first = say("Worker_TP1", f"{TRACEBACK}{OUT_OF_MEMORY}")
+    second = say("Worker_TP0", f"{TRACEBACK}AssertionError: 12 is not divisible by 8")
+    assert judge(first + second).reason == "GpuOutOfMemory"
+
+
+@pytest.mark.parametrize(
+    "aftermath",
+    [
+        "RuntimeError: [/pytorch/gloo/pair.cc:534] Connection closed by peer [10.0.0.1]:3182",
+        "torch.distributed.DistBackendError: NCCL error: remote process exited or there was a network error",
+        "torch.distributed.DistNetworkError: failed to recv, got 0 bytes: Connection reset by peer",
+        "RuntimeError: cancelled",
+        "BrokenPipeError: [Errno 32] Broken pipe",
+        WRAPPER,
+    ],
+)
+def test_a_process_that_lost_another_one_is_heard_last(aftermath: str) -> None:
+    """An error about the end of another process is no cause, even if it is logged first, and by a worker."""
+    log = say("Worker_TP0", f"{TRACEBACK}{aftermath}") + say("EngineCore", f"{TRACEBACK}{OUT_OF_MEMORY}")
+    assert judge(log).reason == "GpuOutOfMemory"
+    alone = judge(say("Worker_TP0", f"{TRACEBACK}{aftermath}"))
+    assert alone.reason == "EngineCrash"
+    assert aftermath.partition(": ")[2] in alone.detail
+
+
+def test_the_last_exception_of_a_process_is_heard() -> None:
+    """An engine that handles one failure dies of the next one."""
+    log = say("EngineCore", f"{TRACEBACK}{OUT_OF_MEMORY}", f"{TRACEBACK}AssertionError: 12 is not divisible by 8")
+    assert judge(log).reason == "UnsupportedGpuCount"
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        # vLLM 0.6: the file without brackets, and torch's own prefix.
+        "(VllmWorkerProcess pid=9) ERROR 09-03 12:08:10 multiproc_worker_utils.py:226] {0}\n[rank0]: {0}\n",
+        "ERROR 06-19 07:06:13 [core.py:515] {0}\n",  # vLLM 0.8: no name of a process
+        "(VllmWorker rank=3 pid=15164) ERROR 06-19 07:06:13 [multiproc_executor.py:527] {0}\n",  # vLLM 0.9
+        "\033[1;36m(EngineCore_0 pid=7)\033[0;0m ERROR 08-31 04:18:45 [core.py:718] {0}\r\n",  # vLLM 0.10
+        (
+            "\033[0;36m(Worker pid=7)\033[0;0m \033[31mERROR\033[0m \033[90m08-31 04:18:45\033[0m "
+            "\033[90m[a.py:1]\033[0m {0}"
+        ),
+        "(RayWorkerWrapper pid=12, ip=10.0.0.4) ERROR 02-06 16:34:06 [worker_base.py:616] {0}\n",
+        'Process EngineCore_0:\nTraceback (most recent call last):\n  File "a.py", line 1, in f\n    g()\n{0}\n',
+    ],
+)
+def test_every_prefix_of_a_line_is_taken_off(log: str) -> None:
+    """The detail is the message alone, whichever version of vLLM wrote its prefix."""
+    found = judge(log.format("AssertionError: 25 is not divisible by 4"))
+    assert (found.reason, found.detail) == ("UnsupportedGpuCount", "25 is not divisible by 4")
+
+
+FALSE_FRIENDS = [
+    "INFO 02-06 16:33:01 [core.py:95] Initializing with config: tensor_parallel_size=3, must be divisible by 4",
+    "WARNING 02-06 16:33:01 [cuda.py:1] CUDA out of memory. Falling back to a smaller batch",
+    (
+        "/usr/lib/python3/site-packages/torch/cuda/__init__.py:230: UserWarning: RTX 5090 with CUDA capability sm_120 "
+        "is not compatible with the current PyTorch installation."
+    ),
+    (
+        "E1128 12:00:00.000000 77 torch/_inductor/select_algorithm.py:1905] [0/0] Runtime error during autotuning: "
+        "OutOfMemoryError: out of resource: shared memory. Ignoring this choice."
+    ),
+    "ERROR 02-06 16:33:01 [repo_utils.py:1] 429 Client Error: Too Many Requests, retrying 1 of 2",
+    "[rank0]:[W206 16:34:06.1 ProcessGroupNCCL.cpp:1] Warning: CUDA error: out of memory",
+    "W1128 12:00:00.000000 77 a.py:1] torch.OutOfMemoryError: CUDA out of memory.",
+    "node:77:99 [0] NCCL INFO Cuda failure 2 'out of memory'",
+    (
+        "Exception ignored in: <function LLM.__del__>\nTraceback (most recent call last):\n"
+        '  File "a.py", line 1, in __del__\n    f()\ntorch.OutOfMemoryError: CUDA out of memory.'
+    ),
+    "tensor_parallel_size 3: 12 is not divisible by 8",  # printed, and by no exception
+]
+
+
+@pytest.mark.parametrize("line", FALSE_FRIENDS)
+def test_what_only_sounds_like_a_cause_decides_nothing(line: str) -> None:
+    """A remark, a warning, a recovery or an error at exit does not explain a crash, alone or before another error."""
+    assert judge(line).reason == "EngineCrash"
+    crash = say("EngineCore", f"{TRACEBACK}KeyError: 'layers.0'")
+    assert judge(f"{line}\n{crash}") == judge(f"{crash}\n{line}") == judge(crash)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "torch.AcceleratorError: CUDA error: an illegal memory access was encountered",
+        "builtins.RuntimeError: NCCL error: unhandled cuda error (run with NCCL_DEBUG=INFO for details)",
+        "builtins.ValueError: hidden size 768 is not divisible by 7",
+        "builtins.ValueError: Dimensions of images [3, 5] are not divisible by patch_size=14.",
+        "builtins.AssertionError: assert len(cu_seqlens) % 2 == 0",
+        "builtins.RuntimeError: The memory format option is not supported",
+        "builtins.RuntimeError: operator torchvision::nms is not supported",
+        "builtins.TimeoutError: RPC call to sample_tokens timed out.",
+        "builtins.RuntimeError: tensor parallel group is not initialized",
+        "builtins.KeyError: 'model.layers.0.mlp.experts'",
+    ],
+)
+@pytest.mark.parametrize("phase", ["load", "measure"])
+def test_words_alone_prove_nothing(text: str, phase: Phase) -> None:
+    """A text that shares words with a known failure stays unknown: it is broken, never infeasible."""
+    found = judge("", exception=text, phase=phase)
+    assert isinstance(found, Failed)
+    assert found.reason in {"EngineCrash", "RunnerError"}
+    assert found.detail.endswith("The run's log has the whole text") or found.reason == "EngineCrash"
+
+
+def test_native_code_is_heard_if_python_says_less() -> None:
+    """NCCL names the cause in its own line, and Python only that NCCL failed."""
+    log = "(Worker_TP0 pid=5) node:77:99 [0] transport/nvls.cc:157 NCCL WARN Cuda failure 2 'out of memory'\n" + say(
+        "Worker_TP0", f"{TRACEBACK}RuntimeError: NCCL error: unhandled cuda error"
+    )
+    assert judge(log).reason == "GpuOutOfMemory"
+
+
+def test_an_unknown_failure_shows_the_words_of_its_process() -> None:
+    """Where no row knows the text, the detail is the last exception of the first process, and names the log."""
+    log = say("Worker_TP0", f"{TRACEBACK}KeyError: 'layers.0'") + say("EngineCore", f"{TRACEBACK}{WRAPPER}")
+    assert judge(log, DEAD, phase="measure") == Failed(
+        reason="EngineCrash", detail="KeyError: 'layers.0'. The run's log has the whole text"
+    )
+
+
+def test_a_validation_error_is_shown_without_its_frame() -> None:
+    """What pydantic adds around a message helps nobody."""
+    text = (
+        "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n  Value error, "
+        "max_model_len must be positive [type=value_error, input_value=ArgsKwargs((), {'a': [1]}), "
+        "input_type=ArgsKwargs]\n    For further information visit https://errors.pydantic.dev/2/v/value_error"
+    )
+    assert judge("", exception=text).detail == "max_model_len must be positive"
+
+
+@pytest.mark.parametrize(
+    ("text", "retry"),
+    [
+        ("huggingface_hub.errors.HfHubHTTPError: 429 Client Error: Too Many Requests for url: https://hf.co", "later"),
+        ("httpx.ConnectTimeout: timed out", "later"),
+        ("builtins.OSError: We couldn't connect to 'https://huggingface.co'. See the docs on offline mode.", "later"),
+        ("builtins.OSError: [Errno 5] Input/output error: '/cache'", "later"),
+        ("huggingface_hub.errors.GatedRepoError: 403 Client Error.", "never"),
+        ("huggingface_hub.errors.RepositoryNotFoundError: 404 Client Error.", "never"),
+        ("builtins.OSError: [Errno 28] No space left on device: '/cache'", "never"),
+        ("safetensors_rust.SafetensorError: Error while deserializing header: incomplete metadata", "never"),
+        ("builtins.KeyError: 1", None),
+    ],
+)
+def test_a_failure_says_whether_waiting_helps(text: str, retry: str | None) -> None:
+    """A busy hub and a slow volume are worth a pause; what only a person can change is not tried again."""
+    found = judge("", exception=text)
+    assert isinstance(found, Failed)
+    assert found.retry == retry
+
+
+def test_a_download_that_fails_because_the_volume_is_full_is_about_the_volume() -> None:
+    """In a chain of causes the row that stands first in the table decides."""
+    text = (
+        "builtins.OSError: We couldn't connect to 'https://huggingface.co' to load the files.\n"
+        "builtins.OSError: [Errno 28] No space left on device: '/cache/x.incomplete'"
+    )
+    assert judge("", exception=text).reason == "StorageUnavailable"
