@@ -7,6 +7,7 @@ _RANKS = (
     r"(?:\btp\b|\w*(?:tp|ep|world)_size|tensor.?(?:model.?)?parallel(?:ism)?|expert.parallel|world.size|tp[ =]\d"
     r"|model parallel GPUs|number of (?:GPUs|ranks))"
 )
+_TENSOR = r"(?:\btp\b|tp_size|tensor.?(?:model.?)?parallel(?:ism)?)"
 _UNEVEN = (
     r"(?:divisible|divides?\b|evenly|multiple of|not aligned|(?:greater|larger|more) than .{0,40}(?:experts|heads))"
 )
@@ -21,8 +22,8 @@ GPU_COUNT = (
         rf"AssertionError: assert .*{_RANKS}\s*%.*== ?0",
         rf"{_UNEVEN}.{{0,160}}{_RANKS}",
         rf"{_RANKS}.{{0,160}}{_UNEVEN}",
-        rf"{_RANKS}.{{0,60}}(?:is |are )?(?:not (?:yet |currently )?supported|needs? to be 1|must be 1\b)",
-        rf"(?:not (?:yet |currently )?support|needs?|requires?|only supports?) {_RANKS}(?! rank)",
+        rf"{_TENSOR}.{{0,60}}(?:is |are )?(?:not (?:yet |currently )?supported|needs? to be 1|must be 1\b)",
+        rf"(?:not (?:yet |currently )?support|needs?|requires?|only supports?) {_TENSOR}(?! rank)",
         r"\b(?:in|out)put[_ ]size.{0,80}not (?:divisible|aligned)",
         r"(?:size_|_size_|size )per[_ -](?:partition|rank|tensor-parallel partition).{0,160}(?:divisible|multiple)",
         r"per-rank .{0,80}divisible",
@@ -155,6 +156,7 @@ CAPABILITY = (
         r"(?:compute capability|SM\d+|your GPU|on this device).{0,240}"
         r"(?:Re-run with|Please do not specify|Use|set|remove) .?--[a-z]",
         r"requires? the SM\d+ .{0,60}path",
+        r"Error: \w+='[^']*' requires",
         remedy="This GPU does not offer what engine.args or searchSpace.extra asks for",
     ),
     infeasible(
@@ -163,7 +165,7 @@ CAPABILITY = (
         r"device kernel image is invalid|cudaErrorInvalidKernelImage",
         r"PTX was compiled with an unsupported toolchain|cudaErrorUnsupportedPtxVersion|unsupported PTX",
         r"(?:not |un)supported (?:for|on|by|in) (?:the |this |your )?(?:current )?"
-        r"(?:GPU|architecture\b|CUDA device|hardware)",
+        r"(?:GPU|CUDA device|hardware)",
         r"Min(?:imum)?\.? capability: ?\d+",
         r"(?:requires?|supported|needs?|available|works?|at least|supports?|for).{0,60}"
         r"(?:compute|device|CUDA|GPU) capability",

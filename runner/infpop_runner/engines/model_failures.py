@@ -122,7 +122,7 @@ HUB = (
     broken(
         "ModelUnavailable",
         r"SafetensorError|deserializing header|PytorchStreamReader failed|UnpicklingError|Ran out of input",
-        r"unexpected EOF|file is corrupt|archive is corrupt|not corrupted|metadata incomplete|invalid header",
+        r"unexpected EOF|(?:file|archive|vocabulary).{0,60}corrupt",
         r"is not a valid JSON file|does not contain the valid metadata",
         phase="load",
         remedy="A file of the model is damaged: delete it from the cache, so that it is loaded again",
@@ -167,7 +167,7 @@ HUB = (
         rf"(?:timed out|Max retries exceeded|Connection (?:aborted|refused|reset)).{{0,200}}{_HUB}",
         rf"{_HUB}.{{0,200}}(?:timed out|Max retries exceeded|Connection (?:aborted|refused|reset)|unreachable)",
         r"CAS service error|Reqwest Error|File reconstruction error|using .hf_transfer|hf_xet",
-        r"builtins\.ConnectionError|Network is unreachable",
+        r"Network is unreachable",
         phase="load",
         remedy=_HUB_LATER,
         retry="later",
