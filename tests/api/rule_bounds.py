@@ -301,7 +301,7 @@ def _measurement() -> Iterator[Bound]:
         "spec.measurement.minDuration",
         good=("0s", "19m59s999ms", "20m", "1200s"),
         bad=("20m1ms", "1201s", "1h"),
-        more={f"{TIMEOUTS}.measure": "999h"},
+        more={f"{TIMEOUTS}.measure": "720h"},
     )
     for phase in ("schedule", "pull", "load", "measure"):
         yield from table(
@@ -310,6 +310,12 @@ def _measurement() -> Iterator[Bound]:
             good=("1s", "1000ms", "1s1ms", "1h"),
             bad=("0s", "999ms"),
             more={"spec.measurement.minDuration": "0s"},
+        )
+        yield from table(
+            f"longest-{phase}",
+            f"{TIMEOUTS}.{phase}",
+            good=("720h", "719h59m59s999ms", "43200m"),
+            bad=("720h1ms", "721h", "999999h", "999999h999999m999999s999999ms"),
         )
     for repeats, most in ((3, 30), (7, 70)):
         yield from table(

@@ -171,6 +171,10 @@ EXAMPLES: Mapping[str, Example] = {
     "timeout-schedule": _value("spec.measurement.timeouts.schedule", "1s", "999ms"),
     "timeout-pull": _value("spec.measurement.timeouts.pull", "1s", "999ms"),
     "timeout-load": _value("spec.measurement.timeouts.load", "1s", "999ms"),
+    "longest-schedule": _value("spec.measurement.timeouts.schedule", "720h", "720h1ms"),
+    "longest-pull": _value("spec.measurement.timeouts.pull", "720h", "999999h"),
+    "longest-load": _value("spec.measurement.timeouts.load", "720h", "43201m"),
+    "longest-measure": _value("spec.measurement.timeouts.measure", "720h", "999999h999999m999999s"),
     "timeout-measure": Example(
         valid={"spec.measurement": {"minDuration": "0s", "timeouts": {"measure": "1s"}}},
         invalid={"spec.measurement": {"minDuration": "0s", "timeouts": {"measure": "999ms"}}},

@@ -85,7 +85,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
             {"configMap": {"name": "prompts"}},
             ("spec.workload.source.configMap", "prompts", "outside a cluster", "file: {path: prompts.jsonl}"),
         ),
-        ("spec.workload.source", {"file": {"path": "a\0b"}}, ("spec.workload.source.file.path", "null byte")),
+        ("spec.workload.source", {"file": {"path": "a\0b"}}, ("spec.workload.source.file.path", "control character")),
         (
             "spec.engine.simulation",
             {"recorded": {"path": "none.csv", "gpuModel": "A", "engine": "vllm", "model": "m"}},

@@ -6,8 +6,16 @@ from engines.specs import make_run_spec
 from infpop_runner.contract import PINNED_ARGUMENTS, RunSpec
 from infpop_runner.engines.environment import build_environment
 from infpop_runner.engines.errors import EngineRefusedError
-from infpop_runner.engines.hf_args import build_generation_args, build_pipeline_args
+from infpop_runner.engines.hf_args import (
+    build_generation_args,
+    build_hub_args,
+    build_model_args,
+    build_pipeline_args,
+    build_tokenizer_args,
+)
+from infpop_runner.engines.user_args import engine_values, refuse_unknown, trusts_remote_code, unknown_message
 from infpop_runner.engines.vllm_args import build_engine_args
+from infpop_runner.engines.vllm_args import build_tokenizer_args as vllm_tokenizer_args
 
 CUDA = make_run_spec(
     device="cuda",
@@ -111,12 +119,12 @@ def test_a_pipeline_on_gpus_spreads_over_all_that_it_has(gpu_count: int) -> None
     """One GPU is handled like several: the model is never partly left on the CPU."""
     spec = make_run_spec(device="cuda", gpu_count=gpu_count, model={"revision": "abc", "dtype": "float16"})
     expected = {"task": "text-generation", "dtype": "float16", "device_map": "auto", "revision": "abc"}
-    assert build_pipeline_args(spec) == expected
+    assert build_pipeline_args(spec) == {**expected, "trust_remote_code": False}
 
 
 def test_a_pipeline_on_a_cpu_is_one_device() -> None:
     """Without GPUs the CPU is passed; a model without a revision gets none."""
-    expected = {"task": "text-generation", "dtype": "auto", "device": "cpu"}
+    expected = {"task": "text-generation", "dtype": "auto", "device": "cpu", "trust_remote_code": False}
     assert build_pipeline_args(make_run_spec(engine={"name": "hf-pipeline"})) == expected
 
 
@@ -145,6 +153,72 @@ def test_what_a_pipeline_cannot_do_is_refused(spec: RunSpec, reason: str) -> Non
     with pytest.raises(EngineRefusedError) as refused:
         build_pipeline_args(spec)
     assert refused.value.reason == reason
+
+
+REMOTE = {"trust_remote_code": True, "code_revision": "def"}
+
+
+def test_custom_code_is_allowed_or_forbidden_for_every_part_of_a_model() -> None:
+    """The tokenizer, the configuration and the weights get the study's answer, and nobody is asked on a terminal."""
+    spec = make_run_spec(
+        model={"revision": "abc"}, engine={"args": {**REMOTE, "token": "t", "cache_dir": "/c", "x": 1}}
+    )
+    assert build_hub_args(spec) == {**REMOTE, "token": "t", "revision": "abc"}
+    assert build_tokenizer_args(spec) == {**build_hub_args(spec), "cache_dir": "/c", "padding_side": "left"}
+    assert build_pipeline_args(spec).items() >= build_hub_args(spec).items()
+    assert build_model_args(spec) == {"cache_dir": "/c", "x": 1}
+    assert build_tokenizer_args(make_run_spec())["trust_remote_code"] is False
+
+
+def test_vllm_loads_its_tokenizer_as_its_model() -> None:
+    """Custom code, revision, token and download folder of the model are also those of the tokenizer."""
+    spec = make_run_spec(model={"revision": "abc"}, engine={"args": {**REMOTE, "hf_token": "t", "download_dir": "/c"}})
+    expected = {**REMOTE, "token": "t", "cache_dir": "/c", "revision": "abc"}
+    assert vllm_tokenizer_args(spec) == expected
+    assert vllm_tokenizer_args(make_run_spec()) == {"trust_remote_code": False}
+
+
+@pytest.mark.parametrize("text", ["true", True, "True", "TRUE"])
+def test_only_a_clear_yes_allows_custom_code(text: object) -> None:
+    """Python's spelling counts too; every other text, such as False, does not allow it."""
+    assert trusts_remote_code(make_run_spec(engine={"args": {"trust_remote_code": text}}))
+    for other in ("False", "no", "1", "", False, 0):
+        assert not trusts_remote_code(make_run_spec(engine={"args": {"trust_remote_code": other}}))
+
+
+def test_structured_values_reach_the_engine_as_objects() -> None:
+    """JSON becomes an object or a list for the engine, while the result records the text; templates stay text."""
+    config = '{"method": "ngram", "num_speculative_tokens": 3}'
+    given = {"speculative_config": config, "sizes": "[1, 2]", "template": "{{ a }}", "block_size": 16}
+    spec = make_run_spec(engine={"args": given})
+    assert engine_values(spec) == {
+        "speculative_config": {"method": "ngram", "num_speculative_tokens": 3},
+        "sizes": [1, 2],
+        "template": "{{ a }}",
+        "block_size": 16,
+    }
+    assert build_engine_args(spec, batch_sizes=(4,), longest_prompt=1)["speculative_config"] == config
+
+
+@pytest.mark.parametrize("text", ["{'method': 'ngram'}", "{mode: 3}", "[1, 2", '{"a": NaN}', '{"a": 1, "a": 2}'])
+def test_what_only_starts_like_json_is_refused_before_a_load(text: str) -> None:
+    """The argument is named with what is wrong in it."""
+    spec = make_run_spec(engine={"args": {"compilation_config": text}})
+    with pytest.raises(EngineRefusedError, match=r"engine\.args\.compilation_config (is not JSON|has)") as refused:
+        engine_values(spec)
+    assert refused.value.reason == "RejectedArguments"
+
+
+def test_an_unknown_argument_is_refused_with_the_one_that_was_meant() -> None:
+    """A similar name is proposed, but never one that InfPop sets; nothing is refused if the names are not known."""
+    known = {"block_size", "kv_cache_dtype", "max_model_len", "max_logprobs"}
+    spec = make_run_spec(engine={"args": {"blok_size": 16}})
+    with pytest.raises(EngineRefusedError, match="not an argument of vLLM 1; did you mean block_size") as refused:
+        refuse_unknown(spec, known, "vLLM 1")
+    assert refused.value.reason == "RejectedArguments"
+    assert unknown_message("max_model_length", known, "vLLM 1").endswith("; remove it")
+    refuse_unknown(spec, frozenset(), "vLLM 1")
+    refuse_unknown(make_run_spec(engine={"args": {"block_size": 16}}), known, "vLLM 1")
 
 
 USUAL = {

@@ -162,3 +162,17 @@ def test_a_config_map_that_appears_meanwhile_is_left_to_the_next_reconcile() -> 
         assert server.config_maps[NAME] == foreign({})
 
     played(scenario)
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\rb"])
+def test_an_argument_with_a_line_break_is_not_published(value: str) -> None:
+    """The lines of args.txt are the arguments: a round of an older version could have one that would become two."""
+
+    async def scenario(server: ApiServer, publish: Publish) -> None:
+        event = await publish(make_best().model_copy(update={"engine_args": [f"--x={value}"]}))
+        assert event is not None
+        assert (event.type, event.reason) == ("Warning", "PublishRefused")
+        assert "line break" in event.message
+        assert not server.config_maps
+
+    played(scenario)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from infpop_operator.api.cel_metrics import METRIC_RULES
 from infpop_operator.api.cel_rule import Rule, above_zero, at_most, listed, unique
 from infpop_operator.api.fields import ARGUMENT_PATTERN
+from infpop_operator.api.spec import LONGEST_TIMEOUT
 from infpop_operator.api.spec_engine import MOST_BATCHED_TOKENS
 from infpop_operator.api.spec_pool import LEAST_MEMORY, MOST_MEMORY
 from infpop_operator.core.object_names import LABEL_KEY_PATTERN, LONGEST_LABEL_KEY, LONGEST_SUBDOMAIN
@@ -37,6 +38,7 @@ def _timeouts() -> Iterator[Rule]:
             rule="duration(self) >= duration('1s')",
             message='is shorter than a second. Use "1s" or more',
         )
+        yield at_most(f"longest-{phase}", f"spec.measurement.timeouts.{phase}", LONGEST_TIMEOUT)
 
 
 _OBJECT = (

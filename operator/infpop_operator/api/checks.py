@@ -5,11 +5,14 @@ from collections.abc import Iterator, Sequence
 from infpop_operator.api.quantities import seconds
 from infpop_operator.core.errors import Problem
 
+_MOST_SHOWN_AS_MINUTES = 1  # hours
+
 
 def short(field: str, text: str, longest_seconds: float) -> Iterator[Problem]:
     """Yield a problem if a duration exceeds a limit."""
     if seconds(text) > longest_seconds:
-        longest = f"{longest_seconds / 60:g}m"
+        hours, minutes = longest_seconds / 3600, longest_seconds / 60
+        longest = f"{hours:g}h" if hours > _MOST_SHOWN_AS_MINUTES else f"{minutes:g}m"
         yield Problem(field=field, value=text, message=f"is longer than {longest}", remedy=f'Use "{longest}" or less')
 
 

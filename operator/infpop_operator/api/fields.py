@@ -21,6 +21,12 @@ from infpop_operator.core.object_names import (
 )
 
 ARGUMENT_PATTERN = r"^[a-z][a-z0-9_]*$"
+# Text on one line: a line break would end an argument in a script, and an escape sequence would reach a terminal.
+LINE_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\p{Zl}\p{Zp}]*$"
+# The same, but JSON may have line breaks between its parts; they become spaces.
+ARGUMENT_VALUE_PATTERN = (
+    r"^([ \t\r\n]*[{\[][^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\p{Zl}\p{Zp}]*|[^\x00-\x1f\x7f-\x9f\p{Zl}\p{Zp}]*)$"
+)
 PRODUCT_PATTERN = r"^[ -~]+$"
 METRIC_PATTERN = r"^[a-z][a-zA-Z0-9]*$"
 
@@ -31,13 +37,13 @@ LabelledName = Annotated[str, Field(min_length=1, max_length=LONGEST_LABEL, patt
 DataKey = Annotated[str, Field(min_length=1, max_length=LONGEST_SUBDOMAIN, pattern=DATA_KEY_PATTERN)]
 ProductPattern = Annotated[str, Field(min_length=1, max_length=128, pattern=PRODUCT_PATTERN)]
 MetricName = Annotated[str, Field(min_length=1, max_length=32, pattern=METRIC_PATTERN)]
-Text = Annotated[str, Field(min_length=1, max_length=512)]
-Label = Annotated[str, Field(min_length=1, max_length=128)]  # the limit of the contract
+Text = Annotated[str, Field(min_length=1, max_length=512, pattern=LINE_PATTERN)]
+Label = Annotated[str, Field(min_length=1, max_length=128, pattern=LINE_PATTERN)]  # the limit of the contract
 LabelKey = Annotated[str, Field(min_length=1, max_length=LONGEST_LABEL_KEY, pattern=LABEL_KEY_PATTERN)]
 LabelValue = Annotated[str, Field(max_length=LONGEST_LABEL, pattern=LABEL_VALUE_PATTERN)]
 Image = Annotated[str, Field(max_length=512, pattern=IMAGE_PATTERN)]
 ArgumentName = Annotated[str, Field(min_length=1, max_length=64, pattern=ARGUMENT_PATTERN)]
-ArgumentValue = Annotated[str, Field(max_length=512)]
+ArgumentValue = Annotated[str, Field(max_length=512, pattern=ARGUMENT_VALUE_PATTERN)]
 
 
 class ApiModel(BaseModel):

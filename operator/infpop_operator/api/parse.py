@@ -10,7 +10,13 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from infpop_operator.api.fields import ARGUMENT_PATTERN, METRIC_PATTERN, PRODUCT_PATTERN
+from infpop_operator.api.fields import (
+    ARGUMENT_PATTERN,
+    ARGUMENT_VALUE_PATTERN,
+    LINE_PATTERN,
+    METRIC_PATTERN,
+    PRODUCT_PATTERN,
+)
 from infpop_operator.api.quantities import CPU_PATTERN, DECIMAL_PATTERN, DURATION_PATTERN, MEMORY_PATTERN
 from infpop_operator.api.resource import API_VERSION, KIND
 from infpop_operator.api.rules import broken_rules
@@ -62,6 +68,8 @@ _PATTERNS = {
         "Use lower-case letters, digits, dashes and dots, a letter or digit at both ends and beside each dot",
     ),
     ARGUMENT_PATTERN: ("is not an argument name", "Use the engine's Python name, for example max_num_batched_tokens"),
+    ARGUMENT_VALUE_PATTERN: ("has a line break or another control character", "Write it on one line"),
+    LINE_PATTERN: ("has a line break or another control character", "Write it on one line"),
     DATA_KEY_PATTERN: (
         "is not a key of a Secret or ConfigMap",
         "Use letters, digits, dashes, underscores and dots, but not two dots at its start",
@@ -184,6 +192,8 @@ def _problem(details: ErrorDetails, hint: str) -> Problem:
             remedy=_choice_remedy(details["input"], str(context["expected"])),
         )
     message, remedy = _words(kind, context, details["msg"])
+    if kind == "string_type":
+        remedy = _text_remedy(details["input"])
     value = "" if kind == "missing" else _shown(details["input"])
     return Problem(field=field, value=value, message=message, remedy=remedy)
 
@@ -197,6 +207,19 @@ def _words(kind: str, context: Mapping[str, Any], otherwise: str) -> tuple[str, 
         return otherwise, "Correct it"
     message, remedy = _MESSAGES[kind]
     return message.format_map(context), remedy.format_map(context)
+
+
+def _text_remedy(value: object) -> str:
+    """Return how to write a value of another type as text: objects and lists as JSON."""
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError):
+        return 'Put it in quotes, for example "0.85"'
+    if len(text) > _SHOWN_CHARACTERS or value is None:
+        return (
+            "Write it as JSON in quotes" if isinstance(value, dict | list) else 'Put it in quotes, for example "0.85"'
+        )
+    return f"Write it as JSON in quotes: '{text}'" if isinstance(value, dict | list) else f'Put it in quotes: "{text}"'
 
 
 def _path(location: Sequence[int | str]) -> str:

@@ -12,6 +12,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from infpop_runner.contract import is_structured
+
 DURATION_PATTERN = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?([0-9]{1,6}ms)?$"
 DECIMAL_PATTERN = r"^[0-9]{1,15}(\.[0-9]{1,9})?$"
 CPU_PATTERN = r"^([0-9]{1,4}(\.[0-9]{1,3})?|[0-9]{1,7}m)$"
@@ -84,13 +86,15 @@ def number_string(value: float) -> str:
 
 
 def parse_scalar(text: str) -> str | int | float | bool:
-    """Return the value of an argument's text: true or false, an integer, a decimal, or else the text."""
+    """Return the value of an argument's text: true or false, an integer, a decimal, or else the text on one line."""
     if text in {"true", "false"}:
         return text == "true"
     if re.fullmatch(r"-?[0-9]{1,18}", text):
         return int(text)
     if re.fullmatch(r"-?[0-9]{1,15}\.[0-9]{1,15}", text):
         return float(text)
+    if is_structured(text):  # JSON has line breaks only between its parts, where a space means the same
+        return re.sub(r"[\t\r\n]", " ", text).strip()
     return text
 
 

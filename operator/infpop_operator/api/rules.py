@@ -1,5 +1,7 @@
 """Rules between fields that the schema cannot express; each problem names field, value and remedy."""
 
+import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from math import prod
 
@@ -7,12 +9,21 @@ from infpop_operator.api.checks import at_most, positive, short, unique
 from infpop_operator.api.quantities import parse_scalar, seconds
 from infpop_operator.api.rules_metrics import metric_rules
 from infpop_operator.api.rules_pools import pool_rules
-from infpop_operator.api.spec import Extra, StudySpec
+from infpop_operator.api.spec import LONGEST_TIMEOUT, Extra, StudySpec
 from infpop_operator.api.spec_engine import MOST_BATCHED_TOKENS
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.model import ConstraintMetric, Scalar
 from infpop_operator.core.run_spec import LONGER_FACTOR, SEARCHED_FIELD
-from infpop_runner.contract import LONGEST_REPEAT_SECONDS, MOST_ENGINE_ARGUMENTS, PINNED_ARGUMENTS
+from infpop_runner.contract import (
+    LONGEST_REPEAT_SECONDS,
+    MOST_ENGINE_ARGUMENTS,
+    StrictJsonError,
+    decode_argument,
+    is_placement,
+    is_structured,
+    pinned_message,
+    pinned_name,
+)
 
 _SHORTEST_TIMEOUT_SECONDS = 1.0
 _LONGEST_REPEAT_SECONDS = LONGEST_REPEAT_SECONDS / LONGER_FACTOR  # so that a second, longer measurement also fits
@@ -26,8 +37,6 @@ _GOVERNING_FIELDS = {  # pinned engine arguments -> the field that sets them
     "dtype": "spec.model.dtype",
     "torch_dtype": "spec.model.dtype",
     "load_format": "spec.model.loadFormat",
-    "tensor_parallel_size": "spec.searchSpace.gpuCount",
-    "device_map": "spec.searchSpace.gpuCount",
     "device": "spec.nodePools[].gpuResource",
     "max_num_seqs": "spec.searchSpace.batchSize",
     "batch_size": "spec.searchSpace.batchSize",
@@ -88,9 +97,9 @@ def _decimals(spec: StudySpec) -> Iterator[Problem]:
 
 
 def _arguments(spec: StudySpec) -> Iterator[Problem]:
-    for name in spec.engine.args:
-        if name in PINNED_ARGUMENTS:
-            yield _pinned(f"spec.engine.args.{name}", name)
+    for name, text in spec.engine.args.items():
+        yield from _pinned(f"spec.engine.args.{name}", name)
+        yield from _unreadable(f"spec.engine.args.{name}", text)
     extras = [extra.name for extra in spec.search_space.extra]
     arguments = len(spec.engine.args) + len(extras)
     if arguments > MOST_ENGINE_ARGUMENTS:
@@ -104,8 +113,10 @@ def _arguments(spec: StudySpec) -> Iterator[Problem]:
         field = f"spec.searchSpace.extra[{position}]"
         if extra.name == SEARCHED_FIELD and spec.engine.name != "hf-pipeline":
             yield from _token_limits(field, extra)
-        elif extra.name in PINNED_ARGUMENTS:
-            yield _pinned(f"{field}.name", extra.name)
+        else:
+            yield from _pinned(f"{field}.name", extra.name)
+        for number, text in enumerate(extra.values):
+            yield from _unreadable(f"{field}.values[{number}]", text)
         if extra.name in spec.engine.args:
             message, remedy = "is also set in spec.engine.args", "Remove one of the two"
             yield Problem(field=f"{field}.name", value=extra.name, message=message, remedy=remedy)
@@ -132,10 +143,26 @@ def _parsed(texts: Sequence[str]) -> list[Scalar]:
     return [parse_scalar(text) for text in texts]
 
 
-def _pinned(field: str, name: str) -> Problem:
-    governing = _GOVERNING_FIELDS.get(name)
-    remedy = "Remove it" if governing is None else f"Remove it and set {governing}"
-    return Problem(field=field, value=name, message="is set by InfPop", remedy=remedy)
+def _pinned(field: str, name: str) -> Iterator[Problem]:
+    message, pinned = pinned_message(name), pinned_name(name)
+    if message is not None and pinned is not None:
+        governing = _GOVERNING_FIELDS.get(pinned, "spec.searchSpace.gpuCount" if is_placement(pinned) else None)
+        remedy = "Remove it" if governing is None else f"Remove it and set {governing}"
+        yield Problem(field=field, value=name, message=message, remedy=remedy)
+
+
+def _unreadable(field: str, text: str) -> Iterator[Problem]:
+    """Yield a problem with a value that starts like JSON: a template with line breaks, or text that is not JSON."""
+    try:
+        decode_argument(text)
+    except StrictJsonError as error:
+        remedy = "Write JSON, with double quotes around names and texts, or let the text start with another character"
+        yield Problem(field=field, value=json.dumps(text)[:60], message=error.message, remedy=remedy)
+    else:
+        if not is_structured(text) and re.search(r"[\t\r\n]", text):
+            yield Problem(
+                field=field, value=json.dumps(text)[:60], message="has a line break", remedy="Write it on one line"
+            )
 
 
 def _source(spec: StudySpec) -> Iterator[Problem]:
@@ -226,9 +253,10 @@ def _timeouts(spec: StudySpec) -> Iterator[Problem]:
     timeouts = spec.measurement.timeouts
     for name in ("schedule", "pull", "load", "measure"):
         text = getattr(timeouts, name)
+        field = f"spec.measurement.timeouts.{name}"
         if seconds(text) < _SHORTEST_TIMEOUT_SECONDS:
-            field = f"spec.measurement.timeouts.{name}"
             yield Problem(field=field, value=text, message="is shorter than a second", remedy='Use "1s" or more')
+        yield from short(field, text, seconds(LONGEST_TIMEOUT))
     yield from short("spec.measurement.minDuration", spec.measurement.min_duration, _LONGEST_REPEAT_SECONDS)
     needed = spec.measurement.repeats * seconds(spec.measurement.min_duration)
     if needed >= seconds(timeouts.measure):

@@ -119,8 +119,13 @@ class Budget(ApiModel):
     plateau: Plateau | None = Field(default=None, description="stop a round early when it no longer improves")
 
 
+# A Job's deadline is the sum of its phases, with each trial measured up to three times as long. Kubernetes computes it
+# in nanoseconds, which hold 292 years.
+LONGEST_TIMEOUT = "720h"
+
+
 class Timeouts(ApiModel):
-    """How long a run may stay in a phase."""
+    """How long a run may stay in a phase, at most 30 days each."""
 
     schedule: Duration = Field(default="10m", description="until a run's Pod is scheduled; cluster only")
     pull: Duration = Field(default="30m", description="until the container image is pulled; cluster only")

@@ -29,6 +29,9 @@ async def publish(client: KubeClient, resolved: ResolvedStudy, best: Best) -> St
     target = resolved.document.spec.publish
     if target is None:
         return None
+    if any("\n" in argument or "\r" in argument for argument in best.engine_args):
+        message = f"an engine argument has a line break, which {ARGS_TEXT} cannot hold; write it on one line"
+        return StudyEvent(type="Warning", reason="PublishRefused", message=message)
     wanted = build_config_map(resolved, target.config_map, best)
     namespace = resolved.owner.namespace
     try:

@@ -1,7 +1,10 @@
 """Build the engine arguments that serve the best configuration, ready to copy into a Deployment or a shell."""
 
+import json
+
 from infpop_operator.core.model import Configuration, EngineSettings, Pool, Scalar, Study
 from infpop_operator.core.run_spec import SEARCHED_FIELD
+from infpop_runner.contract import PIPELINE_HUB_ARGUMENTS, StrictJsonError, decode_argument
 
 
 def engine_args(settings: EngineSettings, configuration: Configuration) -> tuple[str, ...]:
@@ -52,14 +55,18 @@ def _vllm(
         args["revision"] = settings.revision
     if settings.enforce_eager:
         args["enforce_eager"] = True
-    return tuple(_flag(name, value) for name, value in (args | extra).items())
+    return tuple(part for name, value in (args | extra).items() for part in _flag(name, value))
 
 
-def _flag(name: str, value: Scalar) -> str:
-    option = name.replace("_", "-")
+def _flag(name: str, value: Scalar) -> tuple[str, ...]:
+    """Return one argument of the command line: an object stays JSON, a list becomes several strings."""
+    option = f"--{name.replace('_', '-')}"
     if isinstance(value, bool):
-        return f"--{option}" if value else f"--no-{option}"
-    return f"--{option}={value}"
+        return (option if value else f"--no-{name.replace('_', '-')}",)
+    items = _decoded(value)
+    if isinstance(items, list):
+        return (option, *(item if isinstance(item, str) else json.dumps(item) for item in items))
+    return (f"{option}={value}",)
 
 
 def _hf_pipeline(settings: EngineSettings, configuration: Configuration, extra: dict[str, Scalar]) -> tuple[str, ...]:
@@ -68,6 +75,18 @@ def _hf_pipeline(settings: EngineSettings, configuration: Configuration, extra: 
         args["device_map"] = "auto"
     if settings.revision is not None:
         args["revision"] = settings.revision
-    if extra:
-        args["model_kwargs"] = extra  # like the runner: they are arguments of the model, not of the pipeline
+    args |= {name: extra[name] for name in PIPELINE_HUB_ARGUMENTS if name in extra}
+    # Like the runner: the others are arguments of the model, not of the pipeline.
+    model_args = {name: _decoded(value) for name, value in extra.items() if name not in PIPELINE_HUB_ARGUMENTS}
+    if model_args:
+        args["model_kwargs"] = model_args
     return tuple(f"{name}={value!r}" for name, value in args.items())
+
+
+def _decoded(value: Scalar) -> object:
+    """Return an argument as Python has it; a round of an older version may have text that only starts like JSON."""
+    try:
+        decoded: object = decode_argument(value)
+    except StrictJsonError:
+        return value
+    return decoded

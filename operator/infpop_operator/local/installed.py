@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
+from infpop_operator.adapters.installed_engine import engine_arguments, engine_title
 from infpop_operator.api.spec import StudySpec
 from infpop_operator.core.errors import Problem, StudyError
+from infpop_runner.contract import similar_argument
 
 _SEARCH_LIBRARY = {"tpe", "anneal", "random"}
 _ENGINES = {  # engine -> (modules, extra)
@@ -29,6 +31,31 @@ def check_installed(spec: StudySpec) -> None:
     problems = list(_missing(spec))
     if problems:
         raise StudyError(problems)
+
+
+def check_arguments(spec: StudySpec) -> None:
+    """Check that the installed engine has the study's arguments.
+
+    Raises:
+        StudyError: it lacks one; the remedy names the argument that was most likely meant.
+    """
+    names = {f"spec.engine.args.{name}": name for name in spec.engine.args}
+    names |= {
+        f"spec.searchSpace.extra[{place}].name": extra.name for place, extra in enumerate(spec.search_space.extra)
+    }
+    engine = spec.engine.name
+    if not names or (engine == "hf-pipeline" and spec.model.load_format == "dummy"):
+        return  # a configuration without weights takes all its own attributes
+    known = engine_arguments(engine)
+    unknown = {field: name for field, name in names.items() if known and name not in known}
+    problems = [_unknown(field, name, similar_argument(name, known), engine) for field, name in unknown.items()]
+    if problems:
+        raise StudyError(problems)
+
+
+def _unknown(field: str, name: str, meant: str | None, engine: str) -> Problem:
+    remedy = "Remove it" if meant is None else f"Did you mean {meant}?"
+    return Problem(field=field, value=name, message=f"is not an argument of {engine_title(engine)}", remedy=remedy)
 
 
 def installed_software(engine: str) -> str:

@@ -18,7 +18,7 @@ from infpop_operator.api.resource import KIND
 from infpop_operator.api.spec import ThroughputStudy
 from infpop_operator.core.errors import Problem, StudyError
 from infpop_operator.core.model import Study
-from infpop_operator.local.installed import check_installed
+from infpop_operator.local.installed import check_arguments, check_installed
 from infpop_operator.local.metrics import check_required_metrics, without_metrics
 from infpop_operator.local.pool import LocalPool, fit_pools
 from infpop_operator.local.tiny_model import NAME as TINY_MODEL
@@ -63,6 +63,7 @@ def prepare(path: Path, machine: Machine, *, tiny_model: Path) -> Prepared:
     pool = problems.collect(lambda: fit_pools(document.spec, machine))
     model = problems.collect(lambda: _find_model(document, base, tiny_model))
     problems.collect(lambda: check_installed(document.spec))
+    problems.collect(lambda: check_arguments(document.spec))
     problems.collect(lambda: check_required_metrics(document.spec))
     source = to_source(document.spec.workload.source, base)
     fingerprint = problems.collect(lambda: workload_fingerprint(source, samples=document.spec.workload.samples))

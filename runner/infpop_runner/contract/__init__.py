@@ -7,9 +7,17 @@ Compatibility: new fields have a default, and no field is ever renamed or remove
 keys, so an older operator reads a newer runner's result and vice versa (golden files in `tests/contract/golden`).
 """
 
+from infpop_runner.contract.arguments import (
+    PIPELINE_HUB_ARGUMENTS,
+    Scalar,
+    decode_argument,
+    decode_arguments,
+    is_structured,
+)
+from infpop_runner.contract.engine_source import mapping_of, pipeline_arguments, vllm_arguments
 from infpop_runner.contract.json_lines import PromptError, parse_prompts
 from infpop_runner.contract.message import MESSAGE_LIMIT_BYTES, SHORTENED_NAME, decode_result, encode_message
-from infpop_runner.contract.pinned import PINNED_ARGUMENTS
+from infpop_runner.contract.pinned import PINNED_ARGUMENTS, is_placement, pinned_message, pinned_name, similar_argument
 from infpop_runner.contract.result import (
     Broken,
     BrokenReason,
@@ -52,6 +60,7 @@ __all__ = [
     "MESSAGE_LIMIT_BYTES",
     "MOST_ENGINE_ARGUMENTS",
     "PINNED_ARGUMENTS",
+    "PIPELINE_HUB_ARGUMENTS",
     "SHORTENED_NAME",
     "Broken",
     "BrokenReason",
@@ -74,6 +83,7 @@ __all__ = [
     "Retry",
     "RunResult",
     "RunSpec",
+    "Scalar",
     "SimulationSpec",
     "StrictJsonError",
     "SyntheticSource",
@@ -81,10 +91,20 @@ __all__ = [
     "TrialSpec",
     "WorkloadSource",
     "WorkloadSpec",
+    "decode_argument",
+    "decode_arguments",
     "decode_result",
     "encode_message",
     "find_surrogate",
+    "is_placement",
+    "is_structured",
+    "mapping_of",
     "one_line",
     "parse_json",
     "parse_prompts",
+    "pinned_message",
+    "pinned_name",
+    "pipeline_arguments",
+    "similar_argument",
+    "vllm_arguments",
 ]

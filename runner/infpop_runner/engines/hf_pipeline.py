@@ -7,6 +7,7 @@ runs out early if at all.
 """
 
 import gc
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +16,29 @@ import torch
 import transformers
 from accelerate import dispatch_model, infer_auto_device_map
 from accelerate.utils import get_balanced_memory
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, TextGenerationPipeline, pipeline
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    TextGenerationPipeline,
+    modeling_utils,
+    pipeline,
+)
+from transformers.models.auto import auto_factory
 
+from infpop_runner.contract import RunSpec, pipeline_arguments
 from infpop_runner.engines.errors import EngineRefusedError
-from infpop_runner.engines.hf_args import build_generation_args, build_pipeline_args
+from infpop_runner.engines.hf_args import (
+    build_generation_args,
+    build_hub_args,
+    build_model_args,
+    build_pipeline_args,
+    build_tokenizer_args,
+)
 from infpop_runner.engines.model_facts import model_facts
 from infpop_runner.engines.prompt_set import PromptSet, tokenise
 from infpop_runner.engines.protocol import AboutEngine, LoadRequest
+from infpop_runner.engines.user_args import refuse_unknown, trusts_remote_code
 from infpop_runner.measure import PassOutcome
 
 MISSING = {
@@ -82,7 +99,7 @@ class HfPipelineEngine:
             torch_version=torch.__version__,
             engine_args={"model": spec.model.name, **build_pipeline_args(spec), **spec.engine.args, **self._generation},
             device_mode="device-map-auto" if spec.device == "cuda" else "single-device",
-            model=model_facts(pipe.model.config, dtype=pipe.model.dtype),
+            model=model_facts(pipe.model.config, dtype=pipe.model.dtype, trust_remote_code=trusts_remote_code(spec)),
             prompt_tokens_mean=prompts.mean_tokens,
             missing_reasons=MISSING,
         )
@@ -138,11 +155,13 @@ def load(request: LoadRequest) -> HfPipelineEngine:
             prompts are too long for it, or it does not fit on the devices.
     """
     spec = request.spec
-    args = build_pipeline_args(spec)
-    tokenizer = _tokenizer(spec.model.name, spec.model.revision)
+    args, model_args = build_pipeline_args(spec), build_model_args(spec)
+    if model_args and spec.model.load_format != "dummy":  # a configuration alone takes its own attributes, too
+        refuse_unknown(spec, model_arguments(), f"transformers {transformers.__version__}")
+    tokenizer = _tokenizer(spec)
     prompts = tokenise(request.prompts, tokenizer, seed=spec.seed)
     args |= {"model": _dummy_model(request) if spec.model.load_format == "dummy" else spec.model.name}
-    pipe = pipeline(**args, tokenizer=tokenizer, pipeline_class=IdPipeline, model_kwargs=dict(spec.engine.args))
+    pipe = pipeline(**args, tokenizer=tokenizer, pipeline_class=IdPipeline, model_kwargs=model_args)
     refuse_offload(getattr(pipe.model, "hf_device_map", None) or {})
     # Each call passes the lengths; transformers would warn each time about others in the model's own config.
     pipe.generation_config.max_length = pipe.generation_config.min_length = None
@@ -163,8 +182,18 @@ def _stream(prompts: list[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
     yield from prompts
 
 
-def _tokenizer(name: str, revision: str | None) -> Any:  # noqa: ANN401 - transformers has no types
-    tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, padding_side="left")
+def model_arguments() -> frozenset[str]:
+    """Return the names of the arguments that this version loads a model with; empty if they cannot be found out."""
+    try:
+        sources = inspect.getsource(auto_factory), inspect.getsource(modeling_utils)
+    except OSError:
+        return frozenset()
+    return pipeline_arguments(auto_factory=sources[0], modeling_utils=sources[1])
+
+
+def _tokenizer(spec: RunSpec) -> Any:  # noqa: ANN401 - transformers has no types
+    name = spec.model.name
+    tokenizer = AutoTokenizer.from_pretrained(name, **build_tokenizer_args(spec))
     if tokenizer.eos_token_id is None:
         raise EngineRefusedError("RejectedArguments", f"model.name: {name} has no end-of-sequence token to pad with")
     tokenizer.pad_token = tokenizer.eos_token
@@ -173,10 +202,11 @@ def _tokenizer(name: str, revision: str | None) -> Any:  # noqa: ANN401 - transf
 
 def _dummy_model(request: LoadRequest) -> Any:  # noqa: ANN401 - transformers has no types
     """Return the model with random weights, of the right shape and cost, without a weight file."""
-    model = request.spec.model
+    model, hub = request.spec.model, build_hub_args(request.spec)
     config, args = AutoConfig.from_pretrained(
-        model.name, revision=model.revision, return_unused_kwargs=True, **request.spec.engine.args
+        model.name, return_unused_kwargs=True, **hub, **build_model_args(request.spec)
     )
+    args |= {name: value for name, value in hub.items() if name in {"code_revision", "trust_remote_code"}}
     dtype = config.dtype or torch.float32 if model.dtype == "auto" else getattr(torch, model.dtype)
     torch.manual_seed(request.spec.seed)
     dummy = AutoModelForCausalLM.from_config(config, dtype=dtype, **args)

@@ -6,14 +6,16 @@ device and the entry point. The result records the arguments exactly as built.
 
 from collections.abc import Sequence
 
-from infpop_runner.contract import PINNED_ARGUMENTS, RunSpec
-from infpop_runner.engines.errors import EngineRefusedError
+from infpop_runner.contract import RunSpec
 from infpop_runner.engines.protocol import Scalar
+from infpop_runner.engines.user_args import refuse_pinned, trusts_remote_code
 
 BATCH_LIMIT_SCHEDULER = "infpop_runner.engines.batch_limit.batch_limited_scheduler"
 # By default the CPU build reserves half of the machine's memory for its KV cache. 1 GiB holds any batch of a small
 # model; for a larger model the user sets it in `args`.
 CPU_KV_CACHE_BYTES = 1 << 30
+# vLLM's name of an argument -> the name that a tokenizer of transformers has for it
+_TOKENIZER_ARGUMENTS = {"code_revision": "code_revision", "download_dir": "cache_dir", "hf_token": "token"}
 
 
 def build_engine_args(spec: RunSpec, *, batch_sizes: Sequence[int], longest_prompt: int) -> dict[str, Scalar]:
@@ -27,8 +29,7 @@ def build_engine_args(spec: RunSpec, *, batch_sizes: Sequence[int], longest_prom
     Raises:
         EngineRefusedError: the user sets an argument that InfPop pins.
     """
-    if pinned := sorted(PINNED_ARGUMENTS & spec.engine.args.keys()):
-        raise EngineRefusedError("RejectedArguments", f"engine.args: {', '.join(pinned)} is set by InfPop; remove it")
+    refuse_pinned(spec)
     args: dict[str, Scalar] = {
         "model": spec.model.name,
         "dtype": spec.model.dtype,
@@ -46,6 +47,15 @@ def build_engine_args(spec: RunSpec, *, batch_sizes: Sequence[int], longest_prom
     if spec.model.revision is not None:
         args |= {"revision": spec.model.revision, "tokenizer_revision": spec.model.revision}
     return {**args, **_device_args(spec), **_scheduler_args(batch_sizes), **spec.engine.args}
+
+
+def build_tokenizer_args(spec: RunSpec) -> dict[str, Scalar]:
+    """Return the keyword arguments with which the tokenizer of the model is loaded, as vLLM itself loads it."""
+    given = {
+        theirs: spec.engine.args[ours] for ours, theirs in _TOKENIZER_ARGUMENTS.items() if ours in spec.engine.args
+    }
+    args = {**given, "trust_remote_code": trusts_remote_code(spec)}
+    return args if spec.model.revision is None else args | {"revision": spec.model.revision}
 
 
 def _device_args(spec: RunSpec) -> dict[str, Scalar]:

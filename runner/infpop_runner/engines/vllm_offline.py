@@ -6,7 +6,9 @@ queued. A sequence's time in the batch comes from the engine's own clock, from s
 on: without them neither these times nor preemptions are known.
 """
 
+import dataclasses
 import gc
+import inspect
 import multiprocessing
 import multiprocessing.connection
 import threading
@@ -16,13 +18,15 @@ import torch
 import vllm
 from transformers import AutoTokenizer
 from vllm import LLM, SamplingParams
+from vllm.engine.arg_utils import EngineArgs
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from infpop_runner.engines.batch_limit import LIMIT_KEY
 from infpop_runner.engines.model_facts import model_facts
 from infpop_runner.engines.prompt_set import PromptSet, tokenise
 from infpop_runner.engines.protocol import AboutEngine, LoadRequest, Scalar
-from infpop_runner.engines.vllm_args import build_engine_args
+from infpop_runner.engines.user_args import engine_values, refuse_unknown, trusts_remote_code
+from infpop_runner.engines.vllm_args import build_engine_args, build_tokenizer_args
 from infpop_runner.engines.vllm_readings import CACHE_HITS, PREEMPTIONS, read_counter, read_intervals
 from infpop_runner.measure import PassOutcome
 
@@ -50,7 +54,7 @@ class VllmEngine:
             torch_version=torch.__version__,
             engine_args=args,
             device_mode="tensor-parallel" if request.spec.gpu_count > 1 else "single-device",
-            model=model_facts(config.hf_config, dtype=config.dtype),
+            model=model_facts(config.hf_config, dtype=config.dtype, trust_remote_code=trusts_remote_code(request.spec)),
             prompt_tokens_mean=prompts.mean_tokens,
             missing_reasons=MISSING
             if request.spec.device == "cpu"
@@ -115,14 +119,26 @@ class VllmEngine:
 
 
 def load(request: LoadRequest) -> VllmEngine:
-    """Tokenise the prompts, build the arguments, and return the loaded engine."""
+    """Check and build the arguments, tokenise the prompts, and return the loaded engine.
+
+    Raises:
+        EngineRefusedError: an argument is pinned, unknown or not JSON, or the prompts are unusable.
+    """
     spec = request.spec
-    tokenizer = AutoTokenizer.from_pretrained(spec.model.name, revision=spec.model.revision)
+    values = engine_values(spec)
+    refuse_unknown(spec, llm_arguments(), f"vLLM {vllm.__version__}")
+    tokenizer = AutoTokenizer.from_pretrained(spec.model.name, **build_tokenizer_args(spec))
     prompts = tokenise(request.prompts, tokenizer, seed=spec.seed)
     args = build_engine_args(spec, batch_sizes=request.batch_sizes, longest_prompt=prompts.longest)
-    llm = LLM(**args)
+    llm = LLM(**{**args, **values})
     _raise_when_core_dies(llm.llm_engine.engine_core)
     return VllmEngine(llm, request, prompts, args)
+
+
+def llm_arguments() -> frozenset[str]:
+    """Return the names of the arguments that this version's `LLM` takes."""
+    own = inspect.signature(LLM.__init__).parameters
+    return frozenset(own) | frozenset(field.name for field in dataclasses.fields(EngineArgs))
 
 
 def _raise_when_core_dies(client: Any) -> None:  # noqa: ANN401 - vLLM has no types

@@ -1,0 +1,53 @@
+"""Names of arguments and models, read from an engine's source text."""
+
+from infpop_runner.contract import mapping_of, pipeline_arguments, vllm_arguments
+
+ARG_UTILS = '''
+@dataclass
+class EngineArgs:
+    """Arguments."""
+    model: str = ModelConfig.model
+    block_size: int | None = get_field(CacheConfig, "block_size")
+    _private: int = 0
+    def create(self): local: int = 3
+'''
+LLM = "class LLM:\n    def __init__(self, model: str, *, chat_template: str | None = None, **kwargs): pass\n"
+MODELING = """
+class PreTrainedModel:
+    @classmethod
+    def from_pretrained(cls, name, *args, config=None, **kwargs):
+        dtype = kwargs.pop("dtype", None)
+        for name in ["mirror", "low_cpu_mem_usage"]:
+            _ = kwargs.pop(name, None)
+        if "attn_implementation" in kwargs:
+            pass
+"""
+TABLES = """
+PLAIN = {"AForCausalLM": ("a", "A"), "B": "b"}
+TYPED: dict[str, str] = {**PLAIN, "C": ("c", "CForCausalLM")}
+PAIRS = OrderedDict([("llama", "LlamaForCausalLM"), ("gemma3", ("Gemma3", "Gemma3ForCausalLM"))])
+"""
+
+
+def test_the_arguments_of_an_engine_are_found_without_an_import() -> None:
+    """Fields of a dataclass, parameters, and what a function takes out of its keyword arguments."""
+    assert vllm_arguments(arg_utils=ARG_UTILS, llm=LLM) == {"model", "block_size", "chat_template", "kwargs"} - {
+        "kwargs"
+    }
+    found = pipeline_arguments(auto_factory="", modeling_utils=MODELING)
+    assert found == {"name", "config", "dtype", "mirror", "low_cpu_mem_usage", "attn_implementation"}
+
+
+def test_tables_of_models_are_read_in_their_various_forms() -> None:
+    """A dict or a list of pairs gives its keys with the last text of each value."""
+    assert mapping_of(TABLES, "PLAIN") == {"AForCausalLM": "A", "B": "b"}
+    assert mapping_of(TABLES, "TYPED") == {"C": "CForCausalLM"}
+    assert mapping_of(TABLES, "PAIRS") == {"llama": "LlamaForCausalLM", "gemma3": "Gemma3ForCausalLM"}
+
+
+def test_a_source_of_another_form_gives_nothing() -> None:
+    """Then nothing is refused: an unknown version decides itself."""
+    for text in ("", "not python (", "EngineArgs = make()", "class EngineArgs: pass"):
+        assert vllm_arguments(arg_utils=text, llm=LLM) == frozenset()
+        assert pipeline_arguments(auto_factory=LLM, modeling_utils=text) == frozenset()
+        assert mapping_of(text, "PLAIN") == {}

@@ -1,0 +1,39 @@
+"""What the installed engine takes is checked before anything starts."""
+
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+from api.documents import changed
+from infpop_operator.adapters.installed_engine import engine_arguments
+from infpop_operator.api.parse import parse_object
+from infpop_operator.core.errors import StudyError
+from infpop_operator.local.installed import check_arguments
+
+ENGINES = [
+    ("vllm", "vllm", "blok_size", "block_size"),
+    ("hf-pipeline", "transformers", "attn_implementaton", "attn_implementation"),
+]
+
+
+@pytest.mark.parametrize(("engine", "package", "wrong", "right"), ENGINES)
+def test_an_argument_that_the_installed_engine_lacks_is_refused(
+    engine: str, package: str, wrong: str, right: str
+) -> None:
+    """The one that was meant is proposed, for fixed and for searched arguments, and the engine is not imported."""
+    if find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    fixed = {"spec.engine.name": engine, "spec.engine.args": {wrong: "16"}}
+    searched = {"spec.engine.name": engine, "spec.searchSpace.extra": [{"name": wrong, "values": ["1"]}]}
+    loaded = package in sys.modules
+    for changes in (fixed, searched):
+        with pytest.raises(StudyError, match=rf"is not an argument of .* [0-9.]+.*\. Did you mean {right}\?"):
+            check_arguments(parse_object(changed(changes)).spec)
+    check_arguments(parse_object(changed({"spec.engine.name": engine, "spec.engine.args": {right: "16"}})).spec)
+    assert (package in sys.modules) is loaded
+
+
+def test_an_engine_whose_arguments_are_not_known_refuses_nothing() -> None:
+    """Another version, or none, decides itself."""
+    assert engine_arguments("simulated") == frozenset()
