@@ -23,6 +23,7 @@ RIGHTS = {
     "nodes": READ,
     "configmaps": {"get", "list", "create", "patch"},
     "events": {"list", "create"},
+    "workloads.kueue.x-k8s.io": {"list"},
     "customresourcedefinitions.apiextensions.k8s.io": {"list", "watch"},
 }
 

@@ -7,17 +7,17 @@ never changed in place: each version is a value of its own.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from factories.studies import START
 
 Body = Mapping[str, Any]
 Json = dict[str, Any]
 Answer = tuple[int, Body]  # the code, and the body
-Plural = Literal["throughputstudies", "jobs", "pods", "nodes", "configmaps", "events"]
+Plural = Literal["throughputstudies", "jobs", "pods", "nodes", "configmaps", "events", "workloads"]
 Key = tuple[str, str | None, str]  # plural, namespace, name
 Watcher = Callable[[str, Body, bool], None]  # the plural, the object, and whether it is gone
-PLURALS = ("throughputstudies", "jobs", "pods", "nodes", "configmaps", "events")
+PLURALS: tuple[Plural, ...] = get_args(Plural)
 NAMESPACE = "serving"
 STUDY = "study"
 _ENDED = ("Succeeded", "Failed")
@@ -76,7 +76,9 @@ class MemoryCluster:
         self._watchers.append(watcher)
 
     def answer(self, request: Request) -> Answer:
-        """Carry out a request of a client."""
+        """Carry out a request of a client; without Workloads the cluster has no Kueue."""
+        if request.plural == "workloads" and not self.all("workloads"):
+            return refusal(404, "NotFound", "the server could not find the requested resource")
         if request.method == "POST":
             return self._answer_create(request)
         return (200, self._list(request)) if request.name is None else self._answer_about(request, request.name)

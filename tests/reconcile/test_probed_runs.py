@@ -59,6 +59,27 @@ def test_events_are_read_only_of_what_should_have_started() -> None:
     assert asyncio.run(play()) == [0, 1, 0, 1, 0]
 
 
+def test_a_queued_study_says_why_in_the_words_of_its_queue() -> None:
+    """The reason of the Job's Workload is the study's message while nothing else runs."""
+
+    async def play() -> Stage:
+        stage = Stage(searchSpace=ONE_CELL, scheduling={"queueName": "gpus"})
+        operator = await stage.operator()
+        await operator.settle()
+        uid = stage.cluster.get("jobs", stage.run)["metadata"]["uid"]
+        pending = {"type": "QuotaReserved", "status": "False", "reason": "Pending", "message": "request > maximum"}
+        metadata = {"name": "w", "namespace": "serving", "labels": {"kueue.x-k8s.io/job-uid": uid}}
+        stage.cluster.create("workloads", {"metadata": metadata, "status": {"conditions": [pending]}})
+        await operator.probe()
+        await stage.later(operator)
+        return stage
+
+    conditions = asyncio.run(play()).status["conditions"]
+    (ready,) = (each for each in conditions if each["type"] == "Ready")
+    assert ready["reason"] == "Queued"
+    assert ready["message"].endswith(": Kueue: Pending: request > maximum")
+
+
 def test_no_event_is_read_of_a_job_that_waits_in_its_queue() -> None:
     """It has no Pod because it is suspended, however long."""
 

@@ -14,6 +14,7 @@ from factories.study_documents import make_study_document
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.observe import RunHints
 from infpop_operator.adapters.kube.records import ContainerRecord, PodRecord
+from infpop_operator.adapters.kube.workloads import NO_KUEUE, NO_QUEUE, NO_WORKLOAD
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.run_probes import RunProbes, newest_create_failure, unmounted_volume
@@ -140,6 +141,53 @@ def test_the_numbers_of_a_pod_that_has_ended_stay() -> None:
         scene.cache.see_pod(make_running(**ADDRESS, phase="Succeeded", deleting=True, resource_version="2"))
         await scene.probe()
         assert await scene.throughput() == {3: Value(tokens_per_second=12.5)}
+
+    played(scenario)
+
+
+PENDING = {"type": "QuotaReserved", "status": "False", "reason": "Pending", "message": "8 > 4"}
+WORKLOAD = {"metadata": {"name": "w"}, "status": {"conditions": [PENDING]}}
+HELD_BACK: dict[str, Any] = {"suspended": True, "started_at": None, "resource_version": "2", "queue": "gpus"}
+
+
+@pytest.mark.parametrize("version", ["v1beta1", "v1beta2"])
+def test_a_queued_run_says_why_in_the_words_of_its_workload(version: str) -> None:
+    """Whichever version of Kueue's API is served; the study is reconciled when the words are new."""
+
+    async def scenario(scene: Scene) -> None:
+        scene.cache.see_job(make_job(**HELD_BACK))
+        scene.server.kueue, scene.server.workloads = version, [WORKLOAD]
+        assert await scene.probe() == (KEY,)
+        assert await scene.probe() == ()
+        assert scene.probes.of(KEY, RUN).queued == "Kueue: Pending: 8 > 4"
+
+    played(scenario)
+
+
+@pytest.mark.parametrize(
+    ("version", "queue", "words"),
+    [("", "gpus", NO_KUEUE), ("v1beta1", "gpus", NO_WORKLOAD), ("", None, NO_QUEUE), ("v1beta1", None, NO_QUEUE)],
+)
+def test_a_suspended_run_without_a_workload_says_what_is_missing(version: str, queue: str | None, words: str) -> None:
+    """Kueue is not there, ignores the Job, or is not who suspended it."""
+
+    async def scenario(scene: Scene) -> None:
+        scene.cache.see_job(make_job(**HELD_BACK | {"queue": queue}))
+        scene.server.kueue = version
+        await scene.probe()
+        assert scene.probes.of(KEY, RUN).queued == words
+
+    played(scenario)
+
+
+def test_without_the_right_to_read_workloads_nothing_is_added() -> None:
+    """A refusal is no error, and nothing is made up."""
+
+    async def scenario(scene: Scene) -> None:
+        scene.cache.see_job(make_job(**HELD_BACK))
+        scene.server.workloads_refused = True
+        assert await scene.probe() == ()
+        assert scene.probes.of(KEY, RUN) == RunHints()
 
     played(scenario)
 

@@ -39,6 +39,7 @@ KUBERNETES_WORDS = {
     *("Pending", "PodInitializing", "PodScheduled", "PreferNoSchedule", "RegistryUnavailable", "RuntimeDefault"),
     *("SignatureValidationFailed", "TerminationByKubelet", "True", "Warning"),
     *("NotIn", "Preempting", "Shutdown", "Terminated", "ToBeDeletedByClusterAutoscaler"),
+    *("Admitted", "QuotaReserved"),  # of Kueue
 }
 OUR_WORDS = {
     *("Accept", "Authorization", "Bearer", "BearerToken"),  # of HTTP

@@ -28,6 +28,12 @@ operator may not read a Secret, write a study's spec, change a node, or delete a
 - apiGroups: [""]
   resources: [events]
   verbs: [list, create]
+{{- if .Values.rbac.readWorkloads }}
+# Why Kueue holds a run back. Without this right, or without Kueue, a study says only that its run waits.
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [list]
+{{- end }}
 {{- end -}}
 
 {{- define "infpop.nodeRules" -}}

@@ -14,10 +14,11 @@ from typing import Any
 import httpx
 
 from infpop_operator.adapters.kube.client import KubeClient
-from infpop_operator.adapters.kube.errors import KubeError
+from infpop_operator.adapters.kube.errors import KubeError, KubeNotFoundError
 from infpop_operator.adapters.kube.observe import CREATING, RunHints
 from infpop_operator.adapters.kube.pod_metrics import scrape_pod
 from infpop_operator.adapters.kube.records import JobRecord, PodRecord
+from infpop_operator.adapters.kube.workloads import NO_KUEUE, NO_QUEUE, NO_WORKLOAD, why_queued
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.study_memory import Probe, StudyMemories
@@ -72,9 +73,24 @@ class RunProbes:
         async with self._slots:
             if pods:
                 await self._probe_pod(key, job.run, pods[-1], now)
-            elif not job.suspended and now - job.created_at > _PATIENCE:
+            elif job.suspended:
+                await self._find_queue_reason(key, job.run, job)
+            elif now - job.created_at > _PATIENCE:
                 await self._find_refusal(key, job.run, job)
         return self.of(key, job.run) != before
+
+    async def _find_queue_reason(self, key: StudyKey, run: str, job: JobRecord) -> None:
+        """Read why the Job is suspended; the status says only that it is if Workloads may not be read."""
+        try:
+            words = why_queued(await self._client.list_workloads(job.namespace, job.uid))
+        except KubeNotFoundError:
+            words = NO_KUEUE
+        except KubeError:
+            return
+        if job.queue is None and words in {NO_KUEUE, NO_WORKLOAD}:
+            words = NO_QUEUE
+        probe = self._probe(key, run)
+        self._remember(key, run, replace(probe, hints=replace(probe.hints, queued=words)))
 
     async def _find_refusal(self, key: StudyKey, run: str, job: JobRecord) -> None:
         """Read from the Job's Events why the Job controller cannot create a Pod."""

@@ -28,6 +28,9 @@ class ApiServer:
         self.requests: list[str] = []
         self.url = ""
         self.listed_at = "1"  # the resourceVersion of a list of Pods
+        self.kueue = ""  # the version of Kueue's API that is served
+        self.workloads: list[Body] = []
+        self.workloads_refused = False
         self._version = 100
 
     def connection(self, token: str | None = None) -> Connection:
@@ -61,6 +64,15 @@ class ApiServer:
     async def answer_pods(self, _: web.Request) -> web.Response:
         """Return an empty list of Pods."""
         return web.json_response({"metadata": {"resourceVersion": self.listed_at}, "items": []})
+
+    async def answer_workloads(self, request: web.Request) -> web.Response:
+        """Return Kueue's Workloads of the version that is served, by default none."""
+        if self.workloads_refused:
+            return _refused(403, "Forbidden", 'User "infpop" cannot list resource "workloads"')
+        if request.match_info["version"] != self.kueue:
+            return _refused(404, "NotFound")
+        assert request.query["labelSelector"] == "kueue.x-k8s.io/job-uid=job-uid"
+        return web.json_response({"metadata": {"resourceVersion": "1"}, "items": self.workloads})
 
     async def answer_job(self, request: web.Request) -> web.Response:
         """Return that the Job does not exist."""
@@ -108,6 +120,8 @@ async def api_server() -> AsyncIterator[ApiServer]:
     application.router.add_route("*", "/api/v1/namespaces/{namespace}/events", server.answer)
     application.router.add_get("/api/v1/namespaces/{namespace}/pods", server.answer_pods)
     application.router.add_route("*", "/apis/batch/v1/namespaces/{namespace}/jobs/{name}", server.answer_job)
+    kueue = "/apis/kueue.x-k8s.io/{version}/namespaces/{namespace}/workloads"
+    application.router.add_get(kueue, server.answer_workloads)
     path = "/api/v1/namespaces/{namespace}/configmaps"
     application.router.add_route("*", path, server.answer)
     application.router.add_route("*", f"{path}/{{name}}", server.answer)

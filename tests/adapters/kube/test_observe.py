@@ -97,6 +97,9 @@ QUEUED = Waiting(reason="Queued", detail="the Job is suspended until its queue h
 def test_a_queue_may_take_its_time_and_take_back_what_it_gave(pods: tuple[PodRecord, ...]) -> None:
     """Kueue holds Jobs back by suspending them: this is never an error and has no time limit."""
     assert seen(make_job(**SUSPENDED), *pods, now=10**7) == QUEUED
+    words = RunHints(queued="Kueue: Pending: 8 > 4")
+    assert seen(make_job(**SUSPENDED), *pods, hints=words, now=10**7) == replace(QUEUED, detail=words.queued)
+    assert seen(make_job(), hints=words) != replace(QUEUED, detail=words.queued)
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,13 @@ def deleting(name: str, uid: str) -> Request:
         (lambda client: client.list_nodes(None), listing("/api/v1/nodes")),
         (lambda client: client.list_nodes("a=b"), listing("/api/v1/nodes", labelSelector="a=b")),
         (
+            lambda client: client.list_workloads("serving", "uid-1"),
+            listing(
+                "/apis/kueue.x-k8s.io/v1beta1/namespaces/serving/workloads",
+                labelSelector="kueue.x-k8s.io/job-uid=uid-1",
+            ),
+        ),
+        (
             lambda client: client.list_events_about("serving", "uid-1"),
             listing("/api/v1/namespaces/serving/events", fieldSelector="involvedObject.uid=uid-1"),
         ),

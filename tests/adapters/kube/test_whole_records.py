@@ -17,7 +17,12 @@ from infpop_operator.adapters.kube.records import (
     parse_pod,
 )
 
-LABELS = {"infpop.io/study": "label-study", "infpop.io/run": "label-run", "infpop.io/pool": "label-pool"}
+LABELS = {
+    "infpop.io/study": "label-study",
+    "infpop.io/run": "label-run",
+    "infpop.io/pool": "label-pool",
+    "kueue.x-k8s.io/queue-name": "label-queue",
+}
 
 
 def condition(kind: str, seconds: float, *, status: str = "True", **words: str) -> dict[str, str]:
@@ -122,6 +127,7 @@ def test_every_field_of_a_job_is_read_from_its_own_place() -> None:
         created_at=at(1),
         started_at=at(2),
         suspended=True,
+        queue="label-queue",
         deleting=True,
         ending=JobEnd(complete=False, reason="ending-reason", message="ending-message", at=at(4)),
         end=JobEnd(complete=False, reason="end-reason", message="end-message", at=at(5)),

@@ -30,7 +30,7 @@ from infpop_operator.adapters.kube.errors import (
     KubeUnavailableError,
     quota_words,
 )
-from infpop_operator.adapters.kube.labels import RUN
+from infpop_operator.adapters.kube.labels import JOB_UID, RUN
 from infpop_operator.adapters.kube.records import (
     Body,
     JobRecord,
@@ -54,6 +54,10 @@ _TERMINATING = "because it is being terminated"  # of a namespace; the reason is
 _FORBIDDEN = re.compile(r'User "[^"]*" cannot ')
 _REFUSED = (400, 401, 403, 405, 413, 422)
 _LONGEST_MESSAGE = 600
+_KUEUE_VERSIONS = (
+    "v1beta1",
+    "v1beta2",
+)  # Kueue 0.15 serves both, earlier ones the first; the names read here are equal
 
 T = TypeVar("T")
 Count = Callable[[str, int | None], None]
@@ -126,6 +130,25 @@ class KubeClient:
         """Return the Events about the object with this uid."""
         about = f"involvedObject.uid={uid}"
         return (await self._list("api/v1", "events", parse=_unparsed, within=namespace, fieldSelector=about))[0]
+
+    async def list_workloads(self, namespace: str, job_uid: str) -> list[Body]:
+        """Return Kueue's Workloads of the Job with this uid.
+
+        Raises:
+            KubeNotFoundError: the cluster has no Workloads: Kueue is not installed.
+        """
+        selector = f"{JOB_UID}={job_uid}"
+        for version in _KUEUE_VERSIONS[:-1]:
+            try:
+                return await self._list_workloads(version, namespace, selector)
+            except KubeNotFoundError:
+                continue
+        return await self._list_workloads(_KUEUE_VERSIONS[-1], namespace, selector)
+
+    async def _list_workloads(self, version: str, namespace: str, selector: str) -> list[Body]:
+        prefix = f"apis/kueue.x-k8s.io/{version}"
+        found = await self._list(prefix, "workloads", parse=_unparsed, within=namespace, labelSelector=selector)
+        return found[0]
 
     async def create_job(self, job: Body) -> Body:
         """Create a Job.

@@ -21,6 +21,7 @@ ATTEMPT = f"{GROUP}/attempt"  # annotation
 STUDY_KEY = f"{GROUP}/study-key"  # annotation: namespace/name/uid
 
 KUEUE_QUEUE = "kueue.x-k8s.io/queue-name"
+JOB_UID = "kueue.x-k8s.io/job-uid"  # on Kueue's Workload: the uid of its Job
 ISTIO_INJECT = "sidecar.istio.io/inject"  # a sidecar would keep the Job alive forever
 LINKERD_INJECT = "linkerd.io/inject"  # annotation, same reason
 # Annotations that ask the autoscalers not to remove the Pod's Node: an evicted measurement is lost.

@@ -60,13 +60,18 @@ _EXIT_DONE = 0
 _EXIT_MISUNDERSTOOD = 2
 _EXIT_KILLED = 137
 _EXIT_UNSEEN = 255  # from containerd if it did not see the exit; the runner exits with 0, 1, 2 or by a signal
+_NO_CAPACITY = "the Job is suspended until its queue has capacity"
 _SOURCE = "the termination message"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunHints:
-    """Facts from outside Job and Pod: the newest errors of Job controller and kubelet, and the runner's own phase."""
+    """Facts from outside Job and Pod: the newest errors of Job controller and kubelet, and the runner's own phase.
 
+    `queued` is why the Job is suspended, in the words of its queue.
+    """
+
+    queued: str | None = None
     failed_create: str | None = None
     failed_mount: str | None = None
     phase: Running | None = None
@@ -336,7 +341,7 @@ def _wait(
 ) -> _Wait | datetime:
     """Return what the run waits for, or since when its container has been running."""
     if job.suspended:
-        return _Wait(reason=QUEUED, detail="the Job is suspended until its queue has capacity", until=None)
+        return _Wait(reason=QUEUED, detail=hints.queued or _NO_CAPACITY, until=None)
     if pod is not None and pod.disrupted is not None and pod.evicted is None:
         return _until_scheduled("Preempted", last_output(pod.disrupted), pod.disrupted_at or pod.created_at, limits)
     since = job.started_at or job.created_at

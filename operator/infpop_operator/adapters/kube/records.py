@@ -34,7 +34,9 @@ class JobEnd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecord:
-    """A Job. `study_uid` is the uid of its controlling owner; `started_at` is None while it is suspended.
+    """A Job. `study_uid` is the uid of its controlling owner, `queue` the queue of Kueue that its label names.
+
+    `started_at` is None while it is suspended.
 
     It is `suspended` from the request to suspend it until the Job controller has resumed it. `ending` is how it will
     end once its Pods are gone. `end` is how it has ended; then it has no live Pod.
@@ -50,6 +52,7 @@ class JobRecord:
     created_at: datetime
     started_at: datetime | None = None
     suspended: bool = False
+    queue: str | None = None
     deleting: bool = False
     ending: JobEnd | None = None
     end: JobEnd | None = None
@@ -162,6 +165,7 @@ def parse_job(body: Body) -> JobRecord:
         started_at=_time(status.get("startTime")),
         # When the queue resumes a Job, the Job controller updates this condition together with startTime.
         suspended=bool(spec.get("suspend")) or _condition(conditions, "Suspended", "True") is not None,
+        queue=known.get(labels.KUEUE_QUEUE),
         deleting=metadata.get("deletionTimestamp") is not None,
         ending=_job_end(conditions, "FailureTarget"),
         end=_job_end(conditions, "Complete") or _job_end(conditions, "Failed"),
