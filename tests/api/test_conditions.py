@@ -92,6 +92,32 @@ def test_which_conditions_hold_follows_from_the_verdict(
     assert set(states) == {"Accepted", "Ready", "Reconciling", "Stalled", "Succeeded", "ResultStale", "Suspended"}
 
 
+@pytest.mark.parametrize(
+    ("verdict", "reason", "overdue", "suspended", "expected"),
+    [
+        (Verdict.SUCCEEDED, "Converged", {"v100", "h100"}, False, {"Accepted", "Stalled"}),
+        (Verdict.STALLED, "NothingEligible", {"v100", "h100"}, False, {"Accepted", "Stalled"}),
+        (Verdict.SUCCEEDED, "Converged", {"v100"}, False, {"Accepted", "Reconciling"}),
+        (Verdict.RUNNING, "Measuring", {"v100", "h100"}, False, {"Accepted", "Reconciling"}),
+        (Verdict.WAITING, NO_ROOM, {"v100", "h100"}, False, {"Accepted", "Reconciling"}),
+        (Verdict.SUCCEEDED, "Converged", {"v100", "h100"}, True, {"Accepted", "Suspended"}),
+    ],
+)
+def test_a_study_that_only_waits_for_overdue_pools_is_stalled(
+    verdict: Verdict,
+    reason: str,
+    overdue: set[str],
+    suspended: bool,  # noqa: FBT001 - both ways of it
+    expected: set[str],
+) -> None:
+    """Nothing else is left to measure, and the pools need a person; the condition says what is wrong with them."""
+    decision = decision_of(BEGUN, verdict=verdict, reason=reason)
+    states = states_of(decision, problems=PROBLEMS, overdue_pools=frozenset(overdue), suspended=suspended)
+    assert held(states) == expected
+    if "Stalled" in expected:
+        assert (states["Stalled"].reason, states["Stalled"].message) == AWAITED
+
+
 SUSPENDED = ("Suspended", "spec.suspend is true: no run starts until it is false")
 AWAITED = ("NoMatchingNodes", "pool v100: no node has the label pool=v100; pool h100: of two kinds")
 CONVERGED, MEASURING = ("Converged", "m"), ("Measuring", "m")

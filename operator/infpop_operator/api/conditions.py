@@ -61,6 +61,8 @@ def decided_states(
     )
     succeeded = decision.verdict is Verdict.SUCCEEDED and not waits_for_pool
     stalled = decision.verdict is Verdict.STALLED and not waits_for_pool
+    only_waits = waits_for_pool and decision.verdict is not Verdict.WAITING and not context.suspended
+    overdue = only_waits and open_problems.keys() <= context.overdue_pools
     if context.suspended:
         reason, message = _SUSPENDED
     elif waits_for_pool:
@@ -71,9 +73,11 @@ def decided_states(
         "Accepted": _VALID,
         "Ready": _ready(succeeded and not context.suspended, reason, message),
         "Reconciling": ConditionState(
-            holds=not (succeeded or stalled or context.suspended), reason=reason, message=message
+            holds=not (succeeded or stalled or overdue or context.suspended), reason=reason, message=message
         ),
-        "Stalled": _end(stalled, decision, reason, message),
+        "Stalled": ConditionState(holds=True, reason=reason, message=message)
+        if overdue
+        else _end(stalled, decision, reason, message),
         "Succeeded": _end(succeeded, decision, reason, message),
         "ResultStale": result_stale,
         "Suspended": _suspended_state(suspended=context.suspended),

@@ -17,10 +17,14 @@ class ConditionState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolProblem:
-    """Why a pool of the spec cannot be tuned now: a CamelCase reason and a message for the user."""
+    """Why a pool of the spec cannot be tuned now: a CamelCase reason and a message for the user.
+
+    `is_unknown_product`: there are GPU nodes, but none ever had the product that the pool names, perhaps a misspelling.
+    """
 
     reason: str
     message: str
+    is_unknown_product: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,7 @@ class StatusContext:
         observations: the newest observations of live runs, by run name.
         pool_problems: pools of the spec that cannot be tuned now, including those that `Study.pools` omits for that
             reason.
+        overdue_pools: those of them whose problem lasts so long that a person has to act.
         pool_nodes: the nodes of each pool.
         suspended: the user suspended the study.
         prometheus: the health of Prometheus; None where it is not used.
@@ -56,6 +61,7 @@ class StatusContext:
     generation: int | None = None
     observations: Mapping[str, Observation] = field(default_factory=dict)
     pool_problems: Mapping[str, PoolProblem] = field(default_factory=dict)
+    overdue_pools: frozenset[str] = frozenset()
     pool_nodes: Mapping[str, PoolNodes] = field(default_factory=dict)
     suspended: bool = False
     prometheus: PrometheusHealth | None = None

@@ -92,6 +92,8 @@ class Reconciler:
             self._drop(key)  # the study was deleted and created again
         context = read_context(body, self._memories.of(key), self._clock(), prometheus=self._gatherer.health())
         context.memory.uid = uid
+        if context.previous is not None and context.previous.observed_generation != context.generation:
+            context.memory.generation_seen_at = context.now
         try:
             if body["metadata"].get("deletionTimestamp"):
                 await self._free(context)
@@ -212,7 +214,8 @@ class Reconciler:
         ends all the same, and the error makes the queue try again.
         """
         failure: KubeError | None = None
-        context.memory.is_unfinished = decision.verdict in (Verdict.RUNNING, Verdict.WAITING)
+        goes_on = decision.verdict in (Verdict.RUNNING, Verdict.WAITING)
+        context.memory.is_unfinished = goes_on or _stalls_later(context, status)
         if decision.verdict is Verdict.SUCCEEDED:
             try:
                 status = await self._writer.publish(context, status)
@@ -281,6 +284,12 @@ def _has_lost_journal(context: ResolvedContext, recorded: History) -> bool:
     shown = context.previous
     is_empty = not (recorded.rounds or recorded.ended or recorded.active)
     return is_empty and shown is not None and any(row.round is not None for row in shown.pools)
+
+
+def _stalls_later(context: ResolvedContext, status: StudyStatus) -> bool:
+    """Return whether the study waits for a product that no node has, which time alone turns into a stall."""
+    waits = any(each.type == "Reconciling" and each.status == "True" for each in status.conditions)
+    return waits and any(problem.is_unknown_product for problem in context.resolved.problems.values())
 
 
 def _seconds_until(instant: datetime | None, now: datetime) -> float | None:

@@ -111,7 +111,11 @@ def join_nodes(
         study=_study(document, owner, tuple(pool for pool in pools if pool is not None)),
         matched={name: match for name, match in matches.items() if isinstance(match, MatchedPool)},
         problems={
-            name: PoolProblem(reason=match.reason, message=match.message)
+            name: PoolProblem(
+                reason=match.reason,
+                message=match.message,
+                is_unknown_product=bool(match.products) and name not in remembered,
+            )
             for name, match in matches.items()
             if isinstance(match, UnmatchedPool)
         },

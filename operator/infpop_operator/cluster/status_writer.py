@@ -23,6 +23,8 @@ from infpop_operator.settings import Settings
 
 _log = logging.getLogger(__name__)
 
+_MISSPELLED_AFTER = timedelta(hours=1)  # a new node pool, its drivers and its labels take minutes
+
 _CATCH_UP = timedelta(minutes=10)  # an operator is back sooner, and the API server keeps an Event for an hour
 _MOST_OWED = 100  # of one study; an outage in which more runs break has other signs
 
@@ -152,8 +154,34 @@ def without_nodes(context: ReconcileContext, resolved: ResolvedStudy) -> StudySt
     """Return the status of a study without a usable pool: none matches a Node now, or did in an earlier round."""
     reason = next(iter(resolved.problems.values())).reason
     message = "; ".join(f"pool {name}: {problem.message}" for name, problem in resolved.problems.items())
-    status_context = replace(_status_context(context), pool_problems=resolved.problems)
-    return waiting_status(reason, message, context.now, previous=context.previous, context=status_context)
+    overdue = overdue_pools(context, resolved)
+    return waiting_status(
+        reason,
+        message,
+        context.now,
+        previous=context.previous,
+        context=replace(_status_context(context), pool_problems=resolved.problems, overdue_pools=overdue),
+        stalled=resolved.problems.keys() <= overdue and not context.is_suspended,
+    )
+
+
+def overdue_pools(context: ReconcileContext, resolved: ResolvedStudy) -> frozenset[str]:
+    """Return the pools whose product no GPU node has had for an hour: probably a misspelling.
+
+    The time counts since the study began to wait or to run, or since its spec was changed, whichever is later.
+    """
+    unknown = frozenset(name for name, problem in resolved.problems.items() if problem.is_unknown_product)
+    if not unknown or context.previous is None or context.previous.observed_generation != context.generation:
+        return frozenset()
+    conditions = {condition.type: condition for condition in context.previous.conditions}
+    stalled, reconciling = conditions.get("Stalled"), conditions.get("Reconciling")
+    reasons = {resolved.problems[name].reason for name in unknown}
+    if stalled is not None and stalled.status == "True" and stalled.reason in reasons:
+        return unknown
+    if reconciling is None or reconciling.status != "True":
+        return frozenset()
+    since = max(reconciling.last_transition_time, context.memory.generation_seen_at or reconciling.last_transition_time)
+    return unknown if context.now - since >= _MISSPELLED_AFTER else frozenset()
 
 
 def decided(context: ResolvedContext, decision: Decision, observations: Mapping[str, Observation]) -> StudyStatus:
@@ -163,6 +191,7 @@ def decided(context: ResolvedContext, decision: Decision, observations: Mapping[
         _status_context(context),
         observations={run: seen for run, seen in observations.items() if run in live},
         pool_problems=context.resolved.problems,
+        overdue_pools=overdue_pools(context, context.resolved),
         pool_nodes=context.resolved.pool_nodes,
     )
     return to_status(context.study, decision, context.now, previous=context.previous, context=status_context)

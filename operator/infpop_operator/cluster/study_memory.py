@@ -73,6 +73,8 @@ class StudyMemory:
         is_unfinished: whether the study continues by itself, so that time alone may change something for it.
         settled: what the last pass depended on, if the search has ended and the pass changed nothing; otherwise None.
         recheck_published: whether the next pass checks the ConfigMap that the settled study published.
+        generation_seen_at: when the operator first saw the current generation of the spec, None if that was before its
+            start.
         status_written_at: when the operator last wrote the status.
         endings: runs that are ending, by name.
         probes: the last probe of each live run, by name.
@@ -85,6 +87,7 @@ class StudyMemory:
     is_unfinished: bool = False
     settled: SettledState | None = None
     recheck_published: bool = False
+    generation_seen_at: datetime | None = None
     status_written_at: datetime | None = None
     endings: dict[str, Ending] = field(default_factory=dict)
     probes: dict[str, Probe] = field(default_factory=dict)
