@@ -15,7 +15,7 @@ from factories.runs import (
     make_run,
 )
 from factories.studies import START, at, make_cell, make_pool, make_study
-from infpop_operator.core.budget import Exhausted, exhausted, has_room, retry_at, wake_at
+from infpop_operator.core.budget import Exhausted, exhausted, has_room, pause_end, retry_at, wake_at
 from infpop_operator.core.decide import decide
 from infpop_operator.core.model import INTERRUPTED, Budget, EndedRun, History, Run, Verdict
 
@@ -178,6 +178,15 @@ def test_the_first_retry_is_at_once_and_each_later_pause_is_twice_as_long(broken
     """The pause starts when the newest run broke, and is at most six minutes however many runs broke."""
     expected = None if pause_s is None else at(broken + pause_s)
     assert retry_at(make_history(ended=broke(broken)), "a100") == expected
+
+
+@pytest.mark.parametrize(
+    ("now_s", "ends_s"), [(3, 23), (22, 23), (23, None), (-337, 23), (-338, None), (-86_400, None)]
+)
+def test_a_clock_that_was_set_back_prolongs_no_pause(now_s: float, ends_s: float | None) -> None:
+    """An end that is further away than the longest pause is from before the clock was set back: the pause is over."""
+    history = make_history(ended=broke(3))
+    assert pause_end(history, "a100", at(now_s)) == (None if ends_s is None else at(ends_s))
 
 
 def test_preemptions_pause_a_pool_and_interruptions_do_not() -> None:

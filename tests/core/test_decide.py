@@ -241,6 +241,15 @@ def test_a_pause_is_the_reason_to_wait_until_it_is_over(now_s: float, reason: st
     assert decision.wake_at == (at(105) if reason == "Preempted" else None)
 
 
+def test_a_pause_that_ends_on_another_day_has_its_date() -> None:
+    """A time alone would be taken for today's."""
+    study = make_study(space=TINY, pools=(FULL,))
+    midnight = 86_400 - 5
+    broken = [make_ended(one(f"r{number}"), make_loss(ended=midnight, counts=False)) for number in (1, 2)]
+    decision = decide(study, begun(study, ended=tuple(broken)), {}, at(midnight + 1))
+    assert decision.message.startswith("the next attempt is at 2026-01-02 00:00:05 UTC; ")
+
+
 def test_the_room_that_is_lacking_is_counted_in_gpus() -> None:
     """The message says one GPU or two GPUs."""
     study = make_small_study(pools=(FULL,))

@@ -28,6 +28,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = START
+        self.passed_s = 0.0  # what a monotonic clock shows
 
     def __call__(self) -> datetime:
         """Return the time."""
@@ -35,6 +36,11 @@ class Clock:
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""
+        self.now += timedelta(seconds=seconds)
+        self.passed_s += seconds
+
+    def jump(self, seconds: float) -> None:
+        """Set the clock to another time, while none passes."""
         self.now += timedelta(seconds=seconds)
 
     def stamp(self) -> str:

@@ -5,9 +5,11 @@ Nothing here waits: a pass is asked for, and what the watches tell is heard at o
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime
 
 import httpx
 
+from infpop_operator.adapters.kube.cluster_clock import ClusterClock
 from infpop_operator.adapters.kube.records import parse_job, parse_node, parse_pod
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.events import Recorder
@@ -48,6 +50,7 @@ class Operator:
         prometheus: PrometheusSource | None = None,
         page: Callable[[], str] = str,
         moment_s: float = 1.0,
+        wall: Callable[[], datetime] | None = None,
     ) -> None:
         self.deaf: set[str] = set()
         self.wire = Wire(cluster, interference)
@@ -57,8 +60,10 @@ class Operator:
         self.memories = StudyMemories()
         self.metrics = OperatorMetrics(lambda: cluster.clock().timestamp())
         self._missed: list[tuple[str, Body, bool]] = []
-        self._clock = cluster.clock
-        self._client = connect(self.wire)
+        # Without a clock of its own, the operator's machine has the API server's.
+        clock = ClusterClock(wall or cluster.clock, lambda: cluster.clock.passed_s)
+        self._clock: Callable[[], datetime] = cluster.clock if wall is None else clock
+        self._client = connect(self.wire, None if wall is None else clock)
         transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=httpx.ByteStream(page().encode())))
         http = httpx.AsyncClient(transport=transport, trust_env=False)
         self.probes = RunProbes(self._client, http, self.cache, self.memories)
@@ -76,10 +81,11 @@ class Operator:
             probes=self.probes,
             gatherer=gatherer,
             metrics=self.metrics,
-            recorder=Recorder(self._client, cluster.clock),
+            recorder=Recorder(self._client, self._clock),
             settings=settings,
-            clock=cluster.clock,
+            clock=self._clock,
         )
+        clock.on_jump = self.reconciler.note_jump
         cluster.watch(self._see)
 
     async def list_all(self) -> None:

@@ -4,6 +4,7 @@ A run is named as its Job is. The calls act on its newest Pod.
 """
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from controlplane.behaviours import Throughput, run_result, stops_after, trial_result
@@ -26,11 +27,13 @@ class PlayedNodes:
     Attributes:
         throughput: what each trial finds.
         holds: says which runs do not come to an end by themselves.
+        clock_ahead_s: by how much the clocks of the nodes are ahead.
     """
 
     def __init__(self, cluster: MemoryCluster, throughput: Throughput = landscape) -> None:
         self.throughput = throughput
         self.holds: Callable[[RunSpec], bool] = lambda _: False
+        self.clock_ahead_s = 0.0
         self._cluster = cluster
         self._pods = 0
 
@@ -207,7 +210,7 @@ class PlayedNodes:
         return dict(self.pods(run)[-1])
 
     def _times(self) -> Times:
-        now = self._cluster.clock()
+        now = self._cluster.clock() + timedelta(seconds=self.clock_ahead_s)
         return Times(seen_at=now, started_at=now, ended_at=now)
 
     def _end(self, pod: Body, ending: Ending) -> None:
@@ -225,9 +228,12 @@ class PlayedNodes:
         """Write a status as a kubelet does, who leaves the conditions of others alone."""
         kinds = {condition["type"] for condition in status["conditions"]}
         kept = [each for each in pod["status"].get("conditions", ()) if each["type"] not in kinds]
-        self._cluster.patch(
-            "pods", pod["metadata"]["name"], {"status": {**status, "conditions": [*kept, *status["conditions"]]}}
-        )
+        stored = {"manager": "kubelet", "subresource": "status", "time": self._cluster.clock.stamp()}
+        changes = {
+            "metadata": {"managedFields": [stored]},
+            "status": {**status, "conditions": [*kept, *status["conditions"]]},
+        }
+        self._cluster.patch("pods", pod["metadata"]["name"], changes)
 
     def _change(self, run: str, changes: Mapping[str, Any]) -> None:
         self._cluster.patch("pods", self._newest(run)["metadata"]["name"], changes)

@@ -5,6 +5,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
+from email.utils import format_datetime
 from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -13,6 +14,7 @@ import aiohttp
 from kubernetes.aio.client import Configuration
 
 from infpop_operator.adapters.kube.client import KubeClient
+from infpop_operator.adapters.kube.cluster_clock import ClusterClock
 from infpop_operator.adapters.kube.connection import Connection
 from reconcile.memory_cluster import NAMESPACE, PLURALS, Answer, MemoryCluster, Request, refusal
 
@@ -33,6 +35,7 @@ async def let_pass(_: Request, carry_out: CarryOut) -> Answer:
 class _Response:
     status: int
     body: bytes
+    headers: Mapping[str, str]
 
     async def read(self) -> bytes:
         return self.body
@@ -56,7 +59,7 @@ class Wire:
         self,
         method: str,
         url: str,
-        headers: Mapping[str, str] | None = None,  # noqa: ARG002 - the library's signature
+        headers: Mapping[str, str] | None = None,
         body: Any = None,  # noqa: ANN401 - JSON
         **_: object,
     ) -> _Response:
@@ -71,7 +74,8 @@ class Wire:
         except Killed:
             self._is_dead = True
             raise
-        return _Response(code, json.dumps(answer).encode())
+        headers = {"Date": format_datetime(self._cluster.clock().replace(microsecond=0), usegmt=True)}
+        return _Response(code, json.dumps(answer).encode(), headers)
 
     async def close(self) -> None:
         """Close nothing."""
@@ -80,9 +84,10 @@ class Wire:
         return self._cluster.answer(request)
 
 
-def connect(wire: Wire) -> KubeClient:
+def connect(wire: Wire, clock: ClusterClock | None = None) -> KubeClient:
     """Return a client whose requests go over this wire."""
     client = copy(_template())
+    client._clock = clock
     client._api = copy(client._api)
     client._api.rest_client = wire
     return client

@@ -42,7 +42,7 @@ KUBERNETES_WORDS = {
     *("Admitted", "QuotaReserved"),  # of Kueue
 }
 OUR_WORDS = {
-    *("Accept", "Authorization", "Bearer", "BearerToken"),  # of HTTP
+    *("Accept", "Authorization", "Bearer", "BearerToken", "Date"),  # of HTTP
     *("MatchBatch", "Maximize", "Minimize", "PodMetrics", "Prometheus"),  # values of fields and settings
     *("Ended", "Outside", "Resumed", "Untried"),  # states
     *("ForCausalLM", "LMHeadModel", "YlGnBu"),  # of other libraries

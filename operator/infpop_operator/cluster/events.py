@@ -87,6 +87,16 @@ def _broken_run(entry: EndedRun) -> StudyEvent:
     return StudyEvent(type="Warning", reason="RunBroken", message=f"{what}: {why}", of_run=True)
 
 
+def clock_jump(seconds: float, at: datetime) -> StudyEvent:
+    """Return the Event about a jump of the API server's clock."""
+    way = "forward; that counts if it lasts for ten minutes" if seconds > 0 else "back"
+    message = (
+        f"the clock of the API server jumped by {abs(seconds):.0f} s {way} (noticed at {at:%Y-%m-%d %H:%M:%S} UTC): "
+        "times and GPU-hours of live runs may be wrong by as much"
+    )
+    return StudyEvent(type="Warning", reason="ClockJumped", message=message)
+
+
 def _conditions(before: StudyStatus | None, after: StudyStatus) -> Iterator[StudyEvent]:
     known = {condition.type: condition for condition in before.conditions} if before is not None else {}
     events: dict[str, StudyEvent] = {}

@@ -20,7 +20,7 @@ from infpop_operator.api.spec import ThroughputStudy
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.context import ReconcileContext, ResolvedContext, read_context, resolve_context
-from infpop_operator.cluster.events import Recorder
+from infpop_operator.cluster.events import Recorder, clock_jump
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.metrics.operator_metrics import OperatorMetrics
 from infpop_operator.cluster.metrics_gatherer import MetricsGatherer
@@ -71,6 +71,12 @@ class Reconciler:
     def unfinished(self) -> tuple[StudyKey, ...]:
         """Return the studies that continue by themselves, so that time alone may change something for them."""
         return tuple(memory.key for memory in self._memories if memory.is_unfinished)
+
+    def note_jump(self, seconds: float) -> None:
+        """Owe each unfinished study an Event about a jump of the API server's clock."""
+        for memory in self._memories:
+            if memory.is_unfinished and memory.owed is not None:
+                memory.owed = (*memory.owed, clock_jump(seconds, self._clock()))
 
     def recheck_published(self) -> None:
         """Recheck published ConfigMaps of finished studies on their next pass: no watch reports a deleted ConfigMap."""

@@ -171,8 +171,10 @@ class Runs:
                 return replace(seen, observation=Running(phase=Phase.DONE))
             observation = gathered
         # Not before the sources are queried: an end that changes at each pass would repeat the queries each time.
-        if isinstance(observation, Finished | Lost) and seen.held_until is not None:
-            observation = replace(observation, ended_at=max(observation.ended_at, seen.held_until))
+        # A node's clock may be ahead of the cluster's.
+        if isinstance(observation, Finished | Lost):
+            ended_at = max(observation.ended_at, seen.held_until or observation.ended_at)
+            observation = replace(observation, ended_at=min(ended_at, context.now))
         living = self._cache.living_pods(context.key, job.uid)
         return replace(seen, observation=self._while_ending(context, entry, observation, living))
 

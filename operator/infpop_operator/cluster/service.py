@@ -114,6 +114,10 @@ class Service:
                 keys = self.cache.see_node(parse_node(body), deleted=deleted)
         self._mark(keys)
 
+    def note_jump(self, seconds: float) -> None:
+        """Report to every unfinished study that the API server's clock jumped, as its times are uncertain now."""
+        self._reconciler.note_jump(seconds)
+
     def seconds_since_tick(self) -> float:
         """Return how many seconds ago the tick last made progress."""
         return self._monotonic() - self._last_tick_s

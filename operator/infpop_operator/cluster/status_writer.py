@@ -107,7 +107,7 @@ class StatusWriter:
     def _can_wait(self, context: ReconcileContext, status: StudyStatus) -> bool:
         """Return whether only details changed shortly after the last write, so that the next tick can write them."""
         written_at = context.memory.status_written_at
-        if written_at is None or context.previous is None or context.now - written_at >= self._pause:
+        if written_at is None or context.previous is None or abs(context.now - written_at) >= self._pause:
             return False
         return _without_details(status) == _without_details(context.previous)
 

@@ -98,10 +98,19 @@ def retry_at(history: History, pool: str) -> datetime | None:
     return broken[0].observation.ended_at + pause
 
 
+def pause_end(history: History, pool: str, now: datetime) -> datetime | None:
+    """Return when the current pause after broken runs of `pool` ends, None without one.
+
+    An end that is further away than the longest pause comes from a clock that was set back since: then there is none.
+    """
+    ends = retry_at(history, pool)
+    return ends if ends is not None and now < ends <= now + _LONGEST_PAUSE else None
+
+
 def wake_at(study: Study, history: History, starts: tuple[Run, ...], now: datetime) -> datetime | None:
     """Return the next time at which the decision changes without a new observation, None if there is none."""
     active = (*history.active, *(StartedRun(run=run, started_at=now, held_since=now) for run in starts))
-    instants = [instant for pool in study.pools if (instant := retry_at(history, pool.name)) is not None]
+    instants = [instant for pool in study.pools if (instant := pause_end(history, pool.name, now)) is not None]
     instants += placement.instants(study, history)
     if study.budget.deadline is not None:
         instants.append(history.started_at + study.budget.deadline)

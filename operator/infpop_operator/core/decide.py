@@ -202,8 +202,7 @@ def _starts(study: Study, history: History, plans: Mapping[str, PoolPlan], now: 
 def _next_run(study: Study, history: History, plans: Mapping[str, PoolPlan], now: datetime) -> Run | None:
     live = [started.run.pool for started in history.active]
     for pool in sorted(study.pools, key=lambda pool: live.count(pool.name)):
-        run, pause_ends = plans[pool.name].next_run, budget.retry_at(history, pool.name)
-        paused = pause_ends is not None and pause_ends > now
+        run, paused = plans[pool.name].next_run, budget.pause_end(history, pool.name, now) is not None
         if run is not None and not paused and budget.has_room(study, history, run):
             return run
     return None
@@ -277,22 +276,29 @@ def _why_waiting(history: History, plans: Mapping[str, PoolPlan], now: datetime)
     """Return what the study waits for while no run is live: a pause to end, or room on a pool's nodes."""
     goes_on = [pool for pool, plan in plans.items() if plan.next_run is not None or plan.waits_for is not None]
     for pool in goes_on:
-        ends, broken = budget.retry_at(history, pool), next(broken_runs_in_a_row(history, pool), None)
-        if broken is not None and ends is not None and ends > now:
+        ends, broken = budget.pause_end(history, pool, now), next(broken_runs_in_a_row(history, pool), None)
+        if broken is not None and ends is not None:
             reason = (broken_reason(broken) or ("",))[0]
-            return (reason, f"the next attempt is at {ends:%H:%M:%S %Z}; run {broken.run.name} on pool {pool} broke")
+            return (reason, f"the next attempt is at {_clock(ends, now)}; run {broken.run.name} on pool {pool} broke")
     wanted = {pool: plan.next_run for pool, plan in plans.items() if plan.next_run is not None}
     if not wanted:
         blocked = {pool: plan.waits_for for pool, plan in plans.items() if plan.waits_for is not None}
-        return _why_unplaced(*min(blocked.items(), key=lambda item: item[1].next_attempt or now))
+        return _why_unplaced(*min(blocked.items(), key=lambda item: item[1].next_attempt or now), now)
     pool, run = next(iter(wanted.items()))
     gpus = f"{run.gpu_count} GPU{'s' if run.gpu_count > 1 else ''}"
     return (NO_ROOM, f"pool {pool} has no node for a run of {gpus} now")
 
 
-def _why_unplaced(pool: str, blocked: SetAside) -> tuple[str, str]:
+def _clock(instant: datetime | None, now: datetime) -> str:
+    """Return a time for a message, with its date if that is not today's."""
+    if instant is None:
+        return "an unknown time"
+    return f"{instant:%H:%M:%S %Z}" if instant.date() == now.date() else f"{instant:%Y-%m-%d %H:%M:%S %Z}"
+
+
+def _why_unplaced(pool: str, blocked: SetAside, now: datetime) -> tuple[str, str]:
     runs = f"{blocked.attempts} run{'s' if blocked.attempts > 1 else ''} of {blocked.gpu_count} GPUs on pool {pool}"
-    message = f"the next attempt is at {blocked.next_attempt:%H:%M:%S %Z}; {runs} found no devices"
+    message = f"the next attempt is at {_clock(blocked.next_attempt, now)}; {runs} found no devices"
     return (blocked.reason, f"{message}: {blocked.detail}" if blocked.detail else message)
 
 

@@ -12,6 +12,7 @@ from functools import partial
 import kopf
 
 from infpop_operator.adapters.kube.client import KubeClient
+from infpop_operator.adapters.kube.cluster_clock import ClusterClock
 from infpop_operator.adapters.kube.connection import FindConnection, find_connection
 from infpop_operator.adapters.kube.nodes_file import NodesFile
 from infpop_operator.adapters.kube.pod_metrics import build_client
@@ -81,23 +82,29 @@ async def open_service(settings: Settings, find: FindConnection) -> AsyncIterato
     if settings.nodes_file is not None:
         NodesFile(settings.nodes_file).read()  # fail now: later an invalid file is only a warning that changes no Node
     connection = await find()
-    metrics = OperatorMetrics(time.monotonic)
+    metrics, clock = OperatorMetrics(time.monotonic), ClusterClock(_now, time.monotonic)
     async with (
-        KubeClient(connection, namespace=settings.namespace, find=find, count=metrics.count_api_request) as client,
+        KubeClient(
+            connection, namespace=settings.namespace, find=find, count=metrics.count_api_request, clock=clock
+        ) as client,
         build_client() as http,
-        _open_prometheus(settings, metrics) as prometheus,
+        _open_prometheus(settings, metrics, clock) as prometheus,
     ):
-        yield Service(
-            client, http, settings, prometheus=prometheus, metrics=metrics, clock=_now, monotonic=time.monotonic
+        service = Service(
+            client, http, settings, prometheus=prometheus, metrics=metrics, clock=clock, monotonic=time.monotonic
         )
+        clock.on_jump = service.note_jump
+        yield service
 
 
 @contextlib.asynccontextmanager
-async def _open_prometheus(settings: Settings, metrics: OperatorMetrics) -> AsyncIterator[PrometheusMetrics | None]:
+async def _open_prometheus(
+    settings: Settings, metrics: OperatorMetrics, clock: ClusterClock
+) -> AsyncIterator[PrometheusMetrics | None]:
     if settings.prometheus is None:
         yield None
         return
-    async with PrometheusMetrics(settings.prometheus, now=_now, count=metrics.count_prometheus_query) as prometheus:
+    async with PrometheusMetrics(settings.prometheus, now=clock, count=metrics.count_prometheus_query) as prometheus:
         yield prometheus
 
 

@@ -17,6 +17,7 @@ import aiohttp
 from kubernetes.aio.client import ApiClient
 
 from infpop_operator import __version__
+from infpop_operator.adapters.kube.cluster_clock import ClusterClock
 from infpop_operator.adapters.kube.connection import Connection, ConnectionConfigError, FindConnection
 from infpop_operator.adapters.kube.errors import (
     KubeConflictError,
@@ -69,6 +70,7 @@ class KubeClient:
     `namespace` limits every listing; None lists all namespaces. `find` finds the connection again when the API server
     no longer accepts the credentials: those of a kubeconfig's exec plugin are valid for minutes. `count` is called
     after each request with its method and the status code of the response, None if there was no response.
+    `clock` learns the API server's time from each response.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class KubeClient:
         namespace: str | None = None,
         find: FindConnection | None = None,
         count: Count = lambda _method, _code: None,
+        clock: ClusterClock | None = None,
     ) -> None:
         self._namespace = namespace
         self._find = find
@@ -85,6 +88,7 @@ class KubeClient:
         self._api = _open(connection)
         self._before: ApiClient | None = None
         self._count = count
+        self._clock = clock
 
     async def __aenter__(self) -> Self:
         """Do nothing: the first request opens the connections."""
@@ -282,6 +286,7 @@ class KubeClient:
 
     async def _ask(self, api: ApiClient, parameters: Mapping[str, Any]) -> tuple[int, bytes]:
         request = await api.param_serialize(**parameters)
+        sent_s = 0.0 if self._clock is None else self._clock.monotonic()
         try:
             response = await api.call_api(*request, _request_timeout=REQUEST_TIMEOUT_S)
             answer = await response.read()
@@ -289,6 +294,8 @@ class KubeClient:
             self._count(parameters["method"], None)
             what = f"{parameters['method']} {parameters['resource_path']}"
             raise KubeUnavailableError(f"{what}: no answer ({type(error).__name__}: {error})") from error
+        if self._clock is not None:
+            self._clock.see(response.headers.get("Date"), sent_s=sent_s)
         self._count(parameters["method"], response.status)
         return response.status, answer
 

@@ -5,12 +5,13 @@ every stored object has is required.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from math import floor
 from typing import Any
 
 from infpop_operator.adapters.kube import labels
+from infpop_operator.adapters.kube.node_clock import node_lead
 
 Body = Mapping[str, Any]  # an object of the API server, or a part of one, as JSON
 _EVICTED = "Evicted"  # from the kubelet, on a Pod that it ends for lack of a resource or refuses
@@ -183,6 +184,7 @@ def parse_pod(body: Body) -> PodRecord:
     known, conditions = _part(metadata, "labels"), _list(status, "conditions")
     disruption = _condition(conditions, labels.DISRUPTED, "True")
     created_at = _required_time(metadata["creationTimestamp"])
+    scheduled_at = _scheduled_at(spec, conditions, created_at)
     return PodRecord(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -197,13 +199,13 @@ def parse_pod(body: Body) -> PodRecord:
         node=spec.get("nodeName"),
         ip=status.get("podIP"),
         metrics_port=_metrics_port(spec),
-        scheduled_at=_scheduled_at(spec, conditions, created_at),
+        scheduled_at=scheduled_at,
         unschedulable=_message(_condition(conditions, "PodScheduled", "False")),
         disrupted=_message(disruption, "reason", "message"),
         disrupted_at=None if disruption is None else _time(disruption.get("lastTransitionTime")),
         failure=_message(status, "reason", "message") if status.get("phase") == "Failed" else None,
         evicted=_evicted(status, disruption),
-        container=_container(_list(status, "containerStatuses")),
+        container=_container(_list(status, "containerStatuses"), node_lead(body, scheduled_at)),
     )
 
 
@@ -323,10 +325,17 @@ def _metrics_port(spec: Body) -> int | None:
     return None
 
 
-def _container(statuses: Sequence[Body]) -> ContainerRecord | None:
+def _container(statuses: Sequence[Body], lead: timedelta) -> ContainerRecord | None:
+    """Return the runner's container, with its times by the cluster's clock: the node's is ahead by `lead`."""
     for status in statuses:
         if status.get("name") == labels.RUNNER_CONTAINER:
-            return _container_state(_part(status, "state"))
+            container = _container_state(_part(status, "state"))
+            begun, ended = container.started_at, container.finished_at
+            return replace(
+                container,
+                started_at=None if begun is None else begun - lead,
+                finished_at=None if ended is None else ended - lead,
+            )
     return None
 
 
