@@ -15,9 +15,9 @@ from factories.runs import (
     make_run,
 )
 from factories.studies import START, at, make_cell, make_pool, make_study
-from infpop_operator.core.budget import Exhausted, exhausted, has_room, pause_end, retry_at, wake_at
+from infpop_operator.core.budget import Exhausted, beyond_live_runs, exhausted, has_room, pause_end, retry_at, wake_at
 from infpop_operator.core.decide import decide
-from infpop_operator.core.model import INTERRUPTED, Budget, EndedRun, History, Run, Verdict
+from infpop_operator.core.model import INTERRUPTED, Budget, EndedRun, HeldGPUs, History, Run, Verdict
 
 HOUR = 3600.0
 TWO_POOLS = (make_pool(device_count=4), make_pool(name="v100", fingerprint="f2", device_count=2))
@@ -250,3 +250,34 @@ def test_the_first_of_all_instants_wakes_a_study() -> None:
     assert woken(history, deadline=timedelta(seconds=200), max_gpu_hours=1.0) == at(200)
     assert woken(history, deadline=timedelta(hours=9), max_gpu_hours=150 / HOUR) == at(114) + timedelta(microseconds=1)
     assert woken(history, deadline=timedelta(hours=9), max_gpu_hours=9.0) == at(8 + 360)
+
+
+HELD = HeldGPUs(run="ended", pool="a100", gpu_count=2, holder="2 GPUs are still held by Pod ended-x on node n1")
+
+
+@pytest.mark.parametrize(
+    ("held", "room"), [((), True), ((HELD,), False), ((replace(HELD, pool=None, gpu_count=1),), True)]
+)
+def test_gpus_that_an_ended_run_still_holds_count(held: tuple[HeldGPUs, ...], *, room: bool) -> None:
+    """Three of eight GPUs are live, and a run of four fits only beside one more."""
+    study = make_study(budget=Budget(parallel_trials=9, max_concurrent_gpus=8))
+    assert has_room(study, live(1, 2), run_on(4), held) is room
+
+
+def test_gpus_that_an_ended_run_still_holds_are_those_of_its_pool() -> None:
+    """The other pool has its devices."""
+    study = make_study(pools=TWO_POOLS, budget=Budget(parallel_trials=9, max_concurrent_gpus=99))
+    devices = TWO_POOLS[0].total_device_count
+    assert devices is not None
+    full = (replace(HELD, pool=TWO_POOLS[0].name, gpu_count=devices),)
+    assert not has_room(study, live(), run_on(1, pool=TWO_POOLS[0].name), full)
+    assert has_room(study, live(), run_on(1, pool=TWO_POOLS[1].name), full)
+
+
+def test_a_live_run_holds_its_own_gpus_once() -> None:
+    """Only what a second Pod of it holds is counted beside it."""
+    (run,) = live(2).active
+    own = replace(HELD, run=run.run.name)
+    assert beyond_live_runs((own,), (run,)) == ()
+    assert beyond_live_runs((replace(own, gpu_count=4),), (run,)) == (own,)
+    assert beyond_live_runs((HELD,), (run,)) == (HELD,)

@@ -145,6 +145,14 @@ class MemoryCluster:
                 self.remove(owned[0], owned[2])  # type: ignore[arg-type]
         self._collect()
 
+    def orphan(self, job: str) -> None:
+        """Delete a Job without its Pods, as `kubectl delete --cascade=orphan` does."""
+        key = ("jobs", NAMESPACE, job)
+        for owned, body in list(self._owned_by(self._objects[key]["metadata"]["uid"])):
+            self._change(owned, body, {"metadata": {"ownerReferences": None}})
+        self._mark_deleted(key, self._objects[key])
+        self.remove("jobs", job)
+
     def _answer_about(self, request: Request, name: str) -> Answer:
         key = (request.plural, request.namespace, name)
         known = self._objects.get(key)
@@ -174,8 +182,13 @@ class MemoryCluster:
             return refusal(422, "Invalid", "data: Forbidden: field is immutable when `immutable` is set")
         if only is not None:
             return 200, self._write(key, known, {**known, only: changes[only]})
-        kept = {name: part for name, part in wanted.items() if name in ("labels", "annotations", "ownerReferences")}
-        return 200, self._change(key, known, {**changes, "metadata": kept})
+        others = {name: part for name, part in changes.items() if name != "metadata"}
+        metadata = {name: part for name, part in wanted.items() if name in {"labels", "annotations", "ownerReferences"}}
+        if "ownerReferences" in metadata:  # merged by uid, as a strategic merge patch does
+            uids = {owner["uid"] for owner in metadata["ownerReferences"]}
+            kept = [owner for owner in known["metadata"].get("ownerReferences", ()) if owner["uid"] not in uids]
+            metadata["ownerReferences"] = [*kept, *metadata["ownerReferences"]]
+        return 200, self._change(key, known, {**others, **({"metadata": metadata} if metadata else {})})
 
     def _answer_delete(self, key: Key, known: Body, options: Body) -> Answer:
         uid = options.get("preconditions", {}).get("uid", known["metadata"]["uid"])
@@ -186,6 +199,8 @@ class MemoryCluster:
             for owned, body in self._owned_by(known["metadata"]["uid"]):
                 self._end_pod(owned, body)
             self._collect()
+        elif key[0] == "pods":
+            self._end_pod(key, known)
         else:
             self.delete(key[0], key[2])  # type: ignore[arg-type]
         return 200, {"kind": "Status", "status": "Success"}
@@ -265,7 +280,8 @@ def _namespace(plural: str) -> str | None:
 
 def _is_selected(body: Body, query: Mapping[str, str]) -> bool:
     labels = body["metadata"].get("labels") or {}
-    wanted = [pair.split("=") for pair in query.get("labelSelector", "").split(",") if pair]
-    about = query.get("fieldSelector", "").removeprefix("involvedObject.uid=")
-    is_about = not about or body["involvedObject"]["uid"] == about
-    return is_about and all(labels.get(name) == value for name, value in wanted)
+    wanted = [pair.partition("=") for pair in query.get("labelSelector", "").split(",") if pair]
+    field, _, value = query.get("fieldSelector", "").partition("=")
+    found = {"metadata.name": body["metadata"]["name"], "involvedObject.uid": body.get("involvedObject", {}).get("uid")}
+    is_about = not field or found[field] == value
+    return is_about and all(labels.get(name) == text if equals else name in labels for name, equals, text in wanted)

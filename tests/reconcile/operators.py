@@ -36,6 +36,7 @@ class Operator:
 
     Attributes:
         deaf: the kinds of objects of which its watches tell nothing; `hear` brings them.
+            A Job or Pod without the operator's label is reported as deleted, as the API server does.
         wire: what its requests go over.
         woken: the studies that a late answer of a metrics source woke; `is_woken` is set then.
     """
@@ -60,6 +61,7 @@ class Operator:
         self.memories = StudyMemories()
         self.metrics = OperatorMetrics(lambda: cluster.clock().timestamp())
         self._missed: list[tuple[str, Body, bool]] = []
+        self._watched: dict[str, Body] = {}  # by uid: the last version of each Job and Pod that has the label
         # Without a clock of its own, the operator's machine has the API server's.
         clock = ClusterClock(wall or cluster.clock, lambda: cluster.clock.passed_s)
         self._clock: Callable[[], datetime] = cluster.clock if wall is None else clock
@@ -137,6 +139,15 @@ class Operator:
         if plural in self.deaf:
             self._missed.append((plural, body, deleted))
             return
+        if plural in {"jobs", "pods"}:
+            before = self._watched.pop(body["metadata"]["uid"], None)
+            if SELECTOR in body["metadata"].get("labels", {}):
+                self._watched[body["metadata"]["uid"]] = body
+            elif before is None:
+                return
+            else:  # the content before the change, with the version of the change
+                version = body["metadata"]["resourceVersion"]
+                body, deleted = {**before, "metadata": {**before["metadata"], "resourceVersion": version}}, True
         match plural:
             case "throughputstudies":
                 self.cache.see_study(body, deleted=deleted)

@@ -92,7 +92,8 @@ class PlayedNodes:
     def pods(self, run: str) -> list[Body]:
         """Return the Pods of a run that exist."""
         uid = self._cluster.get("jobs", run)["metadata"]["uid"]
-        return [pod for pod in self._cluster.all("pods") if pod["metadata"]["ownerReferences"][0]["uid"] == uid]
+        owners = [(pod, pod["metadata"].get("ownerReferences", ())) for pod in self._cluster.all("pods")]
+        return [pod for pod, references in owners if any(each["uid"] == uid for each in references)]
 
     def spec(self, run: str) -> RunSpec:
         """Return what the runner of a run is to do."""
@@ -113,7 +114,7 @@ class PlayedNodes:
         template = job["spec"]["template"]
         owner = {"kind": "Job", "name": run, "uid": job["metadata"]["uid"], "controller": True}
         metadata = {**template["metadata"], "name": f"{run}-{self._pods}", "namespace": NAMESPACE}
-        metadata["ownerReferences"] = [owner]
+        metadata |= {"ownerReferences": [owner], "generateName": f"{run}-"}
         self._cluster.create(
             "pods", {"metadata": metadata, "spec": dict(template["spec"]), "status": {"phase": "Pending"}}
         )
@@ -139,6 +140,20 @@ class PlayedNodes:
         """End a run by itself, with the results of its trials, at most so many; its Job is complete."""
         self.exit(run, message=self.message(run, broken=broken, most=most))
         self.end_job(run, complete=True)
+
+    def linger(self, run: str, container: str = "mesh-proxy") -> None:
+        """End the runner of a run, with its result, while a sidecar of its Pod goes on."""
+        self.exit(run, message=self.message(run))
+        pod = self._newest(run)
+        sidecar = {"name": container, "state": {"running": {"startedAt": self._cluster.clock.stamp()}}}
+        statuses = [*pod["status"]["containerStatuses"], sidecar]
+        self._change(run, {"status": {"phase": "Running", "containerStatuses": statuses}})
+
+    def held_gpus(self) -> int:
+        """Return the GPUs of the Pods that are on a node and have not ended."""
+        pods = [pod for pod in self._cluster.all("pods") if "nodeName" in pod["spec"]]
+        live = [pod for pod in pods if pod["status"]["phase"] not in ("Succeeded", "Failed")]
+        return sum(int(pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"]) for pod in live)
 
     def crash(self, run: str, message: str = "RuntimeError: NCCL error") -> None:
         """End a run by a crash of its container; its Job has failed."""

@@ -125,13 +125,13 @@ def test_a_node_that_left_the_watched_labels_may_come_back() -> None:
     assert [each.name for each in cache.nodes()] == ["n1"]
 
 
-def test_a_listing_of_one_runs_pods_knows_which_are_gone() -> None:
+def test_a_listing_of_one_runs_pods_knows_which_are_in_doubt() -> None:
     """Pods of other runs are not in the listing and stay, as does a Pod that is newer than the listing."""
     cache = Cache()
     for uid, version, run in (("old", "5", "study-1"), ("new", "9", "study-1"), ("other", "5", "study-2")):
         cache.see_pod(make_pod(uid=uid, name=uid, resource_version=version, run=run))
     assert cache.replace_pods_of_run(KEY, "study-1", [], "7") == (KEY,)
-    assert {pod.uid: pod.gone for pod in cache.pods(KEY, JOB_UID)} == {"new": False, "old": True, "other": False}
+    assert cache.unwatched(KEY) == ((), ("old",))
     assert cache.replace_pods_of_run(KEY, "study-1", [], "7") == ()
     assert cache.replace_pods_of_run(KEY, "study-1", [make_pod(uid="found", resource_version="8")], "8") == (KEY,)
     assert "found" in {pod.uid for pod in cache.living_pods(KEY, JOB_UID)}
@@ -174,11 +174,13 @@ def test_a_pod_that_is_withdrawn_is_not_the_newest(how: str) -> None:
     cache.see_pod(pod("stays", 10))
     cache.see_pod(pod("withdrawn", 20, deleting=how == "deleting"))
     if how == "deleted":
-        cache.see_pod(pod("withdrawn", 20), deleted=True)
+        cache.read_pod(KEY, "withdrawn", None, {})
     if how == "not listed":
         cache.replace_pods([pod("stays", 10)], "9")
+        assert newest(cache) == "withdrawn"
+        cache.read_pod(KEY, "withdrawn", None, {})
     assert newest(cache) == "stays"
-    cache.see_pod(pod("stays", 10), deleted=True)
+    cache.read_pod(KEY, "stays", None, {})
     assert newest(cache) == "withdrawn"
 
 
@@ -187,7 +189,7 @@ def test_the_pods_of_a_job_come_oldest_first() -> None:
     cache = Cache()
     for each in (pod("c", 20), pod("b", 20), pod("a", 10), pod("other", 5, job_uid="another")):
         cache.see_pod(each)
-    cache.see_pod(pod("b", 20), deleted=True)
+    cache.read_pod(KEY, "b", None, {})
     assert uids(cache.pods(KEY, JOB_UID)) == ["a", "b", "c"]
     assert [each.gone for each in cache.pods(KEY, JOB_UID)] == [False, True, False]
     assert uids(cache.living_pods(KEY, JOB_UID)) == ["a", "c"]
@@ -198,9 +200,10 @@ def test_the_jobs_of_a_study_are_those_that_it_owns() -> None:
     cache = Cache()
     cache.see_study(body(1, OWNER.uid))
     ended = JobEnd(complete=True, reason="Complete", message="", at=at(9))
-    for each in (job("lives"), job("ended", end=ended), job("foreign", study_uid="another"), job("gone")):
+    gone = job("gone", name="gone")
+    for each in (job("lives"), job("ended", end=ended), job("foreign", study_uid="another"), gone):
         cache.see_job(each)
-    cache.see_job(job("gone"), deleted=True)
+    cache.read_job(KEY, "gone", None, {})
     assert uids(cache.jobs(KEY, study_uid=OWNER.uid)) == ["lives", "ended"]
     assert uids(cache.living_jobs(KEY)) == ["lives"]
 
@@ -220,6 +223,8 @@ def test_a_deleted_job_differs_from_one_that_was_never_created() -> None:
     cache.see_job(job())
     assert cache.deleted_job(KEY, "study-1", study_uid=OWNER.uid) is None
     cache.see_job(job(version=6), deleted=True)
+    assert cache.deleted_job(KEY, "study-1", study_uid=OWNER.uid) is None
+    cache.read_job(KEY, "study-1", None, {})
     assert cache.deleted_job(KEY, "study-1", study_uid=OWNER.uid) == job(version=6)
     assert cache.deleted_job(KEY, "study-2", study_uid=OWNER.uid) is None
     assert cache.deleted_job(KEY, "study-1", study_uid="another") is None
@@ -228,22 +233,23 @@ def test_a_deleted_job_differs_from_one_that_was_never_created() -> None:
 def test_a_job_that_is_gone_stays_gone() -> None:
     """A late event or an older listing that still has it changes nothing."""
     cache = Cache()
-    cache.see_job(job(version=6), deleted=True)
+    cache.see_job(job(version=6))
+    cache.read_job(KEY, "study-1", None, {})
     assert cache.see_job(job(version=5)) == ()
     assert cache.replace_jobs([job(version=5)], "5") == ()
     assert cache.jobs(KEY, study_uid=OWNER.uid) == ()
 
 
 @pytest.mark.parametrize(("listed_at", "gone"), [("4", False), ("5", False), ("6", True)])
-def test_what_a_listing_lacks_is_gone_unless_it_is_newer(listed_at: str, gone: bool) -> None:  # noqa: FBT001
-    """A listing as old as the record was taken before the object existed or omits it."""
+def test_what_a_listing_lacks_is_in_doubt_unless_it_is_newer(listed_at: str, gone: bool) -> None:  # noqa: FBT001
+    """A listing as old as the record was taken before the object existed or omits it; one that had ended is gone."""
     cache = Cache()
     cache.see_job(job(version=5))
     cache.see_pod(pod("pod", 1))
     assert cache.replace_jobs([], listed_at) == ((KEY,) if gone else ())
     assert cache.replace_pods([], listed_at) == ((KEY,) if gone else ())
-    assert (cache.jobs(KEY, study_uid=OWNER.uid) == ()) is gone
-    assert (cache.living_pods(KEY, JOB_UID) == ()) is gone
+    assert cache.unwatched(KEY) == ((("study-1",), ("pod",)) if gone else ((), ()))
+    assert len(cache.jobs(KEY, study_uid=OWNER.uid)) == len(cache.living_pods(KEY, JOB_UID)) == 1
     assert cache.replace_jobs([], listed_at) == ()
 
 

@@ -18,7 +18,7 @@ from infpop_operator.settings import PrometheusSettings, Settings
 
 TIMEOUTS = {"schedule": "11m", "pull": "13m", "load": "17m", "measure": "19m500ms"}
 SCHEDULE, PULL, LOAD, MEASURE = 660.0, 780.0, 1020.0, 1140.5
-START_AND_RESULT, LAST_RESORT = 120.0, 300.0
+START_AND_RESULT, LAST_RESORT = 120.0, 60.0
 HELD = replace(SETTINGS, prometheus=PrometheusSettings(url="http://prometheus:9090"), scrape_grace_seconds=45.0)
 EVERYTHING = {
     "model": {

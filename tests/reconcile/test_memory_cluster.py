@@ -80,7 +80,7 @@ def test_an_answer_can_be_lost() -> None:
     async def play() -> None:
         cluster = MemoryCluster()
         client = connect(Wire(cluster, at_request(0, lose_answer)))
-        labels = {"app.kubernetes.io/managed-by": "infpop"}
+        labels = {"infpop.io/run": "run"}
         job = {"metadata": {"name": "run", "namespace": NAMESPACE, "labels": labels}, "spec": {}}
         with pytest.raises(KubeUnavailableError):
             await client.create_job(job)

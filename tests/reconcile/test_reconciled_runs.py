@@ -131,6 +131,9 @@ def test_a_job_of_the_runs_name_that_is_not_the_studys_is_left_alone(owner: str 
         other = dict(stage.cluster.get("jobs", run))
         owners = [] if owner is None else [{"uid": owner, "controller": True}]
         other["metadata"] = {**other["metadata"], "ownerReferences": owners, "uid": "other"}
+        template = other["spec"]["template"]
+        metadata = {**template["metadata"], "annotations": {"infpop.io/study-key": "serving/study/another study"}}
+        other["spec"] = {**other["spec"], "template": {**template, "metadata": metadata}}
         again = Stage(searchSpace=ONE_CELL, budget=NO_FAILURE)
         again.cluster.create("jobs", other)
         operator = await again.operator()

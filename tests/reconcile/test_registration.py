@@ -77,4 +77,4 @@ def test_the_frameworks_own_marks_are_off() -> None:
     assert (settings.posting.enabled, settings.peering.standalone) == (False, True)
     assert settings.watching.inactivity_timeout is not None
     assert settings.watching.label_selectors["nodes"] == "gpu=true"
-    assert settings.watching.label_selectors["pods"] == "app.kubernetes.io/managed-by=infpop"
+    assert settings.watching.label_selectors["pods"] == "infpop.io/run"

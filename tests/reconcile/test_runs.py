@@ -94,6 +94,7 @@ class Scene:
         """Return the run and its observation."""
         entry = replace(self.entry, stopping=stopping)
         history = History(started_at=START, rounds=self.rounds, active=(entry,))
+        await self.runs.objects.refresh(self.context(seconds))
         observed = await self.runs.observe(self.context(seconds), history)
         return observed.history.active[0], observed.observations[self.run]
 

@@ -1,6 +1,6 @@
 {{- /*
 The operator's rights, each with its reason. They equal those of examples/cluster/rbac.yaml; a test compares both. The
-operator may not read a Secret, write a study's spec, change a node, or delete anything but Jobs.
+operator may not read a Secret, write a study's spec, change a node, or delete anything but Jobs and Pods.
 */ -}}
 {{- define "infpop.namespacedRules" -}}
 # Studies. The spec belongs to its owner: the operator may not write it.
@@ -16,10 +16,11 @@ operator may not read a Secret, write a study's spec, change a node, or delete a
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, patch, delete]
-# The state of runs: why they wait, and the result in their termination message.
+# The state of runs: why they wait, and the result in their termination message. A Pod whose Job a user deleted without
+# it (--cascade=orphan) would keep its GPUs: the operator deletes it.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list, watch]
+  verbs: [list, watch, delete]
 # The journal of each study, and the ConfigMap that spec.publish names.
 - apiGroups: [""]
   resources: [configmaps]

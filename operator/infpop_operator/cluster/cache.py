@@ -6,6 +6,10 @@ the watch event arrives (otherwise the next decision would not know the Job); a 
 kopf lists again but never reports what was deleted); and tests need no cluster. The newer of two versions of an object
 wins, no matter how it arrived.
 
+The watches and listings of Jobs and Pods are filtered by a label, and anyone may change labels. So what disappears from
+them is not deleted: it is in doubt until a read by its name answers, and exists until then. Only a Job or Pod that is
+done needs no read. One whose labels are altered is read by name again in each pass, because no watch reports it.
+
 A deleted Job or Pod stays as a tombstone until the end of its run is recorded: this distinguishes a deleted Job from
 one that was never created, and keeps the final result of a Pod. For a deleted study or Node, the cache keeps the
 version of its deletion until a newer listing, so that an older listing or response cannot bring the object back.
@@ -25,10 +29,34 @@ K = TypeVar("K", StudyKey, str)
 
 @dataclass(slots=True)
 class _Held(Generic[R]):
-    """A record, and whether its object was deleted."""
+    """A record, and whether its object was deleted.
+
+    `doubts` counts how often a watch or a listing lacked the object, `answered` the doubts that a read has answered.
+    """
 
     record: R
     gone: bool = False
+    doubts: int = 0
+    answered: int = 0
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether only a read by name says whether the object exists."""
+        return not self.gone and self.doubts > self.answered
+
+    @property
+    def is_unwatched(self) -> bool:
+        """Whether only a read by name says how the object is now."""
+        return self.is_doubted or (not self.gone and bool(self.record.altered) and not self.record.is_done)
+
+    def lose(self) -> bool:
+        """Note that a watch or a listing lacks the object; return whether that is new."""
+        if self.record.is_done:
+            known, self.gone = self.gone, True
+            return not known
+        is_new = not self.gone and not self.is_doubted
+        self.doubts += 1
+        return is_new
 
 
 @dataclass(slots=True)
@@ -101,8 +129,10 @@ class Cache:
         return next((each.record for each in held if _is_of(each.record, run, study_uid)), None)
 
     def pods(self, key: StudyKey, job_uid: str) -> tuple[PodRecord, ...]:
-        """Return the Pods of a Job, including deleted ones, oldest first."""
-        pods = [pod for pod in self._pods(key) if pod.job_uid == job_uid]
+        """Return the Pods of a Job, including deleted ones and those that lost their owner, oldest first."""
+        job = self._children[key].jobs.get(job_uid)
+        run = None if job is None else job.record.run
+        pods = [pod for pod in self._pods(key) if pod.job_uid == job_uid or (pod.job_uid is None and pod.run == run)]
         return tuple(sorted(pods, key=lambda pod: (pod.created_at, pod.name)))
 
     def newest_pod(self, key: StudyKey, run: str) -> PodRecord | None:
@@ -113,6 +143,33 @@ class Cache:
     def living_pods(self, key: StudyKey, job_uid: str) -> tuple[PodRecord, ...]:
         """Return the existing Pods of a Job."""
         return tuple(pod for pod in self.pods(key, job_uid) if not pod.gone)
+
+    def existing_pods(self, key: StudyKey, *, study_uid: str) -> tuple[PodRecord, ...]:
+        """Return the existing Pods that the operator, as far as they say, created for the study with this uid."""
+        return tuple(pod for pod in self._pods(key) if not pod.gone and pod.study_uid in {None, study_uid})
+
+    def unwatched(self, key: StudyKey) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the names of the study's Jobs and Pods that have to be read: a watch lost or does not report them."""
+        children = self._children[key]
+        jobs = {each.record.name for each in children.jobs.values() if each.is_unwatched}
+        pods = {each.record.name for each in children.pods.values() if each.is_unwatched}
+        return (tuple(sorted(jobs)), tuple(sorted(pods)))
+
+    def stray_keys(self) -> tuple[StudyKey, ...]:
+        """Return the keys of studies that do not exist although Jobs of theirs do."""
+        return tuple(
+            key
+            for key, children in self._children.items()
+            if key not in self._studies and any(not each.gone for each in children.jobs.values())
+        )
+
+    def stray_jobs(self, key: StudyKey) -> tuple[JobRecord, ...]:
+        """Return the existing Jobs under a study's name that have not ended, whichever study of that name made them."""
+        return tuple(
+            each.record
+            for each in self._children[key].jobs.values()
+            if not each.gone and each.record.end is None and each.record.study_uid is not None
+        )
 
     def _pods(self, key: StudyKey) -> Iterator[PodRecord]:
         for held in self._children[key].pods.values():
@@ -142,18 +199,45 @@ class Cache:
             self.see_study(body)
 
     def see_job(self, job: JobRecord, *, deleted: bool = False) -> tuple[StudyKey, ...]:
-        """Store a version of a Job."""
+        """Store a version of a Job; `deleted` is what a watch says, which may only have lost it."""
         if job.study is None:
             return ()  # has the label of the operator, but was not created by it
         key = StudyKey(job.namespace, job.study)
         return (key,) if _see(self._children[key].jobs, job, deleted=deleted) else ()
 
     def see_pod(self, pod: PodRecord, *, deleted: bool = False) -> tuple[StudyKey, ...]:
-        """Store a version of a Pod."""
+        """Store a version of a Pod; `deleted` is what a watch says, which may only have lost it."""
         if pod.study is None:
             return ()  # has the label of the operator, but was not created by it
         key = StudyKey(pod.namespace, pod.study)
+        known = self._children[key].pods.get(pod.uid)
+        if known is not None and pod.job_uid is None:  # its Job was deleted without it, or its owner was removed
+            pod = replace(pod, job_uid=known.record.job_uid)
         return (key,) if _see(self._children[key].pods, pod, deleted=deleted) else ()
+
+    def doubts(self, key: StudyKey) -> Mapping[str, int]:
+        """Return how often each Job and Pod of the study was doubted, by uid: a read that begins now answers these."""
+        children = self._children[key]
+        return {uid: each.doubts for held in (children.jobs, children.pods) for uid, each in held.items()}
+
+    def read_job(self, key: StudyKey, name: str, found: JobRecord | None, doubts: Mapping[str, int]) -> None:
+        """Store the answer of a read of one Job by name; None means that there is none.
+
+        Args:
+            key: of the study.
+            name: of the Job.
+            found: the Job of that name.
+            doubts: what `doubts` returned before the read.
+        """
+        _answer(self._children[key].jobs, name, found, doubts)
+        if found is not None:
+            self.see_job(found)
+
+    def read_pod(self, key: StudyKey, name: str, found: PodRecord | None, doubts: Mapping[str, int]) -> None:
+        """Store the answer of a read of one Pod by name, as `read_job` does."""
+        _answer(self._children[key].pods, name, found, doubts)
+        if found is not None:
+            self.see_pod(found)
 
     def see_node(self, node: NodeRecord, *, deleted: bool = False) -> tuple[StudyKey, ...]:
         """Store a version of a Node; heartbeats and other irrelevant changes cause no reconcile."""
@@ -190,21 +274,21 @@ class Cache:
         return (*self._studies, *gone)
 
     def replace_jobs(self, jobs: Iterable[JobRecord], listed_at: str) -> tuple[StudyKey, ...]:
-        """Store a listing of all Jobs of the operator; a known Job that it lacks was deleted."""
+        """Store a listing of all Jobs with the operator's label; a known Job that it lacks is in doubt."""
         return self._replace(list(jobs), listed_at, lambda children: children.jobs, self.see_job)
 
     def replace_pods(self, pods: Iterable[PodRecord], listed_at: str) -> tuple[StudyKey, ...]:
-        """Store a listing of all Pods of the operator; a known Pod that it lacks was deleted."""
+        """Store a listing of all Pods with the operator's label; a known Pod that it lacks is in doubt."""
         return self._replace(list(pods), listed_at, lambda children: children.pods, self.see_pod)
 
     def replace_pods_of_run(
         self, key: StudyKey, run: str, pods: Sequence[PodRecord], listed_at: str
     ) -> tuple[StudyKey, ...]:
-        """Store a listing of one run's Pods; a known Pod that it lacks was deleted."""
+        """Store a listing of one run's Pods by label; a known Pod that it lacks is in doubt."""
         held = {uid: each for uid, each in self._children[key].pods.items() if each.record.run == run}
         touched = [key for pod in pods for key in self.see_pod(pod)]
-        for each in _unlisted(held, {pod.uid for pod in pods}, listed_at):
-            each.gone = True
+        lost = [each.lose() for each in _unlisted(held, {pod.uid for pod in pods}, listed_at)]
+        if any(lost):
             touched.append(key)
         return tuple(dict.fromkeys(touched))
 
@@ -249,15 +333,16 @@ class Cache:
         touched = [key for record in listed for key in see(record)]
         uids = {record.uid for record in listed}
         for key, children in list(self._children.items()):
-            for held in _unlisted(choose(children), uids, listed_at):
-                held.gone = True
+            lost = [held.lose() for held in _unlisted(choose(children), uids, listed_at)]
+            if any(lost):
                 touched.append(key)
         return tuple(dict.fromkeys(touched))
 
 
 def _unlisted(held: Mapping[str, _Held[R]], uids: set[str], listed_at: str) -> Iterator[_Held[R]]:
     for uid, each in held.items():
-        if uid not in uids and not each.gone and _is_newer(listed_at, each.record.resource_version):
+        is_listed = uid in uids or (each.record.altered and not each.record.is_done)  # known to be missing there
+        if not is_listed and not each.gone and _is_newer(listed_at, each.record.resource_version):
             yield each
 
 
@@ -265,13 +350,30 @@ def _see(held: dict[str, _Held[R]], record: R, *, deleted: bool) -> bool:
     """Store a record; return whether anything that the operator reads has changed."""
     known = held.get(record.uid)
     if known is None:
-        held[record.uid] = _Held(record, gone=deleted)
+        known = held[record.uid] = _Held(record)
+        if deleted:
+            known.lose()
         return True
-    gone, before = known.gone, known.record
-    known.gone = gone or deleted
+    before = known.record
     if _is_newer(record.resource_version, before.resource_version):
         known.record = record
-    return known.gone != gone or _differ(before, known.record)
+        known.answered = known.doubts  # it exists
+    is_lost = deleted and known.lose()
+    return is_lost or _differ(before, known.record)
+
+
+def _answer(held: dict[str, _Held[R]], name: str, found: R | None, doubts: Mapping[str, int]) -> None:
+    """Store the answer of a read by name: only the object that was found exists, as it was found."""
+    for uid, each in held.items():
+        if each.record.name != name:
+            continue
+        if found is None or found.uid != uid:
+            each.gone = True
+            continue
+        each.answered = max(each.answered, doubts.get(uid, 0))
+        # The event of an object that no longer has the label has the version of that change, and the content before it.
+        if not _is_newer(each.record.resource_version, found.resource_version):
+            each.record = found
 
 
 def _differ(before: Any, after: Any) -> bool:  # noqa: ANN401 - two records of a kind

@@ -19,7 +19,7 @@ from infpop_operator.core.run_spec import LONGER_FACTOR, build_run_spec
 from infpop_operator.settings import Settings
 
 _RUN_GRACE_SECONDS = 120.0  # the runner's start, and the time that it needs to write its result
-_JOB_GRACE_SECONDS = 300.0  # the Job's own deadline is the last resort: it reports less than the operator's limits
+_JOB_GRACE_SECONDS = 60.0  # the operator's own limits, checked each tick, say more: they come first while it runs
 
 
 def job_of(resolved: ResolvedStudy, run: Run, settings: Settings, *, refusing: Sequence[str] = ()) -> dict[str, Any]:

@@ -92,6 +92,7 @@ class Reconciler:
         body = self._cache.study(key)
         if body is None:
             self._drop(key)
+            await self._runs.objects.free_strays(key)
             return None
         uid = str(body["metadata"]["uid"])
         if self._memories.of(key).uid not in (None, uid):
@@ -101,6 +102,7 @@ class Reconciler:
         if context.previous is not None and context.previous.observed_generation != context.generation:
             context.memory.generation_seen_at = context.now
         try:
+            await self._writer.record(context, await self._runs.objects.refresh(context))
             if body["metadata"].get("deletionTimestamp"):
                 await self._free(context)
                 return None
@@ -171,6 +173,7 @@ class Reconciler:
         if context.is_suspended and self._runs.jobs_by_run(context):
             await self._record_suspended(context)
             await self._runs.delete_all(context)
+            await self._runs.objects.delete_orphans(context)
         await self._writer.write(context, refused(context, error.problems))
 
     async def _record_suspended(self, context: ReconcileContext) -> None:
@@ -183,6 +186,7 @@ class Reconciler:
     async def _free(self, context: ReconcileContext) -> None:
         """Free the GPUs of a study that is being deleted, even if a finalizer delays its deletion."""
         await self._runs.delete_all(context)
+        await self._runs.objects.delete_orphans(context)
         self._drop(context.key)
 
     async def _step(self, context: ResolvedContext, recorded: History, jobs: Jobs) -> float | None:
@@ -190,7 +194,8 @@ class Reconciler:
         state = self._state(context, recorded)
         observed = await self._runs.observe(context, recorded)
         before = observed.history
-        decision = await asyncio.to_thread(decide, context.study, before, observed.observations, now)
+        held = self._runs.objects.held(context)
+        decision = await asyncio.to_thread(decide, context.study, before, observed.observations, now, held=held)
         entries = _entries(context, before, decision)
         await self._store.record(context.owner, entries, now)
         if entries and _has_lost_journal(context, recorded):
@@ -202,6 +207,7 @@ class Reconciler:
         await self._writer.record_ended(context, ended, recorded=recorded.ended)
         needs_pass = await self._runs.stop(context, decision.stop)
         await self._runs.delete_leftovers(context, history, jobs)
+        await self._writer.record(context, await self._runs.objects.delete_orphans(context))
         refused_runs = await self._runs.create(context, history)
         await self._store.record(context.owner, refused_runs, now)
         await self._writer.record_ended(context, refused_runs)

@@ -3,7 +3,7 @@
 A run is over only when its Pods have released their devices, and its result may still arrive until then. Meanwhile it
 stays among the active runs (`Terminating`). The operator does not give a run up because of a watch event alone: it
 reads the Job and the Pods from the API server before it counts the run as lost, before it deletes the Job, and before
-it stops waiting for the run's end.
+it stops waiting for the run's end. It never waits without a bound for other containers of the Pod to end.
 """
 
 import asyncio
@@ -15,7 +15,6 @@ from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.errors import (
     KubeExistsError,
     KubeForbiddenError,
-    KubeNotFoundError,
     KubeRefusedError,
 )
 from infpop_operator.adapters.kube.observe import SeenRun, observe_run
@@ -24,6 +23,7 @@ from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.context import ReconcileContext, ResolvedContext
 from infpop_operator.cluster.jobs import job_of, phase_limits, refusal
 from infpop_operator.cluster.metrics_gatherer import MetricsGatherer
+from infpop_operator.cluster.run_objects import RunObjects
 from infpop_operator.cluster.run_probes import RunProbes
 from infpop_operator.cluster.study_memory import Ending
 from infpop_operator.core.decide import TERMINATING
@@ -45,7 +45,7 @@ from infpop_operator.core.refusals import refusing_nodes
 from infpop_operator.settings import Settings
 
 Jobs = Mapping[str, JobRecord]  # by run name
-_TERMINAL_PHASES = ("Succeeded", "Failed")
+_LINGER = timedelta(seconds=30)  # for sidecars to end after the runner: the grace period that a Pod's containers have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +76,7 @@ class Runs:
         self._settings = settings
         self._clock = clock
         self._stop_timeout = timedelta(seconds=settings.stop_seconds)
+        self.objects = RunObjects(client=client, cache=cache)
 
     def jobs_by_run(self, context: ReconcileContext) -> Jobs:
         """Return the existing Jobs of the study, by run name."""
@@ -101,18 +102,21 @@ class Runs:
             for entry in stopping
             if entry.run.name not in context.memory.endings
         }
-        await asyncio.gather(*(self._read(context, run) for run in new))
+        await asyncio.gather(*(self.objects.read(context.key, run) for run in new))
         context.memory.endings.update(new)
+        stopped = {entry.run.name for entry in stopping}
         for run, job in self.jobs_by_run(context).items():
-            if run in context.memory.endings and job.end is None and not self._ends_by_itself(context, run, job):
-                await self._delete(job)
+            if run not in context.memory.endings or job.end is not None:
+                continue
+            if not self._ends_by_itself(context, run, job, has_time=run not in stopped):
+                await self.objects.delete_job(job)
         return any(self._job_of(context, run) is None or self._has_exited(context, run) for run in new)
 
     async def delete_all(self, context: ReconcileContext) -> None:
         """Delete every Job of the study that has not ended, without reading it first: its result is not needed."""
         for job in self.jobs_by_run(context).values():
             if job.end is None:
-                await self._delete(job)
+                await self.objects.delete_job(job)
 
     async def delete_leftovers(self, context: ResolvedContext, history: History, jobs: Jobs) -> None:
         """Delete the Jobs that still run although their run has ended, each after reading it.
@@ -124,10 +128,10 @@ class Runs:
         """
         for run, job in _jobs_of_ended_runs(jobs, history):
             if self._is_leftover(context, run, job):
-                await self._read(context, run)  # its end may be recorded by an operator that knows more
+                await self.objects.read(context.key, run)  # its end may be recorded by an operator that knows more
                 current = self.jobs_by_run(context).get(run)
                 if current is not None and self._is_leftover(context, run, current):
-                    await self._delete(current)
+                    await self.objects.delete_job(current)
 
     async def expire(self, context: ResolvedContext, history: History, jobs: Jobs) -> None:
         """Set a time to live on ended Jobs, whose results are in the status by now."""
@@ -152,13 +156,16 @@ class Runs:
     async def _observe_run(self, context: ResolvedContext, entry: StartedRun) -> SeenRun:
         run, job = entry.run, self._job_of(context, entry.run.name)
         if job is None and entry.stopping is not None:
-            await self._read(context, run.name)
+            await self.objects.read(context.key, run.name)
+            job = self._job_of(context, run.name)
+        elif job is None and run.pool in context.resolved.matched:
+            await self.objects.find(context, run.name)
             job = self._job_of(context, run.name)
         if job is None:
             return SeenRun(observation=self._without_job(entry, context.now), held_since=None)
         seen = self._observe_objects(context, entry, job)
         if isinstance(seen.observation, Lost) or self._is_overdue(context, run.name):
-            await self._read(context, run.name)
+            await self.objects.read(context.key, run.name)
             job = self._job_of(context, run.name) or job
             seen = self._observe_objects(context, entry, job)
         observation = seen.observation
@@ -217,7 +224,7 @@ class Runs:
             return observation
         is_over = ending.observed is not None or isinstance(observation, Finished | Lost)
         if (held or not is_over) and not self._is_overdue(context, run):
-            return Waiting(reason=TERMINATING, detail=f"{_ending_reason(ending, entry)}: its Pod is terminating")
+            return Waiting(reason=TERMINATING, detail=f"{_ending_reason(ending, entry)}: {_still_there(pods)}")
         return _final_observation(ending, entry, observation, [context.now] if held else [])
 
     def _is_overdue(self, context: ResolvedContext, run: str) -> bool:
@@ -229,21 +236,6 @@ class Runs:
         """Return the Job of a run, even if it was deleted; None if the cache knows of none."""
         job = self.jobs_by_run(context).get(run)
         return job or self._cache.deleted_job(context.key, run, study_uid=context.uid)
-
-    async def _read(self, context: ReconcileContext, run: str) -> None:
-        """Read a run's Job and its Pods from the API server into the cache.
-
-        The watches are not synchronised: after an outage, the watch of Jobs can be a minute ahead of the watch of Pods
-        or behind it, and then the cache lacks the Pod that has the result.
-        """
-        try:
-            self._cache.see_job(parse_job(await self._client.get_job(context.key.namespace, run)))
-        except KubeNotFoundError:  # deleted, or not created yet
-            known = self.jobs_by_run(context).get(run)
-            if known is not None:
-                self._cache.see_job(known, deleted=True)
-        pods, listed_at = await self._client.list_pods_of_run(context.key.namespace, run)
-        self._cache.replace_pods_of_run(context.key, run, pods, listed_at)
 
     async def _create_job(self, context: ResolvedContext, run: Run, refusing: Sequence[str]) -> Lost | None:
         """Create the Job of `run` unless it exists already; return why it cannot be created, None on success."""
@@ -263,40 +255,44 @@ class Runs:
             return Lost(reason="JobRefused", detail=detail, ended_at=self._clock())
         return None
 
-    async def _delete(self, job: JobRecord) -> None:
-        if not job.deleting and not await self._client.delete_job(job.namespace, job.name, uid=job.uid):
-            self._cache.see_job(job, deleted=True)
-
-    def _ends_by_itself(self, context: ReconcileContext, run: str, job: JobRecord) -> bool:
+    def _ends_by_itself(self, context: ReconcileContext, run: str, job: JobRecord, *, has_time: bool) -> bool:
         """Return whether the Job controller is about to end the Job: its Pod has exited, and no Pod holds devices.
 
-        It does not end a Job that a queue has suspended.
+        It does not end a Job that a queue has suspended. If the run `has_time`, its sidecars have some to end too.
         """
-        held = hold_devices(self._cache.living_pods(context.key, job.uid))
-        return not job.suspended and self._has_exited(context, run) and not held
+        if job.suspended or not self._has_exited(context, run):
+            return False
+        holding = [pod for pod in self._cache.living_pods(context.key, job.uid) if pod.holds_devices]
+        ending = context.memory.endings[run]
+        lingers = has_time and context.now - ending.since <= _LINGER
+        return not holding or (lingers and all(pod.has_exited for pod in holding))
 
     def _is_leftover(self, context: ReconcileContext, run: str, job: JobRecord) -> bool:
         """Return whether the Job of a run that has ended stays unless the operator deletes it.
 
-        If its Pod has exited, the Job controller is about to end it.
+        If its Pod has exited, the Job controller is about to end it, unless a sidecar goes on.
         """
-        return job.end is None and (job.suspended or not self._has_exited(context, run))
+        held = hold_devices(self._cache.living_pods(context.key, job.uid))
+        return job.end is None and (job.suspended or held or not self._has_exited(context, run))
 
     def _has_exited(self, context: ReconcileContext, run: str) -> bool:
         """Return whether the newest Pod ended by itself; the Job controller replaces a disrupted (evicted) Pod."""
         newest = self._cache.newest_pod(context.key, run)
-        return newest is not None and newest.disrupted is None and has_ended(newest)
+        return newest is not None and newest.disrupted is None and newest.has_exited
 
 
 def hold_devices(pods: Sequence[PodRecord]) -> bool:
     """Return whether any of `pods`, which must still exist, is on a Node and has not ended there."""
-    return any(pod.node is not None and not has_ended(pod) for pod in pods)
+    return any(pod.holds_devices for pod in pods)
 
 
-def has_ended(pod: PodRecord) -> bool:
-    """Return whether the Pod's container has exited, or the Pod is in a terminal phase."""
-    exited = pod.container is not None and pod.container.exit_code is not None
-    return exited or pod.phase in _TERMINAL_PHASES
+def _still_there(pods: Sequence[PodRecord]) -> str:
+    """Return what an ending run waits for."""
+    holding = [pod for pod in pods if pod.holds_devices]
+    others = sorted({name for pod in holding for name in pod.others})
+    if others and all(pod.has_exited for pod in holding):
+        return f"its Pod goes on in container {', '.join(others)}"
+    return "its Pod is terminating"
 
 
 def _with_held_since(entry: StartedRun, seen: SeenRun, now: datetime) -> StartedRun:

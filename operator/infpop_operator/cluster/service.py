@@ -17,7 +17,7 @@ import httpx
 
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.errors import KubeError
-from infpop_operator.adapters.kube.labels import MANAGED_BY, MANAGER
+from infpop_operator.adapters.kube.labels import RUN
 from infpop_operator.adapters.kube.nodes_file import NodesFile
 from infpop_operator.adapters.kube.records import Body, NodeRecord, parse_job, parse_node, parse_pod
 from infpop_operator.cluster.cache import Cache
@@ -37,7 +37,7 @@ from infpop_operator.settings import Settings
 
 _log = logging.getLogger(__name__)
 
-SELECTOR = f"{MANAGED_BY}={MANAGER}"
+SELECTOR = RUN  # a label that no chart, policy or GitOps tool sets, as they set app.kubernetes.io/managed-by
 Kind = Literal["study", "job", "pod", "node"]
 _TICKS_UNTIL_DEAD = 8  # with the default tick of 15 s, the operator counts as dead after two minutes
 _NEVER_DEAD_BEFORE_S = 120.0  # a shorter tick waits just as long for a slow API server or for CPU time on a busy node
@@ -142,7 +142,7 @@ class Service:
                 memory.drop_ended_runs(())  # the next operator process repeats the pending metrics requests
 
     async def list_all(self) -> tuple[StudyKey, ...]:
-        """List all objects into the cache; return every study, because each has to be reconciled.
+        """List all objects into the cache; return every study, because each has to be reconciled, existing or not.
 
         Raises:
             KubeError: a request to the API server failed.
@@ -152,7 +152,8 @@ class Service:
         self.cache.replace_nodes(*await self._list_nodes())
         self.cache.replace_jobs(*await self._client.list_jobs(SELECTOR))
         self.cache.replace_pods(*await self._client.list_pods(SELECTOR))
-        return self.cache.replace_studies(*await self._client.list_studies())
+        studies = self.cache.replace_studies(*await self._client.list_studies())
+        return (*studies, *self.cache.stray_keys())
 
     async def _list_nodes(self) -> tuple[list[NodeRecord], str]:
         if self._nodes_file is not None:

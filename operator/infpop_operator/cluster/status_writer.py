@@ -52,6 +52,10 @@ class StatusWriter:
         self._cache.see_written(written)
         await self._recorder.record(context.body, transitions(context.previous, status))
 
+    async def record(self, context: ReconcileContext, events: Sequence[StudyEvent]) -> None:
+        """Record Events about the study."""
+        await self._recorder.record(context.body, events)
+
     async def record_ended(
         self, context: ReconcileContext, ended: Sequence[EndedRun], *, recorded: Sequence[EndedRun] = ()
     ) -> None:

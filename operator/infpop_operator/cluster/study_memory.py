@@ -80,6 +80,8 @@ class StudyMemory:
         probes: the last probe of each live run, by name.
         requests: the pending or unrecorded requests to metrics sources, by run name.
         owed: the Events that are due and not written yet; None before the first pass that read the journal.
+        alterations: how often the operator restored or reported each altered Job and Pod, by uid.
+        searched_at: when the operator last listed all Pods of the namespace to find those that no watch reports.
     """
 
     key: StudyKey
@@ -93,6 +95,8 @@ class StudyMemory:
     probes: dict[str, Probe] = field(default_factory=dict)
     requests: dict[str, MetricsRequest] = field(default_factory=dict)
     owed: tuple[StudyEvent, ...] | None = None
+    alterations: dict[str, int] = field(default_factory=dict)
+    searched_at: datetime | None = None
 
     def drop_ended_runs(self, live: Container[str]) -> None:
         """Drop the memory of every run that is not in `live`: the end of those runs is recorded."""

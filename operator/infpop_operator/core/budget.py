@@ -4,12 +4,13 @@ All study-wide limits on starting and keeping runs are in this module, so that n
 budget per pool and round belongs to the search and is in `core.plan`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from infpop_operator.core import placement
 from infpop_operator.core.history import active_gpus, broken_reason, broken_runs_in_a_row, failures, gpu_seconds
-from infpop_operator.core.model import EndedRun, History, Run, StartedRun, Study
+from infpop_operator.core.model import EndedRun, HeldGPUs, History, Run, StartedRun, Study
 from infpop_operator.core.run_spec import pool_named
 
 TOO_MANY_FAILURES = "TooManyFailures"  # the reason of a study that spent its failure budget
@@ -53,19 +54,38 @@ def exhausted(study: Study, history: History, now: datetime) -> Exhausted | None
     return None
 
 
-def has_room(study: Study, history: History, run: Run) -> bool:
-    """Return whether the budget and the pool allow starting `run` in addition to the live runs."""
+def has_room(study: Study, history: History, run: Run, held: Sequence[HeldGPUs] = ()) -> bool:
+    """Return whether the budget and the pool allow starting `run` in addition to the live runs.
+
+    Args:
+        study: the study.
+        history: its history, with the live runs.
+        run: the run to start.
+        held: GPUs that are held in addition to those of the live runs.
+    """
     limit = study.budget
     if len(history.active) >= limit.parallel_trials:
         return False
-    if active_gpus(history.active) + run.gpu_count > limit.max_concurrent_gpus:
+    others = sum(entry.gpu_count for entry in held)
+    if active_gpus(history.active) + others + run.gpu_count > limit.max_concurrent_gpus:
         return False
     pool = pool_named(study, run.pool)
     if pool.usable_device_count is not None and run.gpu_count > pool.usable_device_count:
         return False
     devices = pool.total_device_count
     on_pool = tuple(started for started in history.active if started.run.pool == run.pool)
-    return devices is None or active_gpus(on_pool) + run.gpu_count <= devices
+    others_on_pool = sum(entry.gpu_count for entry in held if entry.pool == run.pool)
+    return devices is None or active_gpus(on_pool) + others_on_pool + run.gpu_count <= devices
+
+
+def beyond_live_runs(held: Sequence[HeldGPUs], active: tuple[StartedRun, ...]) -> tuple[HeldGPUs, ...]:
+    """Return what is held in addition to the GPUs of the live runs: by runs that ended, or by a second Pod of a run."""
+    needed = {started.run.name: started.run.gpu_count for started in active}
+    return tuple(
+        replace(entry, gpu_count=entry.gpu_count - needed.get(entry.run or "", 0))
+        for entry in held
+        if entry.gpu_count > needed.get(entry.run or "", 0)
+    )
 
 
 def above_limit(study: Study, active: tuple[StartedRun, ...]) -> tuple[StartedRun, ...]:

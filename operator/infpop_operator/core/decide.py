@@ -15,12 +15,14 @@ from infpop_operator.core.engine_args import engine_settings
 from infpop_operator.core.fingerprint import measurement_identity
 from infpop_operator.core.history import broken_reason, broken_runs_in_a_row, current_round
 from infpop_operator.core.model import (
+    HELD,
     NO_ROOM,
     QUEUED,
     Decision,
     EndedRun,
     Finished,
     Hardware,
+    HeldGPUs,
     History,
     Lost,
     Observation,
@@ -45,7 +47,14 @@ BUDGET_LOWERED = "BudgetLowered"  # the study stops a run above a limit of GPUs 
 TERMINATING = "Terminating"  # the study waits for the end of runs that it is stopping
 
 
-def decide(study: Study, history: History, observations: Mapping[str, Observation], now: datetime) -> Decision:
+def decide(
+    study: Study,
+    history: History,
+    observations: Mapping[str, Observation],
+    now: datetime,
+    *,
+    held: Sequence[HeldGPUs] = (),
+) -> Decision:
     """Return what to do next, and the history with all observations applied.
 
     Args:
@@ -53,16 +62,18 @@ def decide(study: Study, history: History, observations: Mapping[str, Observatio
         history: the recorded history; runs in `history.active` without an observation are taken as unchanged.
         observations: run name -> its newest observation.
         now: the time of the observations, timezone-aware.
+        held: GPUs that are held for runs; those of runs that have ended count in the budget until they are released.
     """
     history = _open_rounds(study, absorb(history, observations))
     exhausted = budget.exhausted(study, history, now)
     history = stop_runs(history, _unwanted(study, history, exhausted), now)
+    held = budget.beyond_live_runs(held, history.active)
     above = budget.above_limit(study, history.active)
     history = stop_runs(history, {started.run.name: BUDGET_LOWERED for started in above}, now)
     history = stop_runs(history, _held_back(study, history, observations, now), now)
     plans = {pool.name: plan_pool(study, pool, history, now) for pool in study.pools}
-    starts = () if exhausted or study.suspended else _starts(study, history, plans, now)
-    verdict, reason, message = _verdict(study, history, starts, plans, exhausted, now=now)
+    starts = () if exhausted or study.suspended else _starts(study, history, plans, now, held)
+    verdict, reason, message = _verdict(study, history, starts, plans, exhausted, now=now, held=held)
     goes_on = verdict in (Verdict.RUNNING, Verdict.WAITING)
     return Decision(
         history=history,
@@ -189,21 +200,25 @@ def _held_back(
     }
 
 
-def _starts(study: Study, history: History, plans: Mapping[str, PoolPlan], now: datetime) -> tuple[Run, ...]:
+def _starts(
+    study: Study, history: History, plans: Mapping[str, PoolPlan], now: datetime, held: Sequence[HeldGPUs]
+) -> tuple[Run, ...]:
     """Return the runs to start now: one per pool in turn, the pool with the fewest live runs first."""
     starts: list[Run] = []
-    while (run := _next_run(study, history, plans, now)) is not None:
+    while (run := _next_run(study, history, plans, now, held)) is not None:
         starts.append(run)
         history = replace(history, active=(*history.active, StartedRun(run=run, started_at=now)))
         plans = {**plans, run.pool: plan_pool(study, pool_named(study, run.pool), history, now)}
     return tuple(starts)
 
 
-def _next_run(study: Study, history: History, plans: Mapping[str, PoolPlan], now: datetime) -> Run | None:
+def _next_run(
+    study: Study, history: History, plans: Mapping[str, PoolPlan], now: datetime, held: Sequence[HeldGPUs]
+) -> Run | None:
     live = [started.run.pool for started in history.active]
     for pool in sorted(study.pools, key=lambda pool: live.count(pool.name)):
         run, paused = plans[pool.name].next_run, budget.pause_end(history, pool.name, now) is not None
-        if run is not None and not paused and budget.has_room(study, history, run):
+        if run is not None and not paused and budget.has_room(study, history, run, held):
             return run
     return None
 
@@ -216,6 +231,7 @@ def _verdict(
     exhausted: budget.Exhausted | None,
     *,
     now: datetime,
+    held: Sequence[HeldGPUs],
 ) -> tuple[Verdict, str, str]:
     stopping = [started for started in history.active if started.stopping is not None]
     wanted = len(history.active) - len(stopping) + len(starts)
@@ -225,7 +241,7 @@ def _verdict(
         return (Verdict.RUNNING, "Measuring", f"{progress}, {ending}" if stopping else progress)
     if stopping:
         return _while_stopping(study, exhausted, ending)
-    return _without_runs(study, history, plans, exhausted, now=now)
+    return _without_runs(study, history, plans, exhausted, now=now, held=held)
 
 
 def _why_lowered(study: Study, stopping: Sequence[StartedRun]) -> str:
@@ -235,6 +251,10 @@ def _why_lowered(study: Study, stopping: Sequence[StartedRun]) -> str:
         return ""
     limit = study.budget.max_concurrent_gpus
     return f" ({above} above spec.budget.maxConcurrentGPUs, now {limit}; what they miss is measured later)"
+
+
+def _count_gpus(count: int) -> str:
+    return f"{count} GPU{'s' if count > 1 else ''}"
 
 
 def _count_runs(count: int) -> str:
@@ -256,12 +276,13 @@ def _without_runs(
     exhausted: budget.Exhausted | None,
     *,
     now: datetime,
+    held: Sequence[HeldGPUs],
 ) -> tuple[Verdict, str, str]:
     goes_on = exhausted is None and any(plan.next_run or plan.waits_for for plan in plans.values())
     if goes_on and study.suspended:
         return (Verdict.WAITING, SUSPENDED, "spec.suspend is true: no run starts until it is false")
     if goes_on:
-        return (Verdict.WAITING, *_why_waiting(history, plans, now))
+        return (Verdict.WAITING, *_why_waiting(study, history, plans, now, held))
     if exhausted is not None and exhausted.stalls:
         return (Verdict.STALLED, exhausted.reason, exhausted.message)
     reason, message = _end_of_search(plans, exhausted)
@@ -272,8 +293,10 @@ def _without_runs(
     return (Verdict.STALLED, cause, f"{why}; {message}")
 
 
-def _why_waiting(history: History, plans: Mapping[str, PoolPlan], now: datetime) -> tuple[str, str]:
-    """Return what the study waits for while no run is live: a pause to end, or room on a pool's nodes."""
+def _why_waiting(
+    study: Study, history: History, plans: Mapping[str, PoolPlan], now: datetime, held: Sequence[HeldGPUs]
+) -> tuple[str, str]:
+    """Return what the study waits for while no run is live: a pause, GPUs that are still held, or room on a pool."""
     goes_on = [pool for pool, plan in plans.items() if plan.next_run is not None or plan.waits_for is not None]
     for pool in goes_on:
         ends, broken = budget.pause_end(history, pool, now), next(broken_runs_in_a_row(history, pool), None)
@@ -285,8 +308,10 @@ def _why_waiting(history: History, plans: Mapping[str, PoolPlan], now: datetime)
         blocked = {pool: plan.waits_for for pool, plan in plans.items() if plan.waits_for is not None}
         return _why_unplaced(*min(blocked.items(), key=lambda item: item[1].next_attempt or now), now)
     pool, run = next(iter(wanted.items()))
-    gpus = f"{run.gpu_count} GPU{'s' if run.gpu_count > 1 else ''}"
-    return (NO_ROOM, f"pool {pool} has no node for a run of {gpus} now")
+    if held and any(budget.has_room(study, history, wish) for wish in wanted.values()):
+        holders = ", ".join(entry.holder for entry in held)
+        return (HELD, f"{holders}: the next run starts when the budget has room for it")
+    return (NO_ROOM, f"pool {pool} has no node for a run of {_count_gpus(run.gpu_count)} now")
 
 
 def _clock(instant: datetime | None, now: datetime) -> str:

@@ -282,6 +282,7 @@ class Finished:
 INTERRUPTED = "Interrupted"  # the reason of a run that the user interrupted
 NO_ROOM = "NoRoom"  # the reason of a study whose next run currently fits on no node
 QUEUED = "Queued"  # the reason of a run that a queue holds back
+HELD = "GPUsHeld"  # the reason of a study whose next run waits for GPUs that no live run of it should hold
 DELETED = "Deleted"  # the reason of a run whose Job a user deleted
 NODE_REFUSED = "NodeRefused"  # the reason of a run whose Pod its node did not admit
 
@@ -318,6 +319,19 @@ class StartedRun:
     held_since: datetime | None = None
     stopping: str | None = None
     stopping_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldGPUs:
+    """GPUs that are held for a run, whether it is live or has ended.
+
+    `run` and `pool` are None if they are not known. `holder` says for the user what holds them.
+    """
+
+    run: str | None
+    pool: str | None
+    gpu_count: int
+    holder: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

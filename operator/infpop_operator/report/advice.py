@@ -59,6 +59,7 @@ REMEDIES = {
     "InvalidSpec": "correct these fields and apply the study again",
     "NothingEligible": "relax objective.constraints, widen searchSpace, or fix what broke the trials or hid a metric",
     "Suspended": "set spec.suspend to false to continue",
+    "GPUsHeld": "delete the Pod that the message names, with --force only if its node is gone",
     "NoRoom": "uncordon or repair nodes, or add some",
     "MissingRights": "compare the operator's rights with examples/cluster/rbac.yaml",
     "JournalUnreadable": "restore the ConfigMap that the message names, or upgrade the operator",

@@ -39,6 +39,9 @@ NEW_POD = PodRecord(
     run=NAME,
     created_at=at(1),
     metrics_port=9400,
+    study_uid="study-uid",
+    pool="a100",
+    gpu_count=2,
 )
 EVICTED = {"phase": "Failed", "reason": "Evicted", "message": "low", "containerStatuses": [{"name": "runner"}]}
 FAILED = {"phase": "Failed", "failure": "Evicted: low"}

@@ -95,6 +95,35 @@ def deleting(name: str, uid: str) -> Request:
             lambda client: client.list_pods_of_run("serving", "run-1"),
             listing("/api/v1/namespaces/serving/pods", labelSelector="infpop.io/run=run-1"),
         ),
+        (lambda client: client.list_pods_in("serving"), listing("/api/v1/namespaces/serving/pods")),
+        (
+            lambda client: client.find_pod("serving", "run-1-abcde"),
+            listing("/api/v1/namespaces/serving/pods", fieldSelector="metadata.name=run-1-abcde"),
+        ),
+        (
+            lambda client: client.find_study("serving", "study"),
+            listing(f"{STUDIES}/namespaces/serving/throughputstudies", fieldSelector="metadata.name=study"),
+        ),
+        (
+            lambda client: client.delete_pod("serving", "run-1-abcde", uid="pod-uid"),
+            Request(
+                method="DELETE",
+                path="/api/v1/namespaces/serving/pods/run-1-abcde",
+                query={},
+                body={"preconditions": {"uid": "pod-uid"}},
+                kind=JSON,
+            ),
+        ),
+        (
+            lambda client: client.restore_job("serving", "run-1", {"uid": "job-uid", "labels": {"a": "b"}}),
+            Request(
+                method="PATCH",
+                path="/apis/batch/v1/namespaces/serving/jobs/run-1",
+                query={},
+                body={"metadata": {"uid": "job-uid", "labels": {"a": "b"}}},
+                kind="application/strategic-merge-patch+json",
+            ),
+        ),
         (
             lambda client: client.list_config_maps("serving", "a=b"),
             listing("/api/v1/namespaces/serving/configmaps", labelSelector="a=b"),

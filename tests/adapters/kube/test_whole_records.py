@@ -22,6 +22,7 @@ LABELS = {
     "infpop.io/run": "label-run",
     "infpop.io/pool": "label-pool",
     "kueue.x-k8s.io/queue-name": "label-queue",
+    "infpop.io/gpu-count": "6",
 }
 
 
@@ -41,6 +42,8 @@ def metadata(name: str, uid: str, created: float) -> dict[str, Any]:
         "creationTimestamp": stamp(created),
         "deletionTimestamp": stamp(800),
         "labels": LABELS,
+        "annotations": {"infpop.io/study-key": f"namespace/name/{uid}-study"},
+        "finalizers": ["orphan", "foregroundDeletion"],
         "ownerReferences": [{"uid": "other-owner", "controller": False}, {"uid": f"{uid}-owner", "controller": True}],
     }
 
@@ -52,6 +55,9 @@ JOB = {
         "startTime": stamp(2),
         "completionTime": stamp(700),
         "failed": 9,
+        "active": 2,
+        "terminating": 3,
+        "ready": 8,
         "conditions": [
             condition("FailureTarget", 4, reason="ending-reason", message="ending-message"),
             condition("Failed", 5, reason="end-reason", message="end-message"),
@@ -71,6 +77,11 @@ POD = {
         ],
     },
     "status": {
+        "initContainerStatuses": [
+            {"name": "prepare", "state": {"terminated": {"exitCode": 0}}},
+            {"name": "native", "state": {"running": {"startedAt": stamp(18)}}},
+            {"name": "later", "state": {"waiting": {"reason": "PodInitializing"}}},
+        ],
         "phase": "Failed",
         "reason": "status-reason",
         "message": "status-message",
@@ -84,6 +95,7 @@ POD = {
         ],
         "containerStatuses": [
             {"name": "sidecar", "state": {"terminated": {"exitCode": 99, "reason": "sidecar-reason"}}},
+            {"name": "mesh", "state": {"waiting": {"reason": "CrashLoopBackOff"}}},
             {
                 "name": "runner",
                 "state": {
@@ -122,16 +134,18 @@ def test_every_field_of_a_job_is_read_from_its_own_place() -> None:
         uid="job-uid",
         resource_version="job-uid-version",
         study="label-study",
-        study_uid="job-uid-owner",
+        study_uid="job-uid-study",
         run="label-run",
         created_at=at(1),
         started_at=at(2),
         suspended=True,
         queue="label-queue",
         deleting=True,
+        in_foreground=True,
         ending=JobEnd(complete=False, reason="ending-reason", message="ending-message", at=at(4)),
         end=JobEnd(complete=False, reason="end-reason", message="end-message", at=at(5)),
         ttl_seconds=61,
+        pods=5,
     )
 
 
@@ -167,6 +181,10 @@ def test_every_field_of_a_pod_is_read_from_its_own_place() -> None:
             terminated_message="terminated-message",
             finished_at=at(16),
         ),
+        others=("mesh", "native"),
+        study_uid="pod-uid-study",
+        pool="label-pool",
+        gpu_count=6,
     )
 
 
@@ -194,7 +212,7 @@ def test_no_field_of_a_record_is_left_out_here(record: JobRecord | PodRecord | N
         for field in dataclasses.fields(record)
         if field.default is not dataclasses.MISSING and getattr(record, field.name) == field.default
     }
-    assert unset <= {"gone", "evicted"}
+    assert unset <= {"gone", "evicted", "altered"}
 
 
 @pytest.mark.parametrize(

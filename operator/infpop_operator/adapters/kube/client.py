@@ -49,6 +49,7 @@ USER_AGENT = f"infpop/{__version__}"
 REQUEST_TIMEOUT_S = 30.0
 _PAGE = 100  # 500 Jobs per page add 50 MiB to the peak of a listing, which Python rarely returns to the system
 _JSON, _MERGE = "application/json", "application/merge-patch+json"
+_STRATEGIC = "application/strategic-merge-patch+json"  # merges owner references by uid
 _SUCCESS = range(200, 300)
 _UNAUTHORIZED, _CONFLICT, _NOT_FOUND = 401, 409, 404
 _TERMINATING = "because it is being terminated"  # of a namespace; the reason is "forbidden"
@@ -108,6 +109,12 @@ class KubeClient:
         """Return one study as the API server has it now."""
         return await self._request("GET", _path(API_PATH, namespace, PLURAL, name))
 
+    async def find_study(self, namespace: str, name: str) -> Body | None:
+        """Return one study as it is now, None if there is none; only the right to list studies is needed."""
+        named = f"metadata.name={name}"
+        found, _ = await self._list(API_PATH, PLURAL, parse=_unparsed, within=namespace, fieldSelector=named)
+        return found[0] if found else None
+
     async def list_jobs(self, selector: str) -> tuple[list[JobRecord], str]:
         """Return the Jobs that match the label selector, and the resource version of the list."""
         return await self._list("apis/batch/v1", "jobs", parse=parse_job, labelSelector=selector)
@@ -119,6 +126,20 @@ class KubeClient:
     async def list_pods_of_run(self, namespace: str, run: str) -> tuple[list[PodRecord], str]:
         """Return the Pods of a run as they are now, and the resource version of the list."""
         return await self._list("api/v1", "pods", parse=parse_pod, within=namespace, labelSelector=f"{RUN}={run}")
+
+    async def list_pods_in(self, namespace: str) -> tuple[list[PodRecord], str]:
+        """Return all Pods of a namespace, whatever their labels, and the resource version of the list."""
+        return await self._list("api/v1", "pods", parse=parse_pod, within=namespace)
+
+    async def find_pod(self, namespace: str, name: str) -> PodRecord | None:
+        """Return one Pod as it is now, None if there is none of that name; only the right to list Pods is needed."""
+        named = f"metadata.name={name}"
+        found, _ = await self._list("api/v1", "pods", parse=parse_pod, within=namespace, fieldSelector=named)
+        return found[0] if found else None
+
+    async def delete_pod(self, namespace: str, name: str, *, uid: str) -> None:
+        """Delete the Pod with this uid, with its own grace period; do nothing if it no longer exists."""
+        await self._delete(_path("api/v1", namespace, "pods", name), {"preconditions": {"uid": uid}})
 
     async def list_config_maps(self, namespace: str, selector: str) -> list[Body]:
         """Return the ConfigMaps of a namespace that match the label selector."""
@@ -173,13 +194,17 @@ class KubeClient:
         final result.
         """
         body = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
-        try:
-            await self._request("DELETE", _path("apis/batch/v1", namespace, "jobs", name), body=body)
-        except KubeNotFoundError:
-            return False
-        except KubeConflictError:  # another Job has its name by now, or the deletion is refused: the next read tells
-            return True
-        return True
+        return await self._delete(_path("apis/batch/v1", namespace, "jobs", name), body)
+
+    async def restore_job(self, namespace: str, name: str, metadata: Body) -> Body:
+        """Write labels and owner references back to a Job, and return it; those of other clients are kept.
+
+        Raises:
+            KubeConflictError: the Job of that name has another uid than `metadata`.
+            KubeNotFoundError: there is no Job of that name.
+        """
+        path = _path("apis/batch/v1", namespace, "jobs", name)
+        return await self._request("PATCH", path, body={"metadata": metadata}, kind=_STRATEGIC)
 
     async def set_job_ttl(self, namespace: str, name: str, seconds: int) -> None:
         """Have the cluster delete a finished Job `seconds` after its end; do nothing if the Job no longer exists."""
@@ -227,6 +252,16 @@ class KubeClient:
             await self._create("api/v1", "events", event)
         except KubeExistsError:
             return
+
+    async def _delete(self, path: str, options: Body) -> bool:
+        """Delete an object; return whether it still existed."""
+        try:
+            await self._request("DELETE", path, body=options)
+        except KubeNotFoundError:
+            return False
+        except KubeConflictError:  # another object has its name by now, or the deletion is refused: the next read tells
+            return True
+        return True
 
     async def _create(self, prefix: str, plural: str, body: Body) -> Body:
         return await self._request("POST", _path(prefix, body["metadata"]["namespace"], plural), body=body)

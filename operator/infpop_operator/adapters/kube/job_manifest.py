@@ -235,7 +235,7 @@ def _resources(run: Run, settings: PodSettings) -> Json:
 
 
 def _environment(spec: RunSpec, settings: PodSettings) -> list[Json]:
-    texts = {"INFPOP_RUN_SPEC": spec.model_dump_json(), **_ENVIRONMENT}
+    texts = {labels.RUN_SPEC: spec.model_dump_json(), **_ENVIRONMENT}
     node: Json = {"name": "INFPOP_NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
     variables: list[Json] = [{"name": name, "value": escape_expansion(text)} for name, text in texts.items()]
     variables.append(node)

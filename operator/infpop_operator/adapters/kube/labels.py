@@ -28,6 +28,7 @@ LINKERD_INJECT = "linkerd.io/inject"  # annotation, same reason
 UNDISTURBED = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
 
 RUNNER_CONTAINER = "runner"
+RUN_SPEC = "INFPOP_RUN_SPEC"  # the environment variable of that container that holds the run spec
 METRICS_PORT_NAME = "metrics"
 METRICS_PORT = 9400
 # The scrape configs of most Prometheus charts find Pods by these annotations; a PodMonitor does not need them.

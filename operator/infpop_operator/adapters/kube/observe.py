@@ -52,7 +52,6 @@ _NODE_LOST = frozenset({"ContainerStatusUnknown", "Unknown"})  # set by the kube
 _SHUTDOWN = frozenset({"Terminated", "NodeShutdown", "Shutdown"})
 _FOR_THE_NODE = _SHUTDOWN | {"Preempting"}
 _REFUSED = " is forbidden: "  # followed by who refused a Pod, and why
-_ENDED_PHASES = ("Failed", "Succeeded")
 _DEADLINE = "DeadlineExceeded"  # the Job controller's reason, and InfPop's
 # The scheduler often tries a Pod before its predecessor's devices on the Node are free, and again a second later.
 _SCHEDULER_RETRIES = timedelta(seconds=3)
@@ -119,12 +118,12 @@ def observe_run(  # noqa: PLR0917 - the run and all known facts about it
     Args:
         run: the run.
         job: its Job; only the caller knows what a missing Job means.
-        pods: any Pods; only those of this Job count: the newest one, or one that its kubelet evicted.
+        pods: any Pods; only those of this Job count, or of no Job: the newest one, or one that its kubelet evicted.
         hints: other known facts.
         limits: how long each phase may take.
         now: the time of the observation.
     """
-    own = [pod for pod in pods if pod.job_uid == job.uid]
+    own = [pod for pod in pods if pod.job_uid in {job.uid, None}]
     own.sort(key=lambda pod: (pod.created_at, pod.disrupted is None, pod.name))
     pod = _decisive_pod(run, own)
     end = _ended(run, job, own, pod, now)
@@ -210,7 +209,7 @@ def _ended_itself(run: Run, job: JobRecord, pod: PodRecord | None, now: datetime
         return _refusal(pod, now)
     if pod is not None and pod.container is not None and pod.container.exit_code is not None:
         return _after_exit(run, job, pod, pod.container, now)
-    if pod is not None and pod.phase in _ENDED_PHASES:
+    if pod is not None and pod.has_ended:
         return None if _is_replaced(job, pod) else conclude(run, NO_RESULT, _cause_of_pod(job, pod), now)
     if job.end is None:
         return None

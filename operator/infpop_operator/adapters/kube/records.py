@@ -11,11 +11,21 @@ from math import floor
 from typing import Any
 
 from infpop_operator.adapters.kube import labels
+from infpop_operator.adapters.kube.identity import (
+    Alteration,
+    altered_labels,
+    altered_owner,
+    controller_of,
+    identify_job,
+    identify_pod,
+)
 from infpop_operator.adapters.kube.node_clock import node_lead
 
 Body = Mapping[str, Any]  # an object of the API server, or a part of one, as JSON
+ENDED_PHASES = ("Succeeded", "Failed")
 _EVICTED = "Evicted"  # from the kubelet, on a Pod that it ends for lack of a resource or refuses
 _REJECTED = ("Pod was rejected", "The node had condition")  # starts of its message when it refuses a Pod
+_FOREGROUND = "foregroundDeletion"  # the finalizer of a Job that stays until its Pods are gone
 _BY_KUBELET = "TerminationByKubelet"
 _EXCLUDING = ("NoSchedule", "NoExecute")  # effects of taints
 _CORDON = "node.kubernetes.io/unschedulable"  # the taint of a cordoned Node
@@ -35,12 +45,14 @@ class JobEnd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecord:
-    """A Job. `study_uid` is the uid of its controlling owner, `queue` the queue of Kueue that its label names.
+    """A Job. `study_uid` is the uid of the study that it was created for.
 
-    `started_at` is None while it is suspended.
+    `queue` is the queue of Kueue that its label names. `started_at` is None while it is suspended.
 
     It is `suspended` from the request to suspend it until the Job controller has resumed it. `ending` is how it will
-    end once its Pods are gone. `end` is how it has ended; then it has no live Pod.
+    end once its Pods are gone. `end` is how it has ended; then it has no live Pod. `pods` is the number of its Pods
+    that have not ended, as the Job controller counts them. `altered` is what another client changed of the metadata by
+    which the operator finds the Job: the watches may no longer report it.
     """
 
     namespace: str
@@ -55,9 +67,17 @@ class JobRecord:
     suspended: bool = False
     queue: str | None = None
     deleting: bool = False
+    in_foreground: bool = False
     ending: JobEnd | None = None
     end: JobEnd | None = None
     ttl_seconds: int | None = None
+    pods: int = 0
+    altered: tuple[Alteration, ...] = ()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the operator has nothing left to do with it: it has ended, and the cluster will delete it."""
+        return self.end is not None and self.ttl_seconds is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +101,8 @@ class PodRecord:
     `disrupted_at` when. `failure` is why the kubelet failed the Pod as a whole ("reason: message"). `evicted` is the
     kubelet's message if it ended the Pod for lack of memory, disk or process ids. `scheduled_at` is None while the Pod
     has no Node. `deleting` comes from the Pod itself, `gone` from another source, because the object no longer exists.
+    `others` are the names of containers beside the runner's that have not ended, as an injected sidecar. `altered` is
+    as in `JobRecord`.
     """
 
     namespace: str
@@ -104,6 +126,31 @@ class PodRecord:
     failure: str | None = None
     evicted: str | None = None
     container: ContainerRecord | None = None
+    others: tuple[str, ...] = ()
+    study_uid: str | None = None
+    pool: str | None = None
+    gpu_count: int = 0
+    altered: tuple[Alteration, ...] = ()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the operator has nothing left to wait for, as for `has_ended`."""
+        return self.has_ended
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has released its devices for good: it is in a terminal phase."""
+        return self.phase in ENDED_PHASES
+
+    @property
+    def has_exited(self) -> bool:
+        """Whether the runner's container has exited, or the whole Pod has ended."""
+        return self.has_ended or (self.container is not None and self.container.exit_code is not None)
+
+    @property
+    def holds_devices(self) -> bool:
+        """Whether it is on a Node and any of its containers has not ended: the Node frees the devices of whole Pods."""
+        return self.node is not None and not self.has_ended and not (self.has_exited and not self.others)
 
     @property
     def failure_reason(self) -> str | None:
@@ -153,24 +200,27 @@ def parse_job(body: Body) -> JobRecord:
         KeyError: `body` lacks the metadata of a stored object.
     """
     metadata, spec, status = body["metadata"], _part(body, "spec"), _part(body, "status")
-    known, conditions = _part(metadata, "labels"), _list(status, "conditions")
+    identity, conditions = identify_job(body), _list(status, "conditions")
     return JobRecord(
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
         resource_version=metadata.get("resourceVersion", ""),
-        study=known.get(labels.STUDY),
-        study_uid=_controller(metadata),
-        run=known.get(labels.RUN),
+        study=identity.study,
+        study_uid=identity.study_uid,
+        run=identity.run,
         created_at=_required_time(metadata["creationTimestamp"]),
         started_at=_time(status.get("startTime")),
         # When the queue resumes a Job, the Job controller updates this condition together with startTime.
         suspended=bool(spec.get("suspend")) or _condition(conditions, "Suspended", "True") is not None,
-        queue=known.get(labels.KUEUE_QUEUE),
+        queue=_part(metadata, "labels").get(labels.KUEUE_QUEUE),
         deleting=metadata.get("deletionTimestamp") is not None,
+        in_foreground=_FOREGROUND in (metadata.get("finalizers") or ()),
         ending=_job_end(conditions, "FailureTarget"),
         end=_job_end(conditions, "Complete") or _job_end(conditions, "Failed"),
         ttl_seconds=spec.get("ttlSecondsAfterFinished"),
+        pods=(status.get("active") or 0) + (status.get("terminating") or 0),
+        altered=(*altered_labels(metadata, identity), *altered_owner(metadata, identity)),
     )
 
 
@@ -181,7 +231,7 @@ def parse_pod(body: Body) -> PodRecord:
         KeyError: `body` lacks the metadata of a stored object.
     """
     metadata, spec, status = body["metadata"], _part(body, "spec"), _part(body, "status")
-    known, conditions = _part(metadata, "labels"), _list(status, "conditions")
+    identity, conditions = identify_pod(body), _list(status, "conditions")
     disruption = _condition(conditions, labels.DISRUPTED, "True")
     created_at = _required_time(metadata["creationTimestamp"])
     scheduled_at = _scheduled_at(spec, conditions, created_at)
@@ -190,9 +240,9 @@ def parse_pod(body: Body) -> PodRecord:
         name=metadata["name"],
         uid=metadata["uid"],
         resource_version=metadata.get("resourceVersion", ""),
-        job_uid=_controller(metadata),
-        study=known.get(labels.STUDY),
-        run=known.get(labels.RUN),
+        job_uid=controller_of(metadata),
+        study=identity.study,
+        run=identity.run,
         created_at=created_at,
         phase=status.get("phase") or "Pending",
         deleting=metadata.get("deletionTimestamp") is not None,
@@ -206,6 +256,11 @@ def parse_pod(body: Body) -> PodRecord:
         failure=_message(status, "reason", "message") if status.get("phase") == "Failed" else None,
         evicted=_evicted(status, disruption),
         container=_container(_list(status, "containerStatuses"), node_lead(body, scheduled_at)),
+        others=_others(status),
+        study_uid=identity.study_uid,
+        pool=identity.pool,
+        gpu_count=identity.gpu_count,
+        altered=altered_labels(metadata, identity),
     )
 
 
@@ -260,11 +315,6 @@ def _time(text: str | None) -> datetime | None:
 
 def _required_time(text: str) -> datetime:
     return datetime.fromisoformat(text)
-
-
-def _controller(metadata: Body) -> str | None:
-    owners = _list(metadata, "ownerReferences")
-    return next((owner.get("uid") for owner in owners if owner.get("controller")), None)
 
 
 def _condition(conditions: Sequence[Body], kind: str, status: str) -> Body | None:
@@ -337,6 +387,14 @@ def _container(statuses: Sequence[Body], lead: timedelta) -> ContainerRecord | N
                 finished_at=None if ended is None else ended - lead,
             )
     return None
+
+
+def _others(status: Body) -> tuple[str, ...]:
+    """Return the other containers that have not ended; of the init containers those that run, which are sidecars."""
+    beside = [each for each in _list(status, "containerStatuses") if each.get("name") != labels.RUNNER_CONTAINER]
+    left = [str(each.get("name")) for each in beside if "terminated" not in _part(each, "state")]
+    sidecars = [each for each in _list(status, "initContainerStatuses") if "running" in _part(each, "state")]
+    return (*left, *(str(each.get("name")) for each in sidecars))
 
 
 def _container_state(state: Body) -> ContainerRecord:
