@@ -63,6 +63,7 @@ ENTRIES: tuple[Entry, ...] = (
         baseline=Configuration(gpu_count=1, batch_size=8),
         hardware=Hardware(fingerprint="f1", gpu_model="A100", device_count=8),
         engine=ENGINE,
+        before="identity before",
     ),
     StartedRun(
         run=RUN,

@@ -21,6 +21,7 @@ from factories.studies import START, at, make_cell, make_pool, make_study
 from infpop_operator.core.decide import decide
 from infpop_operator.core.fingerprint import measurement_identity
 from infpop_operator.core.model import (
+    Algorithm,
     Budget,
     Configuration,
     Constraint,
@@ -144,6 +145,36 @@ def test_a_changed_identity_opens_the_next_round_with_the_best_until_then(
     )
     assert opened.hardware is not None
     assert opened.hardware.fingerprint == study.pools[0].fingerprint
+
+
+@pytest.mark.parametrize(
+    ("known_as", "seed", "results", "continues"),
+    [
+        ("unseen", 0, False, True),
+        ("unseen", 0, True, False),
+        ("other", 0, False, False),
+        (None, 0, False, False),
+        ("unseen", 1, False, False),
+    ],
+)
+def test_a_round_whose_nodes_become_known_goes_on(
+    known_as: str | None,
+    seed: int,
+    results: bool,  # noqa: FBT001 - both ways of it
+    continues: bool,  # noqa: FBT001 - both ways of it
+) -> None:
+    """A run that waited for the pool's first node measures on it, unless the study changed or has results already."""
+    pool = make_pool()
+    opened = make_study(pools=(replace(pool, fingerprint="unseen"),))
+    study = make_study(pools=(replace(pool, known_as=known_as),), algorithm=Algorithm(seed=seed))
+    rounds = begun(opened).rounds
+    ended = (make_ended(one("ended"), make_finish(one("ended"), [1.0])),) if results else ()
+    decision = decided(study, rounds=rounds, ended=ended, active=(make_started(run=one("live", index=1)),))
+    (live,) = (started for started in decision.history.active if started.run.name == "live")
+    assert (live.stopping is None) is continues
+    newest = decision.history.rounds[-1]
+    assert (newest.number, newest.before) == ((1, rounds[0].identity) if continues else (2, None))
+    assert newest.identity == measurement_identity(study, study.pools[0])
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,14 @@ def test_a_step_that_was_recorded_twice_counts_once() -> None:
     assert [entry.run.name for entry in once.ended] == ["study-1"]
 
 
+def test_a_round_may_be_recorded_again_under_an_identity_that_is_known_only_now() -> None:
+    """It names the identity before; a record with any other identity, or an older record, changes nothing."""
+    better = replace(ROUND, identity="i2", before="i1")
+    after = apply(BEFORE, [better])
+    assert after.rounds == (better,)
+    assert apply(after, [ROUND, replace(ROUND, identity="i3"), replace(ROUND, identity="i3", before="i1")]) == after
+
+
 def test_the_newest_record_of_a_run_says_whether_it_is_stopping() -> None:
     """A stop is a second record of the run, which keeps its place."""
     stopping = replace(FIRST, stopping="Suspended")

@@ -111,6 +111,7 @@ POOL_FIELDS: Mapping[str, tuple[object, bool]] = {
     "price_per_gpu_hour": (9.0, False),
     "cpu_millicores": (8000, True),
     "memory_bytes": (2**34, False),  # where the devices are GPUs
+    "known_as": ("f0", False),
 }
 TABLES = (
     (Study, STUDY_FIELDS),

@@ -1,5 +1,6 @@
 """Nodes from the field: what a pool makes of them is what a person who knows these clusters wants."""
 
+import asyncio
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 from infpop_operator.adapters.kube.node_pools import MatchedPool, PoolQuery, UnmatchedPool, match_pool
 from infpop_operator.adapters.kube.records import NodeRecord, parse_node
+from reconcile.played_nodes import NODE
+from reconcile.stage import ONE_CELL, Stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +47,13 @@ WANTED: dict[str, Refusal | Match] = {
     "N16": Match(counts=(8, 16, 2)),
     "N18": Match(counts=(7, 7, 1)),
 }
-ELSEWHERE = {"N08"}  # it needs the whole operator
+AUTOSCALED = "N08"
 
 
 def test_pools_of_recorded_nodes_are_as_wanted(field: Path) -> None:
     """Shared, broken, dead and foreign devices are told apart from whole GPUs, and each refusal says why."""
     cases = {case["id"]: case for case in json.loads((field / "nodes.json").read_text())}
-    assert cases.keys() == WANTED.keys() | ELSEWHERE
+    assert cases.keys() == WANTED.keys() | {AUTOSCALED}
     for case, wanted in WANTED.items():
         pool = match_pool(_query(cases[case]["pool"]), [_node(node) for node in cases[case]["nodes"]])
         if isinstance(wanted, Match):
@@ -60,6 +63,23 @@ def test_pools_of_recorded_nodes_are_as_wanted(field: Path) -> None:
             assert isinstance(pool, UnmatchedPool), (case, pool)
             assert pool.reason == wanted.reason, case
             assert all(part in pool.message for part in wanted.parts), (case, pool.message)
+
+
+def test_a_pool_that_an_autoscaler_fills_gets_a_run(field: Path) -> None:
+    """The autoscaler adds a node only when it sees a Pod that needs one."""
+    (case,) = (case for case in json.loads((field / "nodes.json").read_text()) if case["id"] == AUTOSCALED)
+
+    async def play() -> Stage:
+        stage = Stage(searchSpace=ONE_CELL, nodePools=[{"name": "gpu", **case["pool"]}])
+        stage.cluster.remove("nodes", NODE)
+        for node in case["nodes"]:
+            stage.cluster.create("nodes", _body(node))
+        await (await stage.operator()).settle()
+        return stage
+
+    stage = asyncio.run(play())
+    pod = stage.cluster.get("jobs", stage.run)["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == case["pool"]["nodeSelector"]
 
 
 def _query(pool: dict[str, Any]) -> PoolQuery:
@@ -72,6 +92,10 @@ def _query(pool: dict[str, Any]) -> PoolQuery:
 
 
 def _node(node: dict[str, Any]) -> NodeRecord:
+    return parse_node(_body(node))
+
+
+def _body(node: dict[str, Any]) -> dict[str, Any]:
     status = {key: node[key] for key in ("capacity", "allocatable", "conditions")}
     metadata = {"name": node["name"], "uid": node["name"], "labels": node["labels"]}
-    return parse_node({"metadata": metadata, "spec": node["spec"], "status": status})
+    return {"metadata": metadata, "spec": node["spec"], "status": status}

@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from infpop_operator.adapters.kube.job_manifest import Owner
+from infpop_operator.adapters.kube.node_gpus import is_cloud_name
 from infpop_operator.adapters.kube.node_pools import (
     MatchedPool,
     PoolQuery,
     UnmatchedPool,
+    is_autoscaled,
     match_pool,
     without_flapping,
 )
@@ -26,6 +28,8 @@ from infpop_operator.core.history import current_round
 from infpop_operator.core.model import Hardware, History, Pool, Study
 from infpop_operator.settings import RUNNER_IMAGE_VARIABLE, Settings
 
+_UNSEEN = "unseen"  # fingerprint of a pool that has had no Node yet
+_AWAITED = "; a run waits there meanwhile, so that an autoscaler adds a node"
 MatchPool = Callable[[PoolQuery, Sequence[NodeRecord]], MatchedPool | UnmatchedPool]
 
 
@@ -34,7 +38,8 @@ class ResolvedStudy:
     """A study that `core.decide` can take.
 
     `matched` has the pools that match Nodes now; `problems` says why each of the other pools cannot be tuned. A pool
-    that was tuned before and matches no Nodes now is still in `study.pools`, without capacity for a run.
+    that was tuned before and matches no Nodes now is still in `study.pools`, without capacity for a run. The pools in
+    `awaited` have no Nodes, but an autoscaler may add them: a run is started there, so that it sees a Pod.
     """
 
     document: ThroughputStudy
@@ -42,6 +47,7 @@ class ResolvedStudy:
     study: Study
     matched: Mapping[str, MatchedPool]
     problems: Mapping[str, PoolProblem]
+    awaited: frozenset[str] = frozenset()
 
     @property
     def pool_nodes(self) -> Mapping[str, PoolNodes]:
@@ -105,15 +111,17 @@ def join_nodes(
         _pool(node, matches[node.name], remembered.get(node.name), document.spec, settings)
         for node in document.spec.node_pools
     ]
+    awaited = frozenset(node.name for node in document.spec.node_pools if _is_awaited(node, matches[node.name]))
     return ResolvedStudy(
         document=document,
         owner=owner,
         study=_study(document, owner, tuple(pool for pool in pools if pool is not None)),
         matched={name: match for name, match in matches.items() if isinstance(match, MatchedPool)},
+        awaited=awaited,
         problems={
             name: PoolProblem(
                 reason=match.reason,
-                message=match.message,
+                message=match.message + (_AWAITED if name in awaited else ""),
                 is_unknown_product=bool(match.products) and name not in remembered,
             )
             for name, match in matches.items()
@@ -152,7 +160,7 @@ def _query(pool: NodePool) -> PoolQuery:
 
 
 def _steady(match: MatchedPool | UnmatchedPool, known: Hardware | None) -> MatchedPool | UnmatchedPool:
-    if known is None:
+    if known is None or known.fingerprint == _UNSEEN:
         return match
     return without_flapping(match, fingerprint=known.fingerprint, gpu_model=known.gpu_model)
 
@@ -165,10 +173,33 @@ def _pool(
     settings: Settings,
 ) -> Pool | None:
     if isinstance(match, MatchedPool):
-        pool = _pool_without_room(node, _hardware(match), spec, settings)
-        return replace(pool, usable_device_count=match.usable_device_count, total_device_count=match.total_device_count)
+        return replace(
+            _pool_without_room(node, _hardware(match), spec, settings),
+            usable_device_count=match.usable_device_count,
+            total_device_count=match.total_device_count,
+            known_as=_known_as(match, remembered),
+        )
+    if _is_awaited(node, match):
+        hardware = remembered or Hardware(fingerprint=_UNSEEN)
+        pool = _pool_without_room(node, hardware, spec, settings)
+        return replace(pool, usable_device_count=None, total_device_count=None)
     # Absent Nodes may come back unchanged: the round stays open, without capacity for a run.
-    return None if remembered is None else _pool_without_room(node, remembered, spec, settings)
+    if remembered is None or remembered.fingerprint == _UNSEEN:
+        return None
+    return _pool_without_room(node, remembered, spec, settings)
+
+
+def _is_awaited(node: NodePool, match: MatchedPool | UnmatchedPool) -> bool:
+    """Return whether a run should wait for the pool's first Node, which an autoscaler adds when it sees a Pod."""
+    return isinstance(match, UnmatchedPool) and match.may_pass and is_autoscaled(_query(node))
+
+
+def _known_as(match: MatchedPool, remembered: Hardware | None) -> str | None:
+    """Return the fingerprint under which the pool's round was opened if less was known about its Nodes then."""
+    if remembered is None or remembered.fingerprint == match.fingerprint:
+        return None
+    is_vague = remembered.fingerprint == _UNSEEN or is_cloud_name(remembered.fingerprint, remembered.gpu_model)
+    return remembered.fingerprint if is_vague else None
 
 
 def _pool_without_room(node: NodePool, hardware: Hardware, spec: StudySpec, settings: Settings) -> Pool:

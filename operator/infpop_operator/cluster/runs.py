@@ -145,7 +145,8 @@ class Runs:
         refused: list[EndedRun] = []
         refusing = refusing_nodes(history, context.now)
         for entry in history.active:
-            wanted = entry.stopping is None and entry.run.pool in context.resolved.matched
+            placeable = entry.run.pool in context.resolved.matched or entry.run.pool in context.resolved.awaited
+            wanted = entry.stopping is None and placeable
             if wanted and self._job_of(context, entry.run.name) is None:
                 loss = await self._create_job(context, entry.run, refusing)
                 if loss is not None:

@@ -13,7 +13,7 @@ from infpop_operator.core import budget
 from infpop_operator.core.comparability import reject_incomparable
 from infpop_operator.core.engine_args import engine_settings
 from infpop_operator.core.fingerprint import measurement_identity
-from infpop_operator.core.history import broken_reason, broken_runs_in_a_row, current_round
+from infpop_operator.core.history import broken_reason, broken_runs_in_a_row, current_round, runs_of
 from infpop_operator.core.model import (
     HELD,
     NO_ROOM,
@@ -142,11 +142,24 @@ def _open_rounds(study: Study, history: History) -> History:
         if last is None:
             first = Round(pool=pool.name, number=1, identity=identity, baseline=study.baseline)
             rounds.append(_with_hardware_and_engine(first, study, pool))
+        elif last.identity != identity and _is_better_known(study, history, pool, last):
+            same = replace(last, identity=identity, before=last.identity)
+            rounds[rounds.index(last)] = _with_hardware_and_engine(same, study, pool)
         elif last.identity != identity:
             rounds.append(_with_hardware_and_engine(_next_round(study, history, pool, last, identity), study, pool))
         else:
             rounds[rounds.index(last)] = _with_hardware_and_engine(last, study, pool)
     return replace(history, rounds=tuple(rounds))
+
+
+def _is_better_known(study: Study, history: History, pool: Pool, last: Round) -> bool:
+    """Return whether only more is known about the nodes of the round, and nothing was measured in it before that."""
+    if pool.known_as is None or measurement_identity(study, replace(pool, fingerprint=pool.known_as)) != last.identity:
+        return False
+    return not any(
+        isinstance(ended.observation, Finished) and ended.observation.result.trials
+        for ended in runs_of(history.ended, last)
+    )
 
 
 def _with_hardware_and_engine(entry: Round, study: Study, pool: Pool) -> Round:

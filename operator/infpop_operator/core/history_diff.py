@@ -46,7 +46,7 @@ def apply(history: History, entries: Iterable[Entry]) -> History:
         match entry:
             case Round():
                 known = rounds.setdefault((entry.pool, entry.number), entry)
-                if known.identity == entry.identity:
+                if known.identity in {entry.identity, entry.before}:
                     rounds[entry.pool, entry.number] = entry
             case StartedRun() if entry.run.name not in ended:
                 active[entry.run.name] = entry  # the newest record has the current `stopping`

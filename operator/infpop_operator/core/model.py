@@ -128,7 +128,8 @@ class Pool:
     `device_count` is the maximum number of devices of one run, `usable_device_count` the maximum that one run can get
     now, on the largest node that starts Pods, and `total_device_count` what all such nodes have; each is None while
     unknown. `cpu_millicores` and `memory_bytes` are what each run requests from its node, None where the study does not
-    set them.
+    set them. `known_as` is the fingerprint that the pool had when less was known about the same nodes, None if there
+    was none: a round without results continues under the new one.
     """
 
     name: str
@@ -142,6 +143,7 @@ class Pool:
     price_per_gpu_hour: float | None = None
     cpu_millicores: int | None = None
     memory_bytes: int | None = None
+    known_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -388,7 +390,7 @@ class Round:
     `baseline` is the configuration in use when the round began; `core.scope` determines the current baseline.
     `hardware` is the pool's last observed hardware, `engine` the settings with which the round's trials were measured.
     Both are None in a round that an earlier version opened, until the round is the newest and the pool's nodes are
-    observed.
+    observed. `before` is the identity with which the round was opened, if its hardware was known only later.
     """
 
     pool: str
@@ -397,6 +399,7 @@ class Round:
     baseline: Configuration | None = None
     hardware: Hardware | None = None
     engine: EngineSettings | None = None
+    before: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,6 +59,23 @@ GPU_PRODUCT_LABELS = (
 GPU_SHARING_LABELS = ("nvidia.com/gpu.sharing-strategy", "cloud.google.com/gke-gpu-sharing-strategy")
 GPU_PARTITION_LABELS = ("cloud.google.com/gke-gpu-partition-size", "nvidia.com/vgpu.present")
 NOT_SHARED = frozenset({"", "none", "false"})
+# Starts of the labels with which autoscalers create the Nodes of a group: a Pod that selects one makes them add a Node.
+# Karpenter; EKS and eksctl; GKE; AKS; kOps; any cloud's machine type.
+NODE_GROUP_LABELS = (
+    "karpenter.sh/nodepool",
+    "karpenter.sh/provisioner-name",
+    "karpenter.k8s.",
+    "karpenter.azure.com/",
+    "eks.amazonaws.com/",
+    "alpha.eksctl.io/nodegroup-name",
+    "cloud.google.com/gke-nodepool",
+    "cloud.google.com/gke-accelerator",
+    "cloud.google.com/compute-class",
+    "kubernetes.azure.com/agentpool",
+    "agentpool",
+    "kops.k8s.io/instancegroup",
+    "node.kubernetes.io/instance-type",
+)
 # Names of labels, in any domain, with the number of physical GPUs of a Node (GPU feature discovery, GKE, Karpenter for
 # AWS and Google, Karpenter for Azure), and with the number of containers that may share one.
 GPU_COUNT_NAMES = frozenset({"gpu.count", "gke-accelerator-count", "instance-gpu-count", "sku-gpu-count"})

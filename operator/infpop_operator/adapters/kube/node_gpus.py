@@ -120,6 +120,11 @@ def kinds_of(nodes: Sequence[NodeRecord]) -> Counter[GpuKind]:
     return found
 
 
+def is_cloud_name(fingerprint: str, product: str | None) -> bool:
+    """Return whether `fingerprint` is of hardware of which only the cloud's name, `product`, was known."""
+    return fingerprint == GpuKind(product=product or "", memory="", compute="").fingerprint
+
+
 def is_same_hardware(kind: GpuKind, fingerprint: str) -> bool:
     """Return whether `fingerprint` is that of `kind`, or of the same kind with another memory label.
 

@@ -15,6 +15,7 @@ from infpop_operator.adapters.kube import labels
 from infpop_operator.adapters.kube.node_gpus import (
     GpuKind,
     divisions,
+    is_cloud_name,
     is_invalid_mig,
     is_same_hardware,
     kinds_of,
@@ -40,6 +41,7 @@ __all__ = [
     "RememberedMatches",
     "UnmatchedPool",
     "avoided_hosts",
+    "is_autoscaled",
     "match_pool",
     "without_flapping",
 ]
@@ -229,6 +231,11 @@ def _devices_of_a_run(node: NodeRecord, resource: str) -> int:
     return min(devices, 1) if divisions(node, resource) else devices
 
 
+def is_autoscaled(query: PoolQuery) -> bool:
+    """Return whether the pool's selector names a group of Nodes that an autoscaler may enlarge from zero."""
+    return any(key.startswith(labels.NODE_GROUP_LABELS) for key in query.node_selector)
+
+
 def without_flapping(
     match: MatchedPool | UnmatchedPool, *, fingerprint: str | None, gpu_model: str | None
 ) -> MatchedPool | UnmatchedPool:
@@ -250,7 +257,7 @@ def without_flapping(
     if match.kind.is_exact:
         is_known = is_same_hardware(match.kind, fingerprint)  # by another memory label, of an earlier driver
         return replace(match, fingerprint=fingerprint) if is_known else match
-    if fingerprint == GpuKind(product=gpu_model or "", memory="", compute="").fingerprint:
+    if is_cloud_name(fingerprint, gpu_model):
         return match
     message = (
         f"its nodes lack the labels that identified their GPUs exactly before ({gpu_model}): {labels.GPU_MEMORY} and "

@@ -34,11 +34,13 @@ class UnmatchedPool:
     """Why a pool has no Nodes to measure on: a reason in one word, and a message with the remedy.
 
     `products` are the GPU products of the Nodes among which the pool was searched, for a product that none of them has.
+    `may_pass`: Nodes of the pool may appear without a person's act.
     """
 
     reason: str
     message: str
     products: tuple[str, ...] = field(default=())
+    may_pass: bool = False
 
 
 def no_nodes(where: str, resource: str) -> UnmatchedPool:
@@ -46,7 +48,7 @@ def no_nodes(where: str, resource: str) -> UnmatchedPool:
     message = (
         f"no node with {resource} {where}; add one, install the device plugin, or correct nodePools[].nodeSelector"
     )
-    return UnmatchedPool(reason="NoMatchingNodes", message=message)
+    return UnmatchedPool(reason="NoMatchingNodes", message=message, may_pass=True)
 
 
 def no_resource(where: str, resource: str, nodes: Sequence[NodeRecord]) -> UnmatchedPool:
@@ -98,7 +100,7 @@ def _without_plugin(resource: str, nodes: Sequence[NodeRecord]) -> UnmatchedPool
         "plugin is not there yet (it starts within minutes after a node joins), or is not installed; GPUs that only "
         "Dynamic Resource Allocation offers are not supported"
     )
-    return UnmatchedPool(reason="NoMatchingNodes", message=message)
+    return UnmatchedPool(reason="NoMatchingNodes", message=message, may_pass=True)
 
 
 def no_product(pattern: str, nodes: Sequence[NodeRecord]) -> UnmatchedPool:
@@ -136,7 +138,7 @@ def no_room(product: str, resource: str, nodes: Sequence[NodeRecord]) -> Unmatch
         f"no node with {product} starts a Pod with {resource} now: {_joined(why)}; repair or replace these nodes, or "
         "wait until they are back"
     )
-    return UnmatchedPool(reason="NoMatchingNodes", message=message)
+    return UnmatchedPool(reason="NoMatchingNodes", message=message, may_pass=True)
 
 
 def _why_unusable(node: NodeRecord, resource: str) -> str:
