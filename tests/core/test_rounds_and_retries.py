@@ -31,6 +31,7 @@ from infpop_runner.contract import (
     Invalid,
     ModelFacts,
     Provenance,
+    Retry,
     RunResult,
     TrialResult,
 )
@@ -256,6 +257,46 @@ def test_pauses_between_broken_runs_grow_and_the_budget_ends_them() -> None:
     assert pauses == [10, 20, 40, 80]
     assert (decision.verdict, decision.reason) == (Verdict.STALLED, "TooManyFailures")
     assert "NodeLost: gone" in decision.message
+
+
+def test_a_busy_hub_gets_a_longer_pause_from_the_first_failure_on() -> None:
+    """What needs time gets a minute, then twice as long each time, 6 at most; the failure budget ends it as well."""
+    study, now = make_study(), START
+    decision, pauses = begin(study), []
+    while decision.verdict in (Verdict.RUNNING, Verdict.WAITING):
+        decision = report(study, decision, refused(decision.start[0], now, retry="later"), now)
+        if decision.verdict is Verdict.WAITING:
+            assert decision.wake_at is not None
+            assert decision.reason == "ModelUnavailable"
+            pauses.append((decision.wake_at - now).total_seconds())
+            now = decision.wake_at
+            decision = begin(study, decision.history, now)
+    assert pauses == [60, 120, 240, 360, 360]
+    assert (decision.verdict, decision.reason) == (Verdict.STALLED, "TooManyFailures")
+
+
+def test_a_cause_that_stays_stops_the_study_at_once() -> None:
+    """A gated model breaks every run: the first one stops the study with the cause, until its user says to go on."""
+    study = make_study()
+    first = begin(study)
+    stalled = report(study, first, refused(first.start[0], START, retry="never"), START)
+    assert (stalled.verdict, stalled.reason, stalled.start) == (Verdict.STALLED, "ModelUnavailable", ())
+    assert stalled.message == (
+        "every run would break: ModelUnavailable: no. Fix the cause and set spec.budget.maxFailedTrials to 6 to "
+        "continue"
+    )
+    raised = begin(replace(study, budget=Budget(max_failed_trials=6)), stalled.history, START + MINUTE)
+    assert [run.attempt for run in raised.start] == [2]
+    again = report(study, raised, refused(raised.start[0], START, retry="never"), START)
+    assert "maxFailedTrials to 12" in again.message
+
+
+def refused(run: Run, ended_at: datetime, *, retry: Retry) -> Finished:
+    """Return the end of a run that could not load its model."""
+    before = finished(run, ended_at, reached=0)
+    broken = Broken(reason="ModelUnavailable", detail="no", retry=retry)
+    result = before.result.model_copy(update={"broken": broken, "load_seconds": None})
+    return replace(before, result=result)
 
 
 def test_a_new_round_has_a_fresh_failure_budget() -> None:

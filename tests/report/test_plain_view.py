@@ -64,7 +64,7 @@ def test_a_watch_that_begins_late_shows_the_current_state() -> None:
 
 
 def test_a_run_that_begins_to_wait_says_why() -> None:
-    """Reason and message form one line; the growing wait time adds no lines."""
+    """Reason and message form one line, the remedy another one; the growing wait time adds no lines."""
     shown = next(shown for shown in snapshots_of(DOCUMENT) if shown.decision.history.active)
     name = shown.decision.history.active[0].run.name
     measuring, waiting = (
@@ -72,6 +72,7 @@ def test_a_run_that_begins_to_wait_says_why() -> None:
         for seen in (Running(phase=Phase.MEASURING), Waiting(reason="QuotaExceeded", detail="exceeded quota: gpus"))
     )
     lines = list(page_changes(measuring, waiting))
-    assert any(line.endswith("waiting: QuotaExceeded: exceeded quota: gpus") for line in lines)
+    said = next(place for place, line in enumerate(lines) if line.endswith("QuotaExceeded: exceeded quota: gpus"))
+    assert lines[said + 1].startswith("What to do: raise the namespace's ResourceQuota")
     later = replace(waiting.picture, runs=tuple(replace(run, seconds=99.0) for run in waiting.picture.runs))
     assert list(page_changes(waiting, replace(waiting, picture=later))) == []

@@ -10,14 +10,17 @@ from datetime import datetime, timedelta
 
 from infpop_operator.core import placement
 from infpop_operator.core.history import active_gpus, broken_reason, broken_runs_in_a_row, failures, gpu_seconds
-from infpop_operator.core.model import EndedRun, HeldGPUs, History, Run, StartedRun, Study
+from infpop_operator.core.model import EndedRun, Finished, HeldGPUs, History, Run, StartedRun, Study
 from infpop_operator.core.run_spec import pool_named
+from infpop_runner.contract import Retry
 
 TOO_MANY_FAILURES = "TooManyFailures"  # the reason of a study that spent its failure budget
 RETRIES_PER_TRIAL = 2  # a flaky node costs one retry; a configuration that kills three engines gets no fourth
 RETRIES_AFTER_DELETION = 1  # a user who deletes a run twice does not want it
 _FIRST_PAUSE = timedelta(seconds=10)  # the first back-off of the Job controller
 _LONGEST_PAUSE = timedelta(minutes=6)  # the cap of its back-off
+_PAUSE_FOR_OTHERS = timedelta(minutes=1)  # the first one for a hub or volume: the hub counts requests in 5 minutes
+_LASTING_COUNTS = 6  # a cause that stays until a person acts uses up the default failure budget at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,9 @@ def exhausted(study: Study, history: History, now: datetime) -> Exhausted | None
         message = f"{budget.max_gpu_hours:g} GPU-hours are spent"
         return Exhausted(reason="GPUHoursSpent", message=message, stops_runs=True)
     broken = failures(history)
+    lasting = [entry for entry in broken if _retry_of(entry) == "never"]
+    if len(lasting) * _LASTING_COUNTS > budget.max_failed_trials:
+        return _lasting(lasting)
     if len(broken) > budget.max_failed_trials:
         runs = f"{len(broken)} run{'s' if len(broken) > 1 else ''}"
         message = (
@@ -52,6 +58,25 @@ def exhausted(study: Study, history: History, now: datetime) -> Exhausted | None
         )
         return Exhausted(reason=TOO_MANY_FAILURES, message=message, stops_runs=False, stalls=True)
     return None
+
+
+def _lasting(broken: Sequence[EndedRun]) -> Exhausted:
+    """Return the stop after a failure whose cause stays, which would break the run of any configuration."""
+    message = (
+        f"every run would break: {_why(broken[-1])}. Fix the cause and set spec.budget.maxFailedTrials to"
+        f" {len(broken) * _LASTING_COUNTS} to continue"
+    )
+    reason, _ = broken_reason(broken[-1]) or (TOO_MANY_FAILURES, "")
+    return Exhausted(reason=reason, message=message, stops_runs=False, stalls=True)
+
+
+def _retry_of(ended: EndedRun) -> Retry | None:
+    """Return whether waiting helps after a broken run, None if its runner did not say."""
+    match ended.observation:
+        case Finished(result=result) if result.broken is not None:
+            return result.broken.retry
+        case _:
+            return None
 
 
 def has_room(study: Study, history: History, run: Run, held: Sequence[HeldGPUs] = ()) -> bool:
@@ -108,14 +133,20 @@ def above_limit(study: Study, active: tuple[StartedRun, ...]) -> tuple[StartedRu
 def retry_at(history: History, pool: str) -> datetime | None:
     """Return when the pause after broken runs of `pool` ends, None without a pause.
 
-    The first retry is immediate. From the second consecutive broken run on, each pause is twice the previous one. A
-    loss that uses no budget (a preemption) also causes a pause: nothing else limits how often it is retried.
+    The first retry is immediate, unless the run broke for a hub or a volume that needs time. From the second
+    consecutive broken run on, each pause is twice the previous one. A loss that uses no budget (a preemption) also
+    causes a pause: nothing else limits how often it is retried.
     """
     broken = tuple(broken_runs_in_a_row(history, pool))
-    if len(broken) < 2:  # noqa: PLR2004 - the first retry needs no pause
+    if not broken:
         return None
-    pause = min(_FIRST_PAUSE * (1 << min(len(broken) - 2, 20)), _LONGEST_PAUSE)
-    return broken[0].observation.ended_at + pause
+    if _retry_of(broken[0]) == "later":
+        first, doublings = _PAUSE_FOR_OTHERS, len(broken) - 1
+    elif len(broken) > 1:
+        first, doublings = _FIRST_PAUSE, len(broken) - 2
+    else:
+        return None
+    return broken[0].observation.ended_at + min(first * (1 << min(doublings, 20)), _LONGEST_PAUSE)
 
 
 def pause_end(history: History, pool: str, now: datetime) -> datetime | None:

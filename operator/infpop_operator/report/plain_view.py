@@ -34,10 +34,19 @@ class PlainView:
 def page_changes(before: StatusPage | None, after: StatusPage) -> Iterator[str]:
     """Yield one line per change from `before` to `after`; without `before`, the current state of the study."""
     yield from _opening(after) if before is None else _ended(before, after)
-    known = {_run_line(run) for run in before.picture.runs} if before is not None else set()
-    yield from (line for line in map(_run_line, after.picture.runs) if line not in known)
-    shown = set(_notices(before)) if before is not None else set()
-    yield from (line for line in _notices(after) if line not in shown)
+    shown = set(_explained(before)) if before is not None else set()
+    lines = {line for line, _ in shown}
+    for line, remedy in _explained(after):
+        if line not in lines:
+            yield line
+        if remedy and (line, remedy) not in shown:
+            yield f"What to do: {remedy}"
+
+
+def _explained(page: StatusPage) -> Iterator[tuple[str, str]]:
+    """Yield the line of each run and notice with its remedy, which may only be known after a while."""
+    yield from ((_run_line(run), run.remedy) for run in page.picture.runs)
+    yield from ((_notice_line(notice), notice.remedy) for notice in _notices(page))
 
 
 def _opening(page: StatusPage) -> Iterator[str]:
@@ -55,10 +64,10 @@ def _ended(before: StatusPage, after: StatusPage) -> Iterator[str]:
             yield f"{trial.what}: {trial.outcome}"
 
 
-def _notices(page: StatusPage) -> Iterator[str]:
+def _notices(page: StatusPage) -> Iterator[Notice]:
     """Yield the notices, except those that the runs show: these already have a line for each change."""
-    yield from (_notice_line(notice) for notice in page.picture.notices if not notice.shown_by_runs)
-    yield from (_notice_line(pool.notice) for pool in page.picture.pools if pool.notice is not None)
+    yield from (notice for notice in page.picture.notices if not notice.shown_by_runs)
+    yield from (pool.notice for pool in page.picture.pools if pool.notice is not None)
 
 
 def _notice_line(notice: Notice) -> str:
