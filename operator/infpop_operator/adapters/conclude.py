@@ -1,10 +1,11 @@
 """Classify how a finished run ended: by its result, or by the reason why it left none.
 
 Pure, and the same for a process on this machine and for a Pod. A result counts even if the runner died before it
-completed the result, and every measured trial is kept, whatever happened afterwards.
+completed the result, and every measured trial is kept, whatever happened afterwards. What a run wrote enters here: the
+contract cleans a result as it reads it, and `last_output` any other text, so that no text behind this module forges a
+line of a log or of an Event.
 """
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,13 +13,12 @@ from pydantic import ValidationError
 
 from infpop_operator.core.model import INTERRUPTED as REASON_INTERRUPTED
 from infpop_operator.core.model import Finished, Lost, Run
-from infpop_runner.contract import Broken, BrokenReason, RunResult, decode_result
+from infpop_runner.contract import Broken, BrokenReason, RunResult, decode_result, one_line
 
 NO_RESULT = "no result was written"
 DETAIL_LENGTH = 1000
 _LAST_LINES = 5
 _OUTPUT_LENGTH = 800  # leaves room for the text before it: its end must not be cut
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\x20-\x7e\u00a0-\uffff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +51,8 @@ def parse_result(text: str, *, run: str, source: str) -> RunResult | str:
     try:
         result = decode_result(text)
     except ValidationError as error:
-        return f"{source} is not a result: {error.errors(include_url=False)[0]['msg']}"
-    return result if result.run == run else f"{source} belongs to the run {result.run!r}"
+        return f"{source} is not a result: {one_line(error.errors(include_url=False)[0]['msg'])}"
+    return result if result.run == run else f"{source} belongs to the run {one_line(result.run)!r}"
 
 
 def conclude(run: Run, result: RunResult | str, cause: Cause, ended_at: datetime) -> Finished | Lost:
@@ -78,8 +78,8 @@ def conclude(run: Run, result: RunResult | str, cause: Cause, ended_at: datetime
 
 
 def last_output(text: str) -> str:
-    """Return the last lines of `text` on one line, without control characters."""
-    lines = [line for raw in text.splitlines() if (line := _CONTROL.sub("", raw).strip())]
+    """Return the last lines of `text` on one line of printable characters."""
+    lines = [line for raw in text.splitlines() if (line := one_line(raw))]
     return " | ".join(lines[-_LAST_LINES:])[-_OUTPUT_LENGTH:]
 
 

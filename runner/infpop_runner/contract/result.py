@@ -18,11 +18,12 @@ from pydantic import (
     model_validator,
 )
 
-from infpop_runner.contract.text import one_line
+from infpop_runner.contract.text import one_line, printable
 
 PositiveFinite = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # What an engine or a machine says, cleaned wherever a result is written or read: it is shown in logs and Events.
-CleanText = Annotated[str, AfterValidator(one_line)]
+Sentence = Annotated[str, AfterValidator(one_line)]
+Name = Annotated[str, AfterValidator(printable)]
 Ratio = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 ShortReason = Annotated[
@@ -121,7 +122,7 @@ class Infeasible(ResultModel):
     index: int = Field(ge=0)
     batch_size: PositiveInt
     reason: InfeasibleReason
-    detail: CleanText = Field(default="", max_length=1000)
+    detail: Sentence = Field(default="", max_length=1000)
 
 
 class Invalid(ResultModel):
@@ -131,7 +132,7 @@ class Invalid(ResultModel):
     index: int = Field(ge=0)
     batch_size: PositiveInt
     reason: InvalidReason
-    detail: CleanText = Field(default="", max_length=1000)
+    detail: Sentence = Field(default="", max_length=1000)
 
 
 TrialResult = Annotated[Measured | Infeasible | Invalid, Field(discriminator="outcome")]
@@ -141,7 +142,7 @@ class Broken(ResultModel):
     """Why the missing trials were not measured. They are retried within a budget; the search never learns from it."""
 
     reason: BrokenReason
-    detail: CleanText = Field(default="", max_length=2000)
+    detail: Sentence = Field(default="", max_length=2000)
     retry: Retry | None = Field(default=None, description="None: not known; the run is tried again within its budget")
 
 
@@ -157,18 +158,16 @@ class ModelFacts(ResultModel):
 class Provenance(ResultModel):
     """The software and hardware that the numbers of a run belong to."""
 
-    engine: CleanText = Field(max_length=64)
-    engine_version: CleanText | None = Field(default=None, max_length=64)
-    torch_version: CleanText | None = Field(default=None, max_length=64)
+    engine: Name = Field(max_length=64)
+    engine_version: Name | None = Field(default=None, max_length=64)
+    torch_version: Name | None = Field(default=None, max_length=64)
     engine_args: dict[str, str | int | float | bool] = Field(default_factory=dict, description="as passed, pinned")
-    device_mode: CleanText = Field(
-        default="", max_length=64, description="for example tensor-parallel or device-map-auto"
-    )
-    gpu_model: CleanText | None = Field(default=None, max_length=128)
-    gpu_uuids: tuple[CleanText, ...] = ()
-    driver_version: CleanText | None = Field(default=None, max_length=64)
-    node: CleanText | None = Field(default=None, max_length=253)
-    workload_hash: CleanText | None = Field(default=None, max_length=64)
+    device_mode: Name = Field(default="", max_length=64, description="for example tensor-parallel or device-map-auto")
+    gpu_model: Name | None = Field(default=None, max_length=128)
+    gpu_uuids: tuple[Name, ...] = ()
+    driver_version: Name | None = Field(default=None, max_length=64)
+    node: Name | None = Field(default=None, max_length=253)
+    workload_hash: Name | None = Field(default=None, max_length=64)
     prompt_tokens_mean: PositiveFinite | None = None
     seed: int = 0
 

@@ -15,9 +15,14 @@ _ESCAPE = re.compile(
 )
 
 
-def one_line(text: str) -> str:
-    """Return `text` on one line of printable characters: without escape sequences, a space for each other gap."""
-    if text.isprintable() and "  " not in text:
-        return text.strip()
+def printable(text: str) -> str:
+    """Return `text` without escape sequences, and with a space for each other character that is not printable."""
+    if text.isprintable():
+        return text
     text = _ESCAPE.sub("", text)
-    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def one_line(text: str) -> str:
+    """Return `text` as `printable` does, with one space for each gap and none around it."""
+    return " ".join(printable(text).split())

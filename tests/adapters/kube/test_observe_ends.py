@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from json import dumps
 
 import pytest
 
@@ -22,7 +23,7 @@ from adapters.kube.observing import (
 from factories.kube_objects import at, make_bound, make_ended, make_job, make_pod, make_running
 from factories.studies import START
 from infpop_operator.adapters.kube.observe import RunHints, observe_run
-from infpop_operator.adapters.kube.records import JobRecord, PodRecord
+from infpop_operator.adapters.kube.records import ContainerRecord, JobRecord, PodRecord
 from infpop_operator.core.model import Finished, Lost, Phase, Running, Waiting
 from infpop_runner.contract import Broken, RunResult
 
@@ -338,3 +339,59 @@ def test_time_continues_where_an_end_has_no_time() -> None:
     observation = observe_run(RUN, make_job(), [timeless], RunHints(), LIMITS, START + timedelta(hours=1)).observation
     assert isinstance(observation, Finished)
     assert observation.ended_at == START + timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (
+            "nvidia-container-cli: requirement error: unsatisfied condition: cuda>=12.8, please update your driver",
+            "GpuMissing",
+        ),
+        ('exec: "infpop-runner": executable file not found in $PATH: unknown', "RunnerError"),
+    ],
+)
+def test_a_container_that_cannot_be_started_says_why(words: str, reason: str) -> None:
+    """The runtime's own message is the detail; a driver that does not fit the image is named as what it is."""
+    pod = make_ended(128, f"failed to create containerd task: OCI runtime create failed\n{words}", reason="StartError")
+    lost = seen(make_job(), pod)
+    assert isinstance(lost, Lost)
+    assert (lost.reason, lost.counts) == (reason, True)
+    assert words in lost.detail
+
+
+HOSTILE = "x\n2026-01-01 INFO forged\x1b[2J\x1b]0;t\x07\u202e\r"
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        make_ended(
+            0, message(complete=True, broken="EngineCrash").replace('"detail":""', f'"detail":{dumps(HOSTILE)}')
+        ),
+        make_ended(0, message().replace('"broken":null', f'"broken":{{"reason":{dumps(HOSTILE)}}}')),
+        make_ended(0, message().replace(f'"{RUN.name}"', dumps(HOSTILE))),
+        make_ended(1, HOSTILE),
+        make_ended(2, HOSTILE),
+        make_ended(255, HOSTILE),
+        make_ended(128, HOSTILE, reason="StartError"),
+        make_ended(1, HOSTILE, reason="ContainerStatusUnknown"),
+        make_bound(phase="Failed", failure=f"Rejected: {HOSTILE}"),
+        make_bound(container=ContainerRecord(waiting_reason="CreateContainerError", waiting_message=HOSTILE)),
+        make_pod(unschedulable=HOSTILE),
+        make_ended(1, "", disrupted=HOSTILE, disrupted_at=at(90)),
+        make_ended(1, "", evicted=f"The node was low on resource: memory. {HOSTILE}"),
+    ],
+)
+def test_no_text_of_a_run_forges_a_line(pod: PodRecord) -> None:
+    """Whatever a run writes, and wherever, its observation shows it as one line: in log, Events and status."""
+    observation = seen(make_job(), pod)
+    match observation:
+        case Finished(result=result):
+            assert result.broken is not None
+            said = result.broken.detail
+        case Running():
+            said = ""
+        case _:
+            said = observation.detail
+    assert said.isprintable()

@@ -6,6 +6,7 @@ another one. The Job also replaces a Pod that its own kubelet evicted, and would
 for its Node; so after such an eviction the run is over.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -32,7 +33,7 @@ from infpop_operator.core.model import (
     Running,
     Waiting,
 )
-from infpop_runner.contract import RunResult
+from infpop_runner.contract import BrokenReason, RunResult
 
 _PULL_REASONS = frozenset(
     {
@@ -51,6 +52,9 @@ _NODE_LOST = frozenset({"ContainerStatusUnknown", "Unknown"})  # set by the kube
 # Pod needs the room. Since Kubernetes 1.26 such a Pod has a DisruptionTarget condition as well, if it was started.
 _SHUTDOWN = frozenset({"Terminated", "NodeShutdown", "Shutdown"})
 _FOR_THE_NODE = _SHUTDOWN | {"Preempting"}
+_NOT_STARTED = frozenset({"StartError", "ContainerCannotRun"})  # of containerd and of Docker
+# The GPU's part of a container runtime: no driver, or one too old for what the image requires ("cuda>=12.8").
+_GPU_RUNTIME = re.compile(r"nvidia-container|unsatisfied condition: |nvidia\.com/gpu|NVIDIA_VISIBLE_DEVICES|libcuda")
 _REFUSED = " is forbidden: "  # followed by who refused a Pod, and why
 _DEADLINE = "DeadlineExceeded"  # the Job controller's reason, and InfPop's
 # The scheduler often tries a Pod before its predecessor's devices on the Node are free, and again a second later.
@@ -286,14 +290,31 @@ def _cut_off(result: RunResult | str, cause: Cause) -> RunResult | str:
     return result.model_copy(update={"broken": None, "ended_at": None})
 
 
+def _cause_of_runtime(message: str) -> Cause:
+    """Return why the container runtime could not start a container; `message` is its own."""
+    reason: BrokenReason = "GpuMissing" if _GPU_RUNTIME.search(message) else "RunnerError"
+    detail = f"the container runtime could not start the container: {last_output(message)}"
+    return Cause(lost=reason, broken=reason, detail=detail)
+
+
 def _cause_of_container(container: ContainerRecord, log_tail: str) -> Cause:
     """Return why a container ended, in case its result is incomplete; `log_tail` is the end of its log."""
+    return _cause_by_reason(container, log_tail) or _cause_by_exit_code(container, log_tail)
+
+
+def _cause_by_reason(container: ContainerRecord, log_tail: str) -> Cause | None:
     if container.terminated_reason == "OOMKilled":
         detail = "the container was killed at its memory limit (OOMKilled)"
         return Cause(lost="HostOutOfMemory", broken="HostOutOfMemory", detail=detail)
     if container.terminated_reason in _NODE_LOST:
         detail = f"the node lost the container: {last_output(log_tail)}"
         return Cause(lost="NodeLost", broken="Stopped", detail=detail, counts=False)
+    if container.terminated_reason in _NOT_STARTED:
+        return _cause_of_runtime(log_tail)
+    return None
+
+
+def _cause_by_exit_code(container: ContainerRecord, log_tail: str) -> Cause:
     if container.exit_code == _EXIT_KILLED:
         return Cause(lost="Killed", broken="EngineCrash", detail="the runner was killed (SIGKILL)")
     if container.exit_code == _EXIT_UNSEEN:
