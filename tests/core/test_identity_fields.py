@@ -58,6 +58,7 @@ STUDY_FIELDS: Mapping[str, tuple[object, bool]] = {
     "workload_fingerprint": ("w2", True),
     "baseline": (make_cell(1, 8), False),
     "model_facts": (ModelFacts(attention_heads=8), False),
+    "schedule_timeout": (timedelta(hours=1), False),
     "suspended": (True, False),
     "metrics": ((ExtraMetric(name="power", query="sum(p)", unit="watts"),), True),
 }

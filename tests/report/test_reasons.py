@@ -37,6 +37,7 @@ KUBERNETES_WORDS = {
         "OnRootMismatch",
     ),
     *("Pending", "PodInitializing", "PodScheduled", "PreferNoSchedule", "RegistryUnavailable", "RuntimeDefault"),
+    *("ContainerCannotRun", "StartError"),
     *("SignatureValidationFailed", "TerminationByKubelet", "True", "Warning"),
     *("NotIn", "Preempting", "Shutdown", "Terminated", "ToBeDeletedByClusterAutoscaler"),
     *("Admitted", "QuotaReserved"),  # of Kueue
@@ -45,7 +46,7 @@ OUR_WORDS = {
     *("Accept", "Authorization", "Bearer", "BearerToken", "Date"),  # of HTTP
     *("MatchBatch", "Maximize", "Minimize", "PodMetrics", "Prometheus"),  # values of fields and settings
     *("Ended", "Outside", "Resumed", "Untried"),  # states
-    *("ForCausalLM", "LMHeadModel", "YlGnBu"),  # of other libraries
+    *("EngineArgs", "ForCausalLM", "LMHeadModel", "PreTrainedModel", "YlGnBu"),  # of other libraries
     # Headings of columns and lines.
     *("Age", "Batch", "Cost", "Energy", "Files", "For", "GPUs", "Metrics", "Open", "Reason", "Refused", "Result"),
     *("Spent", "State", "Status", "Throughput", "Trials"),
@@ -59,6 +60,7 @@ OUR_WORDS = {
         "Prompt",
         "Prompts",
         "Retry",
+        "Scalar",
         "SearchTrialState",
     ),
     *("Interval", "TrialResult", "WorkloadSource"),
