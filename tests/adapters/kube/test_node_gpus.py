@@ -67,6 +67,19 @@ def test_sharing_shows_in_the_numbers(labels: dict[str, str]) -> None:
     assert (pool.device_count, pool.total_device_count) == (1, 8)
 
 
+@pytest.mark.parametrize("selected", ["nvidia.com/gpu.count", "nvidia.com/gpu.replicas"])
+def test_one_of_the_numbers_is_enough_to_ask_for_shared_gpus(selected: str) -> None:
+    """They say the same; a label of how GPUs are shared and one of how they are partitioned do not."""
+    labels = {"nvidia.com/gpu.count": "1", "nvidia.com/gpu.replicas": "10"}
+    node = make_node(gpus=10, labels=labels)
+    message = refused(query(), node).message
+    assert "10 devices on a node with gpu.count=1, nvidia.com/gpu.replicas=10" in message
+    assert matched(query("A100", **{selected: labels[selected]}), node).device_count == 1
+    both = {"nvidia.com/gpu.sharing-strategy": "mps", "cloud.google.com/gke-gpu-partition-size": "1g.5gb"}
+    sharing, *_ = both
+    assert refused(query("A100", **{sharing: both[sharing]}), make_node(labels=both)).reason == "SharedGPUs"
+
+
 @pytest.mark.parametrize(
     "labels",
     [
@@ -188,6 +201,13 @@ def test_other_devices_are_named(resource: str, reason: str, word: str) -> None:
         assert found.reason == reason
         assert resource in found.message
         assert word in found.message
+
+
+def test_devices_beside_gpus_are_named_when_no_product_matches() -> None:
+    """The product that is looked for may be of another vendor."""
+    amd = make_node("n2", product="", capacity_gpus={"amd.com/gpu": 8})
+    assert "amd.com/gpu of some nodes is not supported" in refused(query("MI300"), make_node("n1"), amd).message
+    assert "not supported" not in refused(query("MI300"), make_node("n1")).message
 
 
 @pytest.mark.parametrize("resource", ["rdma/hca_shared", "vpc.amazonaws.com/pod-eni", "smarter-devices/fuse"])

@@ -54,12 +54,12 @@ class GpuKind:
 class Division:
     """One sign that the GPUs of a Node are shared or partitioned.
 
-    `key` is the label that a study can select to ask for such GPUs, None if the product's name says it: then `mark` is
-    the word of the name.
+    `keys` are the labels of which a study can select one to ask for such GPUs; they are empty if the product's name
+    says it, and `mark` is the word of the name then.
     """
 
-    key: str | None
-    mark: str
+    keys: tuple[str, ...] = ()
+    mark: str = ""
     sign: str
 
 
@@ -83,7 +83,7 @@ def divisions(node: NodeRecord, resource: str) -> tuple[Division, ...]:
     """Return the signs that the Node's GPUs are shared or partitioned; empty if a device is a whole GPU."""
     found = _DIVIDED_PRODUCT.search(product_of(node))
     if found is not None:
-        return (Division(key=None, mark=found[1] or found[2], sign=product_of(node)),)
+        return (Division(mark=found[1] or found[2], sign=product_of(node)),)
     return tuple(_by_label(node)) or tuple(_by_number(node, node.capacity_gpus.get(resource, 0)))
 
 
@@ -91,17 +91,20 @@ def _by_label(node: NodeRecord) -> Iterator[Division]:
     for key in (*labels.GPU_SHARING_LABELS, *labels.GPU_PARTITION_LABELS):
         value = node.labels.get(key, "")
         if value.lower() not in labels.NOT_SHARED:
-            yield Division(key=key, mark="", sign=f"{key}={value}")
+            yield Division(keys=(key,), sign=f"{key}={value}")
 
 
 def _by_number(node: NodeRecord, devices: int) -> Iterator[Division]:
-    """Yield the numbers in labels that show that the device plugin offers each GPU several times."""
+    """Yield the numbers in labels that show that the device plugin offers each GPU several times; they say the same."""
+    signs: dict[str, str] = {}
     for key, value in sorted(node.labels.items()):
         name, number = key.rpartition("/")[2], _to_number(value)
         if name in labels.GPU_COUNT_NAMES and 0 < number < devices:
-            yield Division(key=key, mark="", sign=f"{devices} devices on a node with {name}={value}")
+            signs[key] = f"{devices} devices on a node with {name}={value}"
         elif name in labels.GPU_CLIENTS_NAMES and number > 1:
-            yield Division(key=key, mark="", sign=f"{key}={value}")
+            signs[key] = f"{key}={value}"
+    if signs:
+        yield Division(keys=tuple(signs), sign=", ".join(signs.values()))
 
 
 def _to_number(text: str) -> int:

@@ -183,7 +183,7 @@ def _nothing(query: PoolQuery, selected: Sequence[NodeRecord], found: Sequence[N
         return no_nodes(where, resource)
     others = [node for node in selected if node.capacity_gpus.get(resource, 0) > 0]
     if query.gpu_product is not None and others and not found:
-        return no_product(query.gpu_product, others)
+        return no_product(query.gpu_product, resource, selected)
     return no_resource(where, resource, found or selected)
 
 
@@ -324,7 +324,7 @@ def _is_divided(node: NodeRecord, query: PoolQuery) -> bool:
     """Return whether the Node's GPUs are shared or partitioned and the study did not ask for that by name."""
     pattern = (query.gpu_product or "").lower()
     return any(
-        division.key not in query.node_selector if division.key is not None else division.mark.lower() not in pattern
+        query.node_selector.keys().isdisjoint(division.keys) if division.keys else division.mark.lower() not in pattern
         for division in divisions(node, query.gpu_resource)
     )
 

@@ -53,11 +53,10 @@ def no_nodes(where: str, resource: str) -> UnmatchedPool:
 
 def no_resource(where: str, resource: str, nodes: Sequence[NodeRecord]) -> UnmatchedPool:
     """Return the problem of a pool whose selected Nodes have none of its devices; they may have others."""
-    found = {name for node in nodes for name, count in node.capacity_gpus.items() if count > 0 and name != resource}
-    mig = sorted(name for name in found if name.startswith(_MIG_RESOURCE))
-    shared = sorted(name for name in found if name.endswith(_SHARED_RESOURCE))
+    others = _other_devices(resource, nodes)
+    mig = [name for name in others if name.startswith(_MIG_RESOURCE)]
+    shared = [name for name in others if name.endswith(_SHARED_RESOURCE)]
     invalid = [node for node in nodes if is_invalid_mig(node)]
-    others = sorted(name for name in found if name.startswith(_NVIDIA) or _ACCELERATOR.search(name))
     named = [node for node in nodes if product_label(node) is not None]
     if invalid:
         return _invalid_mig(invalid)
@@ -85,6 +84,12 @@ def no_resource(where: str, resource: str, nodes: Sequence[NodeRecord]) -> Unmat
     return no_nodes(where, resource)
 
 
+def _other_devices(resource: str, nodes: Sequence[NodeRecord]) -> list[str]:
+    """Return the names of the accelerators that the Nodes have under other names than `resource`."""
+    found = {name for node in nodes for name, count in node.capacity_gpus.items() if count > 0 and name != resource}
+    return sorted(name for name in found if name.startswith(_NVIDIA) or _ACCELERATOR.search(name))
+
+
 def _invalid_mig(nodes: Sequence[NodeRecord]) -> UnmatchedPool:
     message = (
         f"the GPUs of {_listed_nodes(nodes)} are in MIG mode, but not partitioned alike ({product_of(nodes[0])}), so "
@@ -103,11 +108,14 @@ def _without_plugin(resource: str, nodes: Sequence[NodeRecord]) -> UnmatchedPool
     return UnmatchedPool(reason="NoMatchingNodes", message=message, may_pass=True)
 
 
-def no_product(pattern: str, nodes: Sequence[NodeRecord]) -> UnmatchedPool:
-    """Return the problem of a pool whose product pattern matches none of the GPU Nodes."""
+def no_product(pattern: str, resource: str, selected: Sequence[NodeRecord]) -> UnmatchedPool:
+    """Return the problem of a pool whose product pattern matches none of the selected Nodes that have its devices."""
+    nodes = [node for node in selected if node.capacity_gpus.get(resource, 0) > 0]
+    others = _other_devices(resource, selected)
+    unsupported = f"; {_joined(others)} of some nodes is not supported" if others else ""
     message = (
-        f"no GPU product matches {pattern!r}; nodes have: {listed(kinds_of(nodes))}; {_labels_instead(pattern, nodes)}"
-        "correct nodePools[].gpuProduct, or leave it out and select nodes by nodeSelector"
+        f"no GPU product matches {pattern!r}; nodes have: {listed(kinds_of(nodes))}{unsupported}; "
+        f"{_labels_instead(pattern, nodes)}correct nodePools[].gpuProduct, or leave it out and select nodes by nodeSelector"
     )
     products = tuple(sorted({product_of(node) for node in nodes} - {""}))
     return UnmatchedPool(reason="NoMatchingNodes", message=message, products=products)
@@ -158,7 +166,7 @@ def mixed(kinds: Counter[GpuKind] | Counter[str], reason: str) -> UnmatchedPool:
 
 def shared_gpus(resource: str, nodes: Sequence[NodeRecord]) -> UnmatchedPool:
     """Return the problem of a pool whose Nodes share or partition their GPUs, which the study did not ask for."""
-    signs = {division.sign for node in nodes for division in divisions(node, resource) if division.key is not None}
+    signs = {division.sign for node in nodes for division in divisions(node, resource) if division.keys}
     shown = f" ({_joined(sorted(signs))})" if signs else ""
     message = (
         f"these nodes share or partition their GPUs: {listed(kinds_of(nodes))}{shown}; a measurement needs whole GPUs. "
