@@ -115,7 +115,8 @@ def no_product(pattern: str, resource: str, selected: Sequence[NodeRecord]) -> U
     unsupported = f"; {_joined(others)} of some nodes is not supported" if others else ""
     message = (
         f"no GPU product matches {pattern!r}; nodes have: {listed(kinds_of(nodes))}{unsupported}; "
-        f"{_labels_instead(pattern, nodes)}correct nodePools[].gpuProduct, or leave it out and select nodes by nodeSelector"
+        f"{_labels_instead(pattern, nodes)}correct nodePools[].gpuProduct, or leave it out and select nodes by "
+        "nodeSelector"
     )
     products = tuple(sorted({product_of(node) for node in nodes} - {""}))
     return UnmatchedPool(reason="NoMatchingNodes", message=message, products=products)
