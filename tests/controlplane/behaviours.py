@@ -44,7 +44,7 @@ class Succeeds:
 
     Tokens/s, or the reason why there is no number; after an out-of-memory larger batches are not reached.
     If `gate` is given, the run keeps loading until it is set. `killed_while_held`: killed with 137 as soon as it waits
-    for a scrape; its result is written by then.
+    for a scrape; its result is written by then. `sidecar` is the name of an injected container that goes on afterwards.
     """
 
     throughput: Throughput
@@ -53,6 +53,7 @@ class Succeeds:
     trial_seconds: float = 0.0
     gate: threading.Event | None = None
     killed_while_held: bool = False
+    sidecar: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

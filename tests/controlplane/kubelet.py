@@ -1,7 +1,8 @@
 """A simulated kubelet: it reads run specs, writes Pod status and serves `/metrics` without starting containers.
 
-It takes over the Pods with the label `app.kubernetes.io/managed-by=infpop` that the scheduler has bound, on any node,
-gets each Pod's behaviour from a play, and reports to the API server in the kubelet's own words. It starts no container
+It takes over the Pods that have the label `app.kubernetes.io/managed-by=infpop` or a run spec, and that the scheduler
+has bound, on any node; as a kubelet it does not care what becomes of labels. It gets each Pod's behaviour from a play,
+and reports to the API server in the kubelet's own words. It starts no container
 and checks no image, Secret or volume: those fail when the play says so. It survives an outage of the API server.
 Deleted Pods end immediately, whatever their grace period.
 """
@@ -20,12 +21,12 @@ import aiohttp
 
 from controlplane.behaviours import Play
 from controlplane.metrics_server import PodAddresses
-from controlplane.played_pod import PlayedPod, PodApi, RunningPod
+from controlplane.played_pod import SPEC_VARIABLE, PlayedPod, PodApi, RunningPod
 from controlplane.rest import ApiError, Rest
 from infpop_runner.contract import RunSpec
 
 Document = dict[str, Any]
-SELECTOR = {"labelSelector": "app.kubernetes.io/managed-by=infpop", "fieldSelector": "spec.nodeName!="}
+BOUND = {"fieldSelector": "spec.nodeName!="}
 _RETRY_SECONDS = 0.2
 _ROUNDS = 5  # accepted, told of, answered, closed, gone
 _START_SECONDS = 30.0
@@ -139,7 +140,7 @@ class SimulatedKubelet:
             try:
                 version = await self._list()
                 self._listed.set()
-                parameters = {**SELECTOR, "resourceVersion": version, "allowWatchBookmarks": "true"}
+                parameters = {**BOUND, "resourceVersion": version, "allowWatchBookmarks": "true"}
                 async for event in self._rest.watch(self._path, parameters):
                     if event["type"] == "ERROR":
                         break
@@ -152,7 +153,7 @@ class SimulatedKubelet:
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _list(self) -> str:
-        document = await self._rest.get(self._path, SELECTOR)
+        document = await self._rest.get(self._path, BOUND)
         there = set()
         for pod in document["items"]:
             there.add(pod["metadata"]["uid"])
@@ -172,7 +173,7 @@ class SimulatedKubelet:
     def _see(self, manifest: Document) -> None:
         uid = manifest["metadata"]["uid"]
         if uid not in self._pods:
-            if manifest.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+            if manifest.get("status", {}).get("phase") in ("Succeeded", "Failed") or not _is_ours(manifest):
                 return
             self._take_over(uid, manifest)
         if "deletionTimestamp" in manifest["metadata"]:
@@ -214,6 +215,14 @@ async def _close_connections() -> None:
     """Let connections that were accepted or closed just now come to their end, in the loop's next rounds."""
     for _ in range(_ROUNDS):
         await asyncio.sleep(0)
+
+
+def _is_ours(manifest: Document) -> bool:
+    labels = manifest["metadata"].get("labels", {})
+    variables = (entry for each in manifest["spec"]["containers"] for entry in each.get("env", ()))
+    return labels.get("app.kubernetes.io/managed-by") == "infpop" or any(
+        entry["name"] == SPEC_VARIABLE for entry in variables
+    )
 
 
 def _configuration(spec: RunSpec) -> str:

@@ -243,7 +243,18 @@ class PlayedPod:
             if not killed:
                 await self._hold(self.spec)
         ending = self._completed()
+        if isinstance(behaviour, Succeeds) and behaviour.sidecar is not None:
+            await self._go_on(behaviour.sidecar, ending)
         await self._end(replace(ending, exit_code=KILLED.exit_code, reason=KILLED.reason) if killed else ending)
+
+    async def _go_on(self, sidecar: str, ending: Ending) -> None:
+        """End the runner's container and keep the Pod, until it is deleted, in another container that runs on."""
+        self._ending, self._times = ending, replace(self._times, ended_at=self._now())
+        status = pod_status.ended_status(self._manifest, self._times, ending)
+        beside = pod_status.running_status(self._manifest, self._times, pod_ip="127.0.0.1")["containerStatuses"][0]
+        statuses = [*status["containerStatuses"], {**beside, "name": sidecar}]
+        await self._api.write({"phase": "Running", "containerStatuses": statuses})
+        await asyncio.Event().wait()
 
     async def _hold(self, spec: RunSpec) -> None:
         """Wait, as the runner does, until a scrape has read the final values; without any number it does not wait."""
