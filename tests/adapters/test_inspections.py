@@ -1,19 +1,27 @@
 """Checks before a study starts: workload files, model configurations, landscapes, devices."""
 
 import gzip
-import json
 from pathlib import Path
 
 import httpx
 import pytest
 
+from api.documents import changed
 from infpop_operator.adapters.landscape_file import check_landscape
-from infpop_operator.adapters.model_config import directory_facts, directory_fingerprint, hub_facts
+from infpop_operator.adapters.model_config import check_config, directory_config, directory_fingerprint, hub_config
 from infpop_operator.adapters.run_state import RunStates
 from infpop_operator.adapters.workload_file import workload_fingerprint
+from infpop_operator.api.parse import parse_object
 from infpop_operator.core.errors import StudyError
 from infpop_operator.core.model import Phase, Running
-from infpop_runner.contract import BuiltinSource, FileSource, ModelFacts, RecordedLandscape, SyntheticSource
+from infpop_runner.contract import (
+    BuiltinSource,
+    FileSource,
+    KnownModels,
+    ModelFacts,
+    RecordedLandscape,
+    SyntheticSource,
+)
 
 LINES = b'{"prompt": "a", "id": 1}\n\n{"prompt": "b", "id": 2}\n'
 CSV = "gpu_model,engine,model,gpu_count,batch_size,outcome,throughput_tokens_per_second\nA100,vllm,m,1,1,ok,5\n"
@@ -88,21 +96,64 @@ def test_lines_after_the_samples_are_not_read(tmp_path: Path) -> None:
         workload_fingerprint(source, samples=3)
 
 
+STUDY = {"spec.workload.source": {"synthetic": {"promptTokens": 100}}, "spec.workload.maxNewTokens": 28}
+LLAMA = {"architectures": ["LlamaForCausalLM"], "num_attention_heads": 8, "max_position_embeddings": 128}
+
+
+def check(config: dict[str, object], changes: dict[str, object] | None = None) -> ModelFacts:
+    """Check a configuration for a study of 100 prompt tokens and 28 new ones."""
+    known = KnownModels(engine="vLLM 1", architectures=frozenset({"LlamaForCausalLM"}))
+    return check_config(config, "org/model", parse_object(changed({**STUDY, **(changes or {})})).spec, known)
+
+
+def test_a_model_is_checked_against_the_study() -> None:
+    """A model that the engine serves and that the workload fits gives its facts."""
+    assert check(LLAMA) == ModelFacts(attention_heads=8)
+    with pytest.raises(
+        StudyError, match=r"spec\.model\.name: org/model: is a XForCausalLM, which vLLM 1 does not know"
+    ):
+        check({"architectures": ["XForCausalLM"]})
+
+
 @pytest.mark.parametrize(
-    ("config", "expected"),
+    ("changes", "words"),
     [
-        ({"num_attention_heads": 32, "num_key_value_heads": 8}, ModelFacts(attention_heads=32, key_value_heads=8)),
-        ({"n_head": 12, "architectures": ["GPT2LMHeadModel"]}, ModelFacts(attention_heads=12)),
-        ({"text_config": {"num_attention_heads": 4}}, ModelFacts(attention_heads=4)),
-        ({"num_attention_heads": "many"}, ModelFacts()),
+        (
+            {"spec.workload.maxNewTokens": 29},
+            ("source.synthetic.promptTokens: 100", "need 129 positions", "Use 99 or less"),
+        ),
+        ({"spec.workload.maxNewTokens": 128}, ("spec.workload.maxNewTokens: 128", "Use 127 or less")),
+        (
+            {"spec.workload.source": {"builtin": "code-infilling-v1"}, "spec.workload.maxNewTokens": 128},
+            ("spec.workload.maxNewTokens: 128", "need 129 positions, the model has 128", "Use 127 or less"),
+        ),
     ],
 )
-def test_the_heads_of_a_model_are_found_under_their_various_names(
-    tmp_path: Path, config: dict[str, object], expected: ModelFacts
-) -> None:
-    """They rule out tensor-parallel sizes without a run; unknown values stay unknown."""
-    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"], **config}))
-    assert directory_facts(tmp_path) == expected
+def test_a_workload_longer_than_the_context_is_refused(changes: dict[str, object], words: tuple[str, ...]) -> None:
+    """What is certain without a tokenizer is said before anything starts, with the largest number that fits."""
+    with pytest.raises(StudyError) as refused:
+        check(LLAMA, changes)
+    assert all(word in str(refused.value) for word in words), str(refused.value)
+
+
+def test_an_override_of_the_configuration_counts() -> None:
+    """A longer context that the study gives to vLLM is the one that is checked."""
+    longer = {
+        "spec.workload.maxNewTokens": 29,
+        "spec.engine.args": {"hf_overrides": '{"max_position_embeddings": 129}'},
+    }
+    assert check(LLAMA, longer) == ModelFacts(attention_heads=8)
+
+
+def test_a_local_configuration_is_read_as_transformers_writes_it(tmp_path: Path) -> None:
+    """Infinity and a byte-order mark are no obstacle; what is not a JSON object is refused by its model."""
+    path = tmp_path / "config.json"
+    path.write_text('\ufeff{"time_step_limit": [0.0, Infinity]}', encoding="utf-8")
+    assert directory_config(tmp_path) == {"time_step_limit": [0.0, float("inf")]}
+    for text in ("[]", "{", "[" * 100_000):
+        path.write_text(text)
+        with pytest.raises(StudyError, match=r"spec\.model\.name: .* its config\.json"):
+            directory_config(tmp_path)
 
 
 def test_a_link_to_weights_that_are_gone_is_named(tmp_path: Path) -> None:
@@ -117,14 +168,14 @@ def test_a_hub_that_cannot_be_asked_is_no_error(monkeypatch: pytest.MonkeyPatch)
     """Without network access, a hub id is accepted as it is, and the first run finds out."""
     pytest.importorskip("huggingface_hub")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert hub_facts("no-such-organisation-0/no-such-model-0", None) is None
+    assert hub_config("no-such-organisation-0/no-such-model-0", None) is None
 
 
 def test_what_can_be_no_hub_id_is_refused() -> None:
     """A name with spaces or three parts is neither a directory nor a hub id."""
     pytest.importorskip("huggingface_hub")
     with pytest.raises(StudyError, match=r"spec\.model\.name: a/b/c: is neither a directory nor a hub id"):
-        hub_facts("a/b/c", None)
+        hub_config("a/b/c", None)
 
 
 @pytest.mark.parametrize(

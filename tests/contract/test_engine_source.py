@@ -1,6 +1,7 @@
 """Names of arguments and models, read from an engine's source text."""
 
-from infpop_runner.contract import mapping_of, pipeline_arguments, vllm_arguments
+from infpop_runner.contract import pipeline_arguments, pipeline_models, vllm_arguments, vllm_models
+from infpop_runner.contract.engine_source import mapping_of
 
 ARG_UTILS = '''
 @dataclass
@@ -43,6 +44,21 @@ def test_tables_of_models_are_read_in_their_various_forms() -> None:
     assert mapping_of(TABLES, "PLAIN") == {"AForCausalLM": "A", "B": "b"}
     assert mapping_of(TABLES, "TYPED") == {"C": "CForCausalLM"}
     assert mapping_of(TABLES, "PAIRS") == {"llama": "LlamaForCausalLM", "gemma3": "Gemma3ForCausalLM"}
+
+
+def test_the_models_of_an_engine_are_those_that_generate_text() -> None:
+    """Embedding models of vLLM do not count, models that it runs through transformers do."""
+    registry = (
+        '_TEXT_GENERATION_MODELS = {"A": ("a", "A")}\n_MULTIMODAL_MODELS = {"B": ("b", "B")}\n'
+        '_EMBEDDING_MODELS = {"E": 1}'
+    )
+    tables = (
+        'MODEL_FOR_CAUSAL_LM_MAPPING_NAMES = OrderedDict([("c", "CForCausalLM")])\n'
+        'MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES = OrderedDict([("d", "D")])'
+    )
+    assert vllm_models(registry=registry, modeling_auto=tables) == {"A", "B", "CForCausalLM", "D"}
+    assert vllm_models(registry="_EMBEDDING_MODELS = {'E': 1}", modeling_auto=tables) == frozenset()
+    assert pipeline_models(tables) == {"c": "CForCausalLM"}
 
 
 def test_a_source_of_another_form_gives_nothing() -> None:

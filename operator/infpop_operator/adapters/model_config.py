@@ -1,4 +1,4 @@
-"""Read a model's config.json before anything is loaded: is it a causal language model, how many heads does it have?
+"""Read a model's config.json before anything is loaded, and check it against the study.
 
 Only config.json is downloaded. An unreachable hub is not an error: `None` means unknown, and the first run finds out.
 """
@@ -11,26 +11,33 @@ from pathlib import Path
 from typing import Any
 
 from infpop_operator.adapters.hub_refusal import HubRefusal
+from infpop_operator.api.spec import StudySpec
 from infpop_operator.core.errors import Problem, StudyError
-from infpop_runner.contract import ModelFacts
+from infpop_runner.contract import (
+    KnownModels,
+    ModelFacts,
+    StrictJsonError,
+    decode_argument,
+    find_refusal,
+    read_facts,
+    read_positions,
+    with_overrides,
+)
 
-_CAUSAL = ("ForCausalLM", "LMHeadModel")
 _WEIGHTS = {".safetensors", ".bin", ".gguf"}
-_HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
-_KEY_VALUE_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num")
 
 
-def directory_facts(directory: Path) -> ModelFacts:
-    """Return the facts in a local model's config.json.
+def directory_config(directory: Path) -> dict[str, Any]:
+    """Return the configuration in a local model's config.json.
 
     Raises:
-        StudyError: there is no config.json, it is not JSON, or the model is not a causal language model.
+        StudyError: there is no config.json, or it is not JSON.
     """
     path = directory / "config.json"
     if not path.is_file():
         remedy = "Name a directory with config.json, tokenizer and weights; `infpop tiny-model DIR` writes one"
         raise _error("name", str(directory), "this directory has no config.json", remedy)
-    return _facts(path, str(directory))
+    return _read(path, str(directory))
 
 
 def directory_fingerprint(directory: Path) -> str:
@@ -51,11 +58,11 @@ def directory_fingerprint(directory: Path) -> str:
     return hashlib.sha256(config + json.dumps(weights).encode()).hexdigest()[:16]
 
 
-def hub_facts(name: str, revision: str | None) -> ModelFacts | None:
-    """Return the facts in a hub model's config.json, None if the hub cannot be reached.
+def hub_config(name: str, revision: str | None) -> dict[str, Any] | None:
+    """Return the configuration in a hub model's config.json, None if the hub cannot be reached.
 
     Raises:
-        StudyError: the hub refuses, or the model is not a causal language model.
+        StudyError: the hub refuses, or the file is not JSON.
     """
     try:
         hub = importlib.import_module("infpop_operator.adapters.hub")
@@ -66,38 +73,63 @@ def hub_facts(name: str, revision: str | None) -> ModelFacts | None:
     except HubRefusal as refusal:
         value = name if refusal.field == "name" else str(revision)
         raise _error(refusal.field, value, refusal.message, refusal.remedy) from refusal
-    return None if path is None else _facts(path, name)
+    return None if path is None else _read(path, name)
 
 
-def _facts(path: Path, name: str) -> ModelFacts:
+def check_config(config: Mapping[str, Any], name: str, study: StudySpec, known: KnownModels) -> ModelFacts:
+    """Return the facts in a model's configuration, if the engine can serve it with the study's workload.
+
+    Args:
+        config: the configuration as in config.json.
+        name: the hub id or the directory that has it.
+        study: the study that names the model.
+        known: the models that the engine serves.
+
+    Raises:
+        StudyError: the engine cannot serve the model, or the workload needs more positions than it has.
+    """
+    config = with_overrides(config, _overrides(study))
+    trusted = study.engine.args.get("trust_remote_code", "").lower() == "true"
+    refusal = find_refusal(config, known, trust_remote_code=trusted)
+    if refusal is not None:
+        raise _error("name", name, refusal.message, refusal.remedy)
+    positions = read_positions(config)
+    if positions is not None:
+        _check_length(study, positions)
+    return read_facts(config)
+
+
+def _overrides(study: StudySpec) -> object:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        return decode_argument(study.engine.args.get("hf_overrides", ""))
+    except StrictJsonError:  # `api.rules` reports it
+        return None
+
+
+def _check_length(study: StudySpec, positions: int) -> None:
+    """Refuse a workload of which it is certain, without a tokenizer, that it is longer than the model's context."""
+    synthetic, new = study.workload.source.synthetic, study.workload.max_new_tokens
+    shortest = 1 if synthetic is None else synthetic.prompt_tokens
+    if shortest + new <= positions:
+        return
+    prompt_is_long = synthetic is not None and new < positions
+    problem = Problem(
+        field=f"spec.workload.{'source.synthetic.promptTokens' if prompt_is_long else 'maxNewTokens'}",
+        value=str(shortest if prompt_is_long else new),
+        message=f"prompt and new tokens need {shortest + new} positions, the model has {positions}",
+        remedy=f"Use {positions - (new if prompt_is_long else 1)} or less",
+    )
+    raise StudyError([problem])
+
+
+def _read(path: Path, name: str) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8-sig"))  # not the strict parser: some files have Infinity
     except (OSError, ValueError, RecursionError) as error:
         raise _error("name", name, f"its config.json cannot be read ({error})", "Write or download it again") from error
     if not isinstance(config, dict):
         raise _error("name", name, "its config.json is not a JSON object", "Write or download it again")
-    _refuse_other_kinds(config, name)
-    text = config.get("text_config")
-    return _heads({**config, **text} if isinstance(text, dict) else config)
-
-
-def _refuse_other_kinds(config: Mapping[str, Any], name: str) -> None:
-    architectures = config.get("architectures")
-    if not isinstance(architectures, list) or not architectures:
-        message = "its config.json names no architecture, so it may not be a causal language model"
-        raise _error("name", name, message, "Name a model whose architecture ends in ForCausalLM")
-    if not any(str(architecture).endswith(_CAUSAL) for architecture in architectures):
-        message = f"is a {architectures[0]}, not a causal language model"
-        raise _error("name", name, message, "Name a model whose architecture ends in ForCausalLM")
-
-
-def _heads(config: Mapping[str, Any]) -> ModelFacts:
-    return ModelFacts(attention_heads=_first(config, _HEADS), key_value_heads=_first(config, _KEY_VALUE_HEADS))
-
-
-def _first(config: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
-    values = (config.get(name) for name in names)
-    return next((value for value in values if isinstance(value, int) and value > 0), None)
+    return config
 
 
 def _error(key: str, value: str, message: str, remedy: str) -> StudyError:

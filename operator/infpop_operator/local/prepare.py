@@ -6,11 +6,12 @@ All problems that do not depend on each other are reported together. Nothing is 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from infpop_operator.adapters.installed_engine import known_models
 from infpop_operator.adapters.landscape_file import check_landscape
 from infpop_operator.adapters.machine import Machine
-from infpop_operator.adapters.model_config import directory_facts, directory_fingerprint, hub_facts
+from infpop_operator.adapters.model_config import check_config, directory_config, directory_fingerprint, hub_config
 from infpop_operator.adapters.workload_file import workload_fingerprint
 from infpop_operator.api.convert import to_source, to_study
 from infpop_operator.api.parse import parse_document
@@ -177,15 +178,20 @@ def _find_model(document: ThroughputStudy, base: Path, tiny_model: Path) -> _Mod
     name, revision = document.spec.model.name, document.spec.model.revision
     if document.spec.engine.name == "simulated":
         return _Model(name=name, fingerprint=name, facts=None)
+
+    def facts_of(config: dict[str, Any] | None, shown: str) -> ModelFacts | None:
+        known = known_models(document.spec.engine.name)
+        return None if config is None else check_config(config, shown, document.spec, known)
+
     if name == TINY_MODEL:
-        facts = directory_facts(tiny_model) if has_model(tiny_model) else None
+        facts = facts_of(directory_config(tiny_model) if has_model(tiny_model) else None, name)
         return _Model(name=str(tiny_model), fingerprint=name, facts=facts)
     directory = base / _expanded(name)
     if _is_directory(directory):
-        facts = directory_facts(directory)
+        facts = facts_of(directory_config(directory), str(directory))
         return _Model(name=str(directory), fingerprint=directory_fingerprint(directory), facts=facts)
     if name.startswith((".", "/", "~")):
         remedy = "Check the path (a relative one is relative to the study file), or write a hub id"
         problem = Problem(field="spec.model.name", value=name, message="this directory does not exist", remedy=remedy)
         raise StudyError([problem])
-    return _Model(name=name, fingerprint=name, facts=hub_facts(name, revision))
+    return _Model(name=name, fingerprint=name, facts=facts_of(hub_config(name, revision), name))

@@ -8,7 +8,7 @@ from pathlib import Path
 from infpop_operator.adapters.devices import Devices
 from infpop_operator.adapters.directory_store import DirectoryStore
 from infpop_operator.adapters.local_executor import LocalExecutor
-from infpop_operator.adapters.model_config import directory_facts
+from infpop_operator.adapters.model_config import directory_config
 from infpop_operator.core.errors import InfPopError, StoreError
 from infpop_operator.core.model import Study
 from infpop_operator.local.driver import drive
@@ -19,7 +19,7 @@ from infpop_operator.local.status_keeper import StatusKeeper
 from infpop_operator.local.tiny_model import has_model, write_tiny_model
 from infpop_operator.report.progress_view import ProgressView
 from infpop_operator.report.status_page import StatusPage
-from infpop_runner.contract import RunResult
+from infpop_runner.contract import RunResult, read_facts
 
 
 class AbortedError(InfPopError):
@@ -121,4 +121,4 @@ def _with_tiny_model(prepared: Prepared, view: ProgressView, interruption: Inter
     if not has_model(directory):
         view.announce(f"Writing a small model with random weights to {directory}.")
         write_tiny_model(directory, is_interrupted=interruption.is_requested)
-    return replace(prepared.study, model_facts=directory_facts(directory))
+    return replace(prepared.study, model_facts=read_facts(directory_config(directory)))

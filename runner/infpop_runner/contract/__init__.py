@@ -14,9 +14,24 @@ from infpop_runner.contract.arguments import (
     decode_arguments,
     is_structured,
 )
-from infpop_runner.contract.engine_source import mapping_of, pipeline_arguments, vllm_arguments
+from infpop_runner.contract.engine_source import (
+    TRANSFORMERS_TABLES,
+    VLLM_TABLES,
+    pipeline_arguments,
+    pipeline_models,
+    vllm_arguments,
+    vllm_models,
+)
 from infpop_runner.contract.json_lines import PromptError, parse_prompts
 from infpop_runner.contract.message import MESSAGE_LIMIT_BYTES, SHORTENED_NAME, decode_result, encode_message
+from infpop_runner.contract.model_config import (
+    KnownModels,
+    ModelRefusal,
+    find_refusal,
+    read_facts,
+    read_positions,
+    with_overrides,
+)
 from infpop_runner.contract.pinned import PINNED_ARGUMENTS, is_placement, pinned_message, pinned_name, similar_argument
 from infpop_runner.contract.result import (
     Broken,
@@ -62,6 +77,8 @@ __all__ = [
     "PINNED_ARGUMENTS",
     "PIPELINE_HUB_ARGUMENTS",
     "SHORTENED_NAME",
+    "TRANSFORMERS_TABLES",
+    "VLLM_TABLES",
     "Broken",
     "BrokenReason",
     "BuiltinSource",
@@ -73,9 +90,11 @@ __all__ = [
     "InfeasibleReason",
     "Invalid",
     "InvalidReason",
+    "KnownModels",
     "Measured",
     "MeasurementSpec",
     "ModelFacts",
+    "ModelRefusal",
     "ModelSpec",
     "PromptError",
     "Provenance",
@@ -95,16 +114,21 @@ __all__ = [
     "decode_arguments",
     "decode_result",
     "encode_message",
+    "find_refusal",
     "find_surrogate",
     "is_placement",
     "is_structured",
-    "mapping_of",
     "one_line",
     "parse_json",
     "parse_prompts",
     "pinned_message",
     "pinned_name",
     "pipeline_arguments",
+    "pipeline_models",
+    "read_facts",
+    "read_positions",
     "similar_argument",
     "vllm_arguments",
+    "vllm_models",
+    "with_overrides",
 ]

@@ -7,7 +7,19 @@ nothing is refused then, and the engine decides.
 
 import ast
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
+VLLM_TABLES = (
+    "_TEXT_GENERATION_MODELS",
+    "_MULTIMODAL_MODELS",
+    "_TRANSFORMERS_SUPPORTED_MODELS",
+    "_TRANSFORMERS_BACKEND_MODELS",
+)
+TRANSFORMERS_TABLES = (
+    "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
+    "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES",
+    "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES",
+)
 _CALLS = {"pop", "get", "setdefault"}
 
 
@@ -20,7 +32,7 @@ def class_fields(source: str, name: str) -> frozenset[str]:
 
 
 def keyword_names(source: str, name: str, *, within: str | None = None) -> frozenset[str]:
-    """Return the keyword arguments of a function: its parameters, and what it takes out of its `**kwargs`.
+    """Return the public keyword arguments of a function: its parameters, and what it takes out of its `**kwargs`.
 
     Args:
         source: the text of a module, or of the function alone.
@@ -34,7 +46,9 @@ def keyword_names(source: str, name: str, *, within: str | None = None) -> froze
     if not isinstance(found, ast.FunctionDef):
         return frozenset()
     parameters = {argument.arg for argument in (*found.args.args, *found.args.kwonlyargs)}
-    return frozenset(each for each in parameters | set(_taken(found)) if each not in {"self", "cls"})
+    return frozenset(
+        each for each in parameters | set(_taken(found)) if not each.startswith("_") and each not in {"self", "cls"}
+    )
 
 
 def vllm_arguments(*, arg_utils: str, llm: str) -> frozenset[str]:
@@ -49,6 +63,23 @@ def pipeline_arguments(*, auto_factory: str, modeling_utils: str) -> frozenset[s
     return own | keyword_names(auto_factory, "from_pretrained", within="_BaseAutoModelClass") if own else own
 
 
+def vllm_models(*, registry: str, modeling_auto: str) -> frozenset[str]:
+    """Return the architectures that vLLM generates text with, from the texts of its registry and of the tables.
+
+    It also runs what transformers alone implements, whose tables these are. Empty if the registry has another form.
+    """
+    own = [mapping_of(registry, name) for name in VLLM_TABLES]
+    if not any(own):
+        return frozenset()
+    others = [frozenset(mapping_of(modeling_auto, name).values()) for name in TRANSFORMERS_TABLES]
+    return frozenset().union(*(table.keys() for table in own), *others)
+
+
+def pipeline_models(modeling_auto: str) -> Mapping[str, str]:
+    """Return the causal language models of transformers: from the type of a model to its architecture."""
+    return mapping_of(modeling_auto, TRANSFORMERS_TABLES[0])
+
+
 def mapping_of(source: str, name: str) -> Mapping[str, str]:
     """Return the keys of the module's table `name`, each with the last text of its value; a dict or a list of pairs."""
     for node in _parsed(source).body:
@@ -60,6 +91,7 @@ def mapping_of(source: str, name: str) -> Mapping[str, str]:
     return {}
 
 
+@lru_cache(maxsize=4)
 def _parsed(source: str) -> ast.Module:
     try:
         return ast.parse(source)

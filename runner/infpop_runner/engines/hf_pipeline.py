@@ -35,6 +35,7 @@ from infpop_runner.engines.hf_args import (
     build_pipeline_args,
     build_tokenizer_args,
 )
+from infpop_runner.engines.model_check import check_length, check_model, pipeline_known, read_config
 from infpop_runner.engines.model_facts import model_facts
 from infpop_runner.engines.prompt_set import PromptSet, tokenise
 from infpop_runner.engines.protocol import AboutEngine, LoadRequest
@@ -158,14 +159,17 @@ def load(request: LoadRequest) -> HfPipelineEngine:
     args, model_args = build_pipeline_args(spec), build_model_args(spec)
     if model_args and spec.model.load_format != "dummy":  # a configuration alone takes its own attributes, too
         refuse_unknown(spec, model_arguments(), f"transformers {transformers.__version__}")
+    config = read_config(spec.model.name, build_tokenizer_args(spec))
+    check_model(spec, config, pipeline_known(transformers.__version__))
     tokenizer = _tokenizer(spec)
     prompts = tokenise(request.prompts, tokenizer, seed=spec.seed)
+    check_length(spec, config, prompts.longest)
     args |= {"model": _dummy_model(request) if spec.model.load_format == "dummy" else spec.model.name}
     pipe = pipeline(**args, tokenizer=tokenizer, pipeline_class=IdPipeline, model_kwargs=model_args)
     refuse_offload(getattr(pipe.model, "hf_device_map", None) or {})
     # Each call passes the lengths; transformers would warn each time about others in the model's own config.
     pipe.generation_config.max_length = pipe.generation_config.min_length = None
-    _check(pipe, longest=prompts.longest + spec.workload.max_new_tokens)
+    _check_padding(pipe)
     pipe.clock = request.clock
     return HfPipelineEngine(pipe, request, prompts)
 
@@ -239,11 +243,6 @@ def refuse_offload(placed: Mapping[str, Any]) -> None:
         )
 
 
-def _check(pipe: IdPipeline, *, longest: int) -> None:
+def _check_padding(pipe: IdPipeline) -> None:
     if pipe.tokenizer.padding_side != "left":
         raise EngineRefusedError("RejectedArguments", "the pipeline pads on the right: generation would continue pads")
-    limit = getattr(pipe.model.config.get_text_config(), "max_position_embeddings", None)
-    if limit is not None and longest > limit:
-        raise EngineRefusedError(
-            "RejectedArguments", f"prompt and new tokens need {longest} positions, the model has {limit}"
-        )

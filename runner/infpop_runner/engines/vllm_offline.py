@@ -17,11 +17,14 @@ from typing import Any
 import torch
 import vllm
 from transformers import AutoTokenizer
-from vllm import LLM, SamplingParams
+from vllm import LLM, ModelRegistry, SamplingParams, envs
 from vllm.engine.arg_utils import EngineArgs
+from vllm.model_executor.models import registry
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from infpop_runner.contract import with_overrides
 from infpop_runner.engines.batch_limit import LIMIT_KEY
+from infpop_runner.engines.model_check import check_length, check_model, read_config, vllm_known
 from infpop_runner.engines.model_facts import model_facts
 from infpop_runner.engines.prompt_set import PromptSet, tokenise
 from infpop_runner.engines.protocol import AboutEngine, LoadRequest, Scalar
@@ -122,13 +125,19 @@ def load(request: LoadRequest) -> VllmEngine:
     """Check and build the arguments, tokenise the prompts, and return the loaded engine.
 
     Raises:
-        EngineRefusedError: an argument is pinned, unknown or not JSON, or the prompts are unusable.
+        EngineRefusedError: an argument is pinned, unknown or not JSON, this vLLM does not know the model, or its
+            prompts are unusable or too long.
     """
     spec = request.spec
     values = engine_values(spec)
     refuse_unknown(spec, llm_arguments(), f"vLLM {vllm.__version__}")
+    config = read_config(spec.model.name, build_tokenizer_args(spec))
+    config = None if config is None else with_overrides(config, values.get("hf_overrides"))
+    check_model(spec, config, vllm_known(vllm.__version__, registry, ModelRegistry.get_supported_archs))
     tokenizer = AutoTokenizer.from_pretrained(spec.model.name, **build_tokenizer_args(spec))
     prompts = tokenise(request.prompts, tokenizer, seed=spec.seed)
+    if not getattr(envs, "VLLM_ALLOW_LONG_MAX_MODEL_LEN", False):
+        check_length(spec, config, prompts.longest)
     args = build_engine_args(spec, batch_sizes=request.batch_sizes, longest_prompt=prompts.longest)
     llm = LLM(**{**args, **values})
     _raise_when_core_dies(llm.llm_engine.engine_core)
