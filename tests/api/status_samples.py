@@ -37,7 +37,7 @@ TWO_POOLS = (make_pool(), make_pool(name="v100", fingerprint="f2", gpu_model="V1
 def decision_of(history: History, **changes: object) -> Decision:
     """Return a decision with this history."""
     decision = Decision(history=history, verdict=Verdict.RUNNING, reason="Measuring", message="1 run in progress")
-    return replace(decision, **changes)
+    return replace(decision, **({"needs_change": changes.get("reason") == "TooManyFailures"} | changes))
 
 
 def run_of(index: int, round_number: int, *, pool: str = "a100", **extra: str) -> Run:

@@ -14,7 +14,7 @@ from infpop_operator.core.model import Study
 
 # Fields that are not in the core's study: the cluster code reads them from the document.
 READ_ELSEWHERE = {
-    "Model.token_secret_ref", "Model.cache_claim", "Engine.image", "Engine.image_pull_secrets", "Timeouts.schedule",
+    "Model.token_secret_ref", "Model.cache_claim", "Engine.image", "Engine.image_pull_secrets",
     "Timeouts.pull", "NodePool.gpu_product", "NodePool.node_selector", "NodePool.tolerations", "NodePool.gpu_resource",
     "NodePool.image", "NodePool.resources", "NodePool.price_per_gpu_hour", "Toleration.key", "Toleration.operator",
     "Toleration.value", "Toleration.effect", "Toleration.toleration_seconds", "Resources.cpu", "Resources.memory",

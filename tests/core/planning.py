@@ -10,6 +10,7 @@ from infpop_operator.core.plan import PoolPlan, plan_pool
 from infpop_operator.core.space import cells
 
 SPACE = SearchSpace(gpu_counts=(1, 2), batch_sizes=(8, 16, 32, 64))
+ONE_LOAD = SearchSpace(gpu_counts=(2,), batch_sizes=SPACE.batch_sizes)  # nothing to yield to after a failed load
 GRID = Algorithm(name="grid")
 FOUR = Algorithm(name="grid", trials_per_run=4)
 LOAD = tuple(make_cell(2, batch) for batch in SPACE.batch_sizes)  # the first engine load of a grid search

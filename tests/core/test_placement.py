@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.planning import LOAD, SPACE, make_small_study
+from core.planning import LOAD, ONE_LOAD, SPACE, make_small_study
 from factories.runs import make_ended, make_finish, make_held, make_history, make_loss, make_run
 from factories.studies import at, make_cell
 from infpop_operator.core.decide import decide
@@ -88,7 +88,7 @@ def test_devices_for_one_run_are_devices_for_its_gpu_count() -> None:
     live = make_held(make_run("live", cells=[LOAD[0]]), since=700)
     assert decided(study, lost(2, began=0, ended=600), now=700, active=(live,)).set_aside == {}
     crashed = make_ended(live.run, make_loss("Killed", ended=700), began=650)
-    assert started(decided(make_small_study(), lost(2, began=0, ended=600), crashed, now=700)) == [(2, 3)]
+    assert started(decided(make_small_study(space=ONE_LOAD), lost(2, began=0, ended=600), crashed, now=700)) == [(2, 3)]
 
 
 def test_what_the_user_or_the_study_stopped_says_nothing_of_devices() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.planning import ALONE, FOUR, LOAD, SPACE, chosen, make_small_study, measured, next_run, planned
+from core.planning import ALONE, FOUR, LOAD, ONE_LOAD, SPACE, chosen, make_small_study, measured, next_run, planned
 from factories.runs import Outcome, make_ended, make_finish, make_history, make_loss, make_round, make_run, make_started
 from factories.studies import make_cell, make_pool, make_study
 from infpop_operator.core import plan
@@ -60,8 +60,9 @@ def test_no_run_holds_more_gpus_than_the_study_may(limit: int, expected: list[Co
     """A lowered limit gives up the broken trials above it, and a baseline above it is not measured."""
     study = make_small_study(budget=Budget(max_concurrent_gpus=limit))
     assert chosen(next_run(study)) == expected
+    works = measured([make_cell(1, 128)], index=9)
     lost = make_ended(ALONE, make_loss())
-    assert chosen(next_run(study, lost)) == expected
+    assert chosen(next_run(study, works, lost)) == expected
     large = replace(study, baseline=make_cell(4, 8))
     assert chosen(next_run(large)) == expected
 
@@ -108,7 +109,9 @@ def test_a_pool_waits_while_as_many_runs_live_as_may(parallel: int, *, waits: bo
 def test_a_retry_does_not_wait_for_live_runs() -> None:
     """The budgets decide whether there is room for the retry."""
     assert (
-        next_run(make_small_study(), make_ended(ALONE, make_loss()), active=(make_started(index=5),)).trials
+        next_run(
+            make_small_study(space=ONE_LOAD), make_ended(ALONE, make_loss()), active=(make_started(index=5),)
+        ).trials
         == ALONE.trials
     )
 

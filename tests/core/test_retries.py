@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.planning import ALONE, FOUR, LOAD, SHARED, SPACE, chosen, make_small_study, next_run
+from core.planning import ALONE, FOUR, LOAD, ONE_LOAD, SHARED, SPACE, chosen, make_small_study, next_run
 from factories.runs import make_ended, make_finish, make_loss, make_run
 from factories.studies import make_cell
 from infpop_operator.core.fingerprint import run_name
@@ -32,7 +32,7 @@ COUNTED, FREE, GONE = make_loss(), make_loss("Preempted", counts=False), make_lo
 def test_a_trial_has_two_retries_and_one_after_a_deletion(losses: list[Lost], attempt: int | None) -> None:
     """Each attempt has a number; losses outside the budget use no retry; then the search continues elsewhere."""
     ended = (make_ended(replace(ALONE, name=f"run-{number}"), loss) for number, loss in enumerate(losses))
-    run = next_run(make_small_study(), *ended)
+    run = next_run(make_small_study(space=ONE_LOAD), *ended)
     expected = (ALONE.trials, attempt) if attempt else (make_run(cells=LOAD[1:2], index=1).trials, 1)
     assert (run.trials, run.attempt) == expected
 
@@ -59,7 +59,7 @@ def test_a_longer_run_that_broke_is_tried_again_as_a_longer_one() -> None:
 
 def retry(observation: Finished | Lost, *more: EndedRun, run: Run = SHARED) -> tuple[list[int], int]:
     """Return the trials and the attempt that follow when a shared load ends in this way."""
-    again = next_run(make_small_study(algorithm=FOUR), make_ended(run, observation), *more)
+    again = next_run(make_small_study(algorithm=FOUR, space=ONE_LOAD), make_ended(run, observation), *more)
     return ([trial.index for trial in again.trials], again.attempt)
 
 
@@ -103,7 +103,7 @@ def test_a_group_leaves_out_what_has_another_run_or_no_retry_left() -> None:
     second = replace(SHARED, name="second", trials=SHARED.trials[1:2])
     assert retry(make_loss(), make_ended(second, make_loss(counts=False))) == ([0, 2, 3], 2)
     tired = tuple(make_ended(replace(second, name=f"tired-{number}"), make_loss()) for number in range(2))
-    study = make_small_study(algorithm=FOUR)
+    study = make_small_study(algorithm=FOUR, space=ONE_LOAD)
     again = next_run(study, *tired, make_ended(SHARED, make_loss()))
     assert ([trial.index for trial in again.trials], again.attempt) == ([0, 2, 3], 2)
     fresh = tuple(make_ended(end.run, make_loss(counts=False)) for end in tired)
@@ -128,5 +128,5 @@ def test_a_trial_that_was_ruled_out_since_it_broke_is_not_tried_again() -> None:
 def test_a_trial_that_left_the_search_space_is_not_tried_again() -> None:
     """The user no longer wants that configuration."""
     lost = make_ended(make_run(cells=[make_cell(2, 48)]), make_loss())
-    assert chosen(next_run(make_small_study(), lost)) == [LOAD[0]]
-    assert chosen(next_run(make_small_study(baseline=make_cell(2, 48)), lost)) == [make_cell(2, 48)]
+    assert chosen(next_run(make_small_study(space=ONE_LOAD), lost)) == [LOAD[0]]
+    assert chosen(next_run(make_small_study(space=ONE_LOAD, baseline=make_cell(2, 48)), lost)) == [make_cell(2, 48)]

@@ -18,6 +18,7 @@ from infpop_operator.core.model import (
     Observation,
     Plateau,
     Run,
+    SearchSpace,
     StartedRun,
     Study,
     TrialState,
@@ -324,7 +325,7 @@ def test_broken_machines_are_no_plateau() -> None:
 
 def test_one_configuration_that_always_breaks_does_not_end_the_study() -> None:
     """After its first attempt and two retries a trial stays broken and the search continues elsewhere."""
-    study, now = make_study(), START
+    study, now = make_study(space=SearchSpace(gpu_counts=(4,), batch_sizes=(1, 2, 4))), START
     decision = begin(study)
     attempts = []
     while decision.start[0].trials[0].index == 0:

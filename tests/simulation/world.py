@@ -30,7 +30,7 @@ from infpop_operator.core.model import (
 )
 from infpop_operator.local.driver import drive as drive_locally
 from infpop_operator.local.snapshot import Snapshot
-from infpop_runner.contract import Broken, Infeasible, Provenance, RunResult, RunSpec, TrialResult
+from infpop_runner.contract import Broken, Infeasible, InfeasibleReason, Provenance, RunResult, RunSpec, TrialResult
 
 STEPS_LIMIT = 5000
 
@@ -42,7 +42,8 @@ class World:
     Throughput falls by a fifth for each doubling away from the optimum. `noise` is the half-width of a uniform relative
     error. `lost` to `incompatible` are probabilities for each run or, if `invalid`, each trial; a crash comes after the
     first trials of a run have their results. Batches above `memory` x GPU count do not fit. `unseen` is the probability
-    that the power of a trial is not known; None: nobody asked for it.
+    that the power of a trial is not known; None: nobody asked for it. The loads of the GPU counts in `dying` fail with
+    a result that says so, those in `killed` end without a result; `refused` are rejected arguments.
     """
 
     seed: int = 0
@@ -55,6 +56,9 @@ class World:
     invalid: float = 0.0
     incompatible: float = 0.0
     unseen: float | None = None
+    dying: frozenset[int] = frozenset()
+    killed: frozenset[int] = frozenset()
+    refused: bool = False
 
     def throughput(self, cell: Configuration) -> float:
         """Return the true tokens/s of a cell that fits."""
@@ -81,6 +85,8 @@ class World:
             return Lost(reason="Preempted", ended_at=ended_at, counts=False)
         if chance.random() < self.lost:
             return Lost(reason="NodeLost", ended_at=ended_at)
+        if run.gpu_count in self.killed:
+            return Lost(reason="Killed", ended_at=ended_at)
         result = self._result(run, started_at, ended_at, chance)
         return Finished(result=result, ended_at=ended_at, extra_metrics=self._extra_metrics(run))
 
@@ -105,16 +111,21 @@ class World:
         }
 
     def _result(self, run: Run, started_at: datetime, ended_at: datetime, chance: Random) -> RunResult:
-        results = list(self._incompatible(run) if chance.random() < self.incompatible else self._climb(run, chance))
-        broken = None
-        if chance.random() < self.crashed:
+        incompatible = chance.random() < self.incompatible
+        results = list(self._infeasible(run, "IncompatibleGPU") if incompatible else self._climb(run, chance))
+        if self.refused:
+            results = list(self._infeasible(run, "RejectedArguments"))
+        broken, dies = None, run.gpu_count in self.dying
+        if dies:
+            results, broken = [], Broken(reason="EngineCrash", detail=f"255 is not divisible by {run.gpu_count}")
+        elif chance.random() < self.crashed:
             results = results[: chance.randrange(len(results))]
             broken = Broken(reason="EngineCrash")
         return RunResult(
             run=run.name,
             simulated=True,
             trials=tuple(results),
-            load_seconds=60.0,
+            load_seconds=None if dies or self.refused else 60.0,
             provenance=Provenance(engine="simulated"),
             broken=broken,
             started_at=started_at,
@@ -130,10 +141,10 @@ class World:
                 return
             yield self._measure(trial, chance)
 
-    def _incompatible(self, run: Run) -> Iterator[TrialResult]:
+    def _infeasible(self, run: Run, reason: InfeasibleReason) -> Iterator[TrialResult]:
         for trial in run.trials:
-            batch_size = trial.configuration.batch_size
-            yield Infeasible(index=trial.index, batch_size=batch_size, reason="IncompatibleGPU")
+            batch, detail = trial.configuration.batch_size, f"{reason} of run {run.name}"
+            yield Infeasible(index=trial.index, batch_size=batch, reason=reason, detail=detail)
 
     def _measure(self, trial: PlannedTrial, chance: Random) -> TrialResult:
         cell = trial.configuration

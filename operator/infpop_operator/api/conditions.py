@@ -14,7 +14,6 @@ from typing import TypeVar
 from infpop_operator.api.clip import clip
 from infpop_operator.api.status_context import ConditionState, PoolProblem, StatusContext
 from infpop_operator.api.status_model import Best, Condition
-from infpop_operator.core.budget import TOO_MANY_FAILURES
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.history import broken_reason
 from infpop_operator.core.model import NO_ROOM, Decision, Phase, Running, StartedRun, Verdict, Waiting
@@ -57,7 +56,7 @@ def decided_states(
     waits_for_pool = bool(open_problems) and (
         decision.verdict is Verdict.SUCCEEDED
         or decision.reason == NO_ROOM
-        or (decision.verdict is Verdict.STALLED and decision.reason != TOO_MANY_FAILURES)
+        or (decision.verdict is Verdict.STALLED and not decision.needs_change)
     )
     succeeded = decision.verdict is Verdict.SUCCEEDED and not waits_for_pool
     stalled = decision.verdict is Verdict.STALLED and not waits_for_pool

@@ -14,7 +14,7 @@ from infpop_operator.api.status_rows import CONSTRAINT_BROKEN, METRIC_MISSING, s
 from infpop_operator.core.landscape import CellState, Landscape, LandscapeCell, arrange, collapsed, open_cell
 from infpop_operator.core.model import Configuration, Pool, Study, Trial, TrialState
 from infpop_operator.core.run_spec import pool_named
-from infpop_operator.core.space import cells, ruled_out
+from infpop_operator.core.space import RuledOut, cells, ruled_out
 from infpop_runner.contract import ModelFacts
 
 _Place = tuple[int, int, tuple[tuple[str, str], ...]]  # a configuration as its row shows it
@@ -46,8 +46,20 @@ def to_landscape(status: StudyStatus, pool: PoolStatus, study: Study | None) -> 
         return arrange(tried)
     trials = tuple(_trial(row, space.get(place)) for place, row in rows.items())
     excluded = ruled_out(study, pool_named(study, pool.name), trials, None)
-    untried = [open_cell(cell, excluded.get(cell)) for place, cell in space.items() if place not in rows]
+    aside = {cell: each for place, cell in space.items() if (each := _aside(pool, place)) is not None}
+    untried = [
+        open_cell(cell, excluded.get(cell) or aside.get(cell)) for place, cell in space.items() if place not in rows
+    ]
     return arrange((*untried, *tried), collapsed_extra=collapsed(study.space))
+
+
+def _aside(pool: PoolStatus, place: _Place) -> RuledOut | None:
+    """Return why the configuration is not tried now, None if it is not among those that were set aside."""
+    gpu_count, _, extra = place
+    for each in pool.set_aside or ():
+        if each.gpu_count == gpu_count and each.extra in (None, dict(extra)):
+            return RuledOut(reason=each.reason, detail=each.message or "")
+    return None
 
 
 def _pool(node: NodePool, row: PoolStatus | None) -> Pool:

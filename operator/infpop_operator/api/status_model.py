@@ -95,6 +95,21 @@ class TrialCounts(StatusModel):
     running: int = Field(description="trials of live runs")
 
 
+class SetAside(StatusModel):
+    """Configurations of a pool that are not tried now, because earlier runs of theirs had no chance."""
+
+    gpu_count: int = Field(description="GPU count of the configurations")
+    extra: dict[str, str] | None = Field(
+        default=None, description="extra engine arguments of the configurations; absent: any"
+    )
+    reason: str = Field(description="why they are not tried now, as a CamelCase word")
+    message: str | None = Field(default=None, description="why they are not tried now, as text for the user; shortened")
+    attempts: int = Field(description="number of runs that had this result in a row")
+    next_attempt: AwareDatetime | None = Field(
+        default=None, description="when a run is due again; absent: one waits now, or none is due in this round"
+    )
+
+
 class PoolStatus(StatusModel):
     """The newest round of a pool, or why the pool was not tuned."""
 
@@ -118,6 +133,9 @@ class PoolStatus(StatusModel):
     trials: TrialCounts | None = Field(default=None, description="trials of the newest round by state")
     gpu_hours: str = Field(default="0", description="GPU-hours of the pool's ended runs in all rounds")
     ended: str | None = Field(default=None, description="why this round's search ended")
+    set_aside: list[SetAside] | None = Field(
+        default=None, description="configurations that are not tried now, at most 32 entries"
+    )
 
 
 class LiveRun(StatusModel):

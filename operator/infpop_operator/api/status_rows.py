@@ -7,8 +7,8 @@ from datetime import datetime
 from infpop_operator.api.clip import clip
 from infpop_operator.api.quantities import decimal_string, number_string, scalar_text
 from infpop_operator.api.status_context import StatusContext
-from infpop_operator.api.status_model import Baseline, Best, LiveRun, PoolStatus, Tie, TrialCounts, TrialRow
-from infpop_operator.core import objective
+from infpop_operator.api.status_model import Baseline, Best, LiveRun, PoolStatus, SetAside, Tie, TrialCounts, TrialRow
+from infpop_operator.core import model, objective
 from infpop_operator.core.engine_args import engine_args, engine_settings
 from infpop_operator.core.history import current_round, trials_of
 from infpop_operator.core.model import (
@@ -22,6 +22,7 @@ from infpop_operator.core.model import (
     Round,
     Run,
     Running,
+    Scalar,
     StartedRun,
     Study,
     Trial,
@@ -34,6 +35,7 @@ from infpop_runner.contract import Measured
 
 MAX_TRIAL_ROWS = 500  # a row is about 260 bytes, an etcd object at most 1.5 MiB; older rounds are dropped first
 MAX_LIVE_RUNS = 64
+MAX_SET_ASIDE = 32
 # Reasons of a row with a valid result that cannot be the best.
 CONSTRAINT_BROKEN = "ConstraintBroken"
 METRIC_MISSING = "MetricMissing"  # the objective or a constraint needs the metric
@@ -179,7 +181,19 @@ def _round(study: Study, pool: Pool, decision: Decision, newest: Round) -> dict[
         "trials": _counts(trials),
         "gpu_hours": decimal_string(sum(entry.gpu_seconds for entry in ended) / 3600),
         "ended": decision.reasons_by_pool.get(pool.name),
+        "set_aside": [_set_aside(each) for each in decision.set_aside.get(pool.name, ())[:MAX_SET_ASIDE]] or None,
     }
+
+
+def _set_aside(each: model.SetAside) -> SetAside:
+    return SetAside(
+        gpu_count=each.gpu_count,
+        extra=None if each.extra is None else _shown_arguments(each.extra) or None,
+        reason=each.reason,
+        message=clip(each.detail, _MESSAGE_BYTES) or None,
+        attempts=each.attempts,
+        next_attempt=None if each.next_attempt is None else each.next_attempt.replace(microsecond=0),
+    )
 
 
 def _baseline_trial(in_use: Configuration | None, trials: Sequence[Trial]) -> Trial | None:
@@ -253,7 +267,11 @@ def _message_bytes(trial: Trial) -> int:
 
 def shown_extra(configuration: Configuration) -> dict[str, str]:
     """Return the extra arguments of a configuration as its row shows them."""
-    return {name: clip(scalar_text(value), _ROW_VALUE_BYTES) for name, value in configuration.extra}
+    return _shown_arguments(configuration.extra)
+
+
+def _shown_arguments(extra: tuple[tuple[str, Scalar], ...]) -> dict[str, str]:
+    return {name: clip(scalar_text(value), _ROW_VALUE_BYTES) for name, value in extra}
 
 
 def _explanation(study: Study, trial: Trial, measured: Measured | None) -> tuple[str | None, str]:

@@ -14,7 +14,7 @@ from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.errors import KubeError, KubeNamespaceTerminatingError, KubeUnavailableError
 from infpop_operator.adapters.kube.records import Body
 from infpop_operator.api.resource import API_VERSION, GROUP, KIND
-from infpop_operator.api.status_model import Condition, StudyStatus, TrialRow
+from infpop_operator.api.status_model import Condition, PoolStatus, SetAside, StudyStatus, TrialRow
 from infpop_operator.core.fingerprint import digest
 from infpop_operator.core.history import broken_reason
 from infpop_operator.core.model import EndedRun, Finished, Run
@@ -51,8 +51,13 @@ class StudyEvent:
 
 
 def transitions(before: StudyStatus | None, after: StudyStatus) -> tuple[StudyEvent, ...]:
-    """Return the Events between two statuses: changed conditions, ended trials, new rounds."""
-    return (*_conditions(before, after), *_rounds(before, after), *_trials(before, after))
+    """Return the Events between two statuses: changed conditions, ended trials, new rounds, what was set aside."""
+    return (
+        *_conditions(before, after),
+        *_rounds(before, after),
+        *_trials(before, after),
+        *_set_aside(before, after),
+    )
 
 
 def broken_runs(ended: Sequence[EndedRun]) -> tuple[StudyEvent, ...]:
@@ -156,6 +161,25 @@ def _rounds(before: StudyStatus | None, after: StudyStatus) -> Iterator[StudyEve
         if pool.round is not None and (pool.name, pool.round) not in known:
             message = f"pool {pool.name}: round {pool.round} on {pool.gpu or 'its nodes'} ({pool.image or 'no image'})"
             yield StudyEvent(type="Normal", reason="RoundStarted", message=message)
+
+
+def _set_aside(before: StudyStatus | None, after: StudyStatus) -> Iterator[StudyEvent]:
+    """Yield the configurations that a pool no longer tries, or not now; not again while only the attempts grow."""
+    known = {key for pool in before.pools for key in _aside_keys(pool)} if before is not None else set()
+    for pool in after.pools:
+        for key, each in _aside_keys(pool).items():
+            if key not in known:
+                extra = "".join(f", {name}={value}" for name, value in (each.extra or {}).items())
+                why = ": ".join(part for part in (each.reason, each.message) if part)
+                message = f"pool {pool.name}: {_gpus(each.gpu_count)}{extra} set aside: {why}"
+                yield StudyEvent(type="Warning", reason="SetAside", message=message)
+
+
+def _aside_keys(pool: PoolStatus) -> dict[tuple[object, ...], SetAside]:
+    return {
+        (pool.name, pool.round, each.gpu_count, each.reason, *sorted((each.extra or {}).items())): each
+        for each in pool.set_aside or ()
+    }
 
 
 class Recorder:

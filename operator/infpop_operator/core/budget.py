@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 
 from infpop_operator.core import placement
 from infpop_operator.core.history import active_gpus, broken_reason, broken_runs_in_a_row, failures, gpu_seconds
+from infpop_operator.core.load_failures import free_failures
 from infpop_operator.core.model import EndedRun, Finished, HeldGPUs, History, Run, StartedRun, Study
 from infpop_operator.core.run_spec import pool_named
 from infpop_runner.contract import Retry
 
 TOO_MANY_FAILURES = "TooManyFailures"  # the reason of a study that spent its failure budget
-RETRIES_PER_TRIAL = 2  # a flaky node costs one retry; a configuration that kills three engines gets no fourth
 RETRIES_AFTER_DELETION = 1  # a user who deletes a run twice does not want it
 _FIRST_PAUSE = timedelta(seconds=10)  # the first back-off of the Job controller
 _LONGEST_PAUSE = timedelta(minutes=6)  # the cap of its back-off
@@ -46,8 +46,9 @@ def exhausted(study: Study, history: History, now: datetime) -> Exhausted | None
     if budget.max_gpu_hours is not None and gpu_seconds(history, now) >= budget.max_gpu_hours * 3600:
         message = f"{budget.max_gpu_hours:g} GPU-hours are spent"
         return Exhausted(reason="GPUHoursSpent", message=message, stops_runs=True)
-    broken = failures(history)
-    lasting = [entry for entry in broken if _retry_of(entry) == "never"]
+    free = free_failures(study, history)
+    broken = [entry for entry in failures(history) if entry.run.name not in free]
+    lasting = [entry for entry in failures(history) if _retry_of(entry) == "never"]
     if len(lasting) * _LASTING_COUNTS > budget.max_failed_trials:
         return _lasting(lasting)
     if len(broken) > budget.max_failed_trials:

@@ -45,6 +45,7 @@ _FACTS = (
         what="GPU changed:",
     ),
 )
+INCOMPARABLE = frozenset(fact.reason for fact in _FACTS)  # reasons of runs that ran, and must not be compared
 
 
 def reject_incomparable(run: Run, observation: Finished | Lost, ended: Sequence[EndedRun]) -> Finished | Lost:

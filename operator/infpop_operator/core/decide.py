@@ -83,6 +83,7 @@ def decide(
         message=message,
         wake_at=budget.wake_at(study, history, starts, now) if goes_on else None,
         reasons_by_pool={name: plan.ended for name, plan in plans.items() if plan.ended is not None},
+        needs_change=verdict is Verdict.STALLED and exhausted is not None and exhausted.stalls,
         set_aside={name: plan.set_aside for name, plan in plans.items() if plan.set_aside},
     )
 

@@ -492,6 +492,7 @@ class Decision:
     message: str
     wake_at: datetime | None = None
     reasons_by_pool: Mapping[str, str] = field(default_factory=dict)  # why a pool's round ended
+    needs_change: bool = False  # the study is stalled until its user changes something, whatever its pools find
     set_aside: Mapping[str, tuple[SetAside, ...]] = field(default_factory=dict)  # by pool, what it does not try now
 
     @property

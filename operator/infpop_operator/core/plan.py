@@ -1,6 +1,7 @@
 """Plan the next run of one pool's round: first a retry, then the baseline, then the proposal of the search.
 
-A GPU count that has no devices now yields to the other ones (`core.placement`).
+A GPU count that has no devices now yields to the other ones (`core.placement`), and so does a load that failed while
+nothing has worked yet (`core.load_failures`, `core.rejections`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -8,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from infpop_operator.core import objective, placement
-from infpop_operator.core.budget import RETRIES_AFTER_DELETION, RETRIES_PER_TRIAL
+from infpop_operator.core.budget import RETRIES_AFTER_DELETION
 from infpop_operator.core.fingerprint import run_name
 from infpop_operator.core.history import (
     current_round,
@@ -18,6 +19,13 @@ from infpop_operator.core.history import (
     runs_of,
     suspect,
     trials_of,
+)
+from infpop_operator.core.load_failures import (
+    RETRIES_PER_TRIAL,
+    LoadOutlook,
+    above_memory,
+    load_outlook,
+    smallest_of,
 )
 from infpop_operator.core.model import (
     DELETED,
@@ -35,6 +43,7 @@ from infpop_operator.core.model import (
     TrialState,
 )
 from infpop_operator.core.recommend import improvement_ratio, measurement, trial_loss
+from infpop_operator.core.rejections import common_rejection, is_rejected, least_alike
 from infpop_operator.core.scope import baseline_of, in_scope
 from infpop_operator.core.search import SearchRequest, SearchTrial, propose
 from infpop_operator.core.space import ABOUT_POOL, cells, ruled_out
@@ -67,6 +76,7 @@ class _View:
     hopeless: frozenset[Configuration]  # ruled out by now, possibly after their trial broke
     open_cells: tuple[Configuration, ...]
     unplaced: Mapping[int, placement.Unplaced]
+    loads: LoadOutlook
     yielding: tuple[SetAside, ...] = ()  # what is not tried now
 
 
@@ -78,16 +88,19 @@ def plan_pool(study: Study, pool: Pool, history: History, now: datetime) -> Pool
     """
     view = _view(study, pool, history)
     view = replace(view, yielding=tuple(_yielding(view, now)))
-    return replace(_plan(view), set_aside=view.yielding)
+    return replace(_plan(view), set_aside=(*view.yielding, *view.loads.set_aside))
 
 
 def _plan(view: _View) -> PoolPlan:
-    retry = _retry(view)
-    if retry is not None:
-        return PoolPlan(next_run=retry)
     ended = _why_ended(view)
     candidates = _not_yielding(view, view.open_cells) if ended is None else ()
+    failed, rejected = _without_success(view)
+    untried = tuple(cell for cell in candidates if cell.load_key not in {tried.load_key for tried in failed})
+    retry = _retry(view, yields_to=untried)
+    if retry is not None:
+        return PoolPlan(next_run=retry)
     if candidates:
+        candidates = least_alike(candidates, failed, rejected) if failed else candidates
         if len(view.history.active) >= view.study.budget.parallel_trials:
             return PoolPlan()  # asking the search takes about 10 ms, and this function is called often
         return PoolPlan(next_run=_proposal(view, candidates))
@@ -98,6 +111,14 @@ def _plan(view: _View) -> PoolPlan:
     if ended is None and any(count in wanted for count, each in view.unplaced.items() if each.is_waiting):
         return PoolPlan()
     return PoolPlan(ended=ended or "SpaceExhausted")
+
+
+def _without_success(view: _View) -> tuple[frozenset[Configuration], frozenset[Configuration]]:
+    """Return which configurations did not load, and which of them were refused, while none of the round has worked."""
+    if view.loads.any_loaded or any(trial.state is TrialState.MEASURED for trial in view.known):
+        return (frozenset(), frozenset())
+    rejected = frozenset(trial.configuration for trial in view.known if is_rejected(trial))
+    return (rejected | view.loads.failed_configurations, rejected)
 
 
 def _attempt_at(each: SetAside) -> tuple[datetime, int]:
@@ -161,6 +182,10 @@ def _view(study: Study, pool: Pool, history: History) -> _View:
     tried = tuple(trial.configuration for trial in known)
     gpu_limit = study.budget.max_concurrent_gpus
     too_large = {cell for cell in (*candidates, *tried) if cell.gpu_count > gpu_limit}
+    loads = load_outlook(study, pool, newest, history)
+    too_large |= above_memory(known, candidates) | {
+        cell for cell in (*candidates, *tried) if cell.load_key in loads.aside
+    }
     hopeless = too_large | ruled_out(study, pool, known, known_model_facts(history), also=candidates).keys()
     excluded = hopeless.union(tried)
     return _View(
@@ -174,6 +199,7 @@ def _view(study: Study, pool: Pool, history: History) -> _View:
         hopeless=frozenset(hopeless),
         open_cells=tuple(cell for cell in candidates if cell not in excluded),
         unplaced=placement.unplaced(history, newest),
+        loads=loads,
     )
 
 
@@ -192,6 +218,9 @@ def _why_ended(view: _View) -> str | None:
         return hopeless
     if not view.open_cells:
         return "SpaceExhausted"
+    rejection = common_rejection(view.known, view.open_cells)
+    if rejection is not None:
+        return rejection.reason
     if _on_plateau(view):
         return "Plateau"
     return None
@@ -291,13 +320,17 @@ def _retryable(view: _View) -> tuple[Trial, ...]:
     )
 
 
-def _retry(view: _View) -> Run | None:
-    """Return a run that retries the first trial whose GPU count does not yield."""
+def _retry(view: _View, *, yields_to: tuple[Configuration, ...]) -> Run | None:
+    """Return a run that retries the first trial whose GPU count does not yield, nor its load to one of `yields_to`."""
     retryable = _retryable(view)
     wanted = _not_yielding(view, tuple(trial.configuration for trial in retryable))
+    if yields_to and not view.loads.any_loaded:
+        wanted = tuple(cell for cell in wanted if cell.load_key not in view.loads.failed)
     trial = next((trial for trial in retryable if trial.configuration in wanted), None)
     if trial is None:
         return None
+    if (smallest := _smallest_instead(view, trial)) is not None:
+        return smallest
     if trial.state is TrialState.INVALID:
         planned = PlannedTrial(index=trial.index, configuration=trial.configuration)
         return _run(view, (planned,), attempt=trial.attempts + 1, longer=True)
@@ -306,6 +339,27 @@ def _retry(view: _View) -> Run | None:
     group = _group(last, trial, by_index)
     attempt = 1 + max(by_index[planned.index].attempts for planned in group)
     return _run(view, group, attempt=attempt, longer=last.run.longer)
+
+
+def _smallest_instead(view: _View, trial: Trial) -> Run | None:
+    """Return the last attempt of a load that only fails: with its smallest batch, which loads if any batch does."""
+    key = trial.configuration.load_key
+    runs = view.loads.failed.get(key, ())
+    known = {each.configuration: each for each in view.trials}
+    smallest = smallest_of(key, (*view.open_cells, *known))
+    tried = {planned.configuration for entry in runs for planned in entry.run.trials}
+    if (
+        not view.loads.alive - {key}
+        or len(runs) < RETRIES_PER_TRIAL
+        or smallest is None
+        or smallest in tried
+        or smallest in known
+    ):
+        return None
+    if len(view.trials) >= view.study.budget.max_trials:
+        return None
+    index = next_index(view.history, view.pool.name, view.round.number)
+    return _run(view, (PlannedTrial(index=index, configuration=smallest),), attempt=1)
 
 
 def _group(last: EndedRun, trial: Trial, by_index: dict[int, Trial]) -> tuple[PlannedTrial, ...]:

@@ -18,9 +18,9 @@ _ABOUT_GPU_COUNT: tuple[InfeasibleReason, ...] = ("HeadsNotDivisible", "Unsuppor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuledOut:
-    """Why a cell need not be measured: a reason of the contract and a detail for the user."""
+    """Why a cell need not be measured: a reason (of the contract if it is infeasible) and a detail for the user."""
 
-    reason: InfeasibleReason
+    reason: str
     detail: str
 
 

@@ -13,7 +13,7 @@ REMEDIES = {
     # The run is waiting.
     "Queued": "wait for the Kueue queue, or check why it has no capacity: kubectl describe workload",
     "Unschedulable": "free GPUs, add nodes, or correct what the message names; after measurement.timeouts.schedule "
-    "the operator gives this run up and tries again",
+    "the operator goes on with another GPU count, and tries this one again later",
     "QuotaExceeded": "raise the namespace's ResourceQuota, or wait until other Pods end: kubectl describe quota",
     "PodRefused": "correct what the policy in the message rejects, or ask its owner for an exception",
     "JobRefused": "correct what the message names, or ask the owner of the policy for an exception",
@@ -46,11 +46,14 @@ REMEDIES = {
     "GpuChanged": "narrow nodePools[].gpuProduct or nodeSelector to nodes with one GPU model, or make two pools",
     "ModelUnavailable": "check that the Pods can reach the hub, and that model.tokenSecretRef may read the model",
     "StorageUnavailable": "correct what the message says of the volume, usually that of model.cacheClaim",
+    "LoadFails": f"{_LOG}; remove this GPU count from searchSpace.gpuCount if it cannot work",
     # A trial cannot have a number.
     "IncompatibleGPU": "name an image in nodePools[].image that has kernels for this GPU and supports model.dtype",
     "RejectedArguments": "correct engine.args, or what else of engine, model and workload the message names",
-    "UnsupportedGpuCount": "remove this GPU count from searchSpace.gpuCount",
+    "UnsupportedGpuCount": "name GPU counts in searchSpace.gpuCount that the nodes and the engine support",
     "UnsupportedModel": "name a newer image in engine.image or nodePools[].image, or another model",
+    "GpuOutOfMemory": "use GPUs with more memory or more of them, a smaller model or data type, or smaller batch sizes",
+    "HeadsNotDivisible": "name GPU counts in searchSpace.gpuCount that divide the model's attention heads",
     "NotRecorded": "replay a landscape that contains the cell",
     "UnstableRepeats": "check what else uses the node, or raise measurement.minDuration",
     "CpuThrottled": "remove the default CPU limit from the namespace's LimitRange: runs on GPUs need none",

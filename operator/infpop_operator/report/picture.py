@@ -44,7 +44,8 @@ class PoolPicture:
     """One pool's newest round.
 
     `device` is the word for one of its devices, `title` holds its name and the known facts about its nodes.
-    `landscape` is None before the first round; `note` says what the landscape does not show.
+    `landscape` is None before the first round; `note` says what the landscape does not show. `set_aside` are the
+    configurations that are not tried now.
     """
 
     name: str
@@ -52,6 +53,7 @@ class PoolPicture:
     title: str
     notice: Notice | None = None
     landscape: Landscape | None = None
+    set_aside: tuple[Notice, ...] = ()
     note: str = ""
 
 

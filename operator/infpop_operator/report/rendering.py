@@ -88,6 +88,8 @@ def _pool(pool: PoolPicture, *, with_legend: bool) -> Iterator[RenderableType]:
         yield render_landscape(pool.landscape, pool.device)
         if with_legend:
             yield render_legend(pool.landscape)
+    for notice in pool.set_aside:
+        yield from _notice(notice)
     if pool.note:
         yield Text(pool.note, style="dim")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from infpop_operator.api.landscapes import described_study, to_landscape
-from infpop_operator.api.status_model import Best, Condition, LiveRun, PoolStatus, TrialRow
+from infpop_operator.api.status_model import Best, Condition, LiveRun, PoolStatus, SetAside, TrialRow
 from infpop_operator.api.study_object import StudyObject
 from infpop_operator.core.model import INTERRUPTED, Phase
 from infpop_operator.report.conclusion import conclusion_of
@@ -212,6 +212,21 @@ def _pool(shown: ShownStudy, row: PoolStatus) -> PoolPicture:
         notice=_pool_problem(shown, row),
         landscape=to_landscape(shown.status, row, shown.study),
         note=_dropped(shown, row),
+        set_aside=tuple(_set_aside(shown, row, each) for each in row.set_aside or ()),
+    )
+
+
+def _set_aside(shown: ShownStudy, row: PoolStatus, each: SetAside) -> Notice:
+    """Return which configurations are not tried now, why, and when they are tried again."""
+    extra = "".join(f", {name}={value}" for name, value in (each.extra or {}).items())
+    times = count(each.attempts, "attempt")
+    again = f"; next attempt {each.next_attempt:%H:%M:%S %Z}" if each.next_attempt is not None else ""
+    return Notice(
+        text=on_one_line(f"{count(each.gpu_count, shown.device(row.name))}{extra}: set aside after {times}{again}"),
+        style="yellow",
+        reason=each.reason,
+        detail=each.message or "",
+        remedy=shown.remedy(each.reason),
     )
 
 
