@@ -53,6 +53,7 @@ def test_every_unit_says_what_is_too_much() -> None:
         "percent": 100.0,
         "bytes": 2.0**50,
         "watts": 200_000.0,
+        "joules": 1e12,
         "celsius": 200.0,
         "hertz": 1e11,
     }

@@ -15,15 +15,15 @@ AcrossGpus = Literal["mean", "sum", "max"]  # how the values of a run's GPUs bec
 PLACEHOLDERS = ("namespace", "pod", "window")  # each is written after a dollar sign
 
 # Largest value of each unit, inclusive; None: no maximum. The smallest is 0. A value out of range has another unit, as
-# milliwatts do. A rack of 72 GB200 draws 132 kW, no node holds or moves a pebibyte within a trial, and no clock of a
-# computer has 100 GHz.
+# milliwatts do. A rack of 72 GB200 draws 132 kW (1e12 J in three months), no node holds or moves a pebibyte within a
+# trial, and no clock of a computer has 100 GHz.
 LARGEST: Mapping[Unit, float | None] = {
     "ratio": 1.0,
     "percent": 100.0,
     "seconds": None,
     "bytes": 2.0**50,
     "watts": 200_000.0,
-    "joules": None,
+    "joules": 1e12,
     "celsius": 200.0,
     "hertz": 1e11,
     "count": None,

@@ -92,6 +92,7 @@ def one(value: float, *, seconds: float = 90) -> Answer:
         (one(350.0), "celsius", Missing(reason="WrongUnit")),
         (one(612_500.0), "watts", Missing(reason="WrongUnit")),
         (one(1410e9), "hertz", Missing(reason="WrongUnit")),
+        (one(4 * 9223372036854775792.0 * 1e-3), "joules", Missing(reason="WrongUnit")),  # the sum of four blanks
         (one(2.0**50 * 1.01), "bytes", Missing(reason="WrongUnit")),
         (one(-0.1), "watts", Missing(reason="WrongUnit")),
         (one(NAN), "watts", Missing(reason="NotANumber")),
