@@ -13,6 +13,22 @@ from infpop_runner.contract import PINNED_ARGUMENTS
 SIMULATION = "spec.engine.simulation"
 SIMULATED = {"spec.engine.name": "simulated", SIMULATION: {"formula": {}}}
 TINY = "0.000000001"
+PLACEMENT = (
+    "data_parallel_rank",
+    "sequence_parallel_size",
+    "num_nodes",
+    "worker_use_ray",
+    "ray_x",
+    "ep_size",
+    "local_rank",
+)
+NOT_PLACEMENT = (
+    "block_size",
+    "enable_expert_parallel",
+    "max_parallel_loading_workers",
+    "array",
+    "renderer_num_workers",
+)
 TIMEOUTS = "spec.measurement.timeouts"
 CONSTRAINTS = "spec.objective.constraints"
 EXTRA = "spec.searchSpace.extra"
@@ -110,6 +126,12 @@ def _names() -> Iterator[Bound]:
     )
     pinned = tuple({"block_size": "1", name: "1"} for name in sorted(PINNED_ARGUMENTS))
     yield from table("pinned-arguments", "spec.engine.args", good=({"block_size": "1"},), bad=pinned)
+    yield from table(
+        "placement-arguments",
+        "spec.engine.args",
+        good=tuple({name: "1"} for name in NOT_PLACEMENT),
+        bad=tuple({"block_size": "1", name: "1"} for name in PLACEMENT),
+    )
     labels = ("a" * 63, "a", "A_b.c-d", "example.org/a")
     no_labels = ("", "-a", "a/b/c", "Example/a", "a..b/c", "/a", "b" * 64, f"{'a' * 254}/b")
     yield from table(
@@ -153,6 +175,12 @@ def _searched_arguments() -> Iterator[Bound]:
     pinned = tuple([{"name": name, "values": ["1"]}] for name in sorted(PINNED_ARGUMENTS - {LIMIT}))
     free = ([{"name": "block_size", "values": ["1"]}], [{"name": LIMIT, "values": ["1"]}])
     yield from table("pinned-extra", EXTRA, good=free, bad=pinned)
+    yield from table(
+        "placement-extra",
+        EXTRA,
+        good=tuple([{"name": name, "values": ["1"]}] for name in NOT_PLACEMENT),
+        bad=tuple([{"name": name, "values": ["1"]}] for name in PLACEMENT),
+    )
     yield from table(
         "token-limits",
         EXTRA,

@@ -61,6 +61,7 @@ EXAMPLES: Mapping[str, Example] = {
     "falloff": Example(valid=_formula(falloff="0.999999"), invalid=_formula(falloff="1")),
     "gpu-memory-utilization": _value("spec.engine.gpuMemoryUtilization", "1.0", "1.01"),
     "argument-names": _value("spec.engine.args", {"block_size": "16"}, {"--foo; rm -rf": "16"}),
+    "placement-arguments": _value("spec.engine.args", {"enable_expert_parallel": "true"}, {"num_nodes": "2"}),
     "pinned-arguments": _value("spec.engine.args", {"block_size": "16"}, {"max_num_seqs": "16"}),
     "one-source": _value(
         "spec.workload.source",
@@ -83,6 +84,7 @@ EXAMPLES: Mapping[str, Example] = {
         [{"name": name, "values": _MANY} for name in ("a", "b")],
         [{"name": name, "values": _MANY} for name in ("a", "b", "c")],
     ),
+    "placement-extra": _value("spec.searchSpace.extra", _EXTRA, [{"name": "sequence_parallel_size", "values": ["1"]}]),
     "pinned-extra": _value("spec.searchSpace.extra", _EXTRA, [{"name": "seed", "values": ["1"]}]),
     "token-limits": _value(
         "spec.searchSpace.extra",

@@ -19,7 +19,7 @@ from infpop_operator.api.spec_engine import MOST_BATCHED_TOKENS
 from infpop_operator.api.spec_pool import LEAST_MEMORY, MOST_MEMORY
 from infpop_operator.core.object_names import LABEL_KEY_PATTERN, LONGEST_LABEL_KEY, LONGEST_SUBDOMAIN
 from infpop_operator.core.run_spec import SEARCHED_FIELD
-from infpop_runner.contract import MOST_ENGINE_ARGUMENTS, PINNED_ARGUMENTS
+from infpop_runner.contract import MOST_ENGINE_ARGUMENTS, PINNED_ARGUMENTS, PLACEMENT_PATTERN
 
 
 def rules_by_path() -> dict[str, list[Rule]]:
@@ -108,6 +108,13 @@ _ENGINE = (
         rule=f"self.all(key, !(key in {listed(PINNED_ARGUMENTS)}))",
         message="has an argument that InfPop sets. Remove it and use the field of the study for it",
     ),
+    Rule(
+        name="placement-arguments",
+        path="spec.engine.args",
+        rule=f"self.all(key, !key.matches('{PLACEMENT_PATTERN}'))",
+        message="has an argument that changes how many GPUs a run uses or where it runs. "
+        "Remove it and set spec.searchSpace.gpuCount",
+    ),
 )
 _WORKLOAD = (
     Rule(
@@ -144,6 +151,12 @@ _SPACE = (
         path="spec.searchSpace.extra[].name",
         rule=f"!(self in {listed(PINNED_ARGUMENTS - {SEARCHED_FIELD})})",
         message="is set by InfPop. Remove it and use the field of the study for it",
+    ),
+    Rule(
+        name="placement-extra",
+        path="spec.searchSpace.extra[].name",
+        rule=f"!self.matches('{PLACEMENT_PATTERN}')",
+        message="changes how many GPUs a run uses or where it runs. Remove it and set spec.searchSpace.gpuCount",
     ),
     Rule(
         name="token-limits",

@@ -1,7 +1,8 @@
 """The contract between the operator, which decides, and the runner, which measures.
 
 `RunSpec` goes in, `RunResult` comes out, both as JSON. This is the only part of the runner that the operator imports,
-so it holds only values and their validation: no I/O, no clock, no engine.
+so it holds only values and their validation: no I/O, no clock, no engine. Rules that both apply are here, too: what a
+prompt is, which engine arguments a study may set, and what a model's config.json says.
 
 Compatibility: new fields have a default, and no field is ever renamed or removed. Readers of results ignore unknown
 keys, so an older operator reads a newer runner's result and vice versa (golden files in `tests/contract/golden`).
@@ -32,7 +33,14 @@ from infpop_runner.contract.model_config import (
     read_positions,
     with_overrides,
 )
-from infpop_runner.contract.pinned import PINNED_ARGUMENTS, is_placement, pinned_message, pinned_name, similar_argument
+from infpop_runner.contract.pinned import (
+    PINNED_ARGUMENTS,
+    PLACEMENT_PATTERN,
+    is_placement,
+    pinned_message,
+    pinned_name,
+    similar_argument,
+)
 from infpop_runner.contract.result import (
     Broken,
     BrokenReason,
@@ -76,6 +84,7 @@ __all__ = [
     "MOST_ENGINE_ARGUMENTS",
     "PINNED_ARGUMENTS",
     "PIPELINE_HUB_ARGUMENTS",
+    "PLACEMENT_PATTERN",
     "SHORTENED_NAME",
     "TRANSFORMERS_TABLES",
     "VLLM_TABLES",
