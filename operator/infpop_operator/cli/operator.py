@@ -9,6 +9,7 @@ from infpop_operator.cli.error_output import print_error
 from infpop_operator.cli.exit_codes import ExitCode
 from infpop_operator.core.errors import InfPopError
 from infpop_operator.handlers.operator import run_operator
+from infpop_operator.handlers.watches import WatchEndedError
 
 
 def run(**options: Any) -> ExitCode:  # noqa: ANN401 - those of `run_operator`
@@ -19,6 +20,9 @@ def run(**options: Any) -> ExitCode:  # noqa: ANN401 - those of `run_operator`
         logging.getLogger(library).setLevel(logging.WARNING)
     try:
         run_operator(**options)
+    except WatchEndedError as error:
+        print_error("The operator has ended.", error)
+        return ExitCode.INTERNAL_ERROR
     except InfPopError as error:
         return print_error("The operator cannot start.", error)
     return ExitCode.FOUND

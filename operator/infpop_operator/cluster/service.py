@@ -11,12 +11,12 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from random import Random
-from typing import Literal
+from typing import Literal, get_args
 
 import httpx
 
 from infpop_operator.adapters.kube.client import KubeClient
-from infpop_operator.adapters.kube.errors import KubeError
+from infpop_operator.adapters.kube.errors import KubeError, KubeNotFoundError
 from infpop_operator.adapters.kube.labels import RUN
 from infpop_operator.adapters.kube.nodes_file import NodesFile
 from infpop_operator.adapters.kube.records import Body, NodeRecord, parse_job, parse_node, parse_pod
@@ -113,6 +113,16 @@ class Service:
             case "node":
                 keys = self.cache.see_node(parse_node(body), deleted=deleted)
         self._mark(keys)
+
+    async def unserved_kinds(self) -> tuple[Kind, ...]:
+        """Return the kinds that the API server does not serve now: studies without their CRD, all during an outage."""
+        try:
+            await self._client.list_one_study()
+        except KubeNotFoundError:
+            return ("study",)
+        except KubeError:
+            return get_args(Kind)
+        return ()
 
     def note_jump(self, seconds: float) -> None:
         """Report to every unfinished study that the API server's clock jumped, as its times are uncertain now."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import time
 from collections.abc import AsyncIterator
@@ -17,11 +18,15 @@ from infpop_operator.adapters.kube.connection import FindConnection, find_connec
 from infpop_operator.adapters.kube.nodes_file import NodesFile
 from infpop_operator.adapters.kube.pod_metrics import build_client
 from infpop_operator.adapters.prometheus import PrometheusMetrics
+from infpop_operator.api.resource import NAME
 from infpop_operator.cluster.metrics.operator_metrics import OperatorMetrics
 from infpop_operator.cluster.service import Service
 from infpop_operator.handlers.login import register_login
 from infpop_operator.handlers.registration import register
+from infpop_operator.handlers.watches import WatchEndedError, WithoutTraceback, is_refused_watch
 from infpop_operator.settings import Settings, settings_from
+
+_KOPF_TASK_LOGGERS = ("kopf._core.reactor.orchestration", "kopf._core.reactor.running")
 
 
 def run_operator(
@@ -42,6 +47,7 @@ def run_operator(
         metrics_port: port on which to serve metrics.
 
     Raises:
+        WatchEndedError: the API server refused a watch, for example because the CRD was deleted.
         InfPopError: a setting in the environment, or the connection to the cluster, is missing or invalid.
     """
     settings = settings_from(os.environ, namespace=namespace)  # noqa: TID251 - the edge
@@ -51,13 +57,33 @@ def run_operator(
     asyncio.run(_check(find))  # without this check, kopf would log a traceback each minute
     registry = kopf.OperatorRegistry()
     wire(registry, settings, find)
-    kopf.run(
-        registry=registry,
-        standalone=True,
-        clusterwide=settings.namespace is None,
-        namespaces=() if settings.namespace is None else (settings.namespace,),
-        liveness_endpoint=liveness,
-    )
+    for logger in _KOPF_TASK_LOGGERS:
+        logging.getLogger(logger).addFilter(WithoutTraceback())
+    try:
+        kopf.run(
+            registry=registry,
+            standalone=True,
+            clusterwide=settings.namespace is None,
+            namespaces=() if settings.namespace is None else (settings.namespace,),
+            liveness_endpoint=liveness,
+        )
+    except Exception as error:
+        ended = _lost_watch(error)
+        if ended is None:
+            raise
+        raise ended from error
+
+
+def _lost_watch(error: Exception) -> WatchEndedError | None:
+    """Return the watch that ended if that is why kopf failed, None if it failed for another reason."""
+    outcomes = getattr(error, "outcomes", {})  # what the handlers of the operator's start or end raised
+    for outcome in outcomes.values():
+        if isinstance(outcome.exception, WatchEndedError):
+            return outcome.exception
+    if not is_refused_watch(error):
+        return None
+    remedy = f"Restart the operator. If {NAME} is not installed: infpop crds | kubectl apply --server-side -f -"
+    return WatchEndedError(f"the API server refuses a watch: {error}. {remedy}")
 
 
 def wire(registry: kopf.OperatorRegistry, settings: Settings, find: FindConnection) -> None:

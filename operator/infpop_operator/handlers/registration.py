@@ -11,7 +11,8 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
@@ -21,6 +22,7 @@ from infpop_operator.api.resource import GROUP, PLURAL, VERSION
 from infpop_operator.cluster.service import SELECTOR, Kind, Service
 from infpop_operator.core.errors import InfPopError
 from infpop_operator.handlers.metrics_server import serve_metrics
+from infpop_operator.handlers.watches import WatchEndedError, Watches, end_with_a_watch, watch_prefix
 from infpop_operator.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -57,14 +59,22 @@ class _Handlers:
         self._stack = AsyncExitStack()
         self._service: Service | None = None
         self._has_failed = False
+        self._lost_watch: str | None = None
+        self._watches = Watches(((kind, watch_prefix(resource)) for resource, kind in self._watched()), time.monotonic)
+
+    def _watched(self) -> list[tuple[tuple[str, ...], Kind]]:
+        """Return the resources that kopf watches; Nodes from a file are not among them.
+
+        An operator that reads Nodes from a file may lack the permission to watch them.
+        """
+        from_file = self._settings.nodes_file is not None
+        return [(resource, kind) for resource, kind in WATCHED if kind != "node" or not from_file]
 
     def register(self, registry: kopf.OperatorRegistry) -> None:
         kopf.on.startup(registry=registry)(self._start)
         kopf.on.cleanup(registry=registry)(self._end)
         kopf.on.probe(id="tick", registry=registry)(self._probe)
-        for resource, kind in WATCHED:
-            if kind == "node" and self._settings.nodes_file is not None:
-                continue  # the operator reads Nodes from the file, and may lack the permission to watch them
+        for resource, kind in self._watched():
             kopf.on.event(*resource, id=kind, registry=registry)(self._passing_on(kind))
 
     async def _start(self, settings: kopf.OperatorSettings, **_: object) -> None:
@@ -76,21 +86,32 @@ class _Handlers:
                 await self._stack.enter_async_context(serving)
         except InfPopError as error:
             raise kopf.PermanentError(str(error)) from error  # kopf would retry any other error indefinitely
-        await self._stack.enter_async_context(_running(self._service, self._fail))
+        await self._stack.enter_async_context(_running(self._service.run(), self._fail))
+        watching = end_with_a_watch(self._watches, self._service, self._end_for_restart)
+        await self._stack.enter_async_context(_running(watching, self._fail))
 
     async def _end(self, **_: object) -> None:
         await self._stack.aclose()
+        if self._lost_watch is not None:
+            raise WatchEndedError(f"{self._lost_watch}. The operator has to be restarted.")
         if self._has_failed:
             raise kopf.PermanentError("the operator's own tasks have failed")  # makes the exit code non-zero
 
     def _fail(self, error: BaseException | None) -> None:
         """End the process, and remember the failure: kopf itself exits with success after a signal."""
-        _log.critical("the operator's own tasks have ended, so the operator ends", exc_info=error)
+        if self._lost_watch is None:
+            _log.critical("the operator's own tasks have ended, so the operator ends", exc_info=error)
         self._has_failed = True
         os.kill(os.getpid(), signal.SIGTERM)
 
+    def _end_for_restart(self, why: str) -> None:
+        _log.error("%s; the operator ends, to be restarted", why)
+        self._lost_watch = why
+
     async def _probe(self, **_: object) -> str:
-        """Raise if the service is not alive: kopf answers 500 only after a permanent error, and otherwise 200."""
+        """Raise if the service or a watch has ended: kopf answers 500 only after a permanent error, else 200."""
+        if self._lost_watch is not None:
+            raise kopf.PermanentError(self._lost_watch)
         if self._service is None or not self._service.is_alive():
             raise kopf.PermanentError("the tick has stopped, or no reconcile of a study finishes")
         return f"{self._service.seconds_since_tick():.1f} s ago"
@@ -142,13 +163,15 @@ class _NoDiffs(kopf.DiffBaseStorage):
 
 
 @contextlib.asynccontextmanager
-async def _running(service: Service, fail: Callable[[BaseException | None], None]) -> AsyncIterator[None]:
-    """Run the service's tasks until the `with` block ends; call `fail` if they end earlier."""
+async def _running(
+    work: Coroutine[Any, Any, None], fail: Callable[[BaseException | None], None]
+) -> AsyncIterator[None]:
+    """Run `work` until the `with` block ends; call `fail` if it ends earlier."""
 
     def ended(task: asyncio.Task[None]) -> None:
         fail(task.exception())
 
-    task = asyncio.create_task(service.run(), name="infpop service")
+    task = asyncio.create_task(work, name="infpop")
     task.add_done_callback(ended)
     try:
         yield

@@ -105,6 +105,14 @@ class KubeClient:
         """Return the studies and the resource version of the list."""
         return await self._list(API_PATH, PLURAL, parse=_unparsed)
 
+    async def list_one_study(self) -> None:
+        """Ask for one study, whichever it is.
+
+        Raises:
+            KubeNotFoundError: the API server does not know studies.
+        """
+        await self._request("GET", _path(API_PATH, self._namespace, PLURAL), query={"limit": "1"})
+
     async def get_study(self, namespace: str, name: str) -> Body:
         """Return one study as the API server has it now."""
         return await self._request("GET", _path(API_PATH, namespace, PLURAL, name))

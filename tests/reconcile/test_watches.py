@@ -1,0 +1,79 @@
+"""A watch that has ended is noticed: the operator ends, to be restarted, and the probe fails."""
+
+import logging
+from collections.abc import Collection
+
+import pytest
+
+from infpop_operator.cluster.service import Kind
+from infpop_operator.handlers.registration import WATCHED
+from infpop_operator.handlers.watches import MISSING_S, POLL_S, START_S, Watches, WithoutTraceback, watch_prefix
+
+TASKS = {  # as kopf names them
+    "study": "watcher for throughputstudies.v1alpha1.infpop.io@None",
+    "job": "watcher for jobs.v1.batch@None",
+    "pod": "watcher for pods.v1@None",
+    "node": "watcher for nodes.v1@None",
+}
+
+
+class Polls:
+    """Polls of the watches."""
+
+    def __init__(self) -> None:
+        self._now_s = 1000.0
+        expected = ((kind, watch_prefix(resource)) for resource, kind in WATCHED)
+        self._watches = Watches(expected, lambda: self._now_s)
+
+    def without(self, *kinds: Kind, seconds: float, unserved: Collection[Kind] = ()) -> tuple[Kind, ...]:
+        """Return what has ended when these kinds had no watch for so long."""
+        tasks = ["infpop", *(name for kind, name in TASKS.items() if kind not in kinds)]
+        ended = self._watches.ended(tasks, unserved=unserved)
+        for _ in range(int(seconds / POLL_S)):
+            self._now_s += POLL_S
+            ended = self._watches.ended(tasks, unserved=unserved)
+        return ended
+
+
+@pytest.mark.parametrize("kind", ["study", "job", "pod", "node"])
+def test_each_watch_is_missed_when_it_has_ended(kind: Kind) -> None:
+    """A pause of a few seconds is normal: kopf stops and starts a watch when a definition changes."""
+    polls = Polls()
+    assert polls.without(seconds=30) == ()
+    assert polls.without(kind, seconds=MISSING_S - POLL_S) == ()
+    assert polls.without(seconds=5) == ()
+    assert polls.without(kind, seconds=MISSING_S) == (kind,)
+
+
+def test_a_watch_of_another_kind_or_namespace_counts_by_its_whole_name() -> None:
+    """Each watched namespace has its own task, and a kind whose name begins alike is another one."""
+    watches = Watches([("pod", watch_prefix(("", "v1", "pods")))], lambda: 0.0)
+    watches.ended(["watcher for pods.v1@serving"])
+    assert watch_prefix(("", "v1", "pods")) == "watcher for pods.v1@"
+    assert not "watcher for pods.v1beta1.metrics.k8s.io@None".startswith(watch_prefix(("", "v1", "pods")))
+
+
+def test_a_kind_that_is_not_served_needs_no_watch() -> None:
+    """While the CRD is deleted the operator waits; it ends when the kind is served again and no watch comes."""
+    polls = Polls()
+    assert polls.without(seconds=5) == ()
+    assert polls.without("study", seconds=600, unserved=("study",)) == ()
+    assert polls.without("study", seconds=MISSING_S) == ("study",)
+
+
+def test_watches_have_time_to_start() -> None:
+    """On a busy machine kopf takes long to read what the API server serves."""
+    polls = Polls()
+    assert polls.without("study", "job", "pod", "node", seconds=START_S - POLL_S) == ()
+    assert polls.without("study", "job", "pod", "node", seconds=POLL_S) == ("study", "job", "pod", "node")
+
+
+def test_an_answer_of_the_api_server_has_no_traceback_and_a_defect_has() -> None:
+    """The message of a refused watch says everything."""
+    refused = type("APINotFoundError", (Exception,), {"__module__": "kopf._cogs.clients.errors"})("404 page not found")
+    kept = []
+    for error in (refused, ValueError("defect")):
+        record = logging.LogRecord("kopf", logging.ERROR, "", 0, "it failed", None, (type(error), error, None))
+        assert WithoutTraceback().filter(record)
+        kept.append(record.exc_info is not None)
+    assert kept == [False, True]
