@@ -224,3 +224,37 @@ def test_a_download_that_fails_because_the_volume_is_full_is_about_the_volume() 
         "builtins.OSError: [Errno 28] No space left on device: '/cache/x.incomplete'"
     )
     assert judge("", exception=text).reason == "StorageUnavailable"
+
+
+@pytest.mark.parametrize("reached", ["Loading weights took 5.21 seconds", "GPU KV cache size: 104,384 tokens"])
+def test_what_a_process_said_before_it_reached_a_later_step_is_no_cause(reached: str) -> None:
+    """A library printed the traceback of an attempt that it gave up; the model was loaded after it (vLLM 0.11)."""
+    attempt = f"{TRACEBACK}{OUT_OF_MEMORY}\n"
+    log = f"{attempt}INFO 02-06 16:33:10 [default_loader.py:268] {reached}\n"
+    failed = say("EngineCore_DP0", f"{TRACEBACK}TimeoutError: RPC call to sample_tokens timed out.")
+    assert judge(attempt + failed).reason == "GpuOutOfMemory"
+    assert judge(log + failed).reason == "EngineCrash"
+
+
+def test_a_step_that_another_process_reached_excuses_nothing() -> None:
+    """One worker lacks memory; the other one has loaded its part later."""
+    log = say("Worker_TP0", f"{TRACEBACK}{OUT_OF_MEMORY}")
+    log += "(Worker_TP1 pid=6) INFO 02-06 16:33:10 [default_loader.py:268] Loading weights took 5.21 seconds\n"
+    assert judge(log).reason == "GpuOutOfMemory"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [("invalid argument", "EngineCrash"), ("out of memory", "GpuOutOfMemory")]
+)
+def test_a_kernel_that_ends_its_process_is_heard(error: str, reason: str) -> None:
+    """An all-reduce prints its error and exits; the engine core sees a dead worker (vLLM 0.11, issue 49101)."""
+    said = f"Failed: Cuda error /workspace/csrc/custom_all_reduce.cuh:455 '{error}'"
+    died = say("EngineCore", "Worker proc VllmWorker-0 died unexpectedly, shutting down executor.")
+    found = judge(f"{said}\n{said}\n{died}", exception=DEAD, phase="measure")
+    assert (found.reason, said in found.detail) == (reason, True)
+
+
+def test_the_class_of_a_cause_in_a_message_is_left_out() -> None:
+    """Inductor puts the class of the error that it passes on before its message (torch 2.9)."""
+    said = "torch._inductor.exc.InductorError: RuntimeError: Failed to find C compiler. Please specify via CC."
+    assert judge(say("EngineCore_DP0", f"{TRACEBACK}{said}")).detail.startswith("Failed to find C compiler. Please")

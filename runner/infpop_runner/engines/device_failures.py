@@ -33,6 +33,9 @@ GPU_COUNT = (
         r"(?:in|out)_features = \d+ is (?:not |in)divisible",
         r"(?:in|out)put features.{0,40}must be divisible",
         r"experts\S* must be divisible by .{0,40}(?:size|ranks|GPUs)",
+        r"evenly divisible across \w+ ranks|evenly divide .{0,120}per partition",
+        rf"(?:less|fewer|smaller) than {_RANKS}|{_RANKS} must be <=",
+        r"prob_[mnk] = \d+ is not divisible by",  # Marlin's kernels: the part of a rank
         r"Duplicate GPU detected",  # NCCL: two ranks on one device, as with MIG
     ),
 )
@@ -53,7 +56,8 @@ MEMORY = (
         r"\b(?:CUDA|HIP|XPU|NCCL) out of memory",
         r"\b(?:CUDA|HIP|XPU)(?: driver| runtime)? error:? (?:2[,:]? )?(?:\(?\d*\)? ?)?out of memory",
         r"CUDA_ERROR_OUT_OF_MEMORY|cudaErrorMemoryAllocation|hipErrorOutOfMemory",
-        r"(?:Cuda|CUDA|HIP) failure (?:2\b|'?out of memory)",  # NCCL
+        r"Triton Error \[\w+\]: out of memory",
+        r"(?:Cuda|CUDA|HIP) (?:failure 2\b|(?:failure|error \S+:\d+) '?out of memory)",  # NCCL, vLLM's all-reduce
         r"Failed to CUDA (?:calloc|malloc)",
         r"CU(?:BLAS|DNN|SOLVER|SPARSE)_STATUS_ALLOC_FAILED",
         r"CUBLAS_STATUS_NOT_INITIALIZED when calling .?cublasCreate",  # its workspace does not fit
@@ -68,8 +72,19 @@ MEMORY = (
         r"(?:modules|weights|layers) (?:are|is|were|had been)? ?(?:dispatched|offloaded) (?:on|to) the (?:CPU|disk)",
         r"have enough GPU RAM",
         r"device_map that contains a (?:CPU|disk)",
+        r"offload the whole model to the disk|perform (?:CPU|disk) offload",
+        r"(?:not support|remove) (?:the )?(?:CPU|disk)\b.{0,30}(?:offload|device_map)",
+        r"(?:CPU|disk) offload(?:ing)? is not supported|configured to be mapped to (?:CPU|disk)",
         r"device_map. had weights offloaded to the disk",
         r"modules offloaded to cpu or disk",
+    ),
+)
+
+WORKSPACE = (
+    infeasible(
+        "GpuOutOfMemory",
+        r"(?:Buffer overflow when allocating|Failed to allocate) memory for \w+ with size \d+",  # FlashInfer
+        remedy="The attention backend's workspace is too small for this batch: use another one in engine.args",
     ),
 )
 
@@ -125,6 +140,9 @@ DEVICES = (
     broken(
         "GpuMissing",
         r"Unexpected error from cudaGetDeviceCount",
+        r"device < num_gpus",  # torch: a rank beyond the devices, as with MIG
+        r"MPS (?:client|server) |cudaErrorMps\w+",
+        r"(?:(?:needs|requires) a (?:CUDA )?GPU|only supported on GPUs?)\b(?! (?:with|of|that))|\bGPU is required",
         r"No CUDA GPUs are available",
         r"no CUDA-capable device is detected|cudaErrorNoDevice",
         r"Found no NVIDIA driver",
@@ -136,7 +154,7 @@ DEVICES = (
         r"lib(?:cuda|nvidia-ml)\.so\S* ?: cannot open shared object",
         r"nvidia-container-cli: .{0,40}(?:initialization|device|driver|detection|ldcache|requirement) error",
         r"could not select device driver",
-        r"No (?:GPUs?|accelerators?|CUDA devices?) (?:were |was |is |are )?(?:found|available|detected)",
+        r"No (?:GPUs?|accelerators?|CUDA devices?)(?: or \w+)? (?:were |was |is |are )?(?:found|available|detected)",
         device="cuda",
     ),
     broken(
@@ -180,6 +198,10 @@ CAPABILITY = (
         r"fp8e4nv not supported|type fp8\w+ not supported in this arch",
         r"(?:Bfloat16|bf16) is (?:only |not )?supported (?:on|by|for) .{0,40}(?:GPU|device|card)",
         r"not compatible with the current PyTorch installation",
+        r"invalid device function|cudaErrorInvalidDeviceFunction",
+        r"only supported (?:in|by|with) FlashAttention ?\d",  # a version for newer GPUs
+        r"(?:not (?:supported|available)|not support .{0,60}) on this device",
+        r"requires NV(?:LS|Link) .{0,20}multicast",
     ),
 )
 
@@ -195,4 +217,4 @@ HOST = (
     broken("HostOutOfMemory", *_HOST_MEMORY, device="cuda"),
 )
 
-DEVICE_FAILURES = (*KERNEL_RESOURCES, *DEVICES, *MEMORY, *GPU_COUNT, *CAPABILITY, *HOST)
+DEVICE_FAILURES = (*KERNEL_RESOURCES, *DEVICES, *MEMORY, *WORKSPACE, *GPU_COUNT, *CAPABILITY, *HOST)

@@ -30,7 +30,7 @@ class Statement:
     @property
     def summary(self) -> str:
         """The statement without its class, unless one word is left that means nothing without it."""
-        message = _without_boilerplate(self.message or self.source)
+        message = _CAUSES.sub("", _without_boilerplate(self.message or self.source))
         return message if " " in message or not self.kind else self._short(message)
 
     def _short(self, message: str) -> str:
@@ -91,6 +91,11 @@ _WARNED = re.compile(r"\S+:\d+: \w*Warning: |\w*Warning: ")
 _RECOVERED = re.compile(
     r"\b(ignor(e|ed|ing)|fall(s|ing)? ?back|skipp(ed|ing)|retry(ing)?|continuing without)\b", re.IGNORECASE
 )
+# A step of the start that a process reaches only if what it said before was not fatal.
+_REACHED = re.compile(
+    r"Loading (?:model )?weights took|Model loading took|(?:Available|GPU) KV cache (?:memory|size)"
+    r"|# (?:GPU|cuda) blocks|Graph capturing finished|init engine \("
+)
 _FRAME = re.compile(r'\s+File "[^"]*", line \d+')
 _MARKS = re.compile(r"[\s~^]+$")
 _ENDED = re.compile(r"(?P<kind>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$")
@@ -99,11 +104,13 @@ _NAMED = re.compile(
     r"[A-Za-z_]\w*(?:Error|Exception|OutOfResources|OfflineModeIsEnabled|Timeout|Exit))"
     r"(?:: (?P<message>.*))?$"
 )
+_CAUSES = re.compile(r"(?:(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|OutOfResources): )+(?=\S+ )")  # of another one
 _WORKER_SAID = re.compile(r"Worker failed with error '(?P<cause>.*?)'?(?:, please check the stack trace.*)?$")
 _LINKS = ("The above exception was the direct cause", "During handling of the above exception")
 # What native code writes before it ends the process, or before Python raises an error that says less.
 _FATAL = re.compile(
-    r"\s*(?:what\(\): +|CUDA [Ee]rror: |.{0,80}\bNCCL WARN |Fatal Python error: |nvidia-container-cli: )"
+    r"\s*(?:what\(\): +|CUDA [Ee]rror: |Failed: Cuda error |.{0,80}\bNCCL WARN |Fatal Python error: "
+    r"|nvidia-container-cli: )"
 )
 _WORKER_FILES = {"multiproc_executor.py", "multiproc_worker_utils.py", "worker_base.py", "gpu_worker.py", "worker.py"}
 _CORE_FILES = {"core.py", "core_client.py"}
@@ -152,10 +159,12 @@ def _rank(process: str) -> int:
 
 
 def _by_process(lines: Iterable[_Line]) -> Iterator[tuple[str, list[_Line]]]:
-    """Yield the lines of each process together, in the order of its first line with an error."""
+    """Yield the lines of each process that follow its last success, in the order of its first line with an error."""
     groups: dict[str, list[_Line]] = {}
     for line in lines:
-        if line.level not in {"DEBUG", "INFO", "WARNING"} and not _WARNED.match(line.text):
+        if line.level == "INFO" and _REACHED.match(line.text):
+            groups.pop(line.process, None)
+        elif line.level not in {"DEBUG", "INFO", "WARNING"} and not _WARNED.match(line.text):
             groups.setdefault(line.process, []).append(line)
     yield from groups.items()
 

@@ -38,6 +38,13 @@ MODEL = (
         remedy="This image's engine does not know the model: name a newer image, or another model",
     ),
     infeasible(
+        "UnsupportedModel",
+        r"ImportError: .{0,200}(?:modeling file|quantized model|quantization).{0,200}(?:requires?|install)",
+        r"Error: .{0,80}quantization requires .{0,120}pip install",
+        phase="load",
+        remedy="The image lacks a package that the model needs: use an image that has it, or another model",
+    ),
+    infeasible(
         "RejectedArguments",
         r"max_model_len .{0,80}(?:is )?greater than the derived max_model_len",
         r"(?:prompt|input)\b.{0,80}longer than the maximum (?:model|context) length",
@@ -174,15 +181,37 @@ HUB = (
     ),
 )
 
+# What an argument is called, and how an engine refuses its value.
+_OPTION = r"(?:--[a-z]|\b[a-z]+(?:_[a-z]+)+\b)"
+_REFUSED = (
+    r"(?:must (?:not )?(?:be|have|contain|match)|can(?:not|.t| only) (?:be|have|use)|mutually exclusive"
+    r"|(?:is|are) (?:only|not) (?:\w+ )?(?:supported|valid|available|compatible|applicable|a valid)"
+    r"|incompatible with|only (?:supports?|works with|supported)|does(?: not|n.t) support|requires? )"
+)
 ARGUMENTS = (
+    infeasible(
+        "RejectedArguments",
+        r"ImportError: .{0,300}(?:pip3? install|Please install|(?:not|n.t) (?:\w+ ){0,4}installed)",
+        phase="load",
+        remedy="The image lacks a package that engine.args or the model needs: use an image that has it",
+    ),
+    infeasible(
+        "RejectedArguments",
+        rf"(?:Value|NotImplemented)Error: (?=.{{0,200}}{_OPTION}).{{0,200}}{_REFUSED}",
+        r"ValueError: .{0,160}(?:must|should) be .{0,160}\bgot\b",
+        r"When using LoRA, ",
+        r"not supported on current platform",
+        r"does not support (?:b?float\d+|Flash ?Attention|\w+ parallelism)",
+        phase="load",
+    ),
     infeasible(
         "RejectedArguments",
         r"pydantic_core\S*ValidationError: ",
         r"unexpected keyword argument",
         r"model_kwargs.{0,20} are not used",
         r"ValueError: User-specified max_model_len",
-        r"ValueError: (?:Invalid|Unknown|Unsupported|Unrecognized) "
-        r"(?:attention backend|block.?size|prefix_match_unit|quantization|kv.cache|distributed executor|load.?format)",
+        r"ValueError: (?:Invalid|Unknown|Unsupported|Unrecognized) (?:attention backend|dtype|block.?size"
+        r"|prefix_match_unit|quantization|kv.cache|distributed executor|load.?format)",
         r"Error: .{0,80}(?:Invalid|Unknown|Unsupported|Unrecognized) .{0,80}"
         r"(?:Valid (?:options|values|choices)|Must be one of|Supported \w+ (?:are|is)|expected one of|Choose from)",
         r"ValueError: Selected backend .{0,200}is not valid for this configuration",
