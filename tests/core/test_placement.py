@@ -6,7 +6,7 @@ import pytest
 
 from core.planning import LOAD, ONE_LOAD, SPACE, make_small_study
 from factories.runs import make_ended, make_finish, make_held, make_history, make_loss, make_run
-from factories.studies import at, make_cell
+from factories.studies import at, make_cell, make_pool
 from infpop_operator.core.decide import decide
 from infpop_operator.core.fingerprint import measurement_identity
 from infpop_operator.core.model import (
@@ -183,3 +183,23 @@ def test_the_end_of_a_queued_run_is_a_loss_without_devices() -> None:
     )
     assert started(done) == [(1, 1)]
     assert [(aside.gpu_count, aside.reason) for aside in done.set_aside["a100"]] == [(2, QUEUED)]
+
+
+def test_a_gpu_count_that_no_node_has_now_keeps_no_other_from_running() -> None:
+    """One GPU of the only node is broken: the smaller GPU count is measured first, and nothing starts for the other."""
+    study = make_small_study(pools=(make_pool(usable_device_count=1),))
+    decision = decided(study, now=100)
+    assert started(decision) == [(1, 1)]
+    assert [(aside.gpu_count, aside.reason) for aside in decision.set_aside["a100"]] == [(2, "NoRoom")]
+
+
+def test_a_round_ends_without_a_gpu_count_that_no_node_gets() -> None:
+    """After the last measurement it waits for six schedule time-outs; a round that measured nothing waits on."""
+    pool = make_pool(usable_device_count=1)
+    study = make_small_study(space=TWO, pools=(pool,))
+    waiting = decided(study, measured(1, ended=60), now=3659)
+    assert (waiting.verdict, waiting.reason, waiting.wake_at) == (Verdict.WAITING, "NoRoom", at(3660))
+    ended = decided(study, measured(1, ended=60), now=3660)
+    assert (ended.verdict, ended.reason) == (Verdict.SUCCEEDED, "SpaceExhausted")
+    nothing = make_small_study(space=replace(SPACE, gpu_counts=(2,)), pools=(pool,))
+    assert (decided(nothing, now=10**7).verdict, decided(nothing, now=10**7).reason) == (Verdict.WAITING, "NoRoom")

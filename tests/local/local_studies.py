@@ -82,10 +82,10 @@ def start_infpop(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
         signal.signal(signal.SIGHUP, before)
 
 
-def run_infpop(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run_infpop(*arguments: object, cwd: Path, timeout_s: float = DEADLINE_S) -> subprocess.CompletedProcess[str]:
     """Run `infpop` with `arguments` until it exits."""
     process = start_infpop(*arguments, cwd=cwd)
-    out, err = process.communicate(timeout=DEADLINE_S)
+    out, err = process.communicate(timeout=timeout_s)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from infpop_operator.core.history import broken_reason, never_held, runs_of, was_asked_to_stop
-from infpop_operator.core.model import EndedRun, History, Lost, Round, StartedRun, Study
+from infpop_operator.core.model import EndedRun, Finished, History, Lost, Pool, Round, StartedRun, Study
+from infpop_runner.contract import Measured, TrialResult
 
 _FIRST_PAUSE = timedelta(seconds=10)  # the first back-off of the Job controller
 _DOUBLINGS = 16  # 10 s become a week
@@ -137,6 +138,23 @@ def queue_bound(study: Study, started: StartedRun) -> datetime | None:
     return None if started.held_since is not None else started.started_at + study.schedule_timeout
 
 
+def has_node(pool: Pool, gpu_count: int) -> bool:
+    """Return whether a node of the pool has as many usable GPUs now; a pool whose nodes are not known has."""
+    return all(count is None or gpu_count <= count for count in (pool.usable_device_count, pool.total_device_count))
+
+
+def node_bound(study: Study, history: History, newest: Round) -> datetime | None:
+    """Return until when a round waits for a node with more usable GPUs, None while it has measured nothing."""
+    ended = [entry for entry in runs_of(history.ended, newest) if isinstance(entry.observation, Finished)]
+    ends = (entry.observation.ended_at for entry in ended)
+    measured = any(isinstance(result, Measured) for entry in ended for result in _results(entry))
+    return max(ends) + PATIENCE * study.schedule_timeout if measured else None
+
+
+def _results(ended: EndedRun) -> tuple[TrialResult, ...]:
+    return ended.observation.result.trials if isinstance(ended.observation, Finished) else ()
+
+
 def instants(study: Study, history: History) -> Iterator[datetime]:
     """Yield the times at which the plan of a pool changes without a new observation."""
     for started in history.active:
@@ -147,6 +165,9 @@ def instants(study: Study, history: History) -> Iterator[datetime]:
         newest = next((entry for entry in reversed(history.rounds) if entry.pool == pool.name), None)
         if newest is None:
             continue
+        bound = node_bound(study, history, newest)
+        if bound is not None and not all(has_node(pool, count) for count in study.space.gpu_counts):
+            yield bound
         for each in unplaced(history, newest).values():
             yield each.next_attempt
             if each.never_held:

@@ -29,6 +29,7 @@ from infpop_operator.core.load_failures import (
 )
 from infpop_operator.core.model import (
     DELETED,
+    NO_ROOM,
     Configuration,
     EndedRun,
     History,
@@ -88,22 +89,33 @@ def plan_pool(study: Study, pool: Pool, history: History, now: datetime) -> Pool
     """
     view = _view(study, pool, history)
     view = replace(view, yielding=tuple(_yielding(view, now)))
-    return replace(_plan(view), set_aside=(*view.yielding, *view.loads.set_aside))
+    return replace(_plan(view, now), set_aside=(*view.yielding, *view.loads.set_aside, *_without_node(view)))
 
 
-def _plan(view: _View) -> PoolPlan:
+def _plan(view: _View, now: datetime) -> PoolPlan:
     ended = _why_ended(view)
     candidates = _not_yielding(view, view.open_cells) if ended is None else ()
+    retries = _not_yielding(view, tuple(trial.configuration for trial in _retryable(view)))
+    if any(_has_node(view, cell) for cell in (*candidates, *retries)):
+        candidates = tuple(cell for cell in candidates if _has_node(view, cell))
+        retries = tuple(cell for cell in retries if _has_node(view, cell))
+    elif (candidates or retries) and _gives_up_nodes(view, now):
+        return PoolPlan(ended=ended or "SpaceExhausted")
     failed, rejected = _without_success(view)
     untried = tuple(cell for cell in candidates if cell.load_key not in {tried.load_key for tried in failed})
-    retry = _retry(view, yields_to=untried)
+    retry = _retry(view, retries, yields_to=untried)
     if retry is not None:
         return PoolPlan(next_run=retry)
     if candidates:
-        candidates = least_alike(candidates, failed, rejected) if failed else candidates
         if len(view.history.active) >= view.study.budget.parallel_trials:
             return PoolPlan()  # asking the search takes about 10 ms, and this function is called often
-        return PoolPlan(next_run=_proposal(view, candidates))
+        chosen = least_alike(candidates, failed, rejected) if failed else candidates
+        return PoolPlan(next_run=_proposal(view, chosen))
+    return _wait_or_end(view, ended)
+
+
+def _wait_or_end(view: _View, ended: str | None) -> PoolPlan:
+    """Return what the round waits for if no run of it may start now, or why it ended."""
     wanted = {cell.gpu_count for cell in _left(view)}
     waits = [each for each in view.yielding if each.next_attempt is not None and each.gpu_count in wanted]
     if waits:
@@ -111,6 +123,26 @@ def _plan(view: _View) -> PoolPlan:
     if ended is None and any(count in wanted for count, each in view.unplaced.items() if each.is_waiting):
         return PoolPlan()
     return PoolPlan(ended=ended or "SpaceExhausted")
+
+
+def _has_node(view: _View, cell: Configuration) -> bool:
+    """Return whether a node of the pool has as many usable GPUs now as a run of `cell` needs."""
+    return placement.has_node(view.pool, cell.gpu_count)
+
+
+def _without_node(view: _View) -> Iterator[SetAside]:
+    """Yield the GPU counts with something left to measure that no node has now."""
+    for count in sorted({cell.gpu_count for cell in _left(view)}):
+        if not placement.has_node(view.pool, count):
+            detail = f"no node of pool {view.pool.name} has {count} usable GPU{'s' if count > 1 else ''} now"
+            yield SetAside(gpu_count=count, reason=NO_ROOM, detail=detail, attempts=0)
+
+
+def _gives_up_nodes(view: _View, now: datetime) -> bool:
+    """Return whether the round ends without the GPU counts that no node has: it has measured others, and waited."""
+    bound = placement.node_bound(view.study, view.history, view.round)
+    live = any(runs_of(view.history.active, view.round))
+    return not live and bound is not None and now >= bound
 
 
 def _without_success(view: _View) -> tuple[frozenset[Configuration], frozenset[Configuration]]:
@@ -320,10 +352,9 @@ def _retryable(view: _View) -> tuple[Trial, ...]:
     )
 
 
-def _retry(view: _View, *, yields_to: tuple[Configuration, ...]) -> Run | None:
-    """Return a run that retries the first trial whose GPU count does not yield, nor its load to one of `yields_to`."""
+def _retry(view: _View, wanted: tuple[Configuration, ...], *, yields_to: tuple[Configuration, ...]) -> Run | None:
+    """Return a run that retries the first of the `wanted` trials whose load does not yield to one of `yields_to`."""
     retryable = _retryable(view)
-    wanted = _not_yielding(view, tuple(trial.configuration for trial in retryable))
     if yields_to and not view.loads.any_loaded:
         wanted = tuple(cell for cell in wanted if cell.load_key not in view.loads.failed)
     trial = next((trial for trial in retryable if trial.configuration in wanted), None)

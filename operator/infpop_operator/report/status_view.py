@@ -219,10 +219,10 @@ def _pool(shown: ShownStudy, row: PoolStatus) -> PoolPicture:
 def _set_aside(shown: ShownStudy, row: PoolStatus, each: SetAside) -> Notice:
     """Return which configurations are not tried now, why, and when they are tried again."""
     extra = "".join(f", {name}={value}" for name, value in (each.extra or {}).items())
-    times = count(each.attempts, "attempt")
+    times = f" after {count(each.attempts, 'attempt')}" if each.attempts else ""
     again = f"; next attempt {each.next_attempt:%H:%M:%S %Z}" if each.next_attempt is not None else ""
     return Notice(
-        text=on_one_line(f"{count(each.gpu_count, shown.device(row.name))}{extra}: set aside after {times}{again}"),
+        text=on_one_line(f"{count(each.gpu_count, shown.device(row.name))}{extra}: set aside{times}{again}"),
         style="yellow",
         reason=each.reason,
         detail=each.message or "",
