@@ -3,11 +3,13 @@
 import asyncio
 import json
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from rich.console import Console
 
+from infpop_operator.adapters.kube.cluster_clock import ClusterClock
 from infpop_operator.adapters.kube.connection import ConnectionConfigError
 from infpop_operator.adapters.kube.records import Body
 from infpop_operator.adapters.kube.study_reader import NoAnswerError, ReadError, StudyReader
@@ -28,8 +30,9 @@ def run(
 ) -> ExitCode:
     """Show the study `name` once, or with `watch` until it ends."""
     try:
-        reader = StudyReader(name, namespace=namespace, context=context, kubeconfig=kubeconfig)
-        body, now = asyncio.run(_read(reader, progress_view(Console(stderr=as_json)) if watch else None))
+        clock = ClusterClock(_now, time.monotonic)  # the times of a study are the API server's
+        reader = StudyReader(name, namespace=namespace, context=context, kubeconfig=kubeconfig, clock=clock)
+        body, now = asyncio.run(_read(reader, progress_view(Console(stderr=as_json)) if watch else None, clock))
         page = to_study_page(body, now)
     except NoAnswerError as error:
         print_error(f"Study {name} cannot be shown now.", error)
@@ -46,13 +49,13 @@ def run(
     return ExitCode.NO_RECOMMENDATION if page.outcome is Outcome.STALLED else ExitCode.FOUND
 
 
-async def _read(reader: StudyReader, view: ProgressView | None) -> tuple[Body, datetime]:
+async def _read(reader: StudyReader, view: ProgressView | None, clock: ClusterClock) -> tuple[Body, datetime]:
     """Return the study and the time of the read: the current state, or with a view the state at the study's end."""
     async with reader:
         if view is None:
-            return await reader.read(), _now()
+            return await reader.read(), clock()
         try:
-            return await follow(reader.read, view, clock=_now, wait=lambda: asyncio.sleep(POLL_SECONDS))
+            return await follow(reader.read, view, clock=clock, wait=lambda: asyncio.sleep(POLL_SECONDS))
         finally:
             view.close()
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -11,6 +13,7 @@ from threading import Thread
 import pytest
 
 from adapters.kube.recording_server import RecordingServer, recording_server
+from infpop_operator.adapters.kube.cluster_clock import ClusterClock
 from infpop_operator.adapters.kube.study_reader import NoAnswerError, ReadError, StudyReader
 
 
@@ -187,3 +190,19 @@ def test_an_invalid_name_is_not_requested(name: str, namespace: str, words: str)
     """It would be another path of the API server."""
     with pytest.raises(ReadError, match=words):
         StudyReader(name, namespace=namespace, context=None, kubeconfig=None)
+
+
+def test_each_read_shows_the_api_servers_time(tmp_path: Path) -> None:
+    """`infpop status` subtracts times of the study from it: a wrong clock of the user's machine does not count."""
+
+    def now() -> datetime:
+        return datetime.now(UTC)  # noqa: TID251 - of this machine, where the API server is too
+
+    async def read(config: str, clock: ClusterClock) -> None:
+        async with StudyReader("study", namespace="serving", context=None, kubeconfig=config, clock=clock) as reader:
+            await reader.read()
+
+    clock = ClusterClock(lambda: now() - timedelta(hours=1), time.monotonic)
+    with answering([200], tmp_path) as (config, _):
+        asyncio.run(read(config, clock))
+    assert abs((clock() - now()).total_seconds()) < 10

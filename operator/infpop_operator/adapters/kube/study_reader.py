@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from infpop_operator.adapters.kube.client import KubeClient
+from infpop_operator.adapters.kube.cluster_clock import ClusterClock
 from infpop_operator.adapters.kube.connection import Connection, find_connection
 from infpop_operator.adapters.kube.errors import KubeError, KubeNotFoundError, KubeRefusedError
 from infpop_operator.adapters.kube.records import Body
@@ -30,9 +31,18 @@ class StudyReader:
 
     A long watch may outlive a token, and an API server that has just started refuses every account for a second. So
     after a successful read, the first few refusals count as no answer, and the next read uses fresh credentials.
+    `clock` learns the API server's time from each read.
     """
 
-    def __init__(self, name: str, *, namespace: str | None, context: str | None, kubeconfig: str | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        namespace: str | None,
+        context: str | None,
+        kubeconfig: str | None,
+        clock: ClusterClock | None = None,
+    ) -> None:
         for what, value in (("study", name), ("namespace", namespace)):
             if value is not None and not re.fullmatch(NAME_PATTERN, value):
                 allowed = "lower-case letters, digits and dashes"
@@ -41,6 +51,7 @@ class StudyReader:
         self._namespace = namespace
         self._context = context
         self._kubeconfig = kubeconfig
+        self._clock = clock
         self._connection: Connection | None = None
         self._client: KubeClient | None = None
         self._refusals = 0
@@ -91,7 +102,8 @@ class StudyReader:
     async def _open(self) -> tuple[KubeClient, str]:
         if self._client is None or self._connection is None:
             self._connection = await find_connection(context=self._context, kubeconfig=self._kubeconfig)
-            self._client = KubeClient(self._connection, namespace=self._namespace or self._connection.namespace)
+            namespace = self._namespace or self._connection.namespace
+            self._client = KubeClient(self._connection, namespace=namespace, clock=self._clock)
         return self._client, self._namespace or self._connection.namespace
 
     async def _close(self) -> None:
