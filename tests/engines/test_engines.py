@@ -1,6 +1,8 @@
 """The conformance suite on every engine, and tests of single engines."""
 
+import json
 import re
+import shutil
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -215,6 +217,26 @@ def test_a_cache_that_does_not_fit_is_out_of_memory(tmp_path: Path, model: str) 
     assert isinstance(trial, Infeasible), (trial, result.broken)
     assert trial.reason == "GpuOutOfMemory"
     assert result.broken is None
+
+
+@pytest.mark.engine
+def test_a_model_that_cannot_be_split_is_infeasible_at_that_count(tmp_path: Path, model: str) -> None:
+    """An MLP of 255 rows is not split over two ranks: a worker's bare assertion says so, and for all batches."""
+    uneven = tmp_path / "uneven"
+    shutil.copytree(model, uneven)
+    config = json.loads((uneven / "config.json").read_text())
+    (uneven / "config.json").write_text(json.dumps(config | {"intermediate_size": 255}))
+    spec = make_run_spec(
+        batches=(2, 4), model={"name": str(uneven), "load_format": "dummy"}, workload=WORKLOAD, gpu_count=2
+    )
+    with launch(spec, tmp_path) as run:
+        result = run.finish()
+        assert run.living() == []
+    assert [trial.reason for trial in result.trials if isinstance(trial, Infeasible)] == ["UnsupportedGpuCount"] * 2
+    assert {trial.detail for trial in result.trials if isinstance(trial, Infeasible)} <= {
+        "assert all(output_size % self.tp_size == 0 for output_size in output_sizes)",
+        "255 is not divisible by 2",
+    }
 
 
 @pytest.mark.engine
