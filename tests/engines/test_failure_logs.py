@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from infpop_runner.engines.errors import EngineBrokenError
 from infpop_runner.engines.failures import Device, Evidence, Failed, Phase, Refused, classify, classify_exception
 
 CORE_FAILED = "builtins.RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}"
@@ -258,3 +259,19 @@ def test_the_class_of_a_cause_in_a_message_is_left_out() -> None:
     """Inductor puts the class of the error that it passes on before its message (torch 2.9)."""
     said = "torch._inductor.exc.InductorError: RuntimeError: Failed to find C compiler. Please specify via CC."
     assert judge(say("EngineCore_DP0", f"{TRACEBACK}{said}")).detail.startswith("Failed to find C compiler. Please")
+
+
+@pytest.mark.parametrize(
+    ("cause", "retry"),
+    [
+        (OSError("[Errno 30] Read-only file system: '/cache'"), "never"),
+        (RuntimeError("503 Server Error: Service Unavailable for url: https://huggingface.co/datasets"), "later"),
+        (ValueError("no split"), None),
+    ],
+)
+def test_prompts_of_the_hub_are_waited_for_as_a_model_is(cause: Exception, retry: str | None) -> None:
+    """An adapter that names the reason keeps its cause, which says whether waiting helps."""
+    error = EngineBrokenError("WorkloadUnavailable", "dataset x")
+    error.__cause__ = cause
+    found = classify_exception(error, log_tail="", device="cuda", phase="load")
+    assert found == Failed(reason="WorkloadUnavailable", detail="dataset x", retry=retry)

@@ -15,7 +15,7 @@ from infpop_runner.engines.device_failures import DEVICE_FAILURES
 from infpop_runner.engines.errors import EngineBrokenError, EngineRefusedError
 from infpop_runner.engines.failure_rule import Device, Phase, Rule
 from infpop_runner.engines.failure_text import Process, Statement, last_line, read_exception, read_log
-from infpop_runner.engines.model_failures import ARGUMENTS, CRASHES, KILLED, MODEL_FAILURES
+from infpop_runner.engines.model_failures import ARGUMENTS, CRASHES, HUB, KILLED, MODEL_FAILURES, STORAGE
 
 __all__ = [
     "MAX_DETAIL",
@@ -98,8 +98,17 @@ def classify_exception(error: BaseException, *, log_tail: str, device: Device, p
         largest_only = error.largest_only or error.reason == "GpuOutOfMemory"
         return Refused(reason=error.reason, detail=one_line(str(error))[:MAX_DETAIL], largest_only=largest_only)
     if isinstance(error, EngineBrokenError):
-        return Failed(reason=error.reason, detail=one_line(str(error))[:MAX_DETAIL])
+        detail = one_line(str(error))[:MAX_DETAIL]
+        return Failed(reason=error.reason, detail=detail, retry=_waiting_helps(error, device))
     return classify(Evidence(exception=describe_exception(error), log_tail=log_tail, device=device, phase=phase))
+
+
+def _waiting_helps(error: BaseException, device: Device) -> Retry | None:
+    """Return whether a hub or a volume is the cause that needs time, or a person: prompts come from there too."""
+    causes = read_exception(describe_exception(error))[1:]
+    rules = [rule for rule in (*STORAGE, *HUB) if rule.applies("load", device)]
+    found = _first(rules, causes)
+    return None if found is None else found[0].retry
 
 
 def classify(evidence: Evidence) -> Refused | Failed:
