@@ -86,6 +86,24 @@ def test_quota_of_gpus(place: Place) -> None:
     assert status["trials"][0]["attempts"] == 1
 
 
+def test_quota_below_the_largest_gpu_count(place: Place) -> None:
+    """Two GPUs never fit into the quota: one GPU is measured all the same, and the status says what waits and why."""
+    place.create("resourcequota", quota(**{"requests.nvidia.com_gpu": "1"}))
+    place.study(
+        searchSpace={"gpuCount": [2, 1], "batchSize": [8]},
+        algorithm={"name": "grid"},
+        measurement={"timeouts": {"schedule": "2s"}},
+    )
+    with place.kubelet(replay(throughput)):
+        status = place.wait(
+            lambda status: any(row["state"] == "Measured" for row in status.get("trials", [])), what="a measured trial"
+        )
+    assert {row["gpuCount"]: row["state"] for row in status["trials"]}[1] == "Measured"
+    (aside,) = status["pools"][0]["setAside"]
+    assert (aside["gpuCount"], aside["reason"]) == (2, "QuotaExceeded")
+    assert "requested: requests.nvidia.com/gpu=2" in aside["message"]
+
+
 def test_quota_of_jobs(place: Place) -> None:
     """Invariant 5: a quota that refuses the Job is QuotaExceeded, costs no failure, and is asked again later."""
     place.create("resourcequota", quota(**{"count_jobs.batch": "0"}))

@@ -127,7 +127,7 @@ def waits(now: float, *ended: EndedRun) -> Decision:
 
 def test_the_last_gpu_count_is_given_up_after_a_bound() -> None:
     """Three attempts and six schedule time-outs; then the study ends with what it has, and says what it lacks."""
-    attempts = [lost(2, began=began, ended=began + 600) for began in (60, 1260, 3060)]
+    attempts = [lost(2, began=began, ended=began + 600) for began in (60, 1260, 3000)]
     waiting = waits(1860, *attempts[:2])
     assert (waiting.verdict, waiting.reason, waiting.wake_at) == (Verdict.WAITING, "Unschedulable", at(3060))
     assert "2 runs of 2 GPUs on pool a100 found no devices: 0/3 nodes" in waiting.message

@@ -64,6 +64,8 @@ class Unplaced:
         """
         if self.is_waiting:
             return False
+        if now < self.runs[0].observation.ended_at:
+            return True  # the clock was set back since
         return now >= self.next_attempt or (only_left and not self._was_tried_since(others_ended_at))
 
     def is_given_up(self, now: datetime, study: Study, *, only_left: bool, others_ended_at: datetime | None) -> bool:
