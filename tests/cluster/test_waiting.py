@@ -92,7 +92,7 @@ def test_quota_below_the_largest_gpu_count(place: Place) -> None:
     place.study(
         searchSpace={"gpuCount": [2, 1], "batchSize": [8]},
         algorithm={"name": "grid"},
-        measurement={"timeouts": {"schedule": "2s"}},
+        measurement={"timeouts": {"schedule": "15s"}},
     )
     with place.kubelet(replay(throughput)):
         status = place.wait(
