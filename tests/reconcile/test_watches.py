@@ -1,13 +1,21 @@
 """A watch that has ended is noticed: the operator ends, to be restarted, and the probe fails."""
 
+import asyncio
 import logging
 from collections.abc import Collection
+from contextlib import asynccontextmanager
 
+import kopf
 import pytest
+from kopf._core.engines.activities import ActivityError, run_activity
+from kopf._core.engines.indexing import OperatorIndexers
+from kopf._core.intents.causes import Activity
 
 from infpop_operator.cluster.service import Kind
-from infpop_operator.handlers.registration import WATCHED
+from infpop_operator.handlers.operator import _lost_watch
+from infpop_operator.handlers.registration import WATCHED, _Handlers
 from infpop_operator.handlers.watches import MISSING_S, POLL_S, START_S, Watches, WithoutTraceback, watch_prefix
+from infpop_operator.settings import Settings
 
 TASKS = {  # as kopf names them
     "study": "watcher for throughputstudies.v1alpha1.infpop.io@None",
@@ -77,3 +85,31 @@ def test_an_answer_of_the_api_server_has_no_traceback_and_a_defect_has() -> None
         assert WithoutTraceback().filter(record)
         kept.append(record.exc_info is not None)
     assert kept == [False, True]
+
+
+def test_the_process_ends_because_of_a_lost_watch_and_says_so() -> None:
+    """Kopf wraps what the end of the operator raises; the command line gets the watch, and an exit code above 0."""
+
+    @asynccontextmanager
+    async def unopened():  # type: ignore[no-untyped-def]  # noqa: ANN202 - never entered
+        yield
+
+    registry = kopf.OperatorRegistry()
+    handlers = _Handlers(unopened, Settings())
+    handlers.register(registry)
+    handlers._end_for_restart("the API server serves objects that are not watched (study)")
+
+    async def end() -> None:
+        await run_activity(
+            lifecycle=kopf.lifecycles.all_at_once,
+            registry=registry,
+            settings=kopf.OperatorSettings(),
+            activity=Activity.CLEANUP,
+            indices=OperatorIndexers().indices,
+            memo=None,
+        )
+
+    with pytest.raises(ActivityError) as caught:
+        asyncio.run(end())
+    assert str(_lost_watch(caught.value)).startswith("the API server serves objects that are not watched (study). ")
+    assert _lost_watch(ValueError("a defect")) is None
