@@ -15,9 +15,9 @@ import httpx
 
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.errors import KubeError, KubeNotFoundError
-from infpop_operator.adapters.kube.observe import CREATING, RunHints
+from infpop_operator.adapters.kube.observe import RunHints
 from infpop_operator.adapters.kube.pod_metrics import scrape_pod
-from infpop_operator.adapters.kube.records import JobRecord, PodRecord
+from infpop_operator.adapters.kube.records import CREATING, JobRecord, PodRecord
 from infpop_operator.adapters.kube.workloads import NO_KUEUE, NO_QUEUE, NO_WORKLOAD, why_queued
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.keys import StudyKey

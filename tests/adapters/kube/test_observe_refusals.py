@@ -80,7 +80,12 @@ def test_what_was_measured_before_a_shutdown_is_kept() -> None:
     ("pod", "job", "reason"),
     [
         (make_ended(1, "x", failure="OutOfcpu: x"), make_job(), "RunnerError"),
-        (make_bound(phase="Failed", failure="DeadlineExceeded: Pod was active too long"), make_job(), "PodFailed"),
+        (
+            make_bound(phase="Failed", failure="DeadlineExceeded: Pod was active too long"),
+            make_job(),
+            "DeadlineExceeded",
+        ),
+        (make_ended(143, "x", failure="DeadlineExceeded: Pod was active too long"), make_job(), "DeadlineExceeded"),
         (make_bound(phase="Failed", failure="a message alone"), make_job(), "PodFailed"),
         (make_bound(phase="Failed"), make_job(), "PodFailed"),
         (make_bound(phase="Failed", failure="OutOfcpu: x", node=None), make_job(), "PodFailed"),
@@ -99,3 +104,46 @@ def test_a_pod_that_was_taken_away_is_not_refused() -> None:
     """A drained Pod is replaced by its Job, whatever its kubelet calls it."""
     taken = make_bound(phase="Failed", failure="OutOfcpu: x", **DRAINED)
     assert seen(make_job(), taken) == Waiting(reason="Preempted", detail="EvictionByEvictionAPI: drained")
+
+
+def test_a_runner_that_sigterm_ended_at_once_is_not_counted() -> None:
+    """It cannot handle the signal while its interpreter starts: as when it stops later, the study is not at fault."""
+    found = seen(make_job(), make_ended(143, "loading"))
+    assert isinstance(found, Lost)
+    assert (found.reason, found.counts) == ("Stopped", False)
+    assert "exit code 143" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "detail"),
+    [
+        ({"waiting": {"reason": "ImagePullBackOff", "message": "x"}}, "ImagePull", "ImagePullBackOff: init container"),
+        ({"waiting": {"reason": "CrashLoopBackOff", "message": "x"}}, "InvalidContainerConfig", "CrashLoopBackOff: "),
+        ({"waiting": {"reason": "PodInitializing"}}, "ContainerCreating", ""),
+        ({"running": {}}, "ContainerCreating", ""),
+        ({"terminated": {"exitCode": 0}}, "ContainerCreating", ""),
+        ({"terminated": {"exitCode": 1, "message": "no route"}}, "ContainerCreating", "exit code 1"),
+    ],
+)
+def test_a_run_that_waits_for_an_init_container_says_for_which(state: dict[str, Any], reason: str, detail: str) -> None:
+    """A mesh or a policy injects them; the runner's own container only says that the Pod initializes."""
+    waiting = {"name": "runner", "state": {"waiting": {"reason": "PodInitializing"}}}
+    first = {"name": "proxy", "state": state}
+    found = observed(initContainerStatuses=[first], containerStatuses=[waiting]).observation
+    assert isinstance(found, Waiting)
+    assert found.reason == reason
+    assert detail in found.detail
+    assert bool(detail) == ("init container proxy" in found.detail)
+
+
+def test_a_run_that_an_init_container_failed_names_it() -> None:
+    """Its exit code and its words are the only trace: the runner's container never started."""
+    waiting = {"name": "runner", "state": {"waiting": {"reason": "PodInitializing"}}}
+    ended = {"terminated": {"exitCode": 137, "reason": "OOMKilled", "message": "loading\nkilled"}}
+    found = observed(
+        phase="Failed", initContainerStatuses=[{"name": "proxy", "state": ended}], containerStatuses=[waiting]
+    ).observation
+    assert isinstance(found, Lost)
+    assert found.reason == "PodFailed"
+    words = "the init container proxy failed (exit code 137, OOMKilled); its last output: loading | killed"
+    assert found.detail == f"{words}; {NOTHING}"

@@ -212,7 +212,7 @@ def test_no_field_of_a_record_is_left_out_here(record: JobRecord | PodRecord | N
         for field in dataclasses.fields(record)
         if field.default is not dataclasses.MISSING and getattr(record, field.name) == field.default
     }
-    assert unset <= {"gone", "evicted", "altered"}
+    assert unset <= {"gone", "evicted", "altered", "obstacle"}
 
 
 @pytest.mark.parametrize(

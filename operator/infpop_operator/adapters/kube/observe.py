@@ -20,7 +20,8 @@ from infpop_operator.adapters.conclude import (
     parse_result,
 )
 from infpop_operator.adapters.kube.errors import quota_words
-from infpop_operator.adapters.kube.records import LOW, ContainerRecord, JobEnd, JobRecord, PodRecord
+from infpop_operator.adapters.kube.labels import RUNNER_CONTAINER
+from infpop_operator.adapters.kube.records import CREATING, LOW, ContainerRecord, JobEnd, JobRecord, PodRecord
 from infpop_operator.core.model import (
     DELETED,
     NODE_REFUSED,
@@ -46,7 +47,6 @@ _PULL_REASONS = frozenset(
         "SignatureValidationFailed",
     }
 )
-CREATING = frozenset({None, "", "ContainerCreating", "PodInitializing"})  # reasons that give no more detail
 _NODE_LOST = frozenset({"ContainerStatusUnknown", "Unknown"})  # set by the kubelet and containerd after a reboot
 # The kubelet's reasons on a Pod that it ended, or did not start, in favour of its Node: it shuts down, or a critical
 # Pod needs the room. Since Kubernetes 1.26 such a Pod has a DisruptionTarget condition as well, if it was started.
@@ -62,6 +62,7 @@ _SCHEDULER_RETRIES = timedelta(seconds=3)
 _EXIT_DONE = 0
 _EXIT_MISUNDERSTOOD = 2
 _EXIT_KILLED = 137
+_EXIT_TERMINATED = 143  # by SIGTERM, before the runner could handle it
 _EXIT_UNSEEN = 255  # from containerd if it did not see the exit; the runner exits with 0, 1, 2 or by a signal
 _NO_CAPACITY = "the Job is suspended until its queue has capacity"
 _SOURCE = "the termination message"
@@ -251,9 +252,9 @@ def _outside_cause(job: JobRecord, pod: PodRecord | None) -> Cause | None:
     """Return which outside cause ended the run: its deadline, its Node, its queue or a user; None if none did."""
     if pod is not None and pod.evicted is not None:
         return _cause_of_eviction(pod.evicted)
-    end = job.end or job.ending
-    if end is not None and end.reason == _DEADLINE:
-        return Cause(lost=_DEADLINE, broken="MeasureTimeout", detail=last_output(end.message))
+    deadline = _deadline(job, pod)
+    if deadline is not None:
+        return Cause(lost=_DEADLINE, broken="MeasureTimeout", detail=last_output(deadline))
     if pod is not None and (pod.disrupted is not None or pod.failure_reason in _FOR_THE_NODE):
         return _cause_of_disruption(pod)
     if job.suspended:
@@ -261,6 +262,14 @@ def _outside_cause(job: JobRecord, pod: PodRecord | None) -> Cause | None:
     if pod is not None and pod.deleting:
         return Cause(lost=DELETED, broken="Stopped", detail="a user or another controller deleted the Pod of this run")
     return None
+
+
+def _deadline(job: JobRecord, pod: PodRecord | None) -> str | None:
+    """Return the message about the deadline that ended the run: the Job's, or one that a policy gave to the Pod."""
+    end = job.end or job.ending
+    if end is not None and end.reason == _DEADLINE:
+        return end.message
+    return pod.failure if pod is not None and pod.failure_reason == _DEADLINE else None
 
 
 def _cause_of_disruption(pod: PodRecord) -> Cause:
@@ -317,6 +326,9 @@ def _cause_by_reason(container: ContainerRecord, log_tail: str) -> Cause | None:
 def _cause_by_exit_code(container: ContainerRecord, log_tail: str) -> Cause:
     if container.exit_code == _EXIT_KILLED:
         return Cause(lost="Killed", broken="EngineCrash", detail="the runner was killed (SIGKILL)")
+    if container.exit_code == _EXIT_TERMINATED:
+        detail = "something sent SIGTERM to the runner before it could handle it (exit code 143)"
+        return Cause(lost="Stopped", broken="Stopped", detail=detail, counts=False)
     if container.exit_code == _EXIT_UNSEEN:
         output = f"; its last output: {last_output(log_tail)}" if log_tail.strip() else ""
         detail = f"the container runtime lost the container (exit code 255), as when its shim dies{output}"
@@ -330,8 +342,18 @@ def _cause_by_exit_code(container: ContainerRecord, log_tail: str) -> Cause:
 
 def _cause_of_pod(job: JobRecord, pod: PodRecord) -> Cause:
     """Return why a Pod ended without a container state: its Node refused it, or it was never started."""
-    detail = last_output(pod.failure or "") or f"the Pod is {pod.phase} and reports no state of its container"
+    detail = last_output(pod.failure or "") or _failed_first(pod.obstacle)
+    detail = detail or f"the Pod is {pod.phase} and reports no state of its container"
     return _outside_cause(job, pod) or Cause(lost="PodFailed", broken="RunnerError", detail=detail)
+
+
+def _failed_first(obstacle: ContainerRecord | None) -> str:
+    """Return how an init container failed; empty if none did."""
+    if obstacle is None or obstacle.exit_code is None:
+        return ""
+    how = f"exit code {obstacle.exit_code}, {obstacle.terminated_reason or 'Error'}"
+    output = last_output(obstacle.terminated_message or "")
+    return f"the init container {obstacle.name} failed ({how})" + (f"; its last output: {output}" if output else "")
 
 
 def _cause_of_job(end: JobEnd) -> Cause:
@@ -405,7 +427,8 @@ def _on_node(
     container, ending = pod.container or ContainerRecord(), _outside_cause(job, pod)
     if container.started_at is not None and ending is None:
         return container.started_at
-    reason, detail = _why_not_started(container, failed_mount) if ending is None else (ending.lost, ending.detail)
+    first = container if pod.obstacle is None or container.waiting_reason not in CREATING else pod.obstacle
+    reason, detail = _why_not_started(first, failed_mount) if ending is None else (ending.lost, ending.detail)
     limit_s = limits.pull_seconds if container.started_at is None else limits.run_seconds
     return _Wait(
         reason=reason,
@@ -418,6 +441,8 @@ def _on_node(
 def _why_not_started(container: ContainerRecord, failed_mount: str | None) -> tuple[str, str]:
     reason, message = container.waiting_reason, container.waiting_message or ""
     detail = last_output(message)
+    if container.name != RUNNER_CONTAINER:
+        detail = f"init container {container.name}: {detail}" if detail else _failed_first(container)
     if reason in CREATING:
         return ("ContainerCreating", detail) if failed_mount is None else ("MountFailed", last_output(failed_mount))
     if reason in _PULL_REASONS:

@@ -80,9 +80,12 @@ class JobRecord:
         return self.end is not None and self.ttl_seconds is not None
 
 
+CREATING = frozenset({None, "", "ContainerCreating", "PodInitializing"})  # waiting reasons that give no more detail
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerRecord:
-    """The runner's container: waiting, running (`started_at` alone) or terminated (`exit_code`)."""
+    """A container, by default the runner's: waiting, running (`started_at` alone) or terminated (`exit_code`)."""
 
     waiting_reason: str | None = None
     waiting_message: str | None = None
@@ -91,6 +94,7 @@ class ContainerRecord:
     terminated_reason: str | None = None
     terminated_message: str | None = None
     finished_at: datetime | None = None
+    name: str = labels.RUNNER_CONTAINER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +105,7 @@ class PodRecord:
     `disrupted_at` when. `failure` is why the kubelet failed the Pod as a whole ("reason: message"). `evicted` is the
     kubelet's message if it ended the Pod for lack of memory, disk or process ids. `scheduled_at` is None while the Pod
     has no Node. `deleting` comes from the Pod itself, `gone` from another source, because the object no longer exists.
+    `obstacle` is an init container that cannot start or has failed, without which the runner's does not start.
     `others` are the names of containers beside the runner's that have not ended, as an injected sidecar. `altered` is
     as in `JobRecord`.
     """
@@ -126,6 +131,7 @@ class PodRecord:
     failure: str | None = None
     evicted: str | None = None
     container: ContainerRecord | None = None
+    obstacle: ContainerRecord | None = None
     others: tuple[str, ...] = ()
     study_uid: str | None = None
     pool: str | None = None
@@ -256,6 +262,7 @@ def parse_pod(body: Body) -> PodRecord:
         failure=_message(status, "reason", "message") if status.get("phase") == "Failed" else None,
         evicted=_evicted(status, disruption),
         container=_container(_list(status, "containerStatuses"), node_lead(body, scheduled_at)),
+        obstacle=_obstacle(_list(status, "initContainerStatuses")),
         others=_others(status),
         study_uid=identity.study_uid,
         pool=identity.pool,
@@ -386,6 +393,15 @@ def _container(statuses: Sequence[Body], lead: timedelta) -> ContainerRecord | N
                 started_at=None if begun is None else begun - lead,
                 finished_at=None if ended is None else ended - lead,
             )
+    return None
+
+
+def _obstacle(statuses: Sequence[Body]) -> ContainerRecord | None:
+    """Return the first init container that cannot start or has failed; the runner starts only after all of them."""
+    for status in statuses:
+        container = replace(_container_state(_part(status, "state")), name=str(status.get("name")))
+        if container.waiting_reason not in CREATING or container.exit_code not in {None, 0}:
+            return container
     return None
 
 
