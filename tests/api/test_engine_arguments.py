@@ -77,6 +77,20 @@ def test_what_changes_the_devices_is_refused_with_the_field_that_sets_them(name:
         parse_object(changed({"spec.searchSpace.extra": [{"name": name, "values": ["1", "2"]}]}))
 
 
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("--enable-chunked-prefill", "Write enable_chunked_prefill,"),
+        ("maxModelLen", "Write max_model_len,"),
+        ("KV-cache-dtype", "Write kv_cache_dtype,"),
+        ("max model len", "Use the engine's Python name"),
+    ],
+)
+def test_a_name_in_another_spelling_is_refused_with_the_right_one(name: str, remedy: str) -> None:
+    """A flag of the command line, or a name in the style of the other fields."""
+    assert f"is not an argument name. {remedy}" in refusal({name: "2"})
+
+
 def test_a_searched_value_that_is_not_json_is_named_by_its_place() -> None:
     """The values of a dimension follow the same rules as fixed arguments."""
     extra = [{"name": "compilation_config", "values": [json.dumps({"mode": 3}), "{mode: 2}"]}]

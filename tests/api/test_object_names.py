@@ -67,6 +67,7 @@ def test_a_key_of_a_config_map_or_secret_is_a_file_name(path: str) -> None:
         "runner",
         "org/runner:1.0-RC_1",
         "localhost:5000/runner",
+        "Mirror:5000/runner",
         "Registry.example.com:5000/a/b__c--d.e:v1",
         f"example.com/runner@{DIGEST}",
         f"[fe80::1]:5000/runner:1@{DIGEST}",
@@ -84,6 +85,7 @@ def test_an_image_that_a_kubelet_takes_is_taken(path: str, image: str) -> None:
     [
         "org/Runner",
         "Runner",
+        "VLLM/runner",
         "example.com/Runner:1",
         "runner:",
         "runner:-1",

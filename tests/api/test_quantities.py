@@ -64,7 +64,10 @@ def test_a_duration_is_the_sum_of_its_parts(text: str, expected: float) -> None:
     [
         ("true", True),
         ("false", False),
-        ("True", "True"),
+        ("True", True),
+        ("FALSE", False),
+        ("tRUE", "tRUE"),
+        ("yes", "yes"),
         ("8", 8),
         ("-8", -8),
         ("0", 0),

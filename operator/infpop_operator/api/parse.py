@@ -192,6 +192,8 @@ def _problem(details: ErrorDetails, hint: str) -> Problem:
             remedy=_choice_remedy(details["input"], str(context["expected"])),
         )
     message, remedy = _words(kind, context, details["msg"])
+    if context.get("pattern") == ARGUMENT_PATTERN:
+        remedy = _argument_remedy(str(details["input"])) or remedy
     if kind == "string_type":
         remedy = _text_remedy(details["input"])
     value = "" if kind == "missing" else _shown(details["input"])
@@ -207,6 +209,12 @@ def _words(kind: str, context: Mapping[str, Any], otherwise: str) -> tuple[str, 
         return otherwise, "Correct it"
     message, remedy = _MESSAGES[kind]
     return message.format_map(context), remedy.format_map(context)
+
+
+def _argument_remedy(name: str) -> str | None:
+    """Return how a flag of a command line (--max-num-seqs) or a name in camelCase is written as an argument."""
+    plain = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name.strip("-")).replace("-", "_").lower()
+    return f"Write {plain}, the engine's Python name" if re.fullmatch(ARGUMENT_PATTERN, plain) else None
 
 
 def _text_remedy(value: object) -> str:

@@ -86,9 +86,12 @@ def number_string(value: float) -> str:
 
 
 def parse_scalar(text: str) -> str | int | float | bool:
-    """Return the value of an argument's text: true or false, an integer, a decimal, or else the text on one line."""
-    if text in {"true", "false"}:
-        return text == "true"
+    """Return the value of an argument's text: true or false, an integer, a decimal, or else the text on one line.
+
+    True and TRUE are as in YAML and Python: as text, an engine would take even "False" for true.
+    """
+    if text.lower() in {"true", "false"} and text in {text.lower(), text.upper(), text.capitalize()}:
+        return text.lower() == "true"
     if re.fullmatch(r"-?[0-9]{1,18}", text):
         return int(text)
     if re.fullmatch(r"-?[0-9]{1,15}\.[0-9]{1,15}", text):

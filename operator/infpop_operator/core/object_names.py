@@ -21,7 +21,9 @@ LONGEST_LABEL, LONGEST_SUBDOMAIN = 63, 253
 LONGEST_LABEL_KEY = LONGEST_SUBDOMAIN + 1 + LONGEST_LABEL
 
 _HOST_PART = r"[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?"
-_HOST = rf"({_HOST_PART}([.]{_HOST_PART})*|\[[a-fA-F0-9:]+\])(:[0-9]+)?"
+# A host without a dot or a port is written like a part of the path: in upper case it is a misspelt owner ("VLLM/x"), of
+# which the container runtime would ask the DNS.
+_HOST = rf"({_HOST_PART}([.]{_HOST_PART})+(:[0-9]+)?|{_HOST_PART}:[0-9]+|\[[a-fA-F0-9:]+\](:[0-9]+)?)"
 _PATH_PART = r"[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*"
 _TAG = r"[A-Za-z0-9_][-A-Za-z0-9_.]{0,127}"
 _DIGEST = r"(sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128})"

@@ -277,6 +277,7 @@ def test_a_node_without_anything_has_nothing() -> None:
         ({"taints": [{"key": "node.cloudprovider.kubernetes.io/shutdown", "effect": "NoSchedule"}]}, [], "shutdown"),
         ({"taints": [{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]}, [], "ToBeDeleted"),
         ({"taints": [{"key": "karpenter.sh/disrupted", "effect": "NoSchedule"}]}, [], "disrupted"),
+        ({"taints": [{"key": "virtual-kubelet.io/provider", "value": "x", "effect": "NoSchedule"}]}, [], "virtual"),
         ({"taints": [{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]}, [], None),
         ({"taints": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}]}, [], None),
         ({"taints": [{"key": "node.kubernetes.io/x", "effect": "PreferNoSchedule"}]}, [], None),
@@ -290,6 +291,13 @@ def test_a_node_that_starts_no_pods_says_why(
     assert (node.unready is None) is (unready is None)
     assert unready is None or unready in str(node.unready)
     assert node.starts_pods is (unready is None)
+
+
+def test_a_node_that_is_being_deleted_starts_no_pods() -> None:
+    """A finalizer keeps it until its autoscaler has drained it; it is Ready all that time."""
+    stamped = {"name": "n", "uid": "u", "deletionTimestamp": stamp(0)}
+    node = parse_node({"metadata": stamped, "status": {"conditions": [condition("Ready")]}})
+    assert (node.starts_pods, node.unready) == (False, "being deleted")
 
 
 @pytest.mark.parametrize(

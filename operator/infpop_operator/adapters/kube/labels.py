@@ -81,13 +81,15 @@ NODE_GROUP_LABELS = (
 GPU_COUNT_NAMES = frozenset({"gpu.count", "gke-accelerator-count", "instance-gpu-count", "sku-gpu-count"})
 GPU_CLIENTS_NAMES = frozenset({"gpu.replicas", "gke-max-shared-clients-per-gpu"})
 # Taints of Nodes that start no Pod: those of the node lifecycle controller and the cloud controllers by prefix, and
-# those of the autoscalers for a Node that they are about to remove.
+# those of the autoscalers for a Node that they are about to remove. A virtual kubelet's Node stands for another system,
+# which starts its Pods on machines that have none of the Node's labels.
 NODE_TAINTS = (
     "node.kubernetes.io/",
     "node.cloudprovider.kubernetes.io/",
     "ToBeDeletedByClusterAutoscaler",
     "karpenter.sh/disrupt",
     "karpenter.sh/unregistered",
+    "virtual-kubelet.io/",
 )
 GPU_MEMORY = "nvidia.com/gpu.memory"  # MB
 GPU_COMPUTE_MAJOR = "nvidia.com/gpu.compute.major"

@@ -287,7 +287,7 @@ def parse_node(body: Body) -> NodeRecord:
         resource_version=metadata.get("resourceVersion", ""),
         labels=dict(known),
         schedulable=not spec.get("unschedulable"),
-        unready=_unready(_list(status, "conditions"), _list(spec, "taints")),
+        unready=_leaving(metadata) or _unready(_list(status, "conditions"), _list(spec, "taints")),
         capacity_gpus=capacity,
         allocatable_gpus={
             name: allocatable[name] for name, count in capacity.items() if allocatable.get(name, count) != count
@@ -425,6 +425,10 @@ def _container_state(state: Body) -> ContainerRecord:
         terminated_message=ended.get("message"),
         finished_at=_time(ended.get("finishedAt")),
     )
+
+
+def _leaving(metadata: Body) -> str | None:
+    return None if metadata.get("deletionTimestamp") is None else "being deleted"
 
 
 def _unready(conditions: Sequence[Body], taints: Sequence[Body]) -> str | None:
