@@ -131,14 +131,14 @@ def test_a_label_has_a_value_that_the_api_server_takes(path: str) -> None:
 def test_every_field_that_names_something_in_a_cluster_is_above() -> None:
     """A field of the schema with the pattern of a name, a key or an image is tested here, or names a part of a study.
 
-    The rest names the study itself, its namespace, its pools, arguments and metrics: a DNS label, or no object.
+    The rest names the study itself, its namespace, its model, pools, arguments and metrics: a DNS label, or no object.
     """
     with_pattern = {path for path in _texts(schema_of_object()) if path.startswith("spec.")}
     tested = {re.sub(r"\.\d+", "[]", path) for path in (*OBJECTS, *KEYS, *IMAGES)}
     named = {path for path in with_pattern if path.rsplit(".", 1)[-1] in ("name", "key", "image", "configMap")}
     assert tested <= with_pattern
-    assert named - tested == {"spec.nodePools[].name", "spec.nodePools[].tolerations[].key", "spec.metrics[].name",
-                              "spec.searchSpace.extra[].name"}  # fmt: skip
+    assert named - tested == {"spec.model.name", "spec.nodePools[].name", "spec.nodePools[].tolerations[].key",
+                              "spec.metrics[].name", "spec.searchSpace.extra[].name"}  # fmt: skip
 
 
 def _texts(schema: Schema, path: str = "") -> list[str]:

@@ -351,7 +351,7 @@ def _failed_first(obstacle: ContainerRecord | None) -> str:
     """Return how an init container failed; empty if none did."""
     if obstacle is None or obstacle.exit_code is None:
         return ""
-    how = f"exit code {obstacle.exit_code}, {obstacle.terminated_reason or 'Error'}"
+    how = f"exit code {obstacle.exit_code}, {obstacle.terminated_reason or 'no reason given'}"
     output = last_output(obstacle.terminated_message or "")
     return f"the init container {obstacle.name} failed ({how})" + (f"; its last output: {output}" if output else "")
 
