@@ -54,6 +54,13 @@ def test_a_bare_assertion_in_this_process_is_read_from_its_source_line(tmp_path:
     )
 
 
+def test_a_bare_assertion_without_its_source_is_looked_up_in_the_log() -> None:
+    """An exception that says nothing is explained by the traceback that was logged of it."""
+    log = f"{TRACEBACK}    assert num_heads % tp_size == 0\n           ^^^^^^\nAssertionError\n"
+    assert judge(log, "builtins.AssertionError: ").reason == "UnsupportedGpuCount"
+    assert judge("", "builtins.AssertionError: ").reason == "EngineCrash"
+
+
 def test_a_worker_is_heard_before_its_engine_core() -> None:
     """The worker failed; its engine core only reports that it did, whatever comes first in the log."""
     core = say("EngineCore_DP0", f"{TRACEBACK}ValueError: No available memory for the cache blocks.")

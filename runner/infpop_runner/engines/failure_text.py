@@ -138,7 +138,7 @@ def _lines(log: str) -> Iterator[_Line]:
             level = {"I": "INFO", "W": "WARNING"}.get(match["level"], "ERROR")
         elif match := _LEVEL.match(rest):
             level = match["level"]
-        if match := _PREFIX.match(rest):
+        if (match := _PREFIX.match(rest)) and match[0].strip():  # the indentation of a frame is no prefix
             file, rest = match["file"] or match["older"] or "", rest[match.end() :]
         yield _Line(process=process or _process_of(file), level=level, text=rest)
 

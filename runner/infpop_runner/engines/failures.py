@@ -114,7 +114,7 @@ def _waiting_helps(error: BaseException, device: Device) -> Retry | None:
 def classify(evidence: Evidence) -> Refused | Failed:
     """Return what the evidence means: `EngineCrash` or `RunnerError` if no row of the table knows it."""
     chain = read_exception(evidence.exception)
-    wrapped = any(_says(statement, WRAPPERS) for statement in chain)
+    wrapped = any(_says(statement, WRAPPERS) or _says_nothing(statement) for statement in chain)
     if found := _first(_applicable(KNOWN, evidence), [each for each in chain if not _says(each, STARTS)]):
         return _verdict(*found)
     if not wrapped:
@@ -167,6 +167,11 @@ def _last(rules: Sequence[Rule], statements: Sequence[Statement]) -> tuple[Rule,
 
 def _says(statement: Statement, words: re.Pattern[str]) -> bool:
     return words.search(statement.text) is not None
+
+
+def _says_nothing(statement: Statement) -> bool:
+    """Return whether a statement is a bare assertion: only a traceback in the log shows what it asserts."""
+    return statement.kind.endswith("AssertionError") and not statement.message
 
 
 def _applicable(rules: Sequence[Rule], evidence: Evidence) -> tuple[Rule, ...]:
