@@ -236,9 +236,9 @@ def test_a_download_that_fails_because_the_volume_is_full_is_about_the_volume() 
 
 @pytest.mark.parametrize("reached", ["Loading weights took 5.21 seconds", "GPU KV cache size: 104,384 tokens"])
 def test_what_a_process_said_before_it_reached_a_later_step_is_no_cause(reached: str) -> None:
-    """A library printed the traceback of an attempt that it gave up; the model was loaded after it (vLLM 0.11)."""
-    attempt = f"{TRACEBACK}{OUT_OF_MEMORY}\n"
-    log = f"{attempt}INFO 02-06 16:33:10 [default_loader.py:268] {reached}\n"
+    """A library logged the traceback of an attempt that it gave up; the model was loaded after it (vLLM 0.11)."""
+    attempt = say("EngineCore_DP0", f"{TRACEBACK}{OUT_OF_MEMORY}")
+    log = f"{attempt}(EngineCore_DP0 pid=5) INFO 02-06 16:33:10 [default_loader.py:268] {reached}\n"
     failed = say("EngineCore_DP0", f"{TRACEBACK}TimeoutError: RPC call to sample_tokens timed out.")
     assert judge(attempt + failed).reason == "GpuOutOfMemory"
     assert judge(log + failed).reason == "EngineCrash"
@@ -282,3 +282,30 @@ def test_prompts_of_the_hub_are_waited_for_as_a_model_is(cause: Exception, retry
     error.__cause__ = cause
     found = classify_exception(error, log_tail="", device="cuda", phase="load")
     assert found == Failed(reason="WorkloadUnavailable", detail="dataset x", retry=retry)
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        # A thread that reports usage, a library that looks for its settings, a prompt that was logged.
+        f"Exception in thread Thread-3:\n{TRACEBACK}requests.exceptions.ConnectionError: Max retries exceeded\n",
+        f"{TRACEBACK}PermissionError: [Errno 13] Permission denied: '/.config/matplotlib'\n",
+        f"INFO 02-06 16:33:30 [logger.py:43] Received request: 'My bug:\n{TRACEBACK}{OUT_OF_MEMORY}\nHelp!'\n",
+    ],
+)
+def test_what_no_named_process_says_is_no_cause_beside_one(printed: str) -> None:
+    """The engine core says why it failed, in words that no row knows; other output explains nothing (vLLM 0.11)."""
+    failed = say("EngineCore_DP0", f"{TRACEBACK}RuntimeError: shape '[2, 3]' is invalid for input of size 7")
+    found = judge(printed + failed)
+    assert (found.reason, found.detail.partition(". ")[0]) == (
+        "EngineCrash",
+        "shape '[2, 3]' is invalid for input of size 7",
+    )
+
+
+def test_the_innermost_of_several_process_names_counts() -> None:
+    """Each process puts its name before the lines that it reads from another one (vLLM 0.10.1)."""
+    lines = say("VllmWorker TP0", f"{TRACEBACK}{OUT_OF_MEMORY}").splitlines()
+    log = "".join(f"(APIServer pid=32) (EngineCore_0 pid=296) {line}\n" for line in lines)
+    found = judge(log)
+    assert (found.reason, found.detail) == ("GpuOutOfMemory", OUT_OF_MEMORY.partition(": ")[2])

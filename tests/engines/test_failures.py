@@ -276,3 +276,22 @@ def test_an_adapter_that_knows_the_reason_is_believed() -> None:
         EngineBrokenError("WorkloadUnavailable", "no file"), log_tail="", device="cpu", phase="load"
     )
     assert broken == Failed(reason="WorkloadUnavailable", detail="no file")
+
+
+@pytest.mark.parametrize(
+    ("error", "retry"),
+    [
+        ("RuntimeError: CAS service error : Reqwest Error: HTTP status client error (403 Forbidden)", "never"),
+        (
+            "RuntimeError: CAS service error : Reqwest Error: HTTP status server error (503 Service Unavailable)",
+            "later",
+        ),
+        ("requests.exceptions.SSLError: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed", "never"),
+        ("requests.exceptions.SSLError: [SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred", "later"),
+    ],
+)
+def test_a_hub_is_asked_again_only_if_waiting_helps(error: str, retry: str) -> None:
+    """A refusal stays; a busy hub or a broken connection does not (hf_xet 1.1, requests 2.32)."""
+    found = classify(Evidence(exception=error, log_tail="", device="cuda", phase="load"))
+    assert isinstance(found, Failed)
+    assert (found.reason, found.retry) == ("ModelUnavailable", retry)

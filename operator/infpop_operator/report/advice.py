@@ -78,6 +78,7 @@ ON_ONE_MACHINE = {
     "GpuMissing": "check that the driver finds the GPUs and fits the engine: nvidia-smi",
     "GpuNotClean": "end the process that holds GPU memory: nvidia-smi names it",
     "GpuFaulty": "reset the GPU, or leave it out with CUDA_VISIBLE_DEVICES: nvidia-smi -q and dmesg name the fault",
+    "IncompatibleGPU": "install an engine that has kernels for this GPU, or set model.dtype to one that it supports",
     "HostOutOfMemory": "free memory of this machine, or tune on one that has more",
     "Killed": f"check whether the machine ran out of memory: dmesg; {_LOG}",
     "LoadTimeout": "raise measurement.timeouts.load",

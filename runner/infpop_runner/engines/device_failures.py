@@ -107,7 +107,7 @@ DEVICES = (
         r"fallen off the bus|GPU is lost|GPU requires reset",
         r"hardware stack error|cudaErrorHardwareStackError",
         r"\bXid\b.{0,40}\d+",
-        r"contained (?:memory )?error|cudaErrorContained",
+        r"contained (?:memory )?error|cudaErrorContained|over nvlink or a hardware error",
     ),
     infeasible(
         "IncompatibleGPU",
@@ -144,7 +144,7 @@ DEVICES = (
         r"MPS (?:client|server) |cudaErrorMps\w+",
         r"(?:(?:needs|requires) a (?:CUDA )?GPU|only supported on GPUs?)\b(?! (?:with|of|that))|\bGPU is required",
         r"No CUDA GPUs are available",
-        r"no CUDA-capable device is detected|cudaErrorNoDevice",
+        r"no CUDA-capable device is detected|cudaErrorNoDevice|CUDA_ERROR_(?:NO|INVALID)_DEVICE",
         r"Found no NVIDIA driver",
         r"Failed to infer device type",
         r"CUDA unknown error",

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+WORKER, CORE, REST = range(3)  # the ranks of processes
 MOST_LINES = 12  # of one message: a fatal error of torch lists its C++ stack after it
 
 
@@ -132,7 +133,7 @@ class _Line:
 def _lines(log: str) -> Iterator[_Line]:
     for raw in _COLOUR.sub("", log).splitlines():
         rest, process, level, file = raw, "", "", ""
-        if match := _PROCESS.match(rest):
+        while match := _PROCESS.match(rest):  # the last one is the process itself, before it are those that read it
             process, rest = match["process"] or match["ranked"], rest[match.end() :]
         if match := _GLOG.match(rest):
             level = {"I": "INFO", "W": "WARNING"}.get(match["level"], "ERROR")
@@ -154,8 +155,8 @@ def _process_of(file: str) -> str:
 def _rank(process: str) -> int:
     name = process.lower()
     if "worker" in name or name.startswith("rank"):
-        return 0
-    return 1 if "core" in name else 2
+        return WORKER
+    return CORE if "core" in name else REST
 
 
 def _by_process(lines: Iterable[_Line]) -> Iterator[tuple[str, list[_Line]]]:

@@ -14,7 +14,7 @@ from infpop_runner.contract import BrokenReason, InfeasibleReason, Retry, one_li
 from infpop_runner.engines.device_failures import DEVICE_FAILURES
 from infpop_runner.engines.errors import EngineBrokenError, EngineRefusedError
 from infpop_runner.engines.failure_rule import Device, Phase, Rule
-from infpop_runner.engines.failure_text import Process, Statement, last_line, read_exception, read_log
+from infpop_runner.engines.failure_text import CORE, Process, Statement, last_line, read_exception, read_log
 from infpop_runner.engines.model_failures import ARGUMENTS, CRASHES, HUB, KILLED, MODEL_FAILURES, STORAGE
 
 __all__ = [
@@ -136,7 +136,9 @@ def _classify_log(evidence: Evidence, chain: Sequence[Statement]) -> Refused | F
     started = not any(_says(each, STARTS) for each in chain)
     rejections = () if started else _applicable(ARGUMENTS, evidence)
     said = first.exceptions or first.remarks
-    heard = [(known, said), (known, first.fatal), *((known, other.exceptions) for other in processes[1:])]
+    # Without a process's name: what a library printed, or a prompt. It counts only if no named process has a cause.
+    others = [other for other in processes[1:] if other.rank <= max(first.rank, CORE)]
+    heard = [(known, said), (known, first.fatal), *((known, other.exceptions) for other in others)]
     for rules, statements in (*heard, (rejections, said)):
         if found := _last(rules, statements):
             return _verdict(*found)

@@ -160,6 +160,7 @@ HUB = (
         r"Unrecognized model in|Invalid repository ID|Repo id must|Cannot have -- or \.\. in repo_id",
         r"Cannot find any (?:\w+ )?(?:model )?weights|no file named .{0,80}found in",
         r"\b(?:400|401|403|404|407|410|451) Client Error|Client error '(?:401|403|404)|LocalTokenNotFoundError",
+        r"HTTP status client error \(4(?:0[1-7]|[13]\d)",
         r"Invalid user token|Invalid username or password|bad credentials",
         phase="load",
         remedy="Check model.name and model.revision, and that the token may read the model",
@@ -182,7 +183,7 @@ HUB = (
 )
 
 # What an argument is called, and how an engine refuses its value.
-_OPTION = r"(?:--[a-z]|\b[a-z]+(?:_[a-z]+)+\b)"
+_OPTION = r"(?:--[a-z]|\b[a-z]+(?:_[a-z]+)+\b|\b(?:kv.?cache|backend|dtype|quantization|checkpoint)s?\b)"
 _REFUSED = (
     r"(?:must (?:not )?(?:be|have|contain|match)|can(?:not|.t| only) (?:be|have|use)|mutually exclusive"
     r"|(?:is|are) (?:only|not) (?:\w+ )?(?:supported|valid|available|compatible|applicable|a valid)"
