@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infpop_runner.contract.result import ModelFacts
+from infpop_runner.contract.text import one_line
 
 Config = Mapping[str, Any]
 
@@ -23,8 +24,11 @@ _ALREADY_SCALED = {"default", "llama3", "longrope", "mrope", "su"}
 _OTHER_TASK = re.compile(
     r"For(?!CausalLM|ConditionalGeneration|CausalGeneration)[A-Z]\w*$|(?<!Chat)(?<!LM)(?<!LMHead)Model$"
 )
+_CAUSAL = ("ForCausalLM", "LMHeadModel")
 _DEEPEST_PART = 3
+_MOST = 2**31 - 1  # heads or positions; a larger number says nothing about a model
 _GENERATES = "Name a model that generates text, such as one whose architecture ends in ForCausalLM"
+_NOT_CAUSAL = "not a causal language model"
 _NAMELESS = "its config.json names no architecture, so it may not be a causal language model"
 
 
@@ -56,6 +60,14 @@ class ModelRefusal:
 def find_refusal(config: Config, known: KnownModels, *, trust_remote_code: bool) -> ModelRefusal | None:
     """Return why the engine cannot serve the model, None if it can or if only a load finds out."""
     names = _architectures(config)
+    if _is_encoder_decoder(config) and not any(name.endswith(_CAUSAL) for name in names):
+        return _refusal(f"is a {names[0] if names else 'model'} with an encoder, {_NOT_CAUSAL}", _GENERATES)
+    return _refusal_by_name(config, names, known, trust_remote_code=trust_remote_code)
+
+
+def _refusal_by_name(
+    config: Config, names: list[str], known: KnownModels, *, trust_remote_code: bool
+) -> ModelRefusal | None:
     if any(name in known.architectures for name in names):
         return None
     if _has_own_code(config):
@@ -64,7 +76,7 @@ def find_refusal(config: Config, known: KnownModels, *, trust_remote_code: bool)
     if config.get("model_type") in known.model_types and not other_task:
         return None
     if other_task:
-        return _refusal(f"is a {names[0]}, not a causal language model", _GENERATES)
+        return _refusal(f"is a {names[0]}, {_NOT_CAUSAL}", _GENERATES)
     if names and (known.architectures or known.model_types):
         remedy = "Use a version of the engine that knows it, or a model such as a LlamaForCausalLM"
         return _refusal(f"is a {names[0]}, which {known.engine} does not know", remedy)
@@ -84,7 +96,7 @@ def read_positions(config: Config) -> int | None:
     """
     text = text_part(config)
     stated = [value for name in _POSITIONS if (value := _first(text, (name,))) is not None]
-    return int(max(stated) * _scaling(text)) if stated else None
+    return int(min(max(stated) * _scaling(text), _MOST)) if stated else None
 
 
 def text_part(config: Config) -> Config:
@@ -111,7 +123,12 @@ def _merged(old: object, new: object) -> object:
 
 def _architectures(config: Config) -> list[str]:
     names = config.get("architectures")
-    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    return [one_line(name) for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def _is_encoder_decoder(config: Config) -> bool:
+    """Return whether the model writes an answer to a whole text or a recording, instead of continuing a prompt."""
+    return config.get("is_encoder_decoder") is True or {"encoder_layers", "decoder_layers"} <= config.keys()
 
 
 def _has_own_code(config: Config) -> bool:
@@ -149,6 +166,5 @@ def _factor(scaling: Config) -> float:
 
 def _first(config: Config, names: tuple[str, ...]) -> int | None:
     values = (config.get(name) for name in names)
-    return next(
-        (value for value in values if isinstance(value, int) and not isinstance(value, bool) and value > 0), None
-    )
+    numbers = (value for value in values if isinstance(value, int) and not isinstance(value, bool))
+    return next((number for number in numbers if 0 < number <= _MOST), None)
