@@ -19,6 +19,8 @@ hypothesis.settings.load_profile("unhurried")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options: tests that change the machine, and recordings that are not part of the project."""
     parser.addoption("--e2e", action="store_true", help="run the tests marked e2e instead of all others")
+    parser.addoption("--soak-seed", type=int, default=1, help="seed of the hostile acts of tests/cluster")
+    parser.addoption("--soak-acts", type=int, default=200, help="number of the hostile acts of tests/cluster")
     parser.addoption("--field", type=Path, help="folder of recorded errors, nodes, Pods, models and studies")
 
 
