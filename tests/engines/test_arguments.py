@@ -13,7 +13,13 @@ from infpop_runner.engines.hf_args import (
     build_pipeline_args,
     build_tokenizer_args,
 )
-from infpop_runner.engines.user_args import engine_values, refuse_unknown, trusts_remote_code, unknown_message
+from infpop_runner.engines.user_args import (
+    engine_values,
+    refuse_unknown,
+    refuse_unknown_keys,
+    trusts_remote_code,
+    unknown_message,
+)
 from infpop_runner.engines.vllm_args import build_engine_args
 from infpop_runner.engines.vllm_args import build_tokenizer_args as vllm_tokenizer_args
 
@@ -219,6 +225,15 @@ def test_an_unknown_argument_is_refused_with_the_one_that_was_meant() -> None:
     assert unknown_message("max_model_length", known, "vLLM 1").endswith("; remove it")
     refuse_unknown(spec, frozenset(), "vLLM 1")
     refuse_unknown(make_run_spec(engine={"args": {"block_size": 16}}), known, "vLLM 1")
+
+
+def test_an_unknown_key_of_a_structured_argument_is_refused() -> None:
+    """Only objects are checked whose keys are known."""
+    known = {"compilation_config": {"mode", "backend"}}
+    refuse_unknown_keys({"compilation_config": {"mode": 3}, "hf_overrides": {"x": 1}, "n": 8}, known, "vLLM 1")
+    refuse_unknown_keys({"compilation_config": 3}, known, "vLLM 1")
+    with pytest.raises(EngineRefusedError, match=r"engine\.args\.compilation_config\.moode .*; did you mean mode\?"):
+        refuse_unknown_keys({"compilation_config": {"moode": 3}}, known, "vLLM 1")
 
 
 USUAL = {

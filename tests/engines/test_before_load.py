@@ -82,6 +82,14 @@ def test_an_argument_that_the_engine_lacks_is_refused(
     assert f"did you mean {meant}?" in refused.detail
 
 
+def test_a_key_that_a_structure_of_vllm_lacks_is_refused(tmp_path: Path, model: Path) -> None:
+    """VLLM 0.32 leaves out an unknown key of such an object silently: the run would measure something else."""
+    refused = refusal(run(tmp_path, model, "vllm", args={"compilation_config": '{"moode": 0}'}))
+    assert refused.reason == "RejectedArguments"
+    assert "engine.args.compilation_config.moode is not an argument of vLLM" in refused.detail
+    assert "did you mean mode?" in refused.detail
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_prompts_longer_than_the_context_are_refused(tmp_path: Path, model: Path, engine: str) -> None:
     """The numbers of tokens and of positions are said before a load."""

@@ -1,5 +1,6 @@
 """The arguments that a study passes to an engine: refused before a load if the engine or InfPop does not take them."""
 
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -34,9 +35,27 @@ def refuse_unknown(spec: RunSpec, known: AbstractSet[str], engine: str) -> None:
             raise EngineRefusedError("RejectedArguments", unknown_message(name, known, engine))
 
 
+def refuse_unknown_keys(values: Mapping[str, Any], fields: Mapping[str, AbstractSet[str]], engine: str) -> None:
+    """Refuse a key of a structured argument that the engine does not have: vLLM would leave it out silently.
+
+    Args:
+        values: the run's arguments as the engine takes them.
+        fields: the keys of each structured argument of which they are known.
+        engine: the engine's name and version, for the message.
+
+    Raises:
+        EngineRefusedError: an object has a key that is not among the known ones of its argument.
+    """
+    for name, value in values.items():
+        known: AbstractSet[str] = fields.get(name, frozenset())
+        for key in value if known and isinstance(value, dict) else ():
+            if key not in known:
+                raise EngineRefusedError("RejectedArguments", unknown_message(f"{name}.{key}", known, engine))
+
+
 def unknown_message(name: str, known: AbstractSet[str], engine: str) -> str:
     """Return the sentence about an argument that the engine does not have, with the most similar one that it has."""
-    meant = similar_argument(name, known)
+    meant = similar_argument(name.rpartition(".")[2], known)
     remedy = "remove it" if meant is None else f"did you mean {meant}?"
     return f"engine.args.{name} is not an argument of {engine}; {remedy}"
 

@@ -12,7 +12,7 @@ import inspect
 import multiprocessing
 import multiprocessing.connection
 import threading
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import vllm
@@ -28,7 +28,12 @@ from infpop_runner.engines.model_check import check_length, check_model, read_co
 from infpop_runner.engines.model_facts import model_facts
 from infpop_runner.engines.prompt_set import PromptSet, tokenise
 from infpop_runner.engines.protocol import AboutEngine, LoadRequest, Scalar
-from infpop_runner.engines.user_args import engine_values, refuse_unknown, trusts_remote_code
+from infpop_runner.engines.user_args import (
+    engine_values,
+    refuse_unknown,
+    refuse_unknown_keys,
+    trusts_remote_code,
+)
 from infpop_runner.engines.vllm_args import build_engine_args, build_tokenizer_args
 from infpop_runner.engines.vllm_readings import CACHE_HITS, PREEMPTIONS, read_counter, read_intervals
 from infpop_runner.measure import PassOutcome
@@ -131,6 +136,7 @@ def load(request: LoadRequest) -> VllmEngine:
     spec = request.spec
     values = engine_values(spec)
     refuse_unknown(spec, llm_arguments(), f"vLLM {vllm.__version__}")
+    refuse_unknown_keys(values, config_keys(), f"vLLM {vllm.__version__}")
     config = read_config(spec.model.name, build_tokenizer_args(spec))
     config = None if config is None else with_overrides(config, values.get("hf_overrides"))
     check_model(spec, config, vllm_known(vllm.__version__, registry, ModelRegistry.get_supported_archs))
@@ -148,6 +154,23 @@ def llm_arguments() -> frozenset[str]:
     """Return the names of the arguments that this version's `LLM` takes."""
     own = inspect.signature(LLM.__init__).parameters
     return frozenset(own) | frozenset(field.name for field in dataclasses.fields(EngineArgs))
+
+
+def config_keys() -> dict[str, frozenset[str]]:
+    """Return the keys of each argument of this version's `LLM` that is a configuration object."""
+    # A type that is written as text may need a name that only a type checker has; such an argument is not checked.
+    types = {field.name: field.type for field in dataclasses.fields(EngineArgs)}
+    found = {name: [kind for kind in (given, *get_args(given)) if is_config(kind)] for name, given in types.items()}
+    return {
+        name: frozenset(field.name for kind in kinds for field in dataclasses.fields(kind) if field.init)
+        for name, kinds in found.items()
+        if kinds
+    }
+
+
+def is_config(kind: object) -> bool:
+    """Return whether a type is one of vLLM's configuration classes."""
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
 
 
 def _raise_when_core_dies(client: Any) -> None:  # noqa: ANN401 - vLLM has no types
