@@ -120,6 +120,13 @@ DEVICES = (
         device="cpu",
         remedy="The image is not built for CPUs: use one that is",
     ),
+    infeasible(
+        "IncompatibleGPU",
+        r"(?:needs|requires) a (?:CUDA )?GPU\b|only supported on GPUs?\b|\bGPU is required|No GPU (?:or \w+ )?found",
+        r"not (?:available|supported) (?:on|in) CPUs?\b",
+        device="cpu",
+        remedy="The model or an argument needs a GPU: use a pool with GPUs, or another model",
+    ),
     broken(
         "GpuMissing",
         r"system has unsupported display driver",

@@ -45,6 +45,11 @@ MODEL = (
         remedy="The image lacks a package that the model needs: use an image that has it, or another model",
     ),
     infeasible(
+        "UnsupportedModel",
+        r"only supported for .{0,20}generation models|is not supported for text-generation",
+        remedy="The model does not generate text: name another model",
+    ),
+    infeasible(
         "RejectedArguments",
         r"max_model_len .{0,80}(?:is )?greater than the derived max_model_len",
         r"(?:prompt|input)\b.{0,80}longer than the maximum (?:model|context) length",
@@ -169,7 +174,7 @@ HUB = (
     broken(
         "ModelUnavailable",
         r"LocalEntryNotFoundError|cannot find the requested files in the local cache",
-        r"couldn.t connect to '|specific connection error",
+        r"couldn.t connect to '|specific connection error|Distant resource does not",
         rf"^{_CLIENTS}",
         r"(?:name resolution|Name or service not known|getaddrinfo failed|nodename nor servname)",
         rf"(?:timed out|Max retries exceeded|Connection (?:aborted|refused|reset)).{{0,200}}{_HUB}",
@@ -201,7 +206,8 @@ ARGUMENTS = (
         rf"(?:Value|NotImplemented)Error: (?=.{{0,200}}{_OPTION}).{{0,200}}{_REFUSED}",
         r"ValueError: .{0,160}(?:must|should) be .{0,160}\bgot\b",
         r"When using LoRA, ",
-        r"not supported on current platform",
+        r"not supported on current platform|quantization is (?:currently )?not supported in \w+",
+        r"not supported by .{0,80}Supported .{0,40}(?:are|is):|only .{0,80}is supported for .{0,40}but got",
         r"does not support (?:b?float\d+|Flash ?Attention|\w+ parallelism)",
         phase="load",
     ),
