@@ -46,7 +46,8 @@ OUR_WORDS = {
     *("Accept", "Authorization", "Bearer", "BearerToken", "Date"),  # of HTTP
     *("MatchBatch", "Maximize", "Minimize", "PodMetrics", "Prometheus"),  # values of fields and settings
     *("Ended", "Outside", "Resumed", "Untried"),  # states
-    *("AutoModel", "EngineArgs", "PreTrainedModel", "YlGnBu"),  # of other libraries
+    *("AssertionError", "AutoModel", "EngineArgs", "ForCausalLM", "LMHeadModel", "PreTrainedModel"),  # of libraries
+    "YlGnBu",
     # Headings of columns and lines.
     *("Age", "Batch", "Cost", "Energy", "Files", "For", "GPUs", "Metrics", "Open", "Reason", "Refused", "Result"),
     *("Spent", "State", "Status", "Throughput", "Trials"),
