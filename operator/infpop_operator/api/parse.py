@@ -31,6 +31,7 @@ from infpop_operator.core.object_names import (
     NAME_PATTERN,
     OBJECT_PATTERN,
 )
+from infpop_runner.contract import pinned_message
 
 _SHOWN_CHARACTERS = 60  # enough to recognise a value, short enough for one terminal line
 _KEY_ITSELF = "[key]"  # pydantic's marker that a key, not its value, is wrong
@@ -214,7 +215,10 @@ def _words(kind: str, context: Mapping[str, Any], otherwise: str) -> tuple[str, 
 def _argument_remedy(name: str) -> str | None:
     """Return how a flag of a command line (--max-num-seqs) or a name in camelCase is written as an argument."""
     plain = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name.strip("-")).replace("-", "_").lower()
-    return f"Write {plain}, the engine's Python name" if re.fullmatch(ARGUMENT_PATTERN, plain) else None
+    if not re.fullmatch(ARGUMENT_PATTERN, plain):
+        return None
+    pinned = pinned_message(plain)
+    return f"Write {plain}, the engine's Python name" if pinned is None else f"Remove it: {plain} {pinned}"
 
 
 def _text_remedy(value: object) -> str:

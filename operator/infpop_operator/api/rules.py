@@ -29,6 +29,8 @@ _SHORTEST_TIMEOUT_SECONDS = 1.0
 _LONGEST_REPEAT_SECONDS = LONGEST_REPEAT_SECONDS / LONGER_FACTOR  # so that a second, longer measurement also fits
 _LONGEST_PRETENCE_SECONDS = 3600.0
 _MOST_CELLS = 2000  # every decision iterates over all of them
+_OTHER_BOOLEANS = frozenset({"yes", "no", "on", "off"})  # of YAML 1.1; no argument of an engine has such a text
+_BOOLEANS = 'Write "true" or "false"'
 _GOVERNING_FIELDS = {  # pinned engine arguments -> the field that sets them
     "model": "spec.model.name",
     "tokenizer": "spec.model.name",
@@ -152,7 +154,13 @@ def _pinned(field: str, name: str) -> Iterator[Problem]:
 
 
 def _unreadable(field: str, text: str) -> Iterator[Problem]:
-    """Yield a problem with a value that starts like JSON: a template with line breaks, or text that is not JSON."""
+    """Yield a problem with a value that an engine would take for another one, or cannot read.
+
+    An engine takes any text for true, so also "no" and "off". A value that starts like JSON is a template on one line,
+    or JSON.
+    """
+    if text.lower() in _OTHER_BOOLEANS:
+        yield Problem(field=field, value=json.dumps(text), message="is a text, not a boolean", remedy=_BOOLEANS)
     try:
         decode_argument(text)
     except StrictJsonError as error:
