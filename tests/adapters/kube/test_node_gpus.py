@@ -104,7 +104,14 @@ def test_a_run_has_one_part_of_a_gpu(product: str) -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("81559", "81920"), ("81251", "81920"), ("15109", "15360"), ("40960", "42949672960"), ("81920", "80Gi")],
+    [
+        ("81559", "81920"),
+        ("81251", "81920"),
+        ("15109", "15360"),
+        ("40960", "42949672960"),
+        ("81920", "80Gi"),
+        ("81920", "83886080Ki"),
+    ],
 )
 def test_nearly_equal_memory_is_one_kind(one: str, other: str) -> None:
     """The label of the same card depends on the driver, and may be in MiB or in bytes."""
@@ -188,6 +195,7 @@ def test_a_pool_of_dead_nodes_says_why_each_is_dead() -> None:
         ("huawei.com/Ascend910", "UnsupportedGPUs", "does not support"),
         ("example.com/npu", "UnsupportedGPUs", "does not support"),
         ("aliyun.com/gpu-mem", "UnsupportedGPUs", "does not support"),
+        ("tencent.com/vcuda-core", "UnsupportedGPUs", "does not support"),
         ("nvidia.com/GA102GL_A10", "UnsupportedGPUs", "does not support"),
         ("nvidia.com/gpu.shared", "SharedGPUs", "whole GPUs"),
         ("nvidia.com/mig-1g.5gb", "SharedGPUs", "MIG partitions"),

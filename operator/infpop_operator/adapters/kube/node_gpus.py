@@ -20,8 +20,8 @@ _INVALID_MIG = re.compile(r"-MIG-INVALID\b", re.IGNORECASE)
 # Variants of a product (10 and 12 GB, 40 and 80 GB) differ by much more.
 _SAME_MEMORY = 1.03
 _MOST_MIB = 1 << 30  # a larger number is in bytes
-_MEMORY = re.compile(r"(\d+)(?:\.\d+)? ?(Mi|MiB|MB|M|Gi|GiB|GB|G|B)?", re.IGNORECASE)
-_MIB_OF_UNIT = {"g": 1024.0, "b": 2.0**-20}
+_MEMORY = re.compile(r"(\d+)(?:\.\d+)? ?(Ki|KiB|KB|K|Mi|MiB|MB|M|Gi|GiB|GB|G|B)?", re.IGNORECASE)
+_MIB_OF_UNIT = {"g": 1024.0, "k": 2.0**-10, "b": 2.0**-20}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

@@ -19,7 +19,7 @@ _SHOWN = 8  # products, signs or Nodes in a message
 _SHOWN_LABELS = 3
 # Extended resources that are accelerators, whoever makes them: by a word in the name, or by a domain without others.
 _ACCELERATOR = re.compile(
-    r"gpu|[ntximv]pu\b|\b[dgm][lc]u\b|neuron|gaudi|accelerator|ascend|qaic|/i915|/xe$"
+    r"gpu|cuda|[ntximv]pu\b|\b[dgm][lc]u\b|neuron|gaudi|accelerator|ascend|qaic|/i915|/xe$"
     r"|^(amd\.com|habana\.ai|furiosa\.ai|rebellions\.ai|tenstorrent\.com|huawei\.com|cloud-tpus\.google\.com)/",
     re.IGNORECASE,
 )
