@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from api.documents import VALID
 from infpop_operator.api.crd import build_crd
 from infpop_operator.api.parse import parse_document
 
@@ -28,7 +30,9 @@ def test_an_example_is_a_valid_study(path: Path) -> None:
 
 @pytest.mark.parametrize(("page", "block"), BLOCKS)
 def test_a_study_in_the_documentation_is_valid(page: str, block: str) -> None:
-    """What the README shows can be copied and run."""
+    """What the README shows can be copied and run, and a part of a `spec` can be copied into one."""
+    if "kind:" not in block:
+        block = yaml.safe_dump({**VALID, "spec": {**VALID["spec"], **yaml.safe_load(block)}})
     assert parse_document(block, source=page).spec.node_pools
 
 
