@@ -32,21 +32,18 @@ from hyperopt.exceptions import AllTrialsFailed
 from numpy.random import default_rng
 
 from infpop_operator.core.decide import decide
-from infpop_operator.core.model import (
+from infpop_operator.core.model import EndedRun, Finished, History, Run
+from infpop_operator.core.space import cells
+from infpop_operator.core.study import (
     Algorithm,
     AlgorithmName,
     Budget,
     Configuration,
-    EndedRun,
-    Finished,
-    History,
     Objective,
     Pool,
-    Run,
     SearchSpace,
     Study,
 )
-from infpop_operator.core.space import cells
 from infpop_runner.contract import (
     EngineSpec,
     Infeasible,

@@ -21,7 +21,6 @@ from infpop_operator.adapters.journal import (
     fold,
 )
 from infpop_operator.core.model import (
-    Configuration,
     EndedRun,
     Finished,
     Hardware,
@@ -33,6 +32,7 @@ from infpop_operator.core.model import (
     Run,
     StartedRun,
 )
+from infpop_operator.core.study import Configuration
 
 RUN = Run(
     name="study-run",

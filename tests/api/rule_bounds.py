@@ -7,7 +7,7 @@ from api.bound import Bound, table
 from api.rule_examples import Changes
 from api.whole_studies import LANDSCAPES
 from infpop_operator.core.extra_metrics import PRESETS
-from infpop_operator.core.model import CONSTRAINT_METRICS, METRICS
+from infpop_operator.core.study import CONSTRAINT_METRICS, METRICS
 from infpop_runner.contract import PINNED_ARGUMENTS
 
 SIMULATION = "spec.engine.simulation"

@@ -11,20 +11,18 @@ from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.core.model import (
     Decision,
     EndedRun,
-    ExtraParameter,
     Finished,
     History,
     Missing,
     PlannedTrial,
     Round,
     Run,
-    SearchSpace,
     StartedRun,
-    Study,
     TrialState,
     Verdict,
     Waiting,
 )
+from infpop_operator.core.study import ExtraParameter, SearchSpace, Study
 from infpop_runner.contract import EngineSpec, Infeasible, Provenance, RunResult, TrialResult
 
 ROWS = 700

@@ -23,17 +23,7 @@ from infpop_operator.api.conditions import (
 from infpop_operator.api.status_context import PoolProblem, PrometheusHealth, StatusContext
 from infpop_operator.api.status_model import Best, Condition
 from infpop_operator.core.errors import Problem
-from infpop_operator.core.model import (
-    NO_ROOM,
-    Decision,
-    History,
-    Lost,
-    Observation,
-    Phase,
-    Running,
-    Verdict,
-    Waiting,
-)
+from infpop_operator.core.model import NO_ROOM, Decision, History, Lost, Observation, Phase, Running, Verdict, Waiting
 
 STALE = ConditionState(holds=None, reason="StaleReason", message="stale message")
 VALID = ConditionState(holds=True, reason="Valid", message="the study is valid")

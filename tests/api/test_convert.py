@@ -9,20 +9,19 @@ from api.documents import VALID
 from api.whole_studies import FACTS, POOLS, WHOLE, converted, simulated, with_source
 from infpop_operator.api.parse import parse_object
 from infpop_operator.core.extra_metrics import ExtraMetric
-from infpop_operator.core.model import (
+from infpop_operator.core.model import PlannedTrial, Run
+from infpop_operator.core.run_spec import build_run_spec
+from infpop_operator.core.study import (
     Algorithm,
     Budget,
     Configuration,
     Constraint,
     ExtraParameter,
     Objective,
-    PlannedTrial,
     Plateau,
-    Run,
     SearchSpace,
     Study,
 )
-from infpop_operator.core.run_spec import build_run_spec
 from infpop_runner.contract import (
     BuiltinSource,
     EngineSpec,

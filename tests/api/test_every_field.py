@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from api.whole_studies import DOCUMENTS, converted
 from infpop_operator.api.parse import parse_object
 from infpop_operator.api.spec import ThroughputStudy
-from infpop_operator.core.model import Study
+from infpop_operator.core.study import Study
 
 # Fields that are not in the core's study: the cluster code reads them from the document.
 READ_ELSEWHERE = {

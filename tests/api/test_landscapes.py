@@ -21,20 +21,19 @@ from infpop_operator.core.landscape import (
     collapsed,
     open_cell,
 )
-from infpop_operator.core.model import (
+from infpop_operator.core.model import Run, Trial
+from infpop_operator.core.scope import baseline_of, in_scope
+from infpop_operator.core.space import cells, ruled_out
+from infpop_operator.core.study import (
     Algorithm,
     Budget,
     Constraint,
     ExtraParameter,
     Objective,
     Pool,
-    Run,
     SearchSpace,
     Study,
-    Trial,
 )
-from infpop_operator.core.scope import baseline_of, in_scope
-from infpop_operator.core.space import cells, ruled_out
 from infpop_operator.local.snapshot import Snapshot
 from infpop_runner.contract import Measured, RunSpec
 from report.played_studies import breaking, snapshots

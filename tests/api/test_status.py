@@ -23,20 +23,8 @@ from infpop_operator.api.status_context import PoolNodes, StatusContext
 from infpop_operator.api.status_model import Best, Condition, StudyStatus
 from infpop_operator.core.engine_args import engine_settings
 from infpop_operator.core.errors import Problem
-from infpop_operator.core.model import (
-    Constraint,
-    History,
-    Objective,
-    Observation,
-    Phase,
-    Round,
-    Running,
-    SearchSpace,
-    StartedRun,
-    Study,
-    Verdict,
-    Waiting,
-)
+from infpop_operator.core.model import History, Observation, Phase, Round, Running, StartedRun, Verdict, Waiting
+from infpop_operator.core.study import Constraint, Objective, SearchSpace, Study
 from infpop_runner.contract import EngineSpec, Infeasible, ModelSpec
 from simulation.world import World, drive, observe
 

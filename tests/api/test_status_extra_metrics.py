@@ -9,7 +9,8 @@ from api.status_samples import TWO_POOLS, best_pool, decision_of, ended_run, mea
 from factories.studies import START, make_measured, make_study
 from infpop_operator.api.quantities import number_string
 from infpop_operator.api.status import to_status
-from infpop_operator.core.model import Constraint, History, Missing, Objective, Round
+from infpop_operator.core.model import History, Missing, Round
+from infpop_operator.core.study import Constraint, Objective
 
 STALE = Missing(reason="Stale")
 ENERGY = Objective(metric="tokensPerJoule", power_metric="power")

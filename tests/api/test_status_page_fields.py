@@ -12,7 +12,6 @@ from infpop_operator.api.status import to_status
 from infpop_operator.api.status_context import StatusContext
 from infpop_operator.api.status_model import Best, StudyStatus, Tie, TrialRow
 from infpop_operator.core.model import (
-    Configuration,
     EndedRun,
     Finished,
     History,
@@ -24,9 +23,9 @@ from infpop_operator.core.model import (
     Run,
     Running,
     StartedRun,
-    Study,
     Waiting,
 )
+from infpop_operator.core.study import Configuration, Study
 from infpop_runner.contract import Infeasible, Invalid, ModelFacts, Provenance, RunResult, TrialResult
 from report.local_pages import document_of
 

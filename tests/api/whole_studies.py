@@ -9,7 +9,7 @@ from api.documents import Document, changed_of
 from factories.studies import make_pool
 from infpop_operator.api.convert import to_study
 from infpop_operator.api.spec import ThroughputStudy
-from infpop_operator.core.model import Study
+from infpop_operator.core.study import Study
 from infpop_runner.contract import ModelFacts
 
 WHOLE: Document = {

@@ -5,9 +5,10 @@ from datetime import timedelta
 
 from factories.runs import Outcome, make_ended, make_finish, make_history, make_run
 from factories.studies import START, make_cell, make_study
-from infpop_operator.core.model import Algorithm, Configuration, EndedRun, Run, SearchSpace, Study
+from infpop_operator.core.model import EndedRun, Run
 from infpop_operator.core.plan import PoolPlan, plan_pool
 from infpop_operator.core.space import cells
+from infpop_operator.core.study import Algorithm, Configuration, SearchSpace, Study
 
 SPACE = SearchSpace(gpu_counts=(1, 2), batch_sizes=(8, 16, 32, 64))
 ONE_LOAD = SearchSpace(gpu_counts=(2,), batch_sizes=SPACE.batch_sizes)  # nothing to yield to after a failed load

@@ -17,7 +17,8 @@ from factories.runs import (
 from factories.studies import START, at, make_cell, make_pool, make_study
 from infpop_operator.core.budget import Exhausted, beyond_live_runs, exhausted, has_room, pause_end, retry_at, wake_at
 from infpop_operator.core.decide import decide
-from infpop_operator.core.model import INTERRUPTED, Budget, EndedRun, HeldGPUs, History, Run, Verdict
+from infpop_operator.core.model import INTERRUPTED, EndedRun, HeldGPUs, History, Run, Verdict
+from infpop_operator.core.study import Budget
 
 HOUR = 3600.0
 TWO_POOLS = (make_pool(device_count=4), make_pool(name="v100", fingerprint="f2", device_count=2))

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from factories.studies import make_cell, make_pool, make_study, make_trial, make_trials
-from infpop_operator.core.model import Configuration, ExtraParameter, SearchSpace, Trial, TrialState
+from infpop_operator.core.model import Trial, TrialState
 from infpop_operator.core.space import RuledOut, cells, merge_facts, ruled_out
+from infpop_operator.core.study import Configuration, ExtraParameter, SearchSpace
 from infpop_runner.contract import EngineSpec, InfeasibleReason, ModelFacts
 
 VLLM = EngineSpec(name="vllm")

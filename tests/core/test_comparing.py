@@ -8,16 +8,7 @@ from statistics import NormalDist
 import pytest
 
 from factories.studies import make_cell, make_measured, make_pool, make_study, make_trial
-from infpop_operator.core.model import (
-    CONSTRAINT_METRICS,
-    METRICS,
-    Constraint,
-    Goal,
-    Missing,
-    Objective,
-    Study,
-    Trial,
-)
+from infpop_operator.core.model import Missing, Trial
 from infpop_operator.core.objective import (
     best,
     eligible,
@@ -31,6 +22,7 @@ from infpop_operator.core.objective import (
     value,
     violations,
 )
+from infpop_operator.core.study import CONSTRAINT_METRICS, METRICS, Constraint, Goal, Objective, Study
 from infpop_runner.contract import Measured
 
 STALE = Missing(reason="Stale")

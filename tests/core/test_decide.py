@@ -21,26 +21,20 @@ from factories.studies import START, at, make_cell, make_pool, make_study
 from infpop_operator.core.decide import decide
 from infpop_operator.core.fingerprint import measurement_identity
 from infpop_operator.core.model import (
-    Algorithm,
-    Budget,
-    Configuration,
-    Constraint,
     Decision,
     EndedRun,
     Finished,
     History,
     Lost,
     Missing,
-    Objective,
     Observation,
     Phase,
     Run,
     Running,
-    SearchSpace,
-    Study,
     Verdict,
     Waiting,
 )
+from infpop_operator.core.study import Algorithm, Budget, Configuration, Constraint, Objective, SearchSpace, Study
 from infpop_runner.contract import Provenance
 
 TWO_POOLS = (make_pool(), make_pool(name="v100", fingerprint="f2"))

@@ -15,17 +15,13 @@ from infpop_operator.core.decide import BUDGET_LOWERED, decide
 from infpop_operator.core.history import active_gpus, failures, gpu_seconds, trials_of
 from infpop_operator.core.load_failures import free_failures, load_outlook
 from infpop_operator.core.model import (
-    Algorithm,
-    Budget,
     EndedRun,
     Finished,
     History,
     Lost,
     PlannedTrial,
     Run,
-    SearchSpace,
     StartedRun,
-    Study,
     Trial,
     TrialState,
     Verdict,
@@ -33,6 +29,7 @@ from infpop_operator.core.model import (
 from infpop_operator.core.scope import baseline_of
 from infpop_operator.core.search import SearchRequest, SearchTrial, propose
 from infpop_operator.core.space import cells, ruled_out
+from infpop_operator.core.study import Algorithm, Budget, SearchSpace, Study
 from infpop_runner.contract import Measured
 from simulation.strategies import stories, studies, worlds
 from simulation.world import Story, World, drive, remember

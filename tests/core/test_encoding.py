@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from factories.studies import make_cell
-from infpop_operator.core.model import Configuration, ExtraParameter, SearchSpace
 from infpop_operator.core.search import SearchRequest, SearchTrial, grid
 from infpop_operator.core.search.encoding import Axis, axes, decode, encode
 from infpop_operator.core.space import cells
+from infpop_operator.core.study import Configuration, ExtraParameter, SearchSpace
 
 MODES = ExtraParameter(name="mode", values=("slow", "fast"))
 SIZES = ExtraParameter(name="batchSize", values=(0.5, 2, 8))

@@ -8,7 +8,8 @@ from factories.studies import make_cell, make_pool, make_study
 from infpop_operator.core import fingerprint
 from infpop_operator.core.extra_metrics import ExtraMetric
 from infpop_operator.core.fingerprint import measurement_identity, run_name
-from infpop_operator.core.model import Algorithm, PlannedTrial, Study
+from infpop_operator.core.model import PlannedTrial
+from infpop_operator.core.study import Algorithm, Study
 from infpop_runner.contract import EngineSpec
 
 STUDY = make_study()

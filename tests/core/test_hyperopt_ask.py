@@ -9,9 +9,9 @@ import pytest
 from hyperopt import JOB_STATE_DONE, JOB_STATE_RUNNING, anneal, rand, tpe
 
 from factories.studies import make_cell
-from infpop_operator.core.model import Configuration, ExtraParameter, SearchSpace
 from infpop_operator.core.search import ALGORITHMS, SearchRequest, SearchTrial, SearchTrialState, hyperopt_ask, warm_up
 from infpop_operator.core.space import cells
+from infpop_operator.core.study import Configuration, ExtraParameter, SearchSpace
 
 MODES = ExtraParameter(name="mode", values=("slow", "fast"))
 SPACE = SearchSpace(gpu_counts=(1, 2, 4), batch_sizes=(8, 16, 32, 64), extra=(MODES,))

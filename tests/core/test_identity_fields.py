@@ -13,17 +13,8 @@ from pydantic import BaseModel
 from factories.studies import make_cell, make_pool, make_study
 from infpop_operator.core.extra_metrics import ExtraMetric
 from infpop_operator.core.fingerprint import measurement_identity, run_name
-from infpop_operator.core.model import (
-    Algorithm,
-    Budget,
-    Configuration,
-    Objective,
-    PlannedTrial,
-    Pool,
-    Run,
-    SearchSpace,
-    Study,
-)
+from infpop_operator.core.model import PlannedTrial, Run
+from infpop_operator.core.study import Algorithm, Budget, Configuration, Objective, Pool, SearchSpace, Study
 from infpop_runner.contract import (
     EngineSpec,
     FormulaLandscape,

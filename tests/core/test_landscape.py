@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from factories.landscapes import landscape
 from factories.studies import SPACE, make_cell, make_measured, make_pool, make_study, make_trials
 from infpop_operator.core.landscape import CellState
-from infpop_operator.core.model import Configuration, Constraint, ExtraParameter, Objective, SearchSpace, TrialState
+from infpop_operator.core.model import TrialState
 from infpop_operator.core.space import cells
+from infpop_operator.core.study import Configuration, Constraint, ExtraParameter, Objective, SearchSpace
 from infpop_runner.contract import EngineSpec, ModelFacts
 
 SMALL = SearchSpace(gpu_counts=(1, 2), batch_sizes=(1, 2, 4))

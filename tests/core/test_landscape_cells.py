@@ -15,17 +15,9 @@ from infpop_operator.core.landscape import (
     collapsed,
     open_cell,
 )
-from infpop_operator.core.model import (
-    Constraint,
-    ExtraParameter,
-    Missing,
-    Objective,
-    SearchSpace,
-    Study,
-    Trial,
-    TrialState,
-)
+from infpop_operator.core.model import Missing, Trial, TrialState
 from infpop_operator.core.space import RuledOut
+from infpop_operator.core.study import Constraint, ExtraParameter, Objective, SearchSpace, Study
 from infpop_runner.contract import EngineSpec, ModelFacts
 
 MODES = ExtraParameter(name="mode", values=("slow", "fast"))

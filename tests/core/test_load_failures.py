@@ -8,8 +8,9 @@ from core.planning import LATER, make_small_study
 from factories.runs import make_ended, make_finish, make_history, make_loss, make_round, make_run
 from factories.studies import make_cell, make_trial
 from infpop_operator.core.load_failures import LOAD_FAILS, above_memory, free_failures, load_outlook
-from infpop_operator.core.model import EndedRun, Study, Trial, TrialState
+from infpop_operator.core.model import EndedRun, Trial, TrialState
 from infpop_operator.core.plan import plan_pool
+from infpop_operator.core.study import Study
 
 STUDY = make_small_study()
 

@@ -10,18 +10,8 @@ from factories.studies import make_cell, make_pool
 from infpop_operator.core.decide import SUSPENDED
 from infpop_operator.core.errors import Problem, StudyError
 from infpop_operator.core.landscape import CellState
-from infpop_operator.core.model import (
-    DELETED,
-    INTERRUPTED,
-    NO_ROOM,
-    Algorithm,
-    Budget,
-    Configuration,
-    Objective,
-    Phase,
-    TrialState,
-    Verdict,
-)
+from infpop_operator.core.model import DELETED, INTERRUPTED, NO_ROOM, Phase, TrialState, Verdict
+from infpop_operator.core.study import Algorithm, Budget, Configuration, Objective
 
 
 def test_configurations_are_ordered_by_gpu_count_then_batch_size() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factories.studies import SPACE, make_cell, make_measured, make_pool, make_study, make_trial, make_trials
-from infpop_operator.core.model import Constraint, Metric, Objective, Trial, TrialState
+from infpop_operator.core.model import Trial, TrialState
 from infpop_operator.core.objective import (
     TIE_RATIO,
     best,
@@ -21,6 +21,7 @@ from infpop_operator.core.objective import (
     violations,
 )
 from infpop_operator.core.space import cells
+from infpop_operator.core.study import Constraint, Metric, Objective
 from infpop_runner.contract import Measured
 
 METRICS: tuple[Metric, ...] = ("throughput", "throughputPerGPU", "costPerMillionTokens")

@@ -10,9 +10,10 @@ from factories.runs import Outcome, make_ended, make_finish, make_history, make_
 from factories.studies import make_cell, make_pool, make_study
 from infpop_operator.core import plan
 from infpop_operator.core.fingerprint import run_name
-from infpop_operator.core.model import Algorithm, Budget, Configuration, Constraint, Finished, Missing, Objective, Study
+from infpop_operator.core.model import Finished, Missing
 from infpop_operator.core.search import SearchRequest, SearchTrial, propose
 from infpop_operator.core.space import cells
+from infpop_operator.core.study import Algorithm, Budget, Configuration, Constraint, Objective, Study
 from infpop_runner.contract import EngineSpec, ModelFacts
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from factories.runs import Outcome, make_ended, make_finish, make_history, make_round, make_run
 from factories.studies import make_cell, make_measured, make_pool, make_study, make_trial
-from infpop_operator.core.model import EndedRun, History, Objective, Study, Trial, TrialState
+from infpop_operator.core.model import EndedRun, History, Trial, TrialState
 from infpop_operator.core.recommend import (
     best_of_pool,
     best_of_study,
@@ -15,6 +15,7 @@ from infpop_operator.core.recommend import (
     trial_loss,
     trial_value,
 )
+from infpop_operator.core.study import Objective, Study
 
 CHEAP = make_pool(name="cheap", price_per_gpu_hour=1.0)
 DEAR = make_pool(name="dear", price_per_gpu_hour=4.0)

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from factories.studies import make_cell, make_trial
-from infpop_operator.core.model import Configuration, Trial, TrialState
+from infpop_operator.core.model import Trial, TrialState
 from infpop_operator.core.rejections import Rejection, common_rejection, least_alike
+from infpop_operator.core.study import Configuration
 from infpop_runner.contract import InfeasibleReason
 
 CELLS = [make_cell(gpus, batch) for gpus in (1, 2) for batch in (8, 16)]

@@ -11,23 +11,7 @@ from infpop_operator.core.decide import decide
 from infpop_operator.core.extra_metrics import ExtraMetric
 from infpop_operator.core.fingerprint import measurement_identity
 from infpop_operator.core.history import trials_of
-from infpop_operator.core.model import (
-    Algorithm,
-    Budget,
-    Configuration,
-    Constraint,
-    Finished,
-    Goal,
-    Lost,
-    Missing,
-    Objective,
-    Plateau,
-    Run,
-    SearchSpace,
-    Trial,
-    TrialState,
-    Verdict,
-)
+from infpop_operator.core.model import Finished, Lost, Missing, Run, Trial, TrialState, Verdict
 from infpop_operator.core.objective import (
     TIE_RATIO,
     best,
@@ -41,6 +25,16 @@ from infpop_operator.core.objective import (
     violations,
 )
 from infpop_operator.core.recommend import best_of_study, improvement_ratio
+from infpop_operator.core.study import (
+    Algorithm,
+    Budget,
+    Configuration,
+    Constraint,
+    Goal,
+    Objective,
+    Plateau,
+    SearchSpace,
+)
 from simulation.world import World, drive
 
 ENERGY = Objective(metric="tokensPerJoule", power_metric="power")

@@ -7,7 +7,8 @@ import pytest
 from core.planning import LOAD, OTHER_GPU, SPACE, each_measured, make_small_study, measured, planned
 from factories.runs import Outcome, make_ended, make_loss, make_run, make_started
 from factories.studies import make_cell
-from infpop_operator.core.model import Budget, EndedRun, Objective, Plateau, SearchSpace, Study
+from infpop_operator.core.model import EndedRun
+from infpop_operator.core.study import Budget, Objective, Plateau, SearchSpace, Study
 
 
 @pytest.mark.parametrize(("limit", "ended"), [(3, "MaxTrialsReached"), (4, "MaxTrialsReached"), (5, None)])

@@ -9,21 +9,17 @@ from factories.studies import START, make_cell, make_measured, make_pool, make_s
 from infpop_operator.core.decide import decide
 from infpop_operator.core.history import failures, gpu_seconds, known_model_facts, trials_of
 from infpop_operator.core.model import (
-    Algorithm,
-    Budget,
     Decision,
     Finished,
     History,
     Lost,
     Observation,
-    Plateau,
     Run,
-    SearchSpace,
     StartedRun,
-    Study,
     TrialState,
     Verdict,
 )
+from infpop_operator.core.study import Algorithm, Budget, Plateau, SearchSpace, Study
 from infpop_runner.contract import (
     Broken,
     BrokenReason,

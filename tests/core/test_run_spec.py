@@ -6,8 +6,9 @@ import pytest
 
 from factories.studies import make_cell, make_study
 from infpop_operator.core.engine_args import engine_args, engine_settings
-from infpop_operator.core.model import Configuration, PlannedTrial, Run, Study
+from infpop_operator.core.model import PlannedTrial, Run
 from infpop_operator.core.run_spec import LONGER_FACTOR, build_run_spec
+from infpop_operator.core.study import Configuration, Study
 from infpop_runner.contract import EngineSpec, MeasurementSpec, RunSpec
 from infpop_runner.engines.vllm_args import build_engine_args
 

@@ -6,8 +6,9 @@ import pytest
 
 from factories.studies import make_cell, make_pool, make_study
 from infpop_operator.core.engine_args import engine_args, engine_settings
-from infpop_operator.core.model import Algorithm, Configuration, PlannedTrial, Run, Study
+from infpop_operator.core.model import PlannedTrial, Run
 from infpop_operator.core.run_spec import build_run_spec, pool_named
+from infpop_operator.core.study import Algorithm, Configuration, Study
 from infpop_runner.contract import (
     EngineSpec,
     MeasurementSpec,

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factories.studies import SPACE, make_cell
-from infpop_operator.core.model import AlgorithmName, Configuration, ExtraParameter, SearchSpace
 from infpop_operator.core.search import ALGORITHMS, SearchRequest, SearchTrial, encoding, hyperopt_ask, propose
 from infpop_operator.core.space import cells
+from infpop_operator.core.study import AlgorithmName, Configuration, ExtraParameter, SearchSpace
 
 NAMES = get_args(AlgorithmName)
 HYPEROPT = ("tpe", "anneal", "random")
@@ -253,8 +253,8 @@ def test_the_grid_loads_no_numerical_library() -> None:
     """Importing the search and asking the grid loads neither Hyperopt nor numpy."""
     code = (
         "import sys\n"
-        "from infpop_operator.core import decide, landscape, model, objective, search, space\n"
-        "grid = model.SearchSpace(gpu_counts=(1,), batch_sizes=(1,))\n"
+        "from infpop_operator.core import decide, landscape, objective, search, space, study\n"
+        "grid = study.SearchSpace(gpu_counts=(1,), batch_sizes=(1,))\n"
         "search.propose(search.SearchRequest(space=grid, trials=(), open_cells=space.cells(grid), index=0, seed=0,"
         " algorithm='grid'))\n"
         "print(sorted({'hyperopt', 'numpy', 'scipy'} & set(sys.modules)))\n"

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factories.studies import SPACE, make_cell, make_pool, make_study, make_trial, make_trials
-from infpop_operator.core.model import Configuration, ExtraParameter, Pool, SearchSpace, TrialState
+from infpop_operator.core.model import TrialState
 from infpop_operator.core.space import cells, merge_facts, ruled_out
+from infpop_operator.core.study import Configuration, ExtraParameter, Pool, SearchSpace
 from infpop_runner.contract import EngineSpec, InfeasibleReason, ModelFacts
 
 VLLM = EngineSpec(name="vllm")

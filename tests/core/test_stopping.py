@@ -9,18 +9,8 @@ from factories.runs import make_ended, make_finish, make_held, make_history, mak
 from factories.studies import START, at, make_cell
 from infpop_operator.core.decide import absorb, decide, stop_runs
 from infpop_operator.core.history import failures
-from infpop_operator.core.model import (
-    Budget,
-    Finished,
-    History,
-    Lost,
-    Observation,
-    Phase,
-    Running,
-    Study,
-    Verdict,
-    Waiting,
-)
+from infpop_operator.core.model import Finished, History, Lost, Observation, Phase, Running, Verdict, Waiting
+from infpop_operator.core.study import Budget, Study
 
 PAIR = make_run("pair", cells=[make_cell(1, 8), make_cell(1, 16)])
 OTHER = make_run("other", cells=[make_cell(2, 8)], index=2)

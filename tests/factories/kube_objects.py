@@ -6,8 +6,9 @@ from typing import Any
 from factories.studies import at, make_study
 from infpop_operator.adapters.kube.job_manifest import Owner, PodSettings, build_job
 from infpop_operator.adapters.kube.records import ContainerRecord, JobRecord, NodeRecord, PodRecord
-from infpop_operator.core.model import Configuration, PlannedTrial, Run
+from infpop_operator.core.model import PlannedTrial, Run
 from infpop_operator.core.run_spec import build_run_spec
+from infpop_operator.core.study import Configuration
 from infpop_runner.contract import RunSpec
 
 OWNER = Owner(name="study", namespace="serving", uid="study-uid")

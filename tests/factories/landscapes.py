@@ -7,8 +7,9 @@ from infpop_operator.api.status_model import Best, PoolStatus, StudyStatus
 from infpop_operator.api.status_rows import trial_row
 from infpop_operator.core import objective
 from infpop_operator.core.landscape import Landscape
-from infpop_operator.core.model import Configuration, Pool, Study, Trial
+from infpop_operator.core.model import Trial
 from infpop_operator.core.scope import in_scope
+from infpop_operator.core.study import Configuration, Pool, Study
 from infpop_runner.contract import ModelFacts
 
 

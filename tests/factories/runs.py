@@ -7,7 +7,6 @@ from typing import get_args
 
 from factories.studies import START, at, make_cell, make_measured
 from infpop_operator.core.model import (
-    Configuration,
     EndedRun,
     EngineSettings,
     Finished,
@@ -19,6 +18,7 @@ from infpop_operator.core.model import (
     Run,
     StartedRun,
 )
+from infpop_operator.core.study import Configuration
 from infpop_runner.contract import (
     Broken,
     BrokenReason,

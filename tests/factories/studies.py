@@ -4,18 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from infpop_operator.core.model import (
-    Algorithm,
-    Budget,
-    Configuration,
-    Objective,
-    Pool,
-    Scalar,
-    SearchSpace,
-    Study,
-    Trial,
-    TrialState,
-)
+from infpop_operator.core.model import Trial, TrialState
+from infpop_operator.core.study import Algorithm, Budget, Configuration, Objective, Pool, Scalar, SearchSpace, Study
 from infpop_runner.contract import (
     EngineSpec,
     Infeasible,

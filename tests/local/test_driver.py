@@ -11,19 +11,9 @@ from factories.memory_store import MemoryStore
 from factories.studies import START, make_cell, make_pool, make_study
 from infpop_operator.core.errors import ExecutorError
 from infpop_operator.core.history import failures
-from infpop_operator.core.model import (
-    Algorithm,
-    Budget,
-    EndedRun,
-    History,
-    Round,
-    Run,
-    SearchSpace,
-    StartedRun,
-    Study,
-    Verdict,
-)
+from infpop_operator.core.model import EndedRun, History, Round, Run, StartedRun, Verdict
 from infpop_operator.core.ports import Executor, StudyStore
+from infpop_operator.core.study import Algorithm, Budget, SearchSpace, Study
 from infpop_operator.local.driver import DriveResult, drive
 from infpop_operator.local.snapshot import Snapshot
 from infpop_runner.contract import InfeasibleReason, RunResult, RunSpec

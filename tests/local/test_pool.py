@@ -10,7 +10,7 @@ from infpop_operator.adapters.gpus import Gpu
 from infpop_operator.adapters.machine import Machine
 from infpop_operator.api.parse import parse_document
 from infpop_operator.core.errors import Problem, StudyError
-from infpop_operator.core.model import Pool
+from infpop_operator.core.study import Pool
 from infpop_operator.local.pool import LocalPool, fit_pools
 from local.local_studies import study_document
 

@@ -5,7 +5,8 @@ from datetime import timedelta
 from functools import cache
 
 from factories.fake_executor import play_landscape
-from infpop_operator.core.model import Algorithm, Finished, Phase, Running, SearchSpace
+from infpop_operator.core.model import Finished, Phase, Running
+from infpop_operator.core.study import Algorithm, SearchSpace
 from infpop_operator.local.prepare import Prepared
 from infpop_operator.local.snapshot import Snapshot, as_resumed, with_partial_results
 from infpop_operator.local.status_keeper import StatusKeeper

@@ -12,7 +12,8 @@ from controlplane.cluster import ControlPlane
 from controlplane.waiting import wait_for
 from infpop_operator.adapters.kube.job_manifest import Owner, PodSettings, build_job
 from infpop_operator.adapters.kube.records import PodRecord, parse_pod
-from infpop_operator.core.model import Configuration, PlannedTrial, Run
+from infpop_operator.core.model import PlannedTrial, Run
+from infpop_operator.core.study import Configuration
 from infpop_runner.contract import (
     EngineSpec,
     MeasurementSpec,

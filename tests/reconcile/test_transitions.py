@@ -6,7 +6,8 @@ import pytest
 
 from infpop_operator.api.status_model import Condition, StudyStatus
 from infpop_operator.cluster.events import StudyEvent, broken_runs, transitions
-from infpop_operator.core.model import Configuration, EndedRun, Lost, PlannedTrial, Run
+from infpop_operator.core.model import EndedRun, Lost, PlannedTrial, Run
+from infpop_operator.core.study import Configuration
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from infpop_operator.api.quantities import decimal_string
 from infpop_operator.api.spec import ThroughputStudy
-from infpop_operator.core.model import Configuration, Pool, Study
+from infpop_operator.core.study import Configuration, Pool, Study
 from infpop_operator.local.prepare import Prepared
 from infpop_operator.local.snapshot import Snapshot
 from infpop_operator.local.status_keeper import StatusKeeper

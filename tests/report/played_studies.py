@@ -10,7 +10,8 @@ from rich.console import Console, RenderableType
 from factories.fake_executor import FakeExecutor, Played, play_landscape
 from factories.memory_store import MemoryStore
 from factories.studies import START, make_study
-from infpop_operator.core.model import Algorithm, Budget, Run, SearchSpace, Study
+from infpop_operator.core.model import Run
+from infpop_operator.core.study import Algorithm, Budget, SearchSpace, Study
 from infpop_operator.local.driver import drive
 from infpop_operator.local.snapshot import Snapshot
 from infpop_runner.contract import Broken, EngineSpec, InfeasibleReason, RunSpec

@@ -9,7 +9,7 @@ import pytest
 
 from factories.studies import make_study
 from infpop_operator.core.engine_args import engine_args, engine_settings
-from infpop_operator.core.model import Configuration
+from infpop_operator.core.study import Configuration
 from infpop_operator.report.serving import render_serving
 from infpop_runner.contract import EngineSpec
 

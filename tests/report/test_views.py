@@ -12,18 +12,9 @@ import pytest
 from factories.fake_executor import Played, play_landscape
 from factories.studies import make_cell, make_pool, make_study
 from infpop_operator.core.engine_args import engine_args, engine_settings
-from infpop_operator.core.model import (
-    Algorithm,
-    Budget,
-    Configuration,
-    Constraint,
-    Finished,
-    Objective,
-    Run,
-    SearchSpace,
-    Study,
-)
+from infpop_operator.core.model import Finished, Run
 from infpop_operator.core.recommend import best_of_study
+from infpop_operator.core.study import Algorithm, Budget, Configuration, Constraint, Objective, SearchSpace, Study
 from infpop_operator.local.snapshot import Snapshot
 from infpop_operator.report.plain_view import PlainView
 from infpop_operator.report.rendering import render_live, render_page

@@ -5,7 +5,7 @@ from datetime import timedelta
 from hypothesis import strategies as st
 
 from factories.studies import make_cell, make_pool, make_study
-from infpop_operator.core.model import (
+from infpop_operator.core.study import (
     Algorithm,
     Budget,
     Configuration,

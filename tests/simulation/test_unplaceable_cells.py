@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from factories.studies import make_study
 from infpop_operator.core import placement
 from infpop_operator.core.history import never_held, trials_of
-from infpop_operator.core.model import Algorithm, Budget, SearchSpace, Study, TrialState, Verdict
+from infpop_operator.core.model import TrialState, Verdict
 from infpop_operator.core.recommend import best_of_study
 from infpop_operator.core.space import cells
+from infpop_operator.core.study import Algorithm, Budget, SearchSpace, Study
 from simulation.cluster import NEVER, Cluster, drive_on_cluster
 from simulation.world import Story, World, remember
 

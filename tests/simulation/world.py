@@ -14,7 +14,6 @@ from factories.studies import START, make_invalid, make_measured
 from infpop_operator.core.history_diff import Entry, apply
 from infpop_operator.core.model import (
     INTERRUPTED,
-    Configuration,
     Decision,
     Finished,
     History,
@@ -26,8 +25,8 @@ from infpop_operator.core.model import (
     Run,
     Running,
     StartedRun,
-    Study,
 )
+from infpop_operator.core.study import Configuration, Study
 from infpop_operator.local.driver import drive as drive_locally
 from infpop_operator.local.snapshot import Snapshot
 from infpop_runner.contract import Broken, Infeasible, InfeasibleReason, Provenance, RunResult, RunSpec, TrialResult

@@ -17,16 +17,7 @@ from infpop_operator.api.status_context import StatusContext
 from infpop_operator.cluster.resolve import owner_of
 from infpop_operator.core.decide import decide
 from infpop_operator.core.history import trials_of
-from infpop_operator.core.model import (
-    Decision,
-    EndedRun,
-    Finished,
-    Hardware,
-    Lost,
-    Missing,
-    TrialState,
-    Verdict,
-)
+from infpop_operator.core.model import Decision, EndedRun, Finished, Hardware, Lost, Missing, TrialState, Verdict
 from upgrade.old_data import (
     CLUSTER_STUDIES,
     config_maps,

@@ -2,7 +2,7 @@
 
 from infpop_operator.api.cel_rule import Rule, listed, unique
 from infpop_operator.api.rules_metrics import BUILT_IN, KNOWN_PLACEHOLDERS, PLACEHOLDER_PATTERN, POWER_PRESETS
-from infpop_operator.core.model import CONSTRAINT_METRICS, METRICS
+from infpop_operator.core.study import CONSTRAINT_METRICS, METRICS
 
 _IS_OWN = f"!(self.metric in {listed(METRICS)})"
 _IS_POWER = f"(has(x.unit) && x.unit == 'watts') || (has(x.preset) && x.preset in {listed(POWER_PRESETS)})"

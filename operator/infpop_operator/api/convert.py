@@ -8,7 +8,7 @@ from infpop_operator.api import spec as api
 from infpop_operator.api import spec_engine, spec_metrics, spec_workload
 from infpop_operator.api.quantities import interval, parse_scalar, seconds
 from infpop_operator.core.extra_metrics import PRESETS, ExtraMetric
-from infpop_operator.core.model import (
+from infpop_operator.core.study import (
     Algorithm,
     Budget,
     Configuration,

@@ -12,9 +12,10 @@ from infpop_operator.api.spec_pool import NodePool
 from infpop_operator.api.status_model import Best, PoolStatus, StudyStatus, TrialRow
 from infpop_operator.api.status_rows import CONSTRAINT_BROKEN, METRIC_MISSING, shown_extra
 from infpop_operator.core.landscape import CellState, Landscape, LandscapeCell, arrange, collapsed, open_cell
-from infpop_operator.core.model import Configuration, Pool, Study, Trial, TrialState
+from infpop_operator.core.model import Trial, TrialState
 from infpop_operator.core.run_spec import pool_named
 from infpop_operator.core.space import RuledOut, cells, ruled_out
+from infpop_operator.core.study import Configuration, Pool, Study
 from infpop_runner.contract import ModelFacts
 
 _Place = tuple[int, int, tuple[tuple[str, str], ...]]  # a configuration as its row shows it

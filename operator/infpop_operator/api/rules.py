@@ -12,8 +12,8 @@ from infpop_operator.api.rules_pools import pool_rules
 from infpop_operator.api.spec import LONGEST_TIMEOUT, Extra, StudySpec
 from infpop_operator.api.spec_engine import MOST_BATCHED_TOKENS
 from infpop_operator.core.errors import Problem
-from infpop_operator.core.model import ConstraintMetric, Scalar
 from infpop_operator.core.run_spec import LONGER_FACTOR, SEARCHED_FIELD
+from infpop_operator.core.study import ConstraintMetric, Scalar
 from infpop_runner.contract import (
     LONGEST_REPEAT_SECONDS,
     MOST_ENGINE_ARGUMENTS,

@@ -9,7 +9,7 @@ from infpop_operator.api.spec import StudySpec
 from infpop_operator.api.spec_metrics import ExtraMetric
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.extra_metrics import PLACEHOLDERS, PRESETS
-from infpop_operator.core.model import CONSTRAINT_METRICS, METRICS
+from infpop_operator.core.study import CONSTRAINT_METRICS, METRICS
 
 BUILT_IN = frozenset((*METRICS, *CONSTRAINT_METRICS))
 POWER_PRESETS = tuple(name for name, preset in PRESETS.items() if preset.unit == "watts")

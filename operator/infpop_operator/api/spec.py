@@ -15,7 +15,7 @@ from infpop_operator.api.spec_engine import Engine, Model
 from infpop_operator.api.spec_metrics import MOST_METRICS, ExtraMetric
 from infpop_operator.api.spec_pool import DEFAULT_TTL_SECONDS, NodePool, Publish, Scheduling
 from infpop_operator.api.spec_workload import Workload
-from infpop_operator.core.model import AlgorithmName, Goal
+from infpop_operator.core.study import AlgorithmName, Goal
 
 
 class Extra(ApiModel):

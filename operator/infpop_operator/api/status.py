@@ -22,10 +22,11 @@ from infpop_operator.api.status_rows import best_row, live_rows, pool_row, probl
 from infpop_operator.api.status_size import fit
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.history import current_round, known_model_facts
-from infpop_operator.core.model import Decision, History, Study, TrialState, Verdict
+from infpop_operator.core.model import Decision, History, TrialState, Verdict
 from infpop_operator.core.recommend import best_in_use
 from infpop_operator.core.scope import current_trials
 from infpop_operator.core.space import cells, merge_facts
+from infpop_operator.core.study import Study
 
 _LOCAL = StatusContext()
 

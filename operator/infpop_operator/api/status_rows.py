@@ -12,25 +12,22 @@ from infpop_operator.core import model, objective
 from infpop_operator.core.engine_args import engine_args, engine_settings
 from infpop_operator.core.history import current_round, trials_of
 from infpop_operator.core.model import (
-    Configuration,
     Decision,
     Finished,
     History,
     Missing,
     Observation,
-    Pool,
     Round,
     Run,
     Running,
-    Scalar,
     StartedRun,
-    Study,
     Trial,
     TrialState,
     Waiting,
 )
 from infpop_operator.core.recommend import best_of_pool, improvement_ratio, measurement, tie_of
 from infpop_operator.core.scope import baseline_of, current_trials
+from infpop_operator.core.study import Configuration, Pool, Scalar, Study
 from infpop_runner.contract import Measured
 
 MAX_TRIAL_ROWS = 500  # a row is about 260 bytes, an etcd object at most 1.5 MiB; older rounds are dropped first

@@ -13,7 +13,7 @@ from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.resolve import ResolvedStudy, owner_of
 from infpop_operator.cluster.study_memory import StudyMemory
-from infpop_operator.core.model import Study
+from infpop_operator.core.study import Study
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

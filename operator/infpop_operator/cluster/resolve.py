@@ -25,7 +25,8 @@ from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.core.errors import Problem, StudyError
 from infpop_operator.core.fingerprint import digest, measurement_identity
 from infpop_operator.core.history import current_round
-from infpop_operator.core.model import Hardware, History, Pool, Study
+from infpop_operator.core.model import Hardware, History
+from infpop_operator.core.study import Pool, Study
 from infpop_operator.settings import RUNNER_IMAGE_VARIABLE, Settings
 
 _UNSEEN = "unseen"  # fingerprint of a pool that has had no Node yet

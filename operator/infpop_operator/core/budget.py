@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 from infpop_operator.core import placement
 from infpop_operator.core.history import active_gpus, broken_reason, broken_runs_in_a_row, failures, gpu_seconds
 from infpop_operator.core.load_failures import free_failures
-from infpop_operator.core.model import EndedRun, Finished, HeldGPUs, History, Run, StartedRun, Study
+from infpop_operator.core.model import EndedRun, Finished, HeldGPUs, History, Run, StartedRun
 from infpop_operator.core.run_spec import pool_named
+from infpop_operator.core.study import Study
 from infpop_runner.contract import Retry
 
 TOO_MANY_FAILURES = "TooManyFailures"  # the reason of a study that spent its failure budget

@@ -26,13 +26,11 @@ from infpop_operator.core.model import (
     History,
     Lost,
     Observation,
-    Pool,
     Round,
     Run,
     Running,
     SetAside,
     StartedRun,
-    Study,
     Verdict,
     Waiting,
 )
@@ -41,6 +39,7 @@ from infpop_operator.core.plan import PoolPlan, leaves_queue, plan_pool
 from infpop_operator.core.recommend import best_of_pool, best_of_study
 from infpop_operator.core.run_spec import pool_named
 from infpop_operator.core.scope import earlier_best
+from infpop_operator.core.study import Pool, Study
 
 SUSPENDED = "Suspended"
 BUDGET_LOWERED = "BudgetLowered"  # the study stops a run above a limit of GPUs that was lowered while it ran

@@ -2,8 +2,9 @@
 
 import json
 
-from infpop_operator.core.model import Configuration, EngineSettings, Pool, Scalar, Study
+from infpop_operator.core.model import EngineSettings
 from infpop_operator.core.run_spec import SEARCHED_FIELD
+from infpop_operator.core.study import Configuration, Pool, Scalar, Study
 from infpop_runner.contract import PIPELINE_HUB_ARGUMENTS, StrictJsonError, decode_argument
 
 

@@ -8,7 +8,8 @@ import hashlib
 import json
 
 from infpop_operator.core.extra_metrics import IDENTIFIED_BY
-from infpop_operator.core.model import PlannedTrial, Pool, Study
+from infpop_operator.core.model import PlannedTrial
+from infpop_operator.core.study import Pool, Study
 
 MEASUREMENT_VERSION = 2  # of the method; increment it when the runner would measure other values for the same run
 _TIMEOUTS = {"load_timeout_seconds", "measure_timeout_seconds"}

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from infpop_operator.core.model import Configuration, Scalar, SearchSpace
 from infpop_operator.core.space import RuledOut
+from infpop_operator.core.study import Configuration, Scalar, SearchSpace
 
 
 class CellState(StrEnum):

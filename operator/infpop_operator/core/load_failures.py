@@ -19,23 +19,10 @@ from infpop_operator.core.history import (
     runs_of,
     trials_of,
 )
-from infpop_operator.core.model import (
-    DELETED,
-    Configuration,
-    EndedRun,
-    Finished,
-    History,
-    Lost,
-    Pool,
-    Round,
-    Scalar,
-    SetAside,
-    Study,
-    Trial,
-    TrialState,
-)
+from infpop_operator.core.model import DELETED, EndedRun, Finished, History, Lost, Round, SetAside, Trial, TrialState
 from infpop_operator.core.scope import baseline_of
 from infpop_operator.core.space import cells, ruled_out
+from infpop_operator.core.study import Configuration, Pool, Scalar, Study
 from infpop_runner.contract import Infeasible
 
 LOAD_FAILS = "LoadFails"

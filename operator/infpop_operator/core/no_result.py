@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from infpop_operator.core.history import known_model_facts
-from infpop_operator.core.model import Configuration, History, Pool, SetAside, Study, Trial, TrialState
+from infpop_operator.core.model import History, SetAside, Trial, TrialState
 from infpop_operator.core.objective import missing_metrics
 from infpop_operator.core.scope import current_trials
 from infpop_operator.core.space import cells, ruled_out
+from infpop_operator.core.study import Configuration, Pool, Study
 
 NOTHING_ELIGIBLE = "NothingEligible"
 

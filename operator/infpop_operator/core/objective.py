@@ -8,16 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import hypot, sqrt
 
-from infpop_operator.core.model import (
-    CONSTRAINT_METRICS,
-    METRICS,
-    Constraint,
-    Missing,
-    Objective,
-    Pool,
-    Study,
-    Trial,
-)
+from infpop_operator.core.model import Missing, Trial
+from infpop_operator.core.study import CONSTRAINT_METRICS, METRICS, Constraint, Objective, Pool, Study
 from infpop_runner.contract import Measured
 
 # A smaller relative difference is a tie: measurements of one configuration differ from run to run. 1 % is an assumption

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from infpop_operator.core.history import broken_reason, never_held, runs_of, was_asked_to_stop
-from infpop_operator.core.model import EndedRun, Finished, History, Lost, Pool, Round, StartedRun, Study
+from infpop_operator.core.model import EndedRun, Finished, History, Lost, Round, StartedRun
+from infpop_operator.core.study import Pool, Study
 from infpop_runner.contract import Measured, TrialResult
 
 _FIRST_PAUSE = timedelta(seconds=10)  # the first back-off of the Job controller

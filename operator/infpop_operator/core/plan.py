@@ -30,16 +30,13 @@ from infpop_operator.core.load_failures import (
 from infpop_operator.core.model import (
     DELETED,
     NO_ROOM,
-    Configuration,
     EndedRun,
     History,
     PlannedTrial,
-    Pool,
     Round,
     Run,
     SetAside,
     StartedRun,
-    Study,
     Trial,
     TrialState,
 )
@@ -48,6 +45,7 @@ from infpop_operator.core.rejections import common_rejection, is_rejected, least
 from infpop_operator.core.scope import baseline_of, in_scope
 from infpop_operator.core.search import SearchRequest, SearchTrial, propose
 from infpop_operator.core.space import ABOUT_POOL, cells, ruled_out
+from infpop_operator.core.study import Configuration, Pool, Study
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,15 +9,7 @@ from typing import Protocol
 
 from infpop_operator.core.extra_metrics import ExtraMetric
 from infpop_operator.core.history_diff import Entry
-from infpop_operator.core.model import (
-    History,
-    Missing,
-    Observation,
-    Run,
-    Sample,
-    StartedRun,
-    WatchedRun,
-)
+from infpop_operator.core.model import History, Missing, Observation, Run, Sample, StartedRun, WatchedRun
 from infpop_runner.contract import RunSpec
 
 

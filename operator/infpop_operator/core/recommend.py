@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 from infpop_operator.core import objective
 from infpop_operator.core.history import trials_of
-from infpop_operator.core.model import History, Pool, Study, Trial
+from infpop_operator.core.model import History, Trial
 from infpop_operator.core.scope import baseline_of, current_trials, in_scope
+from infpop_operator.core.study import Pool, Study
 from infpop_runner.contract import Measured
 
 

@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
-from infpop_operator.core.model import Configuration, Trial, TrialState
+from infpop_operator.core.model import Trial, TrialState
+from infpop_operator.core.study import Configuration
 
 _ABOUT_CELL = frozenset({"GpuOutOfMemory", "HeadsNotDivisible", "UnsupportedGpuCount", "NotRecorded"})
 _FEW = 3  # runs that show it even if not each value of an extra parameter was tried

@@ -1,6 +1,7 @@
 """Build the `RunSpec` that the runner reads from a planned run."""
 
-from infpop_operator.core.model import Pool, Run, Scalar, Study
+from infpop_operator.core.model import Run
+from infpop_operator.core.study import Pool, Scalar, Study
 from infpop_runner.contract import LONGEST_REPEAT_SECONDS, EngineSpec, MeasurementSpec, RunSpec, TrialSpec
 
 LONGER_FACTOR = 3.0  # second measurement after unstable repeats: noise falls with the square root, by 1.7x

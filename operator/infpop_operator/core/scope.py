@@ -8,8 +8,9 @@ established (an out-of-memory error, an incompatible GPU) remain valid.
 from collections.abc import Iterable
 
 from infpop_operator.core.history import current_round, trials_of
-from infpop_operator.core.model import Configuration, History, Pool, Round, Study, Trial
+from infpop_operator.core.model import History, Round, Trial
 from infpop_operator.core.space import cells
+from infpop_operator.core.study import Configuration, Pool, Study
 
 
 def baseline_of(study: Study, newest: Round) -> Configuration | None:

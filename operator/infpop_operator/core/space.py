@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 
-from infpop_operator.core.model import Configuration, Pool, Scalar, SearchSpace, Study, Trial, TrialState
+from infpop_operator.core.model import Trial, TrialState
+from infpop_operator.core.study import Configuration, Pool, Scalar, SearchSpace, Study
 from infpop_runner.contract import EngineSpec, InfeasibleReason, ModelFacts
 
 ABOUT_POOL: tuple[InfeasibleReason, ...] = ("IncompatibleGPU", "UnsupportedModel")  # of its GPUs or its image

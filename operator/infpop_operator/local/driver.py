@@ -24,11 +24,11 @@ from infpop_operator.core.model import (
     Observation,
     Run,
     StartedRun,
-    Study,
     Verdict,
 )
 from infpop_operator.core.ports import Executor, StudyStore
 from infpop_operator.core.run_spec import build_run_spec
+from infpop_operator.core.study import Study
 from infpop_operator.local.snapshot import Snapshot
 
 _LONGEST_PAUSE = timedelta(seconds=0.25)  # the delay until the driver notices a change of phase or an interrupt

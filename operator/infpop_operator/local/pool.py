@@ -13,7 +13,7 @@ from infpop_operator.api.spec import StudySpec
 from infpop_operator.api.spec_pool import NodePool
 from infpop_operator.core.errors import Problem, StudyError
 from infpop_operator.core.fingerprint import digest
-from infpop_operator.core.model import Pool
+from infpop_operator.core.study import Pool
 from infpop_operator.local.installed import installed_software
 
 _FIELD = "spec.nodePools"

@@ -18,7 +18,7 @@ from infpop_operator.api.parse import parse_document
 from infpop_operator.api.resource import KIND
 from infpop_operator.api.spec import ThroughputStudy
 from infpop_operator.core.errors import Problem, StudyError
-from infpop_operator.core.model import Study
+from infpop_operator.core.study import Study
 from infpop_operator.local.installed import check_arguments, check_installed
 from infpop_operator.local.metrics import check_required_metrics, without_metrics
 from infpop_operator.local.pool import LocalPool, fit_pools

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from infpop_operator.core.model import Decision, EndedRun, Finished, Observation, Study, Verdict
+from infpop_operator.core.model import Decision, EndedRun, Finished, Observation, Verdict
+from infpop_operator.core.study import Study
 from infpop_runner.contract import RunResult
 
 

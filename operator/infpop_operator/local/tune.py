@@ -10,7 +10,7 @@ from infpop_operator.adapters.directory_store import DirectoryStore
 from infpop_operator.adapters.local_executor import LocalExecutor
 from infpop_operator.adapters.model_config import directory_config
 from infpop_operator.core.errors import InfPopError, StoreError
-from infpop_operator.core.model import Study
+from infpop_operator.core.study import Study
 from infpop_operator.local.driver import drive
 from infpop_operator.local.interruption import Interruption
 from infpop_operator.local.prepare import Prepared

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from infpop_operator.api.status_model import Baseline, Best, StudyStatus, Tie, TrialRow
 from infpop_operator.api.study_object import StudyObject
-from infpop_operator.core.model import Study
+from infpop_operator.core.study import Study
 from infpop_operator.report.advice import remedy_for
 from infpop_operator.report.place import Place
 from infpop_operator.report.words import configuration_phrase, on_one_line

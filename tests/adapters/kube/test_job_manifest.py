@@ -19,7 +19,8 @@ from infpop_operator.adapters.kube.job_manifest import (
 from infpop_operator.adapters.kube.labels import GPU_PRODUCT_LABELS
 from infpop_operator.adapters.kube.node_pools import MatchedPool, PoolQuery, match_pool
 from infpop_operator.api.spec_pool import Toleration
-from infpop_operator.core.model import Configuration, PlannedTrial
+from infpop_operator.core.model import PlannedTrial
+from infpop_operator.core.study import Configuration
 from infpop_runner.contract import EngineSpec, FileSource, ModelSpec, RunSpec
 
 MANIFESTS = Path(__file__).with_name("manifests")

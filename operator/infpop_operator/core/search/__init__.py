@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import cast
 
-from infpop_operator.core.model import AlgorithmName, Configuration
 from infpop_operator.core.search.request import SearchRequest, SearchTrial, SearchTrialState
+from infpop_operator.core.study import AlgorithmName, Configuration
 
 __all__ = ["ALGORITHMS", "SearchRequest", "SearchTrial", "SearchTrialState", "propose", "warm_up"]
 

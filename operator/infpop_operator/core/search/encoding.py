@@ -8,7 +8,7 @@ booleans are categorical. A dimension with a single value has no axis: `tpe.sugg
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from infpop_operator.core.model import Configuration, ExtraParameter, Scalar, SearchSpace
+from infpop_operator.core.study import Configuration, ExtraParameter, Scalar, SearchSpace
 
 GPU_COUNT = "gpuCount"
 BATCH_SIZE = "batchSize"

@@ -5,8 +5,8 @@ an out-of-memory result then rules out all remaining cells of that load: each lo
 reason the search skips a load with a pending cell while another load has open cells.
 """
 
-from infpop_operator.core.model import Configuration
 from infpop_operator.core.search.request import SearchRequest
+from infpop_operator.core.study import Configuration
 
 
 def propose(request: SearchRequest) -> Configuration | None:

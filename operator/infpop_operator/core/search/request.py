@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Literal
 
-from infpop_operator.core.model import AlgorithmName, Configuration, SearchSpace
+from infpop_operator.core.study import AlgorithmName, Configuration, SearchSpace
 
 SearchTrialState = Literal["measured", "failed", "pending"]
 
