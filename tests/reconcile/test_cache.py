@@ -174,13 +174,13 @@ def test_a_pod_that_is_withdrawn_is_not_the_newest(how: str) -> None:
     cache.see_pod(pod("stays", 10))
     cache.see_pod(pod("withdrawn", 20, deleting=how == "deleting"))
     if how == "deleted":
-        cache.read_pod(KEY, "withdrawn", None, {})
+        cache.read_pod(KEY, "withdrawn", None, cache.doubts(KEY))
     if how == "not listed":
         cache.replace_pods([pod("stays", 10)], "9")
         assert newest(cache) == "withdrawn"
-        cache.read_pod(KEY, "withdrawn", None, {})
+        cache.read_pod(KEY, "withdrawn", None, cache.doubts(KEY))
     assert newest(cache) == "stays"
-    cache.read_pod(KEY, "stays", None, {})
+    cache.read_pod(KEY, "stays", None, cache.doubts(KEY))
     assert newest(cache) == "withdrawn"
 
 
@@ -189,7 +189,7 @@ def test_the_pods_of_a_job_come_oldest_first() -> None:
     cache = Cache()
     for each in (pod("c", 20), pod("b", 20), pod("a", 10), pod("other", 5, job_uid="another")):
         cache.see_pod(each)
-    cache.read_pod(KEY, "b", None, {})
+    cache.read_pod(KEY, "b", None, cache.doubts(KEY))
     assert uids(cache.pods(KEY, JOB_UID)) == ["a", "b", "c"]
     assert [each.gone for each in cache.pods(KEY, JOB_UID)] == [False, True, False]
     assert uids(cache.living_pods(KEY, JOB_UID)) == ["a", "c"]
@@ -203,7 +203,7 @@ def test_the_jobs_of_a_study_are_those_that_it_owns() -> None:
     gone = job("gone", name="gone")
     for each in (job("lives"), job("ended", end=ended), job("foreign", study_uid="another"), gone):
         cache.see_job(each)
-    cache.read_job(KEY, "gone", None, {})
+    cache.read_job(KEY, "gone", None, cache.doubts(KEY))
     assert uids(cache.jobs(KEY, study_uid=OWNER.uid)) == ["lives", "ended"]
     assert uids(cache.living_jobs(KEY)) == ["lives"]
 
@@ -224,17 +224,40 @@ def test_a_deleted_job_differs_from_one_that_was_never_created() -> None:
     assert cache.deleted_job(KEY, "study-1", study_uid=OWNER.uid) is None
     cache.see_job(job(version=6), deleted=True)
     assert cache.deleted_job(KEY, "study-1", study_uid=OWNER.uid) is None
-    cache.read_job(KEY, "study-1", None, {})
+    cache.read_job(KEY, "study-1", None, cache.doubts(KEY))
     assert cache.deleted_job(KEY, "study-1", study_uid=OWNER.uid) == job(version=6)
     assert cache.deleted_job(KEY, "study-2", study_uid=OWNER.uid) is None
     assert cache.deleted_job(KEY, "study-1", study_uid="another") is None
+
+
+@pytest.mark.parametrize("found", [None, job("before", name="study-1")], ids=["none", "the one before"])
+def test_what_appears_during_a_read_is_not_gone(found: JobRecord | None) -> None:
+    """`kubectl replace --force` deletes a Job and creates another: the answer may be older than its event."""
+    cache = Cache()
+    cache.see_job(job("before", name="study-1"))
+    cache.see_job(job("before", name="study-1", version=6), deleted=True)
+    doubts = cache.doubts(KEY)
+    cache.see_job(job("after", name="study-1", version=7))
+    cache.read_job(KEY, "study-1", found, doubts)
+    assert "after" in uids(cache.jobs(KEY, study_uid=OWNER.uid))
+    cache.read_job(KEY, "study-1", None, cache.doubts(KEY))
+    assert cache.jobs(KEY, study_uid=OWNER.uid) == ()
+
+
+def test_a_pod_that_appears_during_a_read_is_not_gone() -> None:
+    """The answer that there is no such Pod may be older than its event."""
+    cache = Cache()
+    doubts = cache.doubts(KEY)
+    cache.see_pod(pod("after", 1))
+    cache.read_pod(KEY, "after", None, doubts)
+    assert uids(cache.living_pods(KEY, JOB_UID)) == ["after"]
 
 
 def test_a_job_that_is_gone_stays_gone() -> None:
     """A late event or an older listing that still has it changes nothing."""
     cache = Cache()
     cache.see_job(job(version=6))
-    cache.read_job(KEY, "study-1", None, {})
+    cache.read_job(KEY, "study-1", None, cache.doubts(KEY))
     assert cache.see_job(job(version=5)) == ()
     assert cache.replace_jobs([job(version=5)], "5") == ()
     assert cache.jobs(KEY, study_uid=OWNER.uid) == ()

@@ -227,7 +227,7 @@ class Cache:
             key: of the study.
             name: of the Job.
             found: the Job of that name.
-            doubts: what `doubts` returned before the read.
+            doubts: what `doubts` returned before the read, which says nothing about an object that was not known then.
         """
         _answer(self._children[key].jobs, name, found, doubts)
         if found is not None:
@@ -368,7 +368,7 @@ def _answer(held: dict[str, _Held[R]], name: str, found: R | None, doubts: Mappi
         if each.record.name != name:
             continue
         if found is None or found.uid != uid:
-            each.gone = True
+            each.gone = each.gone or uid in doubts  # otherwise it was created or reported during the read
             continue
         each.answered = max(each.answered, doubts.get(uid, 0))
         # The event of an object that no longer has the label has the version of that change, and the content before it.

@@ -75,7 +75,7 @@ class RunObjects:
         pods = [pod for pod in self._existing_pods(context) if pod.run == run]
         if pods:
             self._cache.see_job(_stand_in(context, run, pods[0]))
-            self._cache.read_job(context.key, run, None, {})
+            self._cache.read_job(context.key, run, None, self._cache.doubts(context.key))
 
     async def delete_orphans(self, context: ReconcileContext) -> tuple[StudyEvent, ...]:
         """Delete the Pods whose Job is gone, after reading that it is; return what to tell the user."""
@@ -110,8 +110,10 @@ class RunObjects:
         """Delete a Job unless its deletion was requested already."""
         if job.deleting or job.study is None:
             return
+        key = StudyKey(job.namespace, job.study)
+        doubts = self._cache.doubts(key)
         if not await self._client.delete_job(job.namespace, job.name, uid=job.uid):
-            self._cache.read_job(StudyKey(job.namespace, job.study), job.name, None, {})
+            self._cache.read_job(key, job.name, None, doubts)
 
     def _existing_pods(self, context: ReconcileContext) -> tuple[PodRecord, ...]:
         return self._cache.existing_pods(context.key, study_uid=context.uid)
