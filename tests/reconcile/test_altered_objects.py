@@ -309,3 +309,19 @@ def test_a_job_is_not_taken_for_stray_because_its_study_was_not_reported() -> No
         return operator
 
     assert "DELETE jobs" not in asyncio.run(play()).said()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"study": "\\ud800", "run": "x"}'], ids=["deep", "no text"])
+def test_a_pod_of_another_user_ends_neither_a_listing_nor_a_study(text: str) -> None:
+    """Whoever may create Pods may give them any run spec; the operator starts, and its study comes to its end."""
+
+    async def play() -> Stage:
+        stage = Stage(**ALL_GPUS)
+        container = {"name": "runner", "env": [{"name": "INFPOP_RUN_SPEC", "value": text}]}
+        hostile = {"name": "hostile", "namespace": KEY.namespace, "labels": {RUN: "x"}, "generateName": "x-"}
+        body = {"metadata": hostile, "spec": {"containers": [container]}, "status": {"phase": "Pending"}}
+        stage.cluster.create("pods", body)
+        await finish_within(stage, await stage.operator(), 8)
+        return stage
+
+    assert {row["state"] for row in asyncio.run(play()).status["trials"]} == {"Measured"}

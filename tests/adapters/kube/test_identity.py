@@ -32,7 +32,11 @@ def test_copies_belong_to_no_run() -> None:
     assert parse_pod(altered(pod_body(job_body()), name="debug", labels=None)).run is None
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"run": 3}'])
+HOSTILE = ("[" * 100_000, '{"run": "a", "study": "b", "pool": ' + "[" * 5_000 + "]" * 5_000 + "}", "9" * 10_000)
+UNNAMED = ('{"run": 3}', '{"run": "a"}', '{"run": "a", "study": "\\ud800"}', '{"run": "a", "study": "b,c=d"}')
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", *UNNAMED, *HOSTILE], ids=lambda text: text[:40])
 def test_without_a_run_spec_the_labels_decide(text: str) -> None:
     """An object of another version, or one whose environment a policy replaced, is found by its labels."""
     job = job_body()

@@ -236,6 +236,16 @@ def test_a_long_list_comes_page_by_page() -> None:
     assert (jobs, version) == ([parse_job(job)] * 2, "8")
 
 
+def test_an_object_that_cannot_be_read_hides_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    """It is left out of the listing, and the log names it."""
+    good = pod_body(job_body())
+    bad = {"metadata": {**good["metadata"], "name": "bad", "creationTimestamp": "never"}}
+    pages = {"metadata": {"resourceVersion": "8"}, "items": [bad, good]}
+    _, (pods, _), _ = played(lambda client: client.list_pods("a=b"), (200, pages))
+    assert [pod.name for pod in pods] == [good["metadata"]["name"]]
+    assert "serving/bad cannot be read" in caplog.text
+
+
 def test_what_is_listed_is_parsed() -> None:
     """Pods and Nodes become records, studies and ConfigMaps stay JSON; a list may have no items."""
     pod, node = pod_body(job_body()), {"metadata": {"name": "n", "uid": "u"}}

@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
@@ -60,6 +60,8 @@ _KUEUE_VERSIONS = (
     "v1beta1",
     "v1beta2",
 )  # Kueue 0.15 serves both, earlier ones the first; the names read here are equal
+
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 T = TypeVar("T")
 Count = Callable[[str, int | None], None]
@@ -142,8 +144,8 @@ class KubeClient:
     async def find_pod(self, namespace: str, name: str) -> PodRecord | None:
         """Return one Pod as it is now, None if there is none of that name; only the right to list Pods is needed."""
         named = f"metadata.name={name}"
-        found, _ = await self._list("api/v1", "pods", parse=parse_pod, within=namespace, fieldSelector=named)
-        return found[0] if found else None
+        found, _ = await self._list("api/v1", "pods", parse=_unparsed, within=namespace, fieldSelector=named)
+        return parse_pod(found[0]) if found else None
 
     async def delete_pod(self, namespace: str, name: str, *, uid: str) -> None:
         """Delete the Pod with this uid, with its own grace period; do nothing if it no longer exists."""
@@ -284,12 +286,15 @@ class KubeClient:
         namespaced: bool = True,
         **query: str,
     ) -> tuple[list[T], str]:
-        """List page by page; a parsed record takes a hundredth of the 40 kB of a Pod's JSON."""
+        """List page by page; a parsed record takes a hundredth of the 40 kB of a Pod's JSON.
+
+        An object that cannot be parsed is logged and left out: it must not hide all others from the operator.
+        """
         items: list[T] = []
         version = ""
         namespace = (within or self._namespace) if namespaced else None
         async for page in self._pages(_path(prefix, namespace, plural), query):
-            items.extend(map(parse, page.get("items") or ()))
+            items.extend(_parse_each(page.get("items") or (), parse))
             version = page["metadata"].get("resourceVersion", "")
         return items, version
 
@@ -367,6 +372,16 @@ def _open(connection: Connection) -> ApiClient:
         raise ConnectionConfigError(f"the certificates of the connection cannot be read: {error}") from error
     api.user_agent = USER_AGENT
     return api
+
+
+def _parse_each(bodies: Sequence[Body], parse: Callable[[Body], T]) -> Iterator[T]:
+    for body in bodies:
+        try:
+            yield parse(body)
+        except _UNREADABLE as error:
+            named = body.get("metadata") or {}
+            words = (named.get("namespace"), named.get("name"), type(error).__name__, error)
+            _log.warning("left out of a listing, %s/%s cannot be read: %s: %s", *words)
 
 
 def _unparsed(body: Body) -> Body:

@@ -5,14 +5,16 @@ in the environment of the runner's container cannot: Kubernetes refuses a change
 belongs to, and labels decide only where it is missing.
 """
 
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from infpop_operator.adapters.kube import labels
+from infpop_runner.contract.strict_json import StrictJsonError, parse_json
 
 Body = Mapping[str, Any]
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")  # of an object of the API server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,7 @@ def identify_job(body: Body) -> Identity:
     spec = _read_spec(_part(template, "spec"))
     if spec is None:
         return _by_labels(metadata, _uid_in(metadata) or controller_of(metadata))
-    if spec.get("run") != metadata["name"]:
+    if spec["run"] != metadata["name"]:
         return Identity()
     return _by_spec(spec, _uid_in(_part(template, "metadata")) or _uid_in(metadata) or controller_of(metadata))
 
@@ -60,7 +62,7 @@ def identify_pod(body: Body) -> Identity:
     spec = _read_spec(_part(body, "spec"))
     if spec is None:
         return _by_labels(metadata, _uid_in(metadata))
-    run = str(spec.get("run"))
+    run = spec["run"]
     is_generated = metadata.get("generateName") == f"{run}-"
     if not is_generated and _part(metadata, "labels").get(labels.RUN) != run:
         return Identity()
@@ -120,7 +122,7 @@ def _fields(entry: Body) -> Body:
 
 
 def _by_spec(spec: Body, study_uid: str | None) -> Identity:
-    study, run, pool = str(spec.get("study")), str(spec.get("run")), str(spec.get("pool"))
+    study, run, pool = spec["study"], spec["run"], str(spec.get("pool"))
     gpu_count = spec.get("gpu_count")
     expected = {
         labels.MANAGED_BY: labels.MANAGER,
@@ -163,11 +165,16 @@ def _read_spec(pod_spec: Body) -> Body | None:
 
 
 def _parse(text: str | None) -> Body | None:
+    """Return a run spec that names its study and its run. Anyone who may create a Pod may write anything into it."""
     try:
-        spec = json.loads((text or "").replace("$$", "$"))
-    except ValueError:
+        spec = parse_json((text or "").replace("$$", "$"))
+    except StrictJsonError:
         return None
-    return spec if isinstance(spec, dict) and isinstance(spec.get("run"), str) else None
+    return spec if isinstance(spec, dict) and _is_name(spec.get("study")) and _is_name(spec.get("run")) else None
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
 def _uid_in(metadata: Body) -> str | None:
