@@ -325,3 +325,31 @@ def test_a_pod_of_another_user_ends_neither_a_listing_nor_a_study(text: str) -> 
         return stage
 
     assert {row["state"] for row in asyncio.run(play()).status["trials"]} == {"Measured"}
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("deleted", [False, True])
+def test_the_result_of_a_pod_that_no_watch_ever_reported_counts(restarted: bool, deleted: bool) -> None:  # noqa: FBT001
+    """The run ended before a search by name was due: its Pod is searched for before the run is given up."""
+
+    async def play() -> Stage:
+        stage = Stage(searchSpace=ONE_CELL, budget={"maxTrials": 1, "maxFailedTrials": 0})
+        operator = await stage.operator()
+        await operator.settle()
+        run = stage.run
+        operator.deaf = {"pods"}
+        stage.nodes.start(run)
+        (pod,) = stage.nodes.pods(run)
+        stage.cluster.patch("pods", pod["metadata"]["name"], {"metadata": {"labels": {RUN: None}}})
+        operator.deaf, operator._missed = set(), []
+        stage.nodes.finish(run)
+        if deleted:
+            stage.cluster.orphan(run)
+        if restarted:
+            operator = await stage.operator()
+        await operator.settle()
+        return stage
+
+    stage = asyncio.run(play())
+    assert stage.row() == ("Measured", None, 1)
+    assert stage.created_jobs().total() == 1

@@ -52,7 +52,7 @@ class RunObjects:
         await asyncio.gather(*(self._read_job(context.key, name) for name in jobs))
         await asyncio.gather(*(self._read_pod(context.key, name) for name in pods))
         if self._is_pod_missing(context, jobs):
-            await self._search(context)
+            await self.search(context)
         return (*await self._restore(context), *self._altered_pods(context))
 
     async def read(self, key: StudyKey, run: str) -> None:
@@ -71,11 +71,22 @@ class RunObjects:
         await self._read_job(context.key, run)
         if any(job.run == run for job in self._cache.jobs(context.key, study_uid=context.uid)):
             return
-        await self._search(context)
+        await self.search(context)
         pods = [pod for pod in self._existing_pods(context) if pod.run == run]
         if pods:
             self._cache.see_job(_stand_in(context, run, pods[0]))
             self._cache.read_job(context.key, run, None, self._cache.doubts(context.key))
+
+    async def search(self, context: ReconcileContext) -> None:
+        """List all Pods of the namespace, whatever their labels, and keep those of the study.
+
+        The listing by label of `read` lacks the Pod of a run whose label was removed before the Pod was ever seen.
+        """
+        context.memory.searched_at = context.now
+        pods, _ = await self._client.list_pods_in(context.key.namespace)
+        for pod in pods:
+            if pod.study == context.key.name:
+                self._cache.see_pod(pod)
 
     async def delete_orphans(self, context: ReconcileContext) -> tuple[StudyEvent, ...]:
         """Delete the Pods whose Job is gone, after reading that it is; return what to tell the user."""
@@ -148,14 +159,6 @@ class RunObjects:
             and context.now - (job.started_at or job.created_at) > _PATIENCE
             for job in self._cache.living_jobs(context.key)
         )
-
-    async def _search(self, context: ReconcileContext) -> None:
-        """List all Pods of the namespace, whatever their labels, and keep those of the study."""
-        context.memory.searched_at = context.now
-        pods, _ = await self._client.list_pods_in(context.key.namespace)
-        for pod in pods:
-            if pod.study == context.key.name:
-                self._cache.see_pod(pod)
 
     async def _restore(self, context: ReconcileContext) -> list[StudyEvent]:
         events = []

@@ -169,6 +169,9 @@ class Runs:
             await self.objects.read(context.key, run.name)
             job = self._job_of(context, run.name) or job
             seen = self._observe_objects(context, entry, job)
+            if isinstance(seen.observation, Lost) and seen.pod is None:
+                await self.objects.search(context)
+                seen = self._observe_objects(context, entry, job)
         observation = seen.observation
         if isinstance(observation, Finished):
             pod = None if seen.pod is None else seen.pod.name
