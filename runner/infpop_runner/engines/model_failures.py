@@ -74,6 +74,7 @@ SHARED_MEMORY = (
         "EngineCrash",
         r"shared memory segment /dev/shm",
         r"No space left on device.{0,60}/dev/shm",
+        r"</torch_[^>]{0,80}>.{0,60}No space left on device",
         r"insufficient shared memory|\(shm\)",
         remedy="The Pod's shared memory is full: raise nodePools[].resources.memory, which limits it",
     ),
