@@ -219,10 +219,10 @@ def test_an_unknown_argument_is_refused_with_the_one_that_was_meant() -> None:
     """A similar name is proposed, but never one that InfPop sets; nothing is refused if the names are not known."""
     known = {"block_size", "kv_cache_dtype", "max_model_len", "max_logprobs"}
     spec = make_run_spec(engine={"args": {"blok_size": 16}})
-    with pytest.raises(EngineRefusedError, match="not an argument of vLLM 1; did you mean block_size") as refused:
+    with pytest.raises(EngineRefusedError, match=r"not an argument of vLLM 1\. Did you mean block_size\?") as refused:
         refuse_unknown(spec, known, "vLLM 1")
     assert refused.value.reason == "RejectedArguments"
-    assert unknown_message("max_model_length", known, "vLLM 1").endswith("; remove it")
+    assert unknown_message("max_model_length", known, "vLLM 1").endswith(". Remove it")
     refuse_unknown(spec, frozenset(), "vLLM 1")
     refuse_unknown(make_run_spec(engine={"args": {"block_size": 16}}), known, "vLLM 1")
 
@@ -232,7 +232,7 @@ def test_an_unknown_key_of_a_structured_argument_is_refused() -> None:
     known = {"compilation_config": {"mode", "backend"}}
     refuse_unknown_keys({"compilation_config": {"mode": 3}, "hf_overrides": {"x": 1}, "n": 8}, known, "vLLM 1")
     refuse_unknown_keys({"compilation_config": 3}, known, "vLLM 1")
-    with pytest.raises(EngineRefusedError, match=r"engine\.args\.compilation_config\.moode .*; did you mean mode\?"):
+    with pytest.raises(EngineRefusedError, match=r"engine\.args\.compilation_config\.moode .*\. Did you mean mode\?"):
         refuse_unknown_keys({"compilation_config": {"moode": 3}}, known, "vLLM 1")
 
 

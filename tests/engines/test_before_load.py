@@ -79,7 +79,7 @@ def test_an_argument_that_the_engine_lacks_is_refused(
     refused = refusal(run(tmp_path, model, engine, args={name: 16}))
     assert refused.reason == "RejectedArguments"
     assert f"engine.args.{name} is not an argument of" in refused.detail
-    assert f"did you mean {meant}?" in refused.detail
+    assert f"Did you mean {meant}?" in refused.detail
 
 
 def test_a_key_that_a_structure_of_vllm_lacks_is_refused(tmp_path: Path, model: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_key_that_a_structure_of_vllm_lacks_is_refused(tmp_path: Path, model: 
     refused = refusal(run(tmp_path, model, "vllm", args={"compilation_config": '{"moode": 0}'}))
     assert refused.reason == "RejectedArguments"
     assert "engine.args.compilation_config.moode is not an argument of vLLM" in refused.detail
-    assert "did you mean mode?" in refused.detail
+    assert "Did you mean mode?" in refused.detail
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from infpop_operator.adapters.installed_engine import engine_arguments, engine_title
 from infpop_operator.api.spec import StudySpec
 from infpop_operator.core.errors import Problem, StudyError
-from infpop_runner.contract import similar_argument
+from infpop_runner.contract import unknown_argument_remedy
 
 _SEARCH_LIBRARY = {"tpe", "anneal", "random"}
 _ENGINES = {  # engine -> (modules, extra)
@@ -48,13 +48,12 @@ def check_arguments(spec: StudySpec) -> None:
         return  # a configuration without weights takes all its own attributes
     known = engine_arguments(engine)
     unknown = {field: name for field, name in names.items() if known and name not in known}
-    problems = [_unknown(field, name, similar_argument(name, known), engine) for field, name in unknown.items()]
+    problems = [_unknown(field, name, unknown_argument_remedy(name, known), engine) for field, name in unknown.items()]
     if problems:
         raise StudyError(problems)
 
 
-def _unknown(field: str, name: str, meant: str | None, engine: str) -> Problem:
-    remedy = "Remove it" if meant is None else f"Did you mean {meant}?"
+def _unknown(field: str, name: str, remedy: str, engine: str) -> Problem:
     return Problem(field=field, value=name, message=f"is not an argument of {engine_title(engine)}", remedy=remedy)
 
 

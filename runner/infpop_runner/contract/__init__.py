@@ -39,7 +39,7 @@ from infpop_runner.contract.pinned import (
     is_placement,
     pinned_message,
     pinned_name,
-    similar_argument,
+    unknown_argument_remedy,
 )
 from infpop_runner.contract.result import (
     Broken,
@@ -136,7 +136,7 @@ __all__ = [
     "pipeline_models",
     "read_facts",
     "read_positions",
-    "similar_argument",
+    "unknown_argument_remedy",
     "vllm_arguments",
     "vllm_models",
     "with_overrides",

@@ -99,11 +99,11 @@ def pinned_message(name: str) -> str | None:
     return f"{what}is set by InfPop"
 
 
-def similar_argument(name: str, known: AbstractSet[str]) -> str | None:
-    """Return the argument among `known` that a user most likely meant and may set; None if none is similar."""
+def unknown_argument_remedy(name: str, known: AbstractSet[str]) -> str:
+    """Return the remedy for an argument that is not among `known`: the most similar one that a study may set."""
     free = sorted(each for each in known if not each.startswith("_") and pinned_message(each) is None)
     close = difflib.get_close_matches(_plain(name), free, n=1)
-    return close[0] if close else None
+    return f"Did you mean {close[0]}?" if close else "Remove it"
 
 
 def _plain(name: str) -> str:

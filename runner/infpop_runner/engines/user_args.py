@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from infpop_runner.contract import RunSpec, StrictJsonError, decode_argument, pinned_message, similar_argument
+from infpop_runner.contract import RunSpec, StrictJsonError, decode_argument, pinned_message, unknown_argument_remedy
 from infpop_runner.engines.errors import EngineRefusedError
 
 
@@ -16,7 +16,7 @@ def refuse_pinned(spec: RunSpec) -> None:
     """
     for name in spec.engine.args:
         if (why := pinned_message(name)) is not None:
-            raise EngineRefusedError("RejectedArguments", f"engine.args.{name} {why}; remove it")
+            raise EngineRefusedError("RejectedArguments", f"engine.args.{name} {why}. Remove it")
 
 
 def refuse_unknown(spec: RunSpec, known: AbstractSet[str], engine: str) -> None:
@@ -55,9 +55,8 @@ def refuse_unknown_keys(values: Mapping[str, Any], fields: Mapping[str, Abstract
 
 def unknown_message(name: str, known: AbstractSet[str], engine: str) -> str:
     """Return the sentence about an argument that the engine does not have, with the most similar one that it has."""
-    meant = similar_argument(name.rpartition(".")[2], known)
-    remedy = "remove it" if meant is None else f"did you mean {meant}?"
-    return f"engine.args.{name} is not an argument of {engine}; {remedy}"
+    remedy = unknown_argument_remedy(name.rpartition(".")[2], known)
+    return f"engine.args.{name} is not an argument of {engine}. {remedy}"
 
 
 def trusts_remote_code(spec: RunSpec) -> bool:
