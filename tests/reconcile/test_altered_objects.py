@@ -9,7 +9,7 @@ from infpop_operator.cluster.service import SELECTOR
 from reconcile.memory_cluster import Answer, Json, Request, refusal
 from reconcile.operators import KEY, Operator
 from reconcile.stage import ONE_CELL, Stage, at_work
-from reconcile.wire import CarryOut
+from reconcile.wire import CarryOut, refusing
 
 MANAGED_BY, RUN, STUDY = "app.kubernetes.io/managed-by", "infpop.io/run", "infpop.io/study"
 ALL_GPUS: Mapping[str, object] = {
@@ -151,12 +151,17 @@ def test_a_pod_whose_job_was_deleted_without_it_holds_its_gpus_until_it_has_ende
     assert "PodLeft" in stage.events()
 
 
-def test_an_operator_without_the_right_to_delete_pods_waits_for_them() -> None:
+NO_RIGHT = 'pods is forbidden: User "infpop" cannot delete resource "pods"'
+BY_POLICY = 'admission webhook "protect.example.org" denied the request: GPU workloads are protected'
+
+
+@pytest.mark.parametrize("words", [NO_RIGHT, BY_POLICY], ids=["no right", "a policy"])
+def test_an_operator_that_cannot_delete_pods_waits_for_them(words: str) -> None:
     """Its study says which Pod holds GPUs, and why the operator left it."""
 
     async def deny(request: Request, carry_out: CarryOut) -> Answer:
         if request.said == "DELETE pods":
-            return refusal(403, "Forbidden", 'pods is forbidden: User "infpop" cannot delete resource "pods"')
+            return refusal(403, "Forbidden", words)
         return await carry_out()
 
     async def play() -> tuple[Stage, Operator]:
@@ -174,6 +179,32 @@ def test_an_operator_without_the_right_to_delete_pods_waits_for_them() -> None:
 
     stage, _ = asyncio.run(play())
     assert stage.events().count("PodLeft") == 1
+
+
+def test_a_job_that_a_policy_protects_does_not_stop_its_study() -> None:
+    """The stopped run is given up, its GPUs count until its Pod has ended, and the study says why."""
+
+    async def play() -> Stage:
+        stage = Stage(**ALL_GPUS)
+        operator = await stage.operator(interference=refusing(403, "Forbidden", BY_POLICY, said="DELETE jobs"))
+        run = await stage.work(operator)
+        stage.cluster.change(suspend=True)
+        for _ in range(3):
+            await operator.settle()
+            stage.cluster.clock.advance(121)
+        stage.cluster.change(suspend=False)
+        for _ in range(2):
+            await operator.settle()
+            stage.cluster.clock.advance(121)
+            assert stage.runs == [run]
+            assert stage.condition("Ready") == ("False", "GPUsHeld")
+        stage.nodes.finish(run)
+        await finish_within(stage, operator, 8)
+        return stage
+
+    stage = asyncio.run(play())
+    assert stage.events().count("JobLeft") == 1
+    assert {row["state"] for row in stage.status["trials"]} == {"Measured"}
 
 
 @pytest.mark.parametrize("when", ["at work", "before it was seen"])

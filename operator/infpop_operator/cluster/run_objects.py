@@ -25,6 +25,7 @@ from infpop_operator.cluster.context import ReconcileContext
 from infpop_operator.cluster.events import StudyEvent
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.resolve import owner_of
+from infpop_operator.cluster.study_memory import StudyMemory
 from infpop_operator.core.model import HeldGPUs
 
 _log = logging.getLogger(__name__)
@@ -115,15 +116,29 @@ class RunObjects:
         uid = None if study is None else study["metadata"]["uid"]
         for job in jobs:
             if job.study_uid != uid and not job.deleting:
-                await self.delete_job(job)
+                await self.delete_job(job, None)
 
-    async def delete_job(self, job: JobRecord) -> None:
-        """Delete a Job unless its deletion was requested already."""
+    async def delete_job(self, job: JobRecord, memory: StudyMemory | None) -> None:
+        """Delete a Job unless its deletion was requested already.
+
+        A policy may protect it. The study goes on then, and owes the user an Event about it: the GPUs of its Pods count
+        in the budget until they have ended.
+
+        Raises:
+            KubeForbiddenError: the operator lacks the right, so that it cannot do its work at all.
+        """
         if job.deleting or job.study is None:
             return
         key = StudyKey(job.namespace, job.study)
         doubts = self._cache.doubts(key)
-        if not await self._client.delete_job(job.namespace, job.name, uid=job.uid):
+        try:
+            exists = await self._client.delete_job(job.namespace, job.name, uid=job.uid)
+        except KubeForbiddenError:
+            raise
+        except KubeRefusedError as error:
+            _note_refusal(job, memory, error)
+            return
+        if not exists:
             self._cache.read_job(key, job.name, None, doubts)
 
     def _existing_pods(self, context: ReconcileContext) -> tuple[PodRecord, ...]:
@@ -216,16 +231,30 @@ class RunObjects:
     async def _delete_pod(self, context: ReconcileContext, pod: PodRecord) -> list[StudyEvent]:
         try:
             await self._client.delete_pod(pod.namespace, pod.name, uid=pod.uid)
-        except KubeForbiddenError as error:
+        except KubeRefusedError as error:  # the right is missing, or a policy protects the Pod
             key = f"delete {pod.uid}"
             if key in context.memory.alterations:
                 return []
             context.memory.alterations[key] = 1
-            message = f"Pod {pod.name}: its Job was deleted without it, and the operator may not delete it: {error}"
+            message = (
+                f"Pod {pod.name}: its Job was deleted without it, and the API server refuses to delete it: {error}"
+            )
             return [StudyEvent(type="Warning", reason="PodLeft", message=message)]
         await self._read_pod(context.key, pod.name)
         message = f"Pod {pod.name}: its Job was deleted without it, so the operator deleted it"
         return [StudyEvent(type="Warning", reason="PodLeft", message=message)]
+
+
+def _note_refusal(job: JobRecord, memory: StudyMemory | None, error: KubeRefusedError) -> None:
+    """Log that a Job cannot be deleted, and owe the user an Event, once for each Job."""
+    key = f"delete {job.uid}"
+    if memory is not None and key in memory.alterations:
+        return
+    message = f"Job {job.name}: it is to end, and the API server refuses to delete it: {error}"
+    _log.warning("%s", message)
+    if memory is not None and memory.owed is not None:
+        memory.alterations[key] = 1
+        memory.owed = (*memory.owed, StudyEvent(type="Warning", reason="JobLeft", message=message))
 
 
 def _stand_in(context: ReconcileContext, run: str, pod: PodRecord) -> JobRecord:

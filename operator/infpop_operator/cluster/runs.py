@@ -109,14 +109,14 @@ class Runs:
             if run not in context.memory.endings or job.end is not None:
                 continue
             if not self._ends_by_itself(context, run, job, has_time=run not in stopped):
-                await self.objects.delete_job(job)
+                await self.objects.delete_job(job, context.memory)
         return any(self._job_of(context, run) is None or self._has_exited(context, run) for run in new)
 
     async def delete_all(self, context: ReconcileContext) -> None:
         """Delete every Job of the study that has not ended, without reading it first: its result is not needed."""
         for job in self.jobs_by_run(context).values():
             if job.end is None:
-                await self.objects.delete_job(job)
+                await self.objects.delete_job(job, context.memory)
 
     async def delete_leftovers(self, context: ResolvedContext, history: History, jobs: Jobs) -> None:
         """Delete the Jobs that still run although their run has ended, each after reading it.
@@ -131,7 +131,7 @@ class Runs:
                 await self.objects.read(context.key, run)  # its end may be recorded by an operator that knows more
                 current = self.jobs_by_run(context).get(run)
                 if current is not None and self._is_leftover(context, run, current):
-                    await self.objects.delete_job(current)
+                    await self.objects.delete_job(current, context.memory)
 
     async def expire(self, context: ResolvedContext, history: History, jobs: Jobs) -> None:
         """Set a time to live on ended Jobs, whose results are in the status by now."""
