@@ -64,7 +64,7 @@ def test_a_space_of_one_gpu_count_needs_two_batch_sizes() -> None:
     assert common_rejection([ONE, rejected(make_cell(2, 16), 1)], cells) is not None
 
 
-def test_an_extra_parameter_must_have_had_each_value_or_three_runs() -> None:
+def test_an_extra_parameter_must_have_had_each_value() -> None:
     """Two of three quantizations that a GPU lacks say nothing of the third."""
     kinds = ("awq", "gptq", "none")
     cells = [make_cell(gpus, batch, kind=kind) for gpus in (1, 2) for batch in (8, 16) for kind in kinds]
@@ -74,6 +74,45 @@ def test_an_extra_parameter_must_have_had_each_value_or_three_runs() -> None:
     )
     assert common_rejection([first, second], cells) is None
     assert common_rejection([first, second, rejected(make_cell(1, 8, kind="none"), 2)], cells) is not None
+
+
+def test_another_value_of_one_extra_parameter_may_work_whatever_the_others_are() -> None:
+    """Three of three block sizes were refused, but each of them with fp8."""
+    cells = [
+        make_cell(gpus, batch, kv=kv, block=block)
+        for gpus in (1, 2)
+        for batch in (8, 16)
+        for kv in ("auto", "fp8")
+        for block in (16, 32, 64)
+    ]
+    refused = [
+        rejected(make_cell(gpus, batch, kv="fp8", block=block), index)
+        for index, (gpus, batch, block) in enumerate([(2, 8, 16), (1, 16, 32), (2, 8, 64)])
+    ]
+    assert common_rejection(refused, cells) is None
+    last = rejected(make_cell(1, 8, kv="auto", block=16), 3)
+    assert common_rejection([*refused, last], cells) is not None
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_a_batch_size_may_be_above_a_limit_unless_the_smallest_was_refused_too(gpus: int) -> None:
+    """Numbers do not make words differ, so two batches above a limit have the same ones."""
+    cells = [make_cell(count, batch) for count in {1, gpus} for batch in (64, 128, 256, 512)]
+    refused = [
+        rejected(make_cell(gpus, 512), 0, detail="must be at most 128, got 512"),
+        rejected(make_cell(1, 256), 1, detail="must be at most 128, got 256"),
+    ]
+    assert common_rejection(refused, cells) is None
+    smallest = rejected(make_cell(1, 64), 2, detail="must be at most 32, got 64")
+    assert common_rejection([*refused, smallest], cells) is not None
+
+
+def test_the_next_configuration_after_a_rejection_has_the_smallest_batch_and_other_extra_values() -> None:
+    """That is what shows soonest whether the arguments of the study are the reason."""
+    cells = [make_cell(1, batch, a=a, b=b) for batch in (8, 16, 32) for a in (1, 2) for b in (1, 2)]
+    failed = {make_cell(2, 32, a=1, b=1)}
+    assert least_alike(tuple(cells), failed, failed) == (make_cell(1, 8, a=2, b=2),)
+    assert make_cell(1, 32, a=2, b=2) in least_alike(tuple(cells), failed, ())  # it broke: any batch size will do
 
 
 def test_the_next_configuration_has_the_least_in_common_with_those_that_failed() -> None:

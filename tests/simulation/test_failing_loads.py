@@ -1,6 +1,7 @@
 """Studies whose engine does not load at some GPU counts: what they find, and what that costs."""
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +11,7 @@ from factories.studies import make_pool, make_study
 from infpop_operator.core.history import broken_reason, trials_of
 from infpop_operator.core.load_failures import LOAD_FAILS
 from infpop_operator.core.model import Verdict
-from infpop_operator.core.study import Algorithm, Budget, ExtraParameter, SearchSpace, Study
+from infpop_operator.core.study import Algorithm, Budget, Configuration, ExtraParameter, SearchSpace, Study
 from simulation.cluster import NEVER, Cluster, drive_on_cluster
 from simulation.world import Story, World, drive, remember
 
@@ -85,11 +86,42 @@ def test_arguments_that_no_configuration_gets_past_end_after_two_runs(
     """The second run differs from the first in all that could be the reason; the study names the engine's own words."""
     space = SearchSpace(gpu_counts=SPACE.gpu_counts, batch_sizes=SPACE.batch_sizes, extra=extra)
     study = make_covering_study(space=space, algorithm=Algorithm(name=algorithm, trials_per_run=per_run))
-    story = drive(study, World(refused=True))
+    story = drive(study, World(refuses=lambda _: True))
     assert len(story.history.ended) == 2
     assert (story.end.verdict, story.end.reason) == (Verdict.STALLED, "RejectedArguments")
     assert "nothing could be measured: RejectedArguments: RejectedArguments of run" in story.end.message
     assert story.end.reasons_by_pool == {"a100": "RejectedArguments"}
+
+
+DTYPES = ExtraParameter(name="kv_cache_dtype", values=("auto", "fp8"))
+BLOCKS = ExtraParameter(name="block_size", values=(8, 16, 32, 64, 128))
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(
+    ("space", "refuses"),
+    [
+        (
+            SearchSpace(gpu_counts=(1, 2), batch_sizes=(8, 64), extra=(DTYPES, BLOCKS)),
+            lambda cell: dict(cell.extra)["kv_cache_dtype"] == "fp8",
+        ),
+        (
+            SearchSpace(gpu_counts=(1, 2), batch_sizes=(8, 64), extra=(BLOCKS,)),
+            lambda cell: dict(cell.extra)["block_size"] < 64,
+        ),
+        (
+            SearchSpace(gpu_counts=(1,), batch_sizes=(8, 16, 32, 64, 128, 256, 512)),
+            lambda cell: cell.batch_size > 128,
+        ),
+    ],
+)
+def test_a_study_of_which_some_configurations_are_refused_finds_one_that_works(
+    space: SearchSpace, refuses: Callable[[Configuration], bool], seed: int
+) -> None:
+    """One value of an extra parameter, or batch sizes above a limit: the engine's words are the same each time."""
+    study = make_covering_study(space=space, algorithm=Algorithm(name="tpe", seed=seed), budget=Budget(max_trials=12))
+    story = drive(study, World(memory=1024, refuses=refuses))
+    assert story.end.verdict is Verdict.SUCCEEDED
 
 
 def test_a_gpu_count_that_no_pool_has_is_said_so() -> None:

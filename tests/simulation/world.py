@@ -4,7 +4,7 @@ The fate of a run is a function of the world and the run alone, so a study can b
 driven on from there, and must end the same.
 """
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import log2
@@ -34,6 +34,11 @@ from infpop_runner.contract import Broken, Infeasible, InfeasibleReason, Provena
 STEPS_LIMIT = 5000
 
 
+def _refuses_nothing(cell: Configuration) -> bool:
+    del cell
+    return False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """A landscape with one optimum and an out-of-memory edge, and the failure probabilities in it.
@@ -42,7 +47,7 @@ class World:
     error. `lost` to `incompatible` are probabilities for each run or, if `invalid`, each trial; a crash comes after the
     first trials of a run have their results. Batches above `memory` x GPU count do not fit. `unseen` is the probability
     that the power of a trial is not known; None: nobody asked for it. The loads of the GPU counts in `dying` fail with
-    a result that says so, those in `killed` end without a result; `refused` are rejected arguments.
+    a result that says so, those in `killed` end without a result; `refuses` returns whether arguments are rejected.
     """
 
     seed: int = 0
@@ -57,7 +62,7 @@ class World:
     unseen: float | None = None
     dying: frozenset[int] = frozenset()
     killed: frozenset[int] = frozenset()
-    refused: bool = False
+    refuses: Callable[[Configuration], bool] = _refuses_nothing
 
     def throughput(self, cell: Configuration) -> float:
         """Return the true tokens/s of a cell that fits."""
@@ -112,7 +117,8 @@ class World:
     def _result(self, run: Run, started_at: datetime, ended_at: datetime, chance: Random) -> RunResult:
         incompatible = chance.random() < self.incompatible
         results = list(self._infeasible(run, "IncompatibleGPU") if incompatible else self._climb(run, chance))
-        if self.refused:
+        refused = any(self.refuses(trial.configuration) for trial in run.trials)
+        if refused:
             results = list(self._infeasible(run, "RejectedArguments"))
         broken, dies = None, run.gpu_count in self.dying
         if dies:
@@ -124,7 +130,7 @@ class World:
             run=run.name,
             simulated=True,
             trials=tuple(results),
-            load_seconds=None if dies or self.refused else 60.0,
+            load_seconds=None if dies or refused else 60.0,
             provenance=Provenance(engine="simulated"),
             broken=broken,
             started_at=started_at,

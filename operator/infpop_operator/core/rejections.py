@@ -9,10 +9,9 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from infpop_operator.core.model import Trial, TrialState
-from infpop_operator.core.study import Configuration
+from infpop_operator.core.study import Configuration, Scalar
 
 _ABOUT_CELL = frozenset({"GpuOutOfMemory", "HeadsNotDivisible", "UnsupportedGpuCount", "NotRecorded"})
-_FEW = 3  # runs that show it even if not each value of an extra parameter was tried
 _VARYING = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+", re.IGNORECASE)  # addresses, names of runs, numbers
 
 
@@ -27,8 +26,8 @@ class Rejection:
 def common_rejection(trials: Collection[Trial], candidates: Collection[Configuration]) -> Rejection | None:
     """Return the rejection that all configurations of a round share, None if there is none (yet).
 
-    It takes two runs that have no more in common than they must: neither the GPU count, nor the batch sizes, nor an
-    extra parameter may be the reason.
+    It takes at least two runs that have no more in common than they must: two GPU counts; two batch sizes, one of them
+    the smallest, because the engine may have an upper limit; each value of each extra parameter.
 
     Args:
         trials: all trials of the round.
@@ -60,20 +59,25 @@ def least_alike(
 ) -> tuple[Configuration, ...]:
     """Return the candidates that have the least in common with those that failed; never none of them.
 
+    After a rejection the smallest batch size comes first, because `common_rejection` needs it.
+
     Args:
         candidates: the configurations to choose from, at least one.
         failed: the configurations that did not load.
         rejected: those among them that the engine refused, possibly for their batch size or an extra parameter.
     """
-    counts, batches, extras = _values(failed, _gpus), _values(rejected, _batch), _values(rejected, _extra)
+    counts, batches = _values(failed, _gpus), _values(rejected, _batch)
     loads = {cell.load_key for cell in failed}
+    extras = _extra_values(failed)
+    smallest = min(_batch(cell) for cell in (*candidates, *rejected))
+    wanted = {smallest} if rejected and smallest not in batches else {_batch(cell) for cell in candidates} - batches
 
-    def likeness(cell: Configuration) -> tuple[bool, bool, bool, bool]:
+    def likeness(cell: Configuration) -> tuple[bool, bool, bool, int]:
         return (
             cell.load_key in loads,
             cell.gpu_count in counts,
-            cell.batch_size in batches,
-            cell.extra in extras,
+            cell.batch_size not in wanted,
+            sum(each in extras for each in cell.extra),
         )
 
     least = min(likeness(cell) for cell in candidates)
@@ -88,24 +92,23 @@ def _was_accepted(trial: Trial) -> bool:
 def _has_no_other_reason(group: list[Trial], candidates: Collection[Configuration]) -> bool:
     runs, tried = {trial.run for trial in group}, [trial.configuration for trial in group]
     reachable = [*candidates, *tried]
-    differ = all(
-        len(_values(tried, value)) >= min(2, len(_values(reachable, value))) for value in (_gpus, _batch, _extra)
-    )
-    every_extra = _values(tried, _extra) == _values(reachable, _extra)
-    return differ and len(runs) >= (2 if every_extra else _FEW)
+    differ = all(len(_values(tried, value)) >= min(2, len(_values(reachable, value))) for value in (_gpus, _batch))
+    has_smallest = min(map(_batch, tried)) == min(map(_batch, reachable))
+    return len(runs) > 1 and differ and has_smallest and _extra_values(tried) == _extra_values(reachable)
 
 
-def _values(cells: Iterable[Configuration], value: Callable[[Configuration], object]) -> set[object]:
+def _values(cells: Iterable[Configuration], value: Callable[[Configuration], int]) -> set[int]:
     return {value(cell) for cell in cells}
 
 
-def _gpus(cell: Configuration) -> object:
+def _gpus(cell: Configuration) -> int:
     return cell.gpu_count
 
 
-def _batch(cell: Configuration) -> object:
+def _batch(cell: Configuration) -> int:
     return cell.batch_size
 
 
-def _extra(cell: Configuration) -> object:
-    return cell.extra
+def _extra_values(cells: Iterable[Configuration]) -> set[tuple[str, Scalar]]:
+    """Return each value of each extra parameter: one parameter may be the reason, whatever the others are."""
+    return {each for cell in cells for each in cell.extra}
