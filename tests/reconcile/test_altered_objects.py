@@ -327,6 +327,26 @@ def test_a_job_that_its_deleted_study_no_longer_owns_is_deleted() -> None:
     assert stage.runs == []
 
 
+@pytest.mark.parametrize("is_reported", [True, False], ids=["reported", "not listed"])
+def test_nothing_of_a_study_that_is_deleted_while_it_works_stays_in_memory(is_reported: bool) -> None:  # noqa: FBT001
+    """Its Job and Pod are not done when they disappear, so they are read by their names before they are dropped."""
+
+    async def play() -> Operator:
+        stage, operator, _ = await at_work()
+        if not is_reported:
+            operator.deaf = {"throughputstudies", "jobs", "pods"}
+        stage.cluster.delete("throughputstudies")
+        stage.nodes.let_go()
+        await operator.list_all()
+        for key in operator.cache.stray_keys():
+            await operator.settle(key)
+        return operator
+
+    operator = asyncio.run(play())
+    assert operator.cache.stray_keys() == ()
+    assert not operator.cache.doubts(KEY)
+
+
 def test_a_job_is_not_taken_for_stray_because_its_study_was_not_reported() -> None:
     """The study is read by its name first."""
 

@@ -318,6 +318,17 @@ def test_what_no_study_made_wakes_no_study() -> None:
     assert cache.see_pod(make_pod(study=None)) == ()
 
 
+def test_questions_about_a_study_leave_nothing_in_the_cache() -> None:
+    """A study without Jobs or Pods takes no memory once it is deleted."""
+    cache = Cache()
+    assert (cache.stray_jobs(KEY), cache.unwatched(KEY), newest(cache)) == ((), ((), ()), None)
+    assert (cache.jobs(KEY, study_uid=OWNER.uid), cache.doubts(KEY)) == ((), {})
+    cache.drop_ended_runs(KEY, ())
+    cache.read_job(KEY, "study-1", None, {})
+    cache.replace_pods_of_run(KEY, "study-1", [], "9")
+    assert not cache._children
+
+
 def test_a_study_that_was_never_seen_may_be_deleted() -> None:
     """Nothing is reconciled, and an older version of the study does not appear later."""
     cache = Cache()

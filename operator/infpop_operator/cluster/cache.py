@@ -15,7 +15,6 @@ one that was never created, and keeps the final result of a Pod. For a deleted s
 version of its deletion until a newer listing, so that an older listing or response cannot bring the object back.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
@@ -93,7 +92,7 @@ class Cache:
     def __init__(self) -> None:
         self._studies: dict[StudyKey, Body] = {}
         self._gone_studies: _Tombstones[StudyKey] = _Tombstones()
-        self._children: defaultdict[StudyKey, _Children] = defaultdict(_Children)
+        self._children: dict[StudyKey, _Children] = {}  # with an entry only for a study that has any
         self._nodes: dict[str, NodeRecord] = {}
         self._gone_nodes: _Tombstones[str] = _Tombstones()
         self._node_list: tuple[NodeRecord, ...] | None = None
@@ -114,7 +113,7 @@ class Cache:
 
     def jobs(self, key: StudyKey, *, study_uid: str) -> tuple[JobRecord, ...]:
         """Return the existing Jobs that the study with this uid owns."""
-        held = self._children[key].jobs.values()
+        held = self._of(key).jobs.values()
         return tuple(each.record for each in held if not each.gone and each.record.study_uid == study_uid)
 
     def living_jobs(self, key: StudyKey) -> tuple[JobRecord, ...]:
@@ -125,12 +124,12 @@ class Cache:
 
     def deleted_job(self, key: StudyKey, run: str, *, study_uid: str) -> JobRecord | None:
         """Return the deleted Job of a run; None if the cache knows of none."""
-        held = (each for each in self._children[key].jobs.values() if each.gone)
+        held = (each for each in self._of(key).jobs.values() if each.gone)
         return next((each.record for each in held if _is_of(each.record, run, study_uid)), None)
 
     def pods(self, key: StudyKey, job_uid: str) -> tuple[PodRecord, ...]:
         """Return the Pods of a Job, including deleted ones and those that lost their owner, oldest first."""
-        job = self._children[key].jobs.get(job_uid)
+        job = self._of(key).jobs.get(job_uid)
         run = None if job is None else job.record.run
         pods = [pod for pod in self._pods(key) if pod.job_uid == job_uid or (pod.job_uid is None and pod.run == run)]
         return tuple(sorted(pods, key=lambda pod: (pod.created_at, pod.name)))
@@ -150,29 +149,29 @@ class Cache:
 
     def unwatched(self, key: StudyKey) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the names of the study's Jobs and Pods that have to be read: a watch lost or does not report them."""
-        children = self._children[key]
+        children = self._of(key)
         jobs = {each.record.name for each in children.jobs.values() if each.is_unwatched}
         pods = {each.record.name for each in children.pods.values() if each.is_unwatched}
         return (tuple(sorted(jobs)), tuple(sorted(pods)))
 
     def stray_keys(self) -> tuple[StudyKey, ...]:
-        """Return the keys of studies that do not exist although Jobs of theirs do."""
-        return tuple(
-            key
-            for key, children in self._children.items()
-            if key not in self._studies and any(not each.gone for each in children.jobs.values())
-        )
+        """Return the keys of studies that do not exist although the cache has Jobs or Pods of theirs."""
+        return tuple(key for key in self._children if key not in self._studies)
 
     def stray_jobs(self, key: StudyKey) -> tuple[JobRecord, ...]:
         """Return the existing Jobs under a study's name that have not ended, whichever study of that name made them."""
         return tuple(
             each.record
-            for each in self._children[key].jobs.values()
+            for each in self._of(key).jobs.values()
             if not each.gone and each.record.end is None and each.record.study_uid is not None
         )
 
+    def _of(self, key: StudyKey) -> _Children:
+        """Return the Jobs and Pods of a study, to read or change those that are known."""
+        return self._children.get(key) or _Children()
+
     def _pods(self, key: StudyKey) -> Iterator[PodRecord]:
-        for held in self._children[key].pods.values():
+        for held in self._of(key).pods.values():
             yield replace(held.record, gone=True) if held.gone else held.record
 
     def see_study(self, body: Body, *, deleted: bool = False) -> tuple[StudyKey, ...]:
@@ -203,21 +202,22 @@ class Cache:
         if job.study is None:
             return ()  # has the label of the operator, but was not created by it
         key = StudyKey(job.namespace, job.study)
-        return (key,) if _see(self._children[key].jobs, job, deleted=deleted) else ()
+        return (key,) if _see(self._children.setdefault(key, _Children()).jobs, job, deleted=deleted) else ()
 
     def see_pod(self, pod: PodRecord, *, deleted: bool = False) -> tuple[StudyKey, ...]:
         """Store a version of a Pod; `deleted` is what a watch says, which may only have lost it."""
         if pod.study is None:
             return ()  # has the label of the operator, but was not created by it
         key = StudyKey(pod.namespace, pod.study)
-        known = self._children[key].pods.get(pod.uid)
+        held = self._children.setdefault(key, _Children()).pods
+        known = held.get(pod.uid)
         if known is not None and pod.job_uid is None:  # its Job was deleted without it, or its owner was removed
             pod = replace(pod, job_uid=known.record.job_uid)
-        return (key,) if _see(self._children[key].pods, pod, deleted=deleted) else ()
+        return (key,) if _see(held, pod, deleted=deleted) else ()
 
     def doubts(self, key: StudyKey) -> Mapping[str, int]:
         """Return how often each Job and Pod of the study was doubted, by uid: a read that begins now answers these."""
-        children = self._children[key]
+        children = self._of(key)
         return {uid: each.doubts for held in (children.jobs, children.pods) for uid, each in held.items()}
 
     def read_job(self, key: StudyKey, name: str, found: JobRecord | None, doubts: Mapping[str, int]) -> None:
@@ -229,13 +229,13 @@ class Cache:
             found: the Job of that name.
             doubts: what `doubts` returned before the read, which says nothing about an object that was not known then.
         """
-        _answer(self._children[key].jobs, name, found, doubts)
+        _answer(self._of(key).jobs, name, found, doubts)
         if found is not None:
             self.see_job(found)
 
     def read_pod(self, key: StudyKey, name: str, found: PodRecord | None, doubts: Mapping[str, int]) -> None:
         """Store the answer of a read of one Pod by name, as `read_job` does."""
-        _answer(self._children[key].pods, name, found, doubts)
+        _answer(self._of(key).pods, name, found, doubts)
         if found is not None:
             self.see_pod(found)
 
@@ -285,7 +285,7 @@ class Cache:
         self, key: StudyKey, run: str, pods: Sequence[PodRecord], listed_at: str
     ) -> tuple[StudyKey, ...]:
         """Store a listing of one run's Pods by label; a known Pod that it lacks is in doubt."""
-        held = {uid: each for uid, each in self._children[key].pods.items() if each.record.run == run}
+        held = {uid: each for uid, each in self._of(key).pods.items() if each.record.run == run}
         touched = [key for pod in pods for key in self.see_pod(pod)]
         lost = [each.lose() for each in _unlisted(held, {pod.uid for pod in pods}, listed_at)]
         if any(lost):
@@ -306,7 +306,7 @@ class Cache:
 
     def drop_ended_runs(self, key: StudyKey, live: Container[str | None]) -> None:
         """Drop the deleted Jobs and Pods of every run that is not in `live`: the end of those runs is recorded."""
-        children = self._children[key]
+        children = self._of(key)
         for held in (children.jobs, children.pods):
             for uid in [uid for uid, each in held.items() if each.gone and each.record.run not in live]:
                 del held[uid]

@@ -49,9 +49,7 @@ class RunObjects:
         Raises:
             KubeError: a request failed, so nothing is known that a decision could be based on.
         """
-        jobs, pods = self._cache.unwatched(context.key)
-        await asyncio.gather(*(self._read_job(context.key, name) for name in jobs))
-        await asyncio.gather(*(self._read_pod(context.key, name) for name in pods))
+        jobs = await self._read_unwatched(context.key)
         if self._is_pod_missing(context, jobs):
             await self.search(context)
         return (*await self._restore(context), *self._altered_pods(context))
@@ -108,7 +106,13 @@ class RunObjects:
         )
 
     async def free_strays(self, key: StudyKey) -> None:
-        """Delete the Jobs of a study that is gone and no longer owns them, which nothing else would delete."""
+        """Drop what no longer exists of a study that is gone; delete its Jobs that nothing owns, so nothing else would.
+
+        Raises:
+            KubeError: a request failed.
+        """
+        await self._read_unwatched(key)
+        self._cache.drop_study(key)
         jobs = [job for job in self._cache.stray_jobs(key) if any(each.label is None for each in job.altered)]
         if not jobs:
             return
@@ -143,6 +147,13 @@ class RunObjects:
 
     def _existing_pods(self, context: ReconcileContext) -> tuple[PodRecord, ...]:
         return self._cache.existing_pods(context.key, study_uid=context.uid)
+
+    async def _read_unwatched(self, key: StudyKey) -> tuple[str, ...]:
+        """Read the Jobs and Pods that the watches lost or do not report; return the names of these Jobs."""
+        jobs, pods = self._cache.unwatched(key)
+        await asyncio.gather(*(self._read_job(key, name) for name in jobs))
+        await asyncio.gather(*(self._read_pod(key, name) for name in pods))
+        return jobs
 
     async def _read_job(self, key: StudyKey, name: str) -> None:
         doubts = self._cache.doubts(key)
