@@ -14,7 +14,15 @@ from kopf._core.intents.causes import Activity
 from infpop_operator.cluster.service import Kind
 from infpop_operator.handlers.operator import _lost_watch
 from infpop_operator.handlers.registration import WATCHED, _Handlers
-from infpop_operator.handlers.watches import MISSING_S, POLL_S, START_S, Watches, WithoutTraceback, watch_prefix
+from infpop_operator.handlers.watches import (
+    LONGEST_PAUSE_S,
+    MISSING_S,
+    POLL_S,
+    START_S,
+    Watches,
+    WithoutTraceback,
+    watch_prefix,
+)
 from infpop_operator.settings import Settings
 
 TASKS = {  # as kopf names them
@@ -32,15 +40,24 @@ class Polls:
         self._now_s = 1000.0
         expected = ((kind, watch_prefix(resource)) for resource, kind in WATCHED)
         self._watches = Watches(expected, lambda: self._now_s)
+        self.asked = 0
 
     def without(self, *kinds: Kind, seconds: float, unserved: Collection[Kind] = ()) -> tuple[Kind, ...]:
         """Return what has ended when these kinds had no watch for so long."""
         tasks = ["infpop", *(name for kind, name in TASKS.items() if kind not in kinds)]
-        ended = self._watches.ended(tasks, unserved=unserved)
-        for _ in range(int(seconds / POLL_S)):
-            self._now_s += POLL_S
-            ended = self._watches.ended(tasks, unserved=unserved)
-        return ended
+
+        async def ask() -> Collection[Kind]:
+            self.asked += 1
+            return unserved
+
+        async def play() -> tuple[Kind, ...]:
+            ended = await self._watches.poll(tasks, ask)
+            for _ in range(int(seconds / POLL_S)):
+                self._now_s += POLL_S
+                ended = await self._watches.poll(tasks, ask)
+            return ended
+
+        return asyncio.run(play())
 
 
 @pytest.mark.parametrize("kind", ["study", "job", "pod", "node"])
@@ -66,7 +83,29 @@ def test_a_kind_that_is_not_served_needs_no_watch() -> None:
     polls = Polls()
     assert polls.without(seconds=5) == ()
     assert polls.without("study", seconds=600, unserved=("study",)) == ()
+    assert polls.without("study", seconds=MISSING_S - POLL_S) == ()
+    assert polls.without("study", seconds=LONGEST_PAUSE_S + POLL_S) == ("study",)
+
+
+def test_the_api_server_is_asked_rarely_about_a_kind_that_stays_unserved() -> None:
+    """The CRD may be deleted for months; while every kind is watched the API server is not asked at all."""
+    polls = Polls()
+    polls.without(seconds=600)
+    assert polls.asked == 0
+    polls.without("study", seconds=3600, unserved=("study",))
+    assert polls.asked <= 3600 / LONGEST_PAUSE_S + 5
+    polls.without(seconds=5)
+    before = polls.asked
     assert polls.without("study", seconds=MISSING_S) == ("study",)
+    assert polls.asked > before
+
+
+def test_a_kind_that_is_no_longer_served_since_the_last_question_ends_nothing() -> None:
+    """The API server is asked once more before the operator ends."""
+    polls = Polls()
+    assert polls.without(seconds=5) == ()
+    assert polls.without("study", seconds=MISSING_S - POLL_S) == ()
+    assert polls.without("study", seconds=MISSING_S, unserved=("study",)) == ()
 
 
 def test_watches_have_time_to_start() -> None:

@@ -8,7 +8,7 @@ not watch is a failure: the process ends, and is restarted.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 
 import kopf
 
@@ -17,6 +17,7 @@ from infpop_operator.core.errors import InfPopError
 
 POLL_S = 1.0
 MISSING_S = 10.0  # kopf starts and stops watches within a second
+LONGEST_PAUSE_S = 10.0  # between two questions to the API server; a kind may be missing for months
 START_S = 20.0  # until kopf has started all of them, on a busy machine
 
 
@@ -34,6 +35,9 @@ class Watches:
         self._started_s = monotonic()
         self._were_complete = False
         self._missing_since_s: dict[Kind, float] = {}
+        self._unserved: Collection[Kind] = ()
+        self._pause_s = POLL_S
+        self._ask_at_s = self._started_s
 
     def missing(self, tasks: Collection[str]) -> set[Kind]:
         """Return the kinds that have no watch among the tasks with these names; kopf runs a task for each watch."""
@@ -53,6 +57,24 @@ class Watches:
         if not self._were_complete and now_s - self._started_s < START_S:
             return ()
         return tuple(kind for kind in self._expected if now_s - self._missing_since_s.get(kind, now_s) >= MISSING_S)
+
+    async def poll(self, tasks: Collection[str], ask: Callable[[], Awaitable[Collection[Kind]]]) -> tuple[Kind, ...]:
+        """Return the kinds that kopf has not watched for too long, although the API server serves them now.
+
+        Args:
+            tasks: the names of all tasks that run.
+            ask: returns the kinds that the API server does not serve now. It is called with growing pauses while kinds
+                are missing, and before any kind is returned.
+        """
+        if not self.missing(tasks):
+            self._unserved, self._pause_s, self._ask_at_s = (), POLL_S, self._monotonic()
+            return self.ended(tasks)
+        if self._monotonic() < self._ask_at_s and not self.ended(tasks, unserved=self._unserved):
+            return ()
+        self._unserved = await ask()
+        self._ask_at_s = self._monotonic() + self._pause_s
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        return self.ended(tasks, unserved=self._unserved)
 
 
 class WatchEndedError(InfPopError, kopf.PermanentError):
@@ -85,10 +107,7 @@ async def end_with_a_watch(watches: Watches, service: Service, fail: Callable[[s
     while True:
         await asyncio.sleep(POLL_S)
         tasks = [task.get_name() for task in asyncio.all_tasks()]
-        if not watches.missing(tasks):
-            watches.ended(tasks)
-            continue
-        ended = watches.ended(tasks, unserved=await service.unserved_kinds())
+        ended = await watches.poll(tasks, service.unserved_kinds)
         if ended:
             fail(f"the API server serves objects that are not watched ({', '.join(ended)})")
             return
