@@ -32,6 +32,26 @@ def test_copies_belong_to_no_run() -> None:
     assert parse_pod(altered(pod_body(job_body()), name="debug", labels=None)).run is None
 
 
+@pytest.mark.parametrize("spec", ["kept", "without a namespace", "none"])
+def test_copies_in_another_namespace_belong_to_no_run(spec: str) -> None:
+    """A namespace that was restored under another name has Jobs and Pods that its study did not create."""
+    job = job_body()
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    for each in container["env"]:
+        if each["name"] == "INFPOP_RUN_SPEC" and spec != "kept":
+            each["value"] = each["value"].replace('"namespace":"serving"', '"namespace":""') if spec != "none" else ""
+    pod = pod_body(job)
+    assert (parse_job(job).run, parse_pod(pod).run) == (RUN, RUN)
+    for record in (parse_job(altered(job, namespace="copy")), parse_pod(altered(pod, namespace="copy"))):
+        assert (record.study, record.run, record.altered) == (None, None, ())
+
+
+def test_the_namespace_in_an_annotation_does_not_hide_a_run() -> None:
+    """Anyone may change an annotation: the run spec decides."""
+    annotations = {**job_body()["metadata"]["annotations"], "infpop.io/study-key": "other/study/uid"}
+    assert parse_job(altered(job_body(), annotations=annotations)).run == RUN
+
+
 HOSTILE = ("[" * 100_000, '{"run": "a", "study": "b", "pool": ' + "[" * 5_000 + "]" * 5_000 + "}", "9" * 10_000)
 UNNAMED = ('{"run": 3}', '{"run": "a"}', '{"run": "a", "study": "\\ud800"}', '{"run": "a", "study": "b,c=d"}')
 

@@ -42,7 +42,7 @@ def metadata(name: str, uid: str, created: float) -> dict[str, Any]:
         "creationTimestamp": stamp(created),
         "deletionTimestamp": stamp(800),
         "labels": LABELS,
-        "annotations": {"infpop.io/study-key": f"namespace/name/{uid}-study"},
+        "annotations": {"infpop.io/study-key": f"{name}-namespace/name/{uid}-study"},
         "finalizers": ["orphan", "foregroundDeletion"],
         "ownerReferences": [{"uid": "other-owner", "controller": False}, {"uid": f"{uid}-owner", "controller": True}],
     }

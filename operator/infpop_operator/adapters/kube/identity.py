@@ -42,10 +42,12 @@ class Alteration:
 
 
 def identify_job(body: Body) -> Identity:
-    """Return the identity of a Job. A Job with the run spec of another name is a copy, and belongs to no run."""
+    """Return the identity of a Job. One with the run spec of another name or namespace is a copy, and has no run."""
     metadata = body["metadata"]
     template = _part(_part(body, "spec"), "template")
     spec = _read_spec(_part(template, "spec"))
+    if _is_elsewhere(metadata, spec):
+        return Identity()
     if spec is None:
         return _by_labels(metadata, _uid_in(metadata) or controller_of(metadata))
     if spec["run"] != metadata["name"]:
@@ -60,6 +62,8 @@ def identify_pod(body: Body) -> Identity:
     """
     metadata = body["metadata"]
     spec = _read_spec(_part(body, "spec"))
+    if _is_elsewhere(metadata, spec):
+        return Identity()
     if spec is None:
         return _by_labels(metadata, _uid_in(metadata))
     run = spec["run"]
@@ -175,6 +179,16 @@ def _parse(text: str | None) -> Body | None:
 
 def _is_name(value: object) -> bool:
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
+def _is_elsewhere(metadata: Body, spec: Body | None) -> bool:
+    """Return whether an object was created for a study of another namespace: it is a copy.
+
+    The annotation, which anyone may change, decides only where the run spec has no namespace.
+    """
+    written = str(_part(metadata, "annotations").get(labels.STUDY_KEY, ""))
+    home = (None if spec is None else spec.get("namespace")) or written.partition("/")[0]
+    return bool(home) and home != metadata["namespace"]
 
 
 def _uid_in(metadata: Body) -> str | None:
