@@ -6,9 +6,12 @@ from datetime import timedelta
 import pytest
 
 from infpop_operator.adapters.journal import decode_line
+from infpop_operator.cluster.events import StudyEvent
 from infpop_operator.core.model import EndedRun
-from reconcile.operators import Operator
+from reconcile.memory_cluster import Answer, Request
+from reconcile.operators import KEY, Operator
 from reconcile.stage import NO_FAILURE, ONE_CELL, Stage, hang
+from reconcile.wire import CarryOut
 
 TEN_MINUTES, DAY = 600.0, 86_400.0
 
@@ -83,6 +86,49 @@ def test_a_jump_of_the_api_servers_clock_is_reported_and_stops_no_run(there_s: f
     assert stage.created_jobs().total() == 1
     assert gpu_seconds(stage) <= 2 * 70
     assert "ClockJumped" in stage.events()
+
+
+def test_a_jump_that_the_answer_about_an_event_shows_is_reported() -> None:
+    """It is noticed while the operator writes what it owes, and is owed itself then."""
+
+    async def play() -> Stage:
+        stage = Stage(searchSpace=ONE_CELL, budget={"maxTrials": 1, "maxFailedTrials": 3})
+        operator = await stage.operator(wall=stage.cluster.clock)
+        jumps = [-DAY]
+
+        async def jump(request: Request, carry_out: CarryOut) -> Answer:
+            if request.said == "POST events" and jumps:
+                stage.cluster.clock.jump(jumps.pop())
+            return await carry_out()
+
+        stage.nodes.crash(await stage.work(operator))
+        operator.wire.interference = jump
+        for _ in range(4):
+            await operator.try_pass()
+            stage.cluster.clock.advance(1.0)
+        return stage
+
+    events = asyncio.run(play()).events()
+    assert (events.count("RunBroken"), events.count("ClockJumped")) == (1, 1)
+
+
+def test_a_study_is_owed_one_event_about_jumps() -> None:
+    """While the API server takes no Events, only the newest jump is kept, and every other Event."""
+
+    async def play() -> tuple[tuple[str, ...], str]:
+        stage = Stage(searchSpace=ONE_CELL, budget=NO_FAILURE)
+        operator = await stage.operator()
+        await stage.work(operator)
+        memory = operator.memories.of(KEY)
+        memory.owed = (StudyEvent(type="Warning", reason="RunBroken", message="it broke"),)
+        for seconds in (60.0, -60.0, 300.0):
+            operator.reconciler.note_jump(seconds)
+        owed = memory.owed
+        return tuple(event.reason for event in owed), owed[-1].message
+
+    reasons, message = asyncio.run(play())
+    assert reasons == ("RunBroken", "ClockJumped")
+    assert "300 s forward" in message
 
 
 @pytest.mark.parametrize("ahead_s", [-TEN_MINUTES, TEN_MINUTES], ids=["behind", "ahead"])

@@ -73,10 +73,12 @@ class Reconciler:
         return tuple(memory.key for memory in self._memories if memory.is_unfinished)
 
     def note_jump(self, seconds: float) -> None:
-        """Owe each unfinished study an Event about a jump of the API server's clock."""
+        """Owe each unfinished study an Event about a jump of the API server's clock, in place of one about another."""
+        jump = clock_jump(seconds, self._clock())
         for memory in self._memories:
             if memory.is_unfinished and memory.owed is not None:
-                memory.owed = (*memory.owed, clock_jump(seconds, self._clock()))
+                others = (event for event in memory.owed if event.reason != jump.reason)
+                memory.owed = (*others, jump)
 
     def recheck_published(self) -> None:
         """Recheck published ConfigMaps of finished studies on their next pass: no watch reports a deleted ConfigMap."""

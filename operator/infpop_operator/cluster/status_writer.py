@@ -62,16 +62,17 @@ class StatusWriter:
         """Record an Event for each run that broke without being stopped or that lacks numbers of a metrics source.
 
         It is called when their ends are in the journal and before anything else can fail. What the API server gave no
-        answer to is tried again with the next pass. The first pass of an operator also catches up on the runs in the
-        journal (`recorded`) that ended shortly before: the operator before it may have died in between. An Event that
-        exists is not written again.
+        answer to is tried again with the next pass, as is what became due meanwhile. The first pass of an operator also
+        catches up on the runs in the journal (`recorded`) that ended shortly before: the operator before it may have
+        died in between. An Event that exists is not written again.
         """
         owed = context.memory.owed
         if owed is None:
             lately = context.now - _CATCH_UP
             owed = _events_of([entry for entry in recorded if entry.observation.ended_at >= lately])
         unanswered = await self._recorder.record(context.body, (*owed, *_events_of(ended)))
-        context.memory.owed = unanswered[-_MOST_OWED:]
+        meanwhile = (event for event in context.memory.owed or () if event not in owed)
+        context.memory.owed = (*unanswered, *meanwhile)[-_MOST_OWED:]
 
     async def record_lost_journal(self, context: ReconcileContext) -> None:
         """Record an Event for a study whose journal was deleted."""

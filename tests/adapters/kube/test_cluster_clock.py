@@ -129,3 +129,27 @@ def test_a_jump_backward_counts_at_once() -> None:
     machine.ask()
     assert abs(machine.error_s() + 86_400.0) <= 0.7
     assert [round(jump_s) for jump_s in machine.jumps] == [-86_400]
+
+
+@pytest.mark.parametrize("apart_s", [60.0, -60.0])
+def test_api_servers_whose_clocks_differ_report_a_jump_once_in_ten_minutes(
+    apart_s: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They answer in turn, so each response seems to be a jump; the log does not fill with them either."""
+    machine = Machine()
+    for turn in range(150):
+        machine.server_wrong_s = apart_s * (turn % 2)
+        machine.passed_s += 7.8
+        machine.ask()
+    assert machine.passed_s == pytest.approx(2 * HOLD_S)
+    assert len(machine.jumps) == 2
+    lines = [record.getMessage() for record in caplog.records]
+    assert sum(line.startswith("the clock of the API server jumped") for line in lines) == 2
+
+
+def test_a_larger_jump_after_a_small_one_is_reported() -> None:
+    """The first report says less than what may be wrong now."""
+    machine = Machine()
+    for machine.server_wrong_s in (0.0, -60.0, -86_400.0):
+        machine.ask()
+    assert [round(jump_s) for jump_s in machine.jumps] == [-60, -86_340]

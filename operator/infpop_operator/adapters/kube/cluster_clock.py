@@ -36,7 +36,8 @@ class ClusterClock:
 
     A jump of the API server's clock is logged and passed to `on_jump`, in seconds. A jump backward counts immediately:
     the times of all new objects are before it. A jump forward counts when it has lasted for ten minutes: until then it
-    may be a mistake that is put right, which no run has to pay for.
+    may be a mistake that is put right, which no run has to pay for. In these ten minutes only a larger jump is reported
+    again: several API servers whose clocks differ may answer in turn, and each change between them is a jump.
 
     Args:
         wall: returns the time of this machine, with a time zone.
@@ -49,6 +50,7 @@ class ClusterClock:
         self._wall = wall
         self._offset: _Offset | None = None
         self._ahead_since_s: float | None = None
+        self._reported: tuple[float, float] | None = None  # when a jump was reported last, and its size
         self._logged_s = 0.0  # the difference from this machine's clock that was logged last
 
     def __call__(self) -> datetime:
@@ -78,7 +80,7 @@ class ClusterClock:
             self._ahead_since_s = None
             return seen
         now_s = self.monotonic()
-        if self._ahead_since_s is None:
+        if self._ahead_since_s is None and self._is_news(jump_s):
             _log.warning("the clock of the API server jumped by %+.0f s", jump_s)
             self.on_jump(jump_s)
         if jump_s < 0:
@@ -88,6 +90,16 @@ class ClusterClock:
             return known
         self._ahead_since_s = None
         return seen
+
+    def _is_news(self, jump_s: float) -> bool:
+        """Return whether to report a jump, and remember it then."""
+        now_s, size_s = self.monotonic(), abs(jump_s)
+        if self._reported is not None:
+            reported_at_s, reported_s = self._reported
+            if now_s - reported_at_s < HOLD_S and size_s < reported_s + JUMP_S:
+                return False
+        self._reported = (now_s, size_s)
+        return True
 
     def _compare_with_wall(self) -> None:
         ahead_s = (self._wall() - self()).total_seconds()
