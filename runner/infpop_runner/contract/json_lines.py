@@ -9,7 +9,7 @@ import json
 import zlib
 from typing import Literal
 
-from infpop_runner.contract.strict_json import StrictJsonError, find_surrogate, parse_json
+from infpop_runner.contract.strict_json import StrictJsonError, find_surrogate, parse_object_with
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _UTF8_MARK = b"\xef\xbb\xbf"
@@ -61,7 +61,7 @@ def _decompressed(content: bytes) -> bytes:
 
 
 def _prompt(line: bytes, where: str, field: str) -> str:
-    record = _record(line, where)
+    record = _record(line, where, field)
     if field not in record:
         known = ", ".join(json.dumps(key)[1:-1][:_SHOWN_CHARACTERS] for key in list(record)[:_SHOWN_KEYS])
         remedy = f"Name one that the line has: {known}" if known else _EXAMPLE
@@ -76,9 +76,9 @@ def _prompt(line: bytes, where: str, field: str) -> str:
     return text
 
 
-def _record(line: bytes, where: str) -> dict[str, object]:
+def _record(line: bytes, where: str, field: str) -> dict[str, object]:
     try:
-        record = parse_json(line.decode("utf-8"))
+        record = parse_object_with(field, line.decode("utf-8"))
     except UnicodeDecodeError as error:
         message = f"{where} is not UTF-8 text (byte 0x{line[error.start]:02x} at position {error.start + 1})"
         raise PromptError(message, "Save the file as UTF-8, or compress it with gzip") from error

@@ -7,7 +7,10 @@ runner, so these cases have fixed limits here.
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
+
+Pairs = list[tuple[str, Any]]
 
 MOST_LEVELS = 64
 MOST_DIGITS = 640  # Python converts an integer of this length under any setting
@@ -30,12 +33,33 @@ def parse_json(text: str) -> Any:  # noqa: ANN401 - a JSON value
     Raises:
         StrictJsonError: it is not JSON, is nested too deeply, repeats a key, or has a number that not every reader has.
     """
+    return _parse(text, constant=_refuse_constant, make_object=_object_without_repeats)
+
+
+def parse_object_with(wanted: str, text: str) -> Any:  # noqa: ANN401 - a JSON value
+    """Return the value of a JSON text of which only the key `wanted` is used.
+
+    What is not used may repeat, and may be NaN or infinite, as pandas and Python write it.
+
+    Raises:
+        StrictJsonError: it is not JSON, is nested too deeply, repeats the wanted key, or has too long an integer.
+    """
+    outermost: Pairs = []
+
+    def make_object(pairs: Pairs) -> dict[str, Any]:
+        outermost[:] = pairs  # the parser makes the outermost object last
+        return dict(pairs)
+
+    value = _parse(text, constant=float, make_object=make_object)
+    _object_without_repeats([pair for pair in outermost if pair[0] == wanted])
+    return value
+
+
+def _parse(text: str, *, constant: Callable[[str], float], make_object: Callable[[Pairs], dict[str, Any]]) -> Any:  # noqa: ANN401
     if _levels(text) > MOST_LEVELS:
         raise StrictJsonError(f"is nested more than {MOST_LEVELS} levels deep", "Write a flat object")
     try:
-        return json.loads(
-            text, parse_int=_integer, parse_constant=_refuse_constant, object_pairs_hook=_object_without_repeats
-        )
+        return json.loads(text, parse_int=_integer, parse_constant=constant, object_pairs_hook=make_object)
     except json.JSONDecodeError as error:
         raise StrictJsonError(f"is not JSON ({error.msg} at character {error.pos + 1})", "Correct it") from error
 
@@ -69,7 +93,7 @@ def _refuse_constant(name: str) -> float:
     raise StrictJsonError(f"has {name}, which is not JSON", "Write a number, null or a text")
 
 
-def _object_without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object_without_repeats(pairs: Pairs) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
