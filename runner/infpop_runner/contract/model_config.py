@@ -70,14 +70,15 @@ def _refusal_by_name(
 ) -> ModelRefusal | None:
     if any(name in known.architectures for name in names):
         return None
+    listed = bool(known.architectures or known.model_types)
     if _has_own_code(config):
-        return None if trust_remote_code else _own_code_refusal()
+        return None if trust_remote_code or not listed else _own_code_refusal()
     other_task = bool(names) and all(map(_OTHER_TASK.search, names))
     if config.get("model_type") in known.model_types and not other_task:
         return None
     if other_task:
         return _refusal(f"is a {names[0]}, {_NOT_CAUSAL}", _GENERATES)
-    if names and (known.architectures or known.model_types):
+    if names and listed:
         remedy = "Use a version of the engine that knows it, or a model such as a LlamaForCausalLM"
         return _refusal(f"is a {names[0]}, which {known.engine} does not know", remedy)
     return None if names else _refusal(_NAMELESS, _GENERATES)
