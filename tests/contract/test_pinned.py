@@ -30,10 +30,10 @@ def test_a_pinned_argument_is_found_in_every_spelling(name: str, means: str) -> 
     [
         # vLLM 0.32, by their full names
         *("pipeline_parallel_size", "data_parallel_size", "data_parallel_size_local", "data_parallel_rank"),
-        *("data_parallel_backend", "prefill_context_parallel_size", "decode_context_parallel_size", "nnodes"),
+        *("data_parallel_backend", "prefill_context_parallel_size", "nnodes"),
         *("node_rank", "master_addr", "device_ids", "enable_elastic_ep", "distributed_executor_backend", "worker_cls"),
         # earlier versions, and the short names of its command line
-        *("worker_use_ray", "engine_use_ray", "ray_workers_use_nsight", "context_parallel_size", "pp", "dp", "tp"),
+        *("worker_use_ray", "engine_use_ray", "ray_workers_use_nsight", "context_parallel_size", "pp", "dp", "pcp"),
         # transformers 5.19
         *("device_map", "device_mesh", "max_memory", "tp_plan", "tp_size", "distributed_config"),
         # other engines
@@ -49,7 +49,8 @@ def test_what_changes_the_devices_of_a_run_is_pinned(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        # All of vLLM 0.32. Expert parallelism divides the work among the same devices.
+        # All of vLLM 0.32. Expert parallelism, and decode context parallelism, divide the work among the same devices.
+        *("decode_context_parallel_size", "decode-context-parallel-size", "dcp_size", "dcp_kv_cache_interleave_size"),
         *("block_size", "kv_cache_dtype", "enable_chunked_prefill", "enable_expert_parallel", "model_impl"),
         *("max_parallel_loading_workers", "tokenizer_mode", "cpu_offload_gb", "speculative_config", "load_config"),
         *("disable_custom_all_reduce", "trust_remote_code", "quantization", "hf_overrides", "numa_bind", "token"),

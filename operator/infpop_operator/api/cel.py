@@ -19,7 +19,7 @@ from infpop_operator.api.spec_engine import MOST_BATCHED_TOKENS
 from infpop_operator.api.spec_pool import LEAST_MEMORY, MOST_MEMORY
 from infpop_operator.core.object_names import LABEL_KEY_PATTERN, LONGEST_LABEL_KEY, LONGEST_SUBDOMAIN
 from infpop_operator.core.run_spec import SEARCHED_FIELD
-from infpop_runner.contract import MOST_ENGINE_ARGUMENTS, PINNED_ARGUMENTS, PLACEMENT_PATTERN
+from infpop_runner.contract import MOST_ENGINE_ARGUMENTS, PINNED_ARGUMENTS, PLACEMENT_PATTERN, SAME_DEVICES
 
 
 def rules_by_path() -> dict[str, list[Rule]]:
@@ -111,7 +111,7 @@ _ENGINE = (
     Rule(
         name="placement-arguments",
         path="spec.engine.args",
-        rule=f"self.all(key, !key.matches('{PLACEMENT_PATTERN}'))",
+        rule=f"self.all(key, key in {listed(SAME_DEVICES)} || !key.matches('{PLACEMENT_PATTERN}'))",
         message="has an argument that changes how many GPUs a run uses or where it runs. "
         "Remove it and set spec.searchSpace.gpuCount",
     ),
@@ -155,7 +155,7 @@ _SPACE = (
     Rule(
         name="placement-extra",
         path="spec.searchSpace.extra[].name",
-        rule=f"!self.matches('{PLACEMENT_PATTERN}')",
+        rule=f"self in {listed(SAME_DEVICES)} || !self.matches('{PLACEMENT_PATTERN}')",
         message="changes how many GPUs a run uses or where it runs. Remove it and set spec.searchSpace.gpuCount",
     ),
     Rule(

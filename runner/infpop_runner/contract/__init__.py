@@ -36,6 +36,7 @@ from infpop_runner.contract.model_config import (
 from infpop_runner.contract.pinned import (
     PINNED_ARGUMENTS,
     PLACEMENT_PATTERN,
+    SAME_DEVICES,
     is_placement,
     pinned_message,
     pinned_name,
@@ -85,6 +86,7 @@ __all__ = [
     "PINNED_ARGUMENTS",
     "PIPELINE_HUB_ARGUMENTS",
     "PLACEMENT_PATTERN",
+    "SAME_DEVICES",
     "SHORTENED_NAME",
     "TRANSFORMERS_TABLES",
     "VLLM_TABLES",

@@ -36,13 +36,12 @@ _MEASURED = frozenset(
     }
 )
 # What changes the number of devices of a run, or the machines or processes that it runs on: a run is counted, scheduled
-# and limited as `gpu_count` devices of one node. Expert parallelism is not among them: it divides the work among the
-# same devices.
+# and limited as `gpu_count` devices of one node. Expert parallelism and decode context parallelism are not among
+# them: they divide the work among the same devices.
 _PLACEMENT = frozenset(
     {
         "data_parallel_size",
         "data_parallel_size_local",
-        "decode_context_parallel_size",
         "device_ids",
         "device_map",
         "device_mesh",
@@ -62,17 +61,19 @@ PINNED_ARGUMENTS = _MEASURED | _PLACEMENT
 # The same by their form, for engines and versions that have others of this kind. RE2 and Python read it alike.
 PLACEMENT_PATTERN = (
     "^(.*_)?(parallel_size|gpu_count|n_gpus?|num_(gpus?|nodes|devices)|nnodes|world_size|(node|local)_rank"
-    "|device_(map|mesh|ids?)|(tp|pp|dp|cp|ep|pcp|dcp)(_size|_plan|_degree)?)$"
+    "|device_(map|mesh|ids?)|(tp|pp|dp|cp|ep|pcp)(_size|_plan|_degree)?)$"
     "|^(data_parallel|elastic_ep|enable_elastic_ep|distributed_executor|distributed_config|ray|worker_use|master_addr"
     "|master_port|placement_group)($|_)|_use_ray$|_processor_device$"
 )
+# The pattern finds these too, because RE2 cannot exclude a name.
+SAME_DEVICES = frozenset({"decode_context_parallel_size"})
 _PLACEMENT_NAME = re.compile(PLACEMENT_PATTERN)
 
 
 def is_placement(name: str) -> bool:
     """Return whether an argument changes how many devices a run uses, or where it runs."""
     plain = _plain(name)
-    return plain in _PLACEMENT or _PLACEMENT_NAME.search(plain) is not None
+    return plain not in SAME_DEVICES and (plain in _PLACEMENT or _PLACEMENT_NAME.search(plain) is not None)
 
 
 def pinned_name(name: str) -> str | None:

@@ -35,6 +35,7 @@ GPU_COUNT = (
         r"experts\S* must be divisible by .{0,40}(?:size|ranks|GPUs)",
         r"evenly divisible across \w+ ranks|evenly divide .{0,120}per partition",
         rf"(?:less|fewer|smaller) than {_RANKS}|{_RANKS} must be <=",
+        rf"context.parallel.size.{{0,80}}exceeds the maximum .{{0,80}}{_RANKS}",
         r"prob_[mnk] = \d+ is not divisible by",  # Marlin's kernels: the part of a rank
         r"Duplicate GPU detected",  # NCCL: two ranks on one device, as with MIG
     ),
