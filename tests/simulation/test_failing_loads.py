@@ -77,6 +77,26 @@ def test_a_model_that_never_loads_ends_with_the_failure_budget() -> None:
     assert len(story.history.ended) == COVERING.max_failed_trials + 1
 
 
+@pytest.mark.parametrize("algorithm", ["grid", "tpe"])
+def test_a_model_that_never_loads_ends_with_the_failure_budget_however_many_loads_there_are(algorithm: str) -> None:
+    """Of 24 loads the trial budget covers 20: one failure of each GPU count is free, and then six are too many."""
+    extra = (ExtraParameter(name="a", values=(1, 2, 3)), ExtraParameter(name="b", values=(True, False)))
+    study = make_covering_study(
+        space=SearchSpace(gpu_counts=SPACE.gpu_counts, batch_sizes=(8, 64), extra=extra),
+        algorithm=Algorithm(name=algorithm),
+        budget=Budget(max_trials=20, max_failed_trials=5),
+    )
+    story = drive(study, world(*SPACE.gpu_counts))
+    assert (story.end.verdict, story.end.reason) == (Verdict.STALLED, "TooManyFailures")
+    assert len(story.history.ended) == len(SPACE.gpu_counts) + 6
+
+
+def test_a_trial_budget_that_covers_no_other_load_makes_failures_count() -> None:
+    """Two trials, two GPU counts that do not load, and two more that are never tried."""
+    story = drive(make_covering_study(budget=Budget(max_trials=2, max_failed_trials=3)), world(*SPACE.gpu_counts))
+    assert (story.end.verdict, story.end.reason) == (Verdict.STALLED, "TooManyFailures")
+
+
 @pytest.mark.parametrize("extra", [(), (ExtraParameter(name="enforce_eager", values=(True, False)),)])
 @pytest.mark.parametrize("per_run", [1, 8])
 @pytest.mark.parametrize("algorithm", ["grid", "random", "tpe"])

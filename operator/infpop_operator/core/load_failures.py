@@ -2,8 +2,8 @@
 
 A load (`Configuration.load_key`) fails if its run breaks before the engine was loaded, as far as is known. Such a
 failure may be permanent although no rule knows its text, so the study neither repeats it for each batch size nor lets
-it use up the failure budget of the other loads. Where every load fails, nothing is set aside: the failure budget ends
-the study.
+it use up the failure budget of the other loads. Until one was loaded, only the first failure of each GPU count is free.
+Where every load fails, nothing is set aside: the failure budget ends the study.
 """
 
 import re
@@ -20,7 +20,7 @@ from infpop_operator.core.history import (
     trials_of,
 )
 from infpop_operator.core.model import DELETED, EndedRun, Finished, History, Lost, Round, SetAside, Trial, TrialState
-from infpop_operator.core.scope import baseline_of
+from infpop_operator.core.scope import baseline_of, in_scope
 from infpop_operator.core.space import cells, ruled_out
 from infpop_operator.core.study import Configuration, Pool, Scalar, Study
 from infpop_runner.contract import Infeasible
@@ -91,19 +91,16 @@ def load_outlook(study: Study, pool: Pool, newest: Round, history: History) -> L
     possible = _possible(study, pool, newest, history)
     hopeless = {key for key, runs in failed.items() if _always_fails(key, runs, possible)}
     alive = loaded | {cell.load_key for cell in possible} - hopeless
-    untried = alive - failed.keys()  # those that work among them
-    free = (
-        entry
-        for key, runs in failed.items()
-        for entry in runs
-        if (untried and _is_reported(entry)) or (loaded and key in hopeless)
-    )
+    if loaded:
+        free = tuple(entry for key, runs in failed.items() for entry in runs if key in hopeless or _is_reported(entry))
+    else:
+        free = _first_of_each_count(failed) if alive - failed.keys() and _may_try_more(study, newest, history) else ()
     return LoadOutlook(
         any_loaded=bool(loaded),
         failed=failed,
         alive=frozenset(alive),
         aside=frozenset(hopeless if alive else ()),
-        free=tuple(free),
+        free=free,
     )
 
 
@@ -158,6 +155,21 @@ def _has_loaded(ended: EndedRun) -> bool:
 def _has_answered(ended: EndedRun) -> bool:
     """Return whether the run has a result of a trial: a refusal says as much as a number."""
     return isinstance(ended.observation, Finished) and bool(ended.observation.result.trials)
+
+
+def _first_of_each_count(failed: Mapping[LoadKey, tuple[EndedRun, ...]]) -> tuple[EndedRun, ...]:
+    """Return the first failure of each GPU count that its runner reported: the next run tries another GPU count."""
+    first: dict[int, EndedRun] = {}
+    for (gpu_count, _), runs in failed.items():
+        for entry in filter(_is_reported, runs):
+            first.setdefault(gpu_count, entry)
+    return tuple(first.values())
+
+
+def _may_try_more(study: Study, newest: Round, history: History) -> bool:
+    """Return whether the trial budget of the round allows another configuration."""
+    trials = trials_of(history, newest.pool, newest.number)
+    return len(in_scope(study, trials, baseline_of(study, newest))) < study.budget.max_trials
 
 
 def _is_reported(ended: EndedRun) -> bool:
