@@ -100,3 +100,19 @@ def test_a_job_that_is_refused_late_has_cost_nothing() -> None:
     stage = asyncio.run(play())
     assert stage.row() == ("Broken", "JobRefused", 1)
     assert stage.status["gpuHours"] == "0"
+
+
+def test_a_job_that_cannot_be_created_costs_one_listing_of_all_pods() -> None:
+    """A quota may be used up for days: each pass reads the Job by its name and tries to create it, and no more."""
+
+    async def play() -> Operator:
+        stage = Stage(searchSpace=ONE_CELL, budget=NO_FAILURE)
+        operator = await stage.operator(interference=refusing(403, "Forbidden", DENIED, said="POST jobs"))
+        for _ in range(5):
+            await operator.try_pass()
+            stage.cluster.clock.advance(30)
+        return operator
+
+    said = asyncio.run(play()).said()
+    assert said.count("POST jobs") == 5
+    assert said.count("GET pods") == 2, "one as the operator starts, one for the run"

@@ -66,11 +66,16 @@ class RunObjects:
         await asyncio.gather(*(self._read_pod(key, name) for name in self._cache.unwatched(key)[1]))
 
     async def find(self, context: ReconcileContext, run: str) -> None:
-        """Read the Job of a recorded run of which the cache has none; if it has Pods without one, it was deleted."""
+        """Read the Job of a recorded run of which the cache has none; if it has Pods without one, it was deleted.
+
+        The Pods are searched for once, because no Pod appears without a Job. A quota may refuse the Job for days.
+        """
         await self._read_job(context.key, run)
         if any(job.run == run for job in self._cache.jobs(context.key, study_uid=context.uid)):
             return
-        await self.search(context)
+        if run not in context.memory.searched:
+            await self.search(context)
+            context.memory.searched.add(run)
         pods = [pod for pod in self._existing_pods(context) if pod.run == run]
         if pods:
             self._cache.see_job(_stand_in(context, run, pods[0]))

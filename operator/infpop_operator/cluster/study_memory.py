@@ -82,6 +82,7 @@ class StudyMemory:
         owed: the Events that are due and not written yet; None before the first pass that read the journal.
         alterations: how often the operator restored or reported each altered Job and Pod, by uid.
         searched_at: when the operator last listed all Pods of the namespace to find those that no watch reports.
+        searched: the runs without a Job whose Pods the operator has searched for.
     """
 
     key: StudyKey
@@ -97,11 +98,13 @@ class StudyMemory:
     owed: tuple[StudyEvent, ...] | None = None
     alterations: dict[str, int] = field(default_factory=dict)
     searched_at: datetime | None = None
+    searched: set[str] = field(default_factory=set)
 
     def drop_ended_runs(self, live: Container[str]) -> None:
         """Drop the memory of every run that is not in `live`: the end of those runs is recorded."""
         for run in [run for run in self.requests if run not in live]:
             self.requests.pop(run).task.cancel()
+        self.searched = {run for run in self.searched if run in live}
         self.endings = {run: ending for run, ending in self.endings.items() if run in live}
         self.probes = {run: probe for run, probe in self.probes.items() if run in live}
 
