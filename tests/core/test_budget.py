@@ -14,11 +14,12 @@ from factories.runs import (
     make_round,
     make_run,
 )
-from factories.studies import START, at, make_cell, make_pool, make_study
+from factories.studies import SPACE, START, at, make_cell, make_pool, make_study
 from infpop_operator.core.budget import Exhausted, beyond_live_runs, exhausted, has_room, pause_end, retry_at, wake_at
 from infpop_operator.core.decide import decide
 from infpop_operator.core.model import INTERRUPTED, EndedRun, HeldGPUs, History, Run, Verdict
-from infpop_operator.core.study import Budget
+from infpop_operator.core.study import Budget, Configuration, ExtraParameter
+from infpop_runner.contract import Broken
 
 HOUR = 3600.0
 TWO_POOLS = (make_pool(device_count=4), make_pool(name="v100", fingerprint="f2", device_count=2))
@@ -96,6 +97,45 @@ def _message(limits: Budget, history: History) -> str:
     found = exhausted_with(limits, history, 100)
     assert found is not None
     return found.message
+
+
+def lasting(name: str, cell: Configuration, pool: str = "a100") -> EndedRun:
+    """Return a run that broke for a cause that stays until a person acts."""
+    run = make_run(name, cells=(cell,), pool=pool)
+    finish = make_finish(run, [None], broken="StorageUnavailable", load_seconds=None)
+    broken = Broken(reason="StorageUnavailable", detail="full", retry="never")
+    return make_ended(run, replace(finish, result=finish.result.model_copy(update={"broken": broken})))
+
+
+LOADED = make_ended(run_on(2, "loaded"), make_finish(run_on(2, "loaded")))
+EAGER = ExtraParameter(name="eager", values=(True, False))
+FULL = lasting("full", make_cell(1, 8))
+LAZY, HASTY = (lasting(f"eager-{value}", make_cell(1, 8, eager=value)) for value in (True, False))
+
+
+@pytest.mark.parametrize(
+    ("pools", "extra", "ended", "stops"),
+    [
+        (1, (), (FULL,), True),
+        (1, (), (LOADED, FULL), False),  # another run works
+        (2, (), (FULL,), False),  # the disk of one pool may be full
+        (2, (), (FULL, lasting("other", make_cell(1, 8), "v100")), True),
+        (2, (), (LOADED, FULL, lasting("other", make_cell(1, 8), "v100")), False),
+        (1, (EAGER,), (LAZY,), False),  # this value may be the reason
+        (1, (EAGER,), (LAZY, lasting("again", make_cell(2, 8, eager=True))), False),
+        (1, (EAGER,), (LAZY, HASTY), True),
+        (1, (ExtraParameter(name="eager", values=(True,)),), (LAZY,), True),
+    ],
+)
+def test_a_cause_that_stays_stops_a_study_only_if_it_breaks_every_run(
+    pools: int, extra: tuple[ExtraParameter, ...], ended: tuple[EndedRun, ...], *, stops: bool
+) -> None:
+    """If something works, or another pool or extra value may, it is a failure like others."""
+    rounds = (make_round(), make_round(pool="v100"))
+    study = make_study(pools=TWO_POOLS[:pools], space=replace(SPACE, extra=extra))
+    found = exhausted(study, make_history(rounds=rounds, ended=ended), at(100))
+    assert (found is not None) == stops
+    assert found is None or "every run would break: StorageUnavailable: full." in found.message
 
 
 def test_the_deadline_is_reported_before_the_gpu_hours_and_these_before_the_failures() -> None:

@@ -9,8 +9,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from infpop_operator.core import placement
-from infpop_operator.core.history import active_gpus, broken_reason, broken_runs_in_a_row, failures, gpu_seconds
-from infpop_operator.core.load_failures import free_failures
+from infpop_operator.core.history import (
+    active_gpus,
+    broken_reason,
+    broken_runs_in_a_row,
+    current_round,
+    failures,
+    gpu_seconds,
+    runs_of,
+)
+from infpop_operator.core.load_failures import free_failures, has_loaded
 from infpop_operator.core.model import EndedRun, Finished, HeldGPUs, History, Run, StartedRun
 from infpop_operator.core.run_spec import pool_named
 from infpop_operator.core.study import Study
@@ -50,7 +58,7 @@ def exhausted(study: Study, history: History, now: datetime) -> Exhausted | None
     free = free_failures(study, history)
     broken = [entry for entry in failures(history) if entry.run.name not in free]
     lasting = [entry for entry in failures(history) if _retry_of(entry) == "never"]
-    if len(lasting) * _LASTING_COUNTS > budget.max_failed_trials:
+    if len(lasting) * _LASTING_COUNTS > budget.max_failed_trials and _breaks_every_run(study, history, lasting):
         return _lasting(lasting)
     if len(broken) > budget.max_failed_trials:
         runs = f"{len(broken)} run{'s' if len(broken) > 1 else ''}"
@@ -60,6 +68,19 @@ def exhausted(study: Study, history: History, now: datetime) -> Exhausted | None
         )
         return Exhausted(reason=TOO_MANY_FAILURES, message=message, stops_runs=False, stalls=True)
     return None
+
+
+def _breaks_every_run(study: Study, history: History, lasting: Sequence[EndedRun]) -> bool:
+    """Return whether nothing has been loaded, and neither the pool nor an extra parameter may be the reason."""
+    rounds = [newest for pool in study.pools if (newest := current_round(history, pool.name)) is not None]
+    if any(has_loaded(entry) for newest in rounds for entry in runs_of(history.ended, newest)):
+        return False
+    pools = {entry.run.pool for entry in lasting}
+    tried = {each for entry in lasting for each in entry.run.trials[0].configuration.extra}
+    return all(pool.name in pools for pool in study.pools) and all(
+        sum((parameter.name, value) in tried for value in parameter.values) >= min(2, len(parameter.values))
+        for parameter in study.space.extra
+    )
 
 
 def _lasting(broken: Sequence[EndedRun]) -> Exhausted:

@@ -77,7 +77,7 @@ class LoadOutlook:
 def load_outlook(study: Study, pool: Pool, newest: Round, history: History) -> LoadOutlook:
     """Return what the runs of the newest round of `pool` say about its engine loads."""
     ended = tuple(runs_of(history.ended, newest))
-    loaded = {_key(entry) for entry in ended if _has_loaded(entry)}
+    loaded = {_key(entry) for entry in ended if has_loaded(entry)}
     counted = {entry.run.name for entry in failures(history)}
     failed: dict[LoadKey, tuple[EndedRun, ...]] = {}
     for entry in ended:
@@ -114,6 +114,15 @@ def free_failures(study: Study, history: History) -> frozenset[str]:
     return frozenset(free)
 
 
+def has_loaded(ended: EndedRun) -> bool:
+    """Return whether the engine of a run was loaded."""
+    match ended.observation:
+        case Lost(reason=reason):
+            return reason in INCOMPARABLE
+        case Finished(result=result):
+            return result.load_seconds is not None or any(not isinstance(each, Infeasible) for each in result.trials)
+
+
 def smallest_of(key: LoadKey, possible: Iterable[Configuration]) -> Configuration | None:
     """Return the cell of a load with the smallest batch: if that does not load, no cell of it does."""
     return min((cell for cell in possible if cell.load_key == key), key=lambda cell: cell.batch_size, default=None)
@@ -142,14 +151,6 @@ def _names_memory(trial: Trial) -> bool:
 
 def _key(ended: EndedRun) -> LoadKey:
     return ended.run.trials[0].configuration.load_key
-
-
-def _has_loaded(ended: EndedRun) -> bool:
-    match ended.observation:
-        case Lost(reason=reason):
-            return reason in INCOMPARABLE
-        case Finished(result=result):
-            return result.load_seconds is not None or any(not isinstance(each, Infeasible) for each in result.trials)
 
 
 def _has_answered(ended: EndedRun) -> bool:
