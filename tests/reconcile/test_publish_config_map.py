@@ -31,12 +31,12 @@ FOREIGN: dict[str, dict[str, str] | None] = {
 Publish = Callable[[Best], Awaitable[StudyEvent | None]]
 
 
-def make_best(batch_size: int = 64) -> Best:
-    """Return a best configuration of four GPUs."""
+def make_best(batch_size: int = 64, gpu_count: int = 4) -> Best:
+    """Return a best configuration, by default of four GPUs."""
     return Best(
         pool="a100",
         round=2,
-        gpu_count=4,
+        gpu_count=gpu_count,
         batch_size=batch_size,
         throughput="4312.5",
         throughput_per_gpu="1078.12",
@@ -120,6 +120,9 @@ def test_another_best_replaces_the_one_before() -> None:
         assert event == StudyEvent(type="Normal", reason="Published", message=message)
         assert server.config_maps[NAME]["data"]["args.txt"].endswith("--max-num-seqs=128\n")
         assert server.config_maps[NAME]["data"]["note"] == "mine"
+        event = await publish(make_best(128, gpu_count=1))
+        assert event is not None
+        assert "configuration: 1 GPU, batch" in event.message
 
     played(scenario)
 

@@ -88,7 +88,7 @@ def _lacking_metrics(run: Run, finished: Finished) -> StudyEvent:
 def _broken_run(entry: EndedRun) -> StudyEvent:
     run, why = entry.run, ": ".join(part for part in broken_reason(entry) or () if part)
     batches = ", ".join(str(trial.configuration.batch_size) for trial in run.trials)
-    what = f"run {run.name} on pool {run.pool} ({_gpus(run.gpu_count)}, batch size {batches})"
+    what = f"run {run.name} on pool {run.pool} ({count_gpus(run.gpu_count)}, batch size {batches})"
     return StudyEvent(type="Warning", reason="RunBroken", message=f"{what}: {why}", of_run=True)
 
 
@@ -142,7 +142,7 @@ def _identity(row: TrialRow) -> tuple[str, int, int]:
 
 
 def _trial_text(row: TrialRow) -> str:
-    what = f"trial {row.index} of pool {row.pool}: {_gpus(row.gpu_count)}, batch size {row.batch_size}"
+    what = f"trial {row.index} of pool {row.pool}: {count_gpus(row.gpu_count)}, batch size {row.batch_size}"
     outcome = (
         f"{row.throughput} tokens/s"
         if row.throughput is not None
@@ -151,7 +151,8 @@ def _trial_text(row: TrialRow) -> str:
     return f"{what}: {outcome} (run {row.run})"
 
 
-def _gpus(count: int) -> str:
+def count_gpus(count: int) -> str:
+    """Return "1 GPU" or "2 GPUs"."""
     return f"{count} GPU" if count == 1 else f"{count} GPUs"
 
 
@@ -171,7 +172,7 @@ def _set_aside(before: StudyStatus | None, after: StudyStatus) -> Iterator[Study
             if key not in known:
                 extra = "".join(f", {name}={value}" for name, value in (each.extra or {}).items())
                 why = ": ".join(part for part in (each.reason, each.message) if part)
-                message = f"pool {pool.name}: {_gpus(each.gpu_count)}{extra} set aside: {why}"
+                message = f"pool {pool.name}: {count_gpus(each.gpu_count)}{extra} set aside: {why}"
                 yield StudyEvent(type="Warning", reason="SetAside", message=message)
 
 

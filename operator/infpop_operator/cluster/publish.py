@@ -13,7 +13,7 @@ from infpop_operator.adapters.kube.labels import CONTENT, MANAGED_BY, MANAGER, S
 from infpop_operator.adapters.kube.records import Body
 from infpop_operator.api.render import render_study
 from infpop_operator.api.status_model import Best
-from infpop_operator.cluster.events import StudyEvent
+from infpop_operator.cluster.events import StudyEvent, count_gpus
 from infpop_operator.cluster.resolve import ResolvedStudy
 
 BEST = "best"
@@ -59,7 +59,7 @@ async def _create(client: KubeClient, wanted: Body) -> StudyEvent | None:
 
 
 def _published(name: str, best: Best) -> StudyEvent:
-    what = f"{best.gpu_count} GPUs, batch size {best.batch_size} on pool {best.pool}"
+    what = f"{count_gpus(best.gpu_count)}, batch size {best.batch_size} on pool {best.pool}"
     return StudyEvent(
         type="Normal", reason="Published", message=f"ConfigMap {name} has a new best configuration: {what}"
     )

@@ -22,7 +22,7 @@ from infpop_operator.adapters.kube.job_manifest import owner_reference
 from infpop_operator.adapters.kube.records import JobRecord, PodRecord, parse_job
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.context import ReconcileContext
-from infpop_operator.cluster.events import StudyEvent
+from infpop_operator.cluster.events import StudyEvent, count_gpus
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.resolve import owner_of
 from infpop_operator.cluster.study_memory import StudyMemory
@@ -183,7 +183,7 @@ class RunObjects:
             if gone is not None and not gone.in_foreground and gone.end is None:
                 return True
         searched_at = context.memory.searched_at
-        if searched_at is not None and context.now - searched_at < _SEARCH_PAUSE:
+        if searched_at is not None and abs(context.now - searched_at) < _SEARCH_PAUSE:
             return False
         return any(
             job.pods > len(self._cache.living_pods(context.key, job.uid))
@@ -252,12 +252,10 @@ class RunObjects:
             if key in context.memory.alterations:
                 return []
             context.memory.alterations[key] = 1
-            message = (
-                f"Pod {pod.name}: its Job was deleted without it, and the API server refuses to delete it: {error}"
-            )
+            message = f"Pod {pod.name}: its Job was deleted before it, and the API server refuses to delete it: {error}"
             return [StudyEvent(type="Warning", reason="PodLeft", message=message)]
         await self._read_pod(context.key, pod.name)
-        message = f"Pod {pod.name}: its Job was deleted without it, so the operator deleted it"
+        message = f"Pod {pod.name}: its Job was deleted before it, so the operator deleted it"
         return [StudyEvent(type="Warning", reason="PodLeft", message=message)]
 
 
@@ -291,4 +289,5 @@ def _stand_in(context: ReconcileContext, run: str, pod: PodRecord) -> JobRecord:
 def _holder(pods: Sequence[PodRecord]) -> str:
     gpus = sum(pod.gpu_count for pod in pods)
     names = ", ".join(f"{pod.name} on node {pod.node}" if pod.node else pod.name for pod in pods)
-    return f"{gpus} GPUs are still held by Pod {names}"
+    verb, kind = "is" if gpus == 1 else "are", "Pod" if len(pods) == 1 else "Pods"
+    return f"{count_gpus(gpus)} {verb} still held by {kind} {names}"

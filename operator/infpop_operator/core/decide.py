@@ -335,7 +335,7 @@ def _clock(instant: datetime | None, now: datetime) -> str:
 
 
 def _why_unplaced(pool: str, blocked: SetAside, now: datetime) -> tuple[str, str]:
-    runs = f"{blocked.attempts} run{'s' if blocked.attempts > 1 else ''} of {blocked.gpu_count} GPUs on pool {pool}"
+    runs = f"{_count_runs(blocked.attempts)} of {_count_gpus(blocked.gpu_count)} on pool {pool}"
     message = f"the next attempt is at {_clock(blocked.next_attempt, now)}; {runs} found no devices"
     return (blocked.reason, f"{message}: {blocked.detail}" if blocked.detail else message)
 

@@ -111,7 +111,8 @@ def _by_trials(cell: Configuration, trials: tuple[Trial, ...]) -> Iterator[Ruled
             reason = _ABOUT_GPU_COUNT[_ABOUT_GPU_COUNT.index(trial.reason)]
             yield RuledOut(reason=reason, detail=trial.detail or f"trial {trial.index} found this GPU count infeasible")
         elif trial.reason == "GpuOutOfMemory" and _needs_more_memory(cell, tried):
-            detail = f"batch {tried.batch_size} already ran out of memory on {tried.gpu_count} GPUs"
+            devices = "1 GPU" if tried.gpu_count == 1 else f"{tried.gpu_count} GPUs"
+            detail = f"batch {tried.batch_size} already ran out of memory on {devices}"
             yield RuledOut(reason="GpuOutOfMemory", detail=detail)
 
 
