@@ -93,7 +93,7 @@ def test_only_a_larger_batch_of_the_same_load_runs_out_of_memory_for_certain(bat
     assert why(make_cell(2, batch, a=1), full, study=study) == (expected if ruled else None)
     others = (make_cell(1, batch, a=1), make_cell(4, batch, a=1), make_cell(2, batch, a=2))
     assert not [cell for cell in others if why(cell, full, study=study)]
-    alone = why(make_cell(1, 16), make_trial(make_cell(1, 8), "GpuOutOfMemory"), study=study)
+    alone = why(make_cell(1, 16, a=1), make_trial(make_cell(1, 8, a=1), "GpuOutOfMemory"), study=study)
     assert alone == RuledOut(reason="GpuOutOfMemory", detail="batch 8 already ran out of memory on 1 GPU")
 
 
