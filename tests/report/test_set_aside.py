@@ -58,6 +58,7 @@ def test_the_page_says_why_and_what_to_do() -> None:
     fails, full = pool.set_aside
     assert (fails.text, fails.reason, fails.detail) == ("1 GPU: set aside after 3 attempts", "LoadFails", FAILS.detail)
     assert "remove this GPU count" in fails.remedy
+    assert "or the value that the line names from searchSpace.extra" in fails.remedy
     assert full.text.startswith("2 GPUs: set aside after 1 attempt; next attempt ")
     assert "ResourceQuota" in full.remedy
     assert pool.landscape is not None

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from infpop_operator.core.history import known_model_facts
+from infpop_operator.core.load_failures import LOAD_FAILS
 from infpop_operator.core.model import History, SetAside, Trial, TrialState
 from infpop_operator.core.objective import missing_metrics
 from infpop_operator.core.scope import current_trials
@@ -60,13 +61,17 @@ def _why_not_eligible(study: Study, trials: list[Trial]) -> str:
 def _causes(study: Study, pool: Pool, history: History, set_aside: tuple[SetAside, ...]) -> Iterator[_Cause]:
     trials = current_trials(study, pool, history)
     tried = {trial.configuration: trial for trial in trials if _says_why(trial)}
+    broken = {cell.load_key: trial for cell, trial in tried.items() if trial.state is TrialState.BROKEN}
     excluded = ruled_out(study, pool, trials, known_model_facts(history))
     for cell in dict.fromkeys((*tried, *cells(study.space))):
         aside = next((each for each in set_aside if each.covers(cell)), None)
-        if aside is not None:
+        trial = tried.get(cell)
+        if aside is not None and aside.reason == LOAD_FAILS:  # the reason is that of its runs
+            trial = trial or broken.get(cell.load_key)
+        if aside is not None and (trial is None or aside.reason != LOAD_FAILS):
             yield _Cause(pool=pool, cell=cell, reason=aside.reason, detail=aside.detail)
-        elif cell in tried:
-            yield _Cause(pool=pool, cell=cell, reason=tried[cell].reason or "", detail=tried[cell].detail)
+        elif trial is not None:
+            yield _Cause(pool=pool, cell=cell, reason=trial.reason or "", detail=trial.detail)
         elif cell in excluded:
             yield _Cause(pool=pool, cell=cell, reason=excluded[cell].reason, detail=excluded[cell].detail)
 

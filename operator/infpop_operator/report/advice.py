@@ -46,7 +46,8 @@ REMEDIES = {
     "GpuChanged": "narrow nodePools[].gpuProduct or nodeSelector to nodes with one GPU model, or make two pools",
     "ModelUnavailable": "check that the Pods can reach the hub, and that model.tokenSecretRef may read the model",
     "StorageUnavailable": "correct what the message says of the volume, usually that of model.cacheClaim",
-    "LoadFails": f"{_LOG}; remove this GPU count from searchSpace.gpuCount if it cannot work",
+    "LoadFails": f"{_LOG}; if it cannot work, remove this GPU count from searchSpace.gpuCount, or the value that the "
+    "line names from searchSpace.extra",
     # A trial cannot have a number.
     "IncompatibleGPU": "name an image in nodePools[].image that has kernels for this GPU and supports model.dtype",
     "RejectedArguments": "correct engine.args, or what else of engine, model and workload the message names",
