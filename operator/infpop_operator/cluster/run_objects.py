@@ -289,5 +289,5 @@ def _stand_in(context: ReconcileContext, run: str, pod: PodRecord) -> JobRecord:
 def _holder(pods: Sequence[PodRecord]) -> str:
     gpus = sum(pod.gpu_count for pod in pods)
     names = ", ".join(f"{pod.name} on node {pod.node}" if pod.node else pod.name for pod in pods)
-    verb, kind = "is" if gpus == 1 else "are", "Pod" if len(pods) == 1 else "Pods"
-    return f"{count_gpus(gpus)} {verb} still held by {kind} {names}"
+    verb = "is" if gpus == 1 else "are"
+    return f"{count_gpus(gpus)} {verb} still held by Pod{'s' if len(pods) > 1 else ''} {names}"
