@@ -1,16 +1,18 @@
 """Loads that fail in every attempt: when they are set aside, what they cost, and what they say of other cells."""
 
+from cProfile import Profile
 from dataclasses import replace
+from pstats import Stats
 
 import pytest
 
 from core.planning import LATER, make_small_study
 from factories.runs import make_ended, make_finish, make_history, make_loss, make_round, make_run
 from factories.studies import make_cell, make_trial
-from infpop_operator.core.load_failures import LOAD_FAILS, above_memory, free_failures, load_outlook
+from infpop_operator.core.load_failures import LOAD_FAILS, above_memory, free_failures, load_outlook, smallest_of_each
 from infpop_operator.core.model import EndedRun, Trial, TrialState
 from infpop_operator.core.plan import plan_pool
-from infpop_operator.core.study import Study
+from infpop_operator.core.study import Budget, ExtraParameter, SearchSpace, Study
 
 STUDY = make_small_study()
 
@@ -112,3 +114,28 @@ def test_a_batch_that_always_breaks_bounds_larger_ones_only_if_memory_is_named(t
     """Any other cause says nothing of another batch size, and no cause of another GPU count."""
     cells = [make_cell(2, 8), make_cell(2, 16), make_cell(2, 32), make_cell(1, 32)]
     assert above_memory([trial], cells) == ({make_cell(2, 32)} if bounded else set())
+
+
+def test_each_load_has_its_smallest_cell_in_any_order() -> None:
+    """A load is a GPU count with its extra values."""
+    cells = [make_cell(2, 16), make_cell(1, 32, a=1), make_cell(2, 8), make_cell(1, 8), make_cell(1, 16, a=1)]
+    assert set(smallest_of_each(cells).values()) == {make_cell(2, 8), make_cell(1, 8), make_cell(1, 16, a=1)}
+    assert smallest_of_each(reversed(cells)) == smallest_of_each(cells)
+
+
+def test_the_effort_for_a_plan_hardly_grows_with_the_loads_that_failed() -> None:
+    """Forty failed loads in a space of 4,000 cells: each cell is read some times, not once for each of them."""
+    extra = (ExtraParameter(name="a", values=tuple(range(400))),)
+    space = SearchSpace(gpu_counts=(1,), batch_sizes=tuple(range(1, 11)), extra=extra)
+    study = make_small_study(space=space, budget=Budget(max_trials=100))
+    runs = [make_run(f"died-{a}", cells=[make_cell(1, 1, a=a)], index=a) for a in range(40)]
+    ended = tuple(make_ended(run, make_finish(run, [None], broken="EngineCrash", load_seconds=None)) for run in runs)
+
+    def calls(number: int) -> int:
+        with Profile() as profile:
+            plan_pool(study, study.pools[0], make_history(ended=ended[:number]), LATER)
+        return int(Stats(profile).total_calls)
+
+    calls(1)  # the first plan imports the search
+    few, many = calls(2), calls(40)
+    assert many < 1.5 * few

@@ -89,7 +89,8 @@ def load_outlook(study: Study, pool: Pool, newest: Round, history: History) -> L
     if not failed:
         return LoadOutlook(any_loaded=bool(loaded), failed={})
     possible = _possible(study, pool, newest, history)
-    hopeless = {key for key, runs in failed.items() if _always_fails(key, runs, possible)}
+    smallest = smallest_of_each(possible)
+    hopeless = {key for key, runs in failed.items() if _always_fails(runs, smallest.get(key))}
     alive = loaded | {cell.load_key for cell in possible} - hopeless
     if loaded:
         free = tuple(entry for key, runs in failed.items() for entry in runs if key in hopeless or _is_reported(entry))
@@ -123,9 +124,14 @@ def has_loaded(ended: EndedRun) -> bool:
             return result.load_seconds is not None or any(not isinstance(each, Infeasible) for each in result.trials)
 
 
-def smallest_of(key: LoadKey, possible: Iterable[Configuration]) -> Configuration | None:
-    """Return the cell of a load with the smallest batch: if that does not load, no cell of it does."""
-    return min((cell for cell in possible if cell.load_key == key), key=lambda cell: cell.batch_size, default=None)
+def smallest_of_each(possible: Iterable[Configuration]) -> Mapping[LoadKey, Configuration]:
+    """Return the cell of each load with the smallest batch: if that does not load, no cell of it does."""
+    smallest: dict[LoadKey, Configuration] = {}
+    for cell in possible:
+        key = cell.load_key
+        if key not in smallest or cell.batch_size < smallest[key].batch_size:
+            smallest[key] = cell
+    return smallest
 
 
 def above_memory(trials: Iterable[Trial], candidates: Iterable[Configuration]) -> frozenset[Configuration]:
@@ -133,16 +139,13 @@ def above_memory(trials: Iterable[Trial], candidates: Iterable[Configuration]) -
 
     Any other cause says nothing about another batch size.
     """
-    given_up = [
+    given_up = smallest_of_each(
         trial.configuration
         for trial in trials
         if trial.state is TrialState.BROKEN and trial.failures > RETRIES_PER_TRIAL and _names_memory(trial)
-    ]
-    return frozenset(
-        cell
-        for cell in candidates
-        if any(cell.load_key == tried.load_key and cell.batch_size > tried.batch_size for tried in given_up)
     )
+    bounds = ((cell, given_up.get(cell.load_key)) for cell in candidates)
+    return frozenset(cell for cell, tried in bounds if tried is not None and cell.batch_size > tried.batch_size)
 
 
 def _names_memory(trial: Trial) -> bool:
@@ -191,10 +194,9 @@ def _possible(study: Study, pool: Pool, newest: Round, history: History) -> tupl
     return tuple(cell for cell in wanted if cell.gpu_count <= limit and cell not in closed and cell not in infeasible)
 
 
-def _always_fails(key: LoadKey, runs: tuple[EndedRun, ...], possible: tuple[Configuration, ...]) -> bool:
+def _always_fails(runs: tuple[EndedRun, ...], smallest: Configuration | None) -> bool:
     """Return whether a load has failed as often as a trial may, with its smallest batch too."""
     tried = {planned.configuration for entry in runs for planned in entry.run.trials}
-    smallest = smallest_of(key, possible)
     return len(runs) > RETRIES_PER_TRIAL and (smallest is None or smallest in tried)
 
 

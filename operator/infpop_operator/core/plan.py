@@ -25,7 +25,7 @@ from infpop_operator.core.load_failures import (
     LoadOutlook,
     above_memory,
     load_outlook,
-    smallest_of,
+    smallest_of_each,
 )
 from infpop_operator.core.model import (
     DELETED,
@@ -100,7 +100,8 @@ def _plan(view: _View, now: datetime) -> PoolPlan:
     elif (candidates or retries) and _gives_up_nodes(view, now):
         return PoolPlan(ended=ended or "SpaceExhausted")
     failed, rejected = _without_success(view)
-    untried = tuple(cell for cell in candidates if cell.load_key not in {tried.load_key for tried in failed})
+    tried_loads = {tried.load_key for tried in failed}
+    untried = tuple(cell for cell in candidates if cell.load_key not in tried_loads)
     retry = _retry(view, retries, yields_to=untried)
     if retry is not None:
         return PoolPlan(next_run=retry)
@@ -375,7 +376,7 @@ def _smallest_instead(view: _View, trial: Trial) -> Run | None:
     key = trial.configuration.load_key
     runs = view.loads.failed.get(key, ())
     known = {each.configuration: each for each in view.trials}
-    smallest = smallest_of(key, (*view.open_cells, *known))
+    smallest = smallest_of_each((*view.open_cells, *known)).get(key)
     tried = {planned.configuration for entry in runs for planned in entry.run.trials}
     if (
         not view.loads.alive - {key}
