@@ -81,8 +81,8 @@ IN_A_ROW = (
     "create_job:after:1",
     "set_job_ttl:before:1",
     "patch_config_map:after:1",
+    "create_config_map:before:1",  # what is published, before the status that says so
     f"{FINAL_STATUS}:before:1",
-    "create_config_map:before:1",
 )
 
 
