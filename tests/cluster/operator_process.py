@@ -1,6 +1,5 @@
 """The operator as a process beside the control plane, with the rights that the README gives it."""
 
-import json
 import os
 import signal
 from collections.abc import Iterator, Mapping
@@ -24,14 +23,7 @@ FORBIDDEN_WORDS = ("inconsistencies", "forbidden", "Traceback")
 def install_operator(cluster: ControlPlane) -> None:
     """Install the CRD and the operator's rights as the README says."""
     cluster.kubectl("apply", "--server-side", "-f", str(CRD), "-f", str(RBAC))
-    wait_for(lambda: _is_established(cluster), seconds=60, what="the CRD")
-
-
-def _is_established(cluster: ControlPlane) -> bool:
-    """Neither `kubectl wait` nor its jsonpath bears an object that has no conditions yet."""
-    crd = json.loads(cluster.kubectl("get", "crd", NAME, "--output=json"))
-    conditions = crd.get("status", {}).get("conditions") or ()
-    return any((each["type"], each["status"]) == ("Established", "True") for each in conditions)
+    wait_for(lambda: cluster.is_established(NAME), seconds=60, what="the CRD")
 
 
 class OperatorProcess:

@@ -66,12 +66,11 @@ class Api:
 def crd(control_plane: ControlPlane) -> ControlPlane:
     """The control plane with the CRD as `crds/` has it, established and published."""
     control_plane.kubectl("apply", "--server-side", f"--filename={ROOT / 'crds'}")
-    established = "jsonpath={.status.conditions[?(@.type=='Established')].status}"
 
     def is_served() -> bool:
         paths = control_plane.kubectl("get", "--raw", "/openapi/v3")
         is_published = "apis/infpop.io/v1alpha1" in paths
-        return is_published and control_plane.kubectl("get", "crd", NAME, f"--output={established}") == "True"
+        return is_published and control_plane.is_established(NAME)
 
     wait_for(is_served, seconds=30.0, what="the CRD to be established and published")
     return control_plane

@@ -6,6 +6,7 @@ use `controlplane.kubelet` for the work of a kubelet. Real kubelets (`nodes`) ne
 which the caller can set.
 """
 
+import json
 import ssl
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -87,6 +88,15 @@ class ControlPlane:
         )
         assert answer.returncode == 0, f"kubectl {' '.join(arguments)}: {answer.stderr.strip()}"
         return answer.stdout
+
+    def is_established(self, crd: str) -> bool:
+        """Return whether the API server serves the CustomResourceDefinition of this name.
+
+        `kubectl wait` and its jsonpath fail for one that has no conditions yet.
+        """
+        status = json.loads(self.kubectl("get", "crd", crd, "--output=json")).get("status", {})
+        conditions = status.get("conditions") or ()
+        return any((each["type"], each["status"]) == ("Established", "True") for each in conditions)
 
     def user_kubeconfig(self, user: str, *, groups: tuple[str, ...] = (), proxied: bool = False) -> Path:
         """Return a kubeconfig for a user with a certificate; the group `system:masters` may do everything."""

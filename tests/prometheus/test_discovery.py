@@ -9,6 +9,7 @@ import yaml
 
 from controlplane.behaviours import replay
 from controlplane.cluster import ControlPlane
+from controlplane.waiting import wait_for
 from infpop_runner.contract import Measured, RunResult
 from prometheus.discovery import annotated_pods, monitored_pods
 from prometheus.operator_crds import operator_crd
@@ -93,7 +94,8 @@ def test_two_ways_together_give_every_series_twice(control_plane: ControlPlane, 
 def test_the_example_is_a_pod_monitor(control_plane: ControlPlane) -> None:
     """The API server accepts it under the Prometheus Operator's own CRD."""
     control_plane.kubectl("apply", "--server-side", "-f", str(operator_crd("podmonitors")))
-    control_plane.kubectl("wait", "--for=condition=Established", "crd/podmonitors.monitoring.coreos.com")
+    monitors = "podmonitors.monitoring.coreos.com"
+    wait_for(lambda: control_plane.is_established(monitors), seconds=60.0, what="the CRD of the Prometheus Operator")
     control_plane.kubectl("apply", "--dry-run=server", "-f", str(EXAMPLE))
 
 
