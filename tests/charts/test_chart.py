@@ -25,7 +25,7 @@ pytestmark = pytest.mark.cluster  # needs no control plane, only helm, which is 
 def test_a_preset_renders_as_reviewed(preset: str) -> None:
     """A review shows every rendered line that a change of the chart affects, for each cloud."""
     golden = golden_file(preset)
-    assert reviewed_text(preset) == golden.read_text(), "PYTHONPATH=tests python -m charts.golden writes it anew"
+    assert reviewed_text(preset) == golden.read_text(), "PYTHONPATH=tests python -m charts.golden writes it again"
 
 
 @pytest.mark.parametrize("preset", [*PRESET_NAMES, None])

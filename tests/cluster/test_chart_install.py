@@ -139,7 +139,7 @@ def test_an_upgrade_brings_the_new_definition(clean: ControlPlane, tmp_path: Pat
 
 
 def test_an_upgrade_from_the_last_commit_works(clean: ControlPlane, tmp_path: Path) -> None:
-    """Whoever has what was there before gets what is there now."""
+    """A user who upgrades gets the new objects."""
     install(clean, chart=chart_of("HEAD^", tmp_path))
     upgrade(clean)
     (deployment,) = read_objects(clean, NAMESPACE, "deployment")
@@ -248,7 +248,7 @@ class PlayedWatcher:
 def test_a_role_alone_is_enough(clean: ControlPlane, tmp_path: Path) -> None:
     """S-2: an operator without rights outside one namespace reads the nodes from a file and completes a study.
 
-    Whoever installs it is the admin of that namespace and nothing else.
+    The user who installs it is the admin of that namespace and nothing else.
     """
     clean.kubectl("apply", "--server-side", "-f", str(CRD), "-f", str(USERS))
     options = (f"--values={PRESETS / 'one-namespace.yaml'}", "--namespace", "team", "--set=fullnameOverride=narrow")

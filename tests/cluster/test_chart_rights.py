@@ -39,7 +39,7 @@ def complains_of_definitions(_: Place, operator: OperatorProcess) -> bool:
     return "customresourcedefinitions.apiextensions.k8s.io is forbidden" in operator.text()
 
 
-# What whoever looks can see when the rule for a resource is gone.
+# What a user can see when the rule for a resource is gone.
 LACKS: Mapping[str, Lack] = {
     "throughputstudies": has_no_status,
     "throughputstudies/status": has_no_status,
@@ -81,7 +81,7 @@ def denied(cluster: ControlPlane, namespace: str) -> set[str]:
 
 
 def test_every_rule_is_taken_away_once() -> None:
-    """Whoever adds a rule shows here that something fails without it; a lack of Workloads costs a message only."""
+    """Each rule of the chart has a case here that fails without it; without Workloads only a message is lost."""
     assert sorted(resource for rule in rules() for resource in rule["resources"]) == sorted([*LACKS, "workloads"])
 
 

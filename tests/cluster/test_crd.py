@@ -133,7 +133,7 @@ def test_every_example_is_accepted(dry_api: Api, name: str, study: Document) -> 
 
 
 def test_spec_and_status_have_their_own_ways(api: Api) -> None:
-    """Whoever writes the spec cannot write results, and the operator cannot write the spec through the status."""
+    """A user who writes the spec cannot write results, and the operator cannot write the spec through the status."""
     api.create(changed({}))
     patched = api.patch({"spec": {"suspend": True}, "status": {"progress": "9/9"}})
     assert (patched["spec"]["suspend"], "status" in patched) == (True, False)

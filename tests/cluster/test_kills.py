@@ -71,7 +71,7 @@ FLEETING = ("patch_config_map:after:2", "set_job_ttl:after:1", "replace_study_st
 SUSPENDING = ("delete_job:before:1", "delete_job:after:1", "patch_config_map:before:1", "patch_config_map:after:1")
 FREEZING = ("record:before:2", "create_job:before:2", "replace_study_status:before:2")
 MOMENTS = (*(("single", moment) for moment in ONE_BY_ONE), *(("parallel", moment) for moment in IN_PARALLEL))
-# Of one operator after the other, counted anew for each.
+# Of one operator after the other, counted from 1 for each.
 IN_A_ROW = (
     "create_config_map:after:1",
     "create_job:after:1",

@@ -160,7 +160,7 @@ def test_a_watch_that_is_interrupted_leaves_the_study_alone(place: Place, viewer
 
 
 def test_a_study_that_is_deleted_while_it_is_watched_ends_the_watch(place: Place, viewer: Path) -> None:
-    """Nobody waits for a study that is gone."""
+    """`infpop status` does not wait for a study that is gone."""
     with place.kubelet(hanging()):
         place.study(searchSpace=SPACE)
         place.wait_for_run("ModelLoading")

@@ -59,7 +59,7 @@ def refusal(result: RunResult) -> Infeasible:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_tokenizer_with_code_of_its_own_needs_leave(tmp_path: Path, model: Path, engine: str) -> None:
-    """The study's answer reaches the tokenizer of both engines; without it the run is refused and waits for nobody."""
+    """The study's answer reaches the tokenizer of both engines; without it the run is refused at once."""
     own = with_own_tokenizer(model, tmp_path / "own")
     refused = refusal(run(tmp_path, own, engine))
     assert refused.reason == "RejectedArguments"

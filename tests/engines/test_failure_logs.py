@@ -195,7 +195,7 @@ def test_an_unknown_failure_shows_the_words_of_its_process() -> None:
 
 
 def test_a_validation_error_is_shown_without_its_frame() -> None:
-    """What pydantic adds around a message helps nobody."""
+    """What pydantic adds around a message is left out."""
     text = (
         "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n  Value error, "
         "max_model_len must be positive [type=value_error, input_value=ArgsKwargs((), {'a': [1]}), "

@@ -376,7 +376,7 @@ def test_a_job_is_not_taken_for_stray_because_its_study_was_not_reported() -> No
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"study": "\\ud800", "run": "x"}'], ids=["deep", "no text"])
 def test_a_pod_of_another_user_ends_neither_a_listing_nor_a_study(text: str) -> None:
-    """Whoever may create Pods may give them any run spec; the operator starts, and its study comes to its end."""
+    """A user who may create Pods may give them any run spec; the operator starts all the same, and its study ends."""
 
     async def play() -> Stage:
         stage = Stage(**ALL_GPUS)

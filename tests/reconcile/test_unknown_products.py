@@ -1,4 +1,4 @@
-"""A product that no node has: the study waits for an hour, then it is stalled until somebody corrects the pattern."""
+"""A product that no node has: the study waits for an hour, then it is stalled until the user corrects the pattern."""
 
 import asyncio
 from collections.abc import Mapping

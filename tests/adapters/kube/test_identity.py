@@ -1,4 +1,4 @@
-"""Which run a Job or a Pod belongs to: its run spec decides, which nobody can change, and labels only without one."""
+"""Which run a Job or a Pod belongs to: the run spec decides, which is immutable; labels decide only without one."""
 
 from typing import Any
 

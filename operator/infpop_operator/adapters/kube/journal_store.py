@@ -162,7 +162,7 @@ class JournalStore:
             return None
 
     async def _restore(self, owner: Owner, segment: Mapping[str, Any] | None) -> None:
-        """Put back the labels and the owner of a segment by which it is found, if somebody has altered them."""
+        """Restore the labels and the owner by which a segment is found, if another client has changed them."""
         if segment is None:
             return
         metadata, wanted = segment["metadata"], _metadata(owner, segment["metadata"]["name"])

@@ -17,7 +17,7 @@ from infpop_operator.adapters.kube.records import NodeRecord
 
 _SHOWN = 8  # products, signs or Nodes in a message
 _SHOWN_LABELS = 3
-# Extended resources that are accelerators, whoever makes them: by a word in the name, or by a domain without others.
+# Extended resources that are accelerators of any vendor: by a word in the name, or by a domain that has no others.
 _ACCELERATOR = re.compile(
     r"gpu|cuda|[ntximv]pu\b|\b[dgm][lc]u\b|neuron|gaudi|accelerator|ascend|qaic|/i915|/xe$"
     r"|^(amd\.com|habana\.ai|furiosa\.ai|rebellions\.ai|tenstorrent\.com|huawei\.com|cloud-tpus\.google\.com)/",

@@ -12,7 +12,7 @@ NO_KUEUE = (
     "the Job is suspended until its queue has capacity, but the cluster has no Workloads of Kueue: install Kueue, or "
     "remove scheduling.queueName"
 )
-NO_QUEUE = "the Job is suspended, but not by a queue of the study: whoever suspended it has to resume it"
+NO_QUEUE = "the Job is suspended, but not by a queue of the study: resume it where it was suspended"
 NO_WORKLOAD = "Kueue has no Workload for the Job yet; it makes none where it does not run, or ignores the namespace"
 
 
