@@ -165,7 +165,7 @@ REMOTE = {"trust_remote_code": True, "code_revision": "def"}
 
 
 def test_custom_code_is_allowed_or_forbidden_for_every_part_of_a_model() -> None:
-    """The tokenizer, the configuration and the weights get the study's answer; transformers asks no question on a terminal."""
+    """The tokenizer, the configuration and the weights get the answer of the study; no terminal is asked."""
     spec = make_run_spec(
         model={"revision": "abc"}, engine={"args": {**REMOTE, "token": "t", "cache_dir": "/c", "x": 1}}
     )
