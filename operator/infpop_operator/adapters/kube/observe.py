@@ -6,7 +6,6 @@ another one. The Job also replaces a Pod that its own kubelet evicted, and would
 for its Node; so after such an eviction the run is over.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -14,16 +13,24 @@ from datetime import datetime, timedelta
 from infpop_operator.adapters.conclude import (
     NO_RESULT,
     Cause,
-    cause_of_exit,
     conclude,
     last_output,
     parse_result,
 )
+from infpop_operator.adapters.kube.end_causes import (
+    DEADLINE,
+    EXIT_KILLED,
+    FOR_THE_NODE,
+    cause_of_container,
+    cause_of_job,
+    cause_of_pod,
+    init_container_failure,
+    outside_cause,
+)
 from infpop_operator.adapters.kube.errors import quota_words
 from infpop_operator.adapters.kube.labels import RUNNER_CONTAINER
-from infpop_operator.adapters.kube.records import CREATING, LOW, ContainerRecord, JobEnd, JobRecord, PodRecord
+from infpop_operator.adapters.kube.records import CREATING, ContainerRecord, JobRecord, PodRecord
 from infpop_operator.core.model import (
-    DELETED,
     NODE_REFUSED,
     QUEUED,
     Finished,
@@ -34,7 +41,7 @@ from infpop_operator.core.model import (
     Running,
     Waiting,
 )
-from infpop_runner.contract import BrokenReason, RunResult
+from infpop_runner.contract import RunResult
 
 _PULL_REASONS = frozenset(
     {
@@ -47,23 +54,9 @@ _PULL_REASONS = frozenset(
         "SignatureValidationFailed",
     }
 )
-_NODE_LOST = frozenset({"ContainerStatusUnknown", "Unknown"})  # set by the kubelet and containerd after a reboot
-# The kubelet's reasons on a Pod that it ended, or did not start, in favour of its Node: it shuts down, or a critical
-# Pod needs the room. Since Kubernetes 1.26 such a Pod has a DisruptionTarget condition as well, if it was started.
-_SHUTDOWN = frozenset({"Terminated", "NodeShutdown", "Shutdown"})
-_FOR_THE_NODE = _SHUTDOWN | {"Preempting"}
-_NOT_STARTED = frozenset({"StartError", "ContainerCannotRun"})  # of containerd and of Docker
-# The GPU's part of a container runtime: no driver, or one too old for what the image requires ("cuda>=12.8").
-_GPU_RUNTIME = re.compile(r"nvidia-container|unsatisfied condition: |nvidia\.com/gpu|NVIDIA_VISIBLE_DEVICES|libcuda")
 _REFUSED = " is forbidden: "  # followed by who refused a Pod, and why
-_DEADLINE = "DeadlineExceeded"  # the Job controller's reason, and InfPop's
 # The scheduler often tries a Pod before its predecessor's devices on the Node are free, and again a second later.
 _SCHEDULER_RETRIES = timedelta(seconds=3)
-_EXIT_DONE = 0
-_EXIT_MISUNDERSTOOD = 2
-_EXIT_KILLED = 137
-_EXIT_TERMINATED = 143  # by SIGTERM, before the runner could handle it
-_EXIT_UNSEEN = 255  # from containerd if it did not see the exit; the runner exits with 0, 1, 2 or by a signal
 _NO_CAPACITY = "the Job is suspended until its queue has capacity"
 _SOURCE = "the termination message"
 
@@ -170,7 +163,7 @@ def _held_since(job: JobRecord, pods: Sequence[PodRecord]) -> datetime | None:
     scheduled = [pod.scheduled_at for pod in pods if pod.scheduled_at is not None and not is_refused(pod)]
     if scheduled:
         return min(scheduled)
-    had_pod = not pods and job.end is not None and job.end.reason != _DEADLINE
+    had_pod = not pods and job.end is not None and job.end.reason != DEADLINE
     return job.started_at if had_pod else None
 
 
@@ -180,7 +173,7 @@ def _ended(
     """Return how the run ended according to `pod`; None while it, or a replacement of the newest Pod, may continue."""
     end = _ended_itself(run, job, pod, now)
     was_disrupted = any(other.disrupted is not None for other in pods)
-    if isinstance(end, Lost) and end.reason == _DEADLINE and was_disrupted:
+    if isinstance(end, Lost) and end.reason == DEADLINE and was_disrupted:
         return replace(end, counts=False)  # without the disruption the time would have sufficed
     return end
 
@@ -197,9 +190,9 @@ def is_refused(pod: PodRecord) -> bool:
     The reasons differ by kubelet and device plugin (OutOfcpu, UnexpectedAdmissionError), so none of them is listed.
     """
     container = pod.container or ContainerRecord()
-    never_started = container.started_at is None and container.exit_code in {None, _EXIT_KILLED}
+    never_started = container.started_at is None and container.exit_code in {None, EXIT_KILLED}
     taken_away = pod.disrupted is not None or pod.evicted is not None
-    if pod.failure_reason in {None, _DEADLINE} or pod.node is None:
+    if pod.failure_reason in {None, DEADLINE} or pod.node is None:
         return False
     return never_started and not taken_away
 
@@ -210,15 +203,15 @@ def _refusal(pod: PodRecord, now: datetime) -> Lost:
 
 
 def _ended_itself(run: Run, job: JobRecord, pod: PodRecord | None, now: datetime) -> Finished | Lost | None:
-    if pod is not None and is_refused(pod) and pod.failure_reason not in _FOR_THE_NODE:
+    if pod is not None and is_refused(pod) and pod.failure_reason not in FOR_THE_NODE:
         return _refusal(pod, now)
     if pod is not None and pod.container is not None and pod.container.exit_code is not None:
         return _after_exit(run, job, pod, pod.container, now)
     if pod is not None and pod.has_ended:
-        return None if _is_replaced(job, pod) else conclude(run, NO_RESULT, _cause_of_pod(job, pod), now)
+        return None if _is_replaced(job, pod) else conclude(run, NO_RESULT, cause_of_pod(job, pod), now)
     if job.end is None:
         return None
-    return conclude(run, NO_RESULT, _outside_cause(job, pod) or _cause_of_job(job.end), job.end.at)
+    return conclude(run, NO_RESULT, outside_cause(job, pod) or cause_of_job(job.end), job.end.at)
 
 
 def _after_exit(
@@ -229,9 +222,9 @@ def _after_exit(
     is_log = isinstance(result, str) and container.exit_code != 0  # Kubernetes takes the log if there is no message
     if is_log:
         result = NO_RESULT
-    cause = _outside_cause(job, pod)
+    cause = outside_cause(job, pod)
     if cause is None:
-        cause = _cause_of_container(container, message if is_log else "")
+        cause = cause_of_container(container, message if is_log else "")
     else:
         result = _cut_off(result, cause)
     end = conclude(run, result, cause, container.finished_at or now)
@@ -248,46 +241,6 @@ def _is_replaced(job: JobRecord, pod: PodRecord) -> bool:
     return taken_away and (job.end or job.ending) is None and pod.phase != "Succeeded"
 
 
-def _outside_cause(job: JobRecord, pod: PodRecord | None) -> Cause | None:
-    """Return which outside cause ended the run: its deadline, its Node, its queue or a user; None if none did."""
-    if pod is not None and pod.evicted is not None:
-        return _cause_of_eviction(pod.evicted)
-    deadline = _deadline(job, pod)
-    if deadline is not None:
-        return Cause(lost=_DEADLINE, broken="MeasureTimeout", detail=last_output(deadline))
-    if pod is not None and (pod.disrupted is not None or pod.failure_reason in _FOR_THE_NODE):
-        return _cause_of_disruption(pod)
-    if job.suspended:
-        return Cause(lost="Preempted", broken="Stopped", detail="the queue took back the devices", counts=False)
-    if pod is not None and pod.deleting:
-        return Cause(lost=DELETED, broken="Stopped", detail="a user or another controller deleted the Pod of this run")
-    return None
-
-
-def _deadline(job: JobRecord, pod: PodRecord | None) -> str | None:
-    """Return the message about the deadline that ended the run: the Job's, or one that a policy gave to the Pod."""
-    end = job.end or job.ending
-    if end is not None and end.reason == _DEADLINE:
-        return end.message
-    return pod.failure if pod is not None and pod.failure_reason == _DEADLINE else None
-
-
-def _cause_of_disruption(pod: PodRecord) -> Cause:
-    """Return the cause for a Pod that was taken away, or that its Node ended in favour of itself or of another Pod."""
-    if pod.disrupted is not None:
-        return Cause(lost="Preempted", broken="Stopped", detail=last_output(pod.disrupted), counts=False)
-    lost = "NodeShutdown" if pod.failure_reason in _SHUTDOWN else "Preempted"
-    return Cause(lost=lost, broken="Stopped", detail=f"node {pod.node}: {last_output(pod.failure or '')}", counts=False)
-
-
-def _cause_of_eviction(message: str) -> Cause:
-    """Return the cause for a Pod that its kubelet evicted: the run probably needs more than its Node has."""
-    detail = f"the kubelet evicted the Pod: {last_output(message)}"
-    if f"{LOW}memory" in message:
-        return Cause(lost="HostOutOfMemory", broken="HostOutOfMemory", detail=detail)
-    return Cause(lost="Evicted", broken="RunnerError", detail=detail)
-
-
 def _cut_off(result: RunResult | str, cause: Cause) -> RunResult | str:
     """Return the result of a stopped runner as an incomplete one, so that `cause` says why it stopped."""
     if isinstance(result, str) or (result.broken is not None and result.broken.reason != "Stopped"):
@@ -299,70 +252,6 @@ def _cut_off(result: RunResult | str, cause: Cause) -> RunResult | str:
     return result.model_copy(update={"broken": None, "ended_at": None})
 
 
-def _cause_of_runtime(message: str) -> Cause:
-    """Return why the container runtime could not start a container; `message` is its own."""
-    reason: BrokenReason = "GpuMissing" if _GPU_RUNTIME.search(message) else "RunnerError"
-    detail = f"the container runtime could not start the container: {last_output(message)}"
-    return Cause(lost=reason, broken=reason, detail=detail)
-
-
-def _cause_of_container(container: ContainerRecord, log_tail: str) -> Cause:
-    """Return why a container ended, in case its result is incomplete; `log_tail` is the end of its log."""
-    return _cause_by_reason(container, log_tail) or _cause_by_exit_code(container, log_tail)
-
-
-def _cause_by_reason(container: ContainerRecord, log_tail: str) -> Cause | None:
-    if container.terminated_reason == "OOMKilled":
-        detail = "the container was killed at its memory limit (OOMKilled)"
-        return Cause(lost="HostOutOfMemory", broken="HostOutOfMemory", detail=detail)
-    if container.terminated_reason in _NODE_LOST:
-        detail = f"the node lost the container: {last_output(log_tail)}"
-        return Cause(lost="NodeLost", broken="Stopped", detail=detail, counts=False)
-    if container.terminated_reason in _NOT_STARTED:
-        return _cause_of_runtime(log_tail)
-    return None
-
-
-def _cause_by_exit_code(container: ContainerRecord, log_tail: str) -> Cause:
-    if container.exit_code == _EXIT_KILLED:
-        return Cause(lost="Killed", broken="EngineCrash", detail="the runner was killed (SIGKILL)")
-    if container.exit_code == _EXIT_TERMINATED:
-        detail = "something sent SIGTERM to the runner before it could handle it (exit code 143)"
-        return Cause(lost="Stopped", broken="Stopped", detail=detail, counts=False)
-    if container.exit_code == _EXIT_UNSEEN:
-        output = f"; its last output: {last_output(log_tail)}" if log_tail.strip() else ""
-        detail = f"the container runtime lost the container (exit code 255), as when its shim dies{output}"
-        return Cause(lost="ContainerLost", broken="EngineCrash", detail=detail)
-    if container.exit_code == _EXIT_MISUNDERSTOOD:
-        detail = f"the runner did not accept its arguments or spec: {last_output(log_tail)}"
-        return Cause(lost="RunnerError", broken="RunnerError", detail=detail)
-    cause = cause_of_exit(f"exit code {container.exit_code}", log_tail)
-    return replace(cause, lost="MetricsMissing") if container.exit_code == _EXIT_DONE else cause
-
-
-def _cause_of_pod(job: JobRecord, pod: PodRecord) -> Cause:
-    """Return why a Pod ended without a container state: its Node refused it, or it was never started."""
-    detail = last_output(pod.failure or "") or _failed_first(pod.obstacle)
-    detail = detail or f"the Pod is {pod.phase} and reports no state of its container"
-    return _outside_cause(job, pod) or Cause(lost="PodFailed", broken="RunnerError", detail=detail)
-
-
-def _failed_first(obstacle: ContainerRecord | None) -> str:
-    """Return how an init container failed; empty if none did."""
-    if obstacle is None or obstacle.exit_code is None:
-        return ""
-    how = f"exit code {obstacle.exit_code}, {obstacle.terminated_reason or 'no reason given'}"
-    output = last_output(obstacle.terminated_message or "")
-    return f"the init container {obstacle.name} failed ({how})" + (f"; its last output: {output}" if output else "")
-
-
-def _cause_of_job(end: JobEnd) -> Cause:
-    """Return why a run ended whose Pod is gone."""
-    how = "completed" if end.complete else "failed"
-    detail = f"the Job {how} and its Pod is gone; {last_output(f'{end.reason}: {end.message}')}"
-    return Cause(lost="ResultMissing", broken="RunnerError", detail=detail)
-
-
 def _live_state(
     job: JobRecord, pod: PodRecord | None, hints: RunHints, limits: PhaseLimits, now: datetime
 ) -> Waiting | Running | Lost:
@@ -371,7 +260,7 @@ def _live_state(
         if now < wait + timedelta(seconds=limits.run_seconds):
             return hints.phase or Running(phase=Phase.STARTING)
         detail = f"not ended after {_duration(limits.run_seconds)}, all time-outs included"
-        return Lost(reason=_DEADLINE, detail=detail, ended_at=now)
+        return Lost(reason=DEADLINE, detail=detail, ended_at=now)
     if wait.until is None or now < wait.until:
         return Waiting(reason=wait.reason, detail=wait.detail)
     detail = ": ".join(part for part in (wait.phrase, wait.detail) if part)
@@ -424,7 +313,7 @@ def _until_scheduled(reason: str, detail: str, since: datetime, limits: PhaseLim
 def _on_node(
     job: JobRecord, pod: PodRecord, scheduled_at: datetime, failed_mount: str | None, limits: PhaseLimits
 ) -> _Wait | datetime:
-    container, ending = pod.container or ContainerRecord(), _outside_cause(job, pod)
+    container, ending = pod.container or ContainerRecord(), outside_cause(job, pod)
     if container.started_at is not None and ending is None:
         return container.started_at
     first = container if pod.obstacle is None or container.waiting_reason not in CREATING else pod.obstacle
@@ -442,7 +331,7 @@ def _why_not_started(container: ContainerRecord, failed_mount: str | None) -> tu
     reason, message = container.waiting_reason, container.waiting_message or ""
     detail = last_output(message)
     if container.name != RUNNER_CONTAINER:
-        detail = f"init container {container.name}: {detail}" if detail else _failed_first(container)
+        detail = f"init container {container.name}: {detail}" if detail else init_container_failure(container)
     if reason in CREATING:
         return ("ContainerCreating", detail) if failed_mount is None else ("MountFailed", last_output(failed_mount))
     if reason in _PULL_REASONS:
