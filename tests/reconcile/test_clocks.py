@@ -22,6 +22,13 @@ def gpu_seconds(stage: Stage) -> float:
     return sum(step.gpu_seconds for step in steps if isinstance(step, EndedRun))
 
 
+def assert_one_run_of_a_minute(stage: Stage) -> None:
+    """Check that the study succeeded with one run of 2 GPUs, which paid for about a minute."""
+    assert stage.condition("Succeeded") == ("True", "MaxTrialsReached")
+    assert gpu_seconds(stage) == pytest.approx(120, abs=12)
+    assert stage.created_jobs().total() == 1
+
+
 async def at_work_for(stage: Stage, operator: Operator, seconds: float) -> None:
     """Have the study's one run work for so long while the operator ticks."""
     stage.nodes.holds = hang
@@ -42,10 +49,7 @@ def test_an_operator_with_a_wrong_clock_charges_what_was_used(ahead_s: float) ->
         await stage.finish(operator)
         return stage
 
-    stage = asyncio.run(play())
-    assert stage.condition("Succeeded") == ("True", "MaxTrialsReached")
-    assert gpu_seconds(stage) == pytest.approx(120, abs=12)
-    assert stage.created_jobs().total() == 1
+    assert_one_run_of_a_minute(asyncio.run(play()))
 
 
 def test_an_operator_whose_clock_jumps_a_day_forward_and_back_stops_no_run() -> None:
@@ -60,10 +64,7 @@ def test_an_operator_whose_clock_jumps_a_day_forward_and_back_stops_no_run() -> 
         await stage.finish(operator)
         return stage
 
-    stage = asyncio.run(play())
-    assert stage.condition("Succeeded") == ("True", "MaxTrialsReached")
-    assert gpu_seconds(stage) == pytest.approx(120, abs=12)
-    assert stage.created_jobs().total() == 1
+    assert_one_run_of_a_minute(asyncio.run(play()))
 
 
 @pytest.mark.parametrize("there_s", [DAY, -DAY], ids=["forward and back", "back and forward"])

@@ -4,14 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from adapters.kube.pool_matching import matched, query, refused
 from factories.kube_objects import A100, make_node
 from infpop_operator.adapters.kube.node_pools import (
     MatchedPool,
     Place,
     PoolQuery,
-    UnmatchedPool,
     avoided_hosts,
-    match_pool,
     without_flapping,
 )
 from infpop_operator.adapters.kube.records import NodeRecord
@@ -19,25 +18,6 @@ from infpop_operator.adapters.kube.records import NodeRecord
 GPU = "nvidia.com/gpu"
 EXACT = {"nvidia.com/gpu.compute.major": "8", "nvidia.com/gpu.compute.minor": "0"}
 MIG = "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb"
-
-
-def query(pattern: str | None = "A100", **selector: str) -> PoolQuery:
-    """Return the pool query of a study with a GPU pool."""
-    return PoolQuery(name="gpu", device="cuda", gpu_product=pattern, node_selector=selector)
-
-
-def matched(asked: PoolQuery, *nodes: NodeRecord) -> MatchedPool:
-    """Return the pool, which must match."""
-    pool = match_pool(asked, nodes)
-    assert isinstance(pool, MatchedPool), pool
-    return pool
-
-
-def refused(asked: PoolQuery, *nodes: NodeRecord) -> UnmatchedPool:
-    """Return why the pool does not match."""
-    pool = match_pool(asked, nodes)
-    assert isinstance(pool, UnmatchedPool), pool
-    return pool
 
 
 def with_memory(memory: str, name: str = "n1") -> NodeRecord:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.kube.pool_matching import matched, query, refused
 from factories.kube_objects import A100, make_node
 from infpop_operator.adapters.kube.labels import GPU_PRODUCT_LABELS
 from infpop_operator.adapters.kube.node_pools import (
@@ -25,25 +26,6 @@ GFD = {"nvidia.com/gpu.memory": "40960", "nvidia.com/gpu.compute.major": "8", "n
 ANY = PoolQuery(name="gpu", device="cuda")
 CPU = PoolQuery(name="cpu", device="cpu", gpu_resource="cpu")
 GKE = "cloud.google.com/gke-accelerator"
-
-
-def query(pattern: str | None = "A100", **selector: str) -> PoolQuery:
-    """Return the pool query of a study with a GPU pool."""
-    return replace(ANY, gpu_product=pattern, node_selector=selector)
-
-
-def matched(asked: PoolQuery, *nodes: NodeRecord) -> MatchedPool:
-    """Return the pool, which must match."""
-    pool = match_pool(asked, nodes)
-    assert isinstance(pool, MatchedPool), pool
-    return pool
-
-
-def refused(asked: PoolQuery, *nodes: NodeRecord) -> UnmatchedPool:
-    """Return why the pool does not match."""
-    pool = match_pool(asked, nodes)
-    assert isinstance(pool, UnmatchedPool), pool
-    return pool
 
 
 def test_a_pool_is_counted() -> None:
