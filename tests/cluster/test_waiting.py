@@ -25,8 +25,6 @@ from infpop_runner.contract import RunSpec
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("quick_operator")]
 
-MODELS_LOAD = replay(throughput, load_seconds=3600)
-
 
 def told(status: Mapping[str, Any]) -> tuple[str, str]:
     """Return what `kubectl get` shows as the state, and the sentence that goes with it."""

@@ -151,21 +151,6 @@ def replay(
     return lambda _spec, _attempt: behaviour
 
 
-def replay_cells(
-    cells: dict[tuple[int, int], float | None], *, load_seconds: float = 0.0, trial_seconds: float = 0.0
-) -> Play:
-    """Return a play over recorded cells, (GPU count, batch size) to tokens/s, as `engines.landscape.load_cells` reads.
-
-    A cell that is missing or has no number is infeasible: NotRecorded.
-    """
-
-    def throughput(gpu_count: int, batch_size: int) -> float | InfeasibleReason:
-        number = cells.get((gpu_count, batch_size))
-        return "NotRecorded" if number is None else number
-
-    return replay(throughput, load_seconds=load_seconds, trial_seconds=trial_seconds)
-
-
 def trial_result(
     spec: RunSpec, trial: TrialSpec, throughput: Throughput, window_seconds: tuple[float, float]
 ) -> TrialResult:

@@ -15,7 +15,6 @@ from infpop_operator.core.study import Configuration, ExtraParameter, SearchSpac
 
 MODES = ExtraParameter(name="mode", values=("slow", "fast"))
 SPACE = SearchSpace(gpu_counts=(1, 2, 4), batch_sizes=(8, 16, 32, 64), extra=(MODES,))
-FAST = (("mode", "fast"),)
 
 
 def make_question(**changes: object) -> SearchRequest:

@@ -1,12 +1,14 @@
 """What the installed engine takes is checked before anything starts."""
 
 import sys
+from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 
 import pytest
 
 from api.documents import changed
-from infpop_operator.adapters.installed_engine import engine_arguments
+from infpop_operator.adapters import installed_engine
+from infpop_operator.adapters.installed_engine import engine_arguments, known_models
 from infpop_operator.api.parse import parse_object
 from infpop_operator.core.errors import StudyError
 from infpop_operator.local.installed import check_arguments
@@ -37,3 +39,13 @@ def test_an_argument_that_the_installed_engine_lacks_is_refused(
 def test_an_engine_whose_arguments_are_not_known_refuses_nothing() -> None:
     """Another version, or none, decides itself."""
     assert engine_arguments("simulated") == frozenset()
+
+
+@pytest.mark.parametrize(("module", "known"), [("vllm.plugins.lora", {"A"}), ("company_models", set())])
+def test_plugins_of_others_may_add_models(monkeypatch: pytest.MonkeyPatch, module: str, known: set[str]) -> None:
+    """Where a package other than vLLM registers plugins, no model is refused by vLLM's own list."""
+    tables = {"model_executor/models/registry.py": '_TEXT_GENERATION_MODELS = {"A": ("module", "A")}'}
+    monkeypatch.setattr(installed_engine, "_source", lambda _package, path: tables.get(path, ""))
+    plugin = EntryPoint("plugin", f"{module}:register", "vllm.general_plugins")
+    monkeypatch.setattr(installed_engine, "entry_points", lambda group: [plugin] if group == plugin.group else [])
+    assert known_models("vllm").architectures == known

@@ -23,7 +23,6 @@ from nodes.programs import run
 
 HIDDEN = ("/run", "/var/lib", "/var/log")  # folders of this machine that are hidden from a node: it has its own
 _SCRIPT = Path(__file__).parent / "node.sh"
-_IMPORT_SECONDS = 600.0  # an image with an engine has several GB
 _START_SECONDS = 30.0
 _RESTART_SECONDS = 60.0
 _KIB = {"Ki": 1, "Mi": 1024}
@@ -78,10 +77,6 @@ class Node:
         """
         assert self._first_pid is not None, "not started"
         return run("nsenter", f"--target={self._first_pid}", "-m", "-n", "-u", "-p", "--", *command, seconds=seconds)
-
-    def import_image(self, archive: Path) -> None:
-        """Import the images of one more archive, as if they had been pulled."""
-        self.run("ctr", "--namespace", "k8s.io", "images", "import", str(archive), seconds=_IMPORT_SECONDS)
 
     def kill_shim(self, pod_uid: str) -> None:
         """Kill the containerd shim of a Pod's containers, as a bug in the shim does."""

@@ -191,6 +191,22 @@ def lines_of(body: Body) -> list[str]:
     return [line.strip() for line in printed(render_page(page_of(body))).splitlines()]
 
 
+@pytest.mark.parametrize(
+    ("status", "reason", "shown"),
+    [
+        ("True", "Published", "Published in ConfigMap codellama-best"),
+        ("False", "PublishRefused", "Not published taken; delete the ConfigMap that the message names"),
+    ],
+)
+def test_a_page_says_whether_the_best_was_published(status: str, reason: str, shown: str) -> None:
+    """The condition of the study decides; a refusal comes with what to do."""
+    body = body_of("succeeded")
+    known = body["status"]["conditions"]
+    published = {**known[0], "type": "Published", "status": status, "reason": reason, "message": "taken"}
+    lines = lines_of({**body, "status": {**body["status"], "conditions": [*known, published]}})
+    assert shown in " ".join(" ".join(lines).split())
+
+
 def test_a_status_of_another_form_is_named() -> None:
     """The message names the unreadable field and the version that can read it."""
     body = body_of("succeeded")

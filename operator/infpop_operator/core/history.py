@@ -92,7 +92,7 @@ def missing_trials(ended: EndedRun) -> tuple[PlannedTrial, ...]:
     """Return the trials of a broken run that have no result; empty for a run that ended normally."""
     if broken_reason(ended) is None:
         return ()
-    done = {result.index for result in _results(ended)}
+    done = {result.index for result in results_of(ended)}
     return tuple(trial for trial in ended.run.trials if trial.index not in done)
 
 
@@ -108,7 +108,7 @@ def suspect(ended: EndedRun) -> PlannedTrial | None:
 
 
 def _after_run(before: Trial | None, ended: EndedRun, planned: PlannedTrial) -> Trial | None:
-    result = next((result for result in _results(ended) if result.index == planned.index), None)
+    result = next((result for result in results_of(ended) if result.index == planned.index), None)
     if result is not None:
         return _with_result(before, ended, planned, result)
     reason = broken_reason(ended)
@@ -161,7 +161,7 @@ def _while_running(before: Trial | None, run: Run, planned: PlannedTrial) -> Tri
 
 def _vanished(ended: EndedRun) -> tuple[PlannedTrial, ...]:
     """Return the trials that a result omits although no smaller batch ran out of memory: a mistake of the runner."""
-    results = _results(ended)
+    results = results_of(ended)
     too_large = [entry.batch_size for entry in results if isinstance(entry, Infeasible) and _is_memory(entry)]
     smallest = min(too_large, default=None)
     done = {entry.index for entry in results}
@@ -173,7 +173,8 @@ def _is_memory(result: Infeasible) -> bool:
     return result.reason == "GpuOutOfMemory"
 
 
-def _results(ended: EndedRun) -> tuple[TrialResult, ...]:
+def results_of(ended: EndedRun) -> tuple[TrialResult, ...]:
+    """Return the results of the trials of a run, none if it was lost."""
     return ended.observation.result.trials if isinstance(ended.observation, Finished) else ()
 
 

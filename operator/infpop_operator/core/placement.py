@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from infpop_operator.core.history import broken_reason, never_held, runs_of, was_asked_to_stop
+from infpop_operator.core.history import broken_reason, never_held, results_of, runs_of, was_asked_to_stop
 from infpop_operator.core.model import EndedRun, Finished, History, Lost, Round, StartedRun
 from infpop_operator.core.study import Pool, Study
-from infpop_runner.contract import Measured, TrialResult
+from infpop_runner.contract import Measured
 
 _FIRST_PAUSE = timedelta(seconds=10)  # the first back-off of the Job controller
 _DOUBLINGS = 16  # 10 s become a week
@@ -150,12 +150,8 @@ def node_bound(study: Study, history: History, newest: Round) -> datetime | None
     """Return until when a round waits for a node with more usable GPUs, None while it has measured nothing."""
     ended = [entry for entry in runs_of(history.ended, newest) if isinstance(entry.observation, Finished)]
     ends = (entry.observation.ended_at for entry in ended)
-    measured = any(isinstance(result, Measured) for entry in ended for result in _results(entry))
+    measured = any(isinstance(result, Measured) for entry in ended for result in results_of(entry))
     return max(ends) + PATIENCE * study.schedule_timeout if measured else None
-
-
-def _results(ended: EndedRun) -> tuple[TrialResult, ...]:
-    return ended.observation.result.trials if isinstance(ended.observation, Finished) else ()
 
 
 def instants(study: Study, history: History) -> Iterator[datetime]:

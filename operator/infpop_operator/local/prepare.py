@@ -180,8 +180,9 @@ def _find_model(document: ThroughputStudy, base: Path, tiny_model: Path) -> _Mod
         return _Model(name=name, fingerprint=name, facts=None)
 
     def facts_of(config: dict[str, Any] | None, shown: str) -> ModelFacts | None:
-        known = known_models(document.spec.engine.name)
-        return None if config is None else check_config(config, shown, document.spec, known)
+        if config is None:
+            return None
+        return check_config(config, shown, document.spec, known_models(document.spec.engine.name))
 
     if name == TINY_MODEL:
         facts = facts_of(directory_config(tiny_model) if has_model(tiny_model) else None, name)

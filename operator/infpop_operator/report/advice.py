@@ -50,7 +50,7 @@ REMEDIES = {
     "line names from searchSpace.extra",
     # A trial cannot have a number.
     "IncompatibleGPU": "name an image in nodePools[].image that has kernels for this GPU and supports model.dtype",
-    "RejectedArguments": "correct engine.args, or what else of engine, model and workload the message names",
+    "RejectedArguments": "correct engine.args, or whatever else the message names: engine, model or workload",
     "UnsupportedGpuCount": "name GPU counts in searchSpace.gpuCount that the nodes and the engine support",
     "UnsupportedModel": "name a newer image in engine.image or nodePools[].image, or another model",
     "GpuOutOfMemory": "use GPUs with more memory or more of them, a smaller model or data type, or smaller batch sizes",

@@ -12,7 +12,6 @@ from infpop_runner.contract.arguments import (
     PIPELINE_HUB_ARGUMENTS,
     Scalar,
     decode_argument,
-    decode_arguments,
     is_structured,
 )
 from infpop_runner.contract.engine_source import (
@@ -122,7 +121,6 @@ __all__ = [
     "WorkloadSource",
     "WorkloadSpec",
     "decode_argument",
-    "decode_arguments",
     "decode_result",
     "encode_message",
     "find_refusal",

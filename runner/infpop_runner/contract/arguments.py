@@ -1,6 +1,5 @@
 """Values of engine arguments: a structured one is a JSON text in specs and results, and an object for the engine."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from infpop_runner.contract.strict_json import parse_json
@@ -23,12 +22,3 @@ def decode_argument(value: Scalar) -> Any:  # noqa: ANN401 - a JSON value
         StrictJsonError: it is written as an object or a list, but is not JSON.
     """
     return parse_json(value) if isinstance(value, str) and is_structured(value) else value
-
-
-def decode_arguments(args: Mapping[str, Scalar]) -> dict[str, Any]:
-    """Return all arguments as an engine's Python interface takes them.
-
-    Raises:
-        StrictJsonError: as for `decode_argument`.
-    """
-    return {name: decode_argument(value) for name, value in args.items()}

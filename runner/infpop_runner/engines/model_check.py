@@ -23,7 +23,7 @@ from infpop_runner.engines.errors import EngineRefusedError
 from infpop_runner.engines.user_args import trusts_remote_code
 
 Config = Mapping[str, Any]
-_FILE_ARGUMENTS = ("cache_dir", "local_files_only", "revision", "subfolder", "token")
+_CONFIG_FILE_ARGUMENTS = ("cache_dir", "local_files_only", "revision", "subfolder", "token")
 
 
 def read_config(name: str, args: Mapping[str, Any]) -> Config | None:
@@ -33,7 +33,7 @@ def read_config(name: str, args: Mapping[str, Any]) -> Config | None:
         name: a hub id or a directory.
         args: the arguments with which the model's tokenizer is loaded; those about files count.
     """
-    files = {key: args[key] for key in _FILE_ARGUMENTS if key in args}
+    files = {key: args[key] for key in _CONFIG_FILE_ARGUMENTS if key in args}
     try:
         config: Config = PretrainedConfig.get_config_dict(name, **files)[0]
     except Exception:  # noqa: BLE001 - the load raises the same, and `failures` classifies it

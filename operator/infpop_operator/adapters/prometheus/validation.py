@@ -22,15 +22,8 @@ _ACROSS: Mapping[AcrossGpus, Callable[[Sequence[float]], float]] = {"mean": fmea
 # found, not supported, not permitted (dcgm_structs.h: DCGM_INT32_BLANK, DCGM_INT64_BLANK, DCGM_FP64_BLANK).
 _BLANKS = (float(0x7FFFFFF0), float(0x7FFFFFFFFFFFFFF0), float(2**47))
 _BLANK_KINDS = 2e-9  # relative: the three more, and the rounding of a scaled number
-_SCALES = (
-    1.0,
-    2.0**20,
-    2.0**10,
-    1e6,
-    1e3,
-    1e-3,
-    1e-6,
-)  # by which queries change the unit, from MiB to bytes for example
+# By these, queries change the unit: from MiB to bytes for example.
+_SCALES = (1.0, 2.0**20, 2.0**10, 1e6, 1e3, 1e-3, 1e-6)
 
 
 def to_samples(answer: Answer, watched: WatchedRun) -> dict[int, Sample]:
