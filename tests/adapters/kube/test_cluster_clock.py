@@ -153,3 +153,18 @@ def test_a_larger_jump_after_a_small_one_is_reported() -> None:
     for machine.server_wrong_s in (0.0, -60.0, -86_400.0):
         machine.ask()
     assert [round(jump_s) for jump_s in machine.jumps] == [-60, -86_340]
+
+
+def test_a_jump_backward_while_a_jump_forward_waits_is_reported() -> None:
+    """It counts at once, and a later jump forward waits for its own ten minutes."""
+    machine = Machine()
+    machine.ask()
+    for wrong_s in (100.0, -3600.0):
+        machine.server_wrong_s = wrong_s
+        machine.ask()
+    assert [round(jump_s, -2) for jump_s in machine.jumps] == [100.0, -3600.0]
+    machine.passed_s += HOLD_S
+    machine.server_wrong_s = 400.0
+    machine.ask()
+    assert machine.error_s() == pytest.approx(-3600.0, abs=2)
+    assert round(machine.jumps[-1], -2) == 4000.0

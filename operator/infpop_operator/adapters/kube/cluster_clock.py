@@ -36,8 +36,9 @@ class ClusterClock:
 
     A jump of the API server's clock is logged and passed to `on_jump`, in seconds. A jump backward counts immediately:
     the times of all new objects are before it. A jump forward counts when it has lasted for ten minutes: until then it
-    may be a mistake that is put right, which no run has to pay for. In these ten minutes only a larger jump is reported
-    again: several API servers whose clocks differ may answer in turn, and each change between them is a jump.
+    may be a mistake that is put right, which no run has to pay for; meanwhile no other jump forward is reported. Within
+    ten minutes of a report only a larger jump is reported: several API servers whose clocks differ may answer in turn,
+    and each change between them is a jump.
 
     Args:
         wall: returns the time of this machine, with a time zone.
@@ -80,10 +81,11 @@ class ClusterClock:
             self._ahead_since_s = None
             return seen
         now_s = self.monotonic()
-        if self._ahead_since_s is None and self._is_news(jump_s):
+        if (jump_s < 0 or self._ahead_since_s is None) and self._is_news(jump_s):
             _log.warning("the clock of the API server jumped by %+.0f s", jump_s)
             self.on_jump(jump_s)
         if jump_s < 0:
+            self._ahead_since_s = None
             return seen
         self._ahead_since_s = now_s if self._ahead_since_s is None else self._ahead_since_s
         if now_s - self._ahead_since_s < HOLD_S:
