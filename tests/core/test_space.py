@@ -33,6 +33,14 @@ def test_extra_parameters_are_sorted_by_name_however_the_study_lists_them() -> N
     assert cells(SearchSpace(gpu_counts=(1,), batch_sizes=(1,), extra=(one, two))) == (make_cell(1, 1, a=2, b=1),)
 
 
+def test_booleans_and_equal_numbers_are_different_values() -> None:
+    """A flag stays a flag although `True == 1`, whichever space is asked for first."""
+    for values in ((1, 0), (True, False), (1, 0)):
+        extra = (ExtraParameter(name="flag", values=values),)
+        found = cells(SearchSpace(gpu_counts=(1,), batch_sizes=(1,), extra=extra))
+        assert [repr(cell.extra[0][1]) for cell in found] == [repr(value) for value in values]
+
+
 @pytest.mark.parametrize(
     ("engine", "pool", "heads", "expected"),
     [

@@ -7,6 +7,7 @@ counts lost the optimum on published landscapes), and no rule concludes anything
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 
 from infpop_operator.core.model import Trial, TrialState
@@ -27,6 +28,12 @@ class RuledOut:
 
 def cells(space: SearchSpace) -> tuple[Configuration, ...]:
     """Return every cell of `space` once: ascending GPU count, then batch size, then extra values in the given order."""
+    return _cells(space, tuple(type(value) for each in space.extra for value in each.values))
+
+
+@lru_cache(maxsize=16)  # a decision asks for the cells of its study several times
+def _cells(space: SearchSpace, _types: tuple[type, ...]) -> tuple[Configuration, ...]:
+    """Return the cells; `1 == True`, so the types of the extra values belong to the key of the cache."""
     return tuple(
         Configuration(gpu_count=gpu_count, batch_size=batch_size, extra=extra)
         for gpu_count, batch_size, extra in product(space.gpu_counts, space.batch_sizes, _extras(space))
