@@ -26,7 +26,6 @@ from infpop_runner.contract import Retry
 
 TOO_MANY_FAILURES = "TooManyFailures"  # the reason of a study that spent its failure budget
 RETRIES_AFTER_DELETION = 1  # a user who deletes a run twice does not want it
-_FIRST_PAUSE = timedelta(seconds=10)  # the first back-off of the Job controller
 _LONGEST_PAUSE = timedelta(minutes=6)  # the cap of its back-off
 _PAUSE_FOR_OTHERS = timedelta(minutes=1)  # the first one for a hub or volume: the hub counts requests in 5 minutes
 _LASTING_COUNTS = 6  # a cause that stays until a person acts uses up the default failure budget at once
@@ -55,9 +54,12 @@ def exhausted(study: Study, history: History, now: datetime) -> Exhausted | None
     if budget.max_gpu_hours is not None and gpu_seconds(history, now) >= budget.max_gpu_hours * 3600:
         message = f"{budget.max_gpu_hours:g} GPU-hours are spent"
         return Exhausted(reason="GPUHoursSpent", message=message, stops_runs=True)
+    failed = failures(history)
+    if not failed:
+        return None
     free = free_failures(study, history)
-    broken = [entry for entry in failures(history) if entry.run.name not in free]
-    lasting = [entry for entry in failures(history) if _retry_of(entry) == "never"]
+    broken = [entry for entry in failed if entry.run.name not in free]
+    lasting = [entry for entry in failed if _retry_of(entry) == "never"]
     if len(lasting) * _LASTING_COUNTS > budget.max_failed_trials and _breaks_every_run(study, history, lasting):
         return _lasting(lasting)
     if len(broken) > budget.max_failed_trials:
@@ -166,7 +168,7 @@ def retry_at(history: History, pool: str) -> datetime | None:
     if _retry_of(broken[0]) == "later":
         first, doublings = _PAUSE_FOR_OTHERS, len(broken) - 1
     elif len(broken) > 1:
-        first, doublings = _FIRST_PAUSE, len(broken) - 2
+        first, doublings = placement.FIRST_PAUSE, len(broken) - 2
     else:
         return None
     return broken[0].observation.ended_at + min(first * (1 << min(doublings, 20)), _LONGEST_PAUSE)

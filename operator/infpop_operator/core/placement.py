@@ -11,12 +11,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from infpop_operator.core.history import broken_reason, never_held, results_of, runs_of, was_asked_to_stop
+from infpop_operator.core.history import (
+    broken_reason,
+    current_round,
+    never_held,
+    results_of,
+    runs_of,
+    was_asked_to_stop,
+)
 from infpop_operator.core.model import EndedRun, Finished, History, Lost, Round, StartedRun
 from infpop_operator.core.study import Pool, Study
 from infpop_runner.contract import Measured
 
-_FIRST_PAUSE = timedelta(seconds=10)  # the first back-off of the Job controller
+FIRST_PAUSE = timedelta(seconds=10)  # the first back-off of the Job controller
 _DOUBLINGS = 16  # 10 s become a week
 ATTEMPTS = 3  # at least, before a GPU count is given up
 PATIENCE = 6  # schedule time-outs from the first attempt until a GPU count may be given up
@@ -52,8 +59,8 @@ class Unplaced:
         newest = self.runs[0]
         ended_at, earlier = newest.observation.ended_at, min(len(self.runs) - 1, _DOUBLINGS)
         if never_held(newest):
-            return ended_at + max(_FIRST_PAUSE, ended_at - newest.started_at) * (1 << earlier)
-        return ended_at + _FIRST_PAUSE * (1 << max(0, earlier - 1))
+            return ended_at + max(FIRST_PAUSE, ended_at - newest.started_at) * (1 << earlier)
+        return ended_at + FIRST_PAUSE * (1 << max(0, earlier - 1))
 
     def is_due(self, now: datetime, *, only_left: bool, others_ended_at: datetime | None) -> bool:
         """Return whether a run of this GPU count may start.
@@ -161,7 +168,7 @@ def instants(study: Study, history: History) -> Iterator[datetime]:
         if bound is not None:
             yield bound
     for pool in study.pools:
-        newest = next((entry for entry in reversed(history.rounds) if entry.pool == pool.name), None)
+        newest = current_round(history, pool.name)
         if newest is None:
             continue
         bound = node_bound(study, history, newest)
