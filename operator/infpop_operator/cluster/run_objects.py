@@ -194,9 +194,9 @@ class RunObjects:
     async def _restore(self, context: ReconcileContext) -> list[StudyEvent]:
         events = []
         for job in self._cache.jobs(context.key, study_uid=context.uid):
-            tried = context.memory.alterations.get(job.uid, 0)
+            tried = context.memory.restored.get(job.uid, 0)
             if job.altered and not job.deleting and tried < _RESTORED_AT_MOST:
-                context.memory.alterations[job.uid] = tried + 1
+                context.memory.restored[job.uid] = tried + 1
                 outcome = await self._restore_job(context, job)
                 if outcome is not None:
                     texts = ", ".join(each.text for each in job.altered)
@@ -225,8 +225,9 @@ class RunObjects:
         """Return an Event for each Pod that was altered; the operator may not write Pods."""
         events = []
         for pod in self._existing_pods(context):
-            if pod.altered and not pod.has_ended and pod.uid not in context.memory.alterations:
-                context.memory.alterations[pod.uid] = 1
+            fact = ("altered", pod.uid)
+            if pod.altered and not pod.has_ended and fact not in context.memory.reported:
+                context.memory.reported.add(fact)
                 texts = ", ".join(each.text for each in pod.altered)
                 message = f"Pod {pod.name}: {texts}; the operator reads it by its name"
                 events.append(StudyEvent(type="Warning", reason="PodAltered", message=message))
@@ -248,10 +249,10 @@ class RunObjects:
         try:
             await self._client.delete_pod(pod.namespace, pod.name, uid=pod.uid)
         except KubeRefusedError as error:  # the right is missing, or a policy protects the Pod
-            key = f"delete {pod.uid}"
-            if key in context.memory.alterations:
+            fact = ("not deleted", pod.uid)
+            if fact in context.memory.reported:
                 return []
-            context.memory.alterations[key] = 1
+            context.memory.reported.add(fact)
             message = f"Pod {pod.name}: its Job was deleted before it, and the API server refuses to delete it: {error}"
             return [StudyEvent(type="Warning", reason="PodLeft", message=message)]
         await self._read_pod(context.key, pod.name)
@@ -261,13 +262,13 @@ class RunObjects:
 
 def _note_refusal(job: JobRecord, memory: StudyMemory | None, error: KubeRefusedError) -> None:
     """Log that a Job cannot be deleted, and owe the user an Event, once for each Job."""
-    key = f"delete {job.uid}"
-    if memory is not None and key in memory.alterations:
+    fact = ("not deleted", job.uid)
+    if memory is not None and fact in memory.reported:
         return
     message = f"Job {job.name}: it is to end, and the API server refuses to delete it: {error}"
     _log.warning("%s", message)
     if memory is not None and memory.owed is not None:
-        memory.alterations[key] = 1
+        memory.reported.add(fact)
         memory.owed = (*memory.owed, StudyEvent(type="Warning", reason="JobLeft", message=message))
 
 

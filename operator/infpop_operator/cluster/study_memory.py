@@ -80,7 +80,8 @@ class StudyMemory:
         probes: the last probe of each live run, by name.
         requests: the pending or unrecorded requests to metrics sources, by run name.
         owed: the Events that are due and not written yet; None before the first pass that read the journal.
-        alterations: how often the operator restored or reported each altered Job and Pod, by uid.
+        restored: how often the operator restored each altered Job, by uid.
+        reported: what Events of the operator have said once: what of which object, by uid.
         searched_at: when the operator last listed all Pods of the namespace to find those that no watch reports.
         searched: the runs without a Job whose Pods the operator has searched for.
     """
@@ -96,7 +97,8 @@ class StudyMemory:
     probes: dict[str, Probe] = field(default_factory=dict)
     requests: dict[str, MetricsRequest] = field(default_factory=dict)
     owed: tuple[StudyEvent, ...] | None = None
-    alterations: dict[str, int] = field(default_factory=dict)
+    restored: dict[str, int] = field(default_factory=dict)
+    reported: set[tuple[str, str]] = field(default_factory=set)
     searched_at: datetime | None = None
     searched: set[str] = field(default_factory=set)
 
