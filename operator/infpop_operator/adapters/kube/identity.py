@@ -128,15 +128,9 @@ def _fields(entry: Body) -> Body:
 def _by_spec(spec: Body, study_uid: str | None) -> Identity:
     study, run, pool = spec["study"], spec["run"], str(spec.get("pool"))
     gpu_count = spec.get("gpu_count")
-    expected = {
-        labels.MANAGED_BY: labels.MANAGER,
-        labels.APP_NAME: labels.RUNNER_APP,
-        labels.STUDY: study,
-        labels.RUN: run,
-        labels.POOL: pool,
-        labels.GPU_COUNT: str(gpu_count),
-        labels.ROUND: str(spec.get("round")),
-    }
+    expected = labels.run_labels(
+        study=study, run=run, pool=pool, gpu_count=str(gpu_count), round_number=str(spec.get("round"))
+    )
     return Identity(
         study=study,
         study_uid=study_uid,

@@ -127,15 +127,9 @@ def owner_reference(owner: Owner) -> Json:
 
 
 def _labels(owner: Owner, run: Run) -> dict[str, str]:
-    return {
-        labels.MANAGED_BY: labels.MANAGER,
-        labels.APP_NAME: labels.RUNNER_APP,
-        labels.STUDY: owner.name,
-        labels.RUN: run.name,
-        labels.POOL: run.pool,
-        labels.GPU_COUNT: str(run.gpu_count),
-        labels.ROUND: str(run.round),
-    }
+    return labels.run_labels(
+        study=owner.name, run=run.name, pool=run.pool, gpu_count=str(run.gpu_count), round_number=str(run.round)
+    )
 
 
 def _annotations(owner: Owner, run: Run) -> dict[str, str]:

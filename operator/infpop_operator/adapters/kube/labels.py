@@ -1,6 +1,6 @@
-"""The label and annotation keys that InfPop writes or reads.
+"""The label and annotation keys that InfPop writes or reads, and the labels of a run.
 
-Only keys are here; `node_pools` decides how they classify a Node.
+`node_pools` decides how the keys classify a Node.
 """
 
 from infpop_operator.api.resource import GROUP
@@ -96,3 +96,16 @@ GPU_COMPUTE_MAJOR = "nvidia.com/gpu.compute.major"
 GPU_COMPUTE_MINOR = "nvidia.com/gpu.compute.minor"
 ARCH = "kubernetes.io/arch"
 HOSTNAME = "kubernetes.io/hostname"
+
+
+def run_labels(*, study: str, run: str, pool: str, gpu_count: str, round_number: str) -> dict[str, str]:
+    """Return the labels of a run's Job and Pod: what the operator writes, and what it restores."""
+    return {
+        MANAGED_BY: MANAGER,
+        APP_NAME: RUNNER_APP,
+        STUDY: study,
+        RUN: run,
+        POOL: pool,
+        GPU_COUNT: gpu_count,
+        ROUND: round_number,
+    }
