@@ -85,7 +85,7 @@ BOUNDS: tuple[tuple[type[BaseModel], dict[str, Any], str, tuple[object, ...], tu
     (RunSpec, RUN, "round", (1,), (0,)),
     (RunSpec, RUN, "gpu_count", (1, 1024), (0, 1025)),
     (RunSpec, RUN, "trials", (trials(1), trials(1, 2), trials(*range(1, 9))), ((), trials(*range(1, 10)))),
-    (RunSpec, RUN, "trials", (trials(2, 8),), (trials(8, 2), trials(2, 2))),
+    (RunSpec, RUN, "trials", (trials(2, 8), trials(8, 2)), (trials(2, 2),)),
     (RunSpec, RUN, "seed", (0, 2**32 - 1), (-1, 2**32)),
     (RunSpec, RUN, "scrape_grace_seconds", (0, 600.0), (-0.001, 600.001)),
     (Measured, MEASURED, "throughput_tokens_per_second", (0.001,), (0.0, float("inf"), float("nan"))),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from infpop_runner.contract import Infeasible, Invalid, Measured, RunResult, RunSpec, decode_result
+from infpop_runner.contract import Infeasible, Invalid, Measured, RacedOut, RunResult, RunSpec, Skipped, decode_result
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -47,6 +47,41 @@ def test_an_old_run_has_no_window_and_was_not_held() -> None:
     assert (scraped.trials[0].window_seconds, scraped.held_seconds) == ((31.482, 62.117), 7.283)
     specs = [RunSpec.model_validate_json((GOLDEN / f"spec-1-{name}.json").read_text()) for name in ("vllm", "scraped")]
     assert [spec.scrape_grace_seconds for spec in specs] == [0, 45]
+
+
+def test_an_adaptive_result_says_how_sure_it_is_and_what_was_raced_out() -> None:
+    """An adaptive measurement has an interval, also where the message shortened names; a full one has none."""
+    first, raced, second = decode_result((GOLDEN / "result-1-adaptive.json").read_text()).trials
+    assert isinstance(first, Measured)
+    assert isinstance(raced, RacedOut)
+    assert isinstance(second, Measured)
+    assert (first.mode, first.interval_tokens_per_second) == ("adaptive", (210.611, 214.234))
+    assert (second.throughput_tokens_per_second, second.interval_tokens_per_second) == (230.1, (228.2, 232.1))
+    assert (raced.at_most_tokens_per_second, raced.to_beat_tokens_per_second) == (19.07, 212.407)
+    old = decode_result((GOLDEN / "result-1-scraped.json").read_text()).trials[0]
+    assert isinstance(old, Measured)
+    assert (old.mode, old.interval_tokens_per_second) == ("full", None)
+
+
+def test_a_skipped_trial_says_why() -> None:
+    """Trials come in the order in which they were measured; what was not worthwhile has a sentence and no number."""
+    result = decode_result((GOLDEN / "result-1-skipped.json").read_text())
+    assert [trial.batch_size for trial in result.trials] == [16, 8, 32, 64]
+    _, after_larger, skipped, _ = result.trials
+    assert isinstance(after_larger, Measured)
+    assert isinstance(skipped, Skipped)
+    assert after_larger.missing["gpu_memory_peak_bytes"] == "AfterLargerBatch"
+    assert "1834.21 tokens/s, is below the 1900" in skipped.detail
+    spec = RunSpec.model_validate_json((GOLDEN / "spec-1-companions.json").read_text())
+    assert [trial.needs_tokens_per_second for trial in spec.trials] == [None, None, 1900.0, None]
+
+
+def test_an_adaptive_spec_says_what_older_runners_do_not_know() -> None:
+    """Only a spec that asks for an adaptive measurement has the keys that an older runner refuses."""
+    spec = RunSpec.model_validate_json((GOLDEN / "spec-1-adaptive.json").read_text())
+    assert (spec.measurement.mode, spec.measurement.interval_ratio) == ("adaptive", 0.02)
+    assert spec.to_beat_tokens_per_second == 212.407
+    assert json.loads(spec.model_dump_json())["measurement"]["mode"] == "adaptive"
 
 
 def test_a_spec_without_a_hold_is_one_that_older_runners_know() -> None:

@@ -13,7 +13,9 @@ from infpop_runner.contract import (
     Measured,
     ModelFacts,
     Provenance,
+    RacedOut,
     RunResult,
+    Skipped,
     decode_result,
     encode_message,
 )
@@ -35,7 +37,7 @@ def make_result(trials: tuple[Any, ...] = (), **changes: object) -> RunResult:
     return RunResult.model_validate({**fields, "trials": trials, **changes})
 
 
-def largest_measured(index: int, *, missing: bool) -> Measured:
+def largest_measured(index: int, *, missing: bool, adaptive: bool = False) -> Measured:
     """Return a measured trial whose numbers have as many digits as the runner ever writes."""
     numbers = (
         dict.fromkeys(OPTIONAL)
@@ -52,7 +54,29 @@ def largest_measured(index: int, *, missing: bool) -> Measured:
         measured_seconds=1.23456e-05,
         missing=WHY_MISSING if missing else {},
         window_seconds=(1_000_000.123, 1_003_600.123),
+        mode="adaptive" if adaptive else "full",
+        interval_tokens_per_second=(1.23456e-05, 1.23456e-05) if adaptive else None,
         **numbers,
+    )
+
+
+def largest_after_larger(index: int) -> Measured:
+    """Return a trial of vLLM on GPUs whose memory is not known, because a larger batch ran before it."""
+    reasons = {"gpu_memory_peak_bytes": "AfterLargerBatch", "pad_ratio": "NoPadding"}
+    changes = {"gpu_memory_peak_bytes": None, "pad_ratio": None, "missing": reasons}
+    return largest_measured(index, missing=False, adaptive=True).model_copy(update=changes)
+
+
+def largest_raced_out(index: int) -> RacedOut:
+    """Return a raced-out trial whose numbers have as many digits as the runner ever writes."""
+    return RacedOut(
+        index=index,
+        batch_size=65_536,
+        throughput_tokens_per_second=1.23456e-05,
+        at_most_tokens_per_second=1.23456e-05,
+        to_beat_tokens_per_second=1.23456789012345e-05,
+        generated_tokens=10**12,
+        measured_seconds=1.23456e-05,
     )
 
 
@@ -74,13 +98,31 @@ def longest_provenance() -> Provenance:
     )
 
 
-@pytest.mark.parametrize("kind", ["measured", "unknown-numbers", "infeasible", "invalid"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "measured",
+        "adaptive",
+        "unknown-numbers",
+        "adaptive-unknown",
+        "after-larger",
+        "infeasible",
+        "invalid",
+        "raced-out",
+        "skipped",
+    ],
+)
 def test_the_largest_possible_run_fits(kind: str) -> None:
     """Eight trials with all fields at their limits fit into a termination message without losing a number."""
     trials = tuple(
         {
             "measured": largest_measured(500 + index, missing=False),
+            "adaptive": largest_measured(500 + index, missing=False, adaptive=True),
             "unknown-numbers": largest_measured(500 + index, missing=True),
+            "adaptive-unknown": largest_measured(500 + index, missing=True, adaptive=True),
+            "after-larger": largest_after_larger(500 + index),
+            "raced-out": largest_raced_out(500 + index),
+            "skipped": Skipped(index=index, batch_size=65_536, detail="ü" * 1000),
             "infeasible": Infeasible(index=index, batch_size=65_536, reason="UnsupportedGpuCount", detail="ü" * 1000),
             "invalid": Invalid(index=index, batch_size=65_536, reason="UnstableRepeats", detail="\n" * 1000),
         }[kind]
@@ -100,10 +142,10 @@ def test_the_largest_possible_run_fits(kind: str) -> None:
     back = decode_result(message)
     assert [trial.outcome for trial in back.trials] == [trial.outcome for trial in trials]
     for before, after in zip(trials, back.trials, strict=True):
-        if isinstance(before, Measured):
+        if isinstance(before, Measured | RacedOut):
             assert after == before
         else:
-            assert (after.index, after.reason) == (before.index, before.reason)  # type: ignore[union-attr]
+            assert (after.index, getattr(after, "reason", None)) == (before.index, getattr(before, "reason", None))
     assert back.held_seconds == 599.999
     assert back.broken is not None
     assert back.broken.reason == "WorkloadUnavailable"

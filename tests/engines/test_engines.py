@@ -139,9 +139,31 @@ class TestHfPipeline(EngineConformance):
 
     def test_padding_is_counted(self, outcome: Outcome) -> None:
         """A batch of one has no padding; a larger one with prompts of different lengths has some."""
-        ratios = [trial.pad_ratio for trial in outcome.measured]
-        assert ratios[0] == 0.0
-        assert all(ratio is not None and 0 < ratio < 1 for ratio in ratios[1:])
+        ratios = {trial.batch_size: trial.pad_ratio for trial in outcome.measured}
+        assert ratios.pop(1) == 0.0
+        assert all(ratio is not None and 0 < ratio < 1 for ratio in ratios.values())
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(("name", "fewest"), [("vllm", 4), ("hf-pipeline", 1)])
+def test_an_adaptive_run_measures_parts_of_a_pass(tmp_path: Path, model: str, name: str, fewest: int) -> None:
+    """Real engines are measured block by block, with an interval."""
+    spec = make_run_spec(
+        batches=(1, 4),
+        model={"name": model},
+        engine={"name": name},
+        workload={"source": {"kind": "builtin"}, "samples": 24, "max_new_tokens": NEW_TOKENS},
+        measurement={"mode": "adaptive", "interval_ratio": 0.5, "min_repeat_seconds": 0.0},
+    )
+    with launch(spec, tmp_path) as run:
+        result = run.finish()
+    for batch_size, trial in zip((1, 4), result.trials, strict=True):
+        assert isinstance(trial, Measured), (trial, result.broken)
+        assert trial.mode == "adaptive"
+        assert trial.interval_tokens_per_second is not None
+        assert trial.interval_tokens_per_second[0] < trial.throughput_tokens_per_second
+        assert trial.generated_tokens % (fewest * batch_size * NEW_TOKENS) == 0
+        assert trial.concurrency_peak == batch_size
 
 
 @pytest.mark.engine

@@ -59,10 +59,12 @@ UNKNOWN = [None, Stats(), Stats(scheduled_ts=5.0)]
 
 @pytest.mark.parametrize("unknown", UNKNOWN)
 def test_a_limit_of_our_own_needs_the_times_of_every_request(unknown: Stats | None) -> None:
-    """A shared load breaks if its concurrency is unknown, and the message says what is missing."""
+    """A shared load breaks if its concurrency is unknown; the message says what is missing, and how to do without."""
     with pytest.raises(EngineBrokenError, match=r"vLLM 9\.1 does not report when its requests") as found:
         read_intervals([Stats(1.0, 3.0), unknown], version="9.1", needed=True)
     assert found.value.reason == "RunnerError"
+    assert "scheduled_ts and last_token_ts are missing for 1 of 2" in str(found.value)
+    assert "set measurement.mode: Full and algorithm.trialsPerRun: 1" in str(found.value)
 
 
 @pytest.mark.parametrize("unknown", UNKNOWN)

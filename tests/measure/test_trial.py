@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infpop_runner.contract import Invalid, Measured, MeasurementSpec, TrialSpec
-from infpop_runner.measure import PassOutcome, Repeat, TrialActions, TrialReport, measure_trial, merge_repeats
+from infpop_runner.measure import Block, PassOutcome, Repeat, TrialActions, TrialReport, measure_trial, merge_repeats
 
 TRIAL = TrialSpec(index=3, batch_size=4)
 RULES = MeasurementSpec(min_repeat_seconds=0.0, max_spread_ratio=0.25)
@@ -45,6 +45,7 @@ def run(
     actions = TrialActions(
         warm_up=warm_up,
         run_pass=lambda: next(passes),
+        run_block=lambda _first, _batches: Block(outcome=next(passes), pass_seconds=1.0),
         observe=observe,
         clock=clock,
         throttled_seconds=throttled,

@@ -7,12 +7,23 @@ from prometheus_client import Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from engines.specs import make_run_spec
-from infpop_runner.contract import Infeasible, Measured, TrialSpec
+from infpop_runner.contract import Infeasible, Measured, Skipped, TrialSpec
 from infpop_runner.measure import PassOutcome
 from infpop_runner.metrics import RunMetrics
 
 RUN_LABELS = {"namespace", "study", "pool", "run", "gpu_count"}
 TRIAL_LABELS = RUN_LABELS | {"trial", "batch_size"}
+MEASURED = Measured(
+    index=0,
+    batch_size=4,
+    throughput_tokens_per_second=10.0,
+    spread_ratio=0.1,
+    repeats=3,
+    generated_tokens=30,
+    measured_seconds=3.0,
+    gpu_memory_peak_bytes=1024,
+    missing=dict.fromkeys(("batch_seconds_p50", "batch_seconds_p95", "pad_ratio", "concurrency_peak"), "Unknown"),
+)
 SPEC = make_run_spec(namespace="serving", batches=(4, 8))
 
 
@@ -30,21 +41,7 @@ def finished_run() -> RunMetrics:
     metrics.observe_pass(
         TrialSpec(index=0, batch_size=4), PassOutcome(seconds=1.0, generated=(5, 5), intervals=((0.0, 0.5), (0.5, 1.0)))
     )
-    metrics.trial_ended(
-        Measured(
-            index=0,
-            batch_size=4,
-            throughput_tokens_per_second=10.0,
-            spread_ratio=0.1,
-            repeats=3,
-            generated_tokens=30,
-            measured_seconds=3.0,
-            gpu_memory_peak_bytes=1024,
-            missing=dict.fromkeys(
-                ("batch_seconds_p50", "batch_seconds_p95", "pad_ratio", "concurrency_peak"), "Unknown"
-            ),
-        )
-    )
+    metrics.trial_ended(MEASURED)
     metrics.trial_ended(Infeasible(index=1, batch_size=8, reason="GpuOutOfMemory"))
     metrics.enter("done")
     return metrics
@@ -73,6 +70,25 @@ def test_names_and_labels_are_those_of_the_design() -> None:
     # The text format calls an Info a gauge with the suffix in its name.
     found["infpop_run"] = found.pop("infpop_run_info")
     assert found == expected
+
+
+def test_a_skipped_trial_has_a_state_and_no_number() -> None:
+    """Whoever looks at a run sees that nothing of it is outstanding."""
+    metrics = RunMetrics(SPEC)
+    metrics.trial_ended(Skipped(index=1, batch_size=8, detail="not worthwhile"))
+    families = scrape(metrics)
+    states = [sample for sample in families["infpop_trial_state"].samples if sample.labels["trial"] == "1"]
+    assert [sample.labels["state"] for sample in states if sample.value == 1.0] == ["skipped"]
+    assert families["infpop_trial_throughput_tokens_per_second"].samples == []
+
+
+def test_the_memory_peak_of_a_run_never_falls() -> None:
+    """A smaller batch after a larger one may have a smaller peak of its own."""
+    metrics = finished_run()
+    smaller = MEASURED.model_copy(update={"index": 1, "batch_size": 2, "gpu_memory_peak_bytes": 512})
+    metrics.trial_ended(smaller)
+    (sample,) = scrape(metrics)["infpop_gpu_memory_peak_bytes"].samples
+    assert sample.value == 1024.0
 
 
 def test_values_are_those_of_the_result() -> None:

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from engines.specs import make_run_spec
-from infpop_runner.contract import RunResult, RunSpec, decode_result
+from infpop_runner.contract import Measured, RunResult, RunSpec, Skipped, decode_result
 from infpop_runner.engines import AboutEngine, LoadRequest
 from infpop_runner.engines.errors import EngineRefusedError
 from infpop_runner.measure import PassOutcome, pass_length
@@ -27,8 +27,10 @@ MISSING = dict.fromkeys(
 class FailingEngine:
     """Measures every batch but those with a failure."""
 
-    def __init__(self, request: LoadRequest, failures: dict[int, Exception], on_close: Callable[[], None]) -> None:
-        self._on_close = on_close
+    def __init__(self, request: LoadRequest, world: "World") -> None:
+        self._world = world
+        self._largest = 0
+        failures = world.failures
         self._workload = request.spec.workload
         self._failures = failures
         self.about = AboutEngine(
@@ -43,6 +45,8 @@ class FailingEngine:
 
     def warm_up(self, batch_size: int) -> None:
         """Fail if requested."""
+        self._world.tried.append(batch_size)
+        self._largest = max(self._largest, batch_size)
         if batch_size in self._failures:
             raise self._failures[batch_size]
 
@@ -52,12 +56,20 @@ class FailingEngine:
         return PassOutcome(seconds=1.0, generated=(self._workload.max_new_tokens,) * count)
 
     def memory_peak_bytes(self) -> int | None:
-        """Return None."""
-        return None
+        """Return the largest batch so far, or None as requested."""
+        return self._largest if self._world.has_peak else None
+
+    def clear_memory(self) -> bool:
+        """Forget the largest batch, if requested."""
+        if isinstance(self._world.clears, Exception):
+            raise self._world.clears
+        if self._world.clears:
+            self._largest = 0
+        return self._world.clears
 
     def close(self) -> None:
         """Succeed or fail, as requested."""
-        self._on_close()
+        self._world.close()
 
 
 class World:
@@ -70,7 +82,11 @@ class World:
         self.throttled: Callable[[], float | None] = lambda: 0.0
         self.failures: dict[int, Exception] = {}
         self.load_failure: Exception | None = None
+        self.fitting = 0  # batch for which the failing load works
         self.loads: list[tuple[int, ...]] = []
+        self.tried: list[int] = []
+        self.has_peak = False
+        self.clears: bool | Exception = True
         self.scrapes = ScrapeWatch()
         self.place_lost = False
         self.written: list[RunResult] = []
@@ -81,9 +97,9 @@ class World:
     def load(self, request: LoadRequest) -> FailingEngine:
         """Load, or fail if requested."""
         self.loads.append(request.batch_sizes)
-        if self.load_failure is not None:
+        if self.load_failure is not None and request.batch_sizes[-1] > self.fitting:
             raise self.load_failure
-        return FailingEngine(request, self.failures, self.close)
+        return FailingEngine(request, self)
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""
@@ -138,9 +154,17 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return World(monkeypatch)
 
 
-def make_spec(name: str = "vllm", **changes: object) -> RunSpec:
+def make_spec(name: str = "vllm", *, batches: tuple[int, ...] = (2, 4, 8), **changes: object) -> RunSpec:
     """Return a run of three batches on one GPU."""
-    return make_run_spec(batches=(2, 4, 8), device="cuda", engine={"name": name}, **changes)
+    return make_run_spec(batches=batches, device="cuda", engine={"name": name}, **changes)
+
+
+def make_conditional_spec(*needs: float | None, batches: tuple[int, ...] = (4, 8, 2)) -> RunSpec:
+    """Return a run whose trials need an earlier one with so many tokens/s."""
+    spec = make_spec(batches=batches)
+    trials = zip(spec.trials, needs, strict=True)
+    changed = [trial.model_copy(update={"needs_tokens_per_second": needed}) for trial, needed in trials]
+    return spec.model_copy(update={"trials": tuple(changed)})
 
 
 def outcomes(result: RunResult) -> list[tuple[int, str, str | None]]:
@@ -154,6 +178,97 @@ def test_measuring_stops_at_a_batch_that_does_not_fit(world: World) -> None:
     result = world.execute_run(make_spec())
     assert outcomes(result) == [(2, "measured", None), (4, "infeasible", "GpuOutOfMemory")]
     assert result.broken is None
+
+
+def test_trials_are_measured_in_the_order_given_on_a_load_for_the_largest(world: World) -> None:
+    """The operator chooses the order, and the result keeps it."""
+    result = world.execute_run(make_spec(batches=(4, 8, 2)))
+    assert (world.loads, world.tried) == ([(2, 4, 8)], [4, 8, 2])
+    assert [trial.batch_size for trial in result.trials] == [4, 8, 2]
+
+
+def test_an_engine_that_survives_an_out_of_memory_goes_on_with_smaller_batches(world: World) -> None:
+    """Larger ones are certain, whether they were planned before or after the one that failed."""
+    world.failures = {8: OUT_OF_MEMORY}
+    result = world.execute_run(make_spec(batches=(8, 16, 4, 32, 2)))
+    assert world.tried == [8, 4, 2]
+    assert outcomes(result) == [
+        (8, "infeasible", "GpuOutOfMemory"),
+        (4, "measured", None),
+        (2, "measured", None),
+    ]
+    assert result.broken is None
+
+
+@pytest.mark.parametrize("clears", [False, RuntimeError("CUDA error: unspecified launch failure")], ids=["no", "error"])
+def test_smaller_batches_are_skipped_after_an_out_of_memory_that_ended_the_engine(
+    world: World, *, clears: bool | Exception
+) -> None:
+    """They stay open: nothing is known of them, and the run is not broken."""
+    world.failures, world.clears = {8: OUT_OF_MEMORY}, clears
+    result = world.execute_run(make_spec(batches=(8, 4, 16, 2)))
+    assert (world.tried, result.broken) == ([8], None)
+    assert [(trial.batch_size, trial.outcome) for trial in result.trials] == [
+        (8, "infeasible"),
+        (4, "skipped"),
+        (2, "skipped"),
+    ]
+    assert {each.detail for each in result.trials if isinstance(each, Skipped)} == {
+        "the engine ended when batch 8 ran out of memory"
+    }
+
+
+def test_a_trial_whose_condition_no_earlier_one_met_is_not_tried(world: World) -> None:
+    """A batch of 4 makes 64 tokens/s here, one of 8 twice as much."""
+    result = world.execute_run(make_conditional_spec(None, 64.0, 64.5))
+    assert [(trial.batch_size, trial.outcome) for trial in result.trials] == [
+        (4, "measured"),
+        (8, "measured"),
+        (2, "measured"),
+    ]
+    world.tried.clear()
+    result = world.execute_run(make_conditional_spec(None, 64.5, 64.0))
+    assert world.tried == [4, 2]
+    skipped = result.trials[1]
+    assert isinstance(skipped, Skipped)
+    assert skipped.detail == "the best of its run, 64 tokens/s, is below the 64.5 it needs"
+    assert result.broken is None
+
+
+def test_a_condition_is_met_by_numbers_alone(world: World) -> None:
+    """After a batch that does not fit, nothing of the run has a number yet."""
+    world.failures = {4: OUT_OF_MEMORY}
+    result = world.execute_run(make_conditional_spec(None, None, 1.0))
+    assert [(trial.batch_size, trial.outcome) for trial in result.trials] == [(4, "infeasible"), (2, "skipped")]
+    assert "1 tokens/s, and none has a number" in cast("Skipped", result.trials[1]).detail
+
+
+@pytest.mark.parametrize(
+    ("has_peak", "clears", "expected"),
+    [
+        (True, True, [(4, None), (8, None), (2, None), (6, None)]),
+        (True, False, [(4, None), (8, None), (None, "AfterLargerBatch"), (None, "AfterLargerBatch")]),
+        (False, False, [(None, "Unknown")] * 4),
+    ],
+)
+def test_the_memory_of_a_smaller_batch_is_not_that_of_a_larger_one(
+    world: World, *, has_peak: bool, clears: bool, expected: list[tuple[int | None, str | None]]
+) -> None:
+    """Where the engine cannot reset its peak, the memory of a batch after a larger one is not known."""
+    world.has_peak, world.clears = has_peak, clears
+    trials = [
+        trial for trial in world.execute_run(make_spec(batches=(4, 8, 2, 6))).trials if isinstance(trial, Measured)
+    ]
+    found = [(trial.gpu_memory_peak_bytes, trial.missing.get("gpu_memory_peak_bytes")) for trial in trials]
+    assert found == expected
+
+
+def test_a_load_that_is_refused_is_tried_again_without_its_largest_batch(world: World) -> None:
+    """Wherever that is in the order; the others are measured as planned."""
+    world.load_failure, world.fitting = OUT_OF_MEMORY, 4
+    result = world.execute_run(make_spec(batches=(4, 8, 2)))
+    assert (world.loads, world.tried) == ([(2, 4, 8), (2, 4)], [4, 2])
+    assert outcomes(result) == [(4, "measured", None), (8, "infeasible", "GpuOutOfMemory"), (2, "measured", None)]
 
 
 def test_a_refusal_that_holds_for_every_batch_is_reported_for_every_batch(world: World) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engines.specs import make_simulated_spec
-from infpop_runner.contract import Infeasible, Measured, RunResult, decode_result
+from infpop_runner.contract import Infeasible, Measured, RacedOut, RunResult, decode_result
 from runner.launch import launch
 
 pytestmark = pytest.mark.process
@@ -61,6 +61,29 @@ def test_another_seed_gives_other_noise(tmp_path: Path) -> None:
         rates.add(trial.throughput_tokens_per_second)
     assert len(rates) == 3
     assert max(rates) / min(rates) < 1.2
+
+
+def test_an_adaptive_run_reports_less_time_and_what_is_not_worth_it(tmp_path: Path) -> None:
+    """Adaptive trials take a part of a full measurement, say how sure they are, and end early if they are too slow."""
+    spec = make_simulated_spec(
+        batches=(1, 8, 64),
+        simulation={"noise_ratio": 0.01, "landscape": {"kind": "formula", "best_gpu_count": 1}},
+        workload={"samples": 1000, "max_new_tokens": 100},
+        measurement={"mode": "adaptive", "min_repeat_seconds": 10.0},
+        to_beat_tokens_per_second=300.0,
+    )
+    with launch(spec, tmp_path) as run:
+        slow, first, second = run.finish().trials
+    assert isinstance(slow, RacedOut)
+    assert 178 < slow.at_most_tokens_per_second < 300
+    assert slow.measured_seconds < 30
+    for trial, rate in ((first, 421.875), (second, 1000.0)):
+        assert isinstance(trial, Measured)
+        assert trial.interval_tokens_per_second is not None
+        low, high = trial.interval_tokens_per_second
+        assert low <= rate <= high
+        assert high - low <= 0.021 * rate
+        assert 20 <= trial.measured_seconds < 0.8 * 3 * 100_000 / rate
 
 
 def test_climbing_stops_at_the_first_batch_that_does_not_fit(tmp_path: Path) -> None:

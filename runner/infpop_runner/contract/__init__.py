@@ -9,6 +9,7 @@ keys, so an older operator reads a newer runner's result and vice versa (golden 
 """
 
 from infpop_runner.contract.arguments import (
+    CPU_KV_CACHE_BYTES,
     PIPELINE_HUB_ARGUMENTS,
     Scalar,
     decode_argument,
@@ -51,14 +52,17 @@ from infpop_runner.contract.result import (
     Measured,
     ModelFacts,
     Provenance,
+    RacedOut,
     Retry,
     RunResult,
+    Skipped,
     TrialResult,
 )
 from infpop_runner.contract.spec import (
     LONGEST_REPEAT_SECONDS,
     LONGEST_SCRAPE_GRACE_SECONDS,
     MOST_ENGINE_ARGUMENTS,
+    MOST_TRIALS,
     BuiltinSource,
     EngineSpec,
     FileSource,
@@ -78,10 +82,12 @@ from infpop_runner.contract.strict_json import StrictJsonError, find_surrogate, 
 from infpop_runner.contract.text import one_line
 
 __all__ = [
+    "CPU_KV_CACHE_BYTES",
     "LONGEST_REPEAT_SECONDS",
     "LONGEST_SCRAPE_GRACE_SECONDS",
     "MESSAGE_LIMIT_BYTES",
     "MOST_ENGINE_ARGUMENTS",
+    "MOST_TRIALS",
     "PINNED_ARGUMENTS",
     "PIPELINE_HUB_ARGUMENTS",
     "PLACEMENT_PATTERN",
@@ -108,12 +114,14 @@ __all__ = [
     "ModelSpec",
     "PromptError",
     "Provenance",
+    "RacedOut",
     "RecordedLandscape",
     "Retry",
     "RunResult",
     "RunSpec",
     "Scalar",
     "SimulationSpec",
+    "Skipped",
     "StrictJsonError",
     "SyntheticSource",
     "TrialResult",

@@ -7,6 +7,9 @@ from infpop_runner.contract.strict_json import parse_json
 Scalar = str | int | float | bool
 # Arguments of `transformers.pipeline` itself: they go to configuration, tokenizer and weights alike.
 PIPELINE_HUB_ARGUMENTS = ("code_revision", "token", "trust_remote_code")
+# By default vLLM's CPU build reserves half of the machine's memory for its KV cache. 1 GiB holds any batch of a small
+# model; for a larger model the user sets `kv_cache_memory_bytes` in `args`.
+CPU_KV_CACHE_BYTES = 1 << 30
 _TEMPLATES = ("{{", "{%", "{#")  # a template's text is no JSON, though it starts like an object
 
 

@@ -4,9 +4,11 @@ Kubernetes keeps 4,096 bytes of a termination message and cuts the rest blindly 
 termination message"). Numbers and reasons are never cut; prose and host facts are dropped first.
 """
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
-from infpop_runner.contract.result import Measured, RunResult, TrialResult
+from infpop_runner.contract.result import SHORT_NAMES, Measured, RacedOut, RunResult, TrialResult
 
 MESSAGE_LIMIT_BYTES = 4096
 SHORTENED_NAME = 48  # "NVIDIA RTX PRO 6000 Blackwell Server Edition" has 44 characters
@@ -32,6 +34,9 @@ def encode_message(result: RunResult, *, limit_bytes: int = MESSAGE_LIMIT_BYTES)
         smallest = candidate.model_dump_json(exclude_none=True)
         if len(smallest.encode()) <= limit_bytes:
             return smallest
+    smallest = _with_short_names(smallest)
+    if len(smallest.encode()) <= limit_bytes:
+        return smallest
     raise ValueError(f"the numbers of {len(result.trials)} trials need {len(smallest.encode())} > {limit_bytes} bytes")
 
 
@@ -60,7 +65,26 @@ def _with_provenance(result: RunResult, **changes: object) -> RunResult:
 
 def _with_details(result: RunResult, length: int) -> RunResult:
     def shorten(trial: TrialResult) -> TrialResult:
-        return trial if isinstance(trial, Measured) else trial.model_copy(update={"detail": trial.detail[:length]})
+        return (
+            trial
+            if isinstance(trial, Measured | RacedOut)
+            else trial.model_copy(update={"detail": trial.detail[:length]})
+        )
 
     broken = result.broken and result.broken.model_copy(update={"detail": result.broken.detail[:length]})
     return result.model_copy(update={"trials": tuple(shorten(trial) for trial in result.trials), "broken": broken})
+
+
+def _with_short_names(message: str) -> str:
+    """Return the message with the short names of numbers, as eight measurements of the longest kind need them."""
+    content: dict[str, Any] = json.loads(message)
+    content["trials"] = [
+        _shorten_names(trial) if trial["outcome"] == "measured" else trial for trial in content["trials"]
+    ]
+    return json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+
+
+def _shorten_names(trial: dict[str, Any]) -> dict[str, Any]:
+    shortened = {SHORT_NAMES.get(name, name): value for name, value in trial.items()}
+    missing = {SHORT_NAMES.get(name, name): reason for name, reason in trial.get("missing", {}).items()}
+    return shortened | {"missing": missing} if missing else {k: v for k, v in shortened.items() if k != "missing"}

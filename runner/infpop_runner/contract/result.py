@@ -1,11 +1,13 @@
 """The result of a run: `RunResult`, written by the runner after every trial, read by the operator or `infpop tune`.
 
-Each trial ends in exactly one of three outcomes: `Measured`, `Infeasible` or `Invalid`. If a complete result lacks a
-trial, either its batch is larger than one that ran out of memory, or `RunResult.broken` says why it was not reached.
+Each trial ends in exactly one of five outcomes: `Measured`, `Infeasible`, `Invalid`, `RacedOut` or `Skipped`. If a
+complete result lacks a trial, either its batch is larger than one that ran out of memory, or `RunResult.broken` says
+why it was not reached.
 Absence is `None` with a reason in `missing`: never 0.0, -1 or NaN.
 """
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -15,6 +17,8 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
     model_validator,
 )
 
@@ -68,6 +72,19 @@ Retry = Literal[
 ]
 
 
+# Names of numbers as a result has them that would not fit into its message otherwise; both are understood.
+SHORT_NAMES: Mapping[str, str] = {
+    "throughput_tokens_per_second": "throughput",
+    "interval_tokens_per_second": "interval",
+    "generated_tokens": "tokens",
+    "measured_seconds": "seconds",
+    "batch_seconds_p50": "p50",
+    "batch_seconds_p95": "p95",
+    "concurrency_peak": "peak",
+}
+_LONG_NAMES = {short: name for name, short in SHORT_NAMES.items()}
+
+
 class ResultModel(BaseModel):
     """Base class of the result models: they ignore unknown keys of a newer writer, and are immutable."""
 
@@ -80,14 +97,18 @@ class Measured(ResultModel):
     outcome: Literal["measured"] = "measured"
     index: int = Field(ge=0)
     batch_size: PositiveInt
-    throughput_tokens_per_second: PositiveFinite = Field(description="generated ids / elapsed, median of the repeats")
+    throughput_tokens_per_second: PositiveFinite = Field(
+        description="generated ids / elapsed: full, the median of the repeats; adaptive, of a whole pass, as estimated"
+    )
     spread_ratio: Ratio = Field(description="(max - min) / median over the repeats")
-    repeats: PositiveInt
+    repeats: PositiveInt = Field(description="adaptive: equal parts of what was measured, one after another")
     generated_tokens: PositiveInt = Field(description="over all repeats")
     measured_seconds: PositiveFinite = Field(description="over all repeats")
     batch_seconds_p50: PositiveFinite | None = Field(default=None, description="time of a sequence in the batch")
     batch_seconds_p95: PositiveFinite | None = None
-    gpu_memory_peak_bytes: PositiveInt | None = Field(default=None, description="largest device, at any time so far")
+    gpu_memory_peak_bytes: PositiveInt | None = Field(
+        default=None, description="largest device, at any time so far; None after a larger batch whose peak hides it"
+    )
     pad_ratio: Ratio | None = Field(default=None, description="padding / all input positions; hf-pipeline only")
     concurrency_peak: PositiveInt | None = Field(
         default=None, description="most sequences that ran at once, all repeats"
@@ -97,6 +118,29 @@ class Measured(ResultModel):
         default=None,
         description="start and end of the repeats, since the run's start, rounded to ms; None: an older runner",
     )
+    mode: Literal["adaptive", "full"] = Field(default="full", description="how it was measured")
+    interval_tokens_per_second: tuple[PositiveFinite, PositiveFinite] | None = Field(
+        default=None, description="95 % interval of the throughput; None: unknown, as after a full measurement"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_long_names(cls, content: Any) -> Any:  # noqa: ANN401 - whatever is to be validated
+        if not isinstance(content, dict) or _LONG_NAMES.keys().isdisjoint(content):
+            return content
+        content = {_LONG_NAMES.get(name, name): value for name, value in content.items()}
+        missing = content.get("missing")
+        if isinstance(missing, dict):
+            content["missing"] = {_LONG_NAMES.get(name, name): reason for name, reason in missing.items()}
+        return content
+
+    @model_serializer(mode="wrap")
+    def _without_default_mode(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write a full measurement as older runners did: eight of them share 4,096 bytes."""
+        content: dict[str, Any] = serialize(self)
+        if self.mode == "full":
+            content.pop("mode", None)
+        return content
 
     @model_validator(mode="after")
     def _absence_has_a_reason(self) -> Self:
@@ -123,6 +167,41 @@ class Infeasible(ResultModel):
     batch_size: PositiveInt
     reason: InfeasibleReason
     detail: Sentence = Field(default="", max_length=1000)
+    phase: Literal["load", "measure"] | None = Field(
+        default=None, description="when it failed: while the engine was loaded, or with the batch; None: not known"
+    )
+
+
+class RacedOut(ResultModel):
+    """The trial ran long enough to show that it is slower than what it had to beat; its measurement then ended.
+
+    The number is a bound for the search, and never a result that may be compared with a measurement.
+    """
+
+    outcome: Literal["raced-out"] = "raced-out"
+    index: int = Field(ge=0)
+    batch_size: PositiveInt
+    throughput_tokens_per_second: PositiveFinite = Field(description="so far")
+    at_most_tokens_per_second: PositiveFinite = Field(description="upper end of the interval of the throughput")
+    to_beat_tokens_per_second: PositiveFinite = Field(
+        description="from the run spec: it shows a reader of the result by what the trial was judged"
+    )
+    generated_tokens: PositiveInt = Field(
+        description="over all blocks: it shows a reader of the result how much the bound rests on"
+    )
+    measured_seconds: PositiveFinite = Field(description="over all blocks")
+
+
+class Skipped(ResultModel):
+    """The run has not tried the trial: it was not worthwhile after what the run had measured, or the engine had ended.
+
+    Nothing is known of its configuration, which stays open.
+    """
+
+    outcome: Literal["skipped"] = "skipped"
+    index: int = Field(ge=0)
+    batch_size: PositiveInt
+    detail: Sentence = Field(default="", max_length=1000)
 
 
 class Invalid(ResultModel):
@@ -135,7 +214,7 @@ class Invalid(ResultModel):
     detail: Sentence = Field(default="", max_length=1000)
 
 
-TrialResult = Annotated[Measured | Infeasible | Invalid, Field(discriminator="outcome")]
+TrialResult = Annotated[Measured | Infeasible | Invalid | RacedOut | Skipped, Field(discriminator="outcome")]
 
 
 class Broken(ResultModel):

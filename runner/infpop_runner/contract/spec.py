@@ -3,7 +3,7 @@
 Everything that affects a measurement is explicit in the spec; the runner adds no defaults of its own.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -19,6 +19,7 @@ from pydantic import (
 LONGEST_REPEAT_SECONDS = 3600.0
 LONGEST_SCRAPE_GRACE_SECONDS = 600.0
 MOST_ENGINE_ARGUMENTS = 32
+MOST_TRIALS = 8  # of one run: their results share one termination message
 
 
 class SpecModel(BaseModel):
@@ -137,16 +138,45 @@ class WorkloadSpec(SpecModel):
     max_new_tokens: int = Field(ge=1, le=131_072)
 
 
-class TrialSpec(SpecModel):
+class _Growing(SpecModel):
+    """A part of the spec that has gained fields: one with its default is left out, because older runners refuse it."""
+
+    newer_fields: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_newer_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = serialize(self)
+        for name in self.newer_fields:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                content.pop(name, None)
+        return content
+
+
+class TrialSpec(_Growing):
     """One configuration of the run; its GPU count and load-time parameters are in the run spec."""
+
+    newer_fields = frozenset({"needs_tokens_per_second"})
 
     index: int = Field(ge=0)
     batch_size: int = Field(ge=1, le=65_536)
+    needs_tokens_per_second: PositiveFloat | None = Field(
+        default=None,
+        description="measured only if an earlier trial of this run, raced out or not, reached it; None: always",
+    )
 
 
-class MeasurementSpec(SpecModel):
-    """How a trial is measured, and when the runner gives up on a phase."""
+class MeasurementSpec(_Growing):
+    """How a trial is measured, and when the runner gives up on a phase.
 
+    In the mode `full` each repeat is made of whole passes. In the mode `adaptive` a trial ends as soon as the 95 %
+    interval of its throughput is at most `interval_ratio` of it to either side, or all of it is below
+    `RunSpec.to_beat_tokens_per_second`; at most it takes about as long as `full`.
+    """
+
+    newer_fields = frozenset({"mode", "interval_ratio"})
+
+    mode: Literal["adaptive", "full"] = "full"
+    interval_ratio: float = Field(default=0.01, gt=0, lt=1)
     warmup_batches: int = Field(default=1, ge=1, le=100)
     repeats: int = Field(default=3, ge=3, le=100)
     min_repeat_seconds: float = Field(default=10.0, ge=0, le=LONGEST_REPEAT_SECONDS)
@@ -155,8 +185,10 @@ class MeasurementSpec(SpecModel):
     measure_timeout_seconds: PositiveFloat = 1800.0
 
 
-class RunSpec(SpecModel):
-    """One engine load, and the trials to measure with it in ascending batch size."""
+class RunSpec(_Growing):
+    """One engine load, and the trials to measure with it in this order, whatever their batch sizes."""
+
+    newer_fields = frozenset({"scrape_grace_seconds", "to_beat_tokens_per_second"})
 
     contract_version: Literal[1] = 1
     namespace: str = Field(default="", max_length=63, description="empty outside a cluster")
@@ -169,7 +201,7 @@ class RunSpec(SpecModel):
     workload: WorkloadSpec
     device: Literal["cuda", "cpu"]
     gpu_count: int = Field(ge=1, le=1024)
-    trials: tuple[TrialSpec, ...] = Field(min_length=1, max_length=8)
+    trials: tuple[TrialSpec, ...] = Field(min_length=1, max_length=MOST_TRIALS)
     measurement: MeasurementSpec
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
     scrape_grace_seconds: float = Field(
@@ -178,18 +210,14 @@ class RunSpec(SpecModel):
         le=LONGEST_SCRAPE_GRACE_SECONDS,
         description="how long the finished run waits for Prometheus to scrape its final values; 0: not at all",
     )
+    to_beat_tokens_per_second: PositiveFloat | None = Field(
+        default=None,
+        description="an adaptive measurement ends once it is clear that the trial is slower than this; None: never",
+    )
 
     @model_validator(mode="after")
-    def _ascending_batches(self) -> Self:
+    def _each_batch_once(self) -> Self:
         batches = [trial.batch_size for trial in self.trials]
-        if batches != sorted(set(batches)):
-            raise ValueError(f"trials must be in ascending batch size without repeats, got {batches}")
+        if len(set(batches)) < len(batches):
+            raise ValueError(f"each batch size may be there only once, got {batches}")
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_zero_grace(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a grace period of 0: runners older than this field refuse unknown keys."""
-        content: dict[str, Any] = serialize(self)
-        if not self.scrape_grace_seconds:
-            content.pop("scrape_grace_seconds", None)
-        return content

@@ -40,7 +40,7 @@ from infpop_runner.engines.model_facts import model_facts
 from infpop_runner.engines.prompt_set import PromptSet, tokenise
 from infpop_runner.engines.protocol import AboutEngine, LoadRequest
 from infpop_runner.engines.user_args import refuse_unknown, trusts_remote_code
-from infpop_runner.measure import PassOutcome
+from infpop_runner.measure import Block, PassOutcome, pass_length, sequential_batch_seconds
 
 MISSING = {
     "batch_seconds_p50": "NoRequestTimes",
@@ -111,7 +111,17 @@ class HfPipelineEngine:
 
     def run_pass(self, batch_size: int) -> PassOutcome:
         """Time one call of the pipeline with all prompts of a pass."""
-        prompts = sorted(self._prompts.of_pass(batch_size), key=len, reverse=True)
+        return self._run(self._prompts.of_sorted_pass(batch_size), batch_size)
+
+    def run_block(self, batch_size: int, first: int, batches: int) -> Block:
+        """Time one call of the pipeline with some of the batches of a pass, each with the prompts that it has there."""
+        prompts, length_ratio = self._prompts.of_sorted_block(batch_size, first, batches)
+        outcome = self._run(prompts, batch_size)
+        left = pass_length(samples=len(self._prompts.distinct), batch_size=batch_size) // batch_size - batches
+        one = sequential_batch_seconds((outcome.intervals or ())[::batch_size], seconds=outcome.seconds)
+        return Block(outcome=outcome, pass_seconds=outcome.seconds + left * one, length_ratio=length_ratio)
+
+    def _run(self, prompts: list[tuple[int, ...]], batch_size: int) -> PassOutcome:
         synchronise()
         start = self._request.clock()
         answers, records = self._generate(prompts, batch_size)
@@ -132,6 +142,15 @@ class HfPipelineEngine:
         if self._request.spec.device == "cpu":
             return None
         return max(int(torch.cuda.max_memory_reserved(device)) for device in range(torch.cuda.device_count()))
+
+    def clear_memory(self) -> bool:
+        """Free the memory that torch's allocator keeps beyond the weights, and reset its peak."""
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+            for device in range(torch.cuda.device_count()):
+                torch.cuda.reset_peak_memory_stats(device)
+        return True
 
     def close(self) -> None:
         """Drop the model and free cached device memory."""

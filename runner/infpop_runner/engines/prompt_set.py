@@ -1,6 +1,9 @@
 """The prompts of a run as token ids: the timed ones, and others of the same lengths for the warm-up."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from statistics import fmean
 from typing import Any
 
 from infpop_runner.engines.errors import EngineRefusedError
@@ -9,10 +12,14 @@ from infpop_runner.measure import (
     Prompts,
     SyntheticPrompts,
     Vocabulary,
-    cycle_prompts,
+    extended_length,
     other_ids,
     pass_length,
+    representative_order,
+    take,
 )
+
+IdPrompt = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +42,51 @@ class PromptSet:
 
     def of_pass(self, batch_size: int) -> list[tuple[int, ...]]:
         """Return the prompts of one timed pass, in the order of the workload."""
-        return cycle_prompts(self.distinct, pass_length(samples=len(self.distinct), batch_size=batch_size))
+        return take(self.distinct, first=0, count=pass_length(samples=len(self.distinct), batch_size=batch_size))
+
+    def of_block(self, batch_size: int, first: int, batches: int) -> list[IdPrompt]:
+        """Return the prompts of some batches of a queue, in which a batch is any `batch_size` consecutive ones."""
+        order = _order(tuple(map(len, self.distinct)), self.seed)
+        return [self.distinct[number] for number in take(order, first=first * batch_size, count=batches * batch_size)]
+
+    def queue_length_ratio(self, prompts: Sequence[IdPrompt], batch_size: int) -> float:
+        """Return the mean length of the pass that a block of a queue stands for, relative to that of a pass.
+
+        The time of each batch that the block lacks is that of its batches between the first and the last one.
+        """
+        whole = self.of_pass(batch_size)
+        batches = [fmean(map(len, prompts[start:][:batch_size])) for start in range(0, len(prompts), batch_size)]
+        left = len(whole) // batch_size - len(batches)
+        return extended_length(batches, batches[1:-1] or batches, left=left) / fmean(map(len, whole))
+
+    def of_sorted_pass(self, batch_size: int) -> list[IdPrompt]:
+        """Return the prompts of one timed pass, longest first."""
+        return sorted(self.of_pass(batch_size), key=len, reverse=True)
+
+    def of_sorted_block(self, batch_size: int, first: int, batches: int) -> tuple[list[IdPrompt], float]:
+        """Return the prompts of some of the batches that a sorted pass has.
+
+        Also return the mean padded length of the pass that they stand for, relative to that of a pass. The time of each
+        batch that they lack is that of the others without the first one.
+        """
+        prompts = self.of_sorted_pass(batch_size)
+        starts = range(0, len(prompts), batch_size)
+        padded = tuple(len(prompts[start]) for start in starts)
+        chosen = take(_order(padded, self.seed), first=first, count=batches)
+        lengths = [padded[number] for number in chosen]
+        length = extended_length(lengths, lengths[1:] or lengths, left=len(padded) - batches)
+        block = [prompt for number in chosen for prompt in prompts[starts[number] :][:batch_size]]
+        return block, length / fmean(padded)
 
     def of_warm_up(self, batch_size: int) -> IdPrompts:
         """Return one full batch of other prompts, with the lengths of the longest prompts of a pass."""
         longest = sorted(self.of_pass(batch_size), key=len, reverse=True)[:batch_size]
         return other_ids(longest, self.vocabulary, seed=self.seed)
+
+
+@lru_cache(maxsize=16)
+def _order(lengths: tuple[int, ...], seed: int) -> tuple[int, ...]:
+    return representative_order(lengths, seed=seed)
 
 
 def tokenise(prompts: Prompts, tokenizer: Any, *, seed: int) -> PromptSet:  # noqa: ANN401 - transformers has no types

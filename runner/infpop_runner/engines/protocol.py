@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from infpop_runner.contract import ModelFacts, RunSpec
-from infpop_runner.measure import PassOutcome, Prompts
+from infpop_runner.measure import Block, PassOutcome, Prompts
 
 Scalar = str | int | float | bool
 
@@ -36,7 +36,7 @@ class AboutEngine:
     """The facts that are known once an engine is loaded, for the result's provenance.
 
     `engine_args` are the arguments as passed. `missing_reasons` gives, for each optional number of a trial, the
-    reason why this engine does not provide it here.
+    reason why this engine does not provide it here. `fewest_batches` of a pass can be measured apart from the others.
     """
 
     version: str | None
@@ -46,6 +46,7 @@ class AboutEngine:
     model: ModelFacts | None
     prompt_tokens_mean: float | None
     missing_reasons: Mapping[str, str]
+    fewest_batches: int = 1
 
 
 class Engine(Protocol):
@@ -64,8 +65,26 @@ class Engine(Protocol):
         """Generate for all prompts of a pass, never more than `batch_size` at once, and time it."""
         ...
 
+    def run_block(self, batch_size: int, first: int, batches: int) -> Block:
+        """Generate for some batches of a pass as `run_pass` would, and time them.
+
+        Args:
+            batch_size: the most sequences that run at the same time.
+            first: number of the first batch in an order of which any part stands for the whole; after the last one
+                comes the first one again.
+            batches: how many, from `fewest_batches` to those of a whole pass.
+        """
+        ...
+
     def memory_peak_bytes(self) -> int | None:
         """Return the peak memory in use on any of its devices so far; None if that is unknown."""
+        ...
+
+    def clear_memory(self) -> bool:
+        """Free what earlier batches left in memory, one that ran out of it included, and forget the peak.
+
+        Returns False if the engine cannot do so: it keeps its memory, and does not survive an out-of-memory.
+        """
         ...
 
     def close(self) -> None:

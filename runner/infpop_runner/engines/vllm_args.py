@@ -6,14 +6,11 @@ device and the entry point. The result records the arguments exactly as built.
 
 from collections.abc import Sequence
 
-from infpop_runner.contract import RunSpec
+from infpop_runner.contract import CPU_KV_CACHE_BYTES, RunSpec
 from infpop_runner.engines.protocol import Scalar
 from infpop_runner.engines.user_args import refuse_pinned, trusts_remote_code
 
 BATCH_LIMIT_SCHEDULER = "infpop_runner.engines.batch_limit.batch_limited_scheduler"
-# By default the CPU build reserves half of the machine's memory for its KV cache. 1 GiB holds any batch of a small
-# model; for a larger model the user sets it in `args`.
-CPU_KV_CACHE_BYTES = 1 << 30
 # vLLM's name of an argument -> the name that a tokenizer of transformers has for it
 _TOKENIZER_ARGUMENTS = {"code_revision": "code_revision", "download_dir": "cache_dir", "hf_token": "token"}
 

@@ -36,7 +36,7 @@ from infpop_runner.engines.user_args import (
 )
 from infpop_runner.engines.vllm_args import build_engine_args, build_tokenizer_args
 from infpop_runner.engines.vllm_readings import CACHE_HITS, PREEMPTIONS, read_counter, read_intervals
-from infpop_runner.measure import PassOutcome
+from infpop_runner.measure import FULL_BATCHES_PER_PASS, Block, PassOutcome, pass_length, steady_batch_seconds
 
 CLOSE_SECONDS = 0.5  # for an orderly end vLLM 0.32 takes more than the 5 s after which it kills its processes itself
 MISSING = {
@@ -67,6 +67,7 @@ class VllmEngine:
             missing_reasons=MISSING
             if request.spec.device == "cpu"
             else MISSING | {"gpu_memory_peak_bytes": "NvmlFailed"},
+            fewest_batches=FULL_BATCHES_PER_PASS,
         )
 
     def warm_up(self, batch_size: int) -> None:
@@ -75,7 +76,19 @@ class VllmEngine:
 
     def run_pass(self, batch_size: int) -> PassOutcome:
         """Time one `generate` call with all prompts of a pass; inputs are built before and outputs read after it."""
-        inputs = self._inputs(self._prompts.of_pass(batch_size))
+        return self._run(self._prompts.of_pass(batch_size), batch_size, needs_times=self._limited)
+
+    def run_block(self, batch_size: int, first: int, batches: int) -> Block:
+        """Time one `generate` call with some batches; the others would add batches between its ramp-up and its tail."""
+        prompts = self._prompts.of_block(batch_size, first, batches)
+        outcome = self._run(prompts, batch_size, needs_times=True)
+        left = pass_length(samples=len(self._prompts.distinct), batch_size=batch_size) // batch_size - batches
+        added = left * steady_batch_seconds(outcome.intervals or (), batch_size=batch_size) if left else 0.0
+        length_ratio = self._prompts.queue_length_ratio(prompts, batch_size)
+        return Block(outcome=outcome, pass_seconds=outcome.seconds + added, length_ratio=length_ratio)
+
+    def _run(self, prompts: list[tuple[int, ...]], batch_size: int, *, needs_times: bool) -> PassOutcome:
+        inputs = self._inputs(prompts)
         sampling = self._sampling(batch_size)
         preempted, cached = self._counter(PREEMPTIONS), self._counter(CACHE_HITS)
         start = self._request.clock()
@@ -85,7 +98,7 @@ class VllmEngine:
         return PassOutcome(
             seconds=seconds,
             generated=tuple(len(output.outputs[0].token_ids) for output in outputs),
-            intervals=read_intervals(stats, version=vllm.__version__, needed=self._limited),
+            intervals=read_intervals(stats, version=vllm.__version__, needed=needs_times),
             preemptions=self._counter(PREEMPTIONS) - preempted,
             cache_hits=self._counter(CACHE_HITS) - cached,
         )
@@ -93,6 +106,10 @@ class VllmEngine:
     def memory_peak_bytes(self) -> int | None:
         """Return the memory in use on the fullest device: vLLM allocates its memory at the start and keeps it."""
         return self._request.memory_used_bytes()
+
+    def clear_memory(self) -> bool:
+        """Return False: an engine core ends with its first out-of-memory, and nothing resets what NVML reports."""
+        return False
 
     def close(self) -> None:
         """End the engine's process without an orderly shutdown: the driver frees the memory of a dead process.

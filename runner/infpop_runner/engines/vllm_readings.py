@@ -41,18 +41,23 @@ def read_intervals(stats: Sequence[Any], *, version: str, needed: bool) -> tuple
     Args:
         stats: statistics of each request, None for a request without them.
         version: the version of vLLM.
-        needed: whether InfPop's scheduler enforces the batch limit, so that only these times show whether it held.
+        needed: whether a number depends on these times: InfPop's scheduler enforces the batch limit, and only they show
+            whether it held; or a part of a pass is measured, and only they show what the rest would take.
 
     Raises:
         EngineBrokenError: the times are needed and vLLM does not report them.
     """
-    intervals = None if None in stats else tuple((each.scheduled_ts, each.last_token_ts) for each in stats)
-    if intervals is not None and all(start < end for start, end in intervals):
+    intervals = tuple((each.scheduled_ts, each.last_token_ts) for each in stats if each is not None)
+    known = sum(start < end for start, end in intervals)
+    if known == len(stats):
         return intervals
     if needed:
         detail = (
-            f"vLLM {version} does not report when its requests were scheduled and got their last token: without these "
-            "times it is unknown whether the batch limit held, which several batch sizes in one load need"
+            f"vLLM {version} does not report when its requests were scheduled and got their last token: scheduled_ts "
+            f"and last_token_ts are missing for {len(stats) - known} of {len(stats)}. Without them it is unknown "
+            "whether the batch limit held, which several batch sizes in one load need, and what a whole pass takes, "
+            "which an adaptive measurement needs: set measurement.mode: Full and algorithm.trialsPerRun: 1, or use a "
+            "vLLM that InfPop supports"
         )
         raise EngineBrokenError("RunnerError", detail)
     return None

@@ -26,6 +26,19 @@ class PassOutcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Some batches of a pass, run and timed in one call, and what they say about the whole pass.
+
+    `pass_seconds` is the time of a whole pass as this block alone shows it, with the ramp-up and the tail of one pass.
+    `length_ratio` is the mean input length, padding included, of what that time stands for, relative to the pass's own.
+    """
+
+    outcome: PassOutcome
+    pass_seconds: float
+    length_ratio: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Repeat:
     """One or more whole passes that together give one throughput.
 

@@ -9,7 +9,7 @@ from infpop_runner.contract import Measured, RunSpec, TrialResult, TrialSpec
 from infpop_runner.measure import PassOutcome
 
 RunState = Literal["loading", "warm-up", "measuring", "done"]
-TrialState = Literal["pending", "warm-up", "measuring", "measured", "infeasible", "invalid"]
+TrialState = Literal["pending", "warm-up", "measuring", "measured", "infeasible", "invalid", "raced-out", "skipped"]
 
 RUN_LABELS = ("namespace", "study", "pool", "run", "gpu_count")
 TRIAL_LABELS = ("namespace", "study", "pool", "run", "trial", "gpu_count", "batch_size")
@@ -23,6 +23,7 @@ class RunMetrics:
     def __init__(self, spec: RunSpec) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
+        self._peak_bytes = 0  # of all trials so far: a smaller batch after a larger one has a smaller peak of its own
         self._run = (spec.namespace, spec.study, spec.pool, spec.run, str(spec.gpu_count))
         self._state = self._gauge("infpop_run_state", "1 for the current state of the run", (*RUN_LABELS, "state"))
         self._start_time = self._gauge(
@@ -41,14 +42,16 @@ class RunMetrics:
             "infpop_trial_state", "1 for the current state of the trial", (*TRIAL_LABELS, "state")
         )
         self._throughput = self._gauge(
-            "infpop_trial_throughput_tokens_per_second", "Generated tokens per second, median", TRIAL_LABELS
+            "infpop_trial_throughput_tokens_per_second",
+            "Generated tokens per second: the median of the repeats, or the estimate of an adaptive measurement",
+            TRIAL_LABELS,
         )
         self._spread = self._gauge(
-            "infpop_trial_throughput_spread_ratio", "(max - min) / median of the repeats", TRIAL_LABELS
+            "infpop_trial_throughput_spread_ratio",
+            "(max - min) / median of the repeats, or of equal parts of an adaptive measurement",
+            TRIAL_LABELS,
         )
-        self._measured_seconds = self._gauge(
-            "infpop_trial_measured_seconds", "Measured seconds over all repeats", TRIAL_LABELS
-        )
+        self._measured_seconds = self._gauge("infpop_trial_measured_seconds", "Measured seconds in all", TRIAL_LABELS)
         self._tokens = Counter(
             "infpop_generated_tokens", "Tokens generated while measuring", TRIAL_LABELS, registry=self.registry
         )
@@ -100,7 +103,8 @@ class RunMetrics:
             self._spread.labels(*labels).set(result.spread_ratio)
             self._measured_seconds.labels(*labels).set(result.measured_seconds)
             if result.gpu_memory_peak_bytes is not None:
-                self._memory.labels(*self._run).set(result.gpu_memory_peak_bytes)
+                self._peak_bytes = max(self._peak_bytes, result.gpu_memory_peak_bytes)
+                self._memory.labels(*self._run).set(self._peak_bytes)
 
     def _trial(self, index: int, batch_size: int) -> tuple[str, ...]:
         namespace, study, pool, run, gpu_count = self._run

@@ -24,6 +24,7 @@ class Journal:
         self._write = write
         self._now = now
         self._closed = False
+        self._order = [trial.index for trial in spec.trials]
         self._result = RunResult(
             run=spec.run,
             simulated=spec.engine.name == "simulated",
@@ -47,9 +48,9 @@ class Journal:
             self._replace(provenance=self._result.provenance.model_copy(update=changes))
 
     def add(self, trial: TrialResult) -> None:
-        """Add the outcome of a trial; trials stay in the order of their batch sizes."""
+        """Add the outcome of a trial; outcomes stay in the order of the run's trials."""
         with self._lock:
-            trials = sorted((*self._result.trials, trial), key=lambda result: result.batch_size)
+            trials = sorted((*self._result.trials, trial), key=lambda result: self._order.index(result.index))
             self._replace(trials=tuple(trials))
 
     def close(self, broken: Broken | None = None) -> None:

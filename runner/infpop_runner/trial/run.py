@@ -1,10 +1,11 @@
-"""Execute one run: load once, measure in ascending batch size, record each outcome immediately.
+"""Execute one run: load once, measure in the order of the spec, record each outcome immediately.
 
 If a load does not fit into memory, only its largest batch is infeasible, and the load is tried again with the rest.
-Measuring stops at the first batch that does not fit. Any other refusal applies to all remaining batches; only a
-replayed landscape refuses single batches. Every other failure ends the run with its reason. So the result lacks a trial
-only if a smaller batch ran out of memory, or `broken` says why. In the end, with everything freed, the run may be held
-for a scrape.
+After a batch that does not fit, larger ones are left out, and smaller ones go on where the engine survives. Any other
+refusal applies to all remaining batches; only a replayed landscape refuses single batches. A trial that is not
+worthwhile, or that the engine does not live to see, is skipped (`infpop_runner.trial.skipping`). Every other failure
+ends the run with its reason. So the result lacks a trial only if a smaller batch ran out of memory, or `broken` says
+why. In the end, with everything freed, the run may be held for a scrape.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,22 +20,36 @@ from infpop_runner.contract import (
     Measured,
     MeasurementSpec,
     ModelFacts,
+    RacedOut,
     RunSpec,
+    Skipped,
+    TrialResult,
     TrialSpec,
 )
 from infpop_runner.engines import SIZED_BY_BATCH, Engine, LoadRequest, find_loader
 from infpop_runner.engines.errors import EngineBrokenError
 from infpop_runner.engines.failures import Failed, Phase, Refused, classify_exception
-from infpop_runner.measure import PassOutcome, Prompts, TrialActions, TrialReport, measure_trial, round_significant
+from infpop_runner.measure import (
+    AdaptivePlan,
+    PassOutcome,
+    Prompts,
+    TrialActions,
+    TrialReport,
+    measure_adaptively,
+    measure_trial,
+    round_significant,
+)
 from infpop_runner.process import end_children
 from infpop_runner.trial.environment import Environment
 from infpop_runner.trial.hold import hold_for_scrape
+from infpop_runner.trial.skipping import why_not_worthwhile, why_unreachable
 from infpop_runner.workload import WorkloadError, load_prompts
 
 GRACE_SECONDS = 0.5  # time for an engine's processes to end by themselves; they have nothing left to save
 FOREIGN_BYTES = 2 << 30  # more in use before a load belongs to another process; an idle driver or a display takes less
 CLEAN_SECONDS = 10.0  # time for the driver to free the memory of processes that have just ended
 POLL_SECONDS = 0.25
+AFTER_LARGER = "AfterLargerBatch"  # why the memory of a batch is not known: the peak is a larger one's
 CLOSE_SECONDS = 30.0  # after this the guard ends the process; the result is complete by then
 
 
@@ -113,7 +128,7 @@ def _load_request(
     return LoadRequest(
         spec=spec,
         prompts=prompts,
-        batch_sizes=tuple(trial.batch_size for trial in trials),
+        batch_sizes=tuple(sorted(trial.batch_size for trial in trials)),
         clock=environment.clock,
         wait=environment.wait,
         memory_used_bytes=environment.memory_used_bytes,
@@ -147,52 +162,84 @@ def _info(engine: str, version: str | None, model: ModelFacts | None) -> dict[st
 
 def _give_up(remaining: list[TrialSpec], refused: Refused, environment: Environment) -> None:
     """Record the meaning of a refused load: its largest trial is infeasible, or all of them are."""
-    hopeless = [remaining[-1]] if refused.largest_only else list(remaining)
+    largest = max(remaining, key=lambda trial: trial.batch_size)
+    hopeless = [largest] if refused.largest_only else list(remaining)
     for trial in hopeless:
         remaining.remove(trial)
-        _note_infeasible(trial, refused, environment)
+        _note_infeasible(trial, refused, "load", environment)
 
 
-def _note_infeasible(trial: TrialSpec, refused: Refused, environment: Environment) -> None:
-    _note(
-        Infeasible(index=trial.index, batch_size=trial.batch_size, reason=refused.reason, detail=refused.detail),
-        environment,
-    )
+def _note_infeasible(trial: TrialSpec, refused: Refused, phase: Phase, environment: Environment) -> None:
+    batch_size, reason, detail = trial.batch_size, refused.reason, refused.detail
+    _note(Infeasible(index=trial.index, batch_size=batch_size, reason=reason, detail=detail, phase=phase), environment)
 
 
-def _note(result: Measured | Invalid | Infeasible, environment: Environment) -> None:
+def _skip(trial: TrialSpec, detail: str, environment: Environment) -> None:
+    _note(Skipped(index=trial.index, batch_size=trial.batch_size, detail=detail), environment)
+
+
+def _note(result: TrialResult, environment: Environment) -> None:
     environment.journal.add(result)
     environment.metrics.trial_ended(result)
 
 
 def _measure_all(spec: RunSpec, trials: Sequence[TrialSpec], engine: Engine, environment: Environment) -> Failed | None:
-    for position, trial in enumerate(trials):
-        match _measure(spec, trial, engine, environment):
+    remaining, largest = list(trials), 0
+    while remaining:
+        trial = remaining.pop(0)
+        if (why := why_not_worthwhile(trial, environment.journal.result.trials)) is not None:
+            _skip(trial, why, environment)
+            continue
+        shows_peak = trial.batch_size >= largest or _clears_memory(engine)
+        largest = max(largest, trial.batch_size)
+        match _measure(spec, trial, engine, environment, shows_peak=shows_peak):
             case Failed() as failed:
                 return failed
             case Refused(reason="NotRecorded") as refused:
-                _note_infeasible(trial, refused, environment)
+                _note_infeasible(trial, refused, "measure", environment)
             case Refused(reason="GpuOutOfMemory") as refused:
-                _note_infeasible(trial, refused, environment)
-                return None
+                _note_infeasible(trial, refused, "measure", environment)
+                remaining = _after_out_of_memory(trial, remaining, engine, environment)
             case Refused() as refused:
-                for hopeless in trials[position:]:
-                    _note_infeasible(hopeless, refused, environment)
+                for hopeless in (trial, *remaining):
+                    _note_infeasible(hopeless, refused, "measure", environment)
                 return None
             case result:
                 _note(result, environment)
     return None
 
 
+def _after_out_of_memory(
+    failed: TrialSpec, remaining: Sequence[TrialSpec], engine: Engine, environment: Environment
+) -> list[TrialSpec]:
+    """Return the trials that may still be measured: smaller ones, if the engine has survived."""
+    smaller = [trial for trial in remaining if trial.batch_size < failed.batch_size]
+    if not smaller or _clears_memory(engine):
+        return smaller
+    for trial in smaller:
+        _skip(trial, why_unreachable(failed.batch_size), environment)
+    return []
+
+
+def _clears_memory(engine: Engine) -> bool:
+    """Return whether the engine could free what earlier batches left; an error says the same as its own no."""
+    try:
+        return engine.clear_memory()
+    except Exception:  # noqa: BLE001 - a device that has failed raises anything; the next batch shows the cause
+        return False
+
+
 def _measure(
-    spec: RunSpec, trial: TrialSpec, engine: Engine, environment: Environment
-) -> Measured | Invalid | Refused | Failed:
+    spec: RunSpec, trial: TrialSpec, engine: Engine, environment: Environment, *, shows_peak: bool
+) -> Measured | RacedOut | Invalid | Refused | Failed:
     mark = environment.output.mark()
     try:
         with environment.guard.phase("MeasureTimeout", spec.measurement.measure_timeout_seconds):
-            return measure_trial(
-                trial, _rules(spec), _report(spec, engine, environment), _actions(spec, trial, engine, environment)
-            )
+            report = _report(spec, engine, environment, shows_peak=shows_peak)
+            actions = _actions(spec, trial, engine, environment)
+            if spec.measurement.mode == "adaptive":
+                return measure_adaptively(trial, _rules(spec), _plan(spec, trial, engine), report, actions)
+            return measure_trial(trial, _rules(spec), report, actions)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
         return _classify(error, spec, environment, mark, "measure")
 
@@ -204,11 +251,26 @@ def _rules(spec: RunSpec) -> MeasurementSpec:
     return spec.measurement
 
 
-def _report(spec: RunSpec, engine: Engine, environment: Environment) -> TrialReport:
+def _plan(spec: RunSpec, trial: TrialSpec, engine: Engine) -> AdaptivePlan:
+    """Return the sizes of an adaptive measurement; that of a replayed landscape counts the seconds that it reports."""
+    plan = AdaptivePlan.of(
+        spec.measurement,
+        samples=spec.workload.samples,
+        batch_size=trial.batch_size,
+        new_tokens=spec.workload.max_new_tokens,
+        fewest_batches=engine.about.fewest_batches,
+    )
+    return replace(plan, to_beat_tokens_per_second=spec.to_beat_tokens_per_second)
+
+
+def _report(spec: RunSpec, engine: Engine, environment: Environment, *, shows_peak: bool) -> TrialReport:
+    """Return the facts that complete the numbers of a trial; `shows_peak`: the engine's memory peak is its own."""
+    reasons = engine.about.missing_reasons
+    hides_peak = not shows_peak and engine.memory_peak_bytes() is not None
     return TrialReport(
         max_new_tokens=spec.workload.max_new_tokens,
-        memory_peak_bytes=engine.memory_peak_bytes,
-        missing_reasons=engine.about.missing_reasons,
+        memory_peak_bytes=(lambda: None) if hides_peak else engine.memory_peak_bytes,
+        missing_reasons={**reasons, "gpu_memory_peak_bytes": AFTER_LARGER} if hides_peak else reasons,
         cpu_limit=environment.cpu_limit,
     )
 
@@ -239,6 +301,7 @@ def _actions(spec: RunSpec, trial: TrialSpec, engine: Engine, environment: Envir
     return TrialActions(
         warm_up=warm_up,
         run_pass=lambda: engine.run_pass(trial.batch_size),
+        run_block=lambda first, batches: engine.run_block(trial.batch_size, first, batches),
         observe=observe,
         clock=environment.clock,
         throttled_seconds=_throttled_seconds(spec, environment),
