@@ -17,7 +17,8 @@ from factories.runs import (
 from factories.studies import SPACE, START, at, make_cell, make_pool, make_study
 from infpop_operator.core.budget import Exhausted, beyond_live_runs, exhausted, has_room, pause_end, retry_at, wake_at
 from infpop_operator.core.decide import decide
-from infpop_operator.core.model import INTERRUPTED, EndedRun, HeldGPUs, History, Run, Verdict
+from infpop_operator.core.decision import Verdict
+from infpop_operator.core.model import INTERRUPTED, EndedRun, HeldGPUs, History, Run
 from infpop_operator.core.study import Budget, Configuration, ExtraParameter
 from infpop_runner.contract import Broken
 
@@ -53,7 +54,12 @@ def exhausted_with(limits: Budget, history: History, seconds: float) -> Exhauste
 def test_a_deadline_is_reached_at_its_second(seconds: float, *, spent: bool) -> None:
     """The deadline counts from the study's start; it ends live runs and asks for no user action."""
     found = exhausted_with(Budget(deadline=timedelta(hours=1)), make_history(), seconds)
-    expected = Exhausted(reason="DeadlineReached", message="the deadline of 1:00:00 has passed", stops_runs=True)
+    expected = Exhausted(
+        reason="DeadlineReached",
+        message="the deadline of 1:00:00 has passed",
+        field="spec.budget.deadline",
+        stops_runs=True,
+    )
     assert found == (expected if spent else None)
     later = replace(make_history(), started_at=at(HOUR))
     assert exhausted_with(Budget(deadline=timedelta(hours=1)), later, seconds) is None
@@ -66,7 +72,11 @@ def test_gpu_hours_are_spent_at_their_second(seconds: float, *, spent: bool) -> 
     history = replace(live(8), ended=(past,))
     found = exhausted_with(Budget(max_gpu_hours=10), history, seconds)
     assert found == (
-        Exhausted(reason="GPUHoursSpent", message="10 GPU-hours are spent", stops_runs=True) if spent else None
+        Exhausted(
+            reason="GPUHoursSpent", message="10 GPU-hours are spent", field="spec.budget.maxGPUHours", stops_runs=True
+        )
+        if spent
+        else None
     )
 
 
@@ -79,7 +89,9 @@ def test_one_failure_more_than_allowed_is_too_many(broken: int, *, spent: bool) 
         f"{broken} runs broke, more than spec.budget.maxFailedTrials 2; last: NodeLost: gone."
         " Fix the cause and raise spec.budget.maxFailedTrials to continue"
     )
-    expected = Exhausted(reason="TooManyFailures", message=message, stops_runs=False, stalls=True)
+    expected = Exhausted(
+        reason="TooManyFailures", message=message, field="spec.budget.maxFailedTrials", stops_runs=False, stalls=True
+    )
     assert found == (expected if spent else None)
 
 

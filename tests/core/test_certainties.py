@@ -100,10 +100,10 @@ def test_only_a_larger_batch_of_the_same_load_runs_out_of_memory_for_certain(bat
 @pytest.mark.parametrize(
     ("reason", "cell", "detail"),
     [
-        ("HeadsNotDivisible", make_cell(2, 16), "trial 3 found this GPU count infeasible"),
-        ("UnsupportedGpuCount", make_cell(2, 16), "trial 3 found this GPU count infeasible"),
-        ("IncompatibleGPU", make_cell(4, 8), "trial 3 found this pool's GPUs incompatible"),
-        ("UnsupportedModel", make_cell(4, 8), "trial 3 found this pool's engine too old for the model"),
+        ("HeadsNotDivisible", make_cell(2, 16), "trial 4 found this GPU count infeasible"),
+        ("UnsupportedGpuCount", make_cell(2, 16), "trial 4 found this GPU count infeasible"),
+        ("IncompatibleGPU", make_cell(4, 8), "trial 4 found this pool's GPUs incompatible"),
+        ("UnsupportedModel", make_cell(4, 8), "trial 4 found this pool's engine too old for the model"),
     ],
 )
 def test_a_trial_says_why_or_is_named(reason: InfeasibleReason, cell: Configuration, detail: str) -> None:

@@ -8,7 +8,7 @@ from factories.studies import START, at, make_cell, make_measured, make_pool, ma
 from infpop_operator.core.comparability import reject_incomparable
 from infpop_operator.core.decide import decide
 from infpop_operator.core.history import failures
-from infpop_operator.core.model import EndedRun, Finished, History, Lost, PlannedTrial, Run, StartedRun
+from infpop_operator.core.model import EndedRun, Finished, Hardware, History, Lost, PlannedTrial, Run, StartedRun
 from infpop_runner.contract import Broken, Provenance, RunResult, decode_result, encode_message
 
 FIRST = {
@@ -118,6 +118,48 @@ def test_runs_without_a_trial_neither_set_the_measure_nor_are_judged_by_it() -> 
     lost = Lost(reason="NodeLost", ended_at=START)
     assert reject_incomparable(make_run(3), lost, [make_ended(make_run())]) is lost
     assert reject_incomparable(make_run(3), measured, [make_ended(make_run(2), lost)]) is measured
+
+
+EXACT = Hardware(fingerprint="f", gpu_model="NVIDIA-A100-SXM4-40GB", compute_capability="8.0")
+
+
+@pytest.mark.parametrize(
+    ("name", "hardware", "counts"),
+    [
+        ("NVIDIA A100-SXM4-40GB", EXACT, True),
+        ("A100-SXM4-40GB", EXACT, True),
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", EXACT, True),
+        ("NVIDIA A100-SXM4-40GB", replace(EXACT, gpu_model="NVIDIA-A100-SXM4-40GB-MIG-1g.5gb"), True),
+        ("NVIDIA L4", replace(EXACT, gpu_model="NVIDIA-L4-SHARED"), True),
+        ("NVIDIA RTX (Pro) 4000", replace(EXACT, gpu_model="NVIDIA-RTX-Pro-4000"), True),
+        ("N" * 48, replace(EXACT, gpu_model="N" * 60), True),
+        (None, EXACT, True),
+        ("Tesla V100-SXM2-32GB", replace(EXACT, compute_capability=None), True),
+        ("Tesla V100-SXM2-32GB", replace(EXACT, gpu_model="nvidia-tesla-a100"), True),
+        ("Tesla V100-SXM2-32GB", replace(EXACT, gpu_model="Tesla V100-PCIE-16GB + Tesla V100-SXM2-32GB"), True),
+        ("Tesla V100-SXM2-32GB", replace(EXACT, gpu_model=None), True),
+        ("Tesla V100-SXM2-32GB", None, True),
+        ("Tesla V100-SXM2-32GB", EXACT, False),
+        ("NVIDIA A100-SXM4-80GB", EXACT, False),
+        ("NVIDIA L40S", replace(EXACT, gpu_model="NVIDIA-L40"), False),
+        ("M" * 48, replace(EXACT, gpu_model="N" * 60), False),
+    ],
+)
+def test_the_first_result_of_a_round_is_of_the_gpus_that_its_labels_name(
+    name: str | None,
+    hardware: Hardware | None,
+    counts: bool,  # noqa: FBT001 - both ways of it
+) -> None:
+    """An autoscaler may add other nodes than before; only the labels of GPU feature discovery name a GPU exactly."""
+    end = make_end(make_run(), gpu_model=name)
+    seen = reject_incomparable(make_run(), end, [], hardware)
+    assert (seen is end) is counts
+    if isinstance(seen, Lost):
+        assert seen.reason == "GpuChanged"
+        assert seen.detail == f"GPU changed: {name}, but this round measures {hardware and hardware.gpu_model}"
+    if name is not None:
+        known = make_ended(make_run(), end)
+        assert reject_incomparable(make_run(2), end, [known], hardware) is end, "a round that has begun goes on"
 
 
 def test_a_name_that_was_cut_is_the_same_name() -> None:

@@ -34,6 +34,7 @@ BOUNDED: Mapping[str, float] = {
     "batchSecondsP50": 0.5,
     "batchSecondsP95": 0.75,
     "gpuMemoryPeakBytes": 4096.0,
+    "secondsPerOutputToken": 0.1,  # 5 tokens in 0.5 s
     "spread": 0.125,
     "throughputPerGPU": 100.0,
     "queue": 3.0,
@@ -84,7 +85,7 @@ def test_a_bound_holds_at_its_own_value(metric: str) -> None:
     below, above = number * 0.99, number * 1.01
 
     def broken(**bounds: float) -> tuple[str, ...]:
-        return violations((Constraint(metric=metric, **bounds),), FULL, 4, {"queue": 3.0})
+        return violations(make_study(), FULL, 4, {"queue": 3.0}, bounds=[Constraint(metric=metric, **bounds)])
 
     assert broken(maximum=number) == broken(maximum=above) == broken(minimum=number) == broken(minimum=below) == ()
     assert broken(maximum=below) == (f"{metric} {number:g} > {below:g}",)
@@ -93,11 +94,17 @@ def test_a_bound_holds_at_its_own_value(metric: str) -> None:
 
 @pytest.mark.parametrize(
     ("metric", "reason"),
-    [("batchSecondsP50", "NoMedian"), ("batchSecondsP95", "NoTail"), ("gpuMemoryPeakBytes", "NoDevice")],
+    [
+        ("batchSecondsP50", "NoMedian"),
+        ("batchSecondsP95", "NoTail"),
+        ("gpuMemoryPeakBytes", "NoDevice"),
+        ("secondsPerOutputToken", "NoMedian"),
+    ],
 )
 def test_an_unknown_number_breaks_every_bound_for_its_own_reason(metric: str, reason: str) -> None:
     """A configuration with an unmeasured number is not recommended."""
-    assert violations((Constraint(metric=metric, minimum=0.0),), EMPTY, 4) == (f"{metric} unknown: {reason}",)
+    bounds = [Constraint(metric=metric, minimum=0.0)]
+    assert violations(make_study(), EMPTY, 4, bounds=bounds) == (f"{metric} unknown: {reason}",)
 
 
 def test_every_broken_bound_is_reported_in_the_order_of_the_constraints() -> None:
@@ -107,7 +114,7 @@ def test_every_broken_bound_is_reported_in_the_order_of_the_constraints() -> Non
         Constraint(metric="queue", maximum=3.0),
         Constraint(metric="throughputPerGPU", minimum=101.0),
     )
-    broken = violations(constraints, FULL, 4, {"queue": 3.0})
+    broken = violations(make_study(objective=Objective(constraints=constraints)), FULL, 4, {"queue": 3.0})
     assert broken == ("spread 0.125 > 0.1", "throughputPerGPU 100 < 101")
 
 

@@ -11,10 +11,14 @@ from hypothesis import strategies as st
 
 from factories.studies import make_pool, make_study
 from infpop_operator.core import objective
+from infpop_operator.core.counting import counting_trials
 from infpop_operator.core.decide import BUDGET_LOWERED, decide
+from infpop_operator.core.decision import Verdict
 from infpop_operator.core.history import active_gpus, failures, gpu_seconds, trials_of
 from infpop_operator.core.load_failures import free_failures, load_outlook
+from infpop_operator.core.load_memory import postponed, while_loading
 from infpop_operator.core.model import (
+    HAS_WORKED,
     EndedRun,
     Finished,
     History,
@@ -24,17 +28,18 @@ from infpop_operator.core.model import (
     StartedRun,
     Trial,
     TrialState,
-    Verdict,
 )
+from infpop_operator.core.recommend import best_of_pool
 from infpop_operator.core.scope import baseline_of
 from infpop_operator.core.search import SearchRequest, SearchTrial, propose
 from infpop_operator.core.space import cells, ruled_out
-from infpop_operator.core.study import Algorithm, Budget, SearchSpace, Study
-from infpop_runner.contract import Measured
+from infpop_operator.core.study import AUTO, Algorithm, Budget, SearchSpace, Study
+from infpop_runner.contract import MOST_TRIALS, Measured, RacedOut
 from simulation.strategies import stories, studies, worlds
 from simulation.world import Story, World, drive, remember
 
 # A story takes about 50 ms, which Hypothesis would report as slow.
+CERTAIN = (*HAS_WORKED, TrialState.INFEASIBLE)
 MOST_PARALLEL = 4  # runs of a drawn study
 properties = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
@@ -106,10 +111,11 @@ def test_a_lowered_limit_holds_for_the_runs_that_are_wanted(story: Story, gpus: 
 @given(stories())
 def test_a_run_holds_up_to_trials_per_run_of_one_engine_load(story: Story) -> None:
     """All trials of a run share GPU count and load-time parameters, and no two runs have one name."""
-    runs = list(_started(story))
+    runs, wanted = list(_started(story)), story.study.algorithm.trials_per_run
     for run in runs:
         assert len({trial.configuration.load_key for trial in run.trials}) == 1
-        assert 1 <= len(run.trials) <= story.study.algorithm.trials_per_run
+        assert 1 <= len(run.trials) <= (MOST_TRIALS if wanted == AUTO else wanted)
+        assert run.sequence[0].needs_tokens_per_second is None
     assert len({run.name for run in runs}) == len(runs)
 
 
@@ -131,9 +137,12 @@ def test_a_configuration_has_one_trial_and_one_trial_one_configuration(story: St
 @properties
 @given(stories())
 def test_what_is_known_is_never_measured_again(story: Story) -> None:
-    """No run is started for a trial that is running, measured or infeasible, nor a third time after invalid results."""
+    """No run is started for a trial that is running or has a result, nor a third time after invalid results.
+
+    Only the best of a search that has ended is measured again, on purpose.
+    """
     for step in story.steps:
-        for run in step.decision.start:
+        for run in (run for run in step.decision.start if not run.confirms):
             states = {trial.index: trial for trial in trials_of(step.decision.history, run.pool, run.round)}
             for trial in (states[planned.index] for planned in run.trials if planned.index in states):
                 assert trial.state in (TrialState.BROKEN, TrialState.INVALID)
@@ -152,13 +161,29 @@ def test_after_out_of_memory_no_larger_batch_starts_at_that_gpu_count(story: Sto
 
 @properties
 @given(stories())
-def test_an_incompatible_gpu_ends_its_pool(story: Story) -> None:
-    """Once one trial has shown that the build lacks kernels for the pool's GPUs, no run starts there again.
+def test_a_load_that_runs_out_of_memory_costs_three_of_its_batch_sizes_at_most(story: Story) -> None:
+    """One run at a time: the first, and the two smallest; and one that works with a smaller batch one more for each."""
+    if story.study.budget.parallel_trials > 1 or story.study.algorithm.trials_per_run != 1:
+        return
+    for entry in story.history.rounds:
+        trials = trials_of(story.history, entry.pool, entry.number)
+        own = {cell.load_key: [trial for trial in trials if trial.configuration.load_key == cell.load_key]
+               for cell in cells(story.study.space)}  # fmt: skip
+        for tried in own.values():
+            failed = [trial for trial in tried if while_loading(trial)]
+            works = any(trial.state in (*HAS_WORKED, TrialState.INVALID) for trial in tried)
+            assert works or len(failed) <= 3
 
-    Another value of an extra parameter may use other kernels.
+
+@properties
+@given(stories())
+def test_an_incompatible_gpu_ends_its_pool(story: Story) -> None:
+    """Once one trial has shown that the build lacks kernels for the pool's GPUs, nothing new is tried there.
+
+    Another value of an extra parameter may use other kernels, and what has worked may be measured again.
     """
     for step in story.steps:
-        for run in step.decision.start:
+        for run in (run for run in step.decision.start if not run.confirms):
             trials = trials_of(step.decision.history, run.pool, run.round)
             extra = run.trials[0].configuration.extra
             same = (trial for trial in trials if trial.configuration.extra == extra)
@@ -204,11 +229,7 @@ def test_an_interrupted_study_loses_no_result(story: Story, data: st.DataObject)
     assert history.active == ()
     rest = drive(story.study, story.world, history=history, now=first.journal[-1][0])
     for pool in history.rounds:
-        measured = {
-            trial.index
-            for trial in trials_of(history, pool.pool, pool.number)
-            if trial.state in (TrialState.MEASURED, TrialState.INFEASIBLE)
-        }
+        measured = {trial.index for trial in trials_of(history, pool.pool, pool.number) if trial.state in CERTAIN}
         again = {trial.index for run, trial in _planned(rest) if (run.pool, run.round) == (pool.pool, pool.number)}
         assert not measured & again
 
@@ -242,14 +263,20 @@ def test_the_search_gets_only_numbers_failures_and_pending_trials(study: Study, 
         loads = load_outlook(study, study.pools[0], history.rounds[-1], history)
         chosen_freely = (loads.any_loaded or not loads.failed) and not step.decision.set_aside
         for run in step.decision.start[:1]:
-            if run.attempt == 1 and chosen_freely and run.trials[0].configuration.load_key not in loads.failed:
+            if (
+                run.attempt == 1
+                and not run.confirms
+                and chosen_freely
+                and run.trials[0].configuration.load_key not in loads.failed
+            ):
                 assert run.trials[0].configuration == propose(_question(study, history, run))
 
 
 @pytest.mark.parametrize(("invalid", "attempts"), [(1.0, 2), (0.0, 1)])
 def test_an_invalid_result_is_measured_once_more_and_longer(invalid: float, attempts: int) -> None:
     """Where every result is invalid, each trial has two runs, and the second one is longer."""
-    study = make_study(budget=Budget(max_trials=4), algorithm=Algorithm(name="grid"))
+    space = SearchSpace(gpu_counts=(8,), batch_sizes=(1, 2, 4, 8))
+    study = make_study(space=space, budget=Budget(max_trials=4), algorithm=Algorithm(name="grid"))
     story = drive(study, World(invalid=invalid))
     assert Counter(trial.index for _, trial in _planned(story)) == dict.fromkeys(range(4), attempts)
     assert [run.longer for run in _started(story)] == [False, True][:attempts] * 4
@@ -300,7 +327,7 @@ def test_changed_hardware_starts_a_round_that_measures_the_old_best_first(
         started.run.name for started in step.after.active
     }
     assert all(run.round == 2 for run in _started(second))
-    best = objective.best(study, study.pools[0], trials_of(step.after, "a100", 1))
+    best = best_of_pool(study, study.pools[0], step.after)
     expected = best.configuration if best is not None else study.baseline
     assert baseline_of(changed, second.history.rounds[-1]) == expected
     starts = list(_started(second))
@@ -311,23 +338,33 @@ def test_changed_hardware_starts_a_round_that_measures_the_old_best_first(
 def _question(study: Study, history: History, run: Run) -> SearchRequest:
     """Return the request that the search should receive for the first new trial of `run`."""
     told: list[SearchTrial] = []
-    trials = trials_of(history, run.pool, run.round)
+    counting = {trial.index for trial in counting_trials(study, study.pools[0], history, history.rounds[-1])}
+    # What was raced out is open again once what was better than it counts no longer.
+    trials = [
+        trial
+        for trial in trials_of(history, run.pool, run.round)
+        if trial.state is not TrialState.RACED_OUT or trial.index in counting
+    ]
     for trial in trials:
         cell = trial.configuration
         if isinstance(trial.result, Measured):
             told += _told_of_number(study, trial, trial.result)
+        elif isinstance(trial.result, RacedOut):
+            bound = trial.result.at_most_tokens_per_second
+            bound /= cell.gpu_count if study.objective.metric == "throughputPerGPU" else 1
+            told.append(SearchTrial(configuration=cell, state="bounded", loss=-bound))
         elif trial.state in (TrialState.INFEASIBLE, TrialState.RUNNING):
             state = "failed" if trial.state is TrialState.INFEASIBLE else "pending"
             told.append(SearchTrial(configuration=cell, state=state))
     closed = {trial.configuration for trial in trials} | set(ruled_out(study, study.pools[0], trials, None))
+    opened = [
+        cell for cell in cells(study.space) if cell not in closed and cell.gpu_count <= study.budget.max_concurrent_gpus
+    ]
+    waiting = postponed(trials, opened)
     return SearchRequest(
         space=study.space,
         trials=tuple(told),
-        open_cells=tuple(
-            cell
-            for cell in cells(study.space)
-            if cell not in closed and cell.gpu_count <= study.budget.max_concurrent_gpus
-        ),
+        open_cells=tuple(cell for cell in opened if cell not in waiting),
         index=run.trials[0].index,
         seed=study.algorithm.seed,
         algorithm=study.algorithm.name,
@@ -356,14 +393,15 @@ def _started(story: Story) -> Iterator[Run]:
 
 
 def _planned(story: Story) -> Iterator[tuple[Run, PlannedTrial]]:
-    return ((run, trial) for run in _started(story) for trial in run.trials)
+    return ((run, trial) for run in _started(story) if not run.confirms for trial in run.trials)
 
 
 def _smallest_too_large(history: History, run: Run) -> int | None:
     """Return the smallest batch that is known to run out of memory with the engine load of `run`."""
     load = run.trials[0].configuration.load_key
     trials = [trial for trial in trials_of(history, run.pool, run.round) if trial.configuration.load_key == load]
-    return min((trial.configuration.batch_size for trial in trials if trial.reason == "GpuOutOfMemory"), default=None)
+    of_batch = (trial for trial in trials if trial.reason == "GpuOutOfMemory" and not while_loading(trial))
+    return min((trial.configuration.batch_size for trial in of_batch), default=None)
 
 
 def _spent_failures(study: Study, history: History) -> int:
@@ -382,12 +420,12 @@ def _without_made_up_losses(history: History) -> History:
         (entry.pool, entry.number, trial.index)
         for entry in history.rounds
         for trial in trials_of(history, entry.pool, entry.number)
-        if trial.state in (TrialState.MEASURED, TrialState.INFEASIBLE)
+        if trial.state in CERTAIN
     }
 
     def is_made_up_for(entry: EndedRun) -> bool:
         own = {(entry.run.pool, entry.run.round, trial.index) for trial in entry.run.trials}
-        return isinstance(entry.observation, Lost) and own <= certain
+        return isinstance(entry.observation, Lost) and not entry.run.confirms and own <= certain
 
     return replace(history, ended=tuple(entry for entry in history.ended if not is_made_up_for(entry)))
 

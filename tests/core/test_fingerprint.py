@@ -8,7 +8,7 @@ from factories.studies import make_cell, make_pool, make_study
 from infpop_operator.core import fingerprint
 from infpop_operator.core.extra_metrics import ExtraMetric
 from infpop_operator.core.fingerprint import measurement_identity, run_name
-from infpop_operator.core.model import PlannedTrial
+from infpop_operator.core.model import PlannedTrial, Run
 from infpop_operator.core.study import Algorithm, Study
 from infpop_runner.contract import EngineSpec
 
@@ -49,14 +49,8 @@ def test_another_method_of_measuring_changes_the_identity(monkeypatch: pytest.Mo
 
 
 def _name(study: Study = STUDY, **changes: object) -> str:
-    arguments: dict[str, object] = {
-        "pool": "a100",
-        "round_number": 1,
-        "attempt": 1,
-        "longer": False,
-        "trials": (PlannedTrial(index=0, configuration=make_cell(1, 8)),),
-    }
-    return run_name(study, **{**arguments, **changes})
+    trials = (PlannedTrial(index=0, configuration=make_cell(1, 8)),)
+    return run_name(study, replace(Run(name="", pool="a100", round=1, attempt=1, trials=trials), **changes))
 
 
 def test_planning_the_same_run_twice_names_it_the_same() -> None:

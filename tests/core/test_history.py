@@ -169,15 +169,15 @@ def test_the_next_index_is_above_those_of_all_runs_of_the_round() -> None:
     [
         ([1.0, 2.0, 3.0], None, None),
         ([1.0, None, None], "EngineCrash", ("EngineCrash", "EngineCrash of shared")),
-        ([1.0, 2.0, None], None, ("RunnerError", "the result omits trials 2 without a reason")),
-        ([None, None, None], None, ("RunnerError", "the result omits trials 0, 1, 2 without a reason")),
+        ([1.0, 2.0, None], None, ("RunnerError", "the result omits trials 3 without a reason")),
+        ([None, None, None], None, ("RunnerError", "the result omits trials 1, 2, 3 without a reason")),
         (["GpuOutOfMemory", None, None], None, None),
-        ([None, "GpuOutOfMemory", None], None, ("RunnerError", "the result omits trials 0 without a reason")),
+        ([None, "GpuOutOfMemory", None], None, ("RunnerError", "the result omits trials 1 without a reason")),
         ([1.0, "GpuOutOfMemory", "GpuOutOfMemory"], None, None),
         (
             ["UnsupportedGpuCount", None, None],
             None,
-            ("RunnerError", "the result omits trials 1, 2 without a reason"),
+            ("RunnerError", "the result omits trials 2, 3 without a reason"),
         ),
     ],
 )

@@ -3,8 +3,10 @@
 from dataclasses import replace
 from datetime import timedelta
 
+from core.retuning import A100, MINUTE, on, tuned
 from factories.runs import make_finished, make_started
 from factories.studies import START
+from infpop_operator.adapters.journal import encode_entry
 from infpop_operator.core.history_diff import apply, changes
 from infpop_operator.core.model import History, Round
 
@@ -51,6 +53,29 @@ def test_a_round_may_be_recorded_again_under_an_identity_that_is_known_only_now(
     after = apply(BEFORE, [better])
     assert after.rounds == (better,)
     assert apply(after, [ROUND, replace(ROUND, identity="i3"), replace(ROUND, identity="i3", before="i1")]) == after
+
+
+def test_a_round_that_is_recorded_again_lacks_only_the_subject_that_is_known() -> None:
+    """Nodes that flap record their round again and again; what it measures is recorded once, or if it differs."""
+    told = replace(ROUND, subject=(("GPU", "A100"),))
+    before = replace(BEFORE, rounds=(told,))
+    again = replace(told, requested="now", resumed=1)
+    other = replace(told, subject=(("GPU", "A100"), ("GPU driver", "570")))
+    better = replace(told, identity="i2", before="i1")
+    for after, recorded in ((again, replace(again, subject=())), (other, other), (better, better)):
+        entries = changes(before, replace(before, rounds=(after,)))
+        assert entries == (recorded,)
+        assert apply(before, entries) == apply(before, (*entries, *entries)) == replace(before, rounds=(after,))
+
+
+def test_a_day_of_flapping_nodes_keeps_the_journal_small() -> None:
+    """Nodes that change each minute record about half a kilobyte for each change and return."""
+    timeline = tuned()
+    v100, recorded = timeline.study, len(timeline.journal)
+    for _ in range(10):
+        timeline.look(on(v100, A100), after=MINUTE)
+        timeline.look(v100, after=MINUTE)
+    assert sum(len(encode_entry(entry)) for entry in timeline.journal[recorded:]) < 20 * 600
 
 
 def test_the_newest_record_of_a_run_says_whether_it_is_stopping() -> None:

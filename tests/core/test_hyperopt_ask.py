@@ -205,6 +205,7 @@ def test_every_algorithm_can_be_loaded_before_the_first_question() -> None:
     warm_up()
     for name, (module, function) in ALGORITHMS.items():
         assert (name, module.rpartition(".")[2], function) in {
+            ("landscape", "ask", "propose"),
             ("tpe", "hyperopt_ask", "propose_tpe"),
             ("anneal", "hyperopt_ask", "propose_anneal"),
             ("random", "hyperopt_ask", "propose_random"),

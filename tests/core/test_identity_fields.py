@@ -14,7 +14,7 @@ from factories.studies import make_cell, make_pool, make_study
 from infpop_operator.core.extra_metrics import ExtraMetric
 from infpop_operator.core.fingerprint import measurement_identity, run_name
 from infpop_operator.core.model import PlannedTrial, Run
-from infpop_operator.core.study import Algorithm, Budget, Configuration, Objective, Pool, SearchSpace, Study
+from infpop_operator.core.study import Algorithm, Budget, Configuration, Objective, Pool, Retune, SearchSpace, Study
 from infpop_runner.contract import (
     EngineSpec,
     FormulaLandscape,
@@ -49,9 +49,11 @@ STUDY_FIELDS: Mapping[str, tuple[object, bool]] = {
     "workload_fingerprint": ("w2", True),
     "baseline": (make_cell(1, 8), False),
     "model_facts": (ModelFacts(attention_heads=8), False),
-    "schedule_timeout": (timedelta(hours=1), False),
     "suspended": (True, False),
     "metrics": ((ExtraMetric(name="power", query="sum(p)", unit="watts"),), True),
+    "retune": (Retune(policy="Never"), False),
+    "reuse": ("SameIdentity", False),
+    "publishes": (True, False),
 }
 MODEL_FIELDS: Mapping[str, tuple[object, bool]] = {
     "name": ("/moved/model", False),  # the fingerprint covers it
@@ -85,6 +87,8 @@ MEASUREMENT_FIELDS: Mapping[str, tuple[object, bool]] = {
     "max_spread_ratio": (0.5, True),
     "load_timeout_seconds": (60.0, False),
     "measure_timeout_seconds": (60.0, False),
+    "mode": ("adaptive", False),  # how much of the same value is measured
+    "interval_ratio": (0.05, False),
 }
 ALGORITHM_FIELDS: Mapping[str, tuple[object, bool]] = {
     "name": ("grid", False),
@@ -103,7 +107,12 @@ POOL_FIELDS: Mapping[str, tuple[object, bool]] = {
     "price_per_gpu_hour": (9.0, False),
     "cpu_millicores": (8000, True),
     "memory_bytes": (2**34, False),  # where the devices are GPUs
+    "gpu_memory_mib": (40960, False),  # these four are covered by the fingerprint
+    "compute_capability": ("9.0", False),
+    "driver_major": ("580", False),
+    "mig": ("1g.5gb", False),
     "known_as": ("f0", False),
+    "schedule_timeout": (timedelta(hours=1), False),
 }
 TABLES = (
     (Study, STUDY_FIELDS),
@@ -165,6 +174,12 @@ def test_how_many_trials_share_a_load_makes_no_other_measurement() -> None:
     assert identity(two) == identity(eight)
 
 
+def test_automatic_companions_make_no_other_measurement() -> None:
+    """A study that leaves it to the search how many trials share a load keeps what it measured with one in each."""
+    one, auto = (replace(STUDY, algorithm=Algorithm(trials_per_run=count)) for count in (1, "auto"))
+    assert identity(one) == identity(auto)
+
+
 @pytest.mark.parametrize(
     ("part", "field", "value", "changes"),
     [
@@ -223,28 +238,36 @@ RUN_FIELDS: Mapping[str, object] = {
     "round": 2,
     "attempt": 2,
     "longer": True,
+    "in_order": True,
+    "confirms": True,
+    "to_beat_tokens_per_second": 100.0,
     "trials": (*RUN.trials, PlannedTrial(index=1, configuration=make_cell(1, 16))),
+}
+TRIAL_FIELDS: Mapping[str, object] = {
+    "index": 1,
+    "configuration": make_cell(1, 16, a=1),
+    "needs_tokens_per_second": 100.0,
 }
 CELL_FIELDS: Mapping[str, object] = {"gpu_count": 2, "batch_size": 16, "extra": (("a", 2),)}
 
 
 def name_of(study: Study, run: Run) -> str:
     """Return the name that the run is given."""
-    return run_name(
-        study, pool=run.pool, round_number=run.round, attempt=run.attempt, longer=run.longer, trials=run.trials
-    )
+    return run_name(study, run)
 
 
 def test_everything_of_a_run_is_in_its_name() -> None:
     """Two runs that differ in any input have different names, so neither is taken for the other."""
     assert set(RUN_FIELDS) == names_of(Run) - {"name"}
+    assert set(TRIAL_FIELDS) == names_of(PlannedTrial)
     assert set(CELL_FIELDS) == names_of(Configuration)
     (trial,) = RUN.trials
     changed = [replace(RUN, **{field: value}) for field, value in RUN_FIELDS.items()]
-    changed += [replace(RUN, trials=(replace(trial, index=1),))]
+    changed += [replace(RUN, trials=(replace(trial, **{field: value}),)) for field, value in TRIAL_FIELDS.items()]
     changed += [
         replace(RUN, trials=(replace(trial, configuration=replace(trial.configuration, **{field: value})),))
         for field, value in CELL_FIELDS.items()
+        if field != "batch_size"  # as in TRIAL_FIELDS
     ]
     names = [name_of(STUDY, run) for run in (RUN, *changed)]
     assert len(set(names)) == len(names)

@@ -7,10 +7,10 @@ import pytest
 
 from factories.runs import make_ended, make_finish, make_loss, make_run
 from factories.studies import make_cell, make_pool
-from infpop_operator.core.decide import SUSPENDED
+from infpop_operator.core.decision import SUSPENDED, Verdict
 from infpop_operator.core.errors import Problem, StudyError
 from infpop_operator.core.landscape import CellState
-from infpop_operator.core.model import DELETED, INTERRUPTED, NO_ROOM, Phase, TrialState, Verdict
+from infpop_operator.core.model import DELETED, INTERRUPTED, NO_ROOM, Phase, TrialState
 from infpop_operator.core.study import Algorithm, Budget, Configuration, Objective
 
 
@@ -57,9 +57,22 @@ def test_a_study_that_says_nothing_is_careful() -> None:
     ("kind", "values"),
     [
         (Phase, ["Starting", "ModelLoading", "WarmingUp", "Measuring", "Done"]),
-        (TrialState, ["Running", "Measured", "Infeasible", "Invalid", "Broken"]),
+        (TrialState, ["Running", "Measured", "Infeasible", "RacedOut", "Invalid", "Broken"]),
         (Verdict, ["Running", "Waiting", "Succeeded", "Stalled"]),
-        (CellState, ["Measured", "Infeasible", "Invalid", "Broken", "Running", "RuledOut", "Untried", "Outside"]),
+        (
+            CellState,
+            [
+                "Measured",
+                "RacedOut",
+                "Infeasible",
+                "Invalid",
+                "Broken",
+                "Running",
+                "RuledOut",
+                "Untried",
+                "Outside",
+            ],
+        ),
     ],
 )
 def test_states_are_called_as_users_and_journals_know_them(kind: type[StrEnum], values: list[str]) -> None:

@@ -3,8 +3,9 @@
 from core.planning import make_small_study
 from factories.runs import make_ended, make_finish, make_history, make_run
 from factories.studies import make_cell
+from infpop_operator.core.decision import SetAside
 from infpop_operator.core.load_failures import LOAD_FAILS
-from infpop_operator.core.model import EndedRun, SetAside
+from infpop_operator.core.model import EndedRun
 from infpop_operator.core.no_result import why_no_best
 
 STUDY = make_small_study()

@@ -82,15 +82,16 @@ def test_free_gpus_cost_nothing() -> None:
 )
 def test_a_broken_bound_is_reported_with_its_numbers(constraint: Constraint, expected: tuple[str, ...]) -> None:
     """Bounds are inclusive; an unmeasured value breaks them and gives the reason why it is unknown."""
-    assert violations((constraint,), make_measured(400.0), 4) == expected
+    assert violations(make_study(), make_measured(400.0), 4, bounds=[constraint]) == expected
 
 
 def test_known_memory_is_compared() -> None:
     """A peak of 8 GiB breaks a bound of 7 GiB and keeps one of 9 GiB."""
     measured = make_measured(1.0, gpu_memory_peak_bytes=8 * 2**30, missing={"pad_ratio": "NotPadded"})
     bounds = (Constraint(metric="gpuMemoryPeakBytes", maximum=7 * 2**30),)
-    assert len(violations(bounds, measured, 1)) == 1
-    assert not violations((Constraint(metric="gpuMemoryPeakBytes", maximum=9 * 2**30),), measured, 1)
+    roomy = (Constraint(metric="gpuMemoryPeakBytes", maximum=9 * 2**30),)
+    assert len(violations(make_study(), measured, 1, bounds=bounds)) == 1
+    assert not violations(make_study(), measured, 1, bounds=roomy)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from core.planning import LOAD, ONE_LOAD, SPACE, make_small_study
 from factories.runs import make_ended, make_finish, make_held, make_history, make_loss, make_run
 from factories.studies import at, make_cell, make_pool
 from infpop_operator.core.decide import decide
+from infpop_operator.core.decision import Decision, Verdict
 from infpop_operator.core.fingerprint import measurement_identity
-from infpop_operator.core.model import INTERRUPTED, QUEUED, Decision, EndedRun, Round, StartedRun, Verdict, Waiting
+from infpop_operator.core.model import INTERRUPTED, QUEUED, EndedRun, Round, StartedRun, Waiting
 from infpop_operator.core.study import Budget, SearchSpace, Study
 
 TWO = SearchSpace(gpu_counts=(1, 2), batch_sizes=(8,))

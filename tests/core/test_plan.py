@@ -5,13 +5,27 @@ from dataclasses import replace
 
 import pytest
 
-from core.planning import ALONE, FOUR, LOAD, ONE_LOAD, SPACE, chosen, make_small_study, measured, next_run, planned
+from core.planning import (
+    ALONE,
+    FOUR,
+    LATER,
+    LOAD,
+    ONE_LOAD,
+    SPACE,
+    chosen,
+    make_small_study,
+    measured,
+    next_run,
+    planned,
+)
 from factories.runs import Outcome, make_ended, make_finish, make_history, make_loss, make_round, make_run, make_started
 from factories.studies import make_cell, make_pool, make_study
-from infpop_operator.core import plan
 from infpop_operator.core.fingerprint import run_name
 from infpop_operator.core.model import Finished, Missing
+from infpop_operator.core.plan import plan_pool
+from infpop_operator.core.plan_view import view_of
 from infpop_operator.core.search import SearchRequest, SearchTrial, propose
+from infpop_operator.core.search_trials import search_trials
 from infpop_operator.core.space import cells
 from infpop_operator.core.study import Algorithm, Budget, Configuration, Constraint, Objective, Study
 from infpop_runner.contract import EngineSpec, ModelFacts
@@ -32,6 +46,18 @@ def test_the_baseline_is_measured_before_the_search_is_asked(baseline: Configura
     assert chosen(next_run(make_small_study())) == [LOAD[0]]
 
 
+def test_a_plan_without_the_search_says_only_how_far_the_round_is() -> None:
+    """It has no new run, but retries and the end of the round are the same."""
+    study = make_small_study(budget=Budget(max_trials=1))
+    lost = make_ended(ALONE, make_loss())
+    for ended in ((), (lost,), (measured([LOAD[0]]),)):
+        history = make_history(ended=ended)
+        full = plan_pool(study, study.pools[0], history, LATER)
+        assert plan_pool(study, study.pools[0], history, LATER, asks_search=False) == (
+            full if ended else replace(full, next_run=None)
+        )
+
+
 def test_a_later_round_begins_with_the_best_of_the_one_before() -> None:
     """The baseline of the study's current spec replaces the one that the first round recorded."""
     study, earlier = make_small_study(baseline=make_cell(1, 32)), make_cell(1, 64)
@@ -44,16 +70,16 @@ def test_a_planned_run_has_its_pool_and_trials_and_is_named_after_them() -> None
     """Pool and round are those of the plan; a first attempt is not a longer measurement."""
     study = make_small_study(pools=(make_pool(name="v100"),))
     run = next_run(study, rounds=(make_round(pool="v100", number=3),))
-    name = run_name(study, pool="v100", round_number=3, attempt=1, longer=False, trials=run.trials)
-    assert run == make_run(name, cells=LOAD[:1], pool="v100", round=3)
+    expected = make_run("", cells=LOAD[:1], pool="v100", round=3)
+    assert run == replace(expected, name=run_name(study, expected))
 
 
 def test_a_broken_trial_is_tried_again_before_anything_else() -> None:
     """The retry comes before an unmeasured baseline, and also after the last trial of the budget was planned."""
     study = make_small_study(baseline=make_cell(1, 32), budget=Budget(max_trials=1))
     run = next_run(study, make_ended(ALONE, make_loss()))
-    assert (run.trials, run.attempt, run.longer) == (ALONE.trials, 2, False)
-    assert run.name == run_name(study, pool="a100", round_number=1, attempt=2, longer=False, trials=ALONE.trials)
+    again = replace(ALONE, attempt=2)
+    assert run == replace(again, name=run_name(study, again))
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(1, [make_cell(1, 8)]), (2, [LOAD[0]]), (3, [LOAD[0]])])
@@ -83,7 +109,8 @@ def test_a_run_has_no_more_trials_than_are_left(limit: int, expected: int) -> No
     algorithm = Algorithm(name="grid", trials_per_run=3)
     study = make_small_study(algorithm=algorithm, budget=Budget(max_trials=limit))
     run = next_run(study, measured([make_cell(1, 8)]))
-    assert run.trials == make_run(cells=LOAD[:expected], index=1).trials
+    assert [trial.index for trial in run.trials] == list(range(1, 1 + expected))
+    assert set(chosen(run)) <= set(LOAD)
 
 
 def test_the_trials_of_a_run_share_its_load() -> None:
@@ -150,11 +177,11 @@ def test_the_search_gets_only_certain_results() -> None:
         for index, end in enumerate(ended)
     ]
     live = make_started(run=make_run("live", cells=[cell[7]], index=7))
-    view = plan._view(study, study.pools[0], make_history(ended=tuple(ended), active=(live,)))
-    assert plan._search_trials(view, make_run(cells=[make_cell(2, 8)], index=8).trials) == (
-        SearchTrial(configuration=cell[0], state="measured", loss=-7.0),
-        SearchTrial(configuration=cell[1], state="failed"),
-        SearchTrial(configuration=cell[4], state="failed"),
+    view = view_of(study, study.pools[0], make_history(ended=tuple(ended), active=(live,)))
+    assert search_trials(study, study.pools[0], view.trials, also=[make_cell(2, 8)]) == (
+        SearchTrial(configuration=cell[0], state="measured", loss=-7.0, seconds=1.0),
+        SearchTrial(configuration=cell[1], state="failed", seconds=1.0),
+        SearchTrial(configuration=cell[4], state="failed", seconds=1.0),
         SearchTrial(configuration=cell[5], state="failed"),
         SearchTrial(configuration=cell[7], state="pending"),
         SearchTrial(configuration=make_cell(2, 8), state="pending"),

@@ -15,7 +15,7 @@ from infpop_operator.core.recommend import (
     trial_loss,
     trial_value,
 )
-from infpop_operator.core.study import Objective, Study
+from infpop_operator.core.study import Budget, Objective, Study
 
 CHEAP = make_pool(name="cheap", price_per_gpu_hour=1.0)
 DEAR = make_pool(name="dear", price_per_gpu_hour=4.0)
@@ -68,6 +68,31 @@ def test_a_pool_without_an_eligible_trial_is_passed_over() -> None:
     assert found(study, measured("cheap", "GpuOutOfMemory")) is None
     assert found(study, measured("gone", 5.0)) is None
     assert found(replace(study, pools=(DEAR,)), measured("cheap", 9.0), measured("dear", 1.0)) == ("dear", 2)
+
+
+def again(number: int, rate: float) -> EndedRun:
+    """Return a load that measures the trial of the pool `cheap` again."""
+    run = make_run(f"again-{number}", cells=[make_cell(2, 64)], index=2, pool="cheap", attempt=number, confirms=True)
+    return make_ended(run, make_finish(run, [rate]))
+
+
+@pytest.mark.parametrize(("objective", "cheap_wins", "dear_wins"), [(Objective(), 103.0, 106.0), (COST, 400.0, 450.0)])
+@pytest.mark.parametrize("order", [(CHEAP, DEAR), (DEAR, CHEAP)])
+def test_the_largest_number_of_a_search_beats_a_confirmed_one_only_above_its_interval(
+    order: tuple[object, object], objective: Objective, cheap_wins: float, dear_wins: float
+) -> None:
+    """A search's best is too high by chance. 95 tokens/s from fresh loads are 86 to 104; the other costs four times."""
+    study = make_study(pools=order, objective=objective, budget=Budget(max_trials=1, confirm=True))
+    rounds = tuple(replace(entry, confirms=True) for entry in ROUNDS)
+
+    def chosen(rate: float) -> str:
+        ended = (measured("cheap", 100.0), again(1, 94.0), again(2, 96.0), measured("dear", rate))
+        best = best_of_study(study, make_history(rounds=rounds, ended=ended))
+        assert best is not None
+        assert (best[1].confirmed is not None) == (best[0] is CHEAP)
+        return best[0].name
+
+    assert (chosen(cheap_wins), chosen(dear_wins)) == ("cheap", "dear")
 
 
 def history_of_two_rounds() -> History:

@@ -8,10 +8,11 @@ import pytest
 from factories.landscapes import landscape
 from factories.studies import make_cell, make_measured, make_pool, make_study, make_trial
 from infpop_operator.core.decide import decide
+from infpop_operator.core.decision import Verdict
 from infpop_operator.core.extra_metrics import ExtraMetric
 from infpop_operator.core.fingerprint import measurement_identity
 from infpop_operator.core.history import trials_of
-from infpop_operator.core.model import Finished, Lost, Missing, Run, Trial, TrialState, Verdict
+from infpop_operator.core.model import Finished, Lost, Missing, Run, Trial, TrialState
 from infpop_operator.core.objective import (
     TIE_RATIO,
     best,
@@ -127,7 +128,8 @@ def test_what_is_missing_is_reported_exactly_where_it_decides(
 def test_bounds_on_a_user_defined_metric_are_those_of_any_other() -> None:
     """Bounds are inclusive; a missing value is reported as missing, and its bound is not called broken."""
     bounds = (Constraint(metric="load", minimum=30.0, maximum=90.0),)
-    told = [violations(bounds, make_measured(1.0), 1, {"load": load}) for load in (29.0, 30.0, 90.0, 91.0, STALE)]
+    study = make_study(objective=Objective(constraints=bounds))
+    told = [violations(study, make_measured(1.0), 1, {"load": load}) for load in (29.0, 30.0, 90.0, 91.0, STALE)]
     assert told == [("load 29 < 30",), (), (), ("load 91 > 90",), ()]
     assert required_metrics(replace(ENERGY, constraints=(*bounds, Constraint(metric="spread", maximum=1.0)))) == (
         "power",

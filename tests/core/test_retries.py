@@ -42,8 +42,8 @@ def test_an_invalid_trial_is_measured_once_more_alone_and_longer() -> None:
     study = make_small_study(algorithm=FOUR)
     first = make_ended(SHARED, make_finish(SHARED, [1.0, "UnstableRepeats", 3.0, 4.0]))
     run = next_run(study, first)
-    assert (run.trials, run.attempt, run.longer) == (SHARED.trials[1:2], 2, True)
-    assert run.name == run_name(study, pool="a100", round_number=1, attempt=2, longer=True, trials=run.trials)
+    again = replace(SHARED, trials=SHARED.trials[1:2], attempt=2, longer=True)
+    assert run == replace(again, name=run_name(study, again))
     second = make_ended(run, make_finish(run, ["ShortOutput"]))
     assert chosen(next_run(study, first, second)) == [make_cell(1, batch) for batch in SPACE.batch_sizes]
 

@@ -1,14 +1,17 @@
 """Why a pool's round ends: trial budget, incompatible GPU, exhausted search space, plateau."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
-from core.planning import LOAD, OTHER_GPU, SPACE, each_measured, make_small_study, measured, planned
-from factories.runs import Outcome, make_ended, make_loss, make_run, make_started
-from factories.studies import make_cell
-from infpop_operator.core.model import EndedRun
-from infpop_operator.core.study import Budget, Objective, Plateau, SearchSpace, Study
+from core.planning import GRID, LATER, LOAD, OTHER_GPU, SPACE, each_measured, make_small_study, measured, planned
+from factories.runs import Outcome, make_ended, make_finish, make_history, make_loss, make_run, make_started
+from factories.studies import START, make_cell
+from infpop_operator.core.decide import decide
+from infpop_operator.core.decision import Verdict
+from infpop_operator.core.model import EndedRun, History
+from infpop_operator.core.study import Algorithm, Budget, Objective, Plateau, SearchSpace, Study
 
 
 @pytest.mark.parametrize(("limit", "ended"), [(3, "MaxTrialsReached"), (4, "MaxTrialsReached"), (5, None)])
@@ -113,3 +116,65 @@ def test_a_gain_over_nothing_is_a_gain(last: float, ended: str | None) -> None:
         for index, (end, figure) in enumerate(zip(ends, figures, strict=True))
     )
     assert planned(study, *ended_runs).ended == ended
+
+
+SURE = (400.0, 300.0, 200.0, 100.0, 300.0, 200.0)  # falls with the batch size on both GPU counts
+
+
+def sure_study(confidence: float, **budget: object) -> Study:
+    """Return a search that knows landscapes and ends once it is as sure as this."""
+    plateau = Plateau(confidence=confidence)
+    budgets = Budget(**({"plateau": plateau} | budget))
+    return make_small_study(algorithm=Algorithm(name="landscape"), budget=budgets)
+
+
+def test_a_round_ends_when_the_search_is_sure_of_its_best() -> None:
+    """The message has the probability, and after how many trials; without asking for it the round goes on."""
+    plan = planned(sure_study(0.9), *each_measured(*SURE))
+    assert (plan.ended, plan.next_run) == ("ConfidenceReached", None)
+    assert re.fullmatch(
+        r"the best is within 1 % of the optimum with probability (1|0\.9\d*), after 6 trials", plan.ended_detail
+    )
+    assert planned(sure_study(0.9), *each_measured(*SURE[:4])).ended is None
+    assert planned(replace(sure_study(0.9), budget=Budget()), *each_measured(*SURE)).ended is None
+    assert planned(replace(sure_study(0.9), algorithm=GRID), *each_measured(*SURE)).ended is None
+
+
+def test_the_search_is_not_sure_before_it_has_seen_three_numbers() -> None:
+    """What it believes before any trial never ends a round; a configuration that cannot work is no number."""
+    assert planned(sure_study(0.0), *each_measured(400.0, 300.0, "NotRecorded")).ended is None
+    assert planned(sure_study(0.0), *each_measured(400.0, 300.0, 200.0)).ended == "ConfidenceReached"
+
+
+def test_a_live_run_holds_up_the_end_and_nothing_starts_meanwhile() -> None:
+    """Its result may make the search less sure; then the round goes on."""
+    study = sure_study(0.9, parallel_trials=2)
+    live = make_run("live", cells=[make_cell(2, 32)], index=6)
+    plan = planned(study, *each_measured(*SURE), active=(make_started(run=live),))
+    assert (plan.ended, plan.next_run, plan.ended_detail) == (None, None, "")
+    assert planned(study, *each_measured(*SURE), make_ended(live, make_finish(live, [90.0]))).ended is not None
+    surprise = planned(study, *each_measured(*SURE), make_ended(live, make_finish(live, [399.0])))
+    assert (surprise.ended, surprise.next_run is None) == (None, False)
+
+
+def test_the_end_of_the_study_says_how_sure_the_search_was() -> None:
+    """The condition of the study has this message."""
+    study = sure_study(0.9)
+    history = make_history(ended=each_measured(*SURE))
+    opened = decide(study, History(started_at=START), {}, START).history.rounds
+    decision = decide(study, replace(history, rounds=opened), {}, LATER)
+    assert (decision.verdict, decision.reason) == (Verdict.SUCCEEDED, "ConfidenceReached")
+    assert decision.message.startswith("pool a100: ConfidenceReached (the best is within 1 % of the optimum with prob")
+
+
+def test_a_plateau_of_two_metrics_ends_when_the_front_does_not_grow_either() -> None:
+    """Slower configurations on fewer GPUs are on the front, so the round goes on; others are not."""
+    study = make_small_study(
+        objective=Objective(second_metric="throughputPerGPU"), budget=Budget(plateau=Plateau(trials=2))
+    )
+    fast = measured([make_cell(2, 8)], 100.0)
+    on_front = [measured([make_cell(1, 8)], 80.0, index=1), measured([make_cell(1, 16)], 30.0, index=2)]
+    beaten = [measured([make_cell(2, 16)], 90.0, index=1), measured([make_cell(2, 32)], 30.0, index=2)]
+    assert planned(study, fast, *on_front).ended is None
+    assert planned(study, fast, *beaten).ended == "Plateau"
+    assert planned(replace(study, objective=Objective()), fast, *on_front).ended == "Plateau"

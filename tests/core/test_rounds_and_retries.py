@@ -7,18 +7,9 @@ import pytest
 
 from factories.studies import START, make_cell, make_measured, make_pool, make_study
 from infpop_operator.core.decide import decide
+from infpop_operator.core.decision import Decision, Verdict
 from infpop_operator.core.history import failures, gpu_seconds, known_model_facts, trials_of
-from infpop_operator.core.model import (
-    Decision,
-    Finished,
-    History,
-    Lost,
-    Observation,
-    Run,
-    StartedRun,
-    TrialState,
-    Verdict,
-)
+from infpop_operator.core.model import Finished, History, Lost, Observation, Run, StartedRun, TrialState
 from infpop_operator.core.study import Algorithm, Budget, Plateau, SearchSpace, Study
 from infpop_runner.contract import (
     Broken,

@@ -52,9 +52,14 @@ RUN = Run(
     round=3,
     attempt=2,
     trials=(
-        PlannedTrial(index=5, configuration=make_cell(2, 64, block_size=16, swap_space=4)),
+        PlannedTrial(
+            index=5,
+            configuration=make_cell(2, 64, block_size=16, swap_space=4),
+            needs_tokens_per_second=120.0,
+        ),
         PlannedTrial(index=4, configuration=make_cell(2, 8, block_size=16, swap_space=4)),
     ),
+    to_beat_tokens_per_second=900.0,
 )
 
 
@@ -73,15 +78,26 @@ def test_every_field_of_a_run_reaches_its_runner() -> None:
         "workload": STUDY.workload,
         "device": "cpu",
         "gpu_count": 2,
-        "trials": (TrialSpec(index=4, batch_size=8), TrialSpec(index=5, batch_size=64)),
+        "trials": (
+            TrialSpec(index=4, batch_size=8),
+            TrialSpec(index=5, batch_size=64, needs_tokens_per_second=120.0),
+        ),
         "measurement": MEASUREMENT,
         "seed": 11,
         "scrape_grace_seconds": 30.0,
+        "to_beat_tokens_per_second": 900.0,
     }
     assert set(expected) == set(RunSpec.model_fields)
     assert {name: getattr(spec, name) for name in RunSpec.model_fields} == expected
     assert build_run_spec(STUDY, RUN).scrape_grace_seconds == 0.0
     assert build_run_spec(STUDY, replace(RUN, pool="a100")).device == "cuda"
+
+
+def test_a_run_in_order_keeps_its_order() -> None:
+    """Its runner measures the trials as they were given, whatever their batch sizes."""
+    spec = build_run_spec(STUDY, replace(RUN, in_order=True))
+    assert [trial.batch_size for trial in spec.trials] == [64, 8]
+    assert spec.model_copy(update={"trials": spec.trials[::-1]}) == build_run_spec(STUDY, RUN)
 
 
 def test_a_longer_run_changes_how_long_is_measured_and_nothing_else() -> None:
@@ -130,12 +146,13 @@ def test_the_arguments_of_vllm_are_those_of_the_study_and_the_configuration() ->
 
 
 def test_unset_fields_are_not_passed_to_vllm() -> None:
-    """The engine's own defaults hold, and on CPUs no GPU memory share is set."""
+    """The engine's own defaults hold; on CPUs the size of the cache takes the place of the GPU memory share."""
     plain = make_study(engine=EngineSpec(name="vllm"), pools=(make_pool(device="cpu"),))
     assert args_of(plain, make_cell(1, 8)) == (
         "--tensor-parallel-size=1",
         "--max-num-seqs=8",
         "--max-num-batched-tokens=8192",
+        "--kv-cache-memory-bytes=1073741824",
     )
     mixed = replace(plain, pools=(make_pool(device="cpu"), make_pool(name="gpus")))
     assert args_of(mixed, make_cell(1, 8)) == args_of(plain, make_cell(1, 8))
@@ -154,7 +171,7 @@ def test_a_searched_step_limit_is_passed_once() -> None:
 
 
 def test_the_arguments_of_a_pipeline_are_keyword_arguments() -> None:
-    """Several GPUs share the model by its device map; extra arguments are those of the model itself."""
+    """GPUs share the model by its device map, as in the runner; extra arguments are those of the model itself."""
     engine = EngineSpec(name="hf-pipeline", args={"attn_implementation": "sdpa"})
     study = replace(STUDY, engine=engine)
     assert args_of(study, make_cell(2, 64, low_cpu=True)) == (
@@ -165,7 +182,9 @@ def test_the_arguments_of_a_pipeline_are_keyword_arguments() -> None:
         "model_kwargs={'attn_implementation': 'sdpa', 'low_cpu': True}",
     )
     plain = make_study(engine=EngineSpec(name="hf-pipeline"))
-    assert args_of(plain, make_cell(1, 8)) == ("batch_size=8", "dtype='auto'")
+    assert args_of(plain, make_cell(1, 8)) == ("batch_size=8", "dtype='auto'", "device_map='auto'")
+    on_cpu = replace(plain, pools=(make_pool(device="cpu"),))
+    assert args_of(on_cpu, make_cell(1, 8)) == ("batch_size=8", "dtype='auto'", "device='cpu'")
 
 
 def test_a_simulation_has_no_arguments_to_copy() -> None:

@@ -6,11 +6,12 @@ from datetime import timedelta
 from factories.landscapes import landscape
 from factories.runs import make_ended, make_history, make_round, make_run
 from factories.studies import make_cell, make_pool, make_study, make_trials
+from infpop_operator.core.counting import current_trials
 from infpop_operator.core.decide import decide
 from infpop_operator.core.history import current_round, trials_of
 from infpop_operator.core.model import Round
 from infpop_operator.core.recommend import best_of_study
-from infpop_operator.core.scope import baseline_of, current_trials, earlier_best, in_scope
+from infpop_operator.core.scope import baseline_of, earlier_best, in_scope
 from infpop_operator.core.study import Algorithm, Budget, Configuration, Plateau, SearchSpace, Study
 from simulation.world import Story, World, drive
 

@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factories.studies import SPACE, make_cell
-from infpop_operator.core.search import ALGORITHMS, SearchRequest, SearchTrial, encoding, hyperopt_ask, propose
+from infpop_operator.core.search import (
+    ALGORITHMS,
+    SearchRequest,
+    SearchTrial,
+    companions,
+    encoding,
+    hyperopt_ask,
+    propose,
+)
 from infpop_operator.core.space import cells
 from infpop_operator.core.study import AlgorithmName, Configuration, ExtraParameter, SearchSpace
 
@@ -217,6 +225,32 @@ def test_the_grid_waits_for_a_pending_load_while_others_are_open() -> None:
     assert propose(replace(question, open_cells=only)) == make_cell(8, 2)
 
 
+def test_a_grid_that_the_budget_cuts_short_gives_each_gpu_count_its_share() -> None:
+    """20 of 44 cells: five of each GPU count, in turn, and the batch sizes of each from coarse to fine."""
+    order = visit("grid", seed=0, asks=20, max_trials=20)
+    assert [cell.gpu_count for cell in order] == [8, 4, 2, 1] * 5
+    assert [cell.batch_size for cell in order if cell.gpu_count == 8] == [32, 256, 4, 1024, 128]
+
+
+def test_a_grid_that_is_cut_short_goes_on_where_batches_still_fit() -> None:
+    """A GPU count whose larger batches are ruled out has the same number of trials as the others."""
+    trials = (failed(make_cell(8, 32)), *(measured(make_cell(gpus, 32), -1.0) for gpus in (4, 2, 1)))
+    opened = tuple(
+        cell for cell in cells(SPACE) if cell.batch_size != 32 and (cell.gpu_count < 8 or cell.batch_size < 32)
+    )
+    question = make_question(algorithm="grid", trials=trials, open_cells=opened, max_trials=20)
+    assert propose(question) == make_cell(8, 4)
+
+
+def test_a_load_of_a_grid_that_is_cut_short_takes_no_more_than_its_share() -> None:
+    """20 of 44 cells are five for each load; of a grid that is not cut short, all larger batches follow."""
+    question = make_question(algorithm="grid", max_trials=20)
+    found = companions(question, make_cell(8, 32), 7)
+    assert [companion.configuration.batch_size for companion in found] == [4, 128, 256, 1024]
+    found = companions(replace(question, max_trials=44), make_cell(8, 32), 7)
+    assert [companion.configuration.batch_size for companion in found] == [64, 128, 256, 512, 1024]
+
+
 @given(spaces)
 def test_encoding_is_undone_by_decoding(space: SearchSpace) -> None:
     """Each cell has its own positions, and only dimensions with a choice are axes."""
@@ -278,7 +312,9 @@ def throughput(cell: Configuration) -> float:
     )
 
 
-def visit(algorithm: AlgorithmName, *, seed: int, asks: int, space: SearchSpace = SPACE) -> list[Configuration]:
+def visit(
+    algorithm: AlgorithmName, *, seed: int, asks: int, space: SearchSpace = SPACE, max_trials: int = 44
+) -> list[Configuration]:
     """Ask `asks` times, answer each with the landscape's value, and return the cells in the order asked for."""
     records: list[SearchTrial] = []
     opened = list(cells(space))
@@ -292,7 +328,7 @@ def visit(algorithm: AlgorithmName, *, seed: int, asks: int, space: SearchSpace 
                 index=index,
                 seed=seed,
                 algorithm=algorithm,
-                max_trials=44,
+                max_trials=max_trials,
             )
         )
         assert cell is not None

@@ -8,8 +8,9 @@ from core.planning import make_small_study
 from factories.runs import make_ended, make_finish, make_held, make_history, make_loss, make_run, make_started
 from factories.studies import START, at, make_cell
 from infpop_operator.core.decide import absorb, decide, stop_runs
+from infpop_operator.core.decision import Verdict
 from infpop_operator.core.history import failures
-from infpop_operator.core.model import Finished, History, Lost, Observation, Phase, Running, Verdict, Waiting
+from infpop_operator.core.model import Finished, History, Lost, Observation, Phase, Running, Waiting
 from infpop_operator.core.study import Budget, Study
 
 PAIR = make_run("pair", cells=[make_cell(1, 8), make_cell(1, 16)])

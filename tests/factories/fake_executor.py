@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from factories.adaptive import as_asked
+from factories.played_order import is_left_out, skipped
 from infpop_operator.core.model import Finished, Lost, Observation, Phase, Run, Running, StartedRun
 from infpop_runner.contract import Infeasible, InfeasibleReason, Measured, Provenance, RunResult, RunSpec, TrialResult
 
@@ -84,6 +86,8 @@ class FakeExecutor:
 def play_landscape(throughput: Throughput, *, seconds: float = 1.0) -> Play:
     """Return a play in which the result of each trial is `throughput` of its GPU count and batch size, in tokens/s.
 
+    A run with an adaptive measurement has an interval for it, or finds that it is not the best.
+
     Args:
         throughput: returns a number, or the reason why the configuration cannot work; after `GpuOutOfMemory` the run
             does not reach its larger batches.
@@ -93,9 +97,11 @@ def play_landscape(throughput: Throughput, *, seconds: float = 1.0) -> Play:
     def play(run: Run, spec: RunSpec, now: datetime) -> Played:
         trials: list[TrialResult] = []
         for trial in spec.trials:
-            trials.append(_result(trial.index, trial.batch_size, throughput(spec.gpu_count, trial.batch_size)))
-            if isinstance(trials[-1], Infeasible) and trials[-1].reason == "GpuOutOfMemory":
-                break
+            if is_left_out(trial, trials):
+                continue
+            found = _result(trial.index, trial.batch_size, throughput(spec.gpu_count, trial.batch_size))
+            played = as_asked(found, spec) if isinstance(found, Measured) else found
+            trials.append(skipped(trial, trials) or played)
         result = RunResult(
             run=run.name,
             simulated=True,

@@ -5,6 +5,7 @@ from dataclasses import replace
 from infpop_operator.api.landscapes import to_landscape
 from infpop_operator.api.status_model import Best, PoolStatus, StudyStatus
 from infpop_operator.api.status_rows import trial_row
+from infpop_operator.api.status_values import shown_extra
 from infpop_operator.core import objective
 from infpop_operator.core.landscape import Landscape
 from infpop_operator.core.model import Trial
@@ -36,6 +37,7 @@ def _best(trial: Trial) -> Best:
         round=trial.round,
         gpu_count=trial.configuration.gpu_count,
         batch_size=trial.configuration.batch_size,
+        extra=shown_extra(trial.configuration) or None,
         throughput="1",
         throughput_per_gpu="1",
         spread="0",

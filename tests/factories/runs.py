@@ -28,6 +28,7 @@ from infpop_runner.contract import (
     InvalidReason,
     Measured,
     Provenance,
+    RacedOut,
     RunResult,
     TrialResult,
 )
@@ -44,7 +45,7 @@ ENGINE = EngineSettings(
 ROUND = Round(pool="a100", number=1, identity="id-1", baseline=make_cell(1, 8))
 
 # The outcome of a trial: its tokens/s, why it is infeasible or invalid, or None if the result lacks it.
-Outcome = float | Measured | InfeasibleReason | InvalidReason | None
+Outcome = float | Measured | RacedOut | Infeasible | InfeasibleReason | InvalidReason | None
 
 
 def make_round(**changes: object) -> Round:
@@ -85,6 +86,8 @@ def make_trial_result(planned: PlannedTrial, outcome: Outcome) -> TrialResult | 
     match outcome:
         case None | Measured():
             return outcome
+        case RacedOut() | Infeasible():
+            return outcome.model_copy(update={"index": index, "batch_size": batch_size})
         case float() | int():
             return make_measured(float(outcome), index=index, batch_size=batch_size)
         case reason if reason in get_args(InvalidReason):

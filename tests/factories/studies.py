@@ -5,7 +5,17 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from infpop_operator.core.model import Trial, TrialState
-from infpop_operator.core.study import Algorithm, Budget, Configuration, Objective, Pool, Scalar, SearchSpace, Study
+from infpop_operator.core.study import (
+    Algorithm,
+    Budget,
+    Configuration,
+    Objective,
+    Pool,
+    Retune,
+    Scalar,
+    SearchSpace,
+    Study,
+)
 from infpop_runner.contract import (
     EngineSpec,
     Infeasible,
@@ -14,6 +24,7 @@ from infpop_runner.contract import (
     Measured,
     MeasurementSpec,
     ModelSpec,
+    RacedOut,
     SimulationSpec,
     SyntheticSource,
     WorkloadSpec,
@@ -37,7 +48,7 @@ def make_pool(**changes: object) -> Pool:
 
 
 def make_study(**changes: object) -> Study:
-    """Return a study of 44 cells on one pool with a simulated engine."""
+    """Return a study of 44 cells on one pool with a simulated engine; changed hardware is tuned again at once."""
     study = Study(
         key="local/study",
         namespace="",
@@ -53,6 +64,7 @@ def make_study(**changes: object) -> Study:
         pools=(make_pool(),),
         model_fingerprint="m1",
         workload_fingerprint="w1",
+        retune=Retune(debounce=timedelta(0), max_per_day=None),
     )
     return replace(study, **changes)
 
@@ -79,9 +91,28 @@ def make_measured(throughput: float, *, index: int = 0, batch_size: int = 1, **c
     return Measured.model_validate(values | changes)
 
 
+def make_raced_out(at_most: float, *, index: int = 0, batch_size: int = 1, **changes: object) -> RacedOut:
+    """Return the result of a trial that is slower than what it had to beat: at most this throughput."""
+    values: dict[str, object] = {
+        "index": index,
+        "batch_size": batch_size,
+        "throughput_tokens_per_second": at_most * 0.95,
+        "at_most_tokens_per_second": at_most,
+        "to_beat_tokens_per_second": at_most * 1.01,
+        "generated_tokens": 100,
+        "measured_seconds": 2.5,
+    }
+    return RacedOut.model_validate(values | changes)
+
+
+def make_load_failure(batch_size: int = 1, *, index: int = 0) -> Infeasible:
+    """Return the result of a trial for whose batch size the engine could not be loaded: too little memory."""
+    return Infeasible(index=index, batch_size=batch_size, reason="GpuOutOfMemory", phase="load")
+
+
 def make_trial(
     cell: Configuration,
-    outcome: float | Measured | InfeasibleReason | TrialState,
+    outcome: float | Measured | RacedOut | Infeasible | InfeasibleReason | TrialState,
     *,
     index: int = 0,
 ) -> Trial:
@@ -99,6 +130,10 @@ def make_trial(
     match outcome:
         case Measured():
             return replace(trial, result=outcome)
+        case RacedOut():
+            return replace(trial, state=TrialState.RACED_OUT, result=outcome)
+        case Infeasible():
+            return replace(trial, state=TrialState.INFEASIBLE, reason=outcome.reason, result=outcome)
         case float() | int():
             return replace(trial, result=make_measured(float(outcome), index=index, batch_size=cell.batch_size))
         case TrialState():
@@ -109,7 +144,7 @@ def make_trial(
 
 
 def make_trials(
-    entries: Sequence[tuple[Configuration, float | Measured | InfeasibleReason | TrialState]],
+    entries: Sequence[tuple[Configuration, float | Measured | RacedOut | Infeasible | InfeasibleReason | TrialState]],
 ) -> tuple[Trial, ...]:
     """Return trials with indexes 0, 1, ... in the order given."""
     return tuple(make_trial(cell, outcome, index=index) for index, (cell, outcome) in enumerate(entries))

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 
 from factories.studies import START
 from infpop_operator.core.decide import decide
+from infpop_operator.core.decision import Verdict
 from infpop_operator.core.history_diff import apply, changes
-from infpop_operator.core.model import QUEUED, History, Lost, Observation, Phase, Running, StartedRun, Verdict, Waiting
+from infpop_operator.core.model import QUEUED, History, Lost, Observation, Phase, Running, StartedRun, Waiting
 from infpop_operator.core.study import Study
 from simulation.world import STEPS_LIMIT, Step, Story, World
 

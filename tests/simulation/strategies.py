@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from factories.studies import make_cell, make_pool, make_study
 from infpop_operator.core.study import (
+    AUTO,
     Algorithm,
     Budget,
     Configuration,
@@ -17,7 +18,8 @@ from infpop_operator.core.study import (
     SearchSpace,
     Study,
 )
-from simulation.world import Story, World, drive
+from infpop_runner.contract import MeasurementSpec
+from simulation.world import Story, World, always_loads, drive
 
 SPACES = (
     SearchSpace(gpu_counts=(1, 2, 4, 8), batch_sizes=(1, 8, 64, 128, 256, 512)),
@@ -63,7 +65,9 @@ def budgets(draw: st.DrawFn) -> Budget:
 def studies(draw: st.DrawFn) -> Study:
     """Draw a study on one or two pools."""
     algorithm = Algorithm(
-        name=draw(st.sampled_from(ALGORITHMS)), seed=draw(st.integers(0, 99)), trials_per_run=draw(st.integers(1, 8))
+        name=draw(st.sampled_from(ALGORITHMS)),
+        seed=draw(st.integers(0, 99)),
+        trials_per_run=draw(st.integers(1, 8) | st.just(AUTO)),
     )
     return make_study(
         space=draw(st.sampled_from(SPACES)),
@@ -72,6 +76,7 @@ def studies(draw: st.DrawFn) -> Study:
         pools=draw(pools()),
         baseline=draw(baselines()),
         objective=draw(st.sampled_from(OBJECTIVES)),
+        measurement=MeasurementSpec(mode=draw(st.sampled_from(["full", "adaptive"]))),
     )
 
 
@@ -86,6 +91,17 @@ def baselines() -> st.SearchStrategy[Configuration | None]:
     return st.sampled_from([None, None, make_cell(1, 64), make_cell(1, 48)])
 
 
+def only_on_several_gpus(gpu_count: int, batch_size: int) -> bool:
+    """Return whether the weights fit: not on one GPU, whatever the batch."""
+    del batch_size
+    return gpu_count > 1
+
+
+def only_small_batches(gpu_count: int, batch_size: int) -> bool:
+    """Return whether an engine that is sized by its batch can be loaded."""
+    return batch_size <= 128 * gpu_count
+
+
 worlds = st.builds(
     World,
     seed=st.integers(0, 10_000),
@@ -98,6 +114,9 @@ worlds = st.builds(
     invalid=st.sampled_from([0.0, 0.2, 0.7]),
     incompatible=st.sampled_from([0.0, 0.0, 0.0, 0.1]),
     unseen=st.sampled_from([0.0, 0.0, 0.3, 1.0, None]),
+    survives=st.booleans(),
+    adaptive=st.booleans(),
+    loads=st.sampled_from([always_loads, always_loads, only_on_several_gpus, only_small_batches]),
 )
 
 

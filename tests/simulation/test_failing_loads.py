@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from factories.studies import make_pool, make_study
+from infpop_operator.core.decision import Verdict
 from infpop_operator.core.history import broken_reason, trials_of
 from infpop_operator.core.load_failures import LOAD_FAILS
-from infpop_operator.core.model import Verdict
 from infpop_operator.core.study import Algorithm, Budget, Configuration, ExtraParameter, SearchSpace, Study
 from simulation.cluster import NEVER, Cluster, drive_on_cluster
 from simulation.world import Story, World, drive, remember

@@ -6,8 +6,9 @@ import pytest
 
 from factories.studies import make_pool, make_study
 from infpop_operator.core import objective
+from infpop_operator.core.decision import Verdict
 from infpop_operator.core.history import trials_of
-from infpop_operator.core.model import Trial, TrialState, Verdict
+from infpop_operator.core.model import Trial, TrialState
 from infpop_operator.core.space import cells
 from infpop_operator.core.study import Algorithm, AlgorithmName, Budget, SearchSpace
 from simulation.world import Story, World, drive

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from factories.studies import make_study
+from factories.studies import make_pool, make_study
 from infpop_operator.core import placement
+from infpop_operator.core.decision import Verdict
 from infpop_operator.core.history import never_held, trials_of
-from infpop_operator.core.model import TrialState, Verdict
+from infpop_operator.core.model import TrialState
 from infpop_operator.core.recommend import best_of_study
 from infpop_operator.core.space import cells
 from infpop_operator.core.study import Algorithm, Budget, SearchSpace, Study
@@ -64,7 +65,7 @@ def test_devices_that_come_late_are_used() -> None:
 def test_devices_that_come_while_the_last_others_are_measured_are_used() -> None:
     """When only a GPU count without devices is left, it is tried again at once, however long its pause is."""
     world = World(best=(8, 64), memory=1024)
-    study = make_covering_study(schedule_timeout=timedelta(seconds=10))
+    study = make_covering_study(pools=(make_pool(schedule_timeout=timedelta(seconds=10)),))
     quick = drive_on_cluster(study, world, blocked(8, wait=timedelta(seconds=10)))
     last = max(entry.observation.ended_at for entry in quick.history.ended if entry.run.gpu_count != 8)
     story = drive_on_cluster(

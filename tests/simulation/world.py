@@ -10,11 +10,12 @@ from datetime import datetime, timedelta
 from math import log2
 from random import Random
 
+from factories.adaptive import adaptive
 from factories.studies import START, make_invalid, make_measured
+from infpop_operator.core.decision import Decision
 from infpop_operator.core.history_diff import Entry, apply
 from infpop_operator.core.model import (
     INTERRUPTED,
-    Decision,
     Finished,
     History,
     Lost,
@@ -29,9 +30,27 @@ from infpop_operator.core.model import (
 from infpop_operator.core.study import Configuration, Study
 from infpop_operator.local.driver import drive as drive_locally
 from infpop_operator.local.snapshot import Snapshot
-from infpop_runner.contract import Broken, Infeasible, InfeasibleReason, Provenance, RunResult, RunSpec, TrialResult
+from infpop_runner.contract import (
+    Broken,
+    Infeasible,
+    InfeasibleReason,
+    Measured,
+    Provenance,
+    RacedOut,
+    RunResult,
+    RunSpec,
+    Skipped,
+    TrialResult,
+)
 
 STEPS_LIMIT = 5000
+MORE_THAN_ANY_BATCH = 10**9
+
+
+def always_loads(gpu_count: int, batch_size: int) -> bool:
+    """Return whether an engine can be loaded: always."""
+    del gpu_count, batch_size
+    return True
 
 
 def _refuses_nothing(cell: Configuration) -> bool:
@@ -47,7 +66,10 @@ class World:
     error. `lost` to `incompatible` are probabilities for each run or, if `invalid`, each trial; a crash comes after the
     first trials of a run have their results. Batches above `memory` x GPU count do not fit. `unseen` is the probability
     that the power of a trial is not known; None: nobody asked for it. The loads of the GPU counts in `dying` fail with
-    a result that says so, those in `killed` end without a result; `refuses` returns whether arguments are rejected.
+    a result that says so, those in `killed` end without a result; `refuses` returns whether arguments are rejected. An
+    engine that `survives` an out-of-memory goes on with smaller batches.
+    `adaptive` measurements race trials. `loads` returns whether an engine can be loaded for a GPU count and its largest
+    batch; if it cannot, the run tries the smaller ones, as for vLLM.
     """
 
     seed: int = 0
@@ -63,6 +85,9 @@ class World:
     dying: frozenset[int] = frozenset()
     killed: frozenset[int] = frozenset()
     refuses: Callable[[Configuration], bool] = _refuses_nothing
+    survives: bool = True
+    adaptive: bool = False
+    loads: Callable[[int, int], bool] = always_loads
 
     def throughput(self, cell: Configuration) -> float:
         """Return the true tokens/s of a cell that fits."""
@@ -138,25 +163,38 @@ class World:
         )
 
     def _climb(self, run: Run, chance: Random) -> Iterator[TrialResult]:
-        """Measure ascending batch sizes; an out-of-memory ends the climb, as in the runner."""
-        for trial in sorted(run.trials, key=lambda trial: trial.configuration.batch_size):
-            cell = trial.configuration
-            if not self.fits(cell):
+        """Measure in the order of the run, skip what is not worthwhile, leave out what is too large, as the runner."""
+        best, too_large = 0.0, MORE_THAN_ANY_BATCH
+        for trial in run.sequence:
+            cell, needs = trial.configuration, trial.needs_tokens_per_second
+            if cell.batch_size > too_large:
+                continue
+            died = too_large < MORE_THAN_ANY_BATCH and not self.survives
+            if died or (needs is not None and best < needs):
+                yield Skipped(index=trial.index, batch_size=cell.batch_size)
+            elif not self.loads(cell.gpu_count, cell.batch_size):
+                yield Infeasible(index=trial.index, batch_size=cell.batch_size, reason="GpuOutOfMemory", phase="load")
+            elif not self.fits(cell):
                 yield Infeasible(index=trial.index, batch_size=cell.batch_size, reason="GpuOutOfMemory")
-                return
-            yield self._measure(trial, chance)
+                too_large = cell.batch_size
+            else:
+                result = self._measure(run, trial, chance)
+                reached = result.throughput_tokens_per_second if isinstance(result, Measured | RacedOut) else 0.0
+                best = max(best, reached)
+                yield result
 
     def _infeasible(self, run: Run, reason: InfeasibleReason) -> Iterator[TrialResult]:
         for trial in run.trials:
             batch, detail = trial.configuration.batch_size, f"{reason} of run {run.name}"
             yield Infeasible(index=trial.index, batch_size=batch, reason=reason, detail=detail)
 
-    def _measure(self, trial: PlannedTrial, chance: Random) -> TrialResult:
+    def _measure(self, run: Run, trial: PlannedTrial, chance: Random) -> TrialResult:
         cell = trial.configuration
         if chance.random() < self.invalid:
             return make_invalid(cell, trial.index)
         throughput = self.throughput(cell) * (1 + chance.uniform(-self.noise, self.noise))
-        return make_measured(throughput, index=trial.index, batch_size=cell.batch_size)
+        found = make_measured(throughput, index=trial.index, batch_size=cell.batch_size)
+        return adaptive(found, run.to_beat_tokens_per_second) if self.adaptive else found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,6 +323,13 @@ def drive(
     stage = _Stage(story, History(started_at=START) if history is None else history, now, interrupted_after)
     drive_locally(study, stage, stage, stage)
     return story
+
+
+def killed_after(story: Story, entries: int) -> list[tuple[datetime, Entry]]:
+    """Return the journal of a story that was killed after some entries of its journal, and driven on from them."""
+    kept = story.journal[:entries]
+    history = remember([entry for _, entry in kept])
+    return kept + drive(story.study, story.world, history=history, now=story.journal[entries][0]).journal
 
 
 def observe(

@@ -16,7 +16,7 @@ from infpop_operator.core.history import (
     current_round,
     failures,
     gpu_seconds,
-    runs_of,
+    own_runs_of,
 )
 from infpop_operator.core.load_failures import free_failures, has_loaded
 from infpop_operator.core.model import EndedRun, Finished, HeldGPUs, History, Run, StartedRun
@@ -25,7 +25,6 @@ from infpop_operator.core.study import Study
 from infpop_runner.contract import Retry
 
 TOO_MANY_FAILURES = "TooManyFailures"  # the reason of a study that spent its failure budget
-RETRIES_AFTER_DELETION = 1  # a user who deletes a run twice does not want it
 _LONGEST_PAUSE = timedelta(minutes=6)  # the cap of its back-off
 _PAUSE_FOR_OTHERS = timedelta(minutes=1)  # the first one for a hub or volume: the hub counts requests in 5 minutes
 _LASTING_COUNTS = 6  # a cause that stays until a person acts uses up the default failure budget at once
@@ -35,11 +34,13 @@ _LASTING_COUNTS = 6  # a cause that stays until a person acts uses up the defaul
 class Exhausted:
     """A study-wide budget is spent.
 
-    `stops_runs`: the study stops its live runs. `stalls`: the study needs its user, whatever it has found so far.
+    `field` is the field of the spec that limits it. `stops_runs`: the study stops its live runs. `stalls`: the study
+    needs its user, whatever it has found so far.
     """
 
     reason: str
     message: str
+    field: str
     stops_runs: bool
     stalls: bool = False
 
@@ -47,13 +48,9 @@ class Exhausted:
 def exhausted(study: Study, history: History, now: datetime) -> Exhausted | None:
     """Return the first study-wide budget that is spent, None while none is."""
     budget = study.budget
-    if budget.deadline is not None and now >= history.started_at + budget.deadline:
-        return Exhausted(
-            reason="DeadlineReached", message=f"the deadline of {budget.deadline} has passed", stops_runs=True
-        )
-    if budget.max_gpu_hours is not None and gpu_seconds(history, now) >= budget.max_gpu_hours * 3600:
-        message = f"{budget.max_gpu_hours:g} GPU-hours are spent"
-        return Exhausted(reason="GPUHoursSpent", message=message, stops_runs=True)
+    for_good = spent(study, history, now)
+    if for_good is not None:
+        return for_good
     failed = failures(history)
     if not failed:
         return None
@@ -68,14 +65,40 @@ def exhausted(study: Study, history: History, now: datetime) -> Exhausted | None
             f"{runs} broke, more than spec.budget.maxFailedTrials {budget.max_failed_trials};"
             f" last: {_why(broken[-1])}. Fix the cause and raise spec.budget.maxFailedTrials to continue"
         )
-        return Exhausted(reason=TOO_MANY_FAILURES, message=message, stops_runs=False, stalls=True)
+        return Exhausted(
+            reason=TOO_MANY_FAILURES,
+            message=message,
+            field="spec.budget.maxFailedTrials",
+            stops_runs=False,
+            stalls=True,
+        )
+    return None
+
+
+def spent(study: Study, history: History, now: datetime) -> Exhausted | None:
+    """Return the first budget that is spent for all rounds of the study, also those to come; None while none is."""
+    budget = study.budget
+    if budget.deadline is not None and now >= history.started_at + budget.deadline:
+        return Exhausted(
+            reason="DeadlineReached",
+            message=f"the deadline of {budget.deadline} has passed",
+            field="spec.budget.deadline",
+            stops_runs=True,
+        )
+    if budget.max_gpu_hours is not None and gpu_seconds(history, now) >= budget.max_gpu_hours * 3600:
+        return Exhausted(
+            reason="GPUHoursSpent",
+            message=f"{budget.max_gpu_hours:g} GPU-hours are spent",
+            field="spec.budget.maxGPUHours",
+            stops_runs=True,
+        )
     return None
 
 
 def _breaks_every_run(study: Study, history: History, lasting: Sequence[EndedRun]) -> bool:
     """Return whether nothing has been loaded, and neither the pool nor an extra parameter may be the reason."""
     rounds = [newest for pool in study.pools if (newest := current_round(history, pool.name)) is not None]
-    if any(has_loaded(entry) for newest in rounds for entry in runs_of(history.ended, newest)):
+    if any(has_loaded(entry) for newest in rounds for entry in own_runs_of(history.ended, newest)):
         return False
     pools = {entry.run.pool for entry in lasting}
     tried = {each for entry in lasting for each in entry.run.trials[0].configuration.extra}
@@ -92,7 +115,7 @@ def _lasting(broken: Sequence[EndedRun]) -> Exhausted:
         f" {len(broken) * _LASTING_COUNTS} to continue"
     )
     reason, _ = broken_reason(broken[-1]) or (TOO_MANY_FAILURES, "")
-    return Exhausted(reason=reason, message=message, stops_runs=False, stalls=True)
+    return Exhausted(reason=reason, message=message, field="spec.budget.maxFailedTrials", stops_runs=False, stalls=True)
 
 
 def _retry_of(ended: EndedRun) -> Retry | None:

@@ -2,7 +2,13 @@
 
 InfPopError
 ├── StudyError        the study is invalid; field, value and remedy are known
+├── ExportError       the result cannot be exported as asked
+│   └── NoResultError the study has no result to export
+├── ResultError       a result, or a file of recorded landscapes, cannot be read
+├── ReportError       a report cannot be made as asked
+├── ReplayError       recorded landscapes cannot be replayed
 ├── StoreError        the study's state on disk cannot be used
+├── NoAnswerError     the cluster does not answer now
 ├── ExecutorError     a run could not be started or watched
 └── SettingError      the operator's configuration is invalid
 
@@ -41,8 +47,32 @@ class StudyError(InfPopError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+class ExportError(InfPopError):
+    """The result cannot be exported as asked; the message is one `Problem`."""
+
+
+class NoResultError(ExportError):
+    """The study has no result to export, or none that will stay."""
+
+
+class ResultError(InfPopError):
+    """A result or a file of recorded landscapes cannot be read; the message names what, where, and the remedy."""
+
+
+class ReportError(InfPopError):
+    """A report cannot be made as asked; the message names what, and the remedy."""
+
+
+class ReplayError(InfPopError):
+    """Recorded landscapes cannot be read, or do not contain what is to be replayed; the message is one `Problem`."""
+
+
 class StoreError(InfPopError):
     """The directory that holds the study's state belongs to another study, is in use, or is damaged."""
+
+
+class NoAnswerError(InfPopError):
+    """The API server gives no answer at the moment."""
 
 
 class ExecutorError(InfPopError):

@@ -6,13 +6,17 @@ are not part of the identity: changing them keeps earlier measurements.
 
 import hashlib
 import json
+from dataclasses import fields
 
 from infpop_operator.core.extra_metrics import IDENTIFIED_BY
-from infpop_operator.core.model import PlannedTrial
-from infpop_operator.core.study import Pool, Study
+from infpop_operator.core.model import Origin, PlannedTrial, Run
+from infpop_operator.core.study import AUTO, Pool, Study
 
 MEASUREMENT_VERSION = 2  # of the method; increment it when the runner would measure other values for the same run
-_TIMEOUTS = {"load_timeout_seconds", "measure_timeout_seconds"}
+# What does not change the value that is measured: how long to wait, and how much of it to measure.
+_NOT_IDENTITY = {"load_timeout_seconds", "measure_timeout_seconds", "mode", "interval_ratio"}
+_NEWER = ("confirms", "in_order", "to_beat_tokens_per_second")  # fields of a run that older versions did not have
+_DEFAULTS = {field.name: field.default for field in fields(Run)}
 _NAME_PREFIX_LENGTH = 52  # a Job name is a label value: 63 characters, minus a dash and ten hash characters
 
 
@@ -23,7 +27,12 @@ def digest(value: object) -> str:
 
 
 def measurement_identity(study: Study, pool: Pool) -> str:
-    """Return the identity that all measurements of `study` on `pool` share, 16 hex digits.
+    """Return the identity that all measurements of `study` on `pool` share, 16 hex digits."""
+    return digest(identity_parts(study, pool))[:16]
+
+
+def identity_parts(study: Study, pool: Pool) -> dict[str, object]:
+    """Return what the measurement identity is made of, as JSON values by name.
 
     Model and workload are identified by their contents, not by the path that they were read from.
     """
@@ -35,14 +44,14 @@ def measurement_identity(study: Study, pool: Pool) -> str:
             "samples": study.workload.samples,
             "max_new_tokens": study.workload.max_new_tokens,
         },
-        "measurement": study.measurement.model_dump(mode="json", exclude=_TIMEOUTS),
+        "measurement": study.measurement.model_dump(mode="json", exclude=_NOT_IDENTITY),
         "seed": study.algorithm.seed,
-        "trials_share_a_load": study.algorithm.trials_per_run > 1,
+        "trials_share_a_load": study.algorithm.trials_per_run not in {1, AUTO},
         "hardware": pool.fingerprint,
         "software": pool.software,
         "method": MEASUREMENT_VERSION,
     }
-    return digest(parts | _extra_metrics(study) | _requested_resources(pool))[:16]
+    return parts | _extra_metrics(study) | _requested_resources(pool)
 
 
 def _extra_metrics(study: Study) -> dict[str, object]:
@@ -66,24 +75,30 @@ def _requested_resources(pool: Pool) -> dict[str, object]:
     return {"share_of_node": requested} if requested else {}
 
 
-def run_name(
-    study: Study, *, pool: str, round_number: int, attempt: int, longer: bool, trials: tuple[PlannedTrial, ...]
-) -> str:
-    """Return `<study>-<10 hex digits>`, at most 63 characters; the same arguments give the same name."""
+def run_name(study: Study, run: Run) -> str:
+    """Return `<study>-<10 hex digits>`, at most 63 characters, from everything of `run` but its name.
+
+    What older versions did not have is left out where it has its default: an upgrade starts no run a second time.
+    """
     content = {
         "study": study.key,
-        "pool": pool,
-        "round": round_number,
-        "attempt": attempt,
-        "longer": longer,
-        "trials": [
-            [
-                trial.index,
-                trial.configuration.gpu_count,
-                trial.configuration.batch_size,
-                dict(trial.configuration.extra),
-            ]
-            for trial in trials
-        ],
+        "pool": run.pool,
+        "round": run.round,
+        "attempt": run.attempt,
+        "longer": run.longer,
+        "trials": [_named(trial) for trial in run.trials],
     }
+    newer = {name: getattr(run, name) for name in _NEWER if getattr(run, name) != _DEFAULTS[name]}
+    return f"{study.name[:_NAME_PREFIX_LENGTH]}-{digest(content | newer)[:10]}"
+
+
+def _named(trial: PlannedTrial) -> list[object]:
+    cell, needs = trial.configuration, trial.needs_tokens_per_second
+    plain = [trial.index, cell.gpu_count, cell.batch_size, dict(cell.extra)]
+    return plain if needs is None else [*plain, needs]
+
+
+def reused_run_name(study: Study, *, pool: str, round_number: int, origin: Origin, first_index: int) -> str:
+    """Return the name of the record of a run that another study made; no run of this study has it."""
+    content = [study.key, pool, round_number, "reused", origin.study, origin.run, first_index]
     return f"{study.name[:_NAME_PREFIX_LENGTH]}-{digest(content)[:10]}"

@@ -3,9 +3,13 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 from typing import TypeVar
 
+from infpop_operator.core.comparability import contradicted
+from infpop_operator.core.load_memory import OUT_OF_MEMORY
 from infpop_operator.core.model import (
+    DELETED,
     INTERRUPTED,
     QUEUED,
     EndedRun,
@@ -19,8 +23,13 @@ from infpop_operator.core.model import (
     Trial,
     TrialState,
 )
-from infpop_runner.contract import Infeasible, Invalid, Measured, ModelFacts, TrialResult
+from infpop_operator.core.numbering import trial_number
+from infpop_runner.contract import Infeasible, Invalid, Measured, ModelFacts, RacedOut, Skipped, TrialResult
 
+RETRIES_AFTER_DELETION = 1  # a user who deletes a run twice does not want it
+RETRIES_PER_TRIAL = 2  # a flaky node costs one retry; a configuration that kills three engines gets no fourth
+# How a configuration ends its own engine; any other reason of a broken run may be that of its node.
+OF_ITS_ENGINE = frozenset({"EngineCrash", "HostOutOfMemory", "LoadTimeout", "MeasureTimeout"})
 _Entry = TypeVar("_Entry", EndedRun, StartedRun)
 
 
@@ -29,27 +38,52 @@ def current_round(history: History, pool: str) -> Round | None:
     return next((entry for entry in reversed(history.rounds) if entry.pool == pool), None)
 
 
+def round_of(history: History, run: Run) -> Round | None:
+    """Return the round of a run, None if the history has none."""
+    return next((entry for entry in history.rounds if (entry.pool, entry.number) == (run.pool, run.round)), None)
+
+
 def trials_of(history: History, pool: str, round_number: int) -> tuple[Trial, ...]:
     """Return the trials of one round in index order, each with its last result.
 
     A planned trial that its run did not reach because a smaller batch ran out of memory is left out: it used nothing,
-    and the out-of-memory result already rules it out. This also applies if an earlier run of that trial broke. If a
-    result omits any other trial without a reason, the run counts as broken.
+    and the out-of-memory result already rules it out. This also applies if an earlier run of that trial broke. One that
+    its run skipped is left out too: its configuration is open. So is one that was not certain to be measured, if its
+    run broke on the way to it. If a result omits any other trial without a reason, the run counts as broken.
+
+    A raced-out trial is left out as well once its configuration has a newer trial, because it was opened again.
+
+    The results of a run that confirms belong to no trial. A reused trial that the round's own results contradict is
+    left out: its configuration is measured.
     """
     trials: dict[int, Trial] = {}
-    for ended in history.ended:
-        if (ended.run.pool, ended.run.round) == (pool, round_number):
-            for planned in ended.run.trials:
-                trial = _after_run(trials.get(planned.index), ended, planned)
-                if trial is None:
-                    trials.pop(planned.index, None)
-                else:
-                    trials[planned.index] = trial
+    runs = [entry for entry in history.ended if (entry.run.pool, entry.run.round) == (pool, round_number)]
+    left_out = contradicted(runs)
+    for ended in (entry for entry in runs if not entry.run.confirms):
+        if ended.run.name in left_out:
+            continue
+        for planned in ended.run.trials:
+            trial = _after_run(trials.get(planned.index), ended, planned)
+            if trial is None:
+                trials.pop(planned.index, None)
+            else:
+                trials[planned.index] = trial
     for started in history.active:
-        if (started.run.pool, started.run.round) == (pool, round_number):
+        if (started.run.pool, started.run.round) == (pool, round_number) and not started.run.confirms:
             for planned in started.run.trials:
                 trials[planned.index] = _while_running(trials.get(planned.index), started.run, planned)
-    return tuple(trials[index] for index in sorted(trials))
+    return _newest_of_raced(trials[index] for index in sorted(trials))
+
+
+def _newest_of_raced(trials: Iterable[Trial]) -> tuple[Trial, ...]:
+    """Return the trials without the raced-out ones whose configuration has a newer trial."""
+    known = tuple(trials)
+    newest = {trial.configuration: trial.index for trial in known}
+    return tuple(
+        trial
+        for trial in known
+        if trial.state is not TrialState.RACED_OUT or newest[trial.configuration] == trial.index
+    )
 
 
 def next_index(history: History, pool: str, round_number: int) -> int:
@@ -59,14 +93,36 @@ def next_index(history: History, pool: str, round_number: int) -> int:
     return max(used, default=-1) + 1
 
 
+def searches_of(history: History, entry: Round) -> int:
+    """Return how many runs of a round its search has chosen: without retries, and without those that confirm."""
+    ended, active = runs_of(history.ended, entry), runs_of(history.active, entry)
+    runs = (*(each.run for each in ended), *(each.run for each in active))
+    return len({run.name for run in runs if run.attempt == 1 and not run.confirms})
+
+
 def failures(history: History) -> tuple[EndedRun, ...]:
     """Return the broken runs that use the failure budget, in the order in which they ended.
 
-    Each round has its own failure budget, so failures before the study or the machine was fixed no longer count.
+    Each round has its own failure budget, and so has a round that is resumed: failures before the study or the machine
+    was fixed no longer count.
     """
-    newest = {entry.pool: entry.number for entry in history.rounds}
-    current = (ended for ended in history.ended if ended.run.round >= newest.get(ended.run.pool, 0))
-    return tuple(ended for ended in current if broken_reason(ended) is not None and _counts(ended))
+    newest = {entry.pool: entry for entry in history.rounds}
+    before = frozenset[str]().union(*(ended_before_return(history, entry) for entry in newest.values()))
+    current = (
+        ended
+        for ended in history.ended
+        if ended.run.name not in before
+        and (ended.run.pool not in newest or ended.run.round == newest[ended.run.pool].number)
+    )
+    return tuple(ended for ended in current if broken_reason(ended) is not None and counts_as_failure(ended))
+
+
+def ended_before_return(history: History, entry: Round) -> frozenset[str]:
+    """Return the names of the runs that ended before their round was last resumed: its pool's nodes changed since.
+
+    They are counted, because a clock that is wrong, or set meanwhile, would put later runs before the return.
+    """
+    return frozenset(ended.run.name for ended in islice(runs_of(history.ended, entry), entry.runs_before_return))
 
 
 def gpu_seconds(history: History, now: datetime) -> float:
@@ -89,11 +145,13 @@ def known_model_facts(history: History) -> ModelFacts | None:
 
 
 def missing_trials(ended: EndedRun) -> tuple[PlannedTrial, ...]:
-    """Return the trials of a broken run that have no result; empty for a run that ended normally."""
-    if broken_reason(ended) is None:
-        return ()
-    done = {result.index for result in results_of(ended)}
-    return tuple(trial for trial in ended.run.trials if trial.index not in done)
+    """Return the trials of a broken run that it owes; empty for a run that ended normally."""
+    return () if broken_reason(ended) is None else _owed(ended)
+
+
+def retries_after(reason: str | None) -> int:
+    """Return how often a trial is tried again that broke for `reason`."""
+    return RETRIES_AFTER_DELETION if reason == DELETED else RETRIES_PER_TRIAL
 
 
 def suspect(ended: EndedRun) -> PlannedTrial | None:
@@ -104,22 +162,26 @@ def suspect(ended: EndedRun) -> PlannedTrial | None:
     missing = missing_trials(ended)
     if not missing or (observation.result.broken is not None and observation.result.broken.reason == "Stopped"):
         return None
-    return min(missing, key=lambda trial: trial.configuration.batch_size)
+    return next(trial for trial in ended.run.sequence if trial in missing)
 
 
 def _after_run(before: Trial | None, ended: EndedRun, planned: PlannedTrial) -> Trial | None:
     result = next((result for result in results_of(ended) if result.index == planned.index), None)
+    if isinstance(result, Skipped):
+        return None
     if result is not None:
         return _with_result(before, ended, planned, result)
     reason = broken_reason(ended)
-    if reason is None:
+    if reason is None or planned not in _owed(ended) or _was_uncertain(ended, planned):
         return None
     trial = _while_running(before, ended.run, planned)
     failures = trial.failures + _is_blamed(ended, planned)
     return replace(trial, state=TrialState.BROKEN, failures=failures, reason=reason[0], detail=reason[1])
 
 
-def _with_result(before: Trial | None, ended: EndedRun, planned: PlannedTrial, result: TrialResult) -> Trial:
+def _with_result(
+    before: Trial | None, ended: EndedRun, planned: PlannedTrial, result: Measured | Infeasible | RacedOut | Invalid
+) -> Trial:
     state, reason, detail = _state_of(result)
     trial = _while_running(before, ended.run, planned)
     found = ended.observation if isinstance(ended.observation, Finished) else None
@@ -132,13 +194,16 @@ def _with_result(before: Trial | None, ended: EndedRun, planned: PlannedTrial, r
         extra_metrics=found.extra_metrics.get(planned.index, {}) if found is not None else {},
         reason=reason,
         detail=detail,
+        reused_from=ended.reused_from,
     )
 
 
-def _state_of(result: TrialResult) -> tuple[TrialState, str | None, str]:
+def _state_of(result: Measured | Infeasible | RacedOut | Invalid) -> tuple[TrialState, str | None, str]:
     match result:
         case Measured():
             return (TrialState.MEASURED, None, "")
+        case RacedOut():
+            return (TrialState.RACED_OUT, None, "")
         case Infeasible():
             return (TrialState.INFEASIBLE, result.reason, result.detail)
         case Invalid():
@@ -159,18 +224,30 @@ def _while_running(before: Trial | None, run: Run, planned: PlannedTrial) -> Tri
     )
 
 
-def _vanished(ended: EndedRun) -> tuple[PlannedTrial, ...]:
-    """Return the trials that a result omits although no smaller batch ran out of memory: a mistake of the runner."""
+def _was_uncertain(ended: EndedRun, planned: PlannedTrial) -> bool:
+    """Return whether a broken run might have skipped a trial that it did not come to.
+
+    Not so if it did not come to any trial: then it is tried again as a whole.
+    """
+    if planned.needs_tokens_per_second is None:
+        return False
+    died_on = suspect(ended)
+    return died_on != planned and (died_on is not None or bool(results_of(ended)))
+
+
+def _owed(ended: EndedRun) -> tuple[PlannedTrial, ...]:
+    """Return the trials of a run without a result, but none that a smaller batch has decided.
+
+    A runner leaves out what is larger than a batch that ran out of memory, whichever came first.
+    """
     results = results_of(ended)
-    too_large = [entry.batch_size for entry in results if isinstance(entry, Infeasible) and _is_memory(entry)]
+    too_large = (
+        entry.batch_size for entry in results if isinstance(entry, Infeasible) and entry.reason == OUT_OF_MEMORY
+    )
     smallest = min(too_large, default=None)
     done = {entry.index for entry in results}
     lacking = (planned for planned in ended.run.trials if planned.index not in done)
     return tuple(planned for planned in lacking if smallest is None or planned.configuration.batch_size <= smallest)
-
-
-def _is_memory(result: Infeasible) -> bool:
-    return result.reason == "GpuOutOfMemory"
 
 
 def results_of(ended: EndedRun) -> tuple[TrialResult, ...]:
@@ -185,18 +262,19 @@ def broken_reason(ended: EndedRun) -> tuple[str, str] | None:
             return (reason, detail)
         case Finished(result=result) if result.broken is not None:
             return (result.broken.reason, result.broken.detail)
-        case Finished() if vanished := _vanished(ended):
-            indexes = ", ".join(str(planned.index) for planned in vanished)
-            return ("RunnerError", f"the result omits trials {indexes} without a reason")
+        case Finished() if vanished := _owed(ended):  # a mistake of the runner
+            numbers = ", ".join(str(trial_number(planned.index)) for planned in vanished)
+            return ("RunnerError", f"the result omits trials {numbers} without a reason")
         case Finished():
             return None
 
 
 def _is_blamed(ended: EndedRun, planned: PlannedTrial) -> bool:
-    return _counts(ended) and suspect(ended) in (None, planned)
+    return counts_as_failure(ended) and suspect(ended) in (None, planned)
 
 
-def _counts(ended: EndedRun) -> bool:
+def counts_as_failure(ended: EndedRun) -> bool:
+    """Return whether a broken run uses the failure budget: not if the study did not cause its loss, or stopped it."""
     if ended.stopped is not None:
         return False
     match ended.observation:
@@ -215,10 +293,11 @@ def active_gpus(active: tuple[StartedRun, ...]) -> int:
 def broken_runs_in_a_row(history: History, pool: str) -> Iterator[EndedRun]:
     """Yield the ended runs of `pool`, newest first, up to the first that did not break or that was stopped.
 
-    A run that found no devices is left out: `core.placement` says when its GPU count is tried again.
+    A run that found no devices is left out: `core.placement` says when its GPU count is tried again. So is a run of
+    another study, which says nothing about the infrastructure of this one.
     """
     for ended in reversed(history.ended):
-        if ended.run.pool != pool:
+        if ended.run.pool != pool or ended.reused_from is not None:
             continue
         if is_unplaced(ended):
             continue
@@ -252,3 +331,8 @@ def is_unplaced(ended: EndedRun) -> bool:
 def runs_of(entries: Iterable[_Entry], newest: Round) -> Iterator[_Entry]:
     """Return the entries of the runs of one round, in their order."""
     return (entry for entry in entries if (entry.run.pool, entry.run.round) == (newest.pool, newest.number))
+
+
+def own_runs_of(entries: Iterable[EndedRun], newest: Round) -> Iterator[EndedRun]:
+    """Return the ended runs of one round that this study made, in their order."""
+    return (entry for entry in runs_of(entries, newest) if entry.reused_from is None)

@@ -5,8 +5,8 @@ and shows the best of them, or the fastest if the objective is one of the study'
 `Landscape.collapsed_extra` names these parameters for the caption.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from infpop_operator.core.space import RuledOut
@@ -14,9 +14,10 @@ from infpop_operator.core.study import Configuration, Scalar, SearchSpace
 
 
 class CellState(StrEnum):
-    """The state of a cell; the first five are the states of a trial."""
+    """The state of a cell; the first six are those of a trial."""
 
     MEASURED = "Measured"
+    RACED_OUT = "RacedOut"
     INFEASIBLE = "Infeasible"
     INVALID = "Invalid"
     BROKEN = "Broken"
@@ -30,16 +31,19 @@ class CellState(StrEnum):
 class LandscapeCell:
     """One cell of the landscape.
 
-    Throughput and spread are set only for `MEASURED` cells. `reason` is a reason of the contract, None where there is
-    nothing to explain; `detail` is its message. `violations` are the constraints that a measured cell violates,
-    `missing` the metrics without which it cannot be compared. `extra` are the extra parameters of the shown
-    configuration.
+    Throughput and spread are set only for `MEASURED` cells, `at_most_tokens_per_second` only for `RACED_OUT` ones.
+    `reason` is a reason of the contract, None where there is nothing to explain; `detail` is its message. `violations`
+    are the constraints that a measured cell violates, `missing` the metrics without which it cannot be compared.
+    `extra` are the extra parameters of the shown configuration. `reused_from` is the other study that measured it, None
+    for this one. `variants` counts the configurations that the cell represents, `open_variants` those of them of which
+    no trial has ended.
     """
 
     gpu_count: int
     batch_size: int
     state: CellState
     throughput_tokens_per_second: float | None = None
+    at_most_tokens_per_second: float | None = None
     spread_ratio: float | None = None
     reason: str | None = None
     detail: str = ""
@@ -47,6 +51,9 @@ class LandscapeCell:
     missing: tuple[str, ...] = ()
     extra: tuple[tuple[str, Scalar], ...] = ()
     is_best: bool = False
+    reused_from: str | None = None
+    variants: int = 1
+    open_variants: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,12 +106,19 @@ def open_cell(configuration: Configuration, excluded: RuledOut | None) -> Landsc
 
 
 # Of several configurations in one position the most informative state is shown: a value, then open work, then failures.
-_STATE_ORDER = tuple(CellState[name] for name in ("MEASURED", "RUNNING", "UNTRIED", "INVALID", "BROKEN", "INFEASIBLE"))
+_STATE_ORDER = tuple(
+    CellState[name] for name in ("MEASURED", "RUNNING", "UNTRIED", "RACED_OUT", "INVALID", "BROKEN", "INFEASIBLE")
+)
 
 
-def _shown(gpu_count: int, batch_size: int, here: Iterable[LandscapeCell]) -> LandscapeCell:
+_OPEN = {CellState.RUNNING, CellState.UNTRIED, CellState.RULED_OUT}
+
+
+def _shown(gpu_count: int, batch_size: int, here: Sequence[LandscapeCell]) -> LandscapeCell:
     outside = LandscapeCell(gpu_count=gpu_count, batch_size=batch_size, state=CellState.OUTSIDE)
-    return min(here, key=_shown_first, default=outside)
+    shown = min(here, key=_shown_first, default=outside)
+    still_open = sum(cell.state in _OPEN for cell in here)
+    return shown if len(here) < 2 else replace(shown, variants=len(here), open_variants=still_open)  # noqa: PLR2004
 
 
 def _shown_first(cell: LandscapeCell) -> tuple[bool, int, bool, float]:

@@ -11,22 +11,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from infpop_operator.core.comparability import INCOMPARABLE
+from infpop_operator.core.counting import counting_trials
+from infpop_operator.core.decision import SetAside
 from infpop_operator.core.history import (
+    RETRIES_PER_TRIAL,
     broken_reason,
     current_round,
     failures,
     known_model_facts,
-    runs_of,
+    own_runs_of,
     trials_of,
 )
-from infpop_operator.core.model import DELETED, EndedRun, Finished, History, Lost, Round, SetAside, Trial, TrialState
-from infpop_operator.core.scope import baseline_of, in_scope
+from infpop_operator.core.model import DELETED, EndedRun, Finished, History, Lost, Round, Trial, TrialState
+from infpop_operator.core.prior import inherited, is_inherited
+from infpop_operator.core.scope import baseline_of, own_trials
 from infpop_operator.core.space import cells, ruled_out
 from infpop_operator.core.study import Configuration, Pool, Scalar, Study
 from infpop_runner.contract import Infeasible
 
 LOAD_FAILS = "LoadFails"
-RETRIES_PER_TRIAL = 2  # a flaky node costs one retry; a configuration that kills three engines gets no fourth
 LoadKey = tuple[int, tuple[tuple[str, Scalar], ...]]
 # What a run needs whatever its GPU count is: if that is missing, the load is not the reason.
 _SAME_FOR_ALL = frozenset(
@@ -76,7 +79,7 @@ class LoadOutlook:
 
 def load_outlook(study: Study, pool: Pool, newest: Round, history: History) -> LoadOutlook:
     """Return what the runs of the newest round of `pool` say about its engine loads."""
-    ended = tuple(runs_of(history.ended, newest))
+    ended = tuple(own_runs_of(history.ended, newest))
     loaded = {_key(entry) for entry in ended if has_loaded(entry)}
     counted = {entry.run.name for entry in failures(history)}
     failed: dict[LoadKey, tuple[EndedRun, ...]] = {}
@@ -95,7 +98,8 @@ def load_outlook(study: Study, pool: Pool, newest: Round, history: History) -> L
     if loaded:
         free = tuple(entry for key, runs in failed.items() for entry in runs if key in hopeless or _is_reported(entry))
     else:
-        free = _first_of_each_count(failed) if alive - failed.keys() and _may_try_more(study, newest, history) else ()
+        goes_on = bool(alive - failed.keys()) and _may_try_more(study, pool, newest, history)
+        free = _first_of_each_count(failed) if goes_on else ()
     return LoadOutlook(
         any_loaded=bool(loaded),
         failed=failed,
@@ -170,10 +174,9 @@ def _first_of_each_count(failed: Mapping[LoadKey, tuple[EndedRun, ...]]) -> tupl
     return tuple(first.values())
 
 
-def _may_try_more(study: Study, newest: Round, history: History) -> bool:
+def _may_try_more(study: Study, pool: Pool, newest: Round, history: History) -> bool:
     """Return whether the trial budget of the round allows another configuration."""
-    trials = trials_of(history, newest.pool, newest.number)
-    return len(in_scope(study, trials, baseline_of(study, newest))) < study.budget.max_trials
+    return len(own_trials(counting_trials(study, pool, history, newest))) < study.budget.max_trials
 
 
 def _is_reported(ended: EndedRun) -> bool:
@@ -188,10 +191,14 @@ def _possible(study: Study, pool: Pool, newest: Round, history: History) -> tupl
     """Return the cells of the round that may have a number: those that are not known to be impossible."""
     trials, baseline = trials_of(history, newest.pool, newest.number), baseline_of(study, newest)
     wanted = dict.fromkeys((*cells(study.space), *(() if baseline is None else (baseline,))))
-    closed = ruled_out(study, pool, trials, known_model_facts(history), also=tuple(wanted)).keys()
-    infeasible = {trial.configuration for trial in trials if trial.state is TrialState.INFEASIBLE}
-    limit = study.budget.max_concurrent_gpus
-    return tuple(cell for cell in wanted if cell.gpu_count <= limit and cell not in closed and cell not in infeasible)
+    closed = set(ruled_out(study, pool, trials, known_model_facts(history), also=tuple(wanted)))
+    closed |= {trial.configuration for trial in trials if trial.state is TrialState.INFEASIBLE}
+    without_memory, limit = inherited(pool, history, newest), study.budget.max_concurrent_gpus
+    return tuple(
+        cell
+        for cell in wanted
+        if cell.gpu_count <= limit and cell not in closed and not is_inherited(without_memory, cell)
+    )
 
 
 def _always_fails(runs: tuple[EndedRun, ...], smallest: Configuration | None) -> bool:

@@ -8,10 +8,11 @@ import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
-from infpop_operator.core.model import Trial, TrialState
+from infpop_operator.core.load_memory import OUT_OF_MEMORY
+from infpop_operator.core.model import HAS_WORKED, Trial, TrialState
 from infpop_operator.core.study import Configuration, Scalar
 
-_ABOUT_CELL = frozenset({"GpuOutOfMemory", "HeadsNotDivisible", "UnsupportedGpuCount", "NotRecorded"})
+_ABOUT_CELL = frozenset({OUT_OF_MEMORY, "HeadsNotDivisible", "UnsupportedGpuCount", "NotRecorded"})
 _VARYING = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+", re.IGNORECASE)  # addresses, names of runs, numbers
 
 
@@ -86,7 +87,7 @@ def least_alike(
 
 def _was_accepted(trial: Trial) -> bool:
     """Return whether the engine took its arguments: it ran, or had too little memory."""
-    return trial.state in (TrialState.MEASURED, TrialState.INVALID) or trial.reason == "GpuOutOfMemory"
+    return trial.state in (*HAS_WORKED, TrialState.INVALID) or trial.reason == OUT_OF_MEMORY
 
 
 def _has_no_other_reason(group: list[Trial], candidates: Collection[Configuration]) -> bool:

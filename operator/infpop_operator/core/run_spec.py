@@ -33,10 +33,15 @@ def build_run_spec(study: Study, run: Run, *, scrape_grace_seconds: float = 0.0)
         device=pool.device,
         gpu_count=run.gpu_count,
         trials=tuple(
-            TrialSpec(index=trial.index, batch_size=trial.configuration.batch_size)
-            for trial in sorted(run.trials, key=lambda trial: trial.configuration.batch_size)
+            TrialSpec(
+                index=trial.index,
+                batch_size=trial.configuration.batch_size,
+                needs_tokens_per_second=trial.needs_tokens_per_second,
+            )
+            for trial in run.sequence
         ),
-        measurement=_longer(study.measurement) if run.longer else study.measurement,
+        to_beat_tokens_per_second=run.to_beat_tokens_per_second,
+        measurement=_measurement(study.measurement, run),
         seed=study.algorithm.seed,
         scrape_grace_seconds=scrape_grace_seconds,
     )
@@ -48,6 +53,12 @@ def _engine(engine: EngineSpec, extra: tuple[tuple[str, Scalar], ...]) -> Engine
     tokens = chosen.pop(SEARCHED_FIELD, engine.max_num_batched_tokens)
     changes = {"args": {**engine.args, **chosen}, SEARCHED_FIELD: tokens}
     return EngineSpec.model_validate(engine.model_dump() | changes)
+
+
+def _measurement(wanted: MeasurementSpec, run: Run) -> MeasurementSpec:
+    """Return how a run measures: what it confirms is published, so it is measured in full."""
+    full = wanted.model_copy(update={"mode": "full"}) if run.confirms else wanted
+    return _longer(full) if run.longer else full
 
 
 def _longer(measurement: MeasurementSpec) -> MeasurementSpec:

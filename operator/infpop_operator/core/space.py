@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 
+from infpop_operator.core.load_memory import OUT_OF_MEMORY, LoadKey, LoadLimit, load_limits, while_loading
 from infpop_operator.core.model import Trial, TrialState
+from infpop_operator.core.numbering import trial_name
 from infpop_operator.core.study import Configuration, Pool, Scalar, SearchSpace, Study
 from infpop_runner.contract import EngineSpec, InfeasibleReason, ModelFacts
 
@@ -58,8 +60,8 @@ def ruled_out(
     """Return the configurations that need no (other) trial on `pool`, each with the reason.
 
     Judges the cells of the study's search space, the configurations of `trials`, and `also`. The result never contains
-    a configuration with a measured or infeasible trial, because its outcome is known from that trial. It can contain a
-    configuration whose trial is broken, invalid or still running.
+    a configuration with a measured, raced-out or infeasible trial, because its outcome is known from that trial. It can
+    contain a configuration whose trial is broken, invalid or still running.
 
     Args:
         study: the study whose search space is judged.
@@ -69,11 +71,24 @@ def ruled_out(
         also: configurations outside the search space, for example a baseline.
     """
     known = merge_facts(study.model_facts, facts)
-    certain = (TrialState.MEASURED, TrialState.INFEASIBLE)
+    certain = (TrialState.MEASURED, TrialState.RACED_OUT, TrialState.INFEASIBLE)
     settled = {trial.configuration for trial in trials if trial.state in certain}
     judged = dict.fromkeys((*cells(study.space), *(trial.configuration for trial in trials), *also))
-    verdicts = ((cell, _verdict(cell, study.engine, pool, trials, known)) for cell in judged)
+    limits = load_limits(trials, judged)
+    verdicts = ((cell, _verdict(cell, study.engine, pool, trials, limits=limits, facts=known)) for cell in judged)
     return {cell: verdict for cell, verdict in verdicts if verdict is not None and cell not in settled}
+
+
+def why_ruled_out(
+    study: Study, pool: Pool, trials: tuple[Trial, ...], facts: ModelFacts | None, cell: Configuration
+) -> RuledOut | None:
+    """Return why one configuration without a trial needs none on `pool`, None if its outcome is open.
+
+    The arguments are those of `ruled_out`; this is faster for a single configuration.
+    """
+    limits = load_limits(trials, cells(study.space))
+    known = merge_facts(study.model_facts, facts)
+    return _verdict(cell, study.engine, pool, trials, limits=limits, facts=known)
 
 
 def _extras(space: SearchSpace) -> Iterable[tuple[tuple[str, Scalar], ...]]:
@@ -84,9 +99,16 @@ def _extras(space: SearchSpace) -> Iterable[tuple[tuple[str, Scalar], ...]]:
 
 
 def _verdict(
-    cell: Configuration, engine: EngineSpec, pool: Pool, trials: tuple[Trial, ...], facts: ModelFacts
+    cell: Configuration,
+    engine: EngineSpec,
+    pool: Pool,
+    trials: tuple[Trial, ...],
+    *,
+    limits: Mapping[LoadKey, LoadLimit],
+    facts: ModelFacts,
 ) -> RuledOut | None:
-    return next(iter((*_by_facts(cell, engine, pool, facts), *_by_trials(cell, trials))), None)
+    found = (*_by_facts(cell, engine, pool, facts), *_by_trials(cell, trials), *_by_loads(cell, limits))
+    return next(iter(found), None)
 
 
 def _by_facts(cell: Configuration, engine: EngineSpec, pool: Pool, facts: ModelFacts) -> Iterator[RuledOut]:
@@ -113,14 +135,22 @@ def _by_trials(cell: Configuration, trials: tuple[Trial, ...]) -> Iterator[Ruled
         if trial.reason in ABOUT_POOL and tried.extra == cell.extra:
             reason = ABOUT_POOL[ABOUT_POOL.index(trial.reason)]
             what = "GPUs incompatible" if reason == "IncompatibleGPU" else "engine too old for the model"
-            yield RuledOut(reason=reason, detail=trial.detail or f"trial {trial.index} found this pool's {what}")
+            yield RuledOut(reason=reason, detail=trial.detail or f"{trial_name(trial.index)} found this pool's {what}")
         elif trial.reason in _ABOUT_GPU_COUNT and _splits_alike(cell, tried, trial.reason):
             reason = _ABOUT_GPU_COUNT[_ABOUT_GPU_COUNT.index(trial.reason)]
-            yield RuledOut(reason=reason, detail=trial.detail or f"trial {trial.index} found this GPU count infeasible")
-        elif trial.reason == "GpuOutOfMemory" and _needs_more_memory(cell, tried):
+            detail = trial.detail or f"{trial_name(trial.index)} found this GPU count infeasible"
+            yield RuledOut(reason=reason, detail=detail)
+        elif trial.reason == OUT_OF_MEMORY and not while_loading(trial) and _needs_more_memory(cell, tried):
             devices = "1 GPU" if tried.gpu_count == 1 else f"{tried.gpu_count} GPUs"
             detail = f"batch {tried.batch_size} already ran out of memory on {devices}"
-            yield RuledOut(reason="GpuOutOfMemory", detail=detail)
+            yield RuledOut(reason=OUT_OF_MEMORY, detail=detail)
+
+
+def _by_loads(cell: Configuration, limits: Mapping[LoadKey, LoadLimit]) -> Iterator[RuledOut]:
+    """Yield the reason that follows from loads that ran out of memory."""
+    limit = limits.get(cell.load_key)
+    if limit is not None and cell.batch_size > limit.batch_size:
+        yield RuledOut(reason=OUT_OF_MEMORY, detail=limit.detail)
 
 
 def _splits_alike(cell: Configuration, tried: Configuration, reason: str) -> bool:

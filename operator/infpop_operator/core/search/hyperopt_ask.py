@@ -166,6 +166,8 @@ def _outcome(trial: SearchTrial) -> tuple[int, Document]:
     match trial.state:
         case "measured":
             return (JOB_STATE_DONE, {"status": STATUS_OK, "loss": trial.loss})
+        case "bounded":  # Hyperopt has no word for a bound; one that is worse than the best puts the trial in its place
+            return (JOB_STATE_DONE, {"status": STATUS_OK, "loss": trial.loss})
         case "failed":
             return (JOB_STATE_DONE, {"status": STATUS_FAIL})
         case "pending":
