@@ -27,7 +27,10 @@ from infpop_operator.core.model import (
     History,
     Lost,
     Missing,
+    Origin,
     PlannedTrial,
+    PoolChange,
+    Published,
     Round,
     Run,
     StartedRun,
@@ -41,9 +44,16 @@ RUN = Run(
     attempt=4,
     trials=(
         PlannedTrial(index=5, configuration=Configuration(gpu_count=6, batch_size=7, extra=(("a", 1), ("b", 0.5)))),
-        PlannedTrial(index=8, configuration=Configuration(gpu_count=6, batch_size=9, extra=(("a", True), ("b", "x")))),
+        PlannedTrial(
+            index=8,
+            configuration=Configuration(gpu_count=6, batch_size=9, extra=(("a", True), ("b", "x"))),
+            needs_tokens_per_second=120.5,
+        ),
     ),
     longer=True,
+    in_order=True,
+    confirms=True,
+    to_beat_tokens_per_second=900.5,
 )
 FINISHED = Finished(
     result=make_whole_result(),
@@ -61,9 +71,37 @@ ENTRIES: tuple[Entry, ...] = (
         number=2,
         identity="identity",
         baseline=Configuration(gpu_count=1, batch_size=8),
-        hardware=Hardware(fingerprint="f1", gpu_model="A100", device_count=8),
+        hardware=Hardware(
+            fingerprint="f1",
+            gpu_model="A100",
+            device_count=8,
+            gpu_memory_mib=40960,
+            compute_capability="8.0",
+            driver_major="570",
+            mig="1g.5gb",
+        ),
         engine=ENGINE,
         before="identity before",
+        opened_at=START + timedelta(seconds=10),
+        cause=("GPU V100 → A100", "model.revision a → b"),
+        subject=(("GPU", "A100"), ("model.revision", "b")),
+        change=PoolChange(
+            identity="next", hardware="f2", what=("GPU A100 → H100",), since=START + timedelta(seconds=11)
+        ),
+        resumed=3,
+        resumed_at=START + timedelta(seconds=12),
+        runs_before_return=7,
+        requested="2026-01-01",
+        trigger="PoolChanged",
+        pool_changes=(START + timedelta(seconds=13), START + timedelta(seconds=12)),
+        confirms=True,
+        published=Published(
+            index=4,
+            configuration=Configuration(gpu_count=2, batch_size=16),
+            at=START + timedelta(seconds=14),
+            reason="Better",
+            detail="by 12 %",
+        ),
     ),
     StartedRun(
         run=RUN,
@@ -79,7 +117,13 @@ ENTRIES: tuple[Entry, ...] = (
         observation=FINISHED,
         stopped="DeadlineReached",
     ),
-    EndedRun(run=RUN, started_at=START + timedelta(seconds=3), observation=LOST, stopped="MaxGPUHoursReached"),
+    EndedRun(
+        run=RUN,
+        started_at=START + timedelta(seconds=3),
+        observation=LOST,
+        stopped="MaxGPUHoursReached",
+        reused_from=Origin(study="other", run="other-run"),
+    ),
 )
 HEADER = Header(namespace="serving", study="study", started_at=START)
 
@@ -118,7 +162,7 @@ def test_every_field_of_a_step_has_a_value_here() -> None:
         for field in dataclasses.fields(part)
         if field.default is not dataclasses.MISSING and getattr(part, field.name) == field.default
     }
-    assert unset <= {"EndedRun.held_since"}  # each end sets one of the two
+    assert unset <= {"EndedRun.held_since", "EndedRun.reused_from"}  # each end sets one of the two
 
 
 def test_a_header_comes_back() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from infpop_operator.core.landscape import CellState, Landscape, LandscapeCell
-from infpop_operator.report.heatmap import save_heatmap
+from infpop_operator.report.figures.heatmap import save_heatmap
 
 
 def landscape() -> Landscape:
@@ -38,7 +38,7 @@ def test_the_picture_says_what_was_measured(tmp_path: Path) -> None:
     target = tmp_path / "landscape.svg"
     save_heatmap(landscape(), target, title="study on pool")
     drawn = target.read_text()
-    assert all(f"<!-- {text} -->" in drawn for text in ("1,234", "x", "study on pool", "batch size", "GPUs"))
+    assert all(f"<!-- {text} -->" in drawn for text in ("★ 1,234", "✗", "study on pool", "batch size", "GPUs"))
 
 
 def test_a_round_without_a_number_can_be_drawn(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from factories.fake_executor import Played, play_landscape
 from factories.studies import make_cell, make_pool
 from infpop_operator.api.status import to_status
 from infpop_operator.api.status_context import StatusContext
-from infpop_operator.core.model import INTERRUPTED, EndedRun, Finished, Lost, Phase, Run, Running, Verdict
+from infpop_operator.core.decision import Verdict
+from infpop_operator.core.model import INTERRUPTED, EndedRun, Finished, Lost, Phase, Run, Running
 from infpop_operator.core.study import Algorithm, Budget, SearchSpace
 from infpop_operator.local.snapshot import Snapshot
 from infpop_operator.report.rendering import render_live, render_page

@@ -30,7 +30,7 @@ def test_each_change_is_reported_once() -> None:
     trials = [line for line in lines if "tokens/s (spread" in line]
     assert len(trials) == 6
     assert len(set(trials)) == 6
-    assert "v100 trial 0: 1 GPU, batch size 8: 115 tokens/s (spread 0.0 %)" in trials[1]
+    assert "v100 trial 1: 1 GPU, batch size 8: 115 tokens/s (spread 0.0 %)" in trials[1]
     assert lines[-1].endswith("Succeeded: MaxTrialsReached: pool a100: MaxTrialsReached, pool v100: MaxTrialsReached")
     assert all(before != after for before, after in pairwise(lines))
 
@@ -42,7 +42,7 @@ def test_a_failed_attempt_is_reported_when_the_trial_runs_again() -> None:
     )
     shown = [page_of(at_instant(document, snapshot)) for snapshot in snapshots_of(document)]
     lines = [line for before, after in pairwise(shown) for line in page_changes(before, after)]
-    assert [line for line in lines if line.startswith("trial 0")] == ["trial 0: 1 GPU, batch size 1: Killed"] * 3
+    assert [line for line in lines if line.startswith("trial 1")] == ["trial 1: 1 GPU, batch size 1: Killed"] * 3
     assert {"1 GPU, batch size 1 (attempt 2): starting", "1 GPU, batch size 1 (attempt 3): starting"} <= set(lines)
 
 

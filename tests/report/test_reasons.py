@@ -41,16 +41,31 @@ KUBERNETES_WORDS = {
     *("SignatureValidationFailed", "TerminationByKubelet", "True", "Warning"),
     *("NotIn", "Preempting", "Shutdown", "Terminated", "ToBeDeletedByClusterAutoscaler"),
     *("Admitted", "QuotaReserved"),  # of Kueue
+    *("FailedScheduling", "Nominated", "NotTriggerScaleUp", "TriggeredScaleUp"),  # of autoscalers
 }
 OUR_WORDS = {
+    *("Item", "Summary"),  # a type variable, a heading
     *("Accept", "Authorization", "Bearer", "BearerToken", "Date"),  # of HTTP
-    *("MatchBatch", "Maximize", "Minimize", "PodMetrics", "Prometheus"),  # values of fields and settings
-    *("Ended", "Outside", "Resumed", "Untried"),  # states
+    *(
+        "MatchBatch",
+        "Maximize",
+        "Minimize",
+        "PodMetrics",
+        "Prometheus",
+        "SameIdentity",
+        "EngineDefault",
+        "OnPoolChange",
+        "Manual",
+        "Adaptive",
+        "Full",
+    ),  # values of fields, settings
+    *("Ended", "Outside", "RacedOut", "Resumed", "Untried"),  # states
     *("AssertionError", "AutoModel", "EngineArgs", "ForCausalLM", "LMHeadModel", "PreTrainedModel"),  # of libraries
-    "YlGnBu",
+    *("Deployment", "LLMInferenceServiceConfig", "RayService"),  # kinds that `infpop export` writes
     # Headings of columns and lines.
     *("Age", "Batch", "Cost", "Energy", "Files", "For", "GPUs", "Metrics", "Open", "Reason", "Refused", "Result"),
     *("Spent", "State", "Status", "Throughput", "Trials"),
+    *("GiB", "Replaying"),  # of infpop replay
     # Types by name, and words of the pictures.
     *(
         "BrokenReason",
@@ -58,13 +73,15 @@ OUR_WORDS = {
         "IdPrompts",
         "InfeasibleReason",
         "InvalidReason",
-        "Prompt",
         "Prompts",
         "Retry",
         "Scalar",
         "SearchTrialState",
     ),
     *("Interval", "TrialResult", "WorkloadSource"),
+    # Of libraries, formats and pictures of results.
+    *("CSafeDumper", "CSafeLoader", "CreationDate", "DataFrame", "Figure", "InfPop", "InfPopLandscape", "MLflow"),
+    *("Archived", "Engines", "Landscapes", "Relations", "Watts"),
 }
 
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from factories.events import transitions
 from infpop_operator.api.status_model import StudyStatus
-from infpop_operator.cluster.events import transitions
+from infpop_operator.core.decision import SetAside
 from infpop_operator.core.landscape import CellState
-from infpop_operator.core.model import SetAside
 from infpop_operator.report.plain_view import page_changes
 from infpop_operator.report.status_page import StatusPage
 from report.study_objects import NOW, at_instant, make_document, page_of, snapshots_of
@@ -83,3 +83,22 @@ def test_an_event_is_written_once_for_each() -> None:
     ]
     again = replace(FAILS, attempts=4)
     assert not any(event.reason == "SetAside" for event in transitions(status_with(FAILS), status_with(again)))
+
+
+INHERITED = SetAside(gpu_count=2, extra=(), min_batch_size=64, reason="Inherited", detail="it did not fit", attempts=0)
+
+
+def test_inherited_batch_sizes_are_ruled_out_and_no_warning() -> None:
+    """Row, page and landscape have the smallest batch size; the smaller ones at the same GPU count are still to try."""
+    (row,) = status_with(INHERITED).pools[0].set_aside or ()
+    assert (row.gpu_count, row.min_batch_size, row.reason, row.attempts) == (2, 64, "Inherited", 0)
+    (pool,) = page_with(INHERITED).picture.pools
+    assert pool.set_aside[0].text == "2 GPUs, batch 64 and larger: set aside"
+    assert pool.landscape is not None
+    states = {(cell.gpu_count, cell.batch_size): cell.state for cells in pool.landscape.rows for cell in cells}
+    assert states[2, 64] is CellState.RULED_OUT
+    assert states[2, 8] is not CellState.RULED_OUT
+    assert states[4, 64] is not CellState.RULED_OUT
+    (event,) = (event for event in transitions(status_with(), status_with(INHERITED)) if event.reason == "SetAside")
+    message = "pool a100: 2 GPUs, batch 64 and larger set aside: Inherited: it did not fit"
+    assert (event.type, event.message) == ("Normal", message)

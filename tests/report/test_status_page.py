@@ -96,6 +96,16 @@ def changed() -> Body:
     return {**body, "metadata": {**body["metadata"], "generation": 2}}
 
 
+def two_metrics() -> Body:
+    """Return the end of a search with two metrics."""
+    return ended(
+        objective={"secondMetric": "throughputPerGPU"},
+        algorithm={"name": "grid", "trialsPerRun": 1},
+        searchSpace={"gpuCount": [1, 2, 4, 8], "batchSize": [8, 64, 256]},
+        budget={"maxTrials": 16, "parallelTrials": 2, "maxConcurrentGPUs": 16, "maxFailedTrials": 10, "confirm": False},
+    )
+
+
 BODIES: dict[str, Callable[[], Body]] = {
     "new": make_document,
     "working": working,
@@ -105,9 +115,15 @@ BODIES: dict[str, Callable[[], Body]] = {
     "without-nodes": lambda: without_nodes(make_document(), "no GPU product matches 'A100'; nodes have: none"),
     "stalled": stalled,
     "succeeded": ended,
+    "two-metrics": two_metrics,
     "changed": changed,
 }
-OUTCOMES = {"refused": Outcome.STALLED, "stalled": Outcome.STALLED, "succeeded": Outcome.SUCCEEDED}
+OUTCOMES = {
+    "refused": Outcome.STALLED,
+    "stalled": Outcome.STALLED,
+    "succeeded": Outcome.SUCCEEDED,
+    "two-metrics": Outcome.SUCCEEDED,
+}
 
 
 @cache
@@ -159,7 +175,7 @@ def test_the_readme_shows_what_is_shown() -> None:
 def test_a_spec_of_a_newer_version_hides_no_result() -> None:
     """An unknown field hides neither the result nor what is known of it."""
     body = body_of("succeeded")
-    newer = {**body, "spec": {**body["spec"], "retune": {"policy": "Never"}}}
+    newer = {**body, "spec": {**body["spec"], "newerField": {"policy": "Never"}}}
     text = printed(render_page(page_of(newer)))
     assert "Configuration  8 GPUs, batch size 256" in text
     assert "★ 3,940" in text
@@ -170,9 +186,11 @@ def test_extra_metrics_of_the_best_are_reported_with_their_units() -> None:
     """Energy is shown next to the throughput; a unit that the spec does not give is left out."""
     body = body_of("succeeded")
     best = body["status"]["best"] | {"metrics": {"power": "812.5", "older": "7"}, "tokensPerJoule": "4.85"}
+    best |= {"secondsPerOutputToken": "0.0312"}
     asked = {"spec": body["spec"] | {"metrics": [{"name": "power", "preset": "gpuPower"}]}}
     lines = lines_of({**body, **asked, "status": body["status"] | {"best": best}})
     assert "Energy         4.85 tokens per joule" in lines
+    assert "Per sequence   0.0312 s for an output token, within the batch" in lines
     assert "Metrics        power 812 watts, older 7" in lines
 
 
@@ -184,6 +202,43 @@ def test_a_baseline_that_cannot_be_compared_is_reported_with_its_throughput() ->
     assert [re.sub(r"\d+ tokens", "N tokens", line) for line in told] == [
         "Baseline       1 GPU, batch size 8: N tokens/s"
     ]
+
+
+def reused(row: Body, study: str = "other") -> Body:
+    """Return a row of a status whose number another study measured."""
+    return {**row, "reusedFrom": study, "run": "other-1"}
+
+
+def test_every_number_of_another_study_says_so() -> None:
+    """In the landscape, its legend, the result, the baseline, the tie and the sum of trials."""
+    body = body_of("succeeded")
+    status, (first, *pools) = body["status"], body["status"]["pools"]
+    best = reused(status["best"] | {"tiedWith": {"gpuCount": 8, "batchSize": 512, "throughput": "4000", **reused({})}})
+    pool = {**first, "best": best, "baseline": reused(first["baseline"]), "trials": {**first["trials"], "reused": 2}}
+    rows = [reused(row) if row["run"] == status["best"]["run"] else row for row in status["trials"]]
+    text = printed(
+        render_page(page_of({**body, "status": status | {"best": best, "pools": [pool, *pools], "trials": rows}}))
+    )
+    text = " ".join(text.split())
+    assert "★ 3,940‡" in text
+    assert "‡ measured by another study 1x other" in text
+    assert "Measured by study other, run other-1; this study took its number over" in text
+    assert "tokens/s, measured by study other, improved by" in text
+    assert "4,000 tokens/s, measured by study other; the difference" in text
+    assert "(other studies measured 2 of them)" in text
+
+
+def test_a_line_of_a_reused_trial_says_so() -> None:
+    """Also in the plain view, for numbers and for what cannot work, and while the best is not final."""
+    body = working()
+    rows = [reused(row, study="o\x1bther") for row in body["status"]["trials"]]
+    best = reused(body["status"]["best"])
+    page = page_of({**body, "status": {**body["status"], "trials": rows, "best": best}})
+    ended = [trial.outcome for trial in page.trials if trial.outcome]
+    assert ended
+    assert all("measured by study o ther" in outcome for outcome in ended)
+    assert page.picture.best is not None
+    assert page.picture.best.endswith("tokens/s, measured by study other")
 
 
 def lines_of(body: Body) -> list[str]:
@@ -207,12 +262,38 @@ def test_a_page_says_whether_the_best_was_published(status: str, reason: str, sh
     assert shown in " ".join(" ".join(lines).split())
 
 
+@pytest.mark.parametrize("differs", [False, True])
+def test_a_page_says_what_is_published_if_it_is_not_the_best(*, differs: bool) -> None:
+    """What is published stays while the best is not clearly better, so the two may differ."""
+    body = body_of("succeeded")
+    best, known = body["status"]["best"], body["status"]["conditions"]
+    why = {"at": "2026-01-01T00:00:00Z", "reason": "WithinNoise", "message": "it stays"}
+    row = {**best, **why, "batchSize": 7 if differs else best["batchSize"]}
+    published = {**known[0], "type": "Published", "status": "True", "reason": "Published", "message": "it is there"}
+    lines = lines_of({**body, "status": {**body["status"], "conditions": [*known, published], "published": row}})
+    text = " ".join(" ".join(lines).split())
+    assert "Published in ConfigMap codellama-best" in text
+    assert ("batch size 7 on pool" in text) == differs
+    assert ("which stays until another is clearly better" in text) == differs
+
+
 def test_a_status_of_another_form_is_named() -> None:
     """The message names the unreadable field and the version that can read it."""
     body = body_of("succeeded")
     strange = {**body, "status": {**body["status"], "trials": [{"pool": 7}]}}
     with pytest.raises(UnreadableError, match=r"status\.trials\.0\.pool.*version"):
         page_of(strange)
+
+
+@pytest.mark.parametrize(("at_work", "over"), [(None, 0), (16, 0), (64, 1), (8, 2)])
+def test_the_trials_of_a_shared_load_are_over_in_the_order_of_its_row(at_work: int | None, over: int) -> None:
+    """A search may ask for a smaller batch after a larger one, so sizes say nothing about what is over."""
+    body = body_of("working")
+    run = {**body["status"]["runs"][0], "batchSizes": [16, 64, 8]}
+    run = run if at_work is None else {**run, "batchSize": at_work}
+    done = int(body["status"]["progress"].partition("/")[0])
+    shared = {**body, "status": {**body["status"], "runs": [run]}}
+    assert page_of(shared).picture.trials_done == done + over
 
 
 def test_names_cannot_move_the_cursor() -> None:

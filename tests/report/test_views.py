@@ -19,7 +19,7 @@ from infpop_operator.local.snapshot import Snapshot
 from infpop_operator.report.plain_view import PlainView
 from infpop_operator.report.rendering import render_live, render_page
 from infpop_operator.report.serving import render_serving
-from infpop_operator.report.words import duration, number
+from infpop_operator.report.words import duration, interval_text, number
 from infpop_runner.contract import EngineSpec, ModelSpec, Provenance, RunSpec
 from report.local_pages import keeper_of, page_of, pages_of
 from report.played_studies import BATCHES, VLLM, printed, snapshots
@@ -197,8 +197,11 @@ def test_the_context_length_that_was_measured_is_reported() -> None:
         provenance = Provenance(engine="vllm", engine_args={"max_model_len": 612})
         return Played(seconds=1, outcome=played.outcome.model_copy(update={"provenance": provenance}))
 
-    told = "Measured with --max-model-len=612; longer contexts leave less room for the batch."
+    told = (
+        "Measured with --max-model-len=612: longer requests are refused, and a longer context leaves less room for the"
+    )
     assert told in report(120, play=recorded)
+    assert "  --max-model-len=612 \\\n" in report(120, play=recorded)
     assert "--max-model-len" not in report()
 
 
@@ -302,3 +305,12 @@ def test_numbers_keep_what_can_be_compared(value: float, text: str) -> None:
 def test_durations_read_like_a_clock(seconds: float, text: str) -> None:
     """Minutes and seconds, hours from one hour on, and days where seconds no longer matter."""
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("interval", "shown"),
+    [("3964 to 4050", "3,964 to 4,050"), ("812 to 830", "812 to 830"), ("9.8 to 10.2", "9.8 to 10.2"), ("no", "no")],
+)
+def test_an_interval_is_written_as_its_number_is(interval: str, shown: str) -> None:
+    """Thousands are separated on both sides."""
+    assert interval_text(interval) == shown

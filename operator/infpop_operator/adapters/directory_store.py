@@ -20,7 +20,9 @@ from infpop_operator.core.model import History
 
 JOURNAL = "journal.jsonl"
 _LOCK = "lock"
-_STATUS = "status.json"
+STATUS = "status.json"
+STUDY = "study.yaml"
+RUNS = "runs"
 _ELSEWHERE = "Name another directory with --output"
 
 
@@ -33,7 +35,7 @@ class DirectoryStore:
 
     def __init__(self, directory: Path, *, namespace: str, study: str) -> None:
         self.directory = directory
-        self.runs = directory / "runs"
+        self.runs = directory / RUNS
         self._namespace = namespace
         self._study = study
         self._journal = Journal(directory / JOURNAL)
@@ -73,16 +75,16 @@ class DirectoryStore:
 
     def save_study(self, text: str) -> None:
         """Save a copy of the study as the user gave it."""
-        self._replace("study.yaml", text)
+        self._replace(STUDY, text)
 
     def save_status(self, status: object) -> None:
         """Replace `status.json`; `status` consists of plain JSON values."""
-        self._replace(_STATUS, json.dumps(status, indent=2) + "\n")
+        self._replace(STATUS, json.dumps(status, indent=2) + "\n")
 
     def read_status(self) -> object:
         """Return the last saved status, None if it cannot be read."""
         try:
-            return json.loads((self.directory / _STATUS).read_text(encoding="utf-8"))
+            return json.loads((self.directory / STATUS).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             return None
 

@@ -6,8 +6,10 @@ locking.
 
 The format has its own version, which does not change when the status or a name in the code changes. It increases only
 if an older version would misread a journal. Version 1 has gained keys that an older version ignores and that its own
-journals lack: `hardware` and `engine` of a round. Two fields of `Finished` have new names in the code; the journal
-keeps the original ones. So neither an upgrade nor a downgrade loses anything.
+journals lack: `hardware` and `engine` of a round, and everything about changes of its pool, which is left out while it
+is empty, as is what is new about a run. Two fields of `Finished` have new names in the code; the journal keeps the
+original ones. So an upgrade loses nothing. After a downgrade, an older version takes a round that was resumed for an
+older one, and starts another; it cannot read the result of a run that skipped a trial.
 """
 
 import os
@@ -33,6 +35,7 @@ from infpop_operator.core.history_diff import Entry, apply
 from infpop_operator.core.model import EndedRun, History, Round, StartedRun
 
 VERSION = 1
+_NEWER = ("in_order", "confirms")  # of a run: absent while False, as in the journals of earlier versions
 _KEYS: Mapping[str, str] = {"missing_sources": "unanswered", "extra_metrics": "figures"}  # field of Finished -> its key
 
 
@@ -56,12 +59,20 @@ class RoundLine(_Line):
     kind: Literal["round"] = "round"
     round: Round
 
+    @field_serializer("round", mode="wrap")
+    def _without_empty(self, entry: Round, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in write(entry).items() if value not in ([], 0)}
+
 
 class StartedLine(_Line):
     """A run is about to be started."""
 
     kind: Literal["started"] = "started"
     started: StartedRun
+
+    @field_serializer("started", mode="wrap")
+    def _to_keys(self, started: StartedRun, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_newer(write(started))
 
 
 class EndedLine(_Line):
@@ -78,7 +89,13 @@ class EndedLine(_Line):
 
     @field_serializer("ended", mode="wrap")
     def _to_keys(self, ended: EndedRun, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _with_names(write(ended), _KEYS)
+        return _with_names(_without_newer(write(ended)), _KEYS)
+
+
+def _without_newer(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON of a run's start or end without the switches of the run that are off."""
+    run = {key: value for key, value in entry["run"].items() if key not in _NEWER or value}
+    return {**entry, "run": run}
 
 
 def _with_names(ended: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
@@ -126,6 +143,10 @@ def decode_line(text: str | bytes) -> Header | Entry:
             return entry
 
 
+class NewerJournalError(StoreError):
+    """The journal was written by a newer version, which may mean something else by its steps."""
+
+
 class Journal:
     """The journal file at `path`, created by the first write."""
 
@@ -155,6 +176,10 @@ class Journal:
             except OSError as error:
                 raise self._unwritable(error) from error
 
+    def is_torn(self) -> bool:
+        """Return whether the last line is incomplete: it is being written, or its writer died."""
+        return bool(self._content()[1])
+
     def read(self) -> tuple[Header, tuple[Entry, ...]] | None:
         """Return the header and all complete steps, None for an empty or absent journal. Does not change the file.
 
@@ -183,7 +208,7 @@ class Journal:
         if not isinstance(header, Header):
             raise self._damaged(1, "it does not say which study the journal belongs to")
         if header.version > VERSION:
-            raise StoreError(
+            raise NewerJournalError(
                 f"{self.path}: written by a newer InfPop (journal version {header.version}, this one knows {VERSION})."
                 " Upgrade InfPop, or name another directory with --output."
             )

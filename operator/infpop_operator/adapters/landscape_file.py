@@ -3,11 +3,11 @@
 import csv
 from pathlib import Path
 
+from infpop_operator.analysis.landscape_csv import COLUMNS
 from infpop_operator.core.errors import Problem, StudyError
 from infpop_runner.contract import RecordedLandscape
 
 _FIELD = "spec.engine.simulation.recorded"
-_COLUMNS = {"gpu_model", "engine", "model", "gpu_count", "batch_size", "outcome", "throughput_tokens_per_second"}
 _SHOWN = 5
 
 
@@ -20,7 +20,7 @@ def check_landscape(recorded: RecordedLandscape) -> None:
     try:
         with Path(recorded.path).open(encoding="utf-8", newline="") as stream:
             reader = csv.DictReader(stream)
-            missing = _COLUMNS - set(reader.fieldnames or ())
+            missing = set(COLUMNS) - set(reader.fieldnames or ())
             rows = [] if missing else list(reader)
     except (OSError, ValueError, csv.Error) as error:  # ValueError: not UTF-8, or a NUL in the path
         what = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"

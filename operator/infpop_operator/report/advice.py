@@ -14,6 +14,7 @@ REMEDIES = {
     "Queued": "wait for the Kueue queue, or check why it has no capacity: kubectl describe workload",
     "Unschedulable": "free GPUs, add nodes, or correct what the message names; after measurement.timeouts.schedule "
     "the operator goes on with another GPU count, and tries this one again later",
+    "ScalingUp": "wait for the node; if no autoscaler is named, check that one runs: kubectl get events",
     "QuotaExceeded": "raise the namespace's ResourceQuota, or wait until other Pods end: kubectl describe quota",
     "PodRefused": "correct what the policy in the message rejects, or ask its owner for an exception",
     "JobRefused": "correct what the message names, or ask the owner of the policy for an exception",
@@ -28,6 +29,8 @@ REMEDIES = {
     "ContainerLost": "check the log of containerd on the node, and whether the OOM killer ran there: "
     "journalctl -u containerd; dmesg",
     "Killed": f"check whether the node ran out of memory; {_LOG}",
+    "UnexpectedGPU": "select the right nodes in nodePools[].nodeSelector, or correct gpuProduct or "
+    "scaleFromZero.gpuProduct",
     "NodeRefused": "check the device plugin and the GPUs of the node that the message names; the next runs avoid it",
     "PodFailed": f"correct what the message names; {_POD}",
     "RunnerError": _LOG,
@@ -54,6 +57,7 @@ REMEDIES = {
     "UnsupportedGpuCount": "name GPU counts in searchSpace.gpuCount that the nodes and the engine support",
     "UnsupportedModel": "name a newer image in engine.image or nodePools[].image, or another model",
     "GpuOutOfMemory": "use GPUs with more memory or more of them, a smaller model or data type, or smaller batch sizes",
+    "Inherited": "nothing to do: these batch sizes ran out of memory before, on GPUs with at least as much memory",
     "HeadsNotDivisible": "name GPU counts in searchSpace.gpuCount that divide the model's attention heads",
     "NotRecorded": "replay a landscape that contains the cell",
     "UnstableRepeats": "check what else uses the node, or raise measurement.minDuration",

@@ -4,14 +4,26 @@ from collections.abc import Iterator, Mapping
 
 from infpop_operator.api.convert import to_metric
 from infpop_operator.api.spec_pool import NodePool
-from infpop_operator.api.status_model import Baseline, Best, Condition, PoolStatus
+from infpop_operator.api.status_model import Baseline, Best, Condition, Confirmed, PoolStatus
+from infpop_operator.api.status_rounds import BASELINE_INFEASIBLE
 from infpop_operator.report.advice import remedy_for
+from infpop_operator.report.round_view import measured_on
 from infpop_operator.report.serving import render_serving
 from infpop_operator.report.shown_study import ShownStudy
 from infpop_operator.report.status_page import Conclusion, Outcome
-from infpop_operator.report.words import number, percent
+from infpop_operator.report.untried import untried_facts
+from infpop_operator.report.words import certainty, interval_text, number, on_one_line, percent, reused_phrase
 
-_STATES = ("Measured", "Infeasible", "Invalid", "Broken", "Running")
+NOT_CONFIRMED = "NotConfirmed"
+SPENT = "Spent"  # the name of the fact that says what a study has used
+_STATES = {  # what the counts of trials are called
+    "measured": "measured",
+    "raced_out": "slower than the best",
+    "infeasible": "infeasible",
+    "invalid": "invalid",
+    "broken": "broken",
+    "running": "running",
+}
 _FOUND = ("Best configuration found", "bold green")
 _NOTHING = ("No recommendation", "bold red")
 _STOPPED_EARLY = ("Stopped early: best so far", "bold yellow")
@@ -55,7 +67,8 @@ def _serving(shown: ShownStudy, best: Best) -> str | None:
 def _context_note(best: Best) -> str:
     if best.max_model_len is None:
         return ""
-    return f"Measured with --max-model-len={best.max_model_len}; longer contexts leave less room for the batch."
+    length = f"--max-model-len={best.max_model_len}"
+    return f"Measured with {length}: longer requests are refused, and a longer context leaves less room for the batch."
 
 
 def _best_facts(shown: ShownStudy, best: Best | None) -> Iterator[tuple[str, str]]:
@@ -63,23 +76,48 @@ def _best_facts(shown: ShownStudy, best: Best | None) -> Iterator[tuple[str, str
         return
     device = shown.device(best.pool)
     pool = next((row for row in shown.status.pools if row.name == best.pool), None)
-    repeats = f" over {best.repeats} repeats" if best.repeats is not None else ""
     yield ("Configuration", shown.configuration(best.pool, best))
-    yield ("Pool", f"{best.pool}: {pool.gpu}" if pool is not None and pool.gpu else best.pool)
-    yield ("Throughput", f"{_number(best.throughput)} tokens/s (spread {percent(float(best.spread))}{repeats})")
+    gpu = measured_on(shown, best.pool, best.round)
+    yield ("Pool", f"{best.pool}: {gpu}" if gpu is not None else best.pool)
+    yield from _throughput(best, pool)
+    if best.reused_from is not None:
+        yield ("Measured by", on_one_line(f"study {best.reused_from}, run {best.run}; this study took its number over"))
     yield (f"Per {device}", f"{_number(best.throughput_per_gpu)} tokens/s")
     if best.cost_per_million_tokens is not None:
         yield ("Cost", f"{_number(best.cost_per_million_tokens)} per million tokens{_price(shown, best.pool)}")
     if best.tokens_per_joule is not None:
         yield ("Energy", f"{_number(best.tokens_per_joule)} tokens per joule")
+    if best.seconds_per_output_token is not None:
+        yield ("Per sequence", f"{_number(best.seconds_per_output_token)} s for an output token, within the batch")
     if best.metrics:
         yield ("Metrics", _metrics(shown, best.metrics))
-    if pool is not None and pool.baseline is not None:
+    if pool is not None and pool.baseline is not None and pool.round == best.round:
         yield ("Baseline", _against_baseline(shown, pool, pool.baseline))
     if best.tied_with is not None:
         tied = shown.configuration(best.pool, best.tied_with)
-        tokens = f"{_number(best.tied_with.throughput)} tokens/s"
+        tokens = f"{_number(best.tied_with.throughput)} tokens/s{reused_phrase(best.tied_with.reused_from)}"
         yield ("As good", f"{tied}: {tokens}; the difference is within the noise, so fewer {device}s win")
+
+
+def _throughput(best: Best, pool: PoolStatus | None) -> Iterator[tuple[str, str]]:
+    """Yield the throughput with what is known of its noise, and why it is not confirmed if it should be."""
+    repeats = f" over {best.repeats} repeats" if best.repeats is not None else ""
+    how_sure = f"spread {percent(float(best.spread))}{repeats}"
+    if best.mode is not None:
+        how_sure = certainty(best.interval, best.measured_seconds) or how_sure
+    if best.confirmed is None:
+        yield ("Throughput", f"{_number(best.throughput)} tokens/s ({how_sure})")
+    else:
+        yield ("Throughput", _confirmed(best, best.confirmed))
+    again = None if pool is None else pool.confirmation
+    if again is not None and again.state == NOT_CONFIRMED:
+        why = (again.message or again.reason or "").removeprefix("the best is not confirmed: ")
+        yield ("Not confirmed", on_one_line(why))
+
+
+def _confirmed(best: Best, confirmed: Confirmed) -> str:
+    interval = "" if confirmed.interval is None else f" ({interval_text(confirmed.interval)})"
+    return f"{_number(best.throughput)} tokens/s{interval}, confirmed on {confirmed.loads} fresh loads"
 
 
 def _number(text: str) -> str:
@@ -103,13 +141,20 @@ def _metrics(shown: ShownStudy, metrics: Mapping[str, str]) -> str:
 
 def _against_baseline(shown: ShownStudy, pool: PoolStatus, baseline: Baseline) -> str:
     configuration = shown.configuration(pool.name, baseline)
+    if pool.improvement_reason == BASELINE_INFEASIBLE:
+        return f"{configuration}: cannot work on this hardware ({baseline.reason}), so there is nothing to compare with"
     if baseline.throughput is None:
         return f"{configuration}: not measured in this round{_why_not_measured(shown, pool, baseline)}"
-    tokens = f"{configuration}: {_number(baseline.throughput)} tokens/s"
+    tokens = f"{configuration}: {_number(baseline.throughput)} tokens/s{reused_phrase(baseline.reused_from)}"
     if pool.improvement_percent is None:
         return tokens
     metric = shown.object.document.spec.objective.metric if shown.object.document is not None else "objective"
-    return f"{tokens}, improved by {pool.improvement_percent} % ({metric})"
+    improved = f"{tokens}, improved by {pool.improvement_percent} %"
+    if pool.improvement_interval is None:
+        return f"{improved} ({metric})"
+    low, _, _ = pool.improvement_interval.partition(" to ")
+    doubt = ": that may be noise" if low.startswith("-") or low == "0.0" else ""
+    return f"{improved} ({pool.improvement_interval} %{doubt}; {metric})"
 
 
 def _why_not_measured(shown: ShownStudy, pool: PoolStatus, baseline: Baseline) -> str:
@@ -122,14 +167,17 @@ def _why_not_measured(shown: ShownStudy, pool: PoolStatus, baseline: Baseline) -
 
 def _search_facts(shown: ShownStudy, outcome: Outcome) -> Iterator[tuple[str, str]]:
     rows = [row.trials for row in shown.status.pools if row.trials is not None]
-    amounts = {state: sum(getattr(row, state.lower()) for row in rows) for state in _STATES}
-    states = ", ".join(f"{amount} {state.lower()}" for state, amount in amounts.items() if amount)
+    amounts = {word: sum(getattr(row, state) or 0 for row in rows) for state, word in _STATES.items()}
+    states = ", ".join(f"{amount} {word}" for word, amount in amounts.items() if amount)
     total = sum(row.total for row in rows)
-    yield ("Trials", f"{total}: {states}" if total else "none")
+    reused = sum(row.reused or 0 for row in rows)
+    others = f" (other studies measured {reused} of them)" if reused else ""
+    yield ("Trials", f"{total}: {states}{others}" if total else "none")
+    yield from untried_facts(shown)
     condition = shown.object.condition(_DECISIVE_CONDITION[outcome])
     if condition is not None:
         yield ("Ended because", condition.reason)
-    yield ("Spent", _spent(shown))
+    yield (SPENT, _spent(shown))
 
 
 def _spent(shown: ShownStudy) -> str:
@@ -145,13 +193,24 @@ def _where(shown: ShownStudy, outcome: Outcome) -> Iterator[tuple[str, str]]:
     if shown.place.directory is not None:
         yield ("Files", str(shown.place.directory))
     elif publish is not None and outcome is Outcome.SUCCEEDED:
-        yield _published(publish.config_map, shown.object.condition("Published"))
+        yield _published(shown, publish.config_map, shown.object.condition("Published"))
 
 
-def _published(config_map: str, condition: Condition | None) -> tuple[str, str]:
-    """Return where the operator published the best, or why it did not; older operators wrote no condition."""
+def _published(shown: ShownStudy, config_map: str, condition: Condition | None) -> tuple[str, str]:
+    """Return where the operator published a result, and which if it is not the best, or why it did not publish.
+
+    Older operators wrote no condition.
+    """
     if condition is None:
         return ("Published", f"in ConfigMap {config_map}; an Event reports success or the error")
     if condition.status != "True":
         return ("Not published", f"{condition.message}; {remedy_for(condition.reason)}")
-    return ("Published", f"in ConfigMap {config_map}")
+    best, row = shown.status.best, shown.status.published
+    if row is None or best is None or _configuration(row) == _configuration(best):
+        return ("Published", f"in ConfigMap {config_map}")
+    what = f"{shown.configuration(row.pool, row)} on pool {row.pool}"
+    return ("Published", f"in ConfigMap {config_map}: {what}, which stays until another is clearly better")
+
+
+def _configuration(row: Best) -> tuple[object, ...]:
+    return (row.pool, row.gpu_count, row.batch_size, row.extra)

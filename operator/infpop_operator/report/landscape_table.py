@@ -1,105 +1,135 @@
-"""A round as a table: batch sizes down, GPU counts across, with a legend for its marks below."""
+"""A round as a table: batch sizes down and GPU counts across, with a legend for its marks below.
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+No number is ever cut. GPU counts that do not fit side by side are in further tables below, or the table is turned if it
+then fits; a terminal that is not high enough gets fewer rows. Each of these is said.
+"""
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Group, RenderableType
-from rich.table import Table
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.text import Text
 
 from infpop_operator.core.landscape import CellState, Landscape, LandscapeCell
-from infpop_operator.report.words import number, short_reason
+from infpop_operator.report.landscape_cells import cell_text, legend_lines
+from infpop_operator.report.landscape_layout import Grid, blocks, lines
+from infpop_operator.report.words import count
 
-_BEST, _VIOLATES, _LACKS = "★", "†", "?"
-_MARKS = {
-    CellState.INFEASIBLE: ("✗", "red"),
-    CellState.INVALID: ("~", "yellow"),
-    CellState.BROKEN: ("!", "magenta"),
-    CellState.RULED_OUT: ("-", "dim"),
-}
-_MEANINGS = {
-    CellState.INFEASIBLE: "tried, cannot work",
-    CellState.INVALID: "its number must not be compared",
-    CellState.BROKEN: "the run gave no result",
-    CellState.RULED_OUT: "not tried: certain to fail",
-}
+LEAST_LINES = 5  # title, headings, rule, one row, and what is left out
+_UNLIMITED = 1_000_000
+_BATCH = "batch"
 
 
-def render_landscape(landscape: Landscape, device: str) -> RenderableType:
-    """Return the table of one round with its title, counting in `device`s. Seven counts fit into 80 columns."""
-    title = Text(f"Tokens/s by batch size (down) and number of {device}s (across)", style="bold")
-    return Group(title, _table(landscape))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LandscapeTable:
+    """The table of one round, which adapts to the terminal that it is printed on.
+
+    `device` is what is counted across. With `wide` the table is as wide as it needs to be, whatever the terminal. With
+    `most_lines` (at least `LEAST_LINES`) the table is not longer: it shows the part around the best and the live runs.
+    """
+
+    landscape: Landscape
+    device: str
+    wide: bool = False
+    most_lines: int | None = None
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        yield from self.lines(_UNLIMITED if self.wide else options.max_width)
+
+    def lines(self, width: int) -> tuple[Text, ...]:
+        """Return the lines of the table on a terminal of `width` columns.
+
+        A title may still have to be wrapped; with `most_lines` it is cut instead.
+        """
+        whole = tuple(_whole(self.landscape, self.device, width))
+        if self.most_lines is None:
+            return whole
+        fits = len(whole) <= self.most_lines
+        found = whole if fits else tuple(_part(self.landscape, self.device, width, self.most_lines))
+        return tuple(_on_one_line(text) for text in found)
 
 
-def _table(landscape: Landscape) -> Table:
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("batch", justify="right", no_wrap=True)
-    for gpu_count in landscape.gpu_counts:
-        table.add_column(str(gpu_count), justify="right", no_wrap=True, min_width=8)
-    for batch_size, row in zip(landscape.batch_sizes, landscape.rows, strict=True):
-        table.add_row(str(batch_size), *(_cell(cell) for cell in row))
-    return table
+def render_landscape(landscape: Landscape, device: str, *, wide: bool = False) -> RenderableType:
+    """Return the table of one round with its title, counting in `device`s."""
+    return LandscapeTable(landscape=landscape, device=device, wide=wide)
 
 
 def render_legend(landscape: Landscape) -> RenderableType:
     """Return one line for each kind of mark in the table: how often it occurs, why, and the first detail."""
-    cells = [cell for row in landscape.rows for cell in row]
-    return Group(*_legend(cells), *_collapsed(landscape))
+    return Group(*legend_lines(landscape))
 
 
-def _cell(cell: LandscapeCell) -> Text:
-    if cell.throughput_tokens_per_second is not None:
-        return _measured(cell, cell.throughput_tokens_per_second)
-    if cell.state in _MARKS:
-        mark, style = _MARKS[cell.state]
-        return Text(f"{mark} {short_reason(cell.reason or '')}", style=style)
-    match cell.state:
-        case CellState.RUNNING:
-            return Text("running", style="cyan")
-        case CellState.UNTRIED:
-            return Text("·", style="dim")
-        case _:
-            return Text("")
+def _whole(landscape: Landscape, device: str, width: int) -> Iterator[Text]:
+    """Yield all cells: in one table, in one that is turned, or in several."""
+    grid = _grid(landscape)
+    parts = blocks(grid, width)
+    turned = grid.transposed(f"{device}s")
+    if len(parts) > 1 and len(blocks(turned, width)) == 1:
+        yield _title(f"number of {device}s (down) and batch size (across)")
+        yield _note(f"Turned: {len(grid.headings)} {device} counts do not fit across; as usual: --wide")
+        yield from lines(turned, width)
+        return
+    yield _title(f"batch size (down) and number of {device}s (across)")
+    if len(parts) > 1:
+        below = f"{_more_counts(len(grid.headings) - len(parts[0]), device)} below"
+        yield _note(f"{below}; side by side: --wide")
+    for position, columns in enumerate(parts):
+        if position:
+            yield Text("")
+        yield from lines(grid.part(range(len(grid.labels)), columns), width)
 
 
-def _measured(cell: LandscapeCell, throughput: float) -> Text:
+def _part(landscape: Landscape, device: str, width: int, most_lines: int) -> Iterator[Text]:
+    """Yield the columns of one table and the rows that there is room for, and how many there are besides."""
+    grid = _grid(landscape)
+    columns = max(blocks(grid, width), key=lambda part: _interest(landscape, range(len(grid.labels)), part))
+    room = min(len(grid.labels), max(1, most_lines - LEAST_LINES + 1))
+    starts = range(len(grid.labels) - room + 1)
+    rows = max((range(start, start + room) for start in starts), key=lambda part: _interest(landscape, part, columns))
+    yield _title(f"batch size (down) and number of {device}s (across)")
+    yield from lines(grid.part(rows, columns), width)
+    batches, counts = len(grid.labels) - len(rows), len(grid.headings) - len(columns)
+    left_out = [
+        *([count(batches, "more batch size")] if batches else []),
+        *([_more_counts(counts, device)] if counts else []),
+    ]
+    yield _note(", ".join(left_out))
+
+
+def _more_counts(amount: int, device: str) -> str:
+    """Return "1 more GPU count" or "6 more GPU counts"."""
+    return count(amount, f"more {device} count")
+
+
+def _grid(landscape: Landscape) -> Grid:
+    return Grid(
+        corner=_BATCH,
+        headings=tuple(map(str, landscape.gpu_counts)),
+        labels=tuple(map(str, landscape.batch_sizes)),
+        cells=tuple(tuple(cell_text(cell) for cell in row) for row in landscape.rows),
+    )
+
+
+def _interest(landscape: Landscape, rows: Sequence[int], columns: Sequence[int]) -> int:
+    """Return how much of what a reader looks for is in a part: the best, then live runs, then numbers."""
+    return sum(_weight(landscape.rows[row][column]) for row in rows for column in columns)
+
+
+def _weight(cell: LandscapeCell) -> int:
     if cell.is_best:
-        return Text(f"{_BEST} {number(throughput)}", style="bold green")
-    if cell.violations:
-        return Text(f"{_VIOLATES} {number(throughput)}", style="yellow")
-    if cell.missing:
-        return Text(f"{_LACKS} {number(throughput)}", style="yellow")
-    return Text(number(throughput))
+        return 1_000_000
+    if cell.state is CellState.RUNNING:
+        return 1_000
+    return int(cell.throughput_tokens_per_second is not None)
 
 
-def _legend(cells: list[LandscapeCell]) -> Iterator[Text]:
-    if any(cell.is_best for cell in cells):
-        yield _line(f"{_BEST} best", "", "", "bold green")
-    yield from _ineligible(f"{_VIOLATES} breaks a constraint", [cell.violations for cell in cells])
-    yield from _ineligible(f"{_LACKS} lacks a required metric", [cell.missing for cell in cells if not cell.violations])
-    kinds = Counter((cell.state, cell.reason or "") for cell in cells if cell.state in _MARKS)
-    for (state, reason), amount in kinds.items():
-        mark, style = _MARKS[state]
-        detail = next((cell.detail for cell in cells if (cell.state, cell.reason) == (state, reason)), "")
-        why = f"{amount}x {reason}, {_MEANINGS[state]}"
-        yield _line(f"{mark} {short_reason(reason)}", why, "" if state is CellState.RULED_OUT else detail, style)
-    if any(cell.state is CellState.UNTRIED for cell in cells):
-        yield _line("· not tried", "", "", "dim")
+def _title(axes: str) -> Text:
+    return Text(f"Tokens/s by {axes}", style="bold")
 
 
-def _ineligible(mark: str, sentences: Iterable[tuple[str, ...]]) -> Iterator[Text]:
-    explained = [sentence for sentence in sentences if sentence]
-    if explained:
-        yield _line(mark, f"{len(explained)}x", explained[0][0], "yellow")
+def _note(text: str) -> Text:
+    return Text(text, style="dim")
 
 
-def _line(mark: str, why: str, detail: str, style: str) -> Text:
-    text = Text(mark, style=style, no_wrap=True, overflow="ellipsis", end="\n")
-    rest = ": ".join(part for part in (why, detail) if part)
-    return text.append(f"  {rest}" if rest else "", style="default")
-
-
-def _collapsed(landscape: Landscape) -> Iterator[Text]:
-    if landscape.collapsed_extra:
-        yield Text(f"Each cell shows the best over {', '.join(landscape.collapsed_extra)}.", style="dim")
+def _on_one_line(text: Text) -> Text:
+    return text if text.no_wrap else Text(text.plain, text.style, no_wrap=True, overflow="ellipsis")

@@ -19,7 +19,7 @@ class LiveView:
 
     def show(self, page: StatusPage, now: datetime) -> None:  # noqa: ARG002 - the picture contains its times
         """Draw the picture of `page`."""
-        self._live.update(render_live(page.picture), refresh=True)
+        self._live.update(render_live(page.picture, self._live.console.height), refresh=True)
 
     def announce(self, text: str) -> None:
         """Write a line above the picture."""

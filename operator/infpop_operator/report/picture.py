@@ -44,7 +44,8 @@ class PoolPicture:
     """One pool's newest round.
 
     `device` is the word for one of its devices, `title` holds its name and the known facts about its nodes.
-    `landscape` is None before the first round; `note` says what the landscape does not show. `set_aside` are the
+    `landscape` is None before the first round; `subject` names its model, engine and hardware, `note` says what it does
+    not show. `rounds` says what changed on the pool and why its newest round began. `set_aside` are the
     configurations that are not tried now.
     """
 
@@ -52,6 +53,8 @@ class PoolPicture:
     device: str
     title: str
     notice: Notice | None = None
+    rounds: tuple[Notice, ...] = ()
+    subject: str = ""
     landscape: Landscape | None = None
     set_aside: tuple[Notice, ...] = ()
     note: str = ""

@@ -68,7 +68,7 @@ def _notices(page: StatusPage) -> Iterator[Notice]:
     """Yield the notices, except those that the runs show: these already have a line for each change."""
     yield from (notice for notice in page.picture.notices if not notice.shown_by_runs)
     yield from (pool.notice for pool in page.picture.pools if pool.notice is not None)
-    yield from (notice for pool in page.picture.pools for notice in pool.set_aside)
+    yield from (notice for pool in page.picture.pools for notice in (*pool.rounds, *pool.set_aside))
 
 
 def _notice_line(notice: Notice) -> str:

@@ -3,37 +3,52 @@
 from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from infpop_operator.report.landscape_cells import BEST_MARK
 from infpop_operator.report.landscape_table import render_landscape, render_legend
-from infpop_operator.report.picture import Notice, Picture, PoolPicture, RunPicture
-from infpop_operator.report.status_page import Conclusion, ConditionLine, Failure, StatusPage
-from infpop_operator.report.words import SIMULATED, duration
+from infpop_operator.report.live_picture import LivePicture
+from infpop_operator.report.name_table import NameTable
+from infpop_operator.report.picture import Picture, PoolPicture
+from infpop_operator.report.picture_parts import header, indented, line, notice, run, why
+from infpop_operator.report.status_page import (
+    Conclusion,
+    ConditionLine,
+    Failure,
+    FrontLine,
+    FrontTable,
+    RoundLine,
+    StatusPage,
+)
+from infpop_operator.report.words import duration
 
-_BAR_WIDTH = 30
 _TRUE_IS_GOOD = {"Accepted", "Ready", "Succeeded"}
 
 
-def render_live(picture: Picture) -> RenderableType:
-    """Return the picture of one instant; the most important lines come first, so that a short terminal shows them."""
-    return Group(*_header(picture), *(part for pool in picture.pools for part in _pool(pool, with_legend=False)))
+def render_live(picture: Picture, height: int | None = None) -> RenderableType:
+    """Return the picture of one instant, for a screen of `height` lines; None: as long as it needs."""
+    return LivePicture(picture=picture, height=height)
 
 
-def render_page(page: StatusPage) -> RenderableType:
-    """Return the whole page."""
-    return Group(*_parts(page))
+def render_page(page: StatusPage, *, wide: bool = False) -> RenderableType:
+    """Return the whole page; with `wide`, landscapes are as wide as they need to be."""
+    return Group(*_parts(page, wide=wide))
 
 
-def _parts(page: StatusPage) -> Iterator[RenderableType]:
-    yield from _header(page.picture)
+def _parts(page: StatusPage, *, wide: bool) -> Iterator[RenderableType]:
+    yield from header(page.picture, "fold")
+    for each in page.picture.runs:
+        yield from run(each, "fold")
     for pool in page.picture.pools:
         if pool.landscape is not None or pool.notice is not None:
             yield Text("")
-            yield from _pool(pool, with_legend=True)
+            yield from _pool(pool, wide=wide)
+    if page.front is not None:
+        yield Text("")
+        yield from _front(page.front)
     yield from _failures(page.failures)
+    yield from _rounds(page.rounds)
     if page.conditions:
         yield Text("")
         yield _conditions(page.conditions)
@@ -44,52 +59,18 @@ def _parts(page: StatusPage) -> Iterator[RenderableType]:
         yield from _conclusion(page.conclusion)
 
 
-def _header(picture: Picture) -> Iterator[RenderableType]:
-    yield _line(picture.title, "bold")
-    if picture.is_simulated:
-        yield _line(SIMULATED, "yellow")
-    for notice in picture.notices:
-        yield from _notice(notice)
-    if picture.trials_most:
-        line = Table.grid(padding=(0, 1, 0, 0))
-        bar = ProgressBar(total=picture.trials_most, completed=picture.trials_done, width=_BAR_WIDTH)
-        line.add_row(bar, f"{picture.trials_done} of up to {picture.trials_most} trials")
-        yield line
-    if picture.best is not None:
-        yield _line(f"best so far: {picture.best}", "green")
-    for run in picture.runs:
-        yield from _run(run)
-
-
-def _notice(notice: Notice) -> Iterator[RenderableType]:
-    """Yield the headline and, indented below it, the cause and the remedy; long texts are wrapped, not cut."""
-    headline = " ".join(part for part in (notice.text, notice.when) if part)
-    yield Text(f"{headline}: {notice.reason}" if notice.reason else headline, notice.style)
-    yield from _why(notice.detail, notice.remedy, indent=2)
-
-
-def _run(run: RunPicture) -> Iterator[RenderableType]:
-    yield _line(f"{duration(run.seconds)}  {run.what}: {run.state}", "cyan")
-    yield from _why(run.detail, run.remedy, indent=6)
-
-
-def _why(detail: str, remedy: str, *, indent: int) -> Iterator[RenderableType]:
-    if detail:
-        yield _indented(Text(detail), indent)
-    if remedy:
-        yield _indented(Text.assemble(("What to do: ", "bold"), remedy), indent)
-
-
-def _pool(pool: PoolPicture, *, with_legend: bool) -> Iterator[RenderableType]:
-    yield _line(pool.title, "bold underline")
+def _pool(pool: PoolPicture, *, wide: bool) -> Iterator[RenderableType]:
+    yield line(pool.title, "bold underline", "fold")
     if pool.notice is not None:
-        yield from _notice(pool.notice)
+        yield from notice(pool.notice)
+    for each in pool.rounds:
+        yield from notice(each)
     if pool.landscape is not None:
-        yield render_landscape(pool.landscape, pool.device)
-        if with_legend:
-            yield render_legend(pool.landscape)
-    for notice in pool.set_aside:
-        yield from _notice(notice)
+        yield line(pool.subject, "", "fold")
+        yield render_landscape(pool.landscape, pool.device, wide=wide)
+        yield render_legend(pool.landscape)
+    for each in pool.set_aside:
+        yield from notice(each)
     if pool.note:
         yield Text(pool.note, style="dim")
 
@@ -99,9 +80,36 @@ def _failures(failures: tuple[Failure, ...]) -> Iterator[RenderableType]:
         title = "Broken trials: their runs failed, which says nothing about the configuration"
         yield Text(f"\n{title}", style="bold magenta")
     for failure in failures:
-        yield _indented(Text(failure.what), 2)
-        yield from _why(failure.detail, failure.remedy, indent=4)
-        yield _indented(Text(f"log: {failure.log}", overflow="fold"), 4)
+        yield indented(Text(failure.what), 2)
+        yield from why(failure.detail, failure.remedy, indent=4)
+        yield indented(Text(f"log: {failure.log}", overflow="fold"), 4)
+
+
+def _rounds(rounds: tuple[RoundLine, ...]) -> Iterator[RenderableType]:
+    if not rounds:
+        return
+    yield Text("")
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row(*(Text(name, "bold") for name in ("Round", "Began (UTC)", "What it found")))
+    for each in rounds:
+        table.add_row(Text(each.name), Text(each.began), Text(each.text))
+    yield table
+
+
+def _front(front: FrontTable) -> Iterator[RenderableType]:
+    yield Text(front.title, style="bold")
+    yield indented(Text(front.text), 2)
+    rows = tuple(_front_row(each) for each in front.lines)
+    yield indented(NameTable(name="  Configuration", headings=front.headings, rows=rows), 2)
+
+
+def _front_row(each: FrontLine) -> tuple[Text, tuple[Text, ...]]:
+    style = "bold green" if each.is_best else ""
+    mark = BEST_MARK if each.is_best else " "
+    return Text(f"{mark} {each.what}", style), (Text(each.value, style), Text(each.second_value, style))
 
 
 def _conditions(conditions: tuple[ConditionLine, ...]) -> RenderableType:
@@ -111,16 +119,16 @@ def _conditions(conditions: tuple[ConditionLine, ...]) -> RenderableType:
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row(*(Text(name, "bold") for name in ("Condition", "Status", "For", "Reason")))
-    for line in conditions:
-        why = f"{line.reason}: {line.message}" if line.message else line.reason
-        table.add_row(line.type, Text(line.status, _style(line)), duration(line.seconds), Text(why))
+    for each in conditions:
+        cause = f"{each.reason}: {each.message}" if each.message else each.reason
+        table.add_row(each.type, Text(each.status, _style(each)), duration(each.seconds), Text(cause))
     return table
 
 
-def _style(line: ConditionLine) -> str:
-    if line.status != "True":
-        return "red" if line.type == "Accepted" else ""
-    return "green" if line.type in _TRUE_IS_GOOD else "yellow"
+def _style(each: ConditionLine) -> str:
+    if each.status != "True":
+        return "red" if each.type == "Accepted" else ""
+    return "green" if each.type in _TRUE_IS_GOOD else "yellow"
 
 
 def _conclusion(conclusion: Conclusion) -> Iterator[RenderableType]:
@@ -131,18 +139,9 @@ def _conclusion(conclusion: Conclusion) -> Iterator[RenderableType]:
     facts.add_column(overflow="fold")
     for name, text in conclusion.facts:
         facts.add_row(name, Text(text))
-    yield _indented(facts, 2)
+    yield indented(facts, 2)
     if conclusion.serving is not None:
         yield Text("\nReady to copy", style="bold")
         yield Text(conclusion.serving, no_wrap=True, overflow="ignore")
     if conclusion.note:
         yield Text(f"\n{conclusion.note}", style="dim")
-
-
-def _line(text: str, style: str) -> Text:
-    """Return one line that is cut at the width of the terminal."""
-    return Text(text, style, no_wrap=True, overflow="ellipsis")
-
-
-def _indented(part: RenderableType, indent: int) -> RenderableType:
-    return Padding(part, (0, 0, 0, indent), expand=False)

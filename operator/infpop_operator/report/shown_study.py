@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from infpop_operator.api.status_model import Baseline, Best, StudyStatus, Tie, TrialRow
+from infpop_operator.api.status_model import Baseline, Best, ParetoRow, RoundBest, StudyStatus, Tie, TrialRow
 from infpop_operator.api.study_object import StudyObject
 from infpop_operator.core.study import Study
 from infpop_operator.report.advice import remedy_for
@@ -40,7 +40,7 @@ class ShownStudy:
         on_cpu = any(node.name == pool and node.gpu_resource == "cpu" for node in nodes)
         return "CPU rank" if on_cpu and not self.status.simulated else "GPU"
 
-    def configuration(self, pool: str, row: Best | TrialRow | Baseline | Tie) -> str:
+    def configuration(self, pool: str, row: Best | TrialRow | Baseline | ParetoRow | Tie | RoundBest) -> str:
         """Return a configuration in one phrase."""
         return on_one_line(configuration_phrase(row.gpu_count, self.device(pool), row.batch_size, row.extra or {}))
 

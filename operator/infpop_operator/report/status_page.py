@@ -39,6 +39,15 @@ class TrialLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoundLine:
+    """A round of the history: its number, with its pool if there are several, when it began, and what it found."""
+
+    name: str
+    began: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """A trial whose runs all broke: why, what to do, and where to find the log of the last run."""
 
@@ -63,6 +72,26 @@ class Conclusion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FrontLine:
+    """A configuration that no other one beats in both metrics, with its numbers."""
+
+    what: str
+    value: str
+    second_value: str
+    is_best: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontTable:
+    """The Pareto front: what it is in a sentence, the names of both metrics, and a line for each configuration."""
+
+    title: str
+    text: str
+    headings: tuple[str, str]
+    lines: tuple[FrontLine, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StatusPage:
     """Everything that is shown of a study. `footer` says how old the status is."""
 
@@ -70,6 +99,8 @@ class StatusPage:
     outcome: Outcome
     trials: tuple[TrialLine, ...] = ()
     failures: tuple[Failure, ...] = ()
+    rounds: tuple[RoundLine, ...] = ()
+    front: FrontTable | None = None
     conditions: tuple[ConditionLine, ...] = ()
     conclusion: Conclusion | None = None
     footer: str = ""

@@ -10,13 +10,17 @@ from datetime import datetime
 from infpop_operator.api.landscapes import described_study, to_landscape
 from infpop_operator.api.status_model import Best, Condition, LiveRun, PoolStatus, SetAside, TrialRow
 from infpop_operator.api.study_object import StudyObject
-from infpop_operator.core.model import INTERRUPTED, Phase
+from infpop_operator.core.model import INTERRUPTED, SCALED_TO_ZERO, Phase
+from infpop_operator.core.numbering import trial_name
 from infpop_operator.report.conclusion import conclusion_of
+from infpop_operator.report.front_view import front_table
 from infpop_operator.report.picture import Notice, Picture, PoolPicture, RunPicture
 from infpop_operator.report.place import Place
+from infpop_operator.report.round_view import round_lines, round_notices
 from infpop_operator.report.shown_study import ShownStudy
 from infpop_operator.report.status_page import ConditionLine, Failure, Outcome, StatusPage, TrialLine
 from infpop_operator.report.words import (
+    certainty,
     configuration_phrase,
     count,
     duration,
@@ -24,6 +28,7 @@ from infpop_operator.report.words import (
     on_one_line,
     percent,
     phase_text,
+    reused_phrase,
 )
 
 _PHASES = {phase.value: phase for phase in Phase}
@@ -50,6 +55,8 @@ def to_page(study_object: StudyObject, place: Place, now: datetime) -> StatusPag
         outcome=outcome,
         trials=tuple(_trial(shown, row) for row in rows),
         failures=tuple(_failure(shown, row) for row in rows if _is_failure(row)),
+        rounds=round_lines(shown),
+        front=front_table(shown),
         conditions=tuple(_condition(shown, condition) for condition in shown.status.conditions)
         if place.is_cluster
         else (),
@@ -95,14 +102,15 @@ def _progress(shown: ShownStudy) -> tuple[int, int]:
 
 
 def _passed(run: LiveRun) -> int:
-    """Return how many trials of a shared load are finished: the runner measures them in ascending batch size."""
-    return 0 if run.batch_size is None else sum(size < run.batch_size for size in run.batch_sizes)
+    """Return how many trials of a shared load are over: the runner measures them in the order of the row."""
+    return run.batch_sizes.index(run.batch_size) if run.batch_size in run.batch_sizes else 0
 
 
 def _best_phrase(shown: ShownStudy, best: Best) -> str:
     where = f" on pool {best.pool}" if shown.has_several_pools else ""
     stale = f" (of round {best.round})" if shown.object.holds("ResultStale") else ""
-    return f"{shown.configuration(best.pool, best)}{where}: {number(float(best.throughput))} tokens/s{stale}"
+    tokens = f"{number(float(best.throughput))} tokens/s{reused_phrase(best.reused_from)}"
+    return f"{shown.configuration(best.pool, best)}{where}: {tokens}{stale}"
 
 
 def _notices(shown: ShownStudy, outcome: Outcome) -> Iterator[Notice]:
@@ -210,15 +218,24 @@ def _pool(shown: ShownStudy, row: PoolStatus) -> PoolPicture:
         device=device,
         title=on_one_line(f"Pool {row.name}: {facts}" if facts else f"Pool {row.name}"),
         notice=_pool_problem(shown, row),
+        rounds=tuple(round_notices(shown, row)),
+        subject=_subject(shown, row),
         landscape=to_landscape(shown.status, row, shown.study),
         note=_dropped(shown, row),
         set_aside=tuple(_set_aside(shown, row, each) for each in row.set_aside or ()),
     )
 
 
+def _subject(shown: ShownStudy, row: PoolStatus) -> str:
+    """Return what a pool's landscape is of, so that it can be read without the rest of the page."""
+    hardware = "" if row.gpu is None else f" on {row.gpu}"
+    return on_one_line(f"{shown.object.model} with {shown.object.engine}{hardware}")
+
+
 def _set_aside(shown: ShownStudy, row: PoolStatus, each: SetAside) -> Notice:
     """Return which configurations are not tried now, why, and when they are tried again."""
     extra = "".join(f", {name}={value}" for name, value in (each.extra or {}).items())
+    extra += "" if each.min_batch_size is None else f", batch {each.min_batch_size} and larger"
     times = f" after {count(each.attempts, 'attempt')}" if each.attempts else ""
     again = f"; next attempt {each.next_attempt:%H:%M:%S %Z}" if each.next_attempt is not None else ""
     return Notice(
@@ -248,10 +265,11 @@ def _dropped(shown: ShownStudy, row: PoolStatus) -> str:
 def _pool_problem(shown: ShownStudy, row: PoolStatus) -> Notice | None:
     """Return why the pool cannot be tuned now; None if it can, or if the study's condition already says why."""
     ready = shown.object.condition("Ready")
-    if row.reason is None or (ready is not None and row.message and row.message in ready.message):
+    if row.reason in {None, SCALED_TO_ZERO} or (ready is not None and row.message and row.message in ready.message):
         return None
-    remedy = shown.remedy(row.reason)
-    return Notice(text=f"Waiting: {row.reason}", style="yellow", detail=row.message or "", remedy=remedy)
+    reason = row.reason or ""
+    remedy = shown.remedy(reason)
+    return Notice(text=f"Waiting: {reason}", style="yellow", detail=row.message or "", remedy=remedy)
 
 
 def _newest_rows(shown: ShownStudy) -> Iterator[TrialRow]:
@@ -273,15 +291,23 @@ def _trial(shown: ShownStudy, row: TrialRow) -> TrialLine:
 
 def _trial_text(shown: ShownStudy, row: TrialRow) -> str:
     where = f"{row.pool} " if shown.has_several_pools else ""
-    return f"{where}trial {row.index}: {shown.configuration(row.pool, row)}"
+    return f"{where}{trial_name(row.index)}: {shown.configuration(row.pool, row)}"
 
 
 def _trial_outcome(row: TrialRow) -> str:
     why = ": ".join(part for part in (row.reason, row.message) if part)
+    if row.throughput is None and row.throughput_at_most is not None:
+        took = "" if row.measured_seconds is None else f" ({certainty(None, row.measured_seconds)})"
+        return f"slower than the best: at most {number(float(row.throughput_at_most))} tokens/s{took}"
     if row.throughput is None:
-        return {"Infeasible": "cannot work: ", "Invalid": "not comparable: "}.get(row.state, "") + why
+        what = {"Infeasible": "cannot work: ", "Invalid": "not comparable: "}.get(row.state, "")
+        return f"{what}{why}{reused_phrase(row.reused_from)}"
     spread = "" if row.spread is None else f" (spread {percent(float(row.spread))})"
-    return f"{number(float(row.throughput))} tokens/s{spread}" + (f", {why}" if why else "")
+    if row.mode is not None and (how_sure := certainty(row.interval, row.measured_seconds)):
+        spread = f" ({how_sure})"
+    return f"{number(float(row.throughput))} tokens/s{spread}{reused_phrase(row.reused_from)}" + (
+        f", {why}" if why else ""
+    )
 
 
 def _is_failure(row: TrialRow) -> bool:

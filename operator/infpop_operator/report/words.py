@@ -1,5 +1,6 @@
 """Text for numbers, devices and reasons, in the wording and width that every view shares."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
@@ -24,6 +25,7 @@ _SHORT_REASONS = {
     "CpuThrottled": "throttle",
     "GpuOutOfMemory": "memory",
     "HeadsNotDivisible": "heads",
+    "Inherited": "memory",
     "Interrupted": "stopped",
     "IncompatibleGPU": "device",
     "LoadFails": "no load",
@@ -32,9 +34,11 @@ _SHORT_REASONS = {
     "Queued": "queue",
     "QuotaExceeded": "quota",
     "RejectedArguments": "args",
+    "ScalingUp": "scaling",
     "ShortOutput": "short",
     "SourcesDisagree": "disagree",
     "Stopped": "stopped",
+    "UnexpectedGPU": "device",
     "Unschedulable": "no room",
     "UnstableRepeats": "unstable",
     "UnsupportedGpuCount": "count",
@@ -52,6 +56,19 @@ def number(value: float) -> str:
 def percent(ratio: float) -> str:
     """Return a ratio in per cent, with a sign only if it is negative."""
     return f"{ratio * 100:.1f} %"
+
+
+def interval_text(interval: str) -> str:
+    """Return an interval of a status, such as "3964 to 4050", with thousands separated."""
+    ends = re.fullmatch(r"([0-9]{4,}) to ([0-9]{4,})", interval)
+    return on_one_line(interval) if ends is None else f"{int(ends[1]):,} to {int(ends[2]):,}"
+
+
+def certainty(interval: str | None, measured_seconds: str | None) -> str:
+    """Return how sure a number is and how long that took, such as "95 % interval 812 to 830, in 31 s"."""
+    how_sure = "" if interval is None else f"95 % interval {interval_text(interval)}"
+    how_long = "" if measured_seconds is None else f"in {number(float(measured_seconds))} s"
+    return ", ".join(part for part in (how_sure, how_long) if part)
 
 
 def duration(seconds: float) -> str:
@@ -89,6 +106,11 @@ def configuration_phrase(amount: int, device: str, batch_size: int | Sequence[in
     batches = f"batch size{'s' if len(sizes) > 1 else ''} {', '.join(map(str, sizes))}"
     more = "".join(f", {name}={value}" for name, value in extra.items())
     return f"{count(amount, device)}, {batches}{more}"
+
+
+def reused_phrase(study: str | None) -> str:
+    """Return what follows a number that another study measured; empty for None."""
+    return "" if study is None else f", measured by study {on_one_line(study)}"
 
 
 def on_one_line(text: str) -> str:

@@ -8,6 +8,7 @@ from aiohttp import web
 from kubernetes.aio.client import Configuration
 
 from infpop_operator.adapters.kube.connection import Connection
+from reconcile.memory_cluster import merge
 
 Body = dict[str, Any]
 
@@ -98,7 +99,7 @@ class ApiServer:
     def _patch(self, known: Body, changes: Body) -> web.Response:
         if changes["metadata"]["resourceVersion"] != known["metadata"]["resourceVersion"]:
             return _refused(409, "Conflict")
-        return self._write({**known, "data": {**known.get("data", {}), **changes["data"]}}, is_new=False)
+        return self._write(dict(merge(known, changes)), is_new=False)
 
     def _write(self, body: Body, *, is_new: bool) -> web.Response:
         name = body["metadata"]["name"]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from factories.kube_objects import OWNER, job_body, make_planned_run, pod_body
-from infpop_operator.adapters.kube.records import parse_job, parse_pod
+from infpop_operator.adapters.kube.record_parsing import parse_job, parse_pod
 
 RUN = make_planned_run().name
 OTHERS = {"infpop.io/run": "other", "infpop.io/study": "other", "infpop.io/gpu-count": "1", "infpop.io/pool": "other"}

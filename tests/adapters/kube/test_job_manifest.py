@@ -18,6 +18,7 @@ from infpop_operator.adapters.kube.job_manifest import (
 )
 from infpop_operator.adapters.kube.labels import GPU_PRODUCT_LABELS
 from infpop_operator.adapters.kube.node_pools import MatchedPool, PoolQuery, match_pool
+from infpop_operator.adapters.kube.scale_up import NodeLabels
 from infpop_operator.api.spec_pool import Toleration
 from infpop_operator.core.model import PlannedTrial
 from infpop_operator.core.study import Configuration
@@ -37,7 +38,9 @@ EVERYTHING = PodSettings(
         Toleration(key="dedicated", value="tuning", effect="NoExecute", toleration_seconds=60),
         Toleration(operator="Exists"),
     ),
-    node_labels=(("nvidia.com/gpu.product", ("NVIDIA-A100-SXM4-40GB",)), ("cloud.google.com/gke-accelerator", ("a",))),
+    node_labels=NodeLabels(
+        any_of=(("nvidia.com/gpu.product", ("NVIDIA-A100-SXM4-40GB",)), ("cloud.google.com/gke-accelerator", ("a",)))
+    ),
     queue_name="gpus",
     cpu="8",
     memory="64Gi",

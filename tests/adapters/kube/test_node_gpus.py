@@ -14,6 +14,7 @@ from infpop_operator.adapters.kube.node_pools import (
     without_flapping,
 )
 from infpop_operator.adapters.kube.records import NodeRecord
+from infpop_operator.core.model import Hardware
 
 GPU = "nvidia.com/gpu"
 EXACT = {"nvidia.com/gpu.compute.major": "8", "nvidia.com/gpu.compute.minor": "0"}
@@ -112,7 +113,7 @@ def test_a_driver_update_keeps_the_identity() -> None:
     for memory, is_kept in (("81920", True), ("81251", True), ("40960", False)):
         after = matched(query(), with_memory(memory))
         assert after.fingerprint != known.fingerprint
-        kept = without_flapping(after, fingerprint=known.fingerprint, gpu_model=A100)
+        kept = without_flapping(after, [Hardware(fingerprint=known.fingerprint, gpu_model=A100)])
         assert isinstance(kept, MatchedPool)
         assert (kept.fingerprint == known.fingerprint) is is_kept
 

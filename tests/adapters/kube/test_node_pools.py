@@ -20,6 +20,8 @@ from infpop_operator.adapters.kube.node_pools import (
     without_flapping,
 )
 from infpop_operator.adapters.kube.records import NodeRecord
+from infpop_operator.adapters.kube.scale_up import NodeLabels
+from infpop_operator.core.model import Hardware
 
 V100 = "Tesla-V100-SXM2-32GB"
 GFD = {"nvidia.com/gpu.memory": "40960", "nvidia.com/gpu.compute.major": "8", "nvidia.com/gpu.compute.minor": "0"}
@@ -33,7 +35,7 @@ def test_a_pool_is_counted() -> None:
     nodes = (make_node("n1", gpus=8), make_node("n2", gpus=4), make_node("n3", product=V100))
     pool = matched(query(), *nodes)
     assert (pool.gpu_model, pool.device_count, pool.total_device_count, pool.nodes) == (A100, 8, 12, 2)
-    assert pool.node_labels == (("nvidia.com/gpu.product", (A100,)),)
+    assert pool.node_labels.any_of == (("nvidia.com/gpu.product", (A100,)),)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,7 @@ def test_a_pool_is_counted() -> None:
 @pytest.mark.parametrize("label", GPU_PRODUCT_LABELS)
 def test_a_pattern_is_looked_for_anywhere_in_any_case(pattern: str, label: str) -> None:
     """Clouds write a100 where the driver writes A100, and each has its own label."""
-    assert matched(query(pattern), make_node(label=label)).node_labels == ((label, (A100,)),)
+    assert matched(query(pattern), make_node(label=label)).node_labels.any_of == ((label, (A100,)),)
 
 
 def test_the_most_exact_label_names_the_product() -> None:
@@ -56,15 +58,15 @@ def test_a_node_that_has_just_joined_is_not_compared() -> None:
     new = make_node("n2", label=GKE, product="nvidia-tesla-a100")
     pool = matched(query(), make_node("n1"), new)
     assert pool == matched(query(), make_node("n1"))
-    assert matched(query(), new).node_labels == ((GKE, ("nvidia-tesla-a100",)),)
+    assert matched(query(), new).node_labels.any_of == ((GKE, ("nvidia-tesla-a100",)),)
 
 
 def test_without_a_pattern_the_selector_decides() -> None:
     """Any GPU Node with the selector's labels matches; without a product label there is no affinity."""
     node = make_node(product="", labels={"pool": "gpu"})
     pool = matched(query(None, pool="gpu"), node, make_node("n2", product=V100))
-    assert (pool.gpu_model, pool.node_labels, pool.nodes) == (None, (), 1)
-    assert matched(query(None), make_node()).node_labels == (("nvidia.com/gpu.product", (A100,)),)
+    assert (pool.gpu_model, pool.node_labels, pool.nodes) == (None, NodeLabels(), 1)
+    assert matched(query(None), make_node()).node_labels.any_of == (("nvidia.com/gpu.product", (A100,)),)
 
 
 def test_a_cordoned_node_does_not_count_and_changes_no_identity() -> None:
@@ -127,7 +129,9 @@ KNOWN = make_node("known", labels=GFD)
 def followed(before: NodeRecord, after: NodeRecord) -> MatchedPool | UnmatchedPool:
     """Return the pool after a new Node replaced its only one."""
     known = matched(query(), before)
-    return without_flapping(matched(query(), after), fingerprint=known.fingerprint, gpu_model=known.gpu_model)
+    return without_flapping(
+        matched(query(), after), [Hardware(fingerprint=known.fingerprint, gpu_model=known.gpu_model)]
+    )
 
 
 def test_a_pool_keeps_its_identity_until_a_new_node_has_its_labels() -> None:
@@ -138,7 +142,7 @@ def test_a_pool_keeps_its_identity_until_a_new_node_has_its_labels() -> None:
     assert all(part in reason.message for part in (A100, "nvidia.com/gpu.memory", "within a minute", "another name"))
     unlabelled = matched(query(None), make_node("new", product=""))
     known = matched(query(), KNOWN)
-    refused = without_flapping(unlabelled, fingerprint=known.fingerprint, gpu_model=known.gpu_model)
+    refused = without_flapping(unlabelled, [Hardware(fingerprint=known.fingerprint, gpu_model=known.gpu_model)])
     assert isinstance(refused, UnmatchedPool)
 
 
@@ -162,7 +166,7 @@ def test_what_is_as_well_known_as_before_counts(before: NodeRecord, after: NodeR
 def test_a_pool_that_was_never_known_is_what_its_nodes_say() -> None:
     """On a cluster without feature discovery the cloud's name is all there is."""
     match = matched(query(), NEW)
-    assert without_flapping(match, fingerprint=None, gpu_model=None) == match
+    assert without_flapping(match, ()) == match
     assert match.kind is not None
     assert not match.kind.is_exact
 
@@ -268,7 +272,7 @@ def test_a_cpu_pool_is_its_cores() -> None:
     small, large = make_node("n1", cpus=4), make_node("n2", cpus=16)
     pool = matched(CPU, small, large)
     assert (pool.gpu_model, pool.device_count, pool.total_device_count, pool.nodes) == (None, 16, 20, 2)
-    assert pool.node_labels == ()
+    assert pool.node_labels == NodeLabels()
     assert pool.fingerprint == matched(CPU, large).fingerprint != matched(CPU, small).fingerprint
     assert pool.fingerprint != matched(CPU, replace(large, arch="arm64")).fingerprint
     assert pool.fingerprint == matched(CPU, small, replace(large, schedulable=False)).fingerprint

@@ -7,7 +7,8 @@ import pytest
 from adapters.kube.observing import DRAINED, EXPIRED, LIMITS, NOTHING, RUN, message, seen
 from factories.kube_objects import at, job_body, make_bound, make_ended, make_job, pod_body
 from infpop_operator.adapters.kube.observe import RunHints, SeenRun, observe_run
-from infpop_operator.adapters.kube.records import ContainerRecord, JobRecord, PodRecord, parse_pod
+from infpop_operator.adapters.kube.record_parsing import parse_pod
+from infpop_operator.adapters.kube.records import ContainerRecord, JobRecord, PodRecord
 from infpop_operator.core.model import Finished, Lost, Waiting
 from infpop_runner.contract import Broken
 

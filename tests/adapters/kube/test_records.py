@@ -6,17 +6,8 @@ import pytest
 
 from factories.kube_objects import JOB_UID, OWNER, at, job_body, make_planned_run, pod_body, stamp
 from infpop_operator.adapters.kube.job_manifest import PodSettings
-from infpop_operator.adapters.kube.records import (
-    ContainerRecord,
-    JobEnd,
-    JobRecord,
-    NodeRecord,
-    PodRecord,
-    parse_count,
-    parse_job,
-    parse_node,
-    parse_pod,
-)
+from infpop_operator.adapters.kube.record_parsing import parse_count, parse_job, parse_node, parse_pod
+from infpop_operator.adapters.kube.records import ContainerRecord, JobEnd, JobRecord, NodeRecord, PodRecord
 
 NAME = make_planned_run().name
 NEW_JOB = JobRecord(

@@ -22,7 +22,8 @@ from infpop_operator.adapters.kube.errors import (
     KubeRefusedError,
     KubeUnavailableError,
 )
-from infpop_operator.adapters.kube.records import NodeRecord, parse_job, parse_pod
+from infpop_operator.adapters.kube.record_parsing import parse_job, parse_pod
+from infpop_operator.adapters.kube.records import NodeRecord
 
 Call = Callable[[KubeClient], Awaitable[Any]]
 JSON, MERGE = "application/json", "application/merge-patch+json"

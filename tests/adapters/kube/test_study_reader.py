@@ -14,7 +14,8 @@ import pytest
 
 from adapters.kube.recording_server import RecordingServer, recording_server
 from infpop_operator.adapters.kube.cluster_clock import ClusterClock
-from infpop_operator.adapters.kube.study_reader import NoAnswerError, ReadError, StudyReader
+from infpop_operator.adapters.kube.study_reader import ReadError, StudyReader
+from infpop_operator.core.errors import NoAnswerError
 
 
 @contextmanager

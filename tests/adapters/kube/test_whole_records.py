@@ -6,16 +6,8 @@ from typing import Any
 import pytest
 
 from factories.kube_objects import at, stamp
-from infpop_operator.adapters.kube.records import (
-    ContainerRecord,
-    JobEnd,
-    JobRecord,
-    NodeRecord,
-    PodRecord,
-    parse_job,
-    parse_node,
-    parse_pod,
-)
+from infpop_operator.adapters.kube.record_parsing import parse_job, parse_node, parse_pod
+from infpop_operator.adapters.kube.records import ContainerRecord, JobEnd, JobRecord, NodeRecord, PodRecord
 
 LABELS = {
     "infpop.io/study": "label-study",

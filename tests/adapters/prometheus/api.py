@@ -107,12 +107,12 @@ class Scene:
 
 
 def play(scenario: Callable[[Scene], Awaitable[None]], **settings: object) -> None:
-    """Run a scenario with a source of these settings; a query takes at most a second."""
+    """Run a scenario with a source of these settings; the time-out of a query is longer than a busy machine takes."""
 
     async def go() -> None:
         clock, counted = Clock(), list[str]()
         async with prometheus_api() as api:
-            usual = PrometheusSettings(url=api.url, timeout_seconds=1.0)
+            usual = PrometheusSettings(url=api.url, timeout_seconds=20.0)
             source = PrometheusMetrics(replace(usual, **settings), now=clock.now, count=counted.append, pace=clock.pace)
             async with source:
                 await scenario(Scene(api, source, clock, counted))

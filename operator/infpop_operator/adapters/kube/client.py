@@ -8,7 +8,6 @@ Nothing is retried here: the work queue owns retries.
 import asyncio
 import json
 import logging
-import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -19,28 +18,16 @@ from kubernetes.aio.client import ApiClient
 from infpop_operator import __version__
 from infpop_operator.adapters.kube.cluster_clock import ClusterClock
 from infpop_operator.adapters.kube.connection import Connection, ConnectionConfigError, FindConnection
+from infpop_operator.adapters.kube.error_answers import UNAUTHORIZED, error_of
 from infpop_operator.adapters.kube.errors import (
     KubeConflictError,
-    KubeError,
     KubeExistsError,
-    KubeForbiddenError,
-    KubeNamespaceTerminatingError,
     KubeNotFoundError,
-    KubeQuotaError,
-    KubeRefusedError,
     KubeUnavailableError,
-    quota_words,
 )
 from infpop_operator.adapters.kube.labels import JOB_UID, RUN
-from infpop_operator.adapters.kube.records import (
-    Body,
-    JobRecord,
-    NodeRecord,
-    PodRecord,
-    parse_job,
-    parse_node,
-    parse_pod,
-)
+from infpop_operator.adapters.kube.record_parsing import parse_job, parse_node, parse_pod
+from infpop_operator.adapters.kube.records import Body, JobRecord, NodeRecord, PodRecord
 from infpop_operator.api.resource import API_PATH, API_VERSION, KIND, PLURAL
 
 _log = logging.getLogger(__name__)
@@ -51,11 +38,6 @@ _PAGE = 100  # 500 Jobs per page add 50 MiB to the peak of a listing, which Pyth
 _JSON, _MERGE = "application/json", "application/merge-patch+json"
 _STRATEGIC = "application/strategic-merge-patch+json"  # merges owner references by uid
 _SUCCESS = range(200, 300)
-_UNAUTHORIZED, _CONFLICT, _NOT_FOUND = 401, 409, 404
-_TERMINATING = "because it is being terminated"  # of a namespace; the reason is "forbidden"
-_FORBIDDEN = re.compile(r'User "[^"]*" cannot ')
-_REFUSED = (400, 401, 403, 405, 413, 422)
-_LONGEST_MESSAGE = 600
 _KUEUE_VERSIONS = (
     "v1beta1",
     "v1beta2",
@@ -325,10 +307,10 @@ class KubeClient:
         }
         api = self._api
         status, answer = await self._ask(api, parameters)
-        if status == _UNAUTHORIZED and await self._log_in(api):
+        if status == UNAUTHORIZED and await self._log_in(api):
             status, answer = await self._ask(self._api, parameters)
         if status not in _SUCCESS:
-            raise _error(f"{method} {path}", status, answer)
+            raise error_of(f"{method} {path}", status, answer)
         parsed: Body = json.loads(answer)
         return parsed
 
@@ -391,30 +373,3 @@ def _unparsed(body: Body) -> Body:
 def _path(prefix: str, namespace: str | None, *parts: str) -> str:
     middle: Sequence[str] = () if namespace is None else ("namespaces", namespace)
     return "/" + "/".join((prefix, *(quote(part, safe="") for part in (*middle, *parts))))
-
-
-def _error(request: str, code: int, answer: bytes) -> KubeError:
-    reason, message = _explanation(answer)
-    text = f"{request}: {code} {reason}: {message}"[:_LONGEST_MESSAGE]
-    if code == _CONFLICT:
-        return KubeExistsError(text) if reason == "AlreadyExists" else KubeConflictError(text)
-    if code == _NOT_FOUND:
-        return KubeNotFoundError(text)
-    if code == _UNAUTHORIZED or _FORBIDDEN.search(message):
-        return KubeForbiddenError(text)
-    return _refusal(request, text, message) if code in _REFUSED else KubeUnavailableError(text)
-
-
-def _refusal(request: str, text: str, message: str) -> KubeError:
-    if message.endswith(_TERMINATING):
-        return KubeNamespaceTerminatingError(text)
-    quota = quota_words(message)
-    return KubeRefusedError(text) if quota is None else KubeQuotaError(f"{request}: {quota}"[:_LONGEST_MESSAGE])
-
-
-def _explanation(answer: bytes) -> tuple[str, str]:
-    try:
-        status = json.loads(answer)
-        return (str(status.get("reason", "")), str(status.get("message", "")))
-    except (ValueError, AttributeError):
-        return ("", answer.decode(errors="replace"))

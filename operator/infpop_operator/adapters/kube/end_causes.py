@@ -7,7 +7,8 @@ import re
 from dataclasses import replace
 
 from infpop_operator.adapters.conclude import Cause, cause_of_exit, last_output
-from infpop_operator.adapters.kube.records import LOW, ContainerRecord, JobEnd, JobRecord, PodRecord
+from infpop_operator.adapters.kube.record_parsing import LOW
+from infpop_operator.adapters.kube.records import ContainerRecord, JobEnd, JobRecord, PodRecord
 from infpop_operator.core.model import DELETED
 from infpop_runner.contract import BrokenReason
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from infpop_operator.adapters.kube import labels
+from infpop_operator.adapters.kube.scale_up import NodeLabels
 from infpop_operator.api.convert import WORKLOAD_DIRECTORY
 from infpop_operator.api.resource import API_VERSION, KIND
 from infpop_operator.api.spec_pool import Toleration
@@ -44,9 +45,8 @@ Json = dict[str, Any]
 class PodSettings:
     """The settings of a run's Pod that come from the study and its pool, in addition to the run spec.
 
-    `token_secret` and `workload_config_map` are (name, key). `node_labels` holds alternatives: a Node matches if it has
-    one of the values of any one key. `avoided_hosts` are the hostname labels of Nodes that the Pod must not use. If a
-    device is a CPU rank, `gpu_resource` is "cpu" and `cpu` is None.
+    `token_secret` and `workload_config_map` are (name, key). `avoided_hosts` are the hostname labels of Nodes that the
+    Pod must not use. If a device is a CPU rank, `gpu_resource` is "cpu" and `cpu` is None.
     """
 
     image: str
@@ -56,7 +56,7 @@ class PodSettings:
     workload_config_map: tuple[str, str] | None = None
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
-    node_labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    node_labels: NodeLabels = field(default_factory=NodeLabels)
     avoided_hosts: tuple[str, ...] = ()
     gpu_resource: str = "nvidia.com/gpu"
     cpu: str | None = None
@@ -268,9 +268,11 @@ def _volumes(run: Run, settings: PodSettings) -> list[Json]:
 
 def _affinity(settings: PodSettings) -> Json | None:
     wanted: list[list[Json]] = [
-        [{"key": key, "operator": "In", "values": list(values)}] for key, values in settings.node_labels
+        [{"key": key, "operator": "In", "values": list(values)}] for key, values in settings.node_labels.any_of
     ]
-    avoided: list[Json] = []
+    avoided: list[Json] = [
+        {"key": key, "operator": "NotIn", "values": list(values)} for key, values in settings.node_labels.none_of
+    ]
     if settings.avoided_hosts:
         avoided.append({"key": labels.HOSTNAME, "operator": "NotIn", "values": list(settings.avoided_hosts)})
     terms = [{"matchExpressions": [*expressions, *avoided]} for expressions in wanted or [[]] if expressions or avoided]

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from infpop_operator.adapters.journal import (
     VERSION,
     Header,
+    NewerJournalError,
     decode_line,
     encode_entry,
     encode_line,
@@ -78,6 +79,24 @@ class JournalStore:
         """
         return (await self._journal(owner, now)).history
 
+    async def peek(self, owner: Owner, now: datetime, *, keep: bool) -> History:
+        """Return the recorded history of a study for another one, as `load` does.
+
+        The study may be reconciled meanwhile: what its own pass has read or recorded is never replaced. With `keep` the
+        journal stays in memory for that pass.
+        """
+        known = self._known.get(owner.uid)
+        if known is None:
+            read = await self._stored(owner, now)
+            known = self._known.get(owner.uid, read)
+            if keep:
+                self._remember(owner.uid, known)
+        return known.history
+
+    def remembers(self, uid: str) -> bool:
+        """Return whether a study's journal is in memory, so that looking into it takes no request."""
+        return uid in self._known
+
     async def record(self, owner: Owner, entries: Sequence[Entry], now: datetime) -> History:
         """Record steps, and return the history that includes them.
 
@@ -107,13 +126,16 @@ class JournalStore:
     async def _journal(self, owner: Owner, now: datetime) -> _Journal:
         known = self._known.get(owner.uid)
         if known is None:
-            selector = f"{MANAGED_BY}={MANAGER},{STUDY}={owner.name},{CONTENT}={JOURNAL}"
-            found = await self._client.list_config_maps(owner.namespace, selector)
-            known = _read(owner, [item for item in found if _belongs(item, owner)], now)
+            known = await self._stored(owner, now)
         if known.steps == 0:  # a study starts with its first step, not with its first reconcile
             known = replace(known, history=History(started_at=now))
         self._remember(owner.uid, known)
         return known
+
+    async def _stored(self, owner: Owner, now: datetime) -> _Journal:
+        selector = f"{MANAGED_BY}={MANAGER},{STUDY}={owner.name},{CONTENT}={JOURNAL}"
+        found = await self._client.list_config_maps(owner.namespace, selector)
+        return _read(owner, [item for item in found if _belongs(item, owner)], now)
 
     def _remember(self, uid: str, journal: _Journal) -> None:
         self._known[uid] = journal
@@ -207,7 +229,7 @@ def _history(owner: Owner, lines: Sequence[tuple[str, str]], now: datetime) -> H
         raise StoreError(f"journal of {owner.namespace}/{owner.name}: {message}.")
     if header.version > VERSION:
         message = "its first step is not a journal header that this version knows. Upgrade the operator"
-        raise StoreError(f"journal of {owner.namespace}/{owner.name}: {message}.")
+        raise NewerJournalError(f"journal of {owner.namespace}/{owner.name}: {message}.")
     return fold(header, tuple(entry for entry in entries if not isinstance(entry, Header)))
 
 

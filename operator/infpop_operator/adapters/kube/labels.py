@@ -16,6 +16,7 @@ GPU_COUNT = f"{GROUP}/gpu-count"
 ROUND = f"{GROUP}/round"
 CONTENT = f"{GROUP}/content"  # what a ConfigMap of InfPop holds
 
+PUBLICATION = f"{GROUP}/publication"  # annotation of a published ConfigMap: what the operator wrote last
 TRIALS = f"{GROUP}/trials"  # annotation: JSON list of index, batchSize, extra
 ATTEMPT = f"{GROUP}/attempt"  # annotation
 STUDY_KEY = f"{GROUP}/study-key"  # annotation: namespace/name/uid
@@ -54,10 +55,11 @@ GPU_PRODUCT_LABELS = (
     "k8s.amazonaws.com/accelerator",
     "kubernetes.azure.com/accelerator",
 )
+GPU_PARTITION = "cloud.google.com/gke-gpu-partition-size"  # the MIG profile of each device of a GKE node
 # Labels of GPU feature discovery and GKE for a GPU that several containers share, and of GKE and NVIDIA's vGPU for a
 # part of a GPU.
 GPU_SHARING_LABELS = ("nvidia.com/gpu.sharing-strategy", "cloud.google.com/gke-gpu-sharing-strategy")
-GPU_PARTITION_LABELS = ("cloud.google.com/gke-gpu-partition-size", "nvidia.com/vgpu.present")
+GPU_PARTITION_LABELS = (GPU_PARTITION, "nvidia.com/vgpu.present")
 NOT_SHARED = frozenset({"", "none", "false"})
 # Starts of the labels with which autoscalers create the Nodes of a group: a Pod that selects one makes them add a Node.
 # Karpenter; EKS and eksctl; GKE; AKS; kOps; any cloud's machine type.
@@ -91,9 +93,13 @@ NODE_TAINTS = (
     "karpenter.sh/unregistered",
     "virtual-kubelet.io/",
 )
-GPU_MEMORY = "nvidia.com/gpu.memory"  # MB
+GPU_MEMORY = "nvidia.com/gpu.memory"  # MiB, of one device
+# The same in the labels of Karpenter for AWS and of EKS Auto Mode, from the start of a node.
+GPU_MEMORY_LABELS = (GPU_MEMORY, "karpenter.k8s.aws/instance-gpu-memory", "eks.amazonaws.com/instance-gpu-memory")
 GPU_COMPUTE_MAJOR = "nvidia.com/gpu.compute.major"
 GPU_COMPUTE_MINOR = "nvidia.com/gpu.compute.minor"
+# GPU feature discovery: the first key since its version 0.15, the second in all versions.
+GPU_DRIVER_MAJOR_LABELS = ("nvidia.com/cuda.driver-version.major", "nvidia.com/cuda.driver.major")
 ARCH = "kubernetes.io/arch"
 HOSTNAME = "kubernetes.io/hostname"
 

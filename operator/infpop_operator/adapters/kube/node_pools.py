@@ -2,7 +2,7 @@
 
 Pure. A pool is one kind of hardware, because measurements on different kinds are not comparable: Nodes of two kinds are
 refused, and so are shared GPUs, unless the study asks for them by name. `node_gpus` reads the Nodes, `pool_problems`
-writes the refusals. Users write the patterns, so their complexity is bounded: matching one takes milliseconds at most.
+writes the refusals, `scale_up` knows what autoscalers need.
 """
 
 import re
@@ -15,7 +15,9 @@ from infpop_operator.adapters.kube import labels
 from infpop_operator.adapters.kube.node_gpus import (
     GpuKind,
     divisions,
+    driver_major,
     is_cloud_name,
+    is_divided_product,
     is_invalid_mig,
     is_same_hardware,
     kinds_of,
@@ -31,8 +33,11 @@ from infpop_operator.adapters.kube.pool_problems import (
     no_room,
     shared_gpus,
 )
+from infpop_operator.adapters.kube.product_patterns import matching
 from infpop_operator.adapters.kube.records import NodeRecord
+from infpop_operator.adapters.kube.scale_up import NodeLabels, by_key, labels_to_scale_up, unwanted_labels
 from infpop_operator.core.fingerprint import digest
+from infpop_operator.core.model import Hardware
 
 __all__ = [
     "MatchedPool",
@@ -46,23 +51,25 @@ __all__ = [
     "without_flapping",
 ]
 
-# Python's matcher tries alternatives one after the other, and a label value has up to 63 characters: an unbounded
-# repeat may stop at 64 places, which is 6 bits of choice; an alternative adds at most one bit. 12 bits are a few
-# thousand paths. A repeated group has no bound.
-_MOST_CHOICE_BITS = 12
-_REPEAT_BITS = 6
+_PRODUCT_LABELS = labels.GPU_PRODUCT_LABELS
 _REMEMBERED = 1000  # different pools; at this number the cache is cleared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolQuery:
-    """What the study's spec says about a pool. `gpu_product` is a regular expression, None for any GPU."""
+    """What the study's spec says about a pool. `gpu_product` is a regular expression, None for any GPU.
+
+    `gpus_per_node` is the number of GPUs of a Node that an autoscaler adds, None if none does. `added_product` is what
+    their product label is or contains, None if the study does not say it.
+    """
 
     name: str
     device: Literal["cuda", "cpu"]
     gpu_product: str | None = None
     node_selector: Mapping[str, str] = field(default_factory=dict)
     gpu_resource: str = "nvidia.com/gpu"
+    gpus_per_node: int | None = None
+    added_product: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,25 +88,29 @@ class MatchedPool:
     `fingerprint` changes only with the kind of GPU: not with the number of Nodes, their names or their health, and not
     with the number of GPUs on a Node. Nodes with four and with eight GPUs are one pool, and its fingerprint must not
     change when the largest Node is drained. A user who doubts that two GPUs of four are as well connected as two of
-    eight can select Nodes by label. `kind` is what the labels say of the GPUs, None for CPUs.
+    eight can select Nodes by label. `kind` is what the labels say of the GPUs, None for CPUs. `driver_majors` are the
+    major versions of the Nodes' drivers, ascending; during an update there are two, and the fingerprint is of the newer
+    one unless the pool is known with the older one (`without_flapping`).
 
     `device_count` is the most devices that one run can have, on the largest Node: cordoned or not, because a drain does
     not make a run impossible, but without broken devices while others work. It is 1 if a device is a part of a GPU,
     because a CUDA process sees one MIG partition, and NCCL refuses two ranks on the same GPU. `usable_device_count` is
-    the most that one run can have now, and `total_device_count` all devices on the `nodes` Nodes that start Pods.
-    `node_labels` are the alternatives for the Pod's node affinity, empty if the pool's node selector suffices. `places`
-    are the Nodes that start Pods; they do not count when two matches are compared.
+    the most that one run can have now, and `total_device_count` all devices on the `nodes` Nodes that start Pods. Where
+    an autoscaler adds Nodes, the first two are at least the devices of such a Node, and the last one is None.
+    `node_labels` are those that a Pod requires, none if the pool's node selector suffices. `places` are the Nodes that
+    start Pods; they do not count when two matches are compared.
     """
 
     name: str
     gpu_model: str | None
     fingerprint: str
     kind: GpuKind | None = None
+    driver_majors: tuple[str, ...] = ()
     device_count: int
     usable_device_count: int
-    total_device_count: int
+    total_device_count: int | None
     nodes: int
-    node_labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    node_labels: NodeLabels = field(default_factory=NodeLabels)
     places: tuple[Place, ...] = field(default=(), compare=False)
 
 
@@ -108,7 +119,55 @@ def match_pool(query: PoolQuery, nodes: Sequence[NodeRecord]) -> MatchedPool | U
     selected = [node for node in nodes if query.node_selector.items() <= node.labels.items()]
     if query.device == "cpu":
         return _match_cpus(query, selected)
-    return _match_gpus(query, selected)
+    match = _match_gpus(query, selected)
+    return match if query.gpus_per_node is None else _with_added_nodes(query, match, nodes, selected)
+
+
+def _with_added_nodes(
+    query: PoolQuery, match: MatchedPool | UnmatchedPool, nodes: Sequence[NodeRecord], selected: Sequence[NodeRecord]
+) -> MatchedPool | UnmatchedPool:
+    """Return the match of a pool to which an autoscaler adds Nodes."""
+    offering = [node for node in selected if node.capacity_gpus.get(query.gpu_resource, 0) > 0]
+    strangers = [node for node in offering if is_stranger(query, node) or _is_divided(node, query)]
+    unwanted = by_key(label for node in strangers for label in unwanted_labels(wanted_product(query), node))
+    required = labels_to_scale_up(query.added_product, query.node_selector, nodes, unwanted)
+    if isinstance(match, UnmatchedPool):
+        return replace(match, node_labels=required)
+    if required.any_of:  # or an existing Node, which may not have the cloud's label
+        required = replace(required, any_of=(*required.any_of, *match.node_labels.any_of))
+    own = [node for node in offering if product_of(node) == (match.gpu_model or "")]
+    added = 1 if any(divisions(node, query.gpu_resource) for node in own) else added_devices(query)
+    return replace(
+        match,
+        device_count=max(match.device_count, added),
+        usable_device_count=max(match.usable_device_count, added),
+        total_device_count=None,
+        node_labels=required,
+    )
+
+
+def wanted_product(query: PoolQuery) -> str:
+    """Return the text by which the study names the GPUs of a pool, empty if it names none."""
+    return " ".join(text for text in (query.gpu_product, query.added_product) if text is not None)
+
+
+def added_devices(query: PoolQuery) -> int:
+    """Return the most devices that one run can have on a Node that an autoscaler adds; 1 if a device is part of a GPU.
+
+    Raises:
+        ValueError: no autoscaler adds Nodes to the pool.
+    """
+    if query.gpus_per_node is None:
+        raise ValueError(f"pool {query.name}: no autoscaler adds nodes")
+    return 1 if query.added_product is not None and is_divided_product(query.added_product) else query.gpus_per_node
+
+
+def is_stranger(query: PoolQuery, node: NodeRecord) -> bool:
+    """Return whether a label of the Node names a product that is not the pool's."""
+    if product_label(node) is None:
+        return False
+    found = _find(query, [node])
+    return not isinstance(found, UnmatchedPool) and not found
 
 
 class RememberedMatches:
@@ -123,7 +182,8 @@ class RememberedMatches:
         if nodes is not self._nodes or len(self._known) >= _REMEMBERED:
             self._nodes, self._known = nodes, {}
         selector = tuple(sorted(query.node_selector.items()))
-        key = (query.name, query.device, query.gpu_product, selector, query.gpu_resource)
+        added = (query.gpus_per_node, query.added_product)
+        key = (query.name, query.device, query.gpu_product, selector, query.gpu_resource, added)
         if key not in self._known:
             self._known[key] = match_pool(query, nodes)
         return self._known[key]
@@ -156,7 +216,7 @@ def _match_cpus(query: PoolQuery, nodes: Sequence[NodeRecord]) -> MatchedPool | 
 
 
 def _match_gpus(query: PoolQuery, selected: Sequence[NodeRecord]) -> MatchedPool | UnmatchedPool:
-    found = _find(query.gpu_product, selected)
+    found = _find(query, selected)
     if isinstance(found, UnmatchedPool):
         return found
     resource = query.gpu_resource
@@ -182,8 +242,11 @@ def _nothing(query: PoolQuery, selected: Sequence[NodeRecord], found: Sequence[N
     if not selected:
         return no_nodes(where, resource)
     others = [node for node in selected if node.capacity_gpus.get(resource, 0) > 0]
-    if query.gpu_product is not None and others and not found:
+    if query.gpu_product is not None and others and not matching(query.gpu_product, selected):
         return no_product(query.gpu_product, resource, selected)
+    if query.added_product is not None and others and not found:
+        field = "nodePools[].scaleFromZero.gpuProduct"
+        return no_product(re.escape(query.added_product), resource, selected, field)
     return no_resource(where, resource, found or selected)
 
 
@@ -194,16 +257,18 @@ def _matched(
     usable = [node for node in nodes if node.starts_pods and node.allocatable(resource) > 0]
     if not usable:
         return no_room(str(kind.product or resource), resource, nodes)
+    drivers = tuple(sorted({major for node in nodes if (major := driver_major(node)) is not None}, key=int))
     return MatchedPool(
         name=query.name,
         gpu_model=kind.product or None,
-        fingerprint=kind.fingerprint,
+        fingerprint=kind.fingerprint(drivers[-1] if drivers else None),
         kind=kind,
+        driver_majors=drivers,
         device_count=max(_devices_of_a_run(node, resource) for node in nodes),
         usable_device_count=max(_devices_of_a_run(node, resource) for node in usable),
         total_device_count=sum(node.allocatable(resource) for node in usable),
         nodes=len(usable),
-        node_labels=() if key is None else ((key, (kind.product,)),),
+        node_labels=NodeLabels() if key is None else NodeLabels(any_of=((key, (kind.product,)),)),
         places=tuple(_place(node, _devices_of_a_run(node, resource)) for node in usable),
     )
 
@@ -236,9 +301,7 @@ def is_autoscaled(query: PoolQuery) -> bool:
     return any(key.startswith(labels.NODE_GROUP_LABELS) for key in query.node_selector)
 
 
-def without_flapping(
-    match: MatchedPool | UnmatchedPool, *, fingerprint: str | None, gpu_model: str | None
-) -> MatchedPool | UnmatchedPool:
+def without_flapping(match: MatchedPool | UnmatchedPool, known: Sequence[Hardware]) -> MatchedPool | UnmatchedPool:
     """Return `match` with the known identity of the same hardware, or `NodesChanging` if it was more exact before.
 
     A new Node has its cloud's labels from the start and those of GPU feature discovery up to a minute later. If it is
@@ -247,22 +310,27 @@ def without_flapping(
 
     Args:
         match: the current match.
-        fingerprint: of the last known match of the pool, None if there was none.
-        gpu_model: of the last known match of the pool.
+        known: the hardware of the pool's rounds, the newest round first. Hardware that comes back gets the identity
+            that it had, even if the labels say more of it, or something slightly different, than then.
     """
-    if isinstance(match, UnmatchedPool) or match.kind is None:
+    if isinstance(match, UnmatchedPool) or match.kind is None or not known:
         return match
-    if fingerprint is None or fingerprint == match.fingerprint:
-        return match
-    if match.kind.is_exact:
-        is_known = is_same_hardware(match.kind, fingerprint)  # by another memory label, of an earlier driver
-        return replace(match, fingerprint=fingerprint) if is_known else match
-    if is_cloud_name(fingerprint, gpu_model):
-        return match
+    newest, *older = known
+    if not (_is_known(match, newest) or match.kind.is_exact or is_cloud_name(newest)):
+        return _changing(newest)
+    same = next((hardware for hardware in (newest, *older) if _is_known(match, hardware)), None)
+    return match if same is None else replace(match, fingerprint=same.fingerprint)
+
+
+def _is_known(match: MatchedPool, known: Hardware) -> bool:
+    return match.kind is not None and is_same_hardware(match.kind, match.driver_majors, known)
+
+
+def _changing(known: Hardware) -> UnmatchedPool:
     message = (
-        f"its nodes lack the labels that identified their GPUs exactly before ({gpu_model}): {labels.GPU_MEMORY} and "
-        f"{labels.GPU_COMPUTE_MAJOR}. A node that has just joined gets them within a minute; if GPU feature discovery "
-        "was removed, give the pool another name"
+        f"its nodes lack the labels that identified their GPUs exactly before ({known.gpu_model}): {labels.GPU_MEMORY} "
+        f"and {labels.GPU_COMPUTE_MAJOR}. A node that has just joined gets them within a minute; if GPU feature "
+        "discovery was removed, give the pool another name"
     )
     return UnmatchedPool(reason="NodesChanging", message=message)
 
@@ -277,47 +345,13 @@ def _best_label(nodes: Sequence[NodeRecord]) -> str | None:
     return next((key for key in labels.GPU_PRODUCT_LABELS if key in present), None)
 
 
-def _find(pattern: str | None, nodes: Sequence[NodeRecord]) -> list[NodeRecord] | UnmatchedPool:
-    """Return the Nodes whose product matches the pattern, ignoring case: clouds write a100 for A100."""
-    if pattern is None:
-        return list(nodes)
-    if not _is_bounded(pattern):
-        message = (
-            f"gpuProduct {pattern!r} could take too long to match; it may match anywhere in the product's name, so "
-            "remove .* at both ends, repeated groups and most alternatives"
-        )
-        return UnmatchedPool(reason="PatternRefused", message=message)
-    try:
-        search = re.compile(pattern, re.IGNORECASE).search
-    except (re.error, OverflowError, RecursionError) as error:
-        message = f"gpuProduct {pattern!r} is not a regular expression: {error}"
-        return UnmatchedPool(reason="PatternRefused", message=message)
-    matches = {product: product != "" and search(product) is not None for product in map(product_of, nodes)}
-    return [node for node in nodes if matches[product_of(node)]]
-
-
-def _is_bounded(pattern: str) -> bool:
-    """Return whether matching tries at most a few thousand paths, for any text.
-
-    The count is an upper bound: characters inside a class count as if they were operators.
-    """
-    bits, before = 0, ""
-    skip = False
-    for character in pattern:
-        if skip:
-            skip, character = False, "\\"  # noqa: PLW2901 - an escaped character is not an operator
-        elif character == "\\":
-            skip = True
-        elif character in "*+{?" and before == ")":
-            return False
-        elif character == "?" and before == "(":
-            pass
-        elif character in "*+{":
-            bits += _REPEAT_BITS
-        elif character in "?|":
-            bits += 1
-        before = character
-    return bits <= _MOST_CHOICE_BITS and not re.search(r"\(\?(?!:|i\))", pattern)
+def _find(query: PoolQuery, nodes: Sequence[NodeRecord]) -> list[NodeRecord] | UnmatchedPool:
+    """Return the Nodes whose product is the pool's."""
+    found = matching(query.gpu_product, nodes)
+    if isinstance(found, UnmatchedPool) or query.added_product is None:
+        return found
+    wanted = query.added_product.lower()
+    return [node for node in found if any(wanted in node.labels.get(key, "").lower() for key in _PRODUCT_LABELS)]
 
 
 def _is_divided(node: NodeRecord, query: PoolQuery) -> bool:

@@ -9,7 +9,8 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from infpop_operator.adapters.kube.records import NodeRecord, parse_node
+from infpop_operator.adapters.kube.record_parsing import parse_node
+from infpop_operator.adapters.kube.records import NodeRecord
 from infpop_operator.core.errors import SettingError
 from infpop_operator.settings import NODES_FILE_VARIABLE
 

@@ -30,9 +30,11 @@ from infpop_operator.adapters.kube.end_causes import (
 from infpop_operator.adapters.kube.errors import quota_words
 from infpop_operator.adapters.kube.labels import RUNNER_CONTAINER
 from infpop_operator.adapters.kube.records import CREATING, ContainerRecord, JobRecord, PodRecord
+from infpop_operator.adapters.kube.scale_up import AutoscalerAnswer
 from infpop_operator.core.model import (
     NODE_REFUSED,
     QUEUED,
+    SCALING_UP,
     Finished,
     Lost,
     Observation,
@@ -57,6 +59,7 @@ _PULL_REASONS = frozenset(
 _REFUSED = " is forbidden: "  # followed by who refused a Pod, and why
 # The scheduler often tries a Pod before its predecessor's devices on the Node are free, and again a second later.
 _SCHEDULER_RETRIES = timedelta(seconds=3)
+_UNSCHEDULABLE = "Unschedulable"
 _NO_CAPACITY = "the Job is suspended until its queue has capacity"
 _SOURCE = "the termination message"
 
@@ -65,13 +68,16 @@ _SOURCE = "the termination message"
 class RunHints:
     """Facts from outside Job and Pod: the newest errors of Job controller and kubelet, and the runner's own phase.
 
-    `queued` is why the Job is suspended, in the words of its queue.
+    `queued` is why the Job is suspended, in the words of its queue. `autoscaler` is what an autoscaler says of the Pod.
+    `expects_node`: the study says that one adds a Node for it.
     """
 
     queued: str | None = None
     failed_create: str | None = None
     failed_mount: str | None = None
     phase: Running | None = None
+    autoscaler: AutoscalerAnswer | None = None
+    expects_node: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +112,11 @@ class _Wait:
     until: datetime | None
     phrase: str = ""
     counts: bool = True
+
+    @property
+    def lost(self) -> str:
+        """Return the reason of the loss: a Node that was expected did not come."""
+        return _UNSCHEDULABLE if self.reason == SCALING_UP else self.reason
 
 
 def observe_run(  # noqa: PLR0917 - the run and all known facts about it
@@ -264,7 +275,7 @@ def _live_state(
     if wait.until is None or now < wait.until:
         return Waiting(reason=wait.reason, detail=wait.detail)
     detail = ": ".join(part for part in (wait.phrase, wait.detail) if part)
-    return Lost(reason=wait.reason, detail=detail, ended_at=now, counts=wait.counts)
+    return Lost(reason=wait.lost, detail=detail, ended_at=now, counts=wait.counts)
 
 
 def _wait(
@@ -280,7 +291,7 @@ def _wait(
         return _until_scheduled(*_without_pod(hints.failed_create), since, limits)
     if pod.scheduled_at is None:
         message = pod.unschedulable if now >= pod.created_at + _SCHEDULER_RETRIES else None
-        return _until_scheduled(*_without_node(message), max(since, pod.created_at), limits)
+        return _until_scheduled(*_without_node(message, hints), max(since, pod.created_at), limits)
     return _on_node(job, pod, pod.scheduled_at, hints.failed_mount, limits)
 
 
@@ -293,10 +304,18 @@ def _without_pod(failed_create: str | None) -> tuple[str, str]:
     return ("PodRefused", last_output(failed_create.rpartition(_REFUSED)[2]))
 
 
-def _without_node(message: str | None) -> tuple[str, str]:
+def _without_node(message: str | None, hints: RunHints) -> tuple[str, str]:
+    """Return why a Pod has no Node: the autoscaler adds one, does not add one, or nothing is known of one."""
     if message is None:
         return ("Starting", "the Pod waits for the scheduler")
-    return ("Unschedulable", last_output(message))
+    answer = hints.autoscaler
+    if answer is None:
+        if not hints.expects_node:
+            return (_UNSCHEDULABLE, last_output(message))
+        return (SCALING_UP, f"the Pod waits for a node of an autoscaler; {last_output(message)}")
+    if answer.adds_node:
+        return (SCALING_UP, last_output(answer.words))
+    return (_UNSCHEDULABLE, f"no autoscaler adds a node; {last_output(answer.words)}")
 
 
 def _until_scheduled(reason: str, detail: str, since: datetime, limits: PhaseLimits) -> _Wait:

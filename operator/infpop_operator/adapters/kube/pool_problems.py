@@ -14,6 +14,7 @@ from infpop_operator.adapters.kube.node_gpus import (
     product_of,
 )
 from infpop_operator.adapters.kube.records import NodeRecord
+from infpop_operator.adapters.kube.scale_up import NodeLabels
 
 _SHOWN = 8  # products, signs or Nodes in a message
 _SHOWN_LABELS = 3
@@ -34,13 +35,16 @@ class UnmatchedPool:
     """Why a pool has no Nodes to measure on: a reason in one word, and a message with the remedy.
 
     `products` are the GPU products of the Nodes among which the pool was searched, for a product that none of them has.
-    `may_pass`: Nodes of the pool may appear without a person's act.
+    `may_pass`: Nodes of the pool may appear without a person's act. `lacks_nodes`: the pool would match if an
+    autoscaler added a Node. `node_labels` are those that a Pod requires until then.
     """
 
     reason: str
     message: str
     products: tuple[str, ...] = field(default=())
     may_pass: bool = False
+    lacks_nodes: bool = False
+    node_labels: NodeLabels = field(default_factory=NodeLabels)
 
 
 def no_nodes(where: str, resource: str) -> UnmatchedPool:
@@ -48,7 +52,7 @@ def no_nodes(where: str, resource: str) -> UnmatchedPool:
     message = (
         f"no node with {resource} {where}; add one, install the device plugin, or correct nodePools[].nodeSelector"
     )
-    return UnmatchedPool(reason="NoMatchingNodes", message=message, may_pass=True)
+    return UnmatchedPool(reason="NoMatchingNodes", message=message, may_pass=True, lacks_nodes=True)
 
 
 def no_resource(where: str, resource: str, nodes: Sequence[NodeRecord]) -> UnmatchedPool:
@@ -105,21 +109,31 @@ def _without_plugin(resource: str, nodes: Sequence[NodeRecord]) -> UnmatchedPool
         "plugin is not there yet (it starts within minutes after a node joins), or is not installed; GPUs that only "
         "Dynamic Resource Allocation offers are not supported"
     )
-    return UnmatchedPool(reason="NoMatchingNodes", message=message, may_pass=True)
+    return UnmatchedPool(reason="NoMatchingNodes", message=message, may_pass=True, lacks_nodes=True)
 
 
-def no_product(pattern: str, resource: str, selected: Sequence[NodeRecord]) -> UnmatchedPool:
-    """Return the problem of a pool whose product pattern matches none of the selected Nodes that have its devices."""
+def no_product(
+    pattern: str, resource: str, selected: Sequence[NodeRecord], field: str = "nodePools[].gpuProduct"
+) -> UnmatchedPool:
+    """Return the problem of a pool whose product pattern matches none of the selected Nodes that have its devices.
+
+    It may pass if one of them has no product label yet, as a Node that has just joined.
+    """
     nodes = [node for node in selected if node.capacity_gpus.get(resource, 0) > 0]
     others = _other_devices(resource, selected)
     unsupported = f"; {_joined(others)} of some nodes is not supported" if others else ""
     message = (
         f"no GPU product matches {pattern!r}; nodes have: {listed(kinds_of(nodes))}{unsupported}; "
-        f"{_labels_instead(pattern, nodes)}correct nodePools[].gpuProduct, or leave it out and select nodes by "
-        "nodeSelector"
+        f"{_labels_instead(pattern, nodes)}correct {field}, or leave it out and select nodes by nodeSelector"
     )
-    products = tuple(sorted({product_of(node) for node in nodes} - {""}))
-    return UnmatchedPool(reason="NoMatchingNodes", message=message, products=products)
+    found = {product_of(node) for node in nodes}
+    return UnmatchedPool(
+        reason="NoMatchingNodes",
+        message=message,
+        products=tuple(sorted(found - {""})),
+        may_pass="" in found,
+        lacks_nodes=True,
+    )
 
 
 def _labels_instead(pattern: str, nodes: Sequence[NodeRecord]) -> str:
@@ -141,13 +155,13 @@ def no_room(product: str, resource: str, nodes: Sequence[NodeRecord]) -> Unmatch
     cordoned = [node for node in nodes if not node.schedulable]
     if len(cordoned) == len(nodes):
         message = f"all nodes with {product} are cordoned ({len(nodes)}); uncordon one: kubectl uncordon NODE"
-        return UnmatchedPool(reason="NoMatchingNodes", message=message)
+        return UnmatchedPool(reason="NoMatchingNodes", message=message, lacks_nodes=True)
     why = [f"{node.name} ({_why_unusable(node, resource)})" for node in nodes]
     message = (
         f"no node with {product} starts a Pod with {resource} now: {_joined(why)}; repair or replace these nodes, or "
         "wait until they are back"
     )
-    return UnmatchedPool(reason="NoMatchingNodes", message=message, may_pass=True)
+    return UnmatchedPool(reason="NoMatchingNodes", message=message, may_pass=True, lacks_nodes=True)
 
 
 def _why_unusable(node: NodeRecord, resource: str) -> str:

@@ -1,7 +1,9 @@
 """Read one study from a cluster for the command line; every error message contains a remedy."""
 
+import asyncio
 import difflib
 import re
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -9,11 +11,16 @@ from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.cluster_clock import ClusterClock
 from infpop_operator.adapters.kube.connection import Connection, find_connection
 from infpop_operator.adapters.kube.errors import KubeError, KubeNotFoundError, KubeRefusedError
+from infpop_operator.adapters.kube.job_manifest import Owner
+from infpop_operator.adapters.kube.journal_store import JournalStore
 from infpop_operator.adapters.kube.records import Body
 from infpop_operator.api.resource import NAME, SHORT_NAME
-from infpop_operator.core.errors import InfPopError
+from infpop_operator.api.study_object import StudyObject, parse_study_object
+from infpop_operator.core.errors import InfPopError, NoAnswerError
+from infpop_operator.core.model import History
 from infpop_operator.core.object_names import NAME_PATTERN
 
+_LONG_AGO = "1970-01-01T00:00:00Z"  # of an object without a time of creation; only a history without steps has it
 _NAMED = 5  # existing studies named in a message
 _REFUSALS = 5  # tolerated in a row after a successful read
 
@@ -22,8 +29,21 @@ class ReadError(InfPopError):
     """The study cannot be read; the message says why and what to do."""
 
 
-class NoAnswerError(InfPopError):
-    """The API server gives no answer at the moment."""
+def read_study(name: str, *, namespace: str | None, context: str | None, kubeconfig: str | None) -> StudyObject:
+    """Return a study as the cluster has it now; for a program without an event loop.
+
+    Raises:
+        ConnectionConfigError: no connection to a cluster is configured.
+        NoAnswerError: the API server gives no answer at the moment.
+        ReadError: the study does not exist, or the account may not read it.
+        UnreadableError: this version of InfPop cannot parse the status.
+    """
+
+    async def read() -> Body:
+        async with StudyReader(name, namespace=namespace, context=context, kubeconfig=kubeconfig) as reader:
+            return await reader.read()
+
+    return parse_study_object(asyncio.run(read()))
 
 
 class StudyReader:
@@ -85,6 +105,19 @@ class StudyReader:
             raise NoAnswerError(str(error)) from error
         self._refusals, self._patience = 0, _REFUSALS
         return body
+
+    async def read_history(self, body: Body) -> History:
+        """Return the history in the journal of a study that `read` has returned; empty if it has no journal.
+
+        Raises:
+            StoreError: a step is damaged, or was written by a newer version.
+            KubeError: the request to the API server failed, perhaps because the account may not read ConfigMaps.
+        """
+        client, _ = await self._open()
+        metadata = body["metadata"]
+        owner = Owner(name=metadata["name"], namespace=metadata["namespace"], uid=metadata.get("uid", ""))
+        created_at = datetime.fromisoformat(metadata.get("creationTimestamp") or _LONG_AGO)
+        return await JournalStore(client).peek(owner, created_at, keep=False)
 
     async def _get(self) -> Body:
         client, namespace = await self._open()

@@ -1,0 +1,1 @@
+"""Figures for papers, slides and documents. Needs the extra `report` (matplotlib)."""
