@@ -5,6 +5,10 @@ from dataclasses import dataclass
 
 from api.rule_examples import Changes
 
+TINY = "0.000000001"
+SIMULATION = "spec.engine.simulation"
+SIMULATED = {"spec.engine.name": "simulated", SIMULATION: {"formula": {}}}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:

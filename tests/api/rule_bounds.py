@@ -1,18 +1,14 @@
 """For each rule with a bound or a list of names: documents at, below and above it, and whether they are valid."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from api import whole_studies
-from api.bound import Bound, table
+from api import rule_bounds_metrics, rule_bounds_pools, whole_studies
+from api.bound import SIMULATED, SIMULATION, TINY, Bound, table
 from api.rule_examples import Changes
 from api.whole_studies import LANDSCAPES
-from infpop_operator.core.extra_metrics import PRESETS
-from infpop_operator.core.study import CONSTRAINT_METRICS, METRICS
 from infpop_runner.contract import PINNED_ARGUMENTS
 
-SIMULATION = "spec.engine.simulation"
-SIMULATED = {"spec.engine.name": "simulated", SIMULATION: {"formula": {}}}
-TINY = "0.000000001"
+KNOWS = {"spec.algorithm.name": "landscape"}
 PLACEMENT = (
     "data_parallel_rank",
     "sequence_parallel_size",
@@ -30,15 +26,9 @@ NOT_PLACEMENT = (
     "renderer_num_workers",
 )
 TIMEOUTS = "spec.measurement.timeouts"
-CONSTRAINTS = "spec.objective.constraints"
 EXTRA = "spec.searchSpace.extra"
-POOLS = "spec.nodePools"
-POOL = "spec.nodePools.0"
-METRIC_LIST = "spec.metrics"
 LIMIT = "max_num_batched_tokens"
 RECORDED = LANDSCAPES["recorded"]["recorded"]
-QUERY = {"name": "queue", "query": "sum(queue)", "unit": "count"}
-PRICED = {"name": "a100", "pricePerGPUHour": "3.67"}
 SOURCES = {kind: source for each in whole_studies.SOURCES.values() for kind, source in each.items()}
 PRESET = "humaneval-infilling-single-line"
 
@@ -62,17 +52,6 @@ def _space(gpus: int, batches: int, *extra: int) -> Changes:
 
 def _arguments(arguments: int, extra: int) -> Changes:
     return {"spec.engine.args": {f"z{number}": "1" for number in range(arguments)}, EXTRA: _values(*(1,) * extra)}
-
-
-def _bound(**bounds: str) -> list[dict[str, str]]:
-    return [{"metric": "spread", **bounds}]
-
-
-def _power(*units: str) -> list[dict[str, str]]:
-    return [
-        {"name": f"metric{number}"} | ({"preset": unit} if unit in PRESETS else {"query": "q", "unit": unit})
-        for number, unit in enumerate(units)
-    ]
 
 
 def _engine() -> Iterator[Bound]:
@@ -136,10 +115,21 @@ def _names() -> Iterator[Bound]:
     no_labels = ("", "-a", "a/b/c", "Example/a", "a..b/c", "/a", "b" * 64, f"{'a' * 254}/b")
     yield from table(
         "label-keys",
-        f"{POOL}.nodeSelector",
+        f"{rule_bounds_pools.POOL}.nodeSelector",
         good=tuple({key: "x"} for key in labels),
         bad=tuple({key: "x"} for key in no_labels),
     )
+
+
+def _publish() -> Iterator[Bound]:
+    for part in ("labels", "annotations"):
+        field = f"spec.publish.{part}"
+        more = {"spec.publish": {"configMap": "best"}}
+        good = tuple({key: "x"} for key in ("a", "example.org/a", "infpop.io.example.org/a", "a.infpop.io/a"))
+        own = tuple({"a": "x", key: "x"} for key in ("infpop.io/study", "app.kubernetes.io/managed-by"))
+        yield from table(f"own-{part}", field, good=good, bad=own, more=more)
+        bad = tuple({key: "x"} for key in ("", "-a", "a/b/c", "/a", "b" * 64, f"{'a' * 254}/b"))
+        yield from table(f"published-{part}", field, good=good, bad=bad, more=more)
 
 
 def _workload() -> Iterator[Bound]:
@@ -217,6 +207,34 @@ def _budget() -> Iterator[Bound]:
         yield from table(
             "baseline-within-budget", "spec.baseline", good=tuple(counts[:2]), bad=tuple(counts[2:]), more=more
         )
+    whole = {"gpuCount": 1, "batchSize": 1}
+    yield from table(
+        "baseline-is-one-configuration",
+        "spec.baseline",
+        good=(whole, {"source": "EngineDefault"}),
+        bad=({}, {"gpuCount": 1}, {"batchSize": 1}, whole | {"source": "EngineDefault"}),
+    )
+    yield from table(
+        "plateau-has-a-rule",
+        "spec.budget.plateau",
+        good=({"trials": 1}, {"confidence": "0.9"}, {"trials": 1, "confidence": "0.9"}),
+        bad=({}, {"improvementPercent": "1"}),
+        more=KNOWS,
+    )
+    yield from table(
+        "confidence",
+        "spec.budget.plateau",
+        good=({"confidence": "0.5"}, {"confidence": "0.999"}),
+        bad=tuple({"confidence": text} for text in ("0", "0.499999999", "0.999000001", "1", "90")),
+        more=KNOWS,
+    )
+    yield from table(
+        "confidence-needs-landscape",
+        "spec.algorithm.name",
+        good=("landscape",),
+        bad=("tpe", "anneal", "random", "grid"),
+        more={"spec.budget.plateau": {"confidence": "0.9"}},
+    )
     yield from table("parallel-trials", "spec.budget.parallelTrials", good=(19, 20), bad=(21,))
     yield from table("parallel-trials", "spec.budget.maxTrials", good=(6, 5), bad=(4,), more={
         "spec.budget.parallelTrials": 5
@@ -225,105 +243,10 @@ def _budget() -> Iterator[Bound]:
     yield from table("deadline", "spec.budget.deadline", good=("1ms", "1s"), bad=("0s", "0h0m"))
 
 
-def _objective() -> Iterator[Bound]:
-    yield from table("constraint-has-bound", CONSTRAINTS, good=([], _bound(min="1"), _bound(max="1")), bad=(_bound(),))
-    yield from table(
-        "min-below-max",
-        CONSTRAINTS,
-        good=(_bound(min="9", max="10"), _bound(min="10", max="10.0"), _bound(min="0", max=TINY)),
-        bad=(_bound(min="10.000000001", max="10"), _bound(min="10", max="9"), _bound(min=TINY, max="0")),
-    )
-    unknown = ("batchSecondsP50", "batchSecondsP95", "gpuMemoryPeakBytes")
-    known, others = ("spread", "throughputPerGPU"), ("batchSecondsP50", "batchSecondsP95")
-    yield from table(
-        "known-when-simulated", CONSTRAINTS, good=_constrained(known), bad=_constrained(unknown), more=SIMULATED
-    )
-    cpu = {POOLS: [{"name": "gpu"}, {"name": "here", "gpuResource": "cpu"}]}
-    yield from table(
-        "memory-needs-gpus",
-        CONSTRAINTS,
-        good=_constrained((*known, *others)),
-        bad=_constrained(("gpuMemoryPeakBytes",)),
-        more=cpu,
-    )
-    for rule in ("known-when-simulated", "memory-needs-gpus"):
-        yield from table(rule, CONSTRAINTS, good=_constrained(unknown), bad=())
-    bare = {"name": "v100"}
-    yield from table(
-        "cost-needs-prices",
-        POOLS,
-        good=([PRICED], [PRICED, {**PRICED, "name": "v100"}]),
-        bad=([bare], [PRICED, bare], [bare, PRICED]),
-        more={"spec.objective.metric": "costPerMillionTokens"},
-    )
-    others = tuple(metric for metric in METRICS if metric not in {"costPerMillionTokens", "tokensPerJoule"})
-    yield from table("cost-needs-prices", "spec.objective.metric", good=others, bad=())
-
-
-def _metrics() -> Iterator[Bound]:
-    other = {**QUERY, "name": "load"}
-    yield from table(
-        "unique-metric-names", METRIC_LIST, good=([], [QUERY, other]), bad=([QUERY, QUERY], [QUERY, other, QUERY])
-    )
-    built_in = tuple([{**QUERY, "name": name}] for name in sorted({*METRICS, *CONSTRAINT_METRICS}))
-    yield from table("own-metric-names", METRIC_LIST, good=([QUERY],), bad=built_in)
-    neither = {"name": "queue", "unit": "count"}
-    preset = {"name": "queue", "preset": "gpuMemory"}
-    both = {**preset, "query": "q"}
-    yield from table("query-or-preset", METRIC_LIST, good=([QUERY], [preset]), bad=([neither], [both]))
-    unitless = {"name": "queue", "query": "q"}
-    yield from table("query-has-unit", METRIC_LIST, good=([QUERY], [preset]), bad=([unitless], [other, unitless]))
-    yield from table("preset-has-its-own-unit", METRIC_LIST, good=([preset],), bad=([{**preset, "unit": "bytes"}],))
-    yield from table(
-        "known-placeholders",
-        f"{METRIC_LIST}.0.query",
-        good=("$namespace", "$pod[$window]", "$", "$1", "a$|b", "${1}"),
-        bad=("$Pod", "$pods", "${pod}", "$_a", "$a", "$pod$Z", "${Z"),
-        more={METRIC_LIST: [QUERY]},
-    )
-    yield from table(
-        "energy-needs-power",
-        METRIC_LIST,
-        good=(_power("watts"), _power("gpuPower"), _power("gpuMemory", "gpuPower", "joules")),
-        bad=([], _power("joules"), _power("watts", "watts"), _power("watts", "gpuPower"), _power("gpuUtilization")),
-        more={"spec.objective.metric": "tokensPerJoule"},
-    )
-
-
-def _named_metrics() -> Iterator[Bound]:
-    priced, own = {POOLS: [PRICED]}, {METRIC_LIST: [QUERY, *_power("watts")]}
-    only = tuple(sorted({*CONSTRAINT_METRICS} - {*METRICS}))
-    yield from table(
-        "known-objective", "spec.objective.metric", good=METRICS, bad=("queues", "metric1"), more=priced | own
-    )
-    goal = {"spec.objective.goal": "Minimize"}
-    yield from table("known-objective", "spec.objective.metric", good=("queue",), bad=only, more=own | goal)
-    yield from table(
-        "known-constraints",
-        CONSTRAINTS,
-        good=_constrained((*CONSTRAINT_METRICS, "queue", "metric0")),
-        bad=_constrained(("throughput", "costPerMillionTokens", "tokensPerJoule", "queues")),
-        more=own,
-    )
-    goals = ("Minimize", "Maximize")
-    yield from table(
-        "own-metric-needs-goal",
-        "spec.objective.goal",
-        good=goals,
-        bad=(),
-        more=own | {"spec.objective.metric": "queue"},
-    )
-    yield from table(
-        "own-metric-needs-goal", "spec.objective.metric", good=METRICS, bad=("queue", "metric0"), more=priced | own
-    )
-    for metric in METRICS:
-        more = priced | own | {"spec.objective.metric": metric}
-        yield Bound(rule="goal-is-for-own-metrics", changes=more, holds=True)
-        yield from table("goal-is-for-own-metrics", "spec.objective.goal", good=(), bad=goals, more=more)
-
-
 def _measurement() -> Iterator[Bound]:
-    yield from table("max-spread", "spec.measurement.maxSpread", good=(TINY, "1"), bad=("0", "0.0"))
+    yield from table(
+        "max-spread", "spec.measurement.maxSpread", good=(TINY, "1", "10"), bad=("0", "0.0", "10.000000001", "25")
+    )
     yield from table(
         "min-duration",
         "spec.measurement.minDuration",
@@ -355,66 +278,8 @@ def _measurement() -> Iterator[Bound]:
         )
 
 
-def _pools() -> Iterator[Bound]:
-    one, two = {"name": "a"}, {"name": "b"}
-    cpu = {"name": "a", "gpuResource": "cpu"}
-    yield from table("unique-pool-names", POOLS, good=([one], [one, two]), bad=([one, one], [one, two, one]))
-    yield from table("price", f"{POOL}.pricePerGPUHour", good=(TINY, "1"), bad=("0", "0.0"))
-    yield from table(
-        "simple-gpu-product",
-        f"{POOL}.gpuProduct",
-        good=("A100", ".*.+.?", "a*b+c?d{2}", "(A100|H100)", "[)]a+"),
-        bad=("a*b+c?d{2}e*", "(a)*", "(a)+", "(a)?", "(a){2}"),
-    )
-    yield from table(
-        "cpus-beside-gpus",
-        POOLS,
-        good=([cpu], [{**cpu, "resources": {"memory": "1Gi"}}], [{**one, "resources": {"cpu": 1}}]),
-        bad=([{**cpu, "resources": {"cpu": 1}}], [two, {**cpu, "resources": {"cpu": "1m"}}]),
-    )
-    yield from table(
-        "cpus-above-zero", f"{POOL}.resources.cpu", good=(1, "1", "0.001", "1m", "10"), bad=("0", "0.000", "0m")
-    )
-    yield from table(
-        "memory-of-a-run",
-        f"{POOL}.resources.memory",
-        good=("256Mi", "268435456", "0.25Gi", "64Ti", "65536Gi", "70368744177664"),
-        bad=("255.999Mi", "268435455", "0", "64.001Ti", "70368744177665", "65537Gi"),
-    )
-
-
-def _tolerations() -> Iterator[Bound]:
-    path = f"{POOL}.tolerations"
-    exists, equal = {"operator": "Exists"}, {"operator": "Equal"}
-    yield from table(
-        "equal-needs-key",
-        path,
-        good=([exists], [{**exists, "key": "k"}], [{**equal, "key": "k"}], [{"key": "k"}]),
-        bad=([equal], [{}], [exists, {"value": "v"}]),
-    )
-    yield from table(
-        "exists-has-no-value",
-        path,
-        good=([exists], [{**exists, "value": ""}], [{"key": "k", "value": "v"}]),
-        bad=([{**exists, "value": "v"}], [{**exists, "key": "k", "value": "v"}]),
-    )
-    brief = {"key": "k", "tolerationSeconds": 0}
-    yield from table(
-        "seconds-need-no-execute",
-        path,
-        good=([{**brief, "effect": "NoExecute"}], [{"key": "k", "effect": "NoSchedule"}]),
-        bad=([brief], [{**brief, "effect": "NoSchedule"}], [{**brief, "effect": "PreferNoSchedule"}]),
-    )
-
-
-def _constrained(metrics: Sequence[str]) -> tuple[object, ...]:
-    """Return, for each of the metrics, a list of two constraints with that metric in the second."""
-    spread = {"metric": "spread", "max": "1"}
-    return tuple([spread, {"metric": metric, "max": "1"}] for metric in metrics)
-
-
 _TABLES = (
-    _engine, _names, _workload, _search_space, _searched_arguments, _budget, _objective, _metrics, _named_metrics,
-    _measurement, _pools, _tolerations,
+    _engine, _names, _workload, _search_space, _searched_arguments, _budget, *rule_bounds_metrics.TABLES,
+    _measurement, *rule_bounds_pools.TABLES, _publish,
 )  # fmt: skip
 BOUNDS: tuple[Bound, ...] = tuple(bound for bounds in _TABLES for bound in bounds())

@@ -48,6 +48,10 @@ def _query(**changes: object) -> Changes:
     return _metrics({key: value for key, value in (_QUERY | changes).items() if value is not None})
 
 
+def _publishing(part: str, valid: str, invalid: str) -> Example:
+    return _value("spec.publish", *({"configMap": "best", part: {key: "x"}} for key in (valid, invalid)))
+
+
 EXAMPLES: Mapping[str, Example] = {
     "name-length": _value("metadata.name", "x" * 52, "x" * 53),
     "name-without-dots": _value("metadata.name", "a-b", "a.b"),
@@ -104,9 +108,19 @@ EXAMPLES: Mapping[str, Example] = {
         invalid={"spec.searchSpace.extra": _EXTRA, "spec.engine.args": {f"a{place}": "1" for place in range(32)}},
     ),
     "gpu-counts-within-budget": _value("spec.searchSpace.gpuCount", [1, 8], [1, 9]),
+    "baseline-is-one-configuration": _value("spec.baseline", {"source": "EngineDefault"}, {"gpuCount": 8}),
     "baseline-within-budget": _value("spec.baseline", {"gpuCount": 8, "batchSize": 1}, {"gpuCount": 9, "batchSize": 1}),
     "parallel-trials": Example(
         valid={"spec.budget": {"parallelTrials": 20}}, invalid={"spec.budget": {"parallelTrials": 21}}
+    ),
+    "plateau-has-a-rule": _value("spec.budget.plateau", {"trials": 1}, {}),
+    "confidence": Example(
+        valid={"spec.algorithm": {"name": "landscape"}, "spec.budget": {"plateau": {"confidence": "0.5"}}},
+        invalid={"spec.algorithm": {"name": "landscape"}, "spec.budget": {"plateau": {"confidence": "0.49"}}},
+    ),
+    "confidence-needs-landscape": Example(
+        valid={"spec.algorithm": {"name": "landscape"}, "spec.budget": {"plateau": {"confidence": "0.9"}}},
+        invalid={"spec.algorithm": {"name": "tpe"}, "spec.budget": {"plateau": {"confidence": "0.9"}}},
     ),
     "gpu-hours": _value("spec.budget.maxGPUHours", "0.5", "0"),
     "deadline": _value("spec.budget.deadline", "1ms", "0s"),
@@ -161,6 +175,15 @@ EXAMPLES: Mapping[str, Example] = {
     "goal-is-for-own-metrics": Example(
         valid=_metrics(_QUERY, metric="throughput"), invalid=_metrics(_QUERY, metric="throughput", goal="Maximize")
     ),
+    "two-metrics-differ": _value(
+        "spec.objective",
+        {"secondMetric": "throughputPerGPU"},
+        {"metric": "throughputPerGPU", "secondMetric": "throughputPerGPU"},
+    ),
+    "second-metric-when-simulated": Example(
+        valid=_simulated() | {"spec.objective.secondMetric": "throughputPerGPU"},
+        invalid=_simulated() | {"spec.objective.secondMetric": "secondsPerOutputToken"},
+    ),
     "energy-needs-power": Example(
         valid=_metrics(_QUERY, _POWER, metric="tokensPerJoule"),
         invalid=_metrics(_POWER, _QUERY | {"unit": "watts"}, metric="tokensPerJoule"),
@@ -207,6 +230,25 @@ EXAMPLES: Mapping[str, Example] = {
         [{"name": "here", "gpuResource": "cpu", "resources": {"memory": "16Gi"}}, _SHARE],
         [{"name": "here", "gpuResource": "cpu", "resources": {"cpu": 8}}, _SHARE],
     ),
+    "scale-from-zero-is-for-gpus": _value(
+        "spec.nodePools",
+        [{"name": "a", "scaleFromZero": {"gpusPerNode": 1}}],
+        [{"name": "a", "gpuResource": "cpu", "scaleFromZero": {"gpusPerNode": 1}}],
+    ),
+    "nodes-fit-a-run": Example(
+        valid={
+            "spec.searchSpace.gpuCount": [2, 4],
+            "spec.nodePools": [{"name": "a", "scaleFromZero": {"gpusPerNode": 2}}],
+        },
+        invalid={
+            "spec.searchSpace.gpuCount": [2, 4],
+            "spec.nodePools": [{"name": "a", "scaleFromZero": {"gpusPerNode": 1}}],
+        },
+    ),
     "cpus-above-zero": _value("spec.nodePools.0.resources.cpu", "0.001", "0.0"),
     "memory-of-a-run": _value("spec.nodePools.0.resources.memory", "64Ti", "64"),
+    "published-labels": _publishing("labels", "reconcile.fluxcd.io/watch", "a/b/c"),
+    "own-labels": _publishing("labels", "app.kubernetes.io/part-of", "app.kubernetes.io/managed-by"),
+    "published-annotations": _publishing("annotations", "reloader.stakater.com/match", "not a key"),
+    "own-annotations": _publishing("annotations", "example.org/publication", "infpop.io/publication"),
 }

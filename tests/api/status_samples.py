@@ -8,8 +8,8 @@ from factories.studies import START, make_cell, make_measured, make_pool, make_s
 from infpop_operator.api.status import to_status
 from infpop_operator.api.status_context import PoolProblem, StatusContext
 from infpop_operator.api.status_model import StudyStatus
+from infpop_operator.core.decision import Decision, Verdict
 from infpop_operator.core.model import (
-    Decision,
     EndedRun,
     Finished,
     History,
@@ -19,7 +19,6 @@ from infpop_operator.core.model import (
     Run,
     StartedRun,
     TrialState,
-    Verdict,
     Waiting,
 )
 from infpop_operator.core.study import ExtraParameter, SearchSpace, Study

@@ -16,20 +16,17 @@ from infpop_operator.api.conditions import (
     kept_state,
     prometheus_states,
     refused_states,
-    stale_state,
     waiting_states,
     write_conditions,
 )
 from infpop_operator.api.status_context import PoolProblem, PrometheusHealth, StatusContext
-from infpop_operator.api.status_model import Best, Condition
+from infpop_operator.api.status_model import Condition
+from infpop_operator.core.decision import Decision, Verdict
 from infpop_operator.core.errors import Problem
-from infpop_operator.core.model import NO_ROOM, Decision, History, Lost, Observation, Phase, Running, Verdict, Waiting
+from infpop_operator.core.model import NO_ROOM, History, Lost, Observation, Phase, Running, Waiting
 
 STALE = ConditionState(holds=None, reason="StaleReason", message="stale message")
 VALID = ConditionState(holds=True, reason="Valid", message="the study is valid")
-BEST = Best(
-    pool="a100", round=2, gpu_count=1, batch_size=1, throughput="1", throughput_per_gpu="1", spread="0", run="r"
-)
 FIRST, SECOND = make_started("study-1"), make_started("study-2", index=2)
 BEGUN = History(started_at=START)
 GOING = replace(BEGUN, active=(FIRST, SECOND))
@@ -183,30 +180,6 @@ def test_a_wait_for_a_broken_run_says_what_broke(verdict: Verdict, message: str,
     states = states_of(decision_of(history, verdict=verdict, reason="Retrying", message=message))
     assert states["Ready"].message == expected
     assert isinstance(make_lost(FIRST).observation, Lost)
-
-
-@pytest.mark.parametrize(
-    ("best", "newest", "holds", "reason"),
-    [
-        (None, None, False, "NoResult"),
-        (None, 3, False, "NoResult"),
-        (BEST, None, False, "Current"),
-        (BEST, 1, False, "Current"),
-        (BEST, 2, False, "Current"),
-        (BEST, 3, True, "NewerRound"),
-    ],
-)
-def test_a_best_is_stale_from_the_next_round_on(
-    best: Best | None,
-    newest: int | None,
-    holds: bool,  # noqa: FBT001 - both ways of it
-    reason: str,
-) -> None:
-    """The best of the newest round is current; the best of an earlier round is not."""
-    state = stale_state(best, newest)
-    assert (state.holds, state.reason) == (holds, reason)
-    if holds:
-        assert state.message == "the best is from round 2 of pool a100; round 3 has none yet"
 
 
 @pytest.mark.parametrize(

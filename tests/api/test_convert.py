@@ -19,6 +19,7 @@ from infpop_operator.core.study import (
     ExtraParameter,
     Objective,
     Plateau,
+    Retune,
     SearchSpace,
     Study,
 )
@@ -82,8 +83,9 @@ EXPECTED = Study(
         ),
         goal="Minimize",
         power_metric="power",
+        second_metric="throughputPerGPU",
     ),
-    algorithm=Algorithm(name="anneal", seed=1234, trials_per_run=6),
+    algorithm=Algorithm(name="landscape", seed=1234, trials_per_run=6),
     budget=Budget(
         max_trials=41,
         parallel_trials=14,
@@ -91,9 +93,11 @@ EXPECTED = Study(
         max_failed_trials=12,
         max_gpu_hours=15.5,
         deadline=timedelta(hours=1, minutes=2, seconds=3, milliseconds=4),
-        plateau=Plateau(trials=13, improvement_ratio=0.025),
+        plateau=Plateau(trials=13, improvement_ratio=0.025, confidence=0.85),
+        confirm=False,
     ),
     measurement=MeasurementSpec(
+        mode="full",
         warmup_batches=17,
         repeats=10,
         min_repeat_seconds=16.0,
@@ -105,9 +109,10 @@ EXPECTED = Study(
     model_fingerprint="fingerprint-of-the-model",
     workload_fingerprint="fingerprint-of-the-workload",
     baseline=Configuration(gpu_count=4, batch_size=47),
+    retune=Retune(policy="Manual", debounce=timedelta(minutes=24), max_per_day=5),
+    reuse="SameIdentity",
     model_facts=FACTS,
     suspended=False,  # set by the caller, as are the pools
-    schedule_timeout=timedelta(minutes=18),
     metrics=(
         ExtraMetric(
             name="power",
@@ -119,6 +124,7 @@ EXPECTED = Study(
         ),
         ExtraMetric(name="queue", query='sum(queue{pod="$pod"})', unit="count"),
     ),
+    publishes=True,
 )
 DEFAULT = Study(
     key="serving/study",
@@ -136,7 +142,7 @@ DEFAULT = Study(
     workload=WorkloadSpec(source=BuiltinSource(name="code-infilling-v1"), samples=1033, max_new_tokens=128),
     space=SearchSpace(gpu_counts=(1, 2), batch_sizes=(1, 8), extra=()),
     objective=Objective(metric="throughput", constraints=(), goal=None, power_metric=None),
-    algorithm=Algorithm(name="tpe", seed=0, trials_per_run=1),
+    algorithm=Algorithm(name="landscape", seed=0, trials_per_run="auto"),
     budget=Budget(
         max_trials=20,
         parallel_trials=1,
@@ -145,8 +151,10 @@ DEFAULT = Study(
         max_gpu_hours=None,
         deadline=None,
         plateau=None,
+        confirm=True,
     ),
     measurement=MeasurementSpec(
+        mode="adaptive",
         warmup_batches=1,
         repeats=3,
         min_repeat_seconds=10.0,
@@ -158,6 +166,7 @@ DEFAULT = Study(
     model_fingerprint="fingerprint-of-the-model",
     workload_fingerprint="fingerprint-of-the-workload",
     baseline=None,
+    retune=Retune(policy="OnPoolChange", debounce=timedelta(minutes=10), max_per_day=2),
     model_facts=FACTS,
     suspended=False,
     metrics=(),

@@ -15,10 +15,12 @@ from infpop_operator.core.study import Study
 # Fields that are not in the core's study: the cluster code reads them from the document.
 READ_ELSEWHERE = {
     "Model.token_secret_ref", "Model.cache_claim", "Engine.image", "Engine.image_pull_secrets",
-    "Timeouts.pull", "NodePool.gpu_product", "NodePool.node_selector", "NodePool.tolerations", "NodePool.gpu_resource",
+    "Timeouts.schedule", "Timeouts.pull", "NodePool.scale_from_zero", "ScaleFromZero.gpu_product",
+    "NodePool.gpu_product", "NodePool.node_selector", "NodePool.tolerations", "NodePool.gpu_resource",
     "NodePool.image", "NodePool.resources", "NodePool.price_per_gpu_hour", "Toleration.key", "Toleration.operator",
     "Toleration.value", "Toleration.effect", "Toleration.toleration_seconds", "Resources.cpu", "Resources.memory",
-    "StudySpec.publish", "StudySpec.scheduling", "Scheduling.queue_name", "Scheduling.priority_class_name",
+    "Publish.labels", "Publish.annotations",
+    "StudySpec.scheduling", "Scheduling.queue_name", "Scheduling.priority_class_name",
     "StudySpec.suspend", "StudySpec.ttl_seconds_after_finished",
 }  # fmt: skip
 

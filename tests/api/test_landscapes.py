@@ -8,7 +8,6 @@ import pytest
 from factories.fake_executor import Played, play_landscape
 from factories.studies import make_cell, make_pool
 from infpop_operator.api.landscapes import to_landscape
-from infpop_operator.api.quantities import parse_scalar, scalar_text
 from infpop_operator.api.status import to_status
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.core import objective
@@ -22,6 +21,7 @@ from infpop_operator.core.landscape import (
     open_cell,
 )
 from infpop_operator.core.model import Run, Trial
+from infpop_operator.core.scalars import parse_scalar, scalar_text
 from infpop_operator.core.scope import baseline_of, in_scope
 from infpop_operator.core.space import cells, ruled_out
 from infpop_operator.core.study import (
@@ -102,7 +102,7 @@ def cell_of(study: Study, trial: Trial, *, is_best: bool) -> LandscapeCell:
         spread_ratio=result.spread_ratio if result else None,
         reason=trial.reason,
         detail=trial.detail,
-        violations=objective.violations(wanted.constraints, result, gpus, trial.extra_metrics) if result else (),
+        violations=objective.violations(study, result, gpus, trial.extra_metrics) if result else (),
         missing=objective.missing_metrics(wanted, trial.extra_metrics) if result else (),
         extra=trial.configuration.extra,
         is_best=is_best,

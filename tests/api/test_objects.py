@@ -62,8 +62,8 @@ def test_an_object_is_read_with_all_that_the_api_server_adds() -> None:
 
 def test_a_field_of_a_newer_version_is_refused_with_what_to_do() -> None:
     """It may change the meaning of other fields; the operator neither guesses nor crashes."""
-    message = problems(changed({"spec.retune": {"policy": "Never"}}))
-    assert "spec.retune: unknown field." in message
+    message = problems(changed({"spec.later": {"policy": "Never"}}))
+    assert "spec.later: unknown field." in message
     assert message.endswith("If the field belongs to a newer version, upgrade the operator.")
 
 

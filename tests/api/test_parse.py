@@ -38,9 +38,16 @@ def problems(text: str) -> str:
 def test_a_small_valid_document_gets_the_documented_defaults() -> None:
     """The schema fills in what the user leaves out, not later code."""
     spec = parse_document(yaml.safe_dump(VALID), source="study.yaml").spec
-    assert (spec.budget.max_trials, spec.measurement.repeats, spec.algorithm.name) == (20, 3, "tpe")
+    assert (spec.budget.max_trials, spec.measurement.repeats, spec.algorithm.name) == (20, 3, "landscape")
     assert spec.workload.source.builtin == "code-infilling-v1"
     assert spec.engine.gpu_memory_utilization == "0.85"
+
+
+def test_the_engines_default_as_baseline_may_be_one_word() -> None:
+    """In a file it means the same as the mapping; another word is no mapping."""
+    one_word = parse_document(changed("spec.baseline", "EngineDefault"), source="study.yaml")
+    assert one_word == parse_document(changed("spec.baseline", {"source": "EngineDefault"}), source="study.yaml")
+    assert "spec.baseline" in problems(changed("spec.baseline", "Default"))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +124,7 @@ def test_a_small_valid_document_gets_the_documented_defaults() -> None:
             [{"name": f"m{number}", "preset": "gpuPower"} for number in range(7)],
             ("spec.metrics", "at most 6 entries"),
         ),
-        ("spec.metrics", [{"name": "load", "preset": "gpuPower"}] * 2, ("spec.metrics", "load", "more than once")),
+        ("spec.metrics", [{"name": "load", "preset": "gpuPower"}] * 2, ("spec.metrics[1].name", "load", "of its own")),
         ("spec.nodePools.0.resources", {"cpus": 8}, ("spec.nodePools[0].resources.cpus", "unknown field", "cpu?")),
         ("spec.nodePools.0.resources.cpu", 0, ("spec.nodePools[0].resources.cpu: 0: must be above 0", "remove it")),
         ("spec.nodePools.0.resources.cpu", "0m", ("spec.nodePools[0].resources.cpu: 0m: must be above 0", "example 8")),
@@ -159,7 +166,10 @@ def test_a_small_valid_document_gets_the_documented_defaults() -> None:
         ("spec.nodePools.0.gpuResource", "nvidia.com/gpus", ("must be", "Did you mean 'nvidia.com/gpu'?")),
         ("spec.nodePools.0.gpuResource", "nvidia/gpu", ("must be", "Did you mean 'nvidia.com/gpu'?")),
         ("spec.algorithm.name", "bayes", ("spec.algorithm.name", '"bayes"', "tpe")),
-        ("spec.algorithm.trialsPerRun", 9, ("spec.algorithm.trialsPerRun", "9", "8 or less")),
+        *(
+            ("spec.algorithm.trialsPerRun", value, ("spec.algorithm.trialsPerRun: ", shown, "from 1 to 8, or auto"))
+            for value, shown in ((0, "0"), (9, "9"), ("Auto", '"Auto"'), ("4", '"4"'), (True, "true"), (1.5, "1.5"))
+        ),
         ("spec.budget.parallelTrials", 64, ("spec.budget.parallelTrials", "64", "maxTrials")),
         ("spec.budget.deadline", "soon", ("spec.budget.deadline", '"soon"', "1h30m")),
         ("spec.measurement.repeats", 1, ("spec.measurement.repeats", "1", "3 or more")),
@@ -237,7 +247,9 @@ def test_an_argument_is_either_fixed_or_searched_over() -> None:
     assert "spec.engine.args: 33: is more than 32" in message
 
 
-@pytest.mark.parametrize("metric", ["batchSecondsP50", "batchSecondsP95", "gpuMemoryPeakBytes"])
+@pytest.mark.parametrize(
+    "metric", ["batchSecondsP50", "batchSecondsP95", "gpuMemoryPeakBytes", "secondsPerOutputToken"]
+)
 def test_a_bound_that_can_never_be_known_is_refused(metric: str) -> None:
     """A study in which every result would break a bound is refused before it starts."""
     document = copy.deepcopy(VALID)
@@ -259,7 +271,7 @@ BOMB = "".join(f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "holds 0 YAML documents"),
+        ("", "is empty"),
         ("a: [1", "is not valid YAML"),
         ("just text", "is YAML, but not a ThroughputStudy"),
         ("- 1\n- 2", "is YAML, but not a ThroughputStudy"),

@@ -9,8 +9,9 @@ from factories.studies import START, make_study
 from infpop_operator.api.status import refused_status, to_status, waiting_status
 from infpop_operator.api.status_context import PoolProblem, PrometheusHealth, StatusContext
 from infpop_operator.api.status_model import StudyStatus
+from infpop_operator.core.decision import Decision, Verdict
 from infpop_operator.core.errors import Problem
-from infpop_operator.core.model import Decision, History, Round, Verdict
+from infpop_operator.core.model import History, Round
 
 DOWN = StatusContext(generation=1, prometheus=PrometheusHealth(outage="no answer since 12:03:04"))
 UP = StatusContext(prometheus=PrometheusHealth())

@@ -10,10 +10,9 @@ from infpop_operator.api.quantities import (
     memory_bytes,
     millicores,
     number_string,
-    parse_scalar,
-    scalar_text,
     seconds,
 )
+from infpop_operator.core.scalars import parse_scalar, scalar_text
 
 
 @pytest.mark.parametrize(("text", "amount"), [("8", 8000), ("0.5", 500), ("500m", 500), ("1.001", 1001), ("0", 0)])

@@ -80,7 +80,7 @@ TEXTS: dict[str, tuple[int, Document]] = {
     "spec.nodePools.0.tolerations.0.value": (63, ROOMY),
     "spec.nodePools.0.image": (512, ROOMY),
     "spec.metrics.1.query": (1024, ROOMY),
-    "spec.publish.configMap": (253, ROOMY),
+    "spec.publish.configMap": (248, ROOMY),  # the second ConfigMap has -vars after it
     "spec.scheduling.queueName": (63, ROOMY),
     "spec.scheduling.priorityClassName": (253, ROOMY),
     f"{SOURCE}.huggingFace.dataset": (512, ROOMY),

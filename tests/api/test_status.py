@@ -21,9 +21,10 @@ from factories.studies import START, make_measured, make_pool, make_study
 from infpop_operator.api.status import refused_status, to_status, waiting_status
 from infpop_operator.api.status_context import PoolNodes, StatusContext
 from infpop_operator.api.status_model import Best, Condition, StudyStatus
+from infpop_operator.core.decision import Verdict
 from infpop_operator.core.engine_args import engine_settings
 from infpop_operator.core.errors import Problem
-from infpop_operator.core.model import History, Observation, Phase, Round, Running, StartedRun, Verdict, Waiting
+from infpop_operator.core.model import History, Observation, Phase, Round, Running, StartedRun, Waiting
 from infpop_operator.core.study import Constraint, Objective, SearchSpace, Study
 from infpop_runner.contract import EngineSpec, Infeasible, ModelSpec
 from simulation.world import World, drive, observe

@@ -65,6 +65,23 @@ def test_a_row_without_the_deciding_metric_reports_that_first() -> None:
     assert status.best.tokens_per_joule == "2"
 
 
+def test_the_time_per_output_token_is_in_the_rows_of_a_study_that_asks_for_it() -> None:
+    """The best always has it, 5 tokens in 0.5 s; hundreds of rows have it only where it decides something."""
+    history = figured_history({})
+    asks = Objective(constraints=(Constraint(metric="secondsPerOutputToken", maximum=0.2),))
+    for wanted, shown in (
+        (Objective(), None),
+        (asks, "0.1"),
+        (Objective(second_metric="secondsPerOutputToken"), "0.1"),
+    ):
+        status = to_status(make_study(objective=wanted), decision_of(history), START)
+        assert status.best is not None
+        assert (status.best.seconds_per_output_token, status.trials[0].seconds_per_output_token) == ("0.1", shown)
+    broken = replace(asks, constraints=(Constraint(metric="secondsPerOutputToken", maximum=0.05),))
+    row = to_status(make_study(objective=broken), decision_of(history), START).trials[0]
+    assert (row.reason, row.message) == ("ConstraintBroken", "secondsPerOutputToken 0.1 > 0.05")
+
+
 def test_the_gain_over_a_baseline_of_unknown_worth_is_not_reported() -> None:
     """The gain in throughput is shown; a missing value is not compared."""
     study = make_study(objective=ENERGY, baseline=run_of(0, 1).trials[0].configuration)

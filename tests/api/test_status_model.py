@@ -12,7 +12,12 @@ from infpop_operator.api.status_model import (
     Best,
     Condition,
     LiveRun,
+    ParetoRow,
+    PoolChange,
     PoolStatus,
+    RoundBest,
+    RoundPublished,
+    RoundRow,
     StudyStatus,
     TrialCounts,
     TrialRow,
@@ -31,6 +36,7 @@ BEST = Best(
     engine_args=["--a=1", "--b=2"],
     metrics={"power": "9.5"},
     tokens_per_joule="10.5",
+    seconds_per_output_token="0.011",  # noqa: S106 - no password
     run="best-run",
 )
 BEST_JSON: dict[str, Any] = {
@@ -46,6 +52,7 @@ BEST_JSON: dict[str, Any] = {
     "engineArgs": ["--a=1", "--b=2"],
     "metrics": {"power": "9.5"},
     "tokensPerJoule": "10.5",
+    "secondsPerOutputToken": "0.011",
     "run": "best-run",
 }
 
@@ -86,6 +93,19 @@ STATUS = StudyStatus(
     ],
     progress="23/24",
     best=BEST,
+    pareto=[
+        ParetoRow(
+            pool="front-pool",
+            round=71,
+            gpu_count=72,
+            batch_size=73,
+            value="74.5",
+            second_value="75.5",
+            overall=False,
+            run="front-run",
+        )
+    ],
+    pareto_dropped=76,
     pools=[
         PoolStatus(
             name="best-pool",
@@ -101,6 +121,14 @@ STATUS = StudyStatus(
             best=BEST,
             baseline=Baseline(gpu_count=34, batch_size=35, throughput="36.5"),
             improvement_percent="37.5",
+            improvement_reason="NoReason",
+            change=PoolChange(
+                reason="HardwareChanged",
+                what=["GPU A -> B"],
+                since=datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC),
+                retunes_at=datetime(2026, 3, 4, 5, 16, 7, tzinfo=UTC),
+                held_by="budget",
+            ),
             trials=TrialCounts(total=41, measured=42, infeasible=43, invalid=44, broken=45, running=46),
             gpu_hours="38.5",
             ended="Converged",
@@ -118,6 +146,27 @@ STATUS = StudyStatus(
         )
     ],
     trials=[row(11, 10)],
+    rounds=[
+        RoundRow(
+            pool="round-pool",
+            round=61,
+            opened_at=datetime(2026, 4, 5, 6, 7, 8, tzinfo=UTC),
+            resumed_at=datetime(2026, 4, 6, 6, 7, 8, tzinfo=UTC),
+            reason="SpecChanged",
+            cause=["image a -> b"],
+            gpu="V100",
+            image="round image",
+            baseline=Baseline(gpu_count=62, batch_size=63, reason="GpuOutOfMemory", message="of 32 GiB"),
+            best=RoundBest(gpu_count=64, batch_size=65, extra={"block_size": "8"}, throughput="66.5"),
+            improvement_percent="67.5",
+            improvement_reason="BaselineInfeasible",
+            published=RoundPublished(
+                at=datetime(2026, 4, 7, 6, 7, 8, tzinfo=UTC), reason="Better", gpu_count=68, batch_size=69
+            ),
+            trials=70,
+            gpu_hours="71.5",
+        )
+    ],
     gpu_hours="25.5",
 )
 STATUS_JSON: dict[str, Any] = {
@@ -135,6 +184,19 @@ STATUS_JSON: dict[str, Any] = {
     ],
     "progress": "23/24",
     "best": BEST_JSON,
+    "pareto": [
+        {
+            "pool": "front-pool",
+            "round": 71,
+            "gpuCount": 72,
+            "batchSize": 73,
+            "value": "74.5",
+            "secondValue": "75.5",
+            "overall": False,
+            "run": "front-run",
+        }
+    ],
+    "paretoDropped": 76,
     "pools": [
         {
             "name": "best-pool",
@@ -150,6 +212,14 @@ STATUS_JSON: dict[str, Any] = {
             "best": BEST_JSON,
             "baseline": {"gpuCount": 34, "batchSize": 35, "throughput": "36.5"},
             "improvementPercent": "37.5",
+            "improvementReason": "NoReason",
+            "change": {
+                "reason": "HardwareChanged",
+                "what": ["GPU A -> B"],
+                "since": "2026-03-04T05:06:07Z",
+                "retunesAt": "2026-03-04T05:16:07Z",
+                "heldBy": "budget",
+            },
             "trials": {"total": 41, "measured": 42, "infeasible": 43, "invalid": 44, "broken": 45, "running": 46},
             "gpuHours": "38.5",
             "ended": "Converged",
@@ -185,6 +255,25 @@ STATUS_JSON: dict[str, Any] = {
             "metrics": {"power": "17.5"},
         }
     ],
+    "rounds": [
+        {
+            "pool": "round-pool",
+            "round": 61,
+            "openedAt": "2026-04-05T06:07:08Z",
+            "resumedAt": "2026-04-06T06:07:08Z",
+            "reason": "SpecChanged",
+            "cause": ["image a -> b"],
+            "gpu": "V100",
+            "image": "round image",
+            "baseline": {"gpuCount": 62, "batchSize": 63, "reason": "GpuOutOfMemory", "message": "of 32 GiB"},
+            "best": {"gpuCount": 64, "batchSize": 65, "extra": {"block_size": "8"}, "throughput": "66.5"},
+            "improvementPercent": "67.5",
+            "improvementReason": "BaselineInfeasible",
+            "published": {"at": "2026-04-07T06:07:08Z", "reason": "Better", "gpuCount": 68, "batchSize": 69},
+            "trials": 70,
+            "gpuHours": "71.5",
+        }
+    ],
     "gpuHours": "25.5",
 }
 
@@ -205,6 +294,7 @@ LARGE = cut(
     STATUS,
     pools=[STATUS.pools[0].model_copy(update={"round": 3})],
     trials=[row(0, 1, power="1"), row(1, 2, power="2"), row(2, 3, power="3"), row(3, 3, power="4")],
+    rounds=[RoundRow(pool="best-pool", round=number) for number in range(1, 12)],
 )
 SILENT = cut(LARGE, trials=[each.model_copy(update={"message": None}) for each in LARGE.trials])
 NEWEST = cut(
@@ -213,17 +303,28 @@ NEWEST = cut(
 )
 POOL = NEWEST.pools[0]
 BARE = cut(NEWEST, pools=[POOL.model_copy(update={"best": BEST.model_copy(update={"engine_args": []})})])
-SHORT = cut(BARE, trials=BARE.trials[1:])
+UNBEATEN = cut(BARE, pareto=None, pareto_dropped=77)
+FORGETFUL = cut(UNBEATEN, rounds=UNBEATEN.rounds[3:])
+SHORT = cut(FORGETFUL, trials=FORGETFUL.trials[1:])
 
 
 @pytest.mark.parametrize(
-    ("form", "shorter"), [(LARGE, SILENT), (SILENT, NEWEST), (NEWEST, BARE), (BARE, SHORT), (SHORT, None)]
+    ("form", "shorter"),
+    [
+        (LARGE, SILENT),
+        (SILENT, NEWEST),
+        (NEWEST, BARE),
+        (BARE, UNBEATEN),
+        (UNBEATEN, FORGETFUL),
+        (FORGETFUL, SHORT),
+        (SHORT, None),
+    ],
 )
 def test_a_status_is_cut_no_more_than_its_limit_asks_for(
     monkeypatch: pytest.MonkeyPatch, form: StudyStatus, shorter: StudyStatus | None
 ) -> None:
-    """Messages are dropped first, then metrics of older rounds, arguments of pools, and finally the oldest rows."""
-    room = 1 if form in (SHORT, BARE) else 0  # every row is counted with a comma, also the first
+    """Messages go first, then older rounds' metrics, pools' arguments, beaten rows, older rounds, the oldest rows."""
+    room = 1 if form in (SHORT, FORGETFUL) else 0  # every row is counted with a comma, also the first
     size = status_size.size_bytes(form)
     monkeypatch.setattr(status_size, "LIMIT_BYTES", size + room)
     assert status_size.fit(LARGE) == form

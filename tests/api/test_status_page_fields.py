@@ -84,6 +84,18 @@ def test_a_context_length_that_a_run_does_not_say_is_left_out(arguments: dict[st
     assert best_of(replace(run, observation=replace(run.observation, result=result))).max_model_len is None
 
 
+def test_a_context_length_that_a_short_result_left_out_is_that_of_the_round() -> None:
+    """All runs of a round have the same prompts, so another run of it knows; one of another round may not."""
+    run, other = measured(0, make_cell(1, 8), 10.0), measured(1, make_cell(2, 8), 5.0)
+    assert isinstance(run.observation, Finished)
+    provenance = Provenance(engine="vllm", engine_args={"omitted": True})
+    result = run.observation.result.model_copy(update={"provenance": provenance})
+    short = replace(run, observation=replace(run.observation, result=result))
+    assert best_of(short, other).max_model_len == 613
+    elsewhere = replace(other, run=replace(other.run, round=2))
+    assert best_of(short, elsewhere).max_model_len is None
+
+
 def test_a_best_names_the_configuration_that_it_ties_with() -> None:
     """It is the highest eligible one; if the best itself is the highest, it names none."""
     runs = (measured(0, make_cell(1, 8), 1000.0), measured(1, make_cell(4, 16, mode="x" * 70), 1004.0))

@@ -58,13 +58,14 @@ WHOLE: Document = {
         "objective": {
             "metric": "queue",
             "goal": "Minimize",
+            "secondMetric": "throughputPerGPU",
             "constraints": [
                 {"metric": "spread", "max": "0.4", "min": "0.1"},
                 {"metric": "batchSecondsP95", "max": "57"},
                 {"metric": "power", "min": "11.5"},
             ],
         },
-        "algorithm": {"name": "anneal", "seed": 1234, "trialsPerRun": 6},
+        "algorithm": {"name": "landscape", "seed": 1234, "trialsPerRun": 6},
         "budget": {
             "maxTrials": 41,
             "parallelTrials": 14,
@@ -72,9 +73,11 @@ WHOLE: Document = {
             "maxFailedTrials": 12,
             "maxGPUHours": "15.5",
             "deadline": "1h2m3s4ms",
-            "plateau": {"trials": 13, "improvementPercent": "2.5"},
+            "plateau": {"trials": 13, "improvementPercent": "2.5", "confidence": "0.85"},
+            "confirm": False,
         },
         "measurement": {
+            "mode": "Full",
             "warmupBatches": 17,
             "repeats": 10,
             "minDuration": "16s",
@@ -95,13 +98,20 @@ WHOLE: Document = {
                 "pricePerGPUHour": "3.67",
             },
             {"name": "ranks", "gpuResource": "cpu", "resources": {"memory": "29Gi"}},
+            {"name": "burst", "scaleFromZero": {"gpusPerNode": 37, "gpuProduct": "NVIDIA-H100-80GB-HBM3"}},
         ],
         "metrics": [
             {"name": "power", "preset": "gpuPower"},
             {"name": "queue", "query": 'sum(queue{pod="$pod"})', "unit": "count"},
         ],
         "baseline": {"gpuCount": 4, "batchSize": 47},
-        "publish": {"configMap": "best-of-all"},
+        "retune": {"policy": "Manual", "debounce": "24m", "maxPerDay": 5},
+        "reuse": "SameIdentity",
+        "publish": {
+            "configMap": "best-of-all",
+            "labels": {"reconcile.fluxcd.io/watch": "Enabled"},
+            "annotations": {"reloader.stakater.com/match": "true"},
+        },
         "scheduling": {"queueName": "local-queue", "priorityClassName": "low-priority"},
         "suspend": True,
         "ttlSecondsAfterFinished": 3601,
@@ -147,6 +157,9 @@ def simulated(name: str) -> Document:
         "spec.engine.name": "simulated",
         "spec.engine.simulation": simulation,
         "spec.objective.constraints": [{"metric": "spread", "max": "0.4"}],
+        "spec.baseline": {"source": "EngineDefault"},
+        "spec.algorithm.name": "anneal",
+        "spec.budget.plateau": {"trials": 13, "improvementPercent": "2.5"},
     }
     return changed_of(WHOLE, changes)
 

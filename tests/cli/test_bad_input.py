@@ -111,6 +111,7 @@ POWER = [{"name": "power", "preset": "gpuPower"}]
     ("objective", "field", "value"),
     [
         ({"metric": "tokensPerJoule"}, "spec.objective.metric", "tokensPerJoule"),
+        ({"secondMetric": "tokensPerJoule"}, "spec.objective.secondMetric", "tokensPerJoule"),
         ({"metric": "power", "goal": "Minimize"}, "spec.objective.metric", "power"),
         ({"constraints": [{"metric": "power", "max": "1"}]}, "spec.objective.constraints[0].metric", "power"),
     ],
@@ -140,7 +141,7 @@ def test_extra_prometheus_metrics_are_left_out_with_a_message(in_an_empty_home: 
     [
         ("a: [1", "is not valid YAML"),
         ("just text", "not a ThroughputStudy"),
-        ("", "holds 0 YAML documents"),
+        ("", "is empty"),
         ("apiVersion: v1\nkind: Pod\n", "kind"),
     ],
 )
@@ -148,6 +149,12 @@ def test_a_file_that_is_not_a_study_is_refused(in_an_empty_home: Path, text: str
     """The file holds YAML of something else, or no YAML at all."""
     (in_an_empty_home / "x.yaml").write_text(text)
     assert part in refused("tune", "x.yaml")
+
+
+def test_a_study_in_another_encoding_is_refused(in_an_empty_home: Path) -> None:
+    """The remedy is to save it as UTF-8."""
+    (in_an_empty_home / "x.yaml").write_text("kind: ThroughputStudy", encoding="utf-16")
+    assert "x.yaml: is not UTF-8. Save it as UTF-8" in refused("tune", "x.yaml")
 
 
 @pytest.mark.parametrize("place", ["missing.yaml", "."])

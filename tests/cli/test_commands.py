@@ -31,7 +31,7 @@ def test_tune_prints_progress_and_the_report(tmp_path: Path) -> None:
     """Without a terminal: a line for each change of state, then the landscape and the best configuration."""
     done = run_infpop("tune", write_study(tmp_path), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.search(r"^ +\d:\d\d  trial 0: 2 GPUs, batch size \d: [\d,]+ tokens/s", done.stdout, re.MULTILINE)
+    assert re.search(r"^ +\d:\d\d  trial 1: 2 GPUs, batch size \d: [\d,]+ tokens/s", done.stdout, re.MULTILINE)
     assert "SIMULATED: these numbers are replayed" in done.stdout
     assert re.search(r"^ +8 +750 +★ 1,000$", done.stdout, re.MULTILINE)
     assert "Configuration  2 GPUs, batch size 8" in done.stdout
@@ -47,7 +47,7 @@ def test_tune_with_json_prints_the_status_alone(tmp_path: Path) -> None:
     assert status == json.loads((tmp_path / "out" / "status.json").read_text())
     assert status["simulated"] is True
     assert (status["best"]["gpuCount"], status["best"]["batchSize"], status["best"]["throughput"]) == (2, 8, "1000")
-    assert "trial 0" in done.stderr
+    assert "trial 1" in done.stderr
 
 
 def test_a_study_without_a_recommendation_exits_with_3(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_terminal_gets_a_live_view_that_leaves_only_the_report(tmp_path: Path)
     ours, theirs = pty.openpty()
     environment = {**home_environment(tmp_path), "TERM": "xterm-256color", "LINES": "40"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "infpop_operator.cli.main", "tune", str(study)],
+        [sys.executable, "-m", "infpop_operator.cli.main", "tune", "--no-report", str(study)],
         cwd=tmp_path,
         env=environment,
         stdin=theirs,
@@ -102,16 +102,17 @@ def test_a_terminal_gets_a_live_view_that_leaves_only_the_report(tmp_path: Path)
     shown = read_terminal(ours)
     assert process.wait(timeout=DEADLINE_S) == 0
     assert all(part in shown for part in ("of up to 4 trials", "best so far", "measuring", "Best configuration found"))
-    assert "trial 0:" not in shown
+    assert "trial 1:" not in shown
 
 
 def test_a_terminal_without_the_characters_gets_others(tmp_path: Path) -> None:
-    """An ASCII-only environment does not fail."""
+    """In an ASCII-only environment each mark has another character."""
     environment = {**home_environment(tmp_path), "PYTHONIOENCODING": "ascii"}
-    argv = [sys.executable, "-m", "infpop_operator.cli.main", "tune", str(write_study(tmp_path))]
+    argv = [sys.executable, "-m", "infpop_operator.cli.main", "tune", "--no-report", str(write_study(tmp_path))]
     done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, timeout=DEADLINE_S, check=False)
     assert done.returncode == 0
-    assert b"? 1,000" in done.stdout
+    assert b"* 1,000" in done.stdout
+    assert b"?" not in done.stdout
 
 
 def test_validate_starts_nothing(tmp_path: Path) -> None:

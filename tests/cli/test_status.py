@@ -6,72 +6,22 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from infpop_operator.adapters.kube.study_reader import NoAnswerError, ReadError
+from cli.api_server import STUDIES, Answers, api_server, kubeconfig
+from infpop_operator.adapters.kube.study_reader import ReadError
 from infpop_operator.cli.main import app
 from infpop_operator.cli.status import follow
+from infpop_operator.core.errors import NoAnswerError
 from infpop_operator.report.status_page import StatusPage
 from local.local_studies import own_environment, read_terminal
 from report.study_objects import NOW, Body, ended, make_document, refused
 
-STUDIES = "/apis/infpop.io/v1alpha1/namespaces/serving/throughputstudies"
-Answers = Mapping[str, tuple[int, Any]]
 DONE = ended()
 FORBIDDEN = {"reason": "Forbidden", "message": 'User "me" cannot get resource "throughputstudies"'}
-NO_KIND = (404, "404 page not found")
-
-
-@contextmanager
-def api_server(answers: Answers, directory: Path) -> Iterator[str]:
-    """Serve fixed answers by path, and yield a kubeconfig whose context uses the namespace `serving`."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            with (directory / "requests").open("a") as requests:
-                requests.write(f"{self.path}\n")
-            code, body = answers.get(self.path.partition("?")[0], NO_KIND)
-            content = (body if isinstance(body, str) else json.dumps(body)).encode()
-            self.send_response(code)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield kubeconfig(directory, f"http://127.0.0.1:{server.server_address[1]}")
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def kubeconfig(directory: Path, server: str) -> str:
-    """Write a kubeconfig and return its path."""
-    path = directory / "kubeconfig"
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "one",
-        "contexts": [{"name": "one", "context": {"cluster": "c", "user": "u", "namespace": "serving"}}],
-        "clusters": [{"name": "c", "cluster": {"server": server}}],
-        "users": [{"name": "u", "user": {"token": "secret"}}],
-    }
-    path.write_text(json.dumps(document))
-    return str(path)
 
 
 def invoke(*arguments: str) -> Result:
@@ -99,6 +49,20 @@ def test_a_finished_study_is_shown_with_its_result(tmp_path: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     assert "Configuration  8 GPUs, batch size 256" in result.stdout
     assert "\x1b" not in result.stdout
+
+
+@pytest.mark.parametrize(("arguments", "is_turned"), [((), True), (("--wide",), False)])
+def test_a_wide_page_has_all_gpu_counts_across(tmp_path: Path, arguments: tuple[str, ...], *, is_turned: bool) -> None:
+    """On a narrow terminal the table is turned, unless the user asks for the whole width."""
+    with api_server({f"{STUDIES}/codellama": (200, DONE)}, tmp_path) as config:
+        argv = ["status", "codellama", "--kubeconfig", config, *arguments]
+        shown = CliRunner().invoke(app, argv, env={"COLUMNS": "32"}).stdout
+        file = tmp_path / "study.json"
+        file.write_text(json.dumps(DONE))
+        again = CliRunner().invoke(app, ["show", str(file), *arguments], env={"COLUMNS": "32"}).stdout
+    for text in (shown, again):
+        assert ("--wide" in text) == is_turned
+        assert any(line.split() == ["batch", "1", "2", "4", "8"] for line in text.splitlines()) != is_turned
 
 
 def test_json_is_the_status_as_the_cluster_has_it(tmp_path: Path) -> None:
@@ -213,7 +177,7 @@ def test_without_the_cluster_library_the_extra_is_named(tmp_path: Path, library:
     argv = [sys.executable, "-c", program, "status", "codellama"]
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "pip install 'infpop[operator]'" in done.stderr
+    assert "pip install '.[operator]' in a checkout of InfPop" in done.stderr
     assert "Traceback" not in done.stderr
 
 

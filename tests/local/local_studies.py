@@ -24,7 +24,11 @@ _POLL_S = 0.01
 
 
 def study_document(**spec: object) -> dict[str, Any]:
-    """Return a small simulated study; keywords replace parts of its spec."""
+    """Return a small simulated study; keywords replace parts of its spec.
+
+    Its search ends the study: what measures the best again says so in its budget.
+    """
+    budget = spec.pop("budget", {})
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -34,8 +38,9 @@ def study_document(**spec: object) -> dict[str, Any]:
             "engine": {"name": "simulated", "simulation": {"formula": {"bestGpuCount": 2, "bestBatchSize": 8}}},
             "workload": {"samples": 8, "maxNewTokens": 5},
             "searchSpace": {"gpuCount": [1, 2], "batchSize": [4, 8]},
-            "algorithm": {"name": "grid"},
-            "measurement": {"minDuration": "0s"},
+            "algorithm": {"name": "grid", "trialsPerRun": 1},
+            "budget": {"confirm": False, **budget} if isinstance(budget, dict) else budget,
+            "measurement": {"mode": "Full", "minDuration": "0s"},
             "nodePools": [{"name": "here", "gpuResource": "cpu"}],
             **spec,
         },
@@ -71,8 +76,12 @@ def home_environment(home: Path) -> dict[str, str]:
 
 
 def start_infpop(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
-    """Start `infpop` with `arguments`, with default signal handling even where the tests themselves run under nohup."""
-    argv = [sys.executable, "-m", "infpop_operator.cli.main", *map(str, arguments)]
+    """Start `infpop` with `arguments`, with default signal handling even where the tests themselves run under nohup.
+
+    `tune` writes a report, which takes four seconds of processor time, only if `arguments` have `--report`.
+    """
+    without = ["--no-report"] if arguments[0] == "tune" and "--report" not in arguments else []
+    argv = [sys.executable, "-m", "infpop_operator.cli.main", *map(str, arguments), *without]
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         return subprocess.Popen(

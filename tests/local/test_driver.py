@@ -9,9 +9,10 @@ import pytest
 from factories.fake_executor import FakeExecutor, Played, play_landscape
 from factories.memory_store import MemoryStore
 from factories.studies import START, make_cell, make_pool, make_study
+from infpop_operator.core.decision import Verdict
 from infpop_operator.core.errors import ExecutorError
 from infpop_operator.core.history import failures
-from infpop_operator.core.model import EndedRun, History, Round, Run, StartedRun, Verdict
+from infpop_operator.core.model import EndedRun, History, Round, Run, StartedRun
 from infpop_operator.core.ports import Executor, StudyStore
 from infpop_operator.core.study import Algorithm, Budget, SearchSpace, Study
 from infpop_operator.local.driver import DriveResult, drive

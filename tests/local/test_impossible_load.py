@@ -18,9 +18,9 @@ spec:
   engine: {name: vllm, enforceEager: true, maxNumBatchedTokens: 4096}
   workload: {source: {synthetic: {promptTokens: 16}}, samples: 8, maxNewTokens: 4}
   searchSpace: {gpuCount: [1, 2], batchSize: [1, 8]}
-  algorithm: {name: grid}
-  budget: {maxTrials: 4, maxConcurrentGPUs: 2}
-  measurement: {minDuration: 1s, maxSpread: "0.9", timeouts: {load: 10m, measure: 5m}}
+  algorithm: {name: grid, trialsPerRun: 1}
+  budget: {maxTrials: 4, maxConcurrentGPUs: 2, confirm: false}
+  measurement: {minDuration: 1s, maxSpread: "10", timeouts: {load: 10m, measure: 5m}}
   nodePools: [{name: this-machine, gpuResource: cpu}]
 """
 

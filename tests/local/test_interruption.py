@@ -59,7 +59,7 @@ def test_a_signal_ends_the_study_cleanly(tmp_path: Path, number: signal.Signals)
 
 
 def test_the_command_to_resume_with_has_every_option(tmp_path: Path) -> None:
-    """The resume command repeats the options for the heatmap and the format."""
+    """The resume command repeats the options for the heatmap, the report and the format."""
     pytest.importorskip("matplotlib")
     study = write_study(tmp_path, engine=slow_engine(load="1h"))
     states = RunStates()
@@ -68,7 +68,7 @@ def test_the_command_to_resume_with_has_every_option(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=DEADLINE_S)
     states.close()
-    assert f"Resume with: infpop tune {study} --heatmap a.png --json\n" in err
+    assert f"Resume with: infpop tune {study} --heatmap a.png --no-report --json\n" in err
 
 
 WRITERS = {"hears it": "", "ignores it": "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN);"}

@@ -94,6 +94,23 @@ def test_infpop_killed_between_two_side_effects(tmp_path: Path, undisturbed: dic
     assert failures(history_of(tmp_path / "out")) == ()
 
 
+def test_a_search_that_knows_landscapes_goes_on_after_a_kill(tmp_path: Path) -> None:
+    """The journal has the runs of the undisturbed study: the same configurations, orders and conditions, by name."""
+    document = {"algorithm": {"name": "landscape"}, "budget": {"maxTrials": 3}}
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for directory in (whole, cut):
+        directory.mkdir()
+    resumed(whole, write_study(whole, **document))
+    study = write_study(cut, **document)
+    argv = [sys.executable, str(TRAPPED), str(study), str(cut / "out"), str(EFFECTS["between two runs"])]
+    environment = {**home_environment(cut), "PYTHONPATH": str(TRAPPED.parents[1])}
+    assert subprocess.run(argv, env=environment, check=False, timeout=DEADLINE_S).returncode == -9
+    resumed(cut, study)
+    runs = [[ended.run for ended in history_of(directory / "out").ended] for directory in (whole, cut)]
+    assert runs[0] == runs[1]
+    assert len(runs[0]) > 1
+
+
 @pytest.mark.parametrize("phase", PHASES)
 def test_infpop_killed_while_a_run_is_in_a_phase(
     tmp_path: Path, undisturbed: dict[str, object], seen_phases: Callable[[Path], set[Phase]], phase: Phase
@@ -126,11 +143,12 @@ def test_the_runner_killed_in_a_phase(
     assert processes_of(tmp_path / "out" / "runs") == []
 
 
+@pytest.mark.parametrize("per_run", [2, "auto"])
 def test_the_runner_of_a_shared_load_killed_after_its_first_trial(
-    tmp_path: Path, undisturbed: dict[str, object]
+    tmp_path: Path, undisturbed: dict[str, object], per_run: object
 ) -> None:
     """Trials that the shared load had measured are kept and not measured again; the remaining ones are."""
-    shared = {"name": "grid", "trialsPerRun": 2}
+    shared = {"name": "grid", "trialsPerRun": per_run}
     study = write_study(tmp_path, engine=slow_engine(repeat="300ms"), algorithm=shared)
     process = start_infpop("tune", study, "--output", "out", "--json", cwd=tmp_path)
     await_state(process, lambda: any(trials_in(path) == 1 for path in tmp_path.glob("out/runs/*/result.json")))

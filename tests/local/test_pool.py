@@ -46,6 +46,7 @@ def test_a_gpu_pool_has_the_gpus_that_its_pattern_finds() -> None:
     assert found.gpus == (4, 7)
     assert (pool.name, pool.device) == ("v100", "cuda")
     assert pool.gpu_model == "Tesla V100-PCIE-16GB + Tesla V100-SXM2-32GB"
+    assert (pool.gpu_memory_mib, pool.compute_capability, pool.driver_major) == (40960, "8.0", "550")
     assert (pool.device_count, pool.total_device_count, pool.price_per_gpu_hour) == (2, 2, None)
 
 

@@ -42,7 +42,7 @@ def make_keeper(saved: list[object], previous: object = None) -> StatusKeeper:
 
 
 def test_a_status_is_written_when_something_changed_and_only_then() -> None:
-    """Passing time alone changes nothing; a run's phase does."""
+    """Passing time alone changes nothing; a run's phase does, and so does why a changed pool gets no new round."""
     saved: list[object] = []
     keeper, (live, _) = make_keeper(saved), at_work()
     for instant in (live, replace(live, now=live.now + timedelta(seconds=9))):
@@ -52,6 +52,9 @@ def test_a_status_is_written_when_something_changed_and_only_then() -> None:
     keeper.save(replace(live, observations={entry.run.name: Running(phase=Phase.LOADING)}))
     assert len(saved) == 2
     assert keeper.status == saved[-1]
+    pool = live.study.pools[0].name
+    keeper.save(replace(live, decision=replace(live.decision, held_changes={pool: "the deadline has passed"})))
+    assert len(saved) == 3
 
 
 def test_conditions_keep_their_time_over_a_restart() -> None:

@@ -12,12 +12,13 @@ strings in `extra[].values` are the same number.
 from collections.abc import Iterator
 
 from infpop_operator.api.cel_metrics import METRIC_RULES
-from infpop_operator.api.cel_rule import Rule, above_zero, at_most, listed, unique
+from infpop_operator.api.cel_pools import POOL_RULES
+from infpop_operator.api.cel_rule import LABEL_KEYS, Rule, above_zero, at_most, listed, unique
 from infpop_operator.api.fields import ARGUMENT_PATTERN
-from infpop_operator.api.spec import LONGEST_TIMEOUT
+from infpop_operator.api.rules import LEAST_CONFIDENCE, MOST_CONFIDENCE, NOT_SIMULATED
+from infpop_operator.api.rules_publish import OWN_KEY, OWN_PREFIX
+from infpop_operator.api.spec import LARGEST_SPREAD, LONGEST_TIMEOUT
 from infpop_operator.api.spec_engine import MOST_BATCHED_TOKENS
-from infpop_operator.api.spec_pool import LEAST_MEMORY, MOST_MEMORY
-from infpop_operator.core.object_names import LABEL_KEY_PATTERN, LONGEST_LABEL_KEY, LONGEST_SUBDOMAIN
 from infpop_operator.core.run_spec import SEARCHED_FIELD
 from infpop_runner.contract import MOST_ENGINE_ARGUMENTS, PINNED_ARGUMENTS, PLACEMENT_PATTERN, SAME_DEVICES
 
@@ -28,6 +29,22 @@ def rules_by_path() -> dict[str, list[Rule]]:
     for rule in RULES:
         found.setdefault(rule.path, []).append(rule)
     return found
+
+
+def _publish() -> Iterator[Rule]:
+    for part in ("labels", "annotations"):
+        yield Rule(
+            name=f"published-{part}",
+            path=f"spec.publish.{part}",
+            rule=LABEL_KEYS,
+            message=f"has a key that no object can have. Use for example reconcile.fluxcd.io/{part}",
+        )
+        yield Rule(
+            name=f"own-{part}",
+            path=f"spec.publish.{part}",
+            rule=f"self.all(key, !key.startsWith('{OWN_PREFIX}') && key != '{OWN_KEY}')",
+            message="has a key by which the operator recognises its ConfigMaps. Use a key of another domain",
+        )
 
 
 def _timeouts() -> Iterator[Rule]:
@@ -197,9 +214,16 @@ _BUDGET = (
         field="searchSpace.gpuCount",
     ),
     Rule(
+        name="baseline-is-one-configuration",
+        path="spec.baseline",
+        rule="has(self.gpuCount) == has(self.batchSize) && has(self.gpuCount) != has(self.source)",
+        message="is neither one configuration nor the engine's default. Give gpuCount and batchSize, or only source",
+    ),
+    Rule(
         name="baseline-within-budget",
         path="spec",
-        rule="!has(self.baseline) || self.baseline.gpuCount <= self.budget.maxConcurrentGPUs",
+        rule="!has(self.baseline) || !has(self.baseline.gpuCount)"
+        " || self.baseline.gpuCount <= self.budget.maxConcurrentGPUs",
         message="is more than spec.budget.maxConcurrentGPUs ever allows. Remove the baseline or raise the budget",
         field="baseline.gpuCount",
     ),
@@ -211,6 +235,25 @@ _BUDGET = (
         field="parallelTrials",
     ),
     above_zero("gpu-hours", "spec.budget.maxGPUHours"),
+    Rule(
+        name="plateau-has-a-rule",
+        path="spec.budget.plateau",
+        rule="has(self.trials) || has(self.confidence)",
+        message="has no rule to stop by. Give trials or confidence, or both, or remove plateau",
+    ),
+    Rule(
+        name="confidence",
+        path="spec.budget.plateau.confidence",
+        rule=f"double(self) >= {LEAST_CONFIDENCE} && double(self) <= {MOST_CONFIDENCE}",
+        message=f'must be from {LEAST_CONFIDENCE:g} to {MOST_CONFIDENCE:g}. Use for example "0.9"',
+    ),
+    Rule(
+        name="confidence-needs-landscape",
+        path="spec",
+        rule="self.algorithm.name == 'landscape' || !has(self.budget.plateau) || !has(self.budget.plateau.confidence)",
+        message="only the algorithm landscape can say how sure it is. Use it, or plateau.trials instead",
+        field="budget.plateau.confidence",
+    ),
     Rule(
         name="deadline",
         path="spec.budget.deadline",
@@ -235,7 +278,7 @@ _OBJECTIVE = (
         name="known-when-simulated",
         path="spec",
         rule="self.engine.name != 'simulated' || self.objective.constraints.all("
-        "x, !(x.metric in ['batchSecondsP50', 'batchSecondsP95', 'gpuMemoryPeakBytes']))",
+        f"x, !(x.metric in {listed(NOT_SIMULATED)}))",
         message="has a metric that is never measured in simulated runs, so nothing could be recommended. Remove it",
         field="objective.constraints",
     ),
@@ -251,14 +294,21 @@ _OBJECTIVE = (
     Rule(
         name="cost-needs-prices",
         path="spec",
-        rule="self.objective.metric != 'costPerMillionTokens' || self.nodePools.all(pool, has(pool.pricePerGPUHour))",
+        rule="(self.objective.metric != 'costPerMillionTokens' && (!has(self.objective.secondMetric)"
+        " || self.objective.secondMetric != 'costPerMillionTokens'))"
+        " || self.nodePools.all(pool, has(pool.pricePerGPUHour))",
         message="the objective costPerMillionTokens needs pricePerGPUHour of every pool. "
         'Add what one GPU costs an hour, for example "3.67"',
         field="nodePools",
     ),
 )
 _MEASUREMENT = (
-    above_zero("max-spread", "spec.measurement.maxSpread"),
+    Rule(
+        name="max-spread",
+        path="spec.measurement.maxSpread",
+        rule=f"double(self) > 0.0 && double(self) <= {LARGEST_SPREAD:.1f}",
+        message=f'must be above 0 and at most {LARGEST_SPREAD:g}, where 1 is 100 %. Use for example "0.25"',
+    ),
     at_most("min-duration", "spec.measurement.minDuration", "20m"),
     *_timeouts(),
     Rule(
@@ -270,66 +320,6 @@ _MEASUREMENT = (
         field="timeouts.measure",
     ),
 )
-_POOLS = (
-    unique("unique-pool-names", "spec.nodePools", key=".name"),
-    above_zero("price", "spec.nodePools[].pricePerGPUHour"),
-    Rule(
-        name="simple-gpu-product",
-        path="spec.nodePools[].gpuProduct",
-        rule="!self.matches('[)][*+?{]') && self.findAll('[*+?{]').size() <= 4",
-        message='is too complex. Write for example "A100" or "A100.*80GB": '
-        "at most 4 of * + ? {, and none after a group",
-    ),
-    Rule(
-        name="label-keys",
-        path="spec.nodePools[].nodeSelector",
-        rule=f"self.all(key, size(key) <= {LONGEST_LABEL_KEY} && "
-        f"key.matches('^[^/]{{0,{LONGEST_SUBDOMAIN}}}(/|$)') && "
-        f"key.matches('{LABEL_KEY_PATTERN}'))",
-        message="has a key that is not a label key. Use the key of a node's label, for example nvidia.com/gpu.product",
-    ),
-    Rule(
-        name="equal-needs-key",
-        path="spec.nodePools[].tolerations[]",
-        rule="self.operator != 'Equal' || has(self.key)",
-        message="is required with the operator Equal. Add the taint's key, or use operator: Exists",
-        field="key",
-    ),
-    Rule(
-        name="exists-has-no-value",
-        path="spec.nodePools[].tolerations[]",
-        rule="self.operator != 'Exists' || !has(self.value) || self.value == ''",
-        message="is not allowed with the operator Exists. Remove it, or use operator: Equal",
-        field="value",
-    ),
-    Rule(
-        name="seconds-need-no-execute",
-        path="spec.nodePools[].tolerations[]",
-        rule="!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
-        message="applies only to the effect NoExecute. Remove it, or set effect: NoExecute",
-        field="tolerationSeconds",
-    ),
-    Rule(
-        name="cpus-beside-gpus",
-        path="spec.nodePools[]",
-        rule="self.gpuResource != 'cpu' || !has(self.resources) || !has(self.resources.cpu)",
-        message="is not allowed with gpuResource cpu, where a run requests one CPU for each rank. Remove it",
-        field="resources.cpu",
-    ),
-    Rule(
-        name="cpus-above-zero",
-        path="spec.nodePools[].resources.cpu",
-        rule="type(self) == int || self.matches('[1-9]')",
-        message="must be above 0. Use for example 8, or remove it",
-    ),
-    Rule(
-        name="memory-of-a-run",
-        path="spec.nodePools[].resources.memory",
-        rule=f"quantity(self).compareTo(quantity('{LEAST_MEMORY}')) >= 0 "
-        f"&& quantity(self).compareTo(quantity('{MOST_MEMORY}')) <= 0",
-        message=f'must be from {LEAST_MEMORY} to {MOST_MEMORY}. Write it with its unit, for example "64Gi"',
-    ),
-)
 RULES: tuple[Rule, ...] = (
     *_OBJECT,
     *_ENGINE,
@@ -339,5 +329,6 @@ RULES: tuple[Rule, ...] = (
     *_OBJECTIVE,
     *METRIC_RULES,
     *_MEASUREMENT,
-    *_POOLS,
+    *POOL_RULES,
+    *_publish(),
 )

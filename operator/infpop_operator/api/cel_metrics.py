@@ -71,9 +71,26 @@ METRIC_RULES = (
         field="goal",
     ),
     Rule(
+        name="two-metrics-differ",
+        path="spec.objective",
+        rule="!has(self.secondMetric) || self.secondMetric != self.metric",
+        message="is the objective's metric as well. Use another one, or remove it",
+        field="secondMetric",
+    ),
+    Rule(
+        name="second-metric-when-simulated",
+        path="spec",
+        rule="self.engine.name != 'simulated' || !has(self.objective.secondMetric)"
+        " || self.objective.secondMetric != 'secondsPerOutputToken'",
+        message="is never measured in simulated runs, so no front could be shown. Use throughputPerGPU, or remove it",
+        field="objective.secondMetric",
+    ),
+    Rule(
         name="energy-needs-power",
         path="spec",
-        rule=f"self.objective.metric != 'tokensPerJoule' || self.metrics.filter(x, {_IS_POWER}).size() == 1",
+        rule="(self.objective.metric != 'tokensPerJoule' && (!has(self.objective.secondMetric)"
+        " || self.objective.secondMetric != 'tokensPerJoule'))"
+        f" || self.metrics.filter(x, {_IS_POWER}).size() == 1",
         message="the objective tokensPerJoule needs exactly one metric in watts. "
         "Add for example {name: power, preset: gpuPower}",
         field="metrics",

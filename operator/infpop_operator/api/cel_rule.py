@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from infpop_operator.core.object_names import LABEL_KEY_PATTERN, LONGEST_LABEL_KEY, LONGEST_SUBDOMAIN
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
@@ -21,6 +23,13 @@ class Rule:
     rule: str
     message: str
     field: str | None = None
+
+
+# CEL: every key of the map `self` may be that of a label.
+LABEL_KEYS = (
+    f"self.all(key, size(key) <= {LONGEST_LABEL_KEY} && key.matches('^[^/]{{0,{LONGEST_SUBDOMAIN}}}(/|$)') && "
+    f"key.matches('{LABEL_KEY_PATTERN}'))"
+)
 
 
 def listed(names: Iterable[str]) -> str:

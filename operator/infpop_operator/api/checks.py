@@ -28,6 +28,17 @@ def at_most(field: str, text: str, high: float) -> Iterator[Problem]:
         yield Problem(field=field, value=f'"{text}"', message=f"must be at most {high:g}", remedy="Correct it")
 
 
+def unique_names(field: str, names: Sequence[str]) -> Iterator[Problem]:
+    """Yield a problem for each entry that has the name of an earlier one."""
+    for place, name in enumerate(names):
+        first = names.index(name)
+        if first < place:
+            message = f"is the name of {field.rpartition('.')[2]}[{first}] too"
+            yield Problem(
+                field=f"{field}[{place}].name", value=name, message=message, remedy="Give each a name of its own"
+            )
+
+
 def unique(field: str, values: Sequence[object]) -> Iterator[Problem]:
     """Yield a problem if a list has duplicate entries."""
     repeated = sorted({str(value) for value in values if values.count(value) > 1})

@@ -13,10 +13,12 @@ from typing import TypeVar
 
 from infpop_operator.api.clip import clip
 from infpop_operator.api.status_context import ConditionState, PoolProblem, StatusContext
-from infpop_operator.api.status_model import Best, Condition
+from infpop_operator.api.status_model import Condition
+from infpop_operator.core.confirmation_progress import in_words
+from infpop_operator.core.decision import ConfirmationProgress, ConfirmationState, Decision, Verdict
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.history import broken_reason
-from infpop_operator.core.model import NO_ROOM, Decision, Phase, Running, StartedRun, Verdict, Waiting
+from infpop_operator.core.model import NO_ROOM, Phase, Running, StartedRun, Waiting
 
 D = TypeVar("D")
 MESSAGE_BYTES = 1024
@@ -134,16 +136,6 @@ def waiting_states(
     }
 
 
-def stale_state(best: Best | None, newest_round: int | None) -> ConditionState:
-    """Return the state of ResultStale: true if `best` is from an older round than the newest of its pool."""
-    if best is None:
-        return ConditionState(holds=False, reason="NoResult", message="there is no result yet")
-    if newest_round is None or best.round >= newest_round:
-        return ConditionState(holds=False, reason="Current", message="the best belongs to its pool's newest round")
-    message = f"the best is from round {best.round} of pool {best.pool}; round {newest_round} has none yet"
-    return ConditionState(holds=True, reason="NewerRound", message=message)
-
-
 def _suspended_state(*, suspended: bool) -> ConditionState:
     """Return the state of Suspended."""
     if suspended:
@@ -212,15 +204,22 @@ def _progress(decision: Decision, context: StatusContext) -> tuple[str, str]:
     waiting = [(entry, seen) for entry, seen in live if isinstance(seen, Waiting)]
     if running and not any(seen.phase in _AT_WORK for _, seen in running):
         entry, phase = running[0][0], running[0][1].phase
-        return phase.value, f"run {entry.run.name} on pool {entry.run.pool}: {_PHASE_WORDS[phase]}"
+        what = f"run {entry.run.name} on pool {entry.run.pool}: {_PHASE_WORDS[phase]}"
+        return phase.value, "; ".join(part for part in (what, in_words(_confirming(decision))) if part)
     if waiting and not running:
         return waiting[0][1].reason, _waiting_message(*waiting[0])
     return decision.reason, decision.message
 
 
+def _confirming(decision: Decision) -> Mapping[str, ConfirmationProgress]:
+    """Return the rounds that measure their best again now."""
+    is_live = ConfirmationState.CONFIRMING
+    return {pool: each for pool, each in decision.confirmations.items() if each.state is is_live}
+
+
 def _with_detail(decision: Decision) -> str:
     """Return the message of a decision, with the details of the broken run if the study waits to retry one."""
-    last = decision.history.ended[-1] if decision.history.ended else None
+    last = next((entry for entry in reversed(decision.history.ended) if entry.reused_from is None), None)
     if decision.verdict is not Verdict.WAITING or last is None or last.run.name not in decision.message:
         return decision.message
     return ": ".join(part for part in (decision.message, (broken_reason(last) or ("", ""))[1]) if part)

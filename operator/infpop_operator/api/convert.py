@@ -6,17 +6,20 @@ from pathlib import PurePath, PurePosixPath
 
 from infpop_operator.api import spec as api
 from infpop_operator.api import spec_engine, spec_metrics, spec_workload
-from infpop_operator.api.quantities import interval, parse_scalar, seconds
+from infpop_operator.api.quantities import interval, seconds
 from infpop_operator.core.extra_metrics import PRESETS, ExtraMetric
+from infpop_operator.core.scalars import parse_scalar
 from infpop_operator.core.study import (
     Algorithm,
     Budget,
     Configuration,
     Constraint,
+    EngineDefault,
     ExtraParameter,
     Objective,
     Plateau,
     Pool,
+    Retune,
     SearchSpace,
     Study,
 )
@@ -103,7 +106,13 @@ def to_study(
         baseline=_baseline(spec),
         model_facts=model_facts,
         metrics=metrics,
-        schedule_timeout=timedelta(seconds=seconds(spec.measurement.timeouts.schedule)),
+        retune=Retune(
+            policy=spec.retune.policy,
+            debounce=timedelta(seconds=seconds(spec.retune.debounce)),
+            max_per_day=spec.retune.max_per_day,
+        ),
+        reuse=spec.reuse,
+        publishes=document.spec.publish is not None,
     )
 
 
@@ -217,6 +226,7 @@ def _objective(objective: api.Objective, metrics: Sequence[ExtraMetric]) -> Obje
         constraints=constraints,
         goal=objective.goal,
         power_metric=powers[0] if len(powers) == 1 else None,
+        second_metric=objective.second_metric,
     )
 
 
@@ -235,12 +245,18 @@ def _budget(budget: api.Budget) -> Budget:
         deadline=None if budget.deadline is None else interval(budget.deadline),
         plateau=None
         if plateau is None
-        else Plateau(trials=plateau.trials, improvement_ratio=float(plateau.improvement_percent) / 100),
+        else Plateau(
+            trials=plateau.trials,
+            improvement_ratio=float(plateau.improvement_percent) / 100,
+            confidence=_number(plateau.confidence),
+        ),
+        confirm=budget.confirm,
     )
 
 
 def _measurement(measurement: api.Measurement) -> MeasurementSpec:
     return MeasurementSpec(
+        mode="adaptive" if measurement.mode == "Adaptive" else "full",
         warmup_batches=measurement.warmup_batches,
         repeats=measurement.repeats,
         min_repeat_seconds=seconds(measurement.min_duration),
@@ -250,7 +266,8 @@ def _measurement(measurement: api.Measurement) -> MeasurementSpec:
     )
 
 
-def _baseline(spec: api.StudySpec) -> Configuration | None:
-    if spec.baseline is None:
-        return None
-    return Configuration(gpu_count=spec.baseline.gpu_count, batch_size=spec.baseline.batch_size)
+def _baseline(spec: api.StudySpec) -> Configuration | EngineDefault | None:
+    declared = spec.baseline
+    if declared is None or declared.gpu_count is None or declared.batch_size is None:
+        return None if declared is None else declared.source
+    return Configuration(gpu_count=declared.gpu_count, batch_size=declared.batch_size)

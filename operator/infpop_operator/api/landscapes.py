@@ -10,13 +10,16 @@ from infpop_operator.api.convert import to_study
 from infpop_operator.api.spec import ThroughputStudy
 from infpop_operator.api.spec_pool import NodePool
 from infpop_operator.api.status_model import Best, PoolStatus, StudyStatus, TrialRow
-from infpop_operator.api.status_rows import CONSTRAINT_BROKEN, METRIC_MISSING, shown_extra
+from infpop_operator.api.status_rows import REOPENED
+from infpop_operator.api.status_values import shown_extra
+from infpop_operator.core.contest import CONSTRAINT_BROKEN, METRIC_MISSING
 from infpop_operator.core.landscape import CellState, Landscape, LandscapeCell, arrange, collapsed, open_cell
+from infpop_operator.core.load_memory import OUT_OF_MEMORY
 from infpop_operator.core.model import Trial, TrialState
 from infpop_operator.core.run_spec import pool_named
 from infpop_operator.core.space import RuledOut, cells, ruled_out
 from infpop_operator.core.study import Configuration, Pool, Study
-from infpop_runner.contract import ModelFacts
+from infpop_runner.contract import Infeasible, ModelFacts
 
 _Place = tuple[int, int, tuple[tuple[str, str], ...]]  # a configuration as its row shows it
 _CELL_STATES = {state.value: CellState(state.value) for state in TrialState}
@@ -41,7 +44,8 @@ def to_landscape(status: StudyStatus, pool: PoolStatus, study: Study | None) -> 
     if pool.round is None:
         return None
     space = {} if study is None else {_place(cell): cell for cell in cells(study.space)}
-    rows = {_row_place(row): row for row in status.trials if (row.pool, row.round) == (pool.name, pool.round)}
+    own = (row for row in status.trials if (row.pool, row.round) == (pool.name, pool.round))
+    rows = {_row_place(row): row for row in own if row.reason != REOPENED}
     tried = [_tried(row, pool.best) for row in rows.values()]
     if study is None or all(known.name != pool.name for known in study.pools):
         return arrange(tried)
@@ -56,9 +60,10 @@ def to_landscape(status: StudyStatus, pool: PoolStatus, study: Study | None) -> 
 
 def _aside(pool: PoolStatus, place: _Place) -> RuledOut | None:
     """Return why the configuration is not tried now, None if it is not among those that were set aside."""
-    gpu_count, _, extra = place
+    gpu_count, batch_size, extra = place
     for each in pool.set_aside or ():
-        if each.gpu_count == gpu_count and each.extra in (None, dict(extra)):
+        is_large = each.min_batch_size is None or batch_size >= each.min_batch_size
+        if each.gpu_count == gpu_count and each.extra in (None, dict(extra)) and is_large:
             return RuledOut(reason=each.reason, detail=each.message or "")
     return None
 
@@ -96,18 +101,25 @@ def _tried(row: TrialRow, best: Best | None) -> LandscapeCell:
         batch_size=row.batch_size,
         state=_CELL_STATES.get(row.state, CellState.INVALID),  # an unknown state of a newer version cannot be compared
         throughput_tokens_per_second=number,
+        at_most_tokens_per_second=None if row.throughput_at_most is None else float(row.throughput_at_most),
         spread_ratio=None if row.spread is None else float(row.spread),
         reason=None if breaks or lacks else row.reason,
         detail="" if breaks or lacks else row.message or "",
         violations=(row.message or CONSTRAINT_BROKEN,) if breaks else (),
         missing=(row.message or METRIC_MISSING,) if lacks else (),
         extra=_sorted(row.extra),
-        is_best=best is not None and (best.round, best.run, best.batch_size) == (row.round, row.run, row.batch_size),
+        reused_from=row.reused_from,
+        is_best=number is not None and best is not None and is_row_of(best, row),
     )
 
 
+def is_row_of(best: Best, row: TrialRow) -> bool:
+    """Return whether a row is the trial of the best, whose run is another one if it was measured again."""
+    return best.round == row.round and (best.gpu_count, best.batch_size, _sorted(best.extra)) == _row_place(row)
+
+
 def _trial(row: TrialRow, cell: Configuration | None) -> Trial:
-    """Return the trial of a row, without its result: ruling out cells does not need it."""
+    """Return the trial of a row; ruling out cells needs no result but that of a load that ran out of memory."""
     configuration = cell or Configuration(gpu_count=row.gpu_count, batch_size=row.batch_size, extra=_sorted(row.extra))
     known = row.state in _CELL_STATES
     return Trial(
@@ -119,6 +131,11 @@ def _trial(row: TrialRow, cell: Configuration | None) -> Trial:
         run=row.run,
         attempts=row.attempts,
         failures=0,
+        result=_load_failure(row) if row.while_loading else None,
         reason=row.reason,
         detail=row.message or "",
     )
+
+
+def _load_failure(row: TrialRow) -> Infeasible:
+    return Infeasible(index=row.index, batch_size=row.batch_size, reason=OUT_OF_MEMORY, phase="load")

@@ -8,11 +8,12 @@ import re
 from datetime import timedelta
 from decimal import Decimal
 from math import ceil
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
-from infpop_runner.contract import is_structured
+from infpop_runner.contract import MOST_TRIALS
 
 DURATION_PATTERN = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?([0-9]{1,6}ms)?$"
 DECIMAL_PATTERN = r"^[0-9]{1,15}(\.[0-9]{1,9})?$"
@@ -41,6 +42,28 @@ CpuQuantity = Annotated[
             "minLength": 1,
             "maxLength": 16,
             "pattern": CPU_PATTERN,
+        }
+    ),
+]
+
+
+def _one_error_for_both_types(value: object) -> object:
+    """Return the value; a wrong one would otherwise have an error for the number and another for the word."""
+    if value != "auto" and (type(value) is not int or not 1 <= value <= MOST_TRIALS):
+        raise PydanticCustomError("trials_per_run", "not a number of trials", {"most": MOST_TRIALS})
+    return value
+
+
+TrialsPerRun = Annotated[
+    int | Literal["auto"],
+    BeforeValidator(_one_error_for_both_types),
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "minimum": 1,
+            "maximum": MOST_TRIALS,
+            "maxLength": 4,
+            "pattern": "^auto$",
         }
     ),
 ]
@@ -83,24 +106,3 @@ def decimal_string(value: float, *, significant: int = 6) -> str:
 def number_string(value: float) -> str:
     """Return a number of any size in few characters: a plain decimal, or with an exponent if that is shorter."""
     return decimal_string(value) if value == 0 or _SMALLEST_PLAIN <= abs(value) < _LARGEST_PLAIN else f"{value:.6g}"
-
-
-def parse_scalar(text: str) -> str | int | float | bool:
-    """Return the value of an argument's text: true or false, an integer, a decimal, or else the text on one line.
-
-    True and TRUE are as in YAML and Python: as text, an engine would take even "False" for true.
-    """
-    if text.lower() in {"true", "false"} and text in {text.lower(), text.upper(), text.capitalize()}:
-        return text.lower() == "true"
-    if re.fullmatch(r"-?[0-9]{1,18}", text):
-        return int(text)
-    if re.fullmatch(r"-?[0-9]{1,15}\.[0-9]{1,15}", text):
-        return float(text)
-    if is_structured(text):  # JSON has line breaks only between its parts, where a space means the same
-        return re.sub(r"[\t\r\n]", " ", text).strip()
-    return text
-
-
-def scalar_text(value: str | float | bool) -> str:  # noqa: FBT001 - one type of value among others
-    """Return a value as the API writes it; the inverse of `parse_scalar`."""
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -14,3 +14,4 @@ KIND: Kind = get_args(Kind)[0]
 PLURAL, SINGULAR, SHORT_NAME = "throughputstudies", "throughputstudy", "tstudy"
 NAME = f"{PLURAL}.{GROUP}"  # of the CustomResourceDefinition, and the resource in `kubectl auth can-i`
 API_PATH = f"apis/{API_VERSION}"  # below the URL of the API server
+RETUNE_ANNOTATION = f"{GROUP}/retune"  # each new value of it requests a new round

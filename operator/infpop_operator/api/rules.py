@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from math import prod
 
 from infpop_operator.api.checks import at_most, positive, short, unique
-from infpop_operator.api.quantities import parse_scalar, seconds
+from infpop_operator.api.guesses import meant_ratio
+from infpop_operator.api.quantities import seconds
 from infpop_operator.api.rules_metrics import metric_rules
 from infpop_operator.api.rules_pools import pool_rules
-from infpop_operator.api.spec import LONGEST_TIMEOUT, Extra, StudySpec
+from infpop_operator.api.rules_publish import publish_rules
+from infpop_operator.api.spec import LARGEST_SPREAD, LONGEST_TIMEOUT, Extra, StudySpec
 from infpop_operator.api.spec_engine import MOST_BATCHED_TOKENS
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.run_spec import LONGER_FACTOR, SEARCHED_FIELD
+from infpop_operator.core.scalars import parse_scalar
 from infpop_operator.core.study import ConstraintMetric, Scalar
 from infpop_runner.contract import (
     LONGEST_REPEAT_SECONDS,
@@ -28,6 +31,9 @@ from infpop_runner.contract import (
 _SHORTEST_TIMEOUT_SECONDS = 1.0
 _LONGEST_REPEAT_SECONDS = LONGEST_REPEAT_SECONDS / LONGER_FACTOR  # so that a second, longer measurement also fits
 _LONGEST_PRETENCE_SECONDS = 3600.0
+# Of `plateau.confidence`: below, the search stops while it thinks that it is more likely wrong than right; above, the
+# draws from which it counts the probability cannot tell it from 1. Reasoned, not measured.
+LEAST_CONFIDENCE, MOST_CONFIDENCE = 0.5, 0.999
 _MOST_CELLS = 2000  # every decision iterates over all of them
 _OTHER_BOOLEANS = frozenset({"yes", "no", "on", "off"})  # of YAML 1.1; no argument of an engine has such a text
 _BOOLEANS = 'Write "true" or "false"'
@@ -48,7 +54,12 @@ _GOVERNING_FIELDS = {  # pinned engine arguments -> the field that sets them
     "enforce_eager": "spec.engine.enforceEager",
     "seed": "spec.algorithm.seed",
 }
-_NOT_SIMULATED: tuple[ConstraintMetric, ...] = ("batchSecondsP50", "batchSecondsP95", "gpuMemoryPeakBytes")
+NOT_SIMULATED: tuple[ConstraintMetric, ...] = (
+    "batchSecondsP50",
+    "batchSecondsP95",
+    "gpuMemoryPeakBytes",
+    "secondsPerOutputToken",
+)
 
 
 def broken_rules(spec: StudySpec) -> list[Problem]:
@@ -89,11 +100,13 @@ def _decimals(spec: StudySpec) -> Iterator[Problem]:
         if simulation.formula is not None:
             bounded.append(("spec.engine.simulation.formula.falloff", simulation.formula.falloff, 0.0, 0.999999))
             yield from positive("spec.engine.simulation.formula.peakThroughput", simulation.formula.peak_throughput)
+    bounded.append(("spec.measurement.maxSpread", spec.measurement.max_spread, 0.0, LARGEST_SPREAD))
     for field, text, low, high in bounded:
         if not low < float(text) <= high:
             message = f"must be above {low:g} and at most {high:g}"
-            yield Problem(field=field, value=f'"{text}"', message=message, remedy="Correct it")
-    yield from positive("spec.measurement.maxSpread", spec.measurement.max_spread)
+            meant = meant_ratio(text)
+            remedy = "Correct it" if meant is None else f'1 is 100 %. Did you mean "{meant}"?'
+            yield Problem(field=field, value=f'"{text}"', message=message, remedy=remedy)
     if spec.budget.max_gpu_hours is not None:
         yield from positive("spec.budget.maxGPUHours", spec.budget.max_gpu_hours)
 
@@ -201,10 +214,24 @@ def _search_space(spec: StudySpec) -> Iterator[Problem]:
         yield Problem(field="spec.searchSpace", value=f"{prod(sizes):,}", message=message, remedy=remedy)
 
 
+def _baseline(spec: StudySpec) -> Iterator[Problem]:
+    baseline = spec.baseline
+    if baseline is None:
+        return
+    given = [baseline.gpu_count, baseline.batch_size]
+    if [baseline.source is None] * 2 != [each is not None for each in given]:
+        yield Problem(
+            field="spec.baseline",
+            value="",
+            message="is neither one configuration nor the engine's default",
+            remedy="Give gpuCount and batchSize, or only source: EngineDefault",
+        )
+
+
 def _budget(spec: StudySpec) -> Iterator[Problem]:
     budget = spec.budget
     baseline = spec.baseline
-    if baseline is not None and baseline.gpu_count > budget.max_concurrent_gpus:
+    if baseline is not None and (baseline.gpu_count or 0) > budget.max_concurrent_gpus:
         yield Problem(
             field="spec.baseline.gpuCount",
             value=str(baseline.gpu_count),
@@ -232,6 +259,28 @@ def _budget(spec: StudySpec) -> Iterator[Problem]:
         )
 
 
+def _plateau(spec: StudySpec) -> Iterator[Problem]:
+    plateau, field = spec.budget.plateau, "spec.budget.plateau"
+    if plateau is None:
+        return
+    if plateau.trials is None and plateau.confidence is None:
+        remedy = "Give trials or confidence, or both, or remove plateau"
+        yield Problem(field=field, value="", message="has no rule to stop by", remedy=remedy)
+    if plateau.confidence is None:
+        return
+    text = f'"{plateau.confidence}"'
+    if not LEAST_CONFIDENCE <= float(plateau.confidence) <= MOST_CONFIDENCE:
+        message = f"must be from {LEAST_CONFIDENCE:g} to {MOST_CONFIDENCE:g}"
+        yield Problem(field=f"{field}.confidence", value=text, message=message, remedy='Use for example "0.9"')
+    if spec.algorithm.name != "landscape":
+        yield Problem(
+            field=f"{field}.confidence",
+            value=text,
+            message=f"the algorithm {spec.algorithm.name} cannot say how sure it is",
+            remedy="Use spec.algorithm.name: landscape, or plateau.trials instead",
+        )
+
+
 def _constraints(spec: StudySpec) -> Iterator[Problem]:
     for position, constraint in enumerate(spec.objective.constraints):
         field = f"spec.objective.constraints[{position}]"
@@ -250,7 +299,7 @@ def _constraints(spec: StudySpec) -> Iterator[Problem]:
 
 def _never_known(spec: StudySpec, metric: str) -> str | None:
     if spec.engine.name == "simulated":
-        return "in simulated runs" if metric in _NOT_SIMULATED else None
+        return "in simulated runs" if metric in NOT_SIMULATED else None
     without_gpus = [pool.name for pool in spec.node_pools if pool.gpu_resource == "cpu"]
     if metric == "gpuMemoryPeakBytes" and without_gpus:
         return f"on pool {without_gpus[0]}, which has no GPUs"
@@ -261,6 +310,8 @@ def _timeouts(spec: StudySpec) -> Iterator[Problem]:
     timeouts = spec.measurement.timeouts
     for name in ("schedule", "pull", "load", "measure"):
         text = getattr(timeouts, name)
+        if text is None:
+            continue
         field = f"spec.measurement.timeouts.{name}"
         if seconds(text) < _SHORTEST_TIMEOUT_SECONDS:
             yield Problem(field=field, value=text, message="is shorter than a second", remedy='Use "1s" or more')
@@ -282,9 +333,12 @@ _RULES: tuple[Callable[[StudySpec], Iterator[Problem]], ...] = (
     _arguments,
     _source,
     _search_space,
+    _baseline,
     _budget,
+    _plateau,
     _constraints,
     metric_rules,
     _timeouts,
     pool_rules,
+    publish_rules,
 )

@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterator, Sequence
 
-from infpop_operator.api.checks import unique
+from infpop_operator.api.checks import unique_names
 from infpop_operator.api.spec import StudySpec
 from infpop_operator.api.spec_metrics import ExtraMetric
 from infpop_operator.core.errors import Problem
@@ -20,7 +20,7 @@ PLACEHOLDER_PATTERN = "[$][{]?[A-Za-z_][A-Za-z0-9_]*"
 
 def metric_rules(spec: StudySpec) -> Iterator[Problem]:
     """Return the problems of the metrics of `spec`, and of the objective and the constraints that refer to them."""
-    yield from unique("spec.metrics", [metric.name for metric in spec.metrics])
+    yield from unique_names("spec.metrics", [metric.name for metric in spec.metrics])
     for position, metric in enumerate(spec.metrics):
         yield from _metric(f"spec.metrics[{position}]", metric)
     yield from _objective(spec)
@@ -69,13 +69,24 @@ def _objective(spec: StudySpec) -> Iterator[Problem]:
         message = "is required with a metric from spec.metrics"
         yield Problem(field="spec.objective.goal", value="", message=message, remedy="Add Maximize or Minimize")
     powers = [metric.name for metric in spec.metrics if is_power(metric)]
-    if objective.metric == "tokensPerJoule" and len(powers) != 1:
+    if "tokensPerJoule" in (objective.metric, objective.second_metric) and len(powers) != 1:
         yield Problem(
             field="spec.metrics",
             value=", ".join(powers),
             message="the objective tokensPerJoule needs exactly one metric in watts",
             remedy="Remove the others" if powers else "Add for example {name: power, preset: gpuPower}",
         )
+    yield from _second_metric(spec)
+
+
+def _second_metric(spec: StudySpec) -> Iterator[Problem]:
+    second, field = spec.objective.second_metric, "spec.objective.secondMetric"
+    if second is not None and second == spec.objective.metric:
+        remedy = "Use another one, or remove it"
+        yield Problem(field=field, value=second, message="is the objective's metric as well", remedy=remedy)
+    if second == "secondsPerOutputToken" and spec.engine.name == "simulated":
+        message = "is never measured in simulated runs, so no front could be shown"
+        yield Problem(field=field, value=second, message=message, remedy="Use throughputPerGPU, or remove it")
 
 
 def _known(spec: StudySpec, field: str, name: str, built_in: Sequence[str]) -> Iterator[Problem]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from infpop_operator.api.checks import positive, unique
+from infpop_operator.api.checks import positive, unique_names
 from infpop_operator.api.quantities import memory_bytes, millicores
 from infpop_operator.api.spec import StudySpec
 from infpop_operator.api.spec_pool import LEAST_MEMORY, MOST_MEMORY, NodePool, Toleration
@@ -16,7 +16,8 @@ _MOST_REPETITIONS = 4  # with more, or nested ones, matching a name of 63 charac
 def pool_rules(spec: StudySpec) -> Iterator[Problem]:
     """Return the problems of the node pools of `spec`."""
     yield from _image("spec.engine.image", spec.engine.image)
-    yield from unique("spec.nodePools", [pool.name for pool in spec.node_pools])
+    yield from unique_names("spec.nodePools", [pool.name for pool in spec.node_pools])
+    yield from _smallest_node(spec)
     for position, pool in enumerate(spec.node_pools):
         field = f"spec.nodePools[{position}]"
         if pool.gpu_product is not None:
@@ -27,12 +28,19 @@ def pool_rules(spec: StudySpec) -> Iterator[Problem]:
         yield from _label_keys(field, pool)
         yield from _cpus(f"{field}.resources.cpu", pool)
         yield from _memory(f"{field}.resources.memory", pool)
-        if pool.price_per_gpu_hour is None and spec.objective.metric == "costPerMillionTokens":
+        if pool.scale_from_zero is not None and pool.device == "cpu":
+            message = "is not supported with gpuResource cpu: it is for nodes with GPUs"
+            yield Problem(field=f"{field}.scaleFromZero", value="", message=message, remedy="Remove it")
+        if pool.price_per_gpu_hour is None and "costPerMillionTokens" in _metrics(spec):
             remedy = 'Add what one GPU costs an hour, for example "3.67"'
             message = "is required by the objective costPerMillionTokens"
             yield Problem(field=f"{field}.pricePerGPUHour", value="", message=message, remedy=remedy)
         if pool.price_per_gpu_hour is not None:
             yield from positive(f"{field}.pricePerGPUHour", pool.price_per_gpu_hour)
+
+
+def _metrics(spec: StudySpec) -> tuple[str | None, ...]:
+    return (spec.objective.metric, spec.objective.second_metric)
 
 
 def unsupported_resource(resource: str) -> tuple[str, str] | None:
@@ -80,6 +88,19 @@ def _image(field: str, image: str | None) -> Iterator[Problem]:
     if image is not None and has_long_name(image):
         message = f"names an image with more than {LONGEST_IMAGE_NAME} characters, without tag and digest"
         yield Problem(field=field, value=image, message=message, remedy="Use a shorter name")
+
+
+def _smallest_node(spec: StudySpec) -> Iterator[Problem]:
+    """Yield a problem if no pool can have a node for even the smallest run; pools without a limit may."""
+    most = [pool.scale_from_zero.gpus_per_node for pool in spec.node_pools if pool.scale_from_zero is not None]
+    smallest = min(spec.search_space.gpu_count)
+    if len(most) == len(spec.node_pools) and max(most) < smallest:
+        yield Problem(
+            field="spec.searchSpace.gpuCount",
+            value=str(smallest),
+            message=f"is above the GPUs of every node that an autoscaler adds: scaleFromZero.gpusPerNode {max(most)}",
+            remedy=f"Add a GPU count of at most {max(most)}, or correct gpusPerNode",
+        )
 
 
 def _label_keys(field: str, pool: NodePool) -> Iterator[Problem]:

@@ -4,18 +4,28 @@ This module and the `spec_` modules define the schema and the rules on single fi
 `api.rules`, and in `api.cel` for the API server. Every error names the field, the value and the remedy.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
 from infpop_operator.api.fields import ApiModel, ArgumentName, ArgumentValue, MetricName, Name
-from infpop_operator.api.quantities import DecimalString, Duration
+from infpop_operator.api.quantities import DecimalString, Duration, TrialsPerRun
 from infpop_operator.api.resource import ApiVersion, Kind
 from infpop_operator.api.spec_engine import Engine, Model
 from infpop_operator.api.spec_metrics import MOST_METRICS, ExtraMetric
 from infpop_operator.api.spec_pool import DEFAULT_TTL_SECONDS, NodePool, Publish, Scheduling
 from infpop_operator.api.spec_workload import Workload
-from infpop_operator.core.study import AlgorithmName, Goal
+from infpop_operator.core.study import (
+    ENGINE_DEFAULT,
+    AlgorithmName,
+    EngineDefault,
+    Goal,
+    RetunePolicy,
+    ReusePolicy,
+    SecondMetric,
+)
+
+MeasurementMode = Literal["Adaptive", "Full"]
 
 
 class Extra(ApiModel):
@@ -41,7 +51,8 @@ class Constraint(ApiModel):
     """A bound that the best configuration must meet: `max`, `min` or both."""
 
     metric: MetricName = Field(
-        description="what is bounded: batchSecondsP50, batchSecondsP95, gpuMemoryPeakBytes, spread, throughputPerGPU "
+        description="what is bounded: batchSecondsP50, batchSecondsP95, gpuMemoryPeakBytes, "
+        "secondsPerOutputToken (median time of a sequence in the batch / generated tokens), spread, throughputPerGPU "
         "or a name from spec.metrics; a configuration without a value of it is never the best"
     )
     max: DecimalString | None = Field(default=None, description="largest allowed value")
@@ -62,29 +73,44 @@ class Objective(ApiModel):
     constraints: list[Constraint] = Field(
         default=[], max_length=8, description="bounds that the best configuration must meet"
     )
+    second_metric: SecondMetric | None = Field(
+        default=None,
+        description="second metric: the status then has the configurations that no other one beats in both (the Pareto "
+        "front), and the search looks for them; secondsPerOutputToken is the median time of a sequence in the batch / "
+        "generated tokens; the others are those of metric, with what they need",
+    )
 
 
 class Algorithm(ApiModel):
     """How to search."""
 
     name: AlgorithmName = Field(
-        default="tpe", description="search algorithm; grid is the better choice for up to about 24 configurations"
+        default="landscape", description="search algorithm; grid measures all, for up to about 24 configurations"
     )
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="seed of the search and of warm-up prompts")
-    trials_per_run: int = Field(
-        default=1,
-        ge=1,
-        le=8,
-        description="batch sizes that share one engine load; a change from or to 1 starts a new round",
+    trials_per_run: TrialsPerRun = Field(
+        default="auto",
+        description="batch sizes that share one engine load, 1 to 8; auto: as many as are worth it (landscape), all "
+        "that are left, up to 8 (grid), or 1. A change between 1 or auto and another number starts a new round",
     )
 
 
 class Plateau(ApiModel):
-    """Stop a round early when its newest trials improved its best too little."""
+    """Stop a round early: when its newest trials improved its best too little, or when the search is sure of it.
 
-    trials: int = Field(ge=1, le=1000, description="number of consecutive ended trials")
+    It needs one of the two rules, and may have both.
+    """
+
+    trials: int | None = Field(
+        default=None, ge=1, le=1000, description="number of consecutive ended trials that improved the best too little"
+    )
+    confidence: DecimalString | None = Field(
+        default=None,
+        description="probability, from 0.5 to 0.999, that the best is within 1 % of the optimum; algorithm landscape "
+        "only",
+    )
     improvement_percent: DecimalString = Field(
-        default="1", description="smallest improvement of the best that counts, in percent"
+        default="1", description="with trials: smallest improvement of the best that counts, in percent"
     )
 
 
@@ -117,17 +143,32 @@ class Budget(ApiModel):
         default=None, description="maximum time from the study's first start; live runs are stopped when it has passed"
     )
     plateau: Plateau | None = Field(default=None, description="stop a round early when it no longer improves")
+    confirm: bool = Field(
+        default=True,
+        description="true: measure the best configurations again, each on loads of its own, before one is recommended",
+    )
 
 
 # A Job's deadline is the sum of its phases, with each trial measured up to three times as long. Kubernetes computes it
 # in nanoseconds, which hold 292 years.
 LONGEST_TIMEOUT = "720h"
+LARGEST_SPREAD = 10.0  # repeats that differ ten times say nothing; a larger number was meant in percent
+
+
+SCHEDULE_TIMEOUT = "10m"
+# Until an autoscaler has added a node with GPUs: cluster-autoscaler gives a new node 15 minutes to become ready
+# (--max-node-provision-time), and the GPUs of a ready node may need as much until they are allocatable.
+SCALE_UP_TIMEOUT = "30m"
 
 
 class Timeouts(ApiModel):
     """How long a run may stay in a phase, at most 30 days each."""
 
-    schedule: Duration = Field(default="10m", description="until a run's Pod is scheduled; cluster only")
+    schedule: Duration | None = Field(
+        default=None,
+        description=f"until a run's Pod is scheduled; omitted: {SCHEDULE_TIMEOUT}, or {SCALE_UP_TIMEOUT} in a pool "
+        "with scaleFromZero; cluster only",
+    )
     pull: Duration = Field(default="30m", description="until the container image is pulled; cluster only")
     load: Duration = Field(default="30m", description="until the engine is loaded, per run")
     measure: Duration = Field(default="30m", description="until a trial is measured, per trial")
@@ -136,6 +177,11 @@ class Timeouts(ApiModel):
 class Measurement(ApiModel):
     """How a trial is measured."""
 
+    mode: MeasurementMode = Field(
+        default="Adaptive",
+        description="Adaptive: a trial ends when its number is precise enough, or when it is clear that another is "
+        "better, and the best are measured in full at the end; Full: each trial is measured in full",
+    )
     warmup_batches: int = Field(
         default=1, ge=1, le=100, description="full batches of other prompts before each trial, not timed"
     )
@@ -150,8 +196,27 @@ class Measurement(ApiModel):
 class Baseline(ApiModel):
     """The configuration in use today; it is measured first, and the best is compared with it."""
 
-    gpu_count: int = Field(ge=1, le=1024, description="GPUs in use today")
-    batch_size: int = Field(ge=1, le=65_536, description="batch size in use today")
+    source: EngineDefault | None = Field(
+        default=None, description="EngineDefault: one GPU and the engine's own default batch size, on each pool"
+    )
+    gpu_count: int | None = Field(default=None, ge=1, le=1024, description="GPUs in use today")
+    batch_size: int | None = Field(default=None, ge=1, le=65_536, description="batch size in use today")
+
+
+class Retune(ApiModel):
+    """When a study tunes a pool again."""
+
+    policy: RetunePolicy = Field(
+        default="OnPoolChange",
+        description="OnPoolChange: a change of a pool's hardware, of the image or of what is measured starts a new "
+        "round; Manual, Never: only a new value of the annotation infpop.io/retune does",
+    )
+    debounce: Duration = Field(
+        default="10m", description="how long changed hardware must stay the same before a new round starts"
+    )
+    max_per_day: int = Field(
+        default=2, ge=1, le=100, description="maximum rounds per pool that changed hardware starts within 24 hours"
+    )
 
 
 class StudySpec(ApiModel):
@@ -180,6 +245,12 @@ class StudySpec(ApiModel):
         default=None,
         description="the configuration in use today: it is measured first, and the best is compared with it",
     )
+    retune: Retune = Field(default=Retune(), description="when a pool is tuned again")
+    reuse: ReusePolicy = Field(
+        default="Never",
+        description="SameIdentity: take over what other studies of the namespace measured with the same measurement "
+        "identity; cluster only",
+    )
     publish: Publish | None = Field(
         default=None, description="where the operator writes the best configuration; cluster only"
     )
@@ -194,6 +265,17 @@ class StudySpec(ApiModel):
         le=31_536_000,
         description="seconds that a run's Job is kept after its results are in the status; cluster only",
     )
+
+    def schedule_timeout(self, pool: NodePool | None) -> str:
+        """Return how long a run of `pool` may wait for a node, as a `Duration`; None: a pool that left the study."""
+        usual = SCHEDULE_TIMEOUT if pool is None or pool.scale_from_zero is None else SCALE_UP_TIMEOUT
+        return self.measurement.timeouts.schedule or usual
+
+    @field_validator("baseline", mode="before")
+    @classmethod
+    def _from_one_word(cls, value: object) -> object:
+        """Accept the word alone in a file; a cluster's schema allows only one type, and this is the other."""
+        return {"source": value} if value == ENGINE_DEFAULT else value
 
 
 class Metadata(ApiModel):

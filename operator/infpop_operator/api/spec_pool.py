@@ -1,6 +1,6 @@
 """The parts of a study that define where runs are placed: node pools, queue, priority, and the published result."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -15,8 +15,10 @@ from infpop_operator.api.fields import (
     ProductPattern,
 )
 from infpop_operator.api.quantities import CpuQuantity, DecimalString, MemoryQuantity
+from infpop_operator.core.object_names import LONGEST_SUBDOMAIN
 
 DEFAULT_TTL_SECONDS = 86_400
+VARIABLES_SUFFIX = "-vars"  # of the name of the published ConfigMap that has the flat keys alone
 LEAST_MEMORY, MOST_MEMORY = "256Mi", "64Ti"  # limits for a run: no engine loads in less, and no machine has more
 
 
@@ -49,6 +51,15 @@ class Resources(ApiModel):
     )
 
 
+class ScaleFromZero(ApiModel):
+    """What an autoscaler adds to a pool that has no nodes now."""
+
+    gpus_per_node: int = Field(ge=1, le=1024, description="GPUs of a node that the autoscaler adds")
+    gpu_product: LabelValue | None = Field(
+        default=None, description="product of its GPUs, as in the label of its nodes; omitted: whatever it adds"
+    )
+
+
 class NodePool(ApiModel):
     """A set of identical nodes, or this machine."""
 
@@ -68,6 +79,11 @@ class NodePool(ApiModel):
     gpu_resource: Literal["nvidia.com/gpu", "cpu"] = Field(
         default="nvidia.com/gpu",
         description="resource that counts as a GPU; cpu: the GPU count is the number of tensor-parallel CPU ranks",
+    )
+    scale_from_zero: ScaleFromZero | None = Field(
+        default=None,
+        description="an autoscaler adds nodes to this pool when a Pod waits for them: runs start without a node; "
+        "cluster only",
     )
     image: Image | None = Field(
         default=None,
@@ -107,7 +123,13 @@ class Scheduling(ApiModel):
 class Publish(ApiModel):
     """Where the operator writes the best configuration for other programs to use; cluster only."""
 
-    config_map: ObjectName = Field(
+    config_map: Annotated[ObjectName, Field(max_length=LONGEST_SUBDOMAIN - len(VARIABLES_SUFFIX))] = Field(
         description="ConfigMap in the study's namespace to which the operator writes the best configuration's engine "
-        "arguments; it must not exist yet, unless the study owns it"
+        "arguments; a second one, with -vars after this name, has the flat keys alone; no other may have these names"
+    )
+    labels: dict[LabelKey, LabelValue] = Field(
+        default={}, max_length=16, description="more labels of both ConfigMaps, such as reconcile.fluxcd.io/watch"
+    )
+    annotations: dict[LabelKey, Annotated[str, Field(max_length=1024)]] = Field(
+        default={}, max_length=16, description="annotations of both ConfigMaps, such as a reloader's match"
     )

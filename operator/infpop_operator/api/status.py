@@ -11,20 +11,26 @@ from infpop_operator.api.conditions import (
     decided_states,
     kept_state,
     refused_states,
-    stale_state,
     waiting_states,
     write_conditions,
 )
 from infpop_operator.api.quantities import decimal_string
+from infpop_operator.api.staleness import stale_state
 from infpop_operator.api.status_context import ConditionState, PoolProblem, StatusContext
 from infpop_operator.api.status_model import Best, PoolStatus, StudyStatus
-from infpop_operator.api.status_rows import best_row, live_rows, pool_row, problem_row, trial_rows
+from infpop_operator.api.status_pareto import pareto_rows
+from infpop_operator.api.status_rounds import round_rows
+from infpop_operator.api.status_rows import best_row, pool_row, problem_row, published_row, trial_rows
+from infpop_operator.api.status_runs import live_rows
 from infpop_operator.api.status_size import fit
+from infpop_operator.api.status_values import whole_seconds
+from infpop_operator.core.counting import current_trials
+from infpop_operator.core.decision import Decision, Verdict
 from infpop_operator.core.errors import Problem
-from infpop_operator.core.history import current_round, known_model_facts
-from infpop_operator.core.model import Decision, History, TrialState, Verdict
+from infpop_operator.core.history import known_model_facts
+from infpop_operator.core.model import History, TrialState
 from infpop_operator.core.recommend import best_in_use
-from infpop_operator.core.scope import current_trials
+from infpop_operator.core.scope import own_trials
 from infpop_operator.core.space import cells, merge_facts
 from infpop_operator.core.study import Study
 
@@ -48,14 +54,12 @@ def to_status(
         previous: the last status; only the times of what did not change are taken from it.
         context: what is known in addition to the decision.
     """
-    previous, now = previous or StudyStatus(), _whole_seconds(now)
+    previous, now = previous or StudyStatus(), whole_seconds(now)
     history = decision.history
     pools = _pools(study, decision, context)
     best = _best(study, decision)
-    newest = current_round(history, best.pool) if best is not None else None
-    states = decided_states(
-        decision, context, _open_problems(pools, context), stale_state(best, newest.number if newest else None)
-    )
+    rounds, (pareto, dropped) = round_rows(study, decision), pareto_rows(study, history)
+    states = decided_states(decision, context, _open_problems(pools, context), stale_state(best, pools, rounds))
     return fit(
         StudyStatus(
             observed_generation=context.generation,
@@ -64,9 +68,13 @@ def to_status(
             progress=_progress(study, history, context),
             attention_heads=merge_facts(study.model_facts, known_model_facts(history)).attention_heads,
             best=best,
+            published=published_row(study, history),
+            pareto=pareto or None,
+            pareto_dropped=dropped or None,
             pools=pools,
             runs=live_rows(history, context, now, previous.runs),
             trials=trial_rows(study, history),
+            rounds=rounds,
             gpu_hours=decimal_string(sum(entry.gpu_seconds for entry in history.ended) / 3600),
         )
     )
@@ -114,24 +122,20 @@ def with_published(
     known = () if previous is None else previous.conditions
     others = [condition for condition in status.conditions if condition.type != "Published"]
     states, generation = {"Published": published}, status.observed_generation
-    new = write_conditions(states, _whole_seconds(now), generation=generation, previous=known)
+    new = write_conditions(states, whole_seconds(now), generation=generation, previous=known)
     return status.model_copy(update={"conditions": [*others, *new]})
 
 
 def _undecided(
     states: Mapping[str, ConditionState], now: datetime, generation: int | None, previous: StudyStatus
 ) -> StudyStatus:
-    conditions = write_conditions(states, _whole_seconds(now), generation=generation, previous=previous.conditions)
+    conditions = write_conditions(states, whole_seconds(now), generation=generation, previous=previous.conditions)
     return fit(previous.model_copy(update={"observed_generation": generation, "conditions": conditions, "runs": []}))
 
 
-def _whole_seconds(now: datetime) -> datetime:
-    """Return the time without fractions of a second, as Kubernetes writes it."""
-    return now.replace(microsecond=0)
-
-
 def _kept_staleness(previous: StudyStatus) -> ConditionState:
-    return kept_state("ResultStale", previous.conditions, stale_state(previous.best, None))
+    default = stale_state(previous.best, previous.pools, previous.rounds)
+    return kept_state("ResultStale", previous.conditions, default)
 
 
 def _pools(study: Study, decision: Decision, context: StatusContext) -> list[PoolStatus]:
@@ -156,9 +160,10 @@ def _best(study: Study, decision: Decision) -> Best | None:
 
 
 def _progress(study: Study, history: History, context: StatusContext) -> str:
-    """Return `finished trials/maximum trials`, over all pools of the spec."""
-    done = sum(
-        trial.state is not TrialState.RUNNING for pool in study.pools for trial in current_trials(study, pool, history)
-    )
-    pools = {*(pool.name for pool in study.pools), *context.pool_problems}
-    return f"{done}/{len(pools) * min(study.budget.max_trials, len(cells(study.space)))}"
+    """Return `finished trials/maximum trials`, over all pools of the spec; reused trials add to both."""
+    trials = {pool.name: current_trials(study, pool, history) for pool in study.pools}
+    done = sum(trial.state is not TrialState.RUNNING for known in trials.values() for trial in known)
+    pools = {*trials, *context.pool_problems}
+    reused = {name: len(known) - len(own_trials(known)) for name, known in trials.items()}
+    whole, limit = len(cells(study.space)), study.budget.max_trials
+    return f"{done}/{sum(min(limit + reused.get(name, 0), whole) for name in pools)}"

@@ -1,94 +1,144 @@
-"""Build the rows of a status: trials, live runs, pools, and the recommended configuration."""
+"""Build the rows of a status: trials, pools, and the recommended configuration."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from typing import Any
 
 from infpop_operator.api.clip import clip
-from infpop_operator.api.quantities import decimal_string, number_string, scalar_text
+from infpop_operator.api.quantities import decimal_string, number_string
+from infpop_operator.api.status_confirmation import confirmation_row, confirmed_row
 from infpop_operator.api.status_context import StatusContext
-from infpop_operator.api.status_model import Baseline, Best, LiveRun, PoolStatus, SetAside, Tie, TrialCounts, TrialRow
-from infpop_operator.core import model, objective
+from infpop_operator.api.status_model import Best, PoolStatus, Published, SetAside, Tie, TrialCounts, TrialRow
+from infpop_operator.api.status_rounds import change_row, compared_with_baseline, measured_facts
+from infpop_operator.api.status_values import (
+    MESSAGE_BYTES,
+    ROW_MESSAGE_BYTES,
+    shown_arguments,
+    shown_extra,
+    shown_interval,
+    study_of,
+    whole_seconds,
+)
+from infpop_operator.core import objective
+from infpop_operator.core.contest import CONSTRAINT_BROKEN, METRIC_MISSING
+from infpop_operator.core.counting import counting_trials
+from infpop_operator.core.decision import Decision
+from infpop_operator.core.decision import SetAside as DecidedSetAside
 from infpop_operator.core.engine_args import engine_args, engine_settings
 from infpop_operator.core.history import current_round, trials_of
-from infpop_operator.core.model import (
-    Decision,
-    Finished,
-    History,
-    Missing,
-    Observation,
-    Round,
-    Run,
-    Running,
-    StartedRun,
-    Trial,
-    TrialState,
-    Waiting,
-)
-from infpop_operator.core.recommend import best_of_pool, improvement_ratio, measurement, tie_of
-from infpop_operator.core.scope import baseline_of, current_trials
-from infpop_operator.core.study import Configuration, Pool, Scalar, Study
-from infpop_runner.contract import Measured
+from infpop_operator.core.load_memory import while_loading
+from infpop_operator.core.model import Finished, History, Lost, Missing, Round, Trial, TrialState
+from infpop_operator.core.publication import published_in
+from infpop_operator.core.recommend import best_of_pool, measurement, tie_of, with_own_number
+from infpop_operator.core.round_facts import baseline_outcome
+from infpop_operator.core.scalars import scalar_text
+from infpop_operator.core.scope import baseline_of, own_trials
+from infpop_operator.core.space import cells
+from infpop_operator.core.study import Pool, Study
+from infpop_runner.contract import Measured, RacedOut
 
 MAX_TRIAL_ROWS = 500  # a row is about 260 bytes, an etcd object at most 1.5 MiB; older rounds are dropped first
-MAX_LIVE_RUNS = 64
 MAX_SET_ASIDE = 32
 # Reasons of a row with a valid result that cannot be the best.
-CONSTRAINT_BROKEN = "ConstraintBroken"
-METRIC_MISSING = "MetricMissing"  # the objective or a constraint needs the metric
-_ROW_MESSAGE_BYTES = 120
-_ROW_VALUE_BYTES = 64  # of an extra argument; the row of the best configuration has the full values
-_MESSAGE_BYTES = 256
+REOPENED = "Reopened"  # reason of a raced-out trial whose configuration is open again
 
 
 def best_row(study: Study, pool: Pool, trial: Trial, history: History) -> Best:
     """Return the row that recommends a measured trial, with the arguments to serve with."""
-    measured, configuration = measurement(trial), trial.configuration
-    gpus, tokens = configuration.gpu_count, measured.throughput_tokens_per_second
-    cost = None
-    if pool.price_per_gpu_hour is not None:
-        cost = decimal_string(objective.cost_per_million_tokens(measured, gpus, pool.price_per_gpu_hour))
-    per_joule = objective.tokens_per_joule(study.objective, measured, trial.extra_metrics)
-    return Best(
-        pool=pool.name,
-        round=trial.round,
-        gpu_count=gpus,
-        batch_size=configuration.batch_size,
-        extra=_extra(trial),
-        throughput=decimal_string(tokens),
-        throughput_per_gpu=decimal_string(tokens / gpus),
-        spread=decimal_string(measured.spread_ratio, significant=3),
-        repeats=measured.repeats,
-        cost_per_million_tokens=cost,
-        engine_args=list(_engine_args(study, pool, trial, history)),
-        metrics=_metrics(trial),
-        tokens_per_joule=None if per_joule is None else number_string(per_joule),
-        max_model_len=_max_model_len(trial, history),
-        tied_with=_tie(study, pool, trial, history),
-        run=trial.run,
+    row = Best(**_measured_row(study, pool, trial, history))
+    return row.model_copy(update={"tied_with": _tie(study, pool, trial, history)})
+
+
+def published_row(study: Study, history: History) -> Published | None:
+    """Return the row of what the study publishes now, None while that is nothing.
+
+    A pool that left the study is shown until the search that follows has a result: its price is unknown then.
+    """
+    found = published_in(history)
+    if not study.publishes or found is None:
+        return None
+    entry, record = found
+    trials = trials_of(history, entry.pool, entry.number)
+    trial = next((trial for trial in trials if trial.configuration == record.configuration), None)
+    if trial is None or not isinstance(trial.result, Measured):
+        return None
+    pool = next((pool for pool in study.pools if pool.name == entry.pool), None)
+    trial = with_own_number(study, pool, history, entry, trial)
+    return Published(
+        **_measured_row(study, pool, trial, history),
+        model=record.model,
+        engine=None if entry.engine is None else entry.engine.name,
+        image=record.software,
+        gpu=None if entry.hardware is None else entry.hardware.gpu_model,
+        at=whole_seconds(record.at),
+        reason=record.reason,
+        message=record.detail,
     )
 
 
-def _engine_args(study: Study, pool: Pool, trial: Trial, history: History) -> tuple[str, ...]:
+def _measured_row(study: Study, pool: Pool | None, trial: Trial, history: History) -> dict[str, Any]:
+    """Return what the rows of the best and of what is published have in common; `pool` is None if it left the study."""
+    measured, configuration = measurement(trial), trial.configuration
+    gpus, tokens = configuration.gpu_count, measured.throughput_tokens_per_second
+    cost = None
+    if pool is not None and pool.price_per_gpu_hour is not None:
+        cost = decimal_string(objective.cost_per_million_tokens(measured, gpus, pool.price_per_gpu_hour))
+    length = _max_model_len(trial, history)
+    per_joule = objective.tokens_per_joule(study.objective, measured, trial.extra_metrics)
+    return {
+        "pool": trial.pool,
+        "round": trial.round,
+        "gpu_count": gpus,
+        "batch_size": configuration.batch_size,
+        "extra": _extra(trial),
+        "throughput": decimal_string(tokens),
+        "throughput_per_gpu": decimal_string(tokens / gpus),
+        "spread": decimal_string(measured.spread_ratio, significant=3),
+        "repeats": measured.repeats,
+        **_certainty(measured),
+        "confirmed": confirmed_row(trial),
+        "cost_per_million_tokens": cost,
+        "engine_args": list(_engine_args(study, pool, trial, history, length)),
+        "metrics": _metrics(trial),
+        "tokens_per_joule": None if per_joule is None else number_string(per_joule),
+        "seconds_per_output_token": _per_token(study, measured),
+        "max_model_len": length,
+        "run": _run_of(trial),
+        "reused_from": study_of(trial),
+    }
+
+
+def _engine_args(
+    study: Study, pool: Pool | None, trial: Trial, history: History, length: int | None
+) -> tuple[str, ...]:
     """Return the engine arguments of a trial's round; empty if an earlier version did not record them."""
-    newest = current_round(history, trial.pool)
-    if newest is not None and newest.number == trial.round:
-        return engine_args(engine_settings(study, pool), trial.configuration)
     own = (entry for entry in history.rounds if (entry.pool, entry.number) == (trial.pool, trial.round))
     known = next((entry.engine for entry in own), None)
-    return () if known is None else engine_args(known, trial.configuration)
+    newest = current_round(history, trial.pool)
+    if known is None and pool is not None and newest is not None and newest.number == trial.round:
+        known = engine_settings(study, pool)
+    return () if known is None else engine_args(known, trial.configuration, max_model_len=length)
 
 
 def _max_model_len(trial: Trial, history: History) -> int | None:
-    """Return the context length with which the run of `trial` loaded its engine, None if the run did not report it."""
-    ends = (ended.observation for ended in reversed(history.ended) if ended.run.name == trial.run)
-    results = (seen.result for seen in ends if isinstance(seen, Finished))
-    length = next((result.provenance.engine_args.get("max_model_len") for result in results), None)
-    return length if isinstance(length, int) else None
+    """Return the context length with which the run of `trial` loaded its engine, None if it is unknown.
+
+    All runs of a round have the same, so another run of the round tells it if a short message left it out.
+    """
+    ends = [ended for ended in reversed(history.ended) if isinstance(ended.observation, Finished)]
+    own = (ended for ended in ends if ended.run.name == trial.run)
+    others = (ended for ended in ends if (ended.run.pool, ended.run.round) == (trial.pool, trial.round))
+    lengths = (_loaded_length(ended.observation) for ended in (*own, *others))
+    return next((length for length in lengths if length is not None), None)
+
+
+def _loaded_length(seen: Finished | Lost) -> int | None:
+    length = seen.result.provenance.engine_args.get("max_model_len") if isinstance(seen, Finished) else None
+    return length if isinstance(length, int) and not isinstance(length, bool) else None
 
 
 def _tie(study: Study, pool: Pool, best: Trial, history: History) -> Tie | None:
-    tied = tie_of(study, pool, current_trials(study, pool, history), best)
+    tied = tie_of(study, pool, history, best)
     if tied is None:
         return None
     return Tie(
@@ -96,7 +146,13 @@ def _tie(study: Study, pool: Pool, best: Trial, history: History) -> Tie | None:
         batch_size=tied.configuration.batch_size,
         extra=shown_extra(tied.configuration) or None,
         throughput=decimal_string(measurement(tied).throughput_tokens_per_second),
+        reused_from=study_of(tied),
     )
+
+
+def _run_of(trial: Trial) -> str:
+    """Return the newest run of a trial, or the run of another study that measured it."""
+    return trial.run if trial.reused_from is None else trial.reused_from.run
 
 
 def pool_row(study: Study, pool: Pool, decision: Decision, context: StatusContext) -> PoolStatus:
@@ -104,7 +160,9 @@ def pool_row(study: Study, pool: Pool, decision: Decision, context: StatusContex
     row = PoolStatus(name=pool.name, gpu=pool.gpu_model, fingerprint=pool.fingerprint)
     newest = current_round(decision.history, pool.name)
     row = row.model_copy(update=_nodes_and_image(pool, context))
-    return row if newest is None else row.model_copy(update=_round(study, pool, decision, newest))
+    if newest is None:
+        return row
+    return row.model_copy(update=measured_facts(newest) | _round(study, pool, decision, newest))
 
 
 def problem_row(name: str, before: PoolStatus | None, context: StatusContext, *, still_ended: bool) -> PoolStatus:
@@ -129,7 +187,7 @@ def trial_rows(study: Study, history: History) -> list[TrialRow]:
 
 def _rows(study: Study, history: History, entry: Round) -> list[TrialRow]:
     """Return the rows of a round; a trial that is being retried also says why its last attempt failed."""
-    trials = trials_of(history, entry.pool, entry.number)
+    trials = _with_reopened(study, history, entry, trials_of(history, entry.pool, entry.number))
     before: Mapping[int, Trial] = {}
     if any(trial.state is TrialState.RUNNING and trial.attempts > 1 for trial in trials):
         ended = trials_of(replace(history, active=()), entry.pool, entry.number)
@@ -137,13 +195,19 @@ def _rows(study: Study, history: History, entry: Round) -> list[TrialRow]:
     return [trial_row(study, trial, before.get(trial.index)) for trial in trials]
 
 
-def live_rows(history: History, context: StatusContext, now: datetime, previous: Sequence[LiveRun]) -> list[LiveRun]:
-    """Return the rows of the live runs; a run whose state did not change keeps its time."""
-    before = {row.name: row for row in previous}
-    return [
-        _live_row(entry, context.observations.get(entry.run.name), now, before.get(entry.run.name))
-        for entry in history.active[:MAX_LIVE_RUNS]
-    ]
+def _with_reopened(study: Study, history: History, entry: Round, trials: tuple[Trial, ...]) -> tuple[Trial, ...]:
+    """Return the trials, with a reason for those of a newest round that were raced out and are no longer beaten."""
+    if current_round(history, entry.pool) != entry:
+        return trials
+    wanted = {*cells(study.space), baseline_of(study, entry)}
+    pool = next((each for each in study.pools if each.name == entry.pool), None)
+    counting = {trial.index for trial in counting_trials(study, pool, history, entry)}
+    return tuple(
+        replace(trial, reason=REOPENED, detail="what was better than it counts no longer, so it may be measured again")
+        if trial.state is TrialState.RACED_OUT and trial.configuration in wanted and trial.index not in counting
+        else trial
+        for trial in trials
+    )
 
 
 def _nodes_and_image(pool: Pool, context: StatusContext) -> dict[str, object]:
@@ -151,7 +215,7 @@ def _nodes_and_image(pool: Pool, context: StatusContext) -> dict[str, object]:
     return {
         "nodes": nodes.nodes if nodes is not None else None,
         "gpus_per_node": nodes.gpus_per_node if nodes is not None else pool.device_count,
-        "image": clip(pool.software, _MESSAGE_BYTES) or None,
+        "image": clip(pool.software, MESSAGE_BYTES) or None,
         **_problem(pool.name, context),
     }
 
@@ -160,60 +224,38 @@ def _problem(name: str, context: StatusContext) -> dict[str, object]:
     problem = context.pool_problems.get(name)
     if problem is None:
         return {"reason": None, "message": None}
-    return {"reason": problem.reason, "message": clip(problem.message, _MESSAGE_BYTES)}
+    return {"reason": problem.reason, "message": clip(problem.message, MESSAGE_BYTES)}
 
 
 def _round(study: Study, pool: Pool, decision: Decision, newest: Round) -> dict[str, object]:
-    trials = trials_of(decision.history, pool.name, newest.number)
-    best = best_of_pool(study, pool, decision.history)
-    in_use = baseline_of(study, newest)
-    baseline = _baseline_trial(in_use, trials)
-    ended = [entry for entry in decision.history.ended if entry.run.pool == pool.name]
+    history, set_aside = decision.history, decision.set_aside.get(pool.name, ())
+    best = best_of_pool(study, pool, history)
+    baseline = baseline_outcome(study, pool, history, newest, set_aside=set_aside)
+    ended = [entry for entry in history.ended if entry.run.pool == pool.name]
     return {
         "round": newest.number,
         "identity": newest.identity,
-        "best": best_row(study, pool, best, decision.history) if best is not None else None,
-        "baseline": _baseline(in_use, baseline),
-        "improvement_percent": _improvement(study, pool, best, baseline),
-        "trials": _counts(trials),
+        "best": best_row(study, pool, best, history) if best is not None else None,
+        **compared_with_baseline(study, pool, best, baseline),
+        "change": change_row(pool, decision, newest),
+        "trials": _counts(trials_of(history, pool.name, newest.number)),
         "gpu_hours": decimal_string(sum(entry.gpu_seconds for entry in ended) / 3600),
         "ended": decision.reasons_by_pool.get(pool.name),
-        "set_aside": [_set_aside(each) for each in decision.set_aside.get(pool.name, ())[:MAX_SET_ASIDE]] or None,
+        "confirmation": confirmation_row(decision.confirmations.get(pool.name), best),
+        "set_aside": [_set_aside(each) for each in set_aside[:MAX_SET_ASIDE]] or None,
     }
 
 
-def _set_aside(each: model.SetAside) -> SetAside:
+def _set_aside(each: DecidedSetAside) -> SetAside:
     return SetAside(
         gpu_count=each.gpu_count,
-        extra=None if each.extra is None else _shown_arguments(each.extra) or None,
+        extra=None if each.extra is None else shown_arguments(each.extra) or None,
+        min_batch_size=each.min_batch_size,
         reason=each.reason,
-        message=clip(each.detail, _MESSAGE_BYTES) or None,
+        message=clip(each.detail, MESSAGE_BYTES) or None,
         attempts=each.attempts,
-        next_attempt=None if each.next_attempt is None else each.next_attempt.replace(microsecond=0),
+        next_attempt=None if each.next_attempt is None else whole_seconds(each.next_attempt),
     )
-
-
-def _baseline_trial(in_use: Configuration | None, trials: Sequence[Trial]) -> Trial | None:
-    matching = (trial for trial in trials if trial.configuration == in_use)
-    return next((trial for trial in matching if isinstance(trial.result, Measured)), None)
-
-
-def _baseline(in_use: Configuration | None, trial: Trial | None) -> Baseline | None:
-    if in_use is None:
-        return None
-    return Baseline(
-        gpu_count=in_use.gpu_count,
-        batch_size=in_use.batch_size,
-        extra=shown_extra(in_use) or None,
-        throughput=decimal_string(measurement(trial).throughput_tokens_per_second) if trial is not None else None,
-    )
-
-
-def _improvement(study: Study, pool: Pool, best: Trial | None, baseline: Trial | None) -> str | None:
-    if best is None or baseline is None:
-        return None
-    ratio = improvement_ratio(study, pool, new=best, old=baseline)
-    return None if ratio is None else f"{ratio * 100:.1f}"
 
 
 def _counts(trials: Sequence[Trial]) -> TrialCounts:
@@ -221,10 +263,12 @@ def _counts(trials: Sequence[Trial]) -> TrialCounts:
     return TrialCounts(
         total=len(states),
         measured=states.count(TrialState.MEASURED),
+        raced_out=states.count(TrialState.RACED_OUT) or None,
         infeasible=states.count(TrialState.INFEASIBLE),
         invalid=states.count(TrialState.INVALID),
         broken=states.count(TrialState.BROKEN),
         running=states.count(TrialState.RUNNING),
+        reused=len(trials) - len(own_trials(trials)) or None,
     )
 
 
@@ -244,45 +288,77 @@ def trial_row(study: Study, trial: Trial, before: Trial | None = None) -> TrialR
         message=clip(detail, _message_bytes(trial)) or None,
         throughput=decimal_string(measured.throughput_tokens_per_second) if measured else None,
         spread=decimal_string(measured.spread_ratio, significant=3) if measured else None,
+        seconds_per_output_token=_per_token(study, measured) if measured and _asks_for_time(study) else None,
+        **_raced(trial) if measured is None else _certainty(measured) if measured.mode == "adaptive" else {},
+        while_loading=while_loading(trial) or None,
         attempts=trial.attempts,
+        reused_from=study_of(trial),
         last_failure=_failure(before) if before is not None and trial.state is TrialState.RUNNING else None,
-        run=trial.run,
+        run=_run_of(trial),
         source=("Simulated" if study.engine.name == "simulated" else trial.source or "RunResult") if measured else None,
         metrics=_metrics(trial),
     )
 
 
+def _asks_for_time(study: Study) -> bool:
+    """Return whether the time per output token decides anything in this study: a status has hundreds of rows."""
+    bounded = {bound.metric for bound in study.objective.constraints}
+    return "secondsPerOutputToken" in {study.objective.second_metric, *bounded}
+
+
+def _per_token(study: Study, measured: Measured) -> str | None:
+    number = objective.seconds_per_output_token(study, measured)
+    return None if number is None else number_string(number)
+
+
+def _certainty(measured: Measured) -> dict[str, str | None]:
+    """Return how long a throughput was measured, and how sure it is."""
+    return {
+        "interval": shown_interval(measured),
+        "measured_seconds": decimal_string(measured.measured_seconds, significant=3),
+        "mode": "Adaptive" if measured.mode == "adaptive" else None,
+    }
+
+
+def _raced(trial: Trial) -> dict[str, str | None]:
+    """Return what is known of a raced-out trial, nothing of any other."""
+    if not isinstance(trial.result, RacedOut):
+        return {}
+    return {
+        "throughput_at_most": decimal_string(trial.result.at_most_tokens_per_second),
+        "measured_seconds": decimal_string(trial.result.measured_seconds, significant=3),
+    }
+
+
 def _failure(ended: Trial) -> str | None:
     """Return why the last attempt of a trial failed, None if it succeeded."""
-    return clip(": ".join(part for part in (ended.reason, ended.detail) if part), _MESSAGE_BYTES) or None
+    return clip(": ".join(part for part in (ended.reason, ended.detail) if part), MESSAGE_BYTES) or None
 
 
 def _message_bytes(trial: Trial) -> int:
     """Return the size limit of a row's message; a broken trial gets more, because the user needs the details."""
-    return _MESSAGE_BYTES if trial.state is TrialState.BROKEN else _ROW_MESSAGE_BYTES
-
-
-def shown_extra(configuration: Configuration) -> dict[str, str]:
-    """Return the extra arguments of a configuration as its row shows them."""
-    return _shown_arguments(configuration.extra)
-
-
-def _shown_arguments(extra: tuple[tuple[str, Scalar], ...]) -> dict[str, str]:
-    return {name: clip(scalar_text(value), _ROW_VALUE_BYTES) for name, value in extra}
+    return MESSAGE_BYTES if trial.state is TrialState.BROKEN else ROW_MESSAGE_BYTES
 
 
 def _explanation(study: Study, trial: Trial, measured: Measured | None) -> tuple[str | None, str]:
     if measured is None:
         return trial.reason, trial.detail
     wanted, gpus = study.objective, trial.configuration.gpu_count
-    broken = objective.violations(wanted.constraints, measured, gpus, trial.extra_metrics)
+    broken = objective.violations(study, measured, gpus, trial.extra_metrics)
     missing = objective.missing_metrics(wanted, trial.extra_metrics)
+    times = _no_times(study, measured) if not broken else ()
     lacking = (
         f"{name} missing: {found.reason}" for name, found in trial.extra_metrics.items() if isinstance(found, Missing)
     )
-    sentences = dict.fromkeys((*broken, *missing, *lacking))  # required metrics first: the message is shortened
+    sentences = dict.fromkeys((*broken, *missing, *times, *lacking))  # required metrics first: the message is shortened
     reason = CONSTRAINT_BROKEN if broken else METRIC_MISSING if missing else None
     return reason, "; ".join(sentences)
+
+
+def _no_times(study: Study, measured: Measured) -> tuple[str, ...]:
+    """Return why a trial is not on the Pareto front although it may be the best, if its engine reported no times."""
+    wanted = study.objective.second_metric == "secondsPerOutputToken" and measured.batch_seconds_p50 is None
+    return (f"secondsPerOutputToken missing: {measured.missing['batch_seconds_p50']}",) if wanted else ()
 
 
 def _metrics(trial: Trial) -> dict[str, str] | None:
@@ -295,33 +371,3 @@ def _metrics(trial: Trial) -> dict[str, str] | None:
 
 def _extra(trial: Trial) -> dict[str, str] | None:
     return {name: scalar_text(value) for name, value in trial.configuration.extra} or None
-
-
-def _live_row(entry: StartedRun, seen: Observation | None, now: datetime, before: LiveRun | None) -> LiveRun:
-    state, detail = _state(seen)
-    return LiveRun(
-        name=entry.run.name,
-        pool=entry.run.pool,
-        gpu_count=entry.run.gpu_count,
-        batch_sizes=[trial.configuration.batch_size for trial in entry.run.trials],
-        batch_size=_batch_at_work(entry.run, seen),
-        state=state,
-        message=clip(detail, _MESSAGE_BYTES) or None,
-        since=before.since if before is not None and before.state == state else now,
-    )
-
-
-def _batch_at_work(run: Run, seen: Observation | None) -> int | None:
-    if not isinstance(seen, Running) or len(run.trials) == 1:
-        return None
-    return next((trial.configuration.batch_size for trial in run.trials if trial.index == seen.trial_index), None)
-
-
-def _state(seen: Observation | None) -> tuple[str, str]:
-    match seen:
-        case Waiting(reason=reason, detail=detail):
-            return reason, detail
-        case Running(phase=phase):
-            return phase.value, ""
-        case _:
-            return "Starting", ""

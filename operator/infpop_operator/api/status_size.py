@@ -4,15 +4,25 @@ from infpop_operator.api.clip import stored_bytes
 from infpop_operator.api.status_model import StudyStatus, TrialRow
 
 LIMIT_BYTES = 240_000  # of 256 KiB; the rest is left for metadata that other clients write
+FEWEST_ROUNDS = 8  # that stay in the history, whatever else the status holds
 
 
 def fit(status: StudyStatus) -> StudyStatus:
     """Return `status`, shortened if it is too large.
 
-    It drops messages of rows first, then extra metrics of earlier rounds, then engine arguments of pools, and finally
-    the oldest rows.
+    It drops messages of rows first, then extra metrics of earlier rounds, then engine arguments of pools, then what
+    another pool beats from the fronts, then all rounds but the newest few from their history, and finally the oldest
+    rows of trials.
     """
-    for shorten in (_without_messages, _without_earlier_metrics, _without_arguments, _without_oldest_rows):
+    steps = (
+        _without_messages,
+        _without_earlier_metrics,
+        _without_arguments,
+        _without_beaten,
+        _without_earlier_rounds,
+        _without_oldest_rows,
+    )
+    for shorten in steps:
         if size_bytes(status) <= LIMIT_BYTES:
             break
         status = shorten(status)
@@ -42,6 +52,16 @@ def _without_arguments(status: StudyStatus) -> StudyStatus:
     bests = [row.best and row.best.model_copy(update={"engine_args": []}) for row in status.pools]
     rows = [row.model_copy(update={"best": best}) for row, best in zip(status.pools, bests, strict=True)]
     return status.model_copy(update={"pools": rows})
+
+
+def _without_beaten(status: StudyStatus) -> StudyStatus:
+    kept = [row for row in status.pareto or () if row.overall]
+    dropped = (status.pareto_dropped or 0) + len(status.pareto or ()) - len(kept)
+    return status.model_copy(update={"pareto": kept or None, "pareto_dropped": dropped or None})
+
+
+def _without_earlier_rounds(status: StudyStatus) -> StudyStatus:
+    return status.model_copy(update={"rounds": status.rounds[-FEWEST_ROUNDS:]})
 
 
 def _without_oldest_rows(status: StudyStatus) -> StudyStatus:

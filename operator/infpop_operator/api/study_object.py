@@ -7,10 +7,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from infpop_operator.api.clip import clip
 from infpop_operator.api.parse import parse_object
+from infpop_operator.api.resource import RETUNE_ANNOTATION
 from infpop_operator.api.spec import ThroughputStudy
 from infpop_operator.api.status_model import Condition, StudyStatus
 from infpop_operator.core.errors import InfPopError, StudyError
+from infpop_operator.core.fingerprint import digest
+
+_REQUEST_BYTES = 64  # of a request that is recorded as it is: enough for a time stamp and a name
 
 
 class UnreadableError(InfPopError):
@@ -69,7 +74,7 @@ def parse_study_object(body: Mapping[str, Any]) -> StudyObject:
         engine=engine,
         model=model,
         document=_document(body),
-        status=_status(body.get("status") or {}),
+        status=parse_status(body.get("status") or {}),
         namespace=metadata["namespace"],
         generation=metadata.get("generation"),
         created_at=None if created is None else datetime.fromisoformat(created),
@@ -78,7 +83,25 @@ def parse_study_object(body: Mapping[str, Any]) -> StudyObject:
     )
 
 
-def _status(status: Mapping[str, Any]) -> StudyStatus:
+def retune_request(metadata: Mapping[str, Any]) -> str | None:
+    """Return the value of the annotation with which the user requests a new round, None without one.
+
+    It is one line of bounded size. A value that had to be changed for that ends with a hash of the original, so that
+    two different values stay different.
+    """
+    value = (metadata.get("annotations") or {}).get(RETUNE_ANNOTATION)
+    if not isinstance(value, str) or not value:
+        return None
+    shown = clip(value, _REQUEST_BYTES)
+    return value if shown == value else f"{shown} ({digest(value)[:8]})"
+
+
+def parse_status(status: Mapping[str, Any]) -> StudyStatus:
+    """Return the status in JSON.
+
+    Raises:
+        UnreadableError: it has a form that this version cannot read.
+    """
     try:
         return StudyStatus.model_validate(status)
     except ValidationError as error:

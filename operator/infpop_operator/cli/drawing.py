@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from infpop_operator.core.errors import Problem, StudyError
+from infpop_operator.core.installing import install_command
 from infpop_operator.report.picture import Picture
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -21,12 +22,12 @@ def check_heatmap(path: Path) -> None:
     if not path.absolute().parent.is_dir():
         raise _error(path, f"the directory {path.parent} does not exist", "Create it")
     if find_spec("matplotlib") is None:
-        raise _error(path, "needs matplotlib, which is not installed here", "Run: pip install 'infpop[report]'")
+        raise _error(path, "needs matplotlib, which is not installed here", f"Run: {install_command('report')}")
 
 
 def draw_heatmaps(study: str, picture: Picture, path: Path) -> None:
     """Draw each pool's newest round; if there are several pools, each file name ends in the name of its pool."""
-    save = importlib.import_module("infpop_operator.report.heatmap").save_heatmap
+    save = importlib.import_module("infpop_operator.report.figures.heatmap").save_heatmap
     simulated = " (simulated)" if picture.is_simulated else ""
     for pool in picture.pools:
         if pool.landscape is not None:

@@ -16,13 +16,14 @@ class ExitCode(IntEnum):
 # One paragraph for each code, because the help output joins single lines.
 DOCUMENTATION = """Exit codes:
 
-  0  done; for tune: the best configuration was found; for status: the study is unfinished, or has found it
+  0  done; for tune: the best configuration was found; for status and show: the study is unfinished, or has found it
 
   1  InfPop itself failed, it could no longer write to its directory, or the cluster does not answer
 
   2  bad input, nothing was started
 
-  3  the study ended early or without a configuration to recommend, or it cannot continue by itself
+  3  the study ended early or without a configuration to recommend, or it cannot continue by itself; for export: it has
+no result that will stay; for compare: the two must not be compared
 
 130  interrupted; run the same command again to resume
 """

@@ -7,18 +7,17 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from rich.console import Console
-
 from infpop_operator.adapters.kube.cluster_clock import ClusterClock
 from infpop_operator.adapters.kube.connection import ConnectionConfigError
 from infpop_operator.adapters.kube.records import Body
-from infpop_operator.adapters.kube.study_reader import NoAnswerError, ReadError, StudyReader
+from infpop_operator.adapters.kube.study_reader import ReadError, StudyReader
 from infpop_operator.api.study_object import UnreadableError, parse_study_object
 from infpop_operator.cli.error_output import print_error
 from infpop_operator.cli.exit_codes import ExitCode
+from infpop_operator.cli.terminal import console, print_page
+from infpop_operator.core.errors import NoAnswerError
 from infpop_operator.report.place import on_cluster
 from infpop_operator.report.progress_view import ProgressView, progress_view
-from infpop_operator.report.rendering import render_page
 from infpop_operator.report.status_page import Outcome, StatusPage
 from infpop_operator.report.status_view import to_page
 
@@ -26,13 +25,20 @@ POLL_SECONDS = 2.0  # one GET per poll: cheaper than a watch that has to be kept
 
 
 def run(
-    name: str, *, namespace: str | None, context: str | None, kubeconfig: str | None, watch: bool, as_json: bool
+    name: str,
+    *,
+    namespace: str | None,
+    context: str | None,
+    kubeconfig: str | None,
+    watch: bool,
+    as_json: bool,
+    wide: bool,
 ) -> ExitCode:
     """Show the study `name` once, or with `watch` until it ends."""
     try:
         clock = ClusterClock(_now, time.monotonic)  # the times of a study are the API server's
         reader = StudyReader(name, namespace=namespace, context=context, kubeconfig=kubeconfig, clock=clock)
-        body, now = asyncio.run(_read(reader, progress_view(Console(stderr=as_json)) if watch else None, clock))
+        body, now = asyncio.run(_read(reader, progress_view(console(stderr=as_json)) if watch else None, clock))
         page = to_study_page(body, now)
     except NoAnswerError as error:
         print_error(f"Study {name} cannot be shown now.", error)
@@ -45,7 +51,7 @@ def run(
     if as_json:
         sys.stdout.write(json.dumps(body.get("status") or {}, indent=2) + "\n")
     else:
-        Console().print(render_page(page), crop=False)
+        print_page(page, wide=wide)
     return ExitCode.NO_RECOMMENDATION if page.outcome is Outcome.STALLED else ExitCode.FOUND
 
 

@@ -12,20 +12,10 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from infpop_operator.core.decide import absorb, decide, stop_runs
+from infpop_operator.core.decision import Decision, Verdict
 from infpop_operator.core.errors import ExecutorError
 from infpop_operator.core.history_diff import Entry, apply, changes
-from infpop_operator.core.model import (
-    INTERRUPTED,
-    Decision,
-    EndedRun,
-    Finished,
-    History,
-    Lost,
-    Observation,
-    Run,
-    StartedRun,
-    Verdict,
-)
+from infpop_operator.core.model import INTERRUPTED, EndedRun, Finished, History, Lost, Observation, Run, StartedRun
 from infpop_operator.core.ports import Executor, StudyStore
 from infpop_operator.core.run_spec import build_run_spec
 from infpop_operator.core.study import Study

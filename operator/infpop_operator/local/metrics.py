@@ -13,7 +13,8 @@ def check_required_metrics(spec: StudySpec) -> None:
     """Check that neither the objective nor a constraint needs a metric from Prometheus.
 
     Raises:
-        StudyError: the objective is `tokensPerJoule`, or the objective or a constraint needs one of `spec.metrics`.
+        StudyError: a metric of the objective is `tokensPerJoule`, or the objective or a constraint needs one of
+            `spec.metrics`.
     """
     problems = list(_unavailable_metrics(spec))
     if problems:
@@ -35,6 +36,9 @@ def _unavailable_metrics(spec: StudySpec) -> Iterator[Problem]:
     metric = spec.objective.metric
     if metric in own or metric == "tokensPerJoule":
         yield Problem(field="spec.objective.metric", value=metric, message=_MESSAGE, remedy=_REMEDY)
+    if spec.objective.second_metric == "tokensPerJoule":
+        field = "spec.objective.secondMetric"
+        yield Problem(field=field, value="tokensPerJoule", message=_MESSAGE, remedy=_REMEDY)
     for position, bound in enumerate(spec.objective.constraints):
         if bound.metric in own:
             field = f"spec.objective.constraints[{position}].metric"

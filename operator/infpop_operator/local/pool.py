@@ -77,9 +77,10 @@ def to_cpu_pool(node: NodePool, machine: Machine) -> Pool:
 
 
 def to_gpu_pool(node: NodePool, gpus: tuple[Gpu, ...], driver_version: str | None) -> Pool:
-    """Return the pool `node` on these GPUs."""
+    """Return the pool `node` on these GPUs; its memory is that of the smallest."""
     kinds = sorted([gpu.name, gpu.memory_bytes // _MIB, gpu.compute_capability] for gpu in gpus)
-    facts = {"device": "cuda", "gpus": kinds, "driver": (driver_version or "").split(".")[0]}
+    driver = (driver_version or "").split(".")[0]
+    facts = {"device": "cuda", "gpus": kinds, "driver": driver}
     return Pool(
         name=node.name,
         device="cuda",
@@ -87,8 +88,15 @@ def to_gpu_pool(node: NodePool, gpus: tuple[Gpu, ...], driver_version: str | Non
         gpu_model=" + ".join(sorted({gpu.name for gpu in gpus})),
         device_count=len(gpus),
         total_device_count=len(gpus),
+        gpu_memory_mib=min(gpu.memory_bytes for gpu in gpus) // _MIB,
+        compute_capability=_common({gpu.compute_capability for gpu in gpus}),
+        driver_major=driver or None,
         price_per_gpu_hour=node.price,
     )
+
+
+def _common(values: set[str]) -> str | None:
+    return values.pop() if len(values) == 1 else None
 
 
 def to_simulated_pool(node: NodePool) -> Pool:
@@ -123,8 +131,9 @@ def _too_many_devices(spec: StudySpec, pool: Pool) -> Iterator[Problem]:
     devices = "usable CPU cores" if pool.device == "cpu" else f"visible GPUs ({pool.gpu_model})"
     wanted = [
         *((f"spec.searchSpace.gpuCount[{place}]", count) for place, count in enumerate(spec.search_space.gpu_count)),
-        *([("spec.baseline.gpuCount", spec.baseline.gpu_count)] if spec.baseline is not None else []),
     ]
+    if spec.baseline is not None and spec.baseline.gpu_count is not None:
+        wanted.append(("spec.baseline.gpuCount", spec.baseline.gpu_count))
     for field, count in wanted:
         if count > have:
             yield Problem(

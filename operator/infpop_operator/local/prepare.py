@@ -4,7 +4,8 @@ All problems that do not depend on each other are reported together. Nothing is 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,10 +13,10 @@ from infpop_operator.adapters.installed_engine import known_models
 from infpop_operator.adapters.landscape_file import check_landscape
 from infpop_operator.adapters.machine import Machine
 from infpop_operator.adapters.model_config import check_config, directory_config, directory_fingerprint, hub_config
+from infpop_operator.adapters.study_file import read_study_text
 from infpop_operator.adapters.workload_file import workload_fingerprint
 from infpop_operator.api.convert import to_source, to_study
 from infpop_operator.api.parse import parse_document
-from infpop_operator.api.resource import KIND
 from infpop_operator.api.spec import ThroughputStudy
 from infpop_operator.core.errors import Problem, StudyError
 from infpop_operator.core.study import Study
@@ -56,18 +57,31 @@ def prepare(path: Path, machine: Machine, *, tiny_model: Path) -> Prepared:
     Raises:
         StudyError: the study is invalid, or cannot be tuned on this machine; every problem has field, value and remedy.
     """
-    text = _read(path)
-    document = _with_expanded_paths(parse_document(text, source=str(path)))
+    return prepare_text(
+        read_study_text(path), machine, name=str(path), base=path.absolute().parent, tiny_model=tiny_model
+    )
+
+
+def prepare_text(text: str, machine: Machine, *, name: str, base: Path, tiny_model: Path) -> Prepared:
+    """Return the study in a YAML text; arguments and errors are those of `prepare`.
+
+    Args:
+        text: the study.
+        machine: the hardware that runs may use.
+        name: of the text in messages.
+        base: the directory to which relative paths in it are relative.
+        tiny_model: the directory of the model with the name `infpop/tiny-llama`.
+    """
+    document = _with_expanded_paths(parse_document(text, source=name))
     _refuse_config_map(document)
-    base = path.absolute().parent
     problems = _Problems()
     pool = problems.collect(lambda: fit_pools(document.spec, machine))
     model = problems.collect(lambda: _find_model(document, base, tiny_model))
     problems.collect(lambda: check_installed(document.spec))
     problems.collect(lambda: check_arguments(document.spec))
     problems.collect(lambda: check_required_metrics(document.spec))
-    source = to_source(document.spec.workload.source, base)
-    fingerprint = problems.collect(lambda: workload_fingerprint(source, samples=document.spec.workload.samples))
+    prompts = to_source(document.spec.workload.source, base)
+    fingerprint = problems.collect(lambda: workload_fingerprint(prompts, samples=document.spec.workload.samples))
     if pool is None or model is None or fingerprint is None or problems.found:
         raise StudyError(problems.found)
     document, notes = without_metrics(document)
@@ -101,15 +115,6 @@ class _Problems:
         except StudyError as error:
             self.found.extend(error.problems)
             return None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        what = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
-        problem = Problem(field=str(path), value="", message=what, remedy=f"Name a file that holds a {KIND}")
-        raise StudyError([problem]) from error
 
 
 def _with_expanded_paths(document: ThroughputStudy) -> ThroughputStudy:
@@ -164,6 +169,8 @@ def _to_study(document: ThroughputStudy, base: Path, pool: LocalPool, model: _Mo
         model_name=model.name,
         base=base,
     )
+    # A person starts each run here: changed hardware needs no time to settle, and no limit.
+    study = replace(study, retune=replace(study.retune, debounce=timedelta(0), max_per_day=None))
     simulation = study.engine.simulation
     if simulation is not None and isinstance(simulation.landscape, RecordedLandscape):
         check_landscape(simulation.landscape)

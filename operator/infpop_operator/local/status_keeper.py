@@ -9,7 +9,7 @@ from infpop_operator.api.status import to_status
 from infpop_operator.api.status_context import StatusContext
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.api.study_object import StudyObject
-from infpop_operator.core.model import Decision
+from infpop_operator.core.decision import Decision
 from infpop_operator.local.prepare import Prepared
 from infpop_operator.local.snapshot import Snapshot, as_resumed, with_partial_results
 from infpop_operator.report.place import on_this_machine
@@ -44,7 +44,8 @@ class StatusKeeper:
     def save(self, snapshot: Snapshot) -> None:
         """Save the status if it changed; conditions that did not change keep their transition time."""
         decision = snapshot.decision
-        content = (decision.history, decision.verdict, decision.reason, dict(snapshot.observations))
+        changes = (dict(decision.retunes_at), dict(decision.held_changes))
+        content = (decision.history, decision.verdict, decision.reason, dict(snapshot.observations), changes)
         if content != self._saved_for:
             self._saved_for = content
             self._saved = self._to_status(snapshot, decision)

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from infpop_operator.core.errors import ExecutorError
+from infpop_operator.core.installing import install_command
 
 NAME = "infpop/tiny-llama"
 WRITER = (sys.executable, "-m", "infpop_runner.engines.tiny_model")
@@ -45,7 +46,7 @@ def write_tiny_model(directory: Path, *, is_interrupted: Callable[[], bool] = la
         return
     absent = [module for module in ("torch", "transformers") if find_spec(module) is None]
     if absent:
-        raise ExecutorError(f"{', '.join(absent)}: not installed here. Install it: pip install 'infpop[hf]'.")
+        raise ExecutorError(f"{', '.join(absent)}: not installed here. Run: {install_command('hf')}.")
     if directory.is_dir() and any(directory.iterdir()):
         raise ExecutorError(f"{directory}: is not empty and contains no model. Empty it or name another directory.")
     try:

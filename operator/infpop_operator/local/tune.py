@@ -1,6 +1,6 @@
 """Tune a prepared study on this machine: create the store, executor and status keeper, and run the loop."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,8 @@ from infpop_operator.local.tiny_model import has_model, write_tiny_model
 from infpop_operator.report.progress_view import ProgressView
 from infpop_operator.report.status_page import StatusPage
 from infpop_runner.contract import RunResult, read_facts
+
+DEFAULT_OUTPUT = Path("infpop-results")  # each study has its directory there
 
 
 class AbortedError(InfPopError):
@@ -42,8 +44,17 @@ def tune(
     environment: Mapping[str, str],
     interruption: Interruption,
     view: ProgressView,
+    on_change: Callable[[Snapshot], None] | None = None,
 ) -> Tuned:
     """Tune until the study ends or the user interrupts it; `directory` has the study's state, and no process is left.
+
+    Args:
+        prepared: the study.
+        directory: of the study's state; created if it does not exist.
+        environment: of the child processes.
+        interruption: tells whether the user wants it to stop.
+        view: shows the progress.
+        on_change: called after every step, whether or not anything changed; what it raises ends the tuning.
 
     Raises:
         StoreError: the directory cannot be used; nothing was started.
@@ -60,7 +71,7 @@ def tune(
         executor = LocalExecutor(store.runs, environment=environment, devices=Devices(prepared.gpus))
         interruption.on_hurry(executor.hurry)
         keeper = StatusKeeper(prepared, directory, previous=store.read_status(), save=store.save_status)
-        loop_environment = _LocalEnvironment(keeper, executor, interruption, view)
+        loop_environment = _LocalEnvironment(keeper, executor, interruption, view, on_change)
         try:
             outcome = drive(study, store, executor, loop_environment)
         except StoreError as error:
@@ -75,13 +86,19 @@ class _LocalEnvironment:
     """The environment of the loop on this machine: the clock, the child processes and the user."""
 
     def __init__(
-        self, keeper: StatusKeeper, executor: LocalExecutor, interruption: Interruption, view: ProgressView
+        self,
+        keeper: StatusKeeper,
+        executor: LocalExecutor,
+        interruption: Interruption,
+        view: ProgressView,
+        on_change: Callable[[Snapshot], None] | None,
     ) -> None:
         self.page: StatusPage | None = None
         self._keeper = keeper
         self._executor = executor
         self._interruption = interruption
         self._view = view
+        self._on_change = on_change
         self._is_stopping = False
 
     def now(self) -> datetime:
@@ -102,6 +119,8 @@ class _LocalEnvironment:
             self._view.show(self._keeper.page_as_resumed(snapshot), snapshot.now)
         self.page = self._keeper.page(snapshot, self._partial(snapshot))
         self._view.show(self.page, snapshot.now)
+        if self._on_change is not None:
+            self._on_change(snapshot)
 
     def _partial(self, snapshot: Snapshot) -> Mapping[str, RunResult]:
         """Return the results so far of runs with shared loads, so that the first trials show before the load ends."""

@@ -1,0 +1,105 @@
+"""What people write first, and what they are told: the message names the field, the value and what to write instead."""
+
+import pytest
+import yaml
+
+from api.documents import changed
+from infpop_operator.api.guesses import listed_range, meant_decimal, meant_duration
+from infpop_operator.api.parse import parse_document
+from infpop_operator.core.errors import StudyError
+
+POOL = {"name": "pool", "gpuProduct": "A100"}
+
+
+def told(text: str) -> str:
+    """Return the whole message for a wrong document."""
+    with pytest.raises(StudyError) as caught:
+        parse_document(text, source="study.yaml")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("spec.measurement.minDuration", 10, '10: is a duration without a unit. Write "10s".'),
+        ("spec.measurement.minDuration", "10", '"10": is not a duration. Did you mean "10s"?'),
+        ("spec.measurement.minDuration", "90 sec", '"90 sec": is not a duration. Did you mean "1m30s"?'),
+        ("spec.measurement.timeouts.load", "1.5h", '"1.5h": is not a duration. Did you mean "1h30m"?'),
+        ("spec.measurement.timeouts.load", "soon", '"soon": is not a duration. Write for example "30s"'),
+        ("spec.measurement.maxSpread", "25", 'at most 10. 1 is 100 %. Did you mean "0.25"?'),
+        ("spec.engine.gpuMemoryUtilization", "90", 'at most 1. 1 is 100 %. Did you mean "0.90"?'),
+        ("spec.engine.gpuMemoryUtilization", 0.9, '0.9: must be text. Put it in quotes: "0.9".'),
+        ("spec.engine.args", {"max_model_len": 4096}, '4096: must be text. Put it in quotes: "4096".'),
+        ("spec.nodePools.0.pricePerGPUHour", "-3", '"-3": must not be negative. Write a plain decimal in quotes'),
+        ("spec.nodePools.0.pricePerGPUHour", "3,50", '"3,50": is not a decimal. Did you mean "3.5"?'),
+        ("spec.nodePools.0.pricePerGPUHour", "$3.20", '"$3.20": is not a decimal. Did you mean "3.2"?'),
+        (
+            "spec.nodePools",
+            [POOL, {**POOL, "name": "b"}, POOL],
+            "nodePools[2].name: pool: is the name of nodePools[0] too",
+        ),
+        (
+            "spec.searchSpace.batchSize",
+            {"min": 1, "max": 8},
+            "ranges are not supported. Write the values: [1, 2, 4, 8].",
+        ),
+        (
+            "spec.searchSpace.batchSize",
+            {"from": 1, "to": 30, "factor": 3},
+            "ranges are not supported. Write the values: [1, 3, 9, 27].",
+        ),
+        ("spec.searchSpace.gpuCount", 2, "gpuCount: 2: must be a list. Write it as [2]."),
+        ("spec.engine.name", "vLLM", "must be 'vllm', 'hf-pipeline' or 'simulated'. Did you mean 'vllm'?"),
+        ("kind", "Study", "kind: \"Study\": must be 'ThroughputStudy'. Write ThroughputStudy."),
+    ],
+)
+def test_a_wrong_value_is_told_what_to_write(path: str, value: object, expected: str) -> None:
+    """A guess at what was meant is part of the message, and never used."""
+    assert expected in told(yaml.safe_dump(changed({path: value})))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "kind: ThroughputStudy\nspec:\n\tmodel: x\n",
+            "study.yaml: line 3 is indented with a tab. Indent with spaces.",
+        ),
+        (
+            "kind: ThroughputStudy\nspec: {a: 1\n",
+            "study.yaml: is not valid YAML in line 3: while parsing a flow mapping",
+        ),
+        ("", "study.yaml: is empty. Write a ThroughputStudy into it."),
+        ("---\na: 1\n---\nb: 2\n", "study.yaml: holds 2 YAML documents. Keep one study in each file."),
+    ],
+)
+def test_a_wrong_file_is_told_in_which_line(text: str, expected: str) -> None:
+    """A text that is no study at all is described in words, with the line where there is one."""
+    assert expected in told(text)
+
+
+def test_several_problems_are_told_at_once_and_each_once() -> None:
+    """A user corrects a study in one go."""
+    wrong = {"spec.searchSpace.batchSize": [0, "x"], "spec.budget": {"maxTrials": -1}, "spec.banana": 3}
+    message = told(yaml.safe_dump(changed(wrong)))
+    assert [message.count(field) for field in ("batchSize[0]", "batchSize[1]", "maxTrials: -1", "spec.banana")] == [
+        1
+    ] * 4
+
+
+@pytest.mark.parametrize("text", ["", "s", "ten", "1:30", "99999999s", "-1s", "1.2.3", "5 parsecs"])
+def test_no_duration_is_guessed_from_what_is_none(text: str) -> None:
+    """Without a number and the name of a unit nothing is suggested."""
+    assert meant_duration(text) is None
+
+
+@pytest.mark.parametrize("text", ["", "1,234.5", "nan", "inf", "1e30", "-2", "0.90 of all"])
+def test_no_decimal_is_guessed_from_what_is_none(text: str) -> None:
+    """What may mean two numbers, or no number, is not guessed."""
+    assert meant_decimal(text) is None
+
+
+@pytest.mark.parametrize("fields", [{}, {"min": 8, "max": 1}, {"from": "1", "to": "8"}, {"min": 1}])
+def test_no_values_are_guessed_from_half_a_range(fields: dict[object, object]) -> None:
+    """Both ends must be numbers, in order."""
+    assert listed_range(fields) is None
