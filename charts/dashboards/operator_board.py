@@ -132,6 +132,20 @@ def _outcomes() -> timeseries.Panel:
     return areas("Trials", text, query, unit="none", width=8)
 
 
+def _rounds() -> timeseries.Panel:
+    text = "Rounds that began or were resumed, by their reason, and changes of what studies publish, of all studies."
+    began = over_time(or_zero("sum by (reason, start) (increase(infpop_rounds_total[1h]))"), "{{reason}} {{start}}")
+    published = "sum by (reason) (increase(infpop_publications_total[1h]))"
+    changed = over_time(or_zero(published), "published: {{reason}}", ref="B")
+    return lines("Rounds and publications in an hour", text, began, changed, unit="none", width=12)
+
+
+def _stale() -> timeseries.Panel:
+    text = "How long results have been out of date, the ten longest; an alert fires after an hour without a search."
+    longest = f"topk(10, max by (namespace, study) (infpop_study_result_stale_seconds{{{_CHOSEN}}}))"
+    return lines("Stale results", text, over_time(longest, "{{namespace}}/{{study}}"), unit="s", width=12)
+
+
 def _unchanged() -> timeseries.Panel:
     text = "Time without progress of unfinished studies, the ten longest; an alert fires after an hour."
     longest = f"topk(10, max by (namespace, study) (infpop_study_unchanged_seconds{{{_CHOSEN}}}))"
@@ -170,5 +184,6 @@ _ROWS: Rows = {
     "Work": (_reconciles, _reconcile_seconds, _queue, _age_over_time, _processor, _memory),
     "API server and errors": (_requests, _failures),
     "Studies": (_states, _outcomes, _unchanged),
+    "Rounds": (_rounds, _stale),
     "Prometheus": (_questions, _missing, _held),
 }

@@ -27,6 +27,9 @@ from dashboards.frame import DATASOURCE
 
 TOKENS_PER_SECOND = "suffix: tokens/s"
 COLUMNS = 24  # the width of Grafana's grid
+# The report's colour map viridis in eight steps, because not every version of Grafana has it as a scheme. Its colours
+# differ in brightness, so they can be told apart without colour vision; the best is bright, not red.
+_VIRIDIS = ("#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39", "#fde725")
 
 
 class Described(Protocol):
@@ -105,6 +108,16 @@ def judged(panel: stat.Panel, *, good_below: float, good_from: float | None = No
         steps.insert(0, model.Threshold(color="red"))
     thresholds = dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(steps)
     return panel.thresholds(thresholds).color_mode(BigValueColorMode.VALUE)
+
+
+def viridis() -> dashboard.ThresholdsConfig:
+    """Return the colours of values, from dark for the lowest to bright for the highest."""
+    share = 100 / len(_VIRIDIS)
+    steps = [
+        model.Threshold(color=colour, value=position * share if position else None)
+        for position, colour in enumerate(_VIRIDIS)
+    ]
+    return dashboard.ThresholdsConfig().mode(model.ThresholdsMode.PERCENTAGE).steps(steps)
 
 
 def lines(title: str, description: str, *queries: Dataquery, unit: str, width: int) -> timeseries.Panel:

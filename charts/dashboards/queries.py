@@ -2,8 +2,9 @@
 
 Runs come and go, so the queries read the last value of their series inside the selected time range (`$__range`). If a
 configuration was measured more than once, they read the number of the run that started last. The operator's series
-exist as long as their study and are read directly. `namespace` on the operator's series is the study's: scrape the
-operator with `honorLabels: true`, as for kube-state-metrics, or it would be the operator's own.
+exist as long as their study and are read directly: what they hold is shown however long ago it was measured.
+`namespace` on the operator's series is the study's: scrape the operator with `honorLabels: true`, as for
+kube-state-metrics, or it would be the operator's own.
 """
 
 # The values of the dashboard's variables: one study, some of its pools.
@@ -12,6 +13,7 @@ POOLS = f'{STUDY}, pool=~"$pool"'
 _ENDED = f'{POOLS}, outcome!="running"'
 _CONFIGURATION = "pool, gpu_count, batch_size"
 _TRIAL = "pool, run, trial, gpu_count, batch_size"
+_THROUGHPUT = "infpop_trial_throughput_tokens_per_second"
 _POD = "run, job, instance"  # the labels that identify a scraped Pod
 
 
@@ -33,6 +35,23 @@ def best_by(labels: str, metric: str, matchers: str = POOLS) -> str:
 def by_configuration(metric: str) -> str:
     """Return a metric of trials with one value for each pool, GPU count and batch size: that of the newest run."""
     return median_by(_CONFIGURATION, _newest(metric, _CONFIGURATION))
+
+
+def landscape() -> str:
+    """Return the throughput of each configuration: of the newest round from the study's status, however old it is.
+
+    Where the status has no number (it is being measured, or only an earlier round measured it), the number is what was
+    scraped from its newest run in the selected time range.
+    """
+    final = best_by(_CONFIGURATION, "infpop_study_cell_throughput_tokens_per_second")
+    return f"{final} or {by_configuration(_THROUGHPUT)}"
+
+
+def what_is_tuned() -> str:
+    """Return 1 for each pool, with its GPU model and the study's model and engine as labels."""
+    of_study = f"max by (namespace, study, model, engine) (infpop_study_info{{{STUDY}}})"
+    of_pool = best_by("namespace, study, pool, gpu", "infpop_study_pool_info")
+    return f"{of_pool} * on (namespace, study) group_left (model, engine) {of_study}"
 
 
 def by_trial(metric: str) -> str:

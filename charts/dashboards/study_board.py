@@ -49,7 +49,7 @@ def _state() -> stat.Panel:
 
 
 def _best() -> stat.Panel:
-    text = "Throughput of the best configuration of each pool's newest round: generated tokens, median of the repeats."
+    text = "Throughput of the best configuration of each pool's newest round: generated tokens per second."
     query = at_end(queries.best_by("pool", "infpop_study_best_throughput_tokens_per_second"), "{{pool}}")
     return number("Best throughput", text, query, unit=TOKENS_PER_SECOND, width=6)
 
@@ -61,7 +61,10 @@ def _gain() -> stat.Panel:
 
 
 def _trials() -> stat.Panel:
-    text = "Trials of the newest rounds by outcome. Infeasible ones cannot work; the search learns from them."
+    text = (
+        "Trials of the newest rounds by outcome. Infeasible ones cannot work, raced_out ones ended early because they "
+        "were slower than the best; the search learns from both."
+    )
     query = at_end(
         f"sum by (outcome) ({queries.best_by('pool, outcome, reason', 'infpop_study_trials')})", "{{outcome}}"
     )
@@ -77,6 +80,31 @@ def _gpu_hours() -> stat.Panel:
 
 def _gpu_hours_by_pool() -> str:
     return f"{queries.best_by('pool', 'infpop_study_gpu_seconds_total')} / {_SECONDS_PER_HOUR}"
+
+
+def _what() -> stat.Panel:
+    text = "What is tuned: the model and the engine of the study, and the GPU model of each pool's newest round."
+    legend = "{{model}} with {{engine}} on {{gpu}} ({{pool}})"
+    panel = number("What is tuned", text, at_end(queries.what_is_tuned(), legend), unit="none", width=24)
+    return panel.text_mode(BigValueTextMode.NAME)
+
+
+def _per_gpu() -> stat.Panel:
+    text = "Throughput of the best configuration of each pool's newest round, divided by its GPUs."
+    query = at_end(queries.best_by("pool", "infpop_study_best_tokens_per_second_per_gpu"), "{{pool}}")
+    return number("Throughput per GPU", text, query, unit=TOKENS_PER_SECOND, width=8)
+
+
+def _cost() -> stat.Panel:
+    text = "What a million generated tokens cost with the best configuration, in the currency of pricePerGPUHour."
+    query = at_end(queries.best_by("pool", "infpop_study_best_cost_per_million_tokens"), "{{pool}}")
+    return number("Cost per million tokens", text, query, unit="none", width=8).no_value("no price per GPU hour")
+
+
+def _per_joule() -> stat.Panel:
+    text = "Tokens that the best configuration generates per joule; needs exactly one metric in watts in spec.metrics."
+    query = at_end(queries.best_by("pool", "infpop_study_best_tokens_per_joule"), "{{pool}}")
+    return number("Tokens per joule", text, query, unit="none", width=8).no_value("no power metric")
 
 
 def _pools() -> table.Panel:
@@ -125,7 +153,7 @@ def _trial_table() -> table.Panel:
         "Value #C": "spread",
         "Value #D": "measured for",
         "run": "run",
-        "trial": "trial",
+        "trial": "index (from 0)",
     }
     return (
         panel.with_transformation(step("merge"))
@@ -162,11 +190,54 @@ def _gpu_hours_over_time() -> timeseries.Panel:
     return areas("GPU-hours spent", text, over_time(_gpu_hours_by_pool(), "{{pool}}"), unit="suffix: GPU-h", width=8)
 
 
+def _rounds() -> table.Panel:
+    text = (
+        "Every round in the study's history. Numbers of different rounds were measured on different hardware or with "
+        "another engine, model or workload; the gain of a round is over what was in use before it, measured again in "
+        "that round. The status says what changed."
+    )
+    panel = rows_and_columns(
+        "Rounds",
+        text,
+        rows(queries.best_by("pool, round", "infpop_study_round_best_throughput_tokens_per_second"), ref="A"),
+        rows(queries.best_by("pool, round", "infpop_study_round_improvement_ratio"), ref="B"),
+        width=12,
+        height=8,
+    )
+    names = {"pool": "pool", "round": "round", "Value #A": "tokens/s", "Value #B": "gain"}
+    return (
+        panel.with_transformation(step("merge"))
+        .with_transformation(columns(names))
+        .override_by_name("tokens/s", shown_as({"decimals": 1}))
+        .override_by_name("gain", shown_as({"unit": "percentunit", "decimals": 1}))
+    )
+
+
+def _stale() -> stat.Panel:
+    text = "How long the result has been out of date: ResultStale says what changed. An alert fires after an hour."
+    query = at_end(f"max(infpop_study_result_stale_seconds{{{queries.STUDY}}})", "stale for")
+    return number("Result stale for", text, query, unit="s", width=4).height(8).no_value("current")
+
+
+def _last_change() -> stat.Panel:
+    text = "Time since each pool, or what is measured on it, last changed."
+    query = at_end(f"time() - {queries.best_by('pool', 'infpop_study_last_change_time_seconds')}", "{{pool}}")
+    return number("Last change", text, query, unit="s", width=4).height(8).no_value("unknown")
+
+
+def _published() -> stat.Panel:
+    text = "Time since what the study publishes last changed."
+    query = at_end(f"time() - max(infpop_study_published_time_seconds{{{queries.STUDY}}})", "published")
+    return number("Last publication", text, query, unit="s", width=4).height(8).no_value("nothing published")
+
+
 _ROWS: Rows = {
-    "Result": (_state, _best, _gain, _trials, _gpu_hours),
+    "Result": (_state, _best, _gain, _trials, _gpu_hours, _what),
+    "Per GPU, cost and energy": (_per_gpu, _cost, _per_joule),
     "Landscape": (landscape,),
     "Pools side by side": (pools_side_by_side, _pools),
     "Search": (best_so_far,),
+    "Rounds": (_rounds, _stale, _last_change, _published),
     "Trials": (_trial_table, _spread, times_of_runs),
     "GPUs": (_utilisation, _power, _gpu_hours_over_time),
 }

@@ -24,9 +24,9 @@ from dashboards.panels import (
     rows_and_columns,
     shown_as,
     step,
+    viridis,
 )
 
-_THROUGHPUT = "infpop_trial_throughput_tokens_per_second"
 _GPUS, _BATCH = "GPUs", "batch size"
 _CORNER = rf"{_GPUS}\{_BATCH}"  # Grafana's name for the first column of a matrix
 _ENDED, _BEST = "ended trials", "best so far"
@@ -35,15 +35,18 @@ _ENDED, _BEST = "ended trials", "best so far"
 def landscape() -> table.Panel:
     """Return the heat map of each pool: a row for each GPU count, a column for each batch size."""
     text = (
-        "Throughput of each configuration that was measured in the selected time range, by its newest run: generated "
-        "tokens per second. An empty cell has no number. After a change of the study a cell keeps its old number "
-        "until it is measured again. With searchSpace.extra a cell shows its newest configuration, not the best."
+        "Throughput of each configuration: generated tokens per second, from the study's status, also if it was "
+        "measured before the selected time range; the brighter, the more. An empty cell has no number. After a change "
+        "of the study a cell keeps the old number of its newest run in the time range until it is measured again. With "
+        "searchSpace.extra a cell shows the best of its configurations."
     )
-    query = rows(queries.by_configuration(_THROUGHPUT))
+    query = rows(queries.landscape())
     panel = rows_and_columns("Landscape of $pool", text, query, width=24, height=9).filterable(filterable=False)
     panel = panel.repeat("pool").repeat_direction("h").max_per_row(2).decimals(0).align(FieldTextAlignment.CENTER)
     coloured = TableColoredBackgroundCellOptions(mode=TableCellBackgroundDisplayMode.BASIC)
-    panel = panel.cell_options(coloured).color_scheme(FieldColor().mode(FieldColorModeId.CONTINUOUS_BL_YL_RD))
+    panel = (
+        panel.cell_options(coloured).color_scheme(FieldColor().mode(FieldColorModeId.THRESHOLDS)).thresholds(viridis())
+    )
     for transformation in (*_in_order(_BATCH), _matrix(row=_GPUS, column=_BATCH)):
         panel = panel.with_transformation(transformation)
     first_column = shown_as({"custom.cellOptions": {"type": "auto"}, "custom.width": 130})
@@ -55,7 +58,7 @@ def pools_side_by_side() -> barchart.Panel:
     """Return a group of bars for each configuration: one bar per pool, such as A100 and V100."""
     text = "The same configurations on different GPUs. A missing bar has no number."
     label = 'label_join({}, "configuration", " x ", "gpu_count", "batch_size")'
-    query = rows(label.format(queries.by_configuration(_THROUGHPUT)))
+    query = rows(label.format(queries.landscape()))
     panel = place(barchart.Panel(), "Throughput by GPUs x batch size", text, width=16, height=9)
     panel = _plain(panel).unit(TOKENS_PER_SECOND).with_target(query)
     for transformation in (*_in_order(_BATCH, _GPUS), _matrix(row="configuration", column="pool")):

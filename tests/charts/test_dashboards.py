@@ -101,6 +101,27 @@ def test_panels_fill_the_grid_and_do_not_overlap(name: str) -> None:
     assert sum(place["w"] for place in places) % COLUMNS == 0
 
 
+def test_every_study_of_the_overview_leads_to_its_own_dashboard() -> None:
+    """Tables and charts link to the dashboard of the study, with its namespace and name and the same time range."""
+    uid, chosen = load("study")["uid"], {each["name"] for each in load("study")["templating"]["list"]}
+    links = [
+        link["url"]
+        for panel in panels(load("studies"))
+        for override in panel["fieldConfig"]["overrides"]
+        for each in override["properties"]
+        if each["id"] == "links"
+        for link in each["value"]
+    ]
+    assert len(links) == 5
+    for url in links:
+        path, _, query = url.partition("?")
+        given = dict(part.partition("=")[::2] for part in query.split("&"))
+        assert path == f"/d/{uid}"
+        assert {name.removeprefix("var-") for name in given if name.startswith("var-")} == chosen - {"pool"}
+        assert all(name in given["var-study"] for name in ("${__", "study}"))
+        assert "${__url_time_range}" in given
+
+
 @pytest.mark.parametrize("name", BOARDS)
 def test_queries_name_metrics_that_are_shown(name: str) -> None:
     """A metric renamed in the code must be renamed here."""

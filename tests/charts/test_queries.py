@@ -80,6 +80,34 @@ def test_a_configuration_shows_its_newest_run(check: Check) -> None:
     check(("study", "Landscape of $pool"), given, {cell("a100"): 100, cell("v100"): 40}, at="15m")
 
 
+def test_a_landscape_is_shown_however_old_it_is(check: Check) -> None:
+    """What the operator has in the status comes first; scraped runs add what the status has no number of."""
+    name, place = "infpop_study_cell_throughput_tokens_per_second", {"gpu_count": "1", "batch_size": "8"}
+    days = 3 * 24 * 60
+    given = [
+        *scraped("s-1", "10.0.0.1:9400", at=1, throughput=100),
+        *scraped("s-3", "10.0.0.3:9400", at=days - 10, throughput=40, pool="v100"),
+        series(name, f"101x{days}", **STUDY, pool="a100", **place, instance="a"),
+        series(name, f"101x{days}", **STUDY, pool="a100", **place, instance="a", job="once-more"),
+    ]
+    check(("study", "Landscape of $pool"), given, {cell("a100"): 101, cell("v100"): 40}, at=f"{days}m")
+
+
+def test_every_study_is_a_row_with_its_model(check: Check) -> None:
+    """Its state is the newest one, and each pool is listed with its GPU model."""
+    about, pool = {**STUDY, "model": "m", "engine": "vllm"}, {**STUDY, "pool": "a100"}
+    given = [
+        series("infpop_study_info", "1x20 stale", **about, state="reconciling"),
+        series("infpop_study_info", "_x20 1x60", **about, state="succeeded"),
+        series("infpop_study_pool_info", "1x60", **pool, gpu="A100"),
+        series("infpop_study_pool_info", "1x60", **pool, gpu="A100", job="once-more"),
+    ]
+    row = '{engine="vllm", model="m", namespace="team", state="succeeded", study="s"}'
+    check(("studies", "Studies"), given, {row: 1}, at="60m")
+    tuned = '{engine="vllm", gpu="A100", model="m", namespace="team", pool="a100", study="s"}'
+    check(("study", "What is tuned"), given, {tuned: 1}, at="60m")
+
+
 def test_a_run_that_is_scraped_twice_counts_once(check: Check) -> None:
     """Scraped by annotation and by a PodMonitor, a run has the same numbers under two jobs."""
     once = scraped("s-1", "10.0.0.1:9400", at=1, throughput=100)
@@ -113,3 +141,22 @@ def test_an_operator_that_was_started_again_counts_once(check: Check) -> None:
     check(("operator", "Operators"), given, {"{}": 0}, at="12m")
     check(("operator", "Errors"), given, {}, at="12m")
     check(("operator", "Errors"), given, {"{}": 0}, at="60m")
+
+
+def test_each_round_of_a_pool_is_a_row(check: Check) -> None:
+    """Rounds that ended keep theirs, and an operator that is scraped twice doubles none."""
+    metric, pool = "infpop_study_round_best_throughput_tokens_per_second", {**STUDY, "pool": "a100", "instance": "a"}
+    given = [
+        series(metric, "100x60", **pool, round="1"),
+        series(metric, "_x20 300x60", **pool, round="2"),
+        series(metric, "_x20 300x60", **pool, round="2", job="once-more"),
+    ]
+    expected = {'{pool="a100", round="1"}': 100, '{pool="a100", round="2"}': 300}
+    check(("study", "Rounds"), given, expected, at="60m")
+
+
+def test_a_stale_result_is_shown_with_its_age(check: Check) -> None:
+    """A current result has no series, so the panel says that it is current."""
+    given = [series("infpop_study_result_stale_seconds", "0+60x30 stale", **STUDY)]
+    check(("study", "Result stale for"), given, {"{}": 600}, at="10m")
+    check(("study", "Result stale for"), given, {}, at="40m")

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 
 from cluster.fast_clock import FastClock
-from infpop_operator.adapters.kube import records
+from infpop_operator.adapters.kube import record_parsing
 from infpop_operator.adapters.kube.connection import FindConnection
 from infpop_operator.adapters.kube.pod_metrics import build_client
 from infpop_operator.cluster import run_probes
@@ -50,5 +50,5 @@ def accelerate(clock: FastClock) -> None:
         return clock.to_simulated(datetime.fromisoformat(text))
 
     operator.open_service = open_service
-    records._required_time = read_time
+    record_parsing._required_time = read_time
     run_probes._PATIENCE *= clock.speed

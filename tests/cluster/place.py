@@ -35,6 +35,10 @@ _PATHS = {
     "event": "/api/v1/namespaces/{}/events",
     "resourcequota": "/api/v1/namespaces/{}/resourcequotas",
     "node": "/api/v1/nodes",
+    "deployment": "/apis/apps/v1/namespaces/{}/deployments",
+    "gitrepository": "/apis/source.toolkit.fluxcd.io/v1/namespaces/{}/gitrepositories",
+    "kustomization": "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{}/kustomizations",
+    "workload": "/apis/kueue.x-k8s.io/v1beta2/namespaces/{}/workloads",
 }
 
 

@@ -108,10 +108,10 @@ def test_a_lowered_limit_of_gpus_stops_the_newest_run(place: Place) -> None:
     with place.kubelet(lambda _spec, _attempt: HangsLoading()) as kubelet, GpuWatch(place) as gpus:
         place.study(searchSpace=space, budget=budget)
         place.wait_until(lambda: gpus.now("study") == 7, what="seven GPUs")
-        kubelet.play = replay(throughput)
         place.change(budget={"maxConcurrentGPUs": 4})
         place.wait_until(lambda: gpus.now("study") <= 4, what="four GPUs")
         status = place.wait(lambda status: "BudgetLowered" in str(status["trials"]), what="the reason")
+        kubelet.play = replay(throughput)  # only now: a Pod that the kubelet sees later would not hang
         assert find_condition(status, "Stalled")["status"] == "False"
         place.change(budget={"maxFailedTrials": 9})
         for pod in place.running_pods():

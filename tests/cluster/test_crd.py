@@ -183,6 +183,20 @@ def test_what_is_no_number_of_cpus_is_refused(dry_api: Api, value: object) -> No
         parse_object(document)
 
 
+@pytest.mark.parametrize(("value", "kept"), [(None, "auto"), ("auto", "auto"), (1, 1), (8, 8)])
+def test_trials_in_a_run_are_a_number_or_auto(dry_api: Api, value: object, kept: object) -> None:
+    """A study that does not say how many leaves it to the search, and each form stays what it is."""
+    document = changed({} if value is None else {"spec.algorithm.trialsPerRun": value})
+    assert dry_api.create(document, **DRY)["spec"]["algorithm"]["trialsPerRun"] == kept
+
+
+@pytest.mark.parametrize("value", [0, 9, "Auto", "4", "automatic", True])
+def test_another_word_or_number_of_trials_in_a_run_is_refused(dry_api: Api, value: object) -> None:
+    """The API server names the field; the message of InfPop itself is in tests/api."""
+    document = changed({"spec.algorithm.trialsPerRun": value})
+    assert "spec.algorithm.trialsPerRun" in dry_api.refusal(document, **DRY)
+
+
 @pytest.mark.parametrize("text", ["--foo; rm -rf /", "{0.__class__}", "$(cmd)", "`cmd`", "%s%n", "../../etc", "<&>"])
 def test_hostile_text_is_data(api: Api, text: str) -> None:
     """As a value it is kept as it is; as a name it is refused."""

@@ -1,8 +1,13 @@
 """What docs/gitops.md promises, on a real API server: nothing drifts, and health is seen as it is."""
 
 import json
+import os
+import re
+import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,6 +72,51 @@ def test_what_serves_is_the_example(installed: ControlPlane) -> None:
     study = yaml.safe_load((REPOSITORY / "studies" / "base" / "codellama-7b.yaml").read_text())
     volumes = deployment["spec"]["template"]["spec"]["volumes"]
     assert study["spec"]["publish"]["configMap"] in [volume.get("configMap", {}).get("name") for volume in volumes]
+
+
+def test_kustomize_copies_from_a_committed_result(installed: ControlPlane, tmp_path: Path) -> None:
+    """The page's replacements put the GPU count of a result into the example's Deployment."""
+    shutil.copy(ROOT / "examples" / "cluster" / "serving.yaml", tmp_path)
+    result = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "codellama-7b-best-vars"}}
+    (tmp_path / "result.yaml").write_text(yaml.safe_dump({**result, "data": {"GPU_COUNT": "4"}}))
+    kustomization = {"resources": ["serving.yaml", "result.yaml"], **snippet("replacements:")}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    documents = list(yaml.safe_load_all(installed.kubectl("kustomize", str(tmp_path))))
+    (container,) = only(documents, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"] == {"nvidia.com/gpu": "4"}
+
+
+def test_a_container_takes_the_result_from_its_environment(tmp_path: Path) -> None:
+    """The page's command hands over every argument as it was published, with spaces and quotes."""
+    (tmp_path / "vllm").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "vllm").chmod(0o700)
+    container = snippet("envFrom:")
+    arguments = ["--max-num-seqs=8", "--hf-overrides={\"a\": 'it is $HOME'}"]
+    answer = subprocess.run(
+        [*container["command"], *container["args"]],
+        env={"PATH": f"{tmp_path}:{os.defpath}", "MODEL": "some/model", "ARGS_SHELL": shlex.join(arguments)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert answer.stdout.splitlines() == ["serve", "some/model", *arguments]
+
+
+def test_the_page_shows_the_files() -> None:
+    """Each line that the page shows of the closed loop is one of the file that it names."""
+    (block,) = (block for block in PAGE.split("```") if "# deploy/flux/serving.yaml" in block)
+    for part in block.removeprefix("yml").strip().split("\n\n"):
+        heading, *lines = part.splitlines()
+        path = re.findall(r"[\w/-]+\.yaml", heading)[0]
+        file = ROOT / path if path.startswith("deploy/") else REPOSITORY / path
+        text = {line.partition("  #")[0].strip() for line in file.read_text().splitlines()}
+        assert {line.partition("  #")[0].strip() for line in lines} <= text
+
+
+def snippet(word: str) -> Any:  # noqa: ANN401 - YAML
+    """Return the page's only block of YAML with this word."""
+    (found,) = (block for block in re.findall(r"```yml\n(.*?)```", PAGE, re.DOTALL) if word in block)
+    return yaml.safe_load(found)
 
 
 def test_nothing_drifts(

@@ -63,7 +63,8 @@ ONE_BY_ONE = (
     f"{FINAL_STATUS}:before:1",
     f"{FINAL_STATUS}:after:1",
     "create_config_map:before:2",
-    "create_config_map:after:2",
+    "create_config_map:after:2",  # what is published, without its variables
+    "create_config_map:after:3",
 )
 IN_PARALLEL = ("create_job:before:2", "create_job:after:3", "patch_config_map:after:1", "set_job_ttl:after:2")
 # Of Jobs that the cluster removes as soon as their results are safe.

@@ -52,7 +52,7 @@ def test_what_a_deleted_job_had_measured_is_kept(place: Place) -> None:
     """The final result of a pod whose Job a user deleted is read, and only what it lacks is measured again."""
     place.study(
         searchSpace={"gpuCount": [2], "batchSize": [8, 64]},
-        algorithm={"name": "grid", "trialsPerRun": 2},
+        algorithm={"name": "grid", "trialsPerRun": "auto"},
         budget={"maxTrials": 2},
     )
     with place.kubelet(replay(throughput, trial_seconds=2)) as kubelet:

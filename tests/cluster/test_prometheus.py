@@ -28,7 +28,7 @@ SPACE = {"gpuCount": [1, 2], "batchSize": [1, 8, 64, 256]}
 CELLS = 8
 GRID: Mapping[str, object] = {
     "searchSpace": SPACE,
-    "algorithm": {"name": "grid"},
+    "algorithm": {"name": "grid", "trialsPerRun": 1},
     "budget": {"maxTrials": CELLS, "parallelTrials": 2},
 }
 TWO_AT_ONCE = {"maxTrials": 2, "parallelTrials": 2}
@@ -158,7 +158,11 @@ def test_gpus_do_not_wait_for_an_answer(place: Place, tmp_path: Path) -> None:
         place.kubelet(lambda spec, _: Succeeds(throughput=throughput) if spec.gpu_count == 1 else HangsLoading()),
     ):
         proxy.fault = "hangs"
-        place.study(searchSpace={"gpuCount": [1, 2], "batchSize": [8]}, algorithm={"name": "grid"}, budget=TWO_AT_ONCE)
+        place.study(
+            searchSpace={"gpuCount": [1, 2], "batchSize": [8]},
+            algorithm={"name": "grid", "trialsPerRun": 1},
+            budget=TWO_AT_ONCE,
+        )
         place.wait_until(lambda: len(place.objects("pod")) == 2, what="two runs")
         place.wait_until(lambda: _pods_of(place.running_pods()) == ["2"], what="the end of one of them")
         place.wait_until(lambda: len(proxy.requests) > 1, what="a question about it")

@@ -1,4 +1,4 @@
-"""The ConfigMap that `spec.publish` names: written when a search has ended, and never one of another owner."""
+"""The ConfigMaps that `spec.publish` names: written when a search has ended, and never one of another owner."""
 
 import json
 
@@ -10,7 +10,7 @@ from controlplane.behaviours import replay
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("quick_operator")]
 
-RISING = {"searchSpace": {"gpuCount": [1], "batchSize": [8, 64]}, "algorithm": {"name": "grid"}}
+RISING = {"searchSpace": {"gpuCount": [1], "batchSize": [8, 64]}, "algorithm": {"name": "grid", "trialsPerRun": 1}}
 
 
 def published(place: Place, batch: int) -> bool:
@@ -35,7 +35,14 @@ def test_a_new_best_is_published(place: Place) -> None:
         place.change(budget={"maxTrials": 2})
         place.wait_until(lambda: published(place, other), what="the better one")
     assert f"--max-num-seqs={other}" in place.get("configmap", "best")["data"]["args.txt"].splitlines()
+    flat = place.get("configmap", "best-vars")["data"]
+    assert (flat["BATCH_SIZE"], flat["MAX_NUM_SEQS"], flat["GPU_RESOURCE"]) == (
+        str(other),
+        str(other),
+        "nvidia.com/gpu",
+    )
     assert place.reasons().count("Published") == 2
+    assert place.status()["published"]["reason"] == "Better"
 
 
 def test_a_foreign_config_map_is_left_alone(place: Place) -> None:
@@ -53,8 +60,13 @@ def test_a_foreign_config_map_is_left_alone(place: Place) -> None:
     assert place.reasons().count("PublishRefused") == 1
 
 
+def messages(place: Place, reason: str) -> list[str]:
+    """Return the messages of the Events with a reason."""
+    return [event["message"] for event in place.objects("event") if event["reason"] == reason]
+
+
 def test_what_was_published_comes_back(place: Place) -> None:
-    """A published ConfigMap that a user deletes or changes is restored with the next listing."""
+    """A published ConfigMap that a user deletes or changes is restored with the next listing, which names the user."""
     place.study(**RISING, budget={"maxTrials": 1}, publish={"configMap": "best"})
     with place.kubelet(replay(throughput)):
         best = place.wait_for("Succeeded")["best"]["batchSize"]
@@ -62,7 +74,75 @@ def test_what_was_published_comes_back(place: Place) -> None:
     place.wait_for_listings(2)  # from then on nothing but a listing has the study looked at
     place.delete("configmap", "best")
     place.wait_until(lambda: published(place, best), what="the best again")
-    place.patch("configmap", "best", {"data": {"args.txt": "--something-else\n"}})
+    place.patch("configmap", "best", {"data": {"args.txt": "--something-else\n", "mine": "yes"}})
     place.wait_until(
         lambda: "something" not in place.get("configmap", "best")["data"]["args.txt"], what="the arguments again"
     )
+    assert place.get("configmap", "best")["data"]["mine"] == "yes"
+    place.wait_until(lambda: place.reasons().count("PublishRestored") == 2, what="both Events")
+    deleted, changed = sorted(messages(place, "PublishRestored"), key=lambda text: "deleted" not in text)
+    assert deleted == "ConfigMap best was deleted: restored to what the study publishes"
+    assert changed.startswith("ConfigMap best was changed by ")
+    assert "changed by infpop" not in changed
+    assert changed.endswith(" (args.txt): restored to what the study publishes")
+    assert place.reasons().count("Published") == 1
+
+
+def test_labels_and_annotations_follow_the_study(place: Place) -> None:
+    """The API server takes them, both ConfigMaps have them, and one that the study no longer sets is gone."""
+    watched = {"reconcile.fluxcd.io/watch": "Enabled"}
+    place.study(
+        **RISING,
+        budget={"maxTrials": 1},
+        publish={"configMap": "best", "labels": watched, "annotations": {"reloader.stakater.com/match": "true"}},
+    )
+    with place.kubelet(replay(throughput)):
+        place.wait_for("Published")
+    for name in ("best", "best-vars"):
+        metadata = place.get("configmap", name)["metadata"]
+        assert metadata["labels"].items() >= watched.items()
+        assert metadata["annotations"]["reloader.stakater.com/match"] == "true"
+    place.change(publish={"labels": None, "annotations": {"reloader.stakater.com/match": "false"}})
+
+    def follows(name: str) -> bool:
+        metadata = place.get("configmap", name)["metadata"]
+        wanted = metadata["annotations"]["reloader.stakater.com/match"] == "false"
+        return wanted and not metadata["labels"].keys() & watched.keys()
+
+    place.wait_until(lambda: follows("best") and follows("best-vars"), what="both ConfigMaps as the study says")
+
+
+def test_an_immutable_config_map_is_refused_and_written_again_when_it_is_gone(place: Place) -> None:
+    """The new best cannot be written: the study says so and what to do, and does it when a user has deleted it."""
+    place.study(**RISING, budget={"maxTrials": 1}, publish={"configMap": "best"})
+    with place.kubelet(replay(throughput)):
+        place.wait_for("Published")
+        first = place.status()["best"]["batchSize"]
+    place.patch("configmap", "best", {"immutable": True})
+    other = 72 - first
+    with place.kubelet(replay(lambda gpus, batch: 1e6 if batch == other else float(gpus))):
+        place.change(budget={"maxTrials": 2})
+        status = place.wait_for("Published", "False", reason="PublishRefused")
+    (condition,) = [each for each in status["conditions"] if each["type"] == "Published"]
+    assert condition["message"].startswith("ConfigMap best is immutable, and its content is out of date: delete it")
+    place.wait_until(
+        lambda: place.get("configmap", "best-vars")["data"]["BATCH_SIZE"] == str(other), what="the other one"
+    )
+    place.wait_for_listings(2)
+    place.delete("configmap", "best")
+    place.wait_for("Published")
+    assert published(place, other)
+    assert place.reasons().count("PublishRefused") == 1
+
+
+def test_the_second_of_two_studies_with_one_config_map_says_whose_it_is(place: Place) -> None:
+    """The first one's result stays, also when the second searches again."""
+    for name in ("first", "second"):
+        place.study(name, **RISING, budget={"maxTrials": 1}, publish={"configMap": "best"})
+        with place.kubelet(replay(throughput)):
+            place.wait_for("Published", "True" if name == "first" else "False", name=name)
+    before = place.get("configmap", "best")
+    (message,) = messages(place, "PublishRefused")
+    assert "ConfigMap best belongs to study first, which publishes to it" in message
+    place.wait_for_listings(2)
+    assert place.get("configmap", "best") == before

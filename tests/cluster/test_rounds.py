@@ -45,7 +45,7 @@ def test_a_change_of_the_measurement_opens_a_round(place: Place) -> None:
 
 def test_other_hardware_opens_a_round(place: Place) -> None:
     """When the nodes of a pool get other GPUs the pool is tuned again, and says how much is gained over before."""
-    place.study(searchSpace=SPACE, budget={"maxTrials": 2})
+    place.study(searchSpace=SPACE, budget={"maxTrials": 2}, retune={"debounce": "2s"})
     with place.kubelet(replay(throughput)):
         before = place.wait_for("Succeeded")
     other = {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB", "nvidia.com/gpu.memory": "81920"}

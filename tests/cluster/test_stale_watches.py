@@ -53,7 +53,7 @@ def test_a_result_without_watch_events_survives_the_stop(place: Place, tmp_path:
     with deaf(place, tmp_path, "pod", "job"), place.kubelet(replay(throughput)):
         place.study(searchSpace=CELL)
         place.wait_until(lambda: phases(place) == ["Succeeded"], what="the end of the run")
-        assert place.status()["runs"]
+        place.wait(lambda status: bool(status.get("runs")), what="the run in the status")
         place.change(suspend=True)
         (row,) = place.wait(lambda status: not status["runs"], what="no live runs")["trials"]
     assert row["state"] == "Measured"

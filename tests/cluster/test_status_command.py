@@ -107,7 +107,7 @@ def test_a_watch_follows_a_study_to_its_result(place: Place, viewer: Path) -> No
             gate.set()
             out, err = process.communicate(timeout=SECONDS)
     assert (process.returncode, err) == (0, "")
-    for part in ("trial 0: ", "Succeeded", "Configuration  2 GPUs, batch size 8", "--tensor-parallel-size=2"):
+    for part in ("trial 1: ", "Succeeded", "Configuration  2 GPUs, batch size 8", "--tensor-parallel-size=2"):
         assert part in out, part
     asked = [entry for entry in place.cluster.audit_entries(about=place.namespace) if ":viewer" in entry.user]
     assert {entry.verb for entry in asked} == {"get"}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
 
+from factories.adaptive import as_asked
 from infpop_runner.contract import (
     Broken,
     BrokenReason,
@@ -42,7 +43,8 @@ DisruptionReason = Literal[
 class Succeeds:
     """Every trial finds the value of `throughput` for its GPU count and batch size; exit 0 with the complete result.
 
-    Tokens/s, or the reason why there is no number; after an out-of-memory larger batches are not reached.
+    Tokens/s, or the reason why there is no number; a run with an adaptive measurement may race a number out. After an
+    out-of-memory larger batches are not reached.
     If `gate` is given, the run keeps loading until it is set. `killed_while_held`: killed with 137 as soon as it waits
     for a scrape; its result is written by then. `sidecar` is the name of an injected container that goes on afterwards.
     """
@@ -162,7 +164,7 @@ def trial_result(
     if isinstance(outcome, str):
         return Infeasible.model_validate({**place, "reason": outcome})
     generated = _REPEATS * trial.batch_size * spec.workload.max_new_tokens
-    return Measured(
+    measured = Measured(
         index=trial.index,
         batch_size=trial.batch_size,
         throughput_tokens_per_second=outcome,
@@ -175,11 +177,7 @@ def trial_result(
             ("batch_seconds_p50", "batch_seconds_p95", "gpu_memory_peak_bytes", "pad_ratio"), "Simulated"
         ),
     )
-
-
-def stops_after(result: TrialResult) -> bool:
-    """Return whether the run skips larger batches after this result."""
-    return isinstance(result, Infeasible) and result.reason == "GpuOutOfMemory"
+    return as_asked(measured, spec)
 
 
 def run_result(

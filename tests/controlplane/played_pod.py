@@ -24,12 +24,12 @@ from controlplane.behaviours import (
     Succeeds,
     Vanishes,
     run_result,
-    stops_after,
     trial_result,
 )
 from controlplane.metrics_server import PodAddresses, Scrapes, serve_metrics
 from controlplane.pod_status import Ending, Times
 from controlplane.rest import ApiError, Rest
+from factories.played_order import is_left_out, skipped
 from infpop_runner.contract import Broken, Measured, RunSpec, TrialResult, encode_message
 from infpop_runner.metrics import RunMetrics
 
@@ -227,14 +227,16 @@ class PlayedPod:
                 metrics.loaded(behaviour.load_seconds, {"engine": self.spec.engine.name, "model": self.spec.model.name})
                 metrics.enter("measuring")
             for trial in reached:
-                metrics.enter_trial(trial, "measuring")
-                start = self._since_start()
-                await asyncio.sleep(behaviour.trial_seconds)
-                result = trial_result(self.spec, trial, behaviour.throughput, (start, self._since_start()))
+                if is_left_out(trial, self._trials):
+                    continue
+                result: TrialResult | None = skipped(trial, self._trials)
+                if result is None:
+                    metrics.enter_trial(trial, "measuring")
+                    start = self._since_start()
+                    await asyncio.sleep(behaviour.trial_seconds)
+                    result = trial_result(self.spec, trial, behaviour.throughput, (start, self._since_start()))
                 self._trials = (*self._trials, result)
                 metrics.trial_ended(result)
-                if stops_after(result):
-                    break
             metrics.enter("done")
             self._over_at = self._now()
             if isinstance(behaviour, Breaks):

@@ -6,16 +6,20 @@ slow a test down.
 
 import asyncio
 import json
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakSet
 
 import aiohttp
 import yaml
 
 Document = dict[str, Any]
+_CLOSE_SECONDS = 0.01  # between looks at connections that are closing
 _CALL_TIMEOUT = aiohttp.ClientTimeout(total=10)
 WATCH_SECONDS = 30  # the longest duration of a watch, so that a dead connection is noticed soon
 _WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=WATCH_SECONDS + 10)
@@ -48,21 +52,38 @@ class Rest:
         if "token" in user:
             self._headers["Authorization"] = f"Bearer {user['token']}"
         self._session: aiohttp.ClientSession | None = None
+        self._sockets: WeakSet[socket.socket] = WeakSet()
 
     async def __aenter__(self) -> Self:
         """Open the session."""
-        connector = aiohttp.TCPConnector(ssl=self._context, limit=32)
+        connector = aiohttp.TCPConnector(ssl=self._context, limit=32, socket_factory=self._make_socket)
         self._session = aiohttp.ClientSession(self._server, connector=connector, headers=self._headers)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the session."""
+        """Close the session, and return when all its connections are closed.
+
+        The session forgets the connections of requests that were cancelled: their TLS still says goodbye to the server,
+        which may take a busy machine longer than the event loop lives.
+        """
         if self._session is not None:
             await self._session.close()
-            # It does not wait for TLS connections to close; docs.aiohttp.org, "Graceful shutdown", advises this.
-            await asyncio.sleep(0.25)
+            for left in self._open_sockets():
+                with suppress(OSError):  # not connected yet, or the server was faster
+                    left.shutdown(socket.SHUT_RDWR)
+            while self._open_sockets():  # noqa: ASYNC110 - no event tells when a socket has closed
+                await asyncio.sleep(_CLOSE_SECONDS)
+
+    def _make_socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        family, kind, protocol, *_ = address
+        made = socket.socket(family, kind, protocol)
+        self._sockets.add(made)
+        return made
+
+    def _open_sockets(self) -> list[socket.socket]:
+        return [each for each in self._sockets if each.fileno() >= 0]
 
     async def get(self, path: str, parameters: Mapping[str, str]) -> Document:
         """Return the document at `path`."""

@@ -25,9 +25,9 @@ NODES = {"a100-host": "n1", "v100-host": "n2"}
 SIMULATED: Mapping[str, object] = {
     "engine": simulation(),
     "searchSpace": {"gpuCount": [1, 2], "batchSize": [32, 64]},
-    "algorithm": {"name": "grid"},
-    "budget": {"maxTrials": 4, "parallelTrials": 2, "maxFailedTrials": 0},
-    "measurement": {"minDuration": "1s"},
+    "algorithm": {"name": "grid", "trialsPerRun": 1},
+    "budget": {"maxTrials": 4, "parallelTrials": 2, "maxFailedTrials": 0, "confirm": False},
+    "measurement": {"minDuration": "1s", "mode": "Full"},
     "nodePools": list(POOLS),
 }
 # One run on one node, which goes on until something happens to it.
@@ -35,7 +35,7 @@ ENDLESS: Mapping[str, object] = {
     **SIMULATED,
     "engine": simulation(loadTime="30m"),
     "searchSpace": {"gpuCount": [1], "batchSize": [32]},
-    "budget": {"maxTrials": 1, "maxFailedTrials": 0},
+    "budget": {"maxTrials": 1, "maxFailedTrials": 0, "confirm": False},
     "nodePools": [POOLS[0]],
 }
 QUICK: Mapping[str, object] = {**ENDLESS, "engine": simulation()}
@@ -44,8 +44,13 @@ REAL: Mapping[str, object] = {
     "model": {"name": MODEL, "dtype": "bfloat16"},
     "workload": {"source": {"builtin": "code-infilling-v1"}, "samples": 32, "maxNewTokens": 8},
     "algorithm": {"name": "grid", "trialsPerRun": 2},
-    "budget": {"maxTrials": 2, "maxFailedTrials": 0},
-    "measurement": {"minDuration": "1s", "maxSpread": "10", "timeouts": {"load": "10m", "measure": "10m"}},
+    "budget": {"maxTrials": 2, "maxFailedTrials": 0, "confirm": False},
+    "measurement": {
+        "minDuration": "1s",
+        "mode": "Full",
+        "maxSpread": "10",
+        "timeouts": {"load": "10m", "measure": "10m"},
+    },
     "nodePools": list(POOLS),
 }
 

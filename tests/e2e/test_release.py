@@ -58,11 +58,13 @@ def test_nothing_is_left(release: Installation, place: Place, stages: Stages) ->
         release.uninstall()
         place.wait_until(lambda: release.objects() == [], what="the end of the operator's pod")
     assert place.status("finished") == finished
-    assert place.find("configmap", "best") is not None
+    published = ("best", "best-vars")
+    assert all(place.find("configmap", name) is not None for name in published)
     with stages.stage("deletion of studies without an operator"):
         place.cluster.kubectl("delete", "tstudy", "--all", "--namespace", place.namespace, "--timeout=50s")
         place.wait_until(lambda: not (place.objects("job") or place.objects("pod")), what="the end of Jobs and pods")
-    place.delete("configmap", "best")
+    for name in published:
+        place.delete("configmap", name)
     place.cluster.kubectl("delete", "crd", _DEFINITION, "--timeout=50s")
     wait_for(lambda: not traces(place.cluster), seconds=_SECONDS, what="the end of every object of InfPop")
     assert marks_on_others(place.cluster, "nodes,namespaces,serviceaccounts") == []

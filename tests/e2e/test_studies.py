@@ -39,7 +39,7 @@ def test_a_real_engine_on_both_nodes(
         **studies.REAL,
         "engine": {"name": engine, "enforceEager": True, "maxNumBatchedTokens": 2048},
         "searchSpace": space,
-        "budget": {"maxTrials": trials, "maxFailedTrials": 0},
+        "budget": {"maxTrials": trials, "maxFailedTrials": 0, "confirm": False},
     }
     with stages.stage(f"{engine} study on the CPUs of both nodes, {2 * trials} trials"):
         apply_documents(place.cluster, document(place, **spec))

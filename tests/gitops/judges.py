@@ -61,8 +61,7 @@ def health_script() -> str:
 
 def flux_expressions() -> dict[str, str]:
     """Return the expressions for Flux."""
-    documents = yaml.safe_load_all((DEPLOY / "flux" / "infpop.yaml").read_text())
-    (kustomization,) = (each for each in documents if each["kind"] == "Kustomization")
-    (check,) = kustomization["spec"]["healthCheckExprs"]
+    documents = yaml.safe_load_all((DEPLOY / "flux" / "serving.yaml").read_text())
+    (check,) = (check for each in documents for check in each.get("spec", {}).get("healthCheckExprs", ()))
     assert (check["apiVersion"], check["kind"]) == ("infpop.io/v1alpha1", "ThroughputStudy")
     return {name: check[name] for name in _FLUX_ORDER}

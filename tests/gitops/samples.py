@@ -15,8 +15,9 @@ from infpop_operator.api.status import refused_status, to_status
 from infpop_operator.api.status_context import StatusContext
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.status_writer import dump_status
+from infpop_operator.core.decision import Verdict
 from infpop_operator.core.errors import Problem
-from infpop_operator.core.model import History, Phase, Round, Running, StartedRun, Verdict, Waiting
+from infpop_operator.core.model import History, Phase, Round, Running, StartedRun, Waiting
 from infpop_runner.contract import EngineSpec
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "argocd" / "testdata"

@@ -15,9 +15,9 @@ IMAGE = "registry.example.com/infpop-operator:"
 
 
 def documents(path: str) -> dict[str, dict[str, Any]]:
-    """Return the documents of a file in deploy/, by kind and name."""
+    """Return the specs of the documents of a file in deploy/, by kind and name."""
     found = yaml.safe_load_all((DEPLOY / path).read_text())
-    return {f"{document['kind']} {document['metadata']['name']}": document["spec"] for document in found}
+    return {f"{document['kind']} {document['metadata']['name']}": document.get("spec", {}) for document in found}
 
 
 def image_of_the_operator(values_files: list[str], values: dict[str, Any]) -> str:
@@ -40,7 +40,7 @@ def test_argo_cd_finds_the_chart_and_the_studies() -> None:
 def test_studies_that_come_before_their_kind_are_tried_again() -> None:
     """Without retries Argo CD would give up after three minutes and Flux wait ten; no order of applying is needed."""
     assert documents("argocd/application.yaml")["Application studies"]["syncPolicy"]["retry"]["limit"] < 0
-    assert documents("flux/infpop.yaml")["Kustomization studies"]["retryInterval"] == "1m"
+    assert documents("flux/serving.yaml")["Kustomization studies"]["retryInterval"] == "1m"
 
 
 def test_what_serves_may_wait_for_a_study() -> None:
@@ -49,23 +49,31 @@ def test_what_serves_may_wait_for_a_study() -> None:
     assert deployment["spec"]["progressDeadlineSeconds"] >= 2 * 24 * 3600
 
 
-def test_what_serves_goes_where_runs_went() -> None:
+@pytest.mark.parametrize("folder", ["serving", "serving-flux"])
+def test_what_serves_goes_where_runs_went(folder: str) -> None:
     """The Deployment tolerates the taints of GPU Nodes, as the runs did."""
-    (deployment,) = yaml.safe_load_all((DEPLOY / "repository" / "serving" / "codellama-7b.yaml").read_text())
+    (deployment,) = yaml.safe_load_all((DEPLOY / "repository" / folder / "codellama-7b.yaml").read_text())
     job = yaml.safe_load((ROOT / "tests" / "adapters" / "kube" / "manifests" / "default.yaml").read_text())
     tolerated = [pod["template"]["spec"]["tolerations"] for pod in (deployment["spec"], job["spec"])]
     assert tolerated[0] == tolerated[1]
 
 
-def test_flux_finds_the_chart_and_the_studies() -> None:
-    """This covers paths, values files and values of the HelmRelease, the Kustomization's path, and their sources."""
+def test_flux_finds_the_chart() -> None:
+    """This covers paths, values files and values of the HelmRelease, and its source."""
     given = documents("flux/infpop.yaml")
-    release, studies = given["HelmRelease infpop"], given["Kustomization studies"]
+    release = given["HelmRelease infpop"]
     chart = release["chart"]["spec"]
     assert ROOT / chart["chart"] == CHART
     assert release["releaseName"] == "infpop"  # as in docs/install.md, whose commands name it and its objects
     files = [str(ROOT / file) for file in chart["valuesFiles"]]
     assert image_of_the_operator(files, release["values"]).startswith(IMAGE)
-    assert (DEPLOY / "repository" / PurePosixPath(studies["path"])).is_dir()
-    for reference in (chart["sourceRef"], studies["sourceRef"]):
-        assert f"GitRepository {reference['name']}" in given
+    assert f"GitRepository {chart['sourceRef']['name']}" in given
+
+
+@pytest.mark.parametrize("name", ["studies", "codellama-7b"])
+def test_flux_finds_what_it_applies(name: str) -> None:
+    """This covers the paths of both Kustomizations, and their source."""
+    given = documents("flux/serving.yaml")
+    kustomization = given[f"Kustomization {name}"]
+    assert (DEPLOY / "repository" / PurePosixPath(kustomization["path"])).is_dir()
+    assert f"GitRepository {kustomization['sourceRef']['name']}" in given

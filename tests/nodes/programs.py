@@ -41,7 +41,7 @@ def require_programs() -> None:
     if not Path("/sys/fs/cgroup/memory").is_dir():
         raise MissingToolError("real nodes need cgroup v1 (/sys/fs/cgroup/memory); they were not tried with another")
     if missing := _missing_packages():
-        _install(missing)
+        install(missing, whose="real nodes")
     if missing := _missing_packages():
         raise MissingToolError(f"real nodes need the Debian packages {', '.join(missing)}; they lack a program still")
 
@@ -57,23 +57,28 @@ def run(*command: str, seconds: float = COMMAND_SECONDS) -> str:
     return answer.stdout
 
 
-def _missing_packages() -> list[str]:
-    wanted = [package for name, package in _PACKAGES.items() if shutil.which(name, path=_SEARCH_PATH) is None]
-    if not (CNI_FOLDER / "bridge").exists():
-        wanted.append("containernetworking-plugins")
-    return list(dict.fromkeys(wanted))
+def install(packages: list[str], *, whose: str) -> None:
+    """Install Debian packages; `whose` names what needs them in messages.
 
-
-def _install(packages: list[str]) -> None:
+    Raises:
+        MissingToolError: there is no apt-get, or it failed.
+    """
     names = " ".join(packages)
     if shutil.which("apt-get", path=_SEARCH_PATH) is None:
-        raise MissingToolError(f"real nodes need the packages {names}, and there is no apt-get to install them")
+        raise MissingToolError(f"{whose} need the packages {names}, and there is no apt-get to install them")
     sys.stderr.write(f"installing {names}\n")
     try:
         run("apt-get", "update", "-qq", seconds=_INSTALL_SECONDS)
         run("apt-get", "install", "-qq", "--no-install-recommends", *packages, seconds=_INSTALL_SECONDS)
     except AssertionError as error:
-        raise MissingToolError(f"real nodes need the packages {names}: {error}") from error
+        raise MissingToolError(f"{whose} need the packages {names}: {error}") from error
+
+
+def _missing_packages() -> list[str]:
+    wanted = [package for name, package in _PACKAGES.items() if shutil.which(name, path=_SEARCH_PATH) is None]
+    if not (CNI_FOLDER / "bridge").exists():
+        wanted.append("containernetworking-plugins")
+    return list(dict.fromkeys(wanted))
 
 
 def _environment() -> Mapping[str, str]:

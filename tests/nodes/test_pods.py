@@ -11,7 +11,9 @@ from cluster.studies import apply_documents, read_objects
 from controlplane.cluster import ControlPlane
 from controlplane.waiting import wait_for
 from infpop_operator.adapters.kube.job_manifest import Owner, PodSettings, build_job
-from infpop_operator.adapters.kube.records import PodRecord, parse_pod
+from infpop_operator.adapters.kube.record_parsing import parse_pod
+from infpop_operator.adapters.kube.records import PodRecord
+from infpop_operator.adapters.kube.scale_up import NodeLabels
 from infpop_operator.core.model import PlannedTrial, Run
 from infpop_operator.core.study import Configuration
 from infpop_runner.contract import (
@@ -54,7 +56,7 @@ def make_job(place: Place, model: str, *, product: str = A100) -> Body:
         trials=(TrialSpec(index=0, batch_size=8),),
         measurement=MeasurementSpec(),
     )
-    settings = PodSettings(image=RUNNER, node_labels=(("nvidia.com/gpu.product", (product,)),))
+    settings = PodSettings(image=RUNNER, node_labels=NodeLabels(any_of=(("nvidia.com/gpu.product", (product,)),)))
     return build_job(owner, planned, spec, settings, deadline_seconds=600)
 
 

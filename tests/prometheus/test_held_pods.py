@@ -45,7 +45,7 @@ def test_only_a_scrape_ends_the_wait(control_plane: ControlPlane, namespace: str
 def test_a_scrape_before_the_last_value_ends_nothing(control_plane: ControlPlane, namespace: str) -> None:
     """A scrape during measurement does not end the wait: the grace period passes."""
     grace = 1.5
-    play = replay(lambda _gpus, batch: float(batch), trial_seconds=0.5)
+    play = replay(lambda _gpus, batch: float(batch), trial_seconds=3.0)  # a busy machine scrapes seconds later
     with run_site(control_plane, namespace, play) as site:
         site.start_run(scrape_grace_seconds=grace)
         assert 'state="measured"} 1.0' not in look(site, **SCRAPE)

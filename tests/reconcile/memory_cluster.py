@@ -93,9 +93,9 @@ class MemoryCluster:
         """Return the objects of a kind, the oldest first."""
         return [body for key, body in self._objects.items() if key[0] == plural]
 
-    def get(self, plural: Plural, name: str = STUDY) -> Body:
+    def get(self, plural: Plural, name: str = STUDY, *, namespace: str = NAMESPACE) -> Body:
         """Return an object."""
-        return self._objects[plural, _namespace(plural), name]
+        return self._objects[plural, namespace if _namespace(plural) else None, name]
 
     def find(self, plural: Plural, name: str = STUDY) -> Body | None:
         """Return an object, None where there is none of that name."""
@@ -110,7 +110,7 @@ class MemoryCluster:
             "generation": 1,
             **body["metadata"],
         }
-        key = (plural, _namespace(plural), metadata["name"])
+        key = (plural, metadata.get("namespace", NAMESPACE) if _namespace(plural) else None, metadata["name"])
         self.created.append((plural, metadata["name"]))
         return self._store(key, {**body, "metadata": metadata})
 
@@ -206,7 +206,10 @@ class MemoryCluster:
         return 200, {"kind": "Status", "status": "Success"}
 
     def _list(self, request: Request) -> Body:
-        found = [body for (plural, _, _), body in self._objects.items() if plural == request.plural]
+        wanted = (request.plural, request.namespace)
+        found = [
+            body for (plural, where, _), body in self._objects.items() if wanted in {(plural, where), (plural, None)}
+        ]
         items = [body for body in found if _is_selected(body, request.query)]
         return {"metadata": {"resourceVersion": str(self._version)}, "items": items}
 

@@ -10,7 +10,7 @@ from datetime import datetime
 import httpx
 
 from infpop_operator.adapters.kube.cluster_clock import ClusterClock
-from infpop_operator.adapters.kube.records import parse_job, parse_node, parse_pod
+from infpop_operator.adapters.kube.record_parsing import parse_job, parse_node, parse_pod
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.events import Recorder
 from infpop_operator.cluster.keys import StudyKey

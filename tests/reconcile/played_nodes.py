@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from controlplane.behaviours import Throughput, run_result, stops_after, trial_result
+from controlplane.behaviours import Throughput, run_result, trial_result
 from controlplane.pod_status import Ending, Times, disruption, ended_status, running_status, waiting_status
+from factories.played_order import is_left_out, skipped
 from infpop_runner.contract import Broken, RunSpec, TrialResult
 from reconcile.memory_cluster import NAMESPACE, Body, Json, MemoryCluster
 
@@ -120,11 +121,25 @@ class PlayedNodes:
         )
         self._cluster.patch("jobs", run, {"status": {"active": 1, "startTime": self._cluster.clock.stamp()}})
 
-    def bind(self, run: str) -> None:
+    def find_no_node(self, run: str, message: str) -> None:
+        """Make the Pod, and say that no node can take it, as the scheduler does."""
+        self.make_pod(run)
+        stamp = self._cluster.clock.stamp()
+        condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+        self._change(run, {"status": {"conditions": [{**condition, "lastTransitionTime": stamp}]}})
+
+    def say_of(self, run: str, reason: str, message: str, *, reporter: str) -> None:
+        """Write an Event about the Pod, as an autoscaler does."""
+        pod, stamp = self._newest(run)["metadata"], self._cluster.clock.stamp()
+        event = {"metadata": {"name": f"{pod['name']}.{reason}", "namespace": NAMESPACE}, "reason": reason}
+        event |= {"involvedObject": {"kind": "Pod", "uid": pod["uid"]}, "source": {"component": reporter}}
+        self._cluster.create("events", {**event, "message": message, "lastTimestamp": stamp})
+
+    def bind(self, run: str, node: str = NODE) -> None:
         """Give the Pod a node, as the scheduler does."""
         stamp = self._cluster.clock.stamp()
         scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": stamp}
-        self._change(run, {"spec": {"nodeName": NODE}, "status": {"conditions": [scheduled]}})
+        self._change(run, {"spec": {"nodeName": node}, "status": {"conditions": [scheduled]}})
         self._show(run, waiting_status(self._newest(run), self._times(), reason="ContainerCreating"))
 
     def fail_pull(self, run: str) -> None:
@@ -207,9 +222,9 @@ class PlayedNodes:
         spec, now = self.spec(run), self._cluster.clock()
         results: list[TrialResult] = []
         for trial in spec.trials[:most]:
-            results.append(trial_result(spec, trial, self.throughput, (0.0, 1.0)))
-            if stops_after(results[-1]):
-                break
+            if not is_left_out(trial, results):
+                result = skipped(trial, results) or trial_result(spec, trial, self.throughput, (0.0, 1.0))
+                results.append(result)
         return run_result(
             spec,
             tuple(results),

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from controlplane.nodes import gpu_node
 from factories.study_objects import make_study_body
 from infpop_operator.adapters.journal import decode_line
-from infpop_operator.core.model import EndedRun, StartedRun
-from infpop_runner.contract import RunSpec
+from infpop_operator.core.model import EndedRun, Finished, StartedRun
+from infpop_runner.contract import RunSpec, TrialResult
 from reconcile.memory_cluster import STUDY, Body, MemoryCluster
 from reconcile.operators import MOST_PASSES, Operator
 from reconcile.played_nodes import NODE, PlayedNodes
@@ -113,6 +113,12 @@ class Stage:
         steps = [decode_line(line) for journal in self.journals() for line in journal["data"].values()]
         started = Counter(step.run.name for step in steps if isinstance(step, StartedRun) and step.stopping is None)
         return started, Counter(step.run.name for step in steps if isinstance(step, EndedRun))
+
+    def results(self) -> list[TrialResult]:
+        """Return the results of the trials of all runs that have ended with one, in the order of the journal."""
+        steps = [decode_line(line) for journal in self.journals() for line in journal["data"].values()]
+        ends = [step.observation for step in steps if isinstance(step, EndedRun)]
+        return [result for end in ends if isinstance(end, Finished) for result in end.result.trials]
 
     def journals(self) -> list[Body]:
         """Return the ConfigMaps of the journal."""

@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 import pytest
 
 from adapters.kube.api_server import ApiServer, api_server
+from factories.events import transitions
 from factories.kube_objects import OWNER
 from factories.runs import make_finished, make_lost, make_started
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.api.status_model import PoolStatus, StudyStatus, TrialRow
-from infpop_operator.cluster.events import Recorder, StudyEvent, runs_lacking_metrics, transitions
+from infpop_operator.cluster.events import Recorder, StudyEvent, runs_lacking_metrics
 from infpop_operator.core.model import EndedRun, Finished
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890_000, tzinfo=UTC)
@@ -54,7 +55,7 @@ def test_a_trial_is_reported_when_it_has_ended() -> None:
     """It is reported once: its row does not change afterwards, and earlier trials are not repeated."""
     before, after = (StudyStatus(trials=[make_row(index) for index in range(count)]) for count in (1, 2))
     (event,) = transitions(before, after)
-    message = "trial 1 of pool a100: 4 GPUs, batch size 8: 12.5 tokens/s (run study-1)"
+    message = "trial 2 of pool a100: 4 GPUs, batch size 8: 12.5 tokens/s (run study-1)"
     assert event == StudyEvent(type="Normal", reason="TrialMeasured", message=message)
     assert transitions(after, after) == ()
 
@@ -63,6 +64,8 @@ def test_a_trial_is_reported_when_it_has_ended() -> None:
     ("row", "reason", "outcome"),
     [
         (make_row(), "TrialMeasured", "12.5 tokens/s"),
+        (make_row(state="RacedOut", throughput_at_most="8.5"), "TrialRacedOut",
+         "slower than the best, at most 8.5 tokens/s"),
         (make_row(state="Infeasible", reason="GpuOutOfMemory", message="of 40 GiB"), "TrialInfeasible",
          "GpuOutOfMemory: of 40 GiB"),
         (make_row(state="Invalid", reason="UnstableRepeats"), "TrialInvalid", "UnstableRepeats"),
@@ -70,7 +73,7 @@ def test_a_trial_is_reported_when_it_has_ended() -> None:
 )  # fmt: skip
 def test_every_outcome_of_a_trial_has_its_event(row: TrialRow, reason: str, outcome: str) -> None:
     """The Event has the number, or the reason and its explanation."""
-    message = f"trial 1 of pool a100: 4 GPUs, batch size 8: {outcome} (run study-1)"
+    message = f"trial 2 of pool a100: 4 GPUs, batch size 8: {outcome} (run study-1)"
     assert events_between(make_row(state="Running"), row) == [("Normal", reason, message)]
 
 

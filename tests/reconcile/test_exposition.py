@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,16 +13,18 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.status_samples import ended_run, large_status, run_of
 from engines.specs import make_run_spec
-from factories.studies import START, make_measured
+from factories.runs import make_round
+from factories.studies import START, make_cell, make_measured
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.metrics.exposition import MetricsPage
 from infpop_operator.cluster.metrics.operator_metrics import OperatorMetrics
 from infpop_operator.cluster.metrics.study_collector import StudyCollector
 from infpop_operator.cluster.status_writer import dump_status
-from infpop_operator.core.model import EndedRun, Finished
+from infpop_operator.core.model import EndedRun, Finished, Published
 from infpop_runner.metrics import RunMetrics
 from prometheus.promtool import complaints_about
 
+PUBLISHED = Published(index=0, configuration=make_cell(8, 1), at=START, reason="First")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 ROW = re.compile(r"^\| `(?P<name>infpop_\w+)` \| (?P<kind>\w+) \|(?P<labels>[^|]*)\|", re.MULTILINE)
 SUFFIXES = {"counter": "_total", "info": "_info"}
@@ -60,7 +63,14 @@ def page() -> str:
     metrics.count_api_request("GET", None)
     metrics.count_ended_run(ended())
     status = dump_status(large_status(worst=False))
+    metrics.count_round(None, replace(make_round(), published=PUBLISHED))
     status["pools"][0]["improvementPercent"] = "12.5"
+    status["pools"][0]["best"] |= {"reusedFrom": "other", "tokensPerJoule": "0.4"}
+    status["pools"][0]["trials"]["reused"] = 3
+    status["rounds"][-1] |= {"improvementPercent": "12.5", "openedAt": "2026-01-01T00:00:00Z"}
+    status["published"] = {**status["best"], "at": "2026-01-01T00:00:00Z", "reason": "FirstResult", "message": "m"}
+    stale = next(each for each in status["conditions"] if each["type"] == "ResultStale")
+    stale["status"] = "True"
     metadata = {"namespace": "serving", "name": "one", "uid": "u", "resourceVersion": "1"}
     cache.see_study({"metadata": metadata, "status": status})
     shown = MetricsPage(metrics, cache, queue_depth=lambda: 0, clock=lambda: START)

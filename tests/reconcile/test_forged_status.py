@@ -19,8 +19,9 @@ from infpop_operator.api.status_context import StatusContext
 from infpop_operator.api.status_model import Condition, PoolStatus, StudyStatus
 from infpop_operator.cluster.resolve import ResolvedStudy
 from infpop_operator.core.decide import decide
+from infpop_operator.core.decision import Decision, Verdict
 from infpop_operator.core.history_diff import apply, changes
-from infpop_operator.core.model import Decision, Finished, History, Lost, Observation, StartedRun, Verdict
+from infpop_operator.core.model import Finished, History, Lost, Observation, StartedRun
 from infpop_operator.settings import Settings
 from simulation.world import World, observe
 
@@ -30,7 +31,7 @@ NODES = (make_node(labels=GFD), make_node("n2", product="Tesla-V100-SXM2-32GB", 
 JUST_JOINED = (make_node("n3", label="cloud.google.com/gke-accelerator", product="nvidia-tesla-a100"),)
 WORLD, BROKEN = World(best=(4, 64)), World(lost=1.0)
 SPEC: Mapping[str, Any] = {
-    "algorithm": {"name": "grid"},
+    "algorithm": {"name": "grid", "trialsPerRun": 1},
     "searchSpace": {"gpuCount": [1, 4, 8], "batchSize": [8, 64]},
     "budget": {"maxTrials": 3, "maxFailedTrials": 1, "parallelTrials": 2, "maxConcurrentGPUs": 16},
     "nodePools": [{"name": "a100", "gpuProduct": "A100"}, {"name": "v100", "gpuProduct": "V100"}],

@@ -10,6 +10,7 @@ from factories.studies import START, make_cell
 from infpop_operator.adapters.kube.errors import KubeQuotaError, KubeRefusedError
 from infpop_operator.adapters.kube.job_manifest import PodSettings, build_job
 from infpop_operator.adapters.kube.observe import PhaseLimits
+from infpop_operator.adapters.kube.scale_up import NodeLabels
 from infpop_operator.api.spec_pool import Toleration
 from infpop_operator.cluster.jobs import job_of, phase_limits, pod_settings, refusal
 from infpop_operator.core.model import Lost, PlannedTrial, Run
@@ -56,7 +57,7 @@ SETTINGS_OF_EVERYTHING = PodSettings(
         Toleration(key="dedicated", value="tuning", effect="NoExecute", toleration_seconds=60),
         Toleration(operator="Exists"),
     ),
-    node_labels=(("nvidia.com/gpu.product", ("NVIDIA-A100-SXM4-40GB",)),),
+    node_labels=NodeLabels(any_of=(("nvidia.com/gpu.product", ("NVIDIA-A100-SXM4-40GB",)),)),
     gpu_resource="nvidia.com/gpu",
     cpu="8",
     memory="64Gi",
@@ -124,7 +125,7 @@ def test_a_pod_gets_nothing_that_the_study_leaves_out() -> None:
     """A minimal study gets the operator's image, and the labels of the Nodes that its pool matched."""
     found = pod_settings(make_resolved(), "a100", SETTINGS)
     labels = (("nvidia.com/gpu.product", ("NVIDIA-A100-SXM4-40GB",)),)
-    assert found == PodSettings(image="example.org/runner:1", node_labels=labels)
+    assert found == PodSettings(image="example.org/runner:1", node_labels=NodeLabels(any_of=labels))
 
 
 def test_a_pod_has_the_image_of_its_engine_unless_its_pool_has_one() -> None:
@@ -136,7 +137,7 @@ def test_a_pod_has_the_image_of_its_engine_unless_its_pool_has_one() -> None:
 def test_a_pool_without_nodes_names_no_labels() -> None:
     """Its node selector is then all that is known of its Nodes."""
     resolved = make_resolved(NODE, **EVERYTHING)
-    assert pod_settings(resolved, "v100", SETTINGS).node_labels == ()
+    assert pod_settings(resolved, "v100", SETTINGS).node_labels == NodeLabels()
 
 
 def test_a_pool_of_cpus_asks_for_cpus() -> None:

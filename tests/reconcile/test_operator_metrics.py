@@ -6,10 +6,11 @@ import pytest
 from prometheus_client import generate_latest
 
 from api.status_samples import ended_run, run_of
-from factories.studies import START, make_measured
+from factories.runs import make_round
+from factories.studies import START, at, make_cell, make_measured
 from infpop_operator.adapters.kube.errors import KubeConflictError, KubeUnavailableError
 from infpop_operator.cluster.metrics.operator_metrics import MOST_REASONS, BoundedLabel, OperatorMetrics
-from infpop_operator.core.model import EndedRun, Finished, Lost
+from infpop_operator.core.model import POOL_CHANGED, EndedRun, Finished, Lost, Published, Round
 
 
 class Bench:
@@ -158,3 +159,38 @@ def test_the_buckets_reach_from_the_shortest_to_the_longest_time(name: str, leas
 def test_nothing_says_when_a_counter_was_made() -> None:
     """Such series would double the number of series."""
     assert b"_created" not in generate_latest(Bench().metrics.registry)
+
+
+def test_a_round_is_counted_when_it_begins_and_when_it_is_resumed() -> None:
+    """It is recorded again for other reasons, which count nothing."""
+    bench, first = Bench(), make_round(trigger=None)
+    second = make_round(number=2, trigger=POOL_CHANGED)
+    back = replace(first, resumed=1, resumed_at=at(9), trigger=POOL_CHANGED)
+    for before, after in ((None, first), (first, replace(first, hardware=None)), (None, second), (first, back)):
+        bench.metrics.count_round(before, after)
+    bench.metrics.count_round(None, make_round(number=3))  # of a version that did not say why
+
+    def rounds(reason: str, start: str) -> float | None:
+        return bench.value("infpop_rounds_total", reason=reason, start=start)
+
+    assert rounds("FirstRound", "new") == 1
+    assert rounds("HardwareChanged", "new") == 1
+    assert rounds("HardwareChanged", "resumed") == 1
+    assert rounds("Other", "new") == 1
+    assert rounds("FirstRound", "resumed") is None
+
+
+def test_what_is_published_is_counted_once_for_each_change() -> None:
+    """The reasons are bounded, as they may come from a journal that another version wrote."""
+    bench = Bench()
+
+    def published(reason: str, seconds: float) -> Round:
+        return make_round(published=Published(index=0, configuration=make_cell(1, 8), at=at(seconds), reason=reason))
+
+    one, other = published("Better", 1), published("Better", 2)
+    for before, after in ((make_round(), one), (one, one), (one, other)):
+        bench.metrics.count_round(before, after)
+    assert bench.value("infpop_publications_total", reason="Better") == 2
+    for number in range(MOST_REASONS):
+        bench.metrics.count_round(make_round(), published(f"Reason{number}", number))
+    assert bench.value("infpop_publications_total", reason="Other") == 1

@@ -6,6 +6,7 @@ from factories.kube_objects import make_node
 from factories.resolved import resolve_study
 from factories.studies import START
 from infpop_operator.adapters.kube.job_manifest import PodSettings
+from infpop_operator.adapters.kube.scale_up import NodeLabels
 from infpop_operator.api.spec_pool import Toleration
 from infpop_operator.cluster.jobs import pod_settings
 from infpop_operator.core.model import History
@@ -35,7 +36,7 @@ def test_every_field_of_a_study_that_is_about_pods_reaches_them() -> None:
             Toleration(key="dedicated", operator="Equal", value="tuning", effect="NoExecute", toleration_seconds=61),
             Toleration(key="spot", operator="Exists", value=None, effect="NoSchedule", toleration_seconds=None),
         ),
-        node_labels=(("nvidia.com/gpu.product", ("NVIDIA-A100-SXM4-40GB",)),),
+        node_labels=NodeLabels(any_of=(("nvidia.com/gpu.product", ("NVIDIA-A100-SXM4-40GB",)),)),
         gpu_resource="nvidia.com/gpu",
         cpu="23",
         memory="65Gi",

@@ -202,8 +202,8 @@ def test_an_event_that_cannot_be_written_delays_nothing() -> None:
     assert stage.condition("Succeeded") == ("True", "SpaceExhausted")
 
 
-def test_transitions_are_recorded_after_the_status_has_them() -> None:
-    """An Event cannot be withdrawn, so none is recorded for a status that could not be written."""
+def test_conditions_are_reported_after_the_status_has_them() -> None:
+    """An Event cannot be withdrawn; what the journal has is reported although the status could not be written."""
 
     async def play() -> tuple[list[str], list[str]]:
         stage = Stage(searchSpace=ONE_CELL)
@@ -216,7 +216,7 @@ def test_transitions_are_recorded_after_the_status_has_them() -> None:
         return before, stage.events()
 
     before, after = asyncio.run(play())
-    assert before == []
+    assert before == ["RoundStarted"]
     assert sorted(after) == ["RoundStarted", "Valid"]
 
 
@@ -244,6 +244,29 @@ def test_pools_that_cannot_be_tuned_are_reported_with_their_reasons(suspended: b
         "v100": "NoMatchingNodes",
         "any": "MixedGPUs",
     }
+
+
+def test_a_pool_of_several_gpus_is_reported_while_the_others_are_tuned() -> None:
+    """The message lists each kind of GPU with its Nodes, and the study has the best of the other pool meanwhile."""
+
+    async def play() -> Stage:
+        pools = [{"name": "any", "nodeSelector": {"pool": "mixed"}}, {"name": "a100", "gpuProduct": "A100"}]
+        stage = Stage(nodePools=pools, searchSpace=ONE_CELL)
+        for name, product in (("m1", "Tesla-V100-SXM2-32GB"), ("m2", "NVIDIA-H100-80GB-HBM3")):
+            stage.cluster.create("nodes", gpu_node(name, product=product, extra_labels={"pool": "mixed"}))
+        operator = await stage.operator()
+        await operator.settle()
+        stage.nodes.start(stage.run)
+        stage.nodes.finish(stage.run)
+        await operator.settle()
+        return stage
+
+    stage = asyncio.run(play())
+    pools = {pool["name"]: pool for pool in stage.status["pools"]}
+    mixed = pools["any"]
+    assert (mixed["reason"], pools["a100"].get("reason")) == ("MixedGPUs", None)
+    assert all(part in mixed["message"] for part in ("Tesla-V100-SXM2-32GB", "NVIDIA-H100-80GB-HBM3", "on 1 node"))
+    assert stage.status["best"]["pool"] == "a100"
 
 
 def test_a_pass_that_fails_for_a_defect_is_not_hidden() -> None:

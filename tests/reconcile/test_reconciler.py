@@ -85,7 +85,7 @@ def test_a_settled_study_is_reconciled_again_when_what_it_depends_on_changes(cha
     """Another GPU, another spec, or a Job without a time to live: not one of them is overlooked."""
 
     async def play() -> Stage:
-        stage = Stage(searchSpace=ONE_CELL)
+        stage = Stage(searchSpace=ONE_CELL, retune={"debounce": "0s"})
         operator = await stage.operator()
         await stage.finish(operator)
         await operator.settle()
@@ -248,7 +248,7 @@ def test_a_superseded_run_is_ended(by: str) -> None:
     """Its numbers could not be compared any more; the next round begins when its devices are free."""
 
     async def play() -> tuple[Stage, str, list[Any]]:
-        stage = Stage(searchSpace=ONE_CELL)
+        stage = Stage(searchSpace=ONE_CELL, retune={"debounce": "0s"})
         operator = await stage.operator()
         run = await stage.work(operator)
         match by:

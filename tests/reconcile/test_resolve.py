@@ -1,6 +1,9 @@
 """The input of a decision: the study's document, the current Nodes, and the recorded hardware of earlier Nodes."""
 
 from dataclasses import replace
+from datetime import timedelta
+
+import pytest
 
 from factories.kube_objects import A100, OWNER, make_node
 from factories.resolved import resolve_study
@@ -48,6 +51,31 @@ def test_a_pool_whose_only_node_is_replaced_keeps_its_round_and_waits() -> None:
     assert changing.matched == {}
 
 
+V100_LABELS = {**GFD, "nvidia.com/gpu.product": "Tesla-V100-SXM2-32GB", "nvidia.com/gpu.memory": "32768"}
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        (),
+        (make_node(labels=V100_LABELS, unready="NotReady"),),
+        (make_node(labels=V100_LABELS), make_node("b", labels=GFD)),
+    ],
+    ids=["gone", "not ready", "mixed"],
+)
+def test_a_change_outlives_nodes_that_are_away_before_its_round(nodes: tuple[NodeRecord, ...]) -> None:
+    """The new nodes restart once more, or an old one appears again: nothing has changed back."""
+    either = {"gpuProduct": "A100|V100"}
+    opened = decide(prepared(make_node(labels=GFD), **either).study, NEW, {}, START).history
+    study = prepared(make_node(labels=V100_LABELS), history=opened, **either).study
+    changed = decide(study, opened, {}, START).history
+    (noted,) = (entry.change for entry in changed.rounds)
+    assert noted is not None
+    later = prepared(*nodes, history=changed, **either).study
+    (kept,) = (entry.change for entry in decide(later, changed, {}, START + timedelta(minutes=1)).history.rounds)
+    assert kept == noted
+
+
 def test_what_is_remembered_of_a_pool_follows_its_nodes_while_they_are_there() -> None:
     """A larger or smaller Node of the same kind keeps the round, and is remembered when all Nodes are gone."""
     small = make_node("small", labels=GFD, gpus=4)
@@ -56,6 +84,26 @@ def test_what_is_remembered_of_a_pool_follows_its_nodes_while_they_are_there() -
     assert [entry.number for entry in later.rounds] == [1]
     (away,) = prepared(history=later).study.pools
     assert (away.device_count, away.total_device_count, away.gpu_model) == (4, 0, A100)
+
+
+def test_a_round_says_what_its_nodes_labels_say_of_the_hardware() -> None:
+    """A fact that no label gives is absent, and one that differs between Nodes of one kind stays as it was first."""
+    new = {**GFD, "nvidia.com/gpu.memory": "40537", "nvidia.com/cuda.driver-version.major": "580"}
+    labels = {**GFD, "nvidia.com/cuda.driver.major": "570"}
+    opened = begun(make_node(labels=labels))
+    later = decide(
+        prepared(make_node("a", labels=new), make_node("b", labels=labels), history=opened).study, opened, {}, START
+    ).history
+    for history in (opened, later):
+        (known,) = (entry.hardware for entry in history.rounds)
+        assert known is not None
+        assert (known.gpu_memory_mib, known.compute_capability) == (40960, "8.0")
+        assert (known.driver_major, known.mig) == ("570", None)
+    (vague,) = (entry.hardware for entry in begun(JUST_JOINED).rounds)
+    assert vague is not None
+    assert (vague.gpu_memory_mib, vague.compute_capability, vague.driver_major, vague.mig) == (None,) * 4
+    divided = make_node(labels=GFD, product=f"{A100}-MIG-1g.5gb")
+    assert [entry.mig for entry in prepared(divided, gpuProduct="MIG").study.pools] == ["1g.5gb"]
 
 
 def test_a_status_is_believed_only_of_an_old_round_and_where_its_identity_confirms_it() -> None:
@@ -71,7 +119,7 @@ def test_a_status_is_believed_only_of_an_old_round_and_where_its_identity_confir
     assert prepared(history=old, previous=forged).study.pools == ()
     assert prepared(history=old).study.pools == ()
     assert prepared(history=NEW, previous=told).study.pools == ()
-    assert prepared(history=opened, previous=forged).study.pools == (kept,)
+    assert prepared(history=opened, previous=forged) == prepared(history=opened)
     changing = prepared(JUST_JOINED, history=old, previous=told)
     assert changing.problems[pool.name].reason == "NodesChanging"
 
@@ -82,7 +130,7 @@ def test_an_old_round_learns_its_hardware_and_engine_when_nodes_are_there() -> N
     old = replace(opened, rounds=(replace(opened.rounds[0], hardware=None, engine=None),))
     decision = decide(prepared(make_node(labels=GFD), history=old).study, old, {}, START)
     assert decision.history == opened
-    assert changes(old, decision.history) == opened.rounds  # the round is recorded again
+    assert changes(old, decision.history) == (replace(opened.rounds[0], subject=()),)  # what is known now is recorded
     assert changes(opened, decision.history) == ()
     assert opened.rounds[0].hardware is not None
     assert opened.rounds[0].engine is not None

@@ -9,14 +9,17 @@ from functools import partial
 
 import pytest
 
-from infpop_runner.contract import RunSpec
+from infpop_operator.core import plan_companions
+from infpop_operator.core.search import Companion, SearchRequest
+from infpop_operator.core.study import Configuration
+from infpop_runner.contract import RunSpec, Skipped
 from reconcile.memory_cluster import Answer, Request
 from reconcile.operators import Operator
 from reconcile.stage import Outcome, Stage
+from reconcile.succession import Succession
 from reconcile.wire import (
     CarryOut,
     Interference,
-    Killed,
     Trouble,
     at_request,
     fail,
@@ -34,30 +37,8 @@ STUDIES: Mapping[str, Spec] = {
     "one run after the other": SINGLE,
     "all runs at once": {**SINGLE, "budget": {"maxTrials": 4, "parallelTrials": 4, "maxConcurrentGPUs": 8}},
     "Jobs that go at once": {**SINGLE, "ttlSecondsAfterFinished": 0},
+    "two trials in each run": {**SINGLE, "budget": {"maxTrials": 4}, "algorithm": {"name": "grid"}},
 }
-
-
-class Succession:
-    """Operators, each of which starts when the one before was killed; only the first meets with trouble."""
-
-    def __init__(self, stage: Stage, first: Interference, *, meanwhile: int = 0) -> None:
-        self.operator = Operator(stage.cluster, interference=first)
-        self._stage = stage
-        self._meanwhile = meanwhile
-        self._is_listed = False
-
-    async def try_pass(self) -> float | None:
-        """Do a pass; where the operator is killed in it, the nodes move on and the next operator starts."""
-        try:
-            if not self._is_listed:
-                await self.operator.list_all()
-                self._is_listed = True
-            return await self.operator.try_pass()
-        except Killed:
-            for _ in range(self._meanwhile):
-                self._stage.nodes.step()
-            self.operator = await self._stage.operator()
-            return 0.0
 
 
 async def live(spec: Spec, interference: Interference = let_pass, *, meanwhile: int = 0) -> tuple[Stage, Succession]:
@@ -95,11 +76,11 @@ def is_first(spec: RunSpec) -> bool:
 
 
 def assert_nothing_happened_twice(stage: Stage, moment: object) -> None:
-    """Each run was recorded once as started and as ended, and had one Job; no configuration had two runs."""
+    """Each run was recorded once as started and as ended, and had one Job; no configuration was measured twice."""
     started, ended = stage.recorded()
     once = dict.fromkeys(ended, 1)
     assert (started, ended, stage.created_jobs()) == (once, once, once), moment
-    assert len(once) == len(stage.status["trials"]), moment
+    assert sum(not isinstance(result, Skipped) for result in stage.results()) == len(stage.status["trials"]), moment
 
 
 Life = Callable[..., Awaitable[tuple[Stage, Succession]]]
@@ -123,6 +104,45 @@ def test_an_operator_that_is_killed_at_any_request(name: str, trouble: Trouble) 
             assert stage.outcome() == expected, number
             assert_nothing_happened_twice(stage, number)
             assert operators.operator.wire.requests[0].said == "GET nodes"
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("trouble", [kill_before, kill_after])
+def test_an_operator_that_is_killed_while_runs_skip_trials(trouble: Trouble, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run skipped is neither a failure nor a row, and a later run measures it: wherever the kill hits."""
+
+    def unreachable(request: SearchRequest, first: Configuration, most: int) -> tuple[Companion, ...]:
+        others = (cell for cell in request.open_cells if cell.load_key == first.load_key and cell != first)
+        return tuple(Companion(configuration=cell, needs_loss=-1e12) for cell in others)[:most]
+
+    monkeypatch.setattr(plan_companions, "companions", unreachable)
+    spec = STUDIES["two trials in each run"]
+
+    async def play() -> None:
+        expected, requests = await undisturbed(live, spec)
+        for number in range(0, requests, 3):
+            stage, _ = await live(spec, at_request(number, trouble), meanwhile=number % 2)
+            assert stage.outcome() == expected, number
+            assert_nothing_happened_twice(stage, number)
+            assert [result.batch_size for result in stage.results() if isinstance(result, Skipped)] == [64, 64]
+            assert "RunBroken" not in stage.events(), number
+            assert {row["state"] for row in stage.status["trials"]} == {"Measured"}
+
+    asyncio.run(play())
+
+
+def test_an_operator_that_is_killed_while_a_search_knows_landscapes() -> None:
+    """Its proposals and companions depend on the journal alone: the same runs with the same names, wherever it dies."""
+    spec = {**SINGLE, "budget": {"maxTrials": 4}, "algorithm": {"name": "landscape"}}
+
+    async def play() -> None:
+        whole, operators = await live(spec)
+        for number in range(0, len(operators.operator.wire.requests), 7):
+            stage, _ = await live(spec, at_request(number, kill_before), meanwhile=number % 2)
+            assert stage.outcome() == whole.outcome(), number
+            assert stage.created_jobs() == whole.created_jobs(), number
+            assert_nothing_happened_twice(stage, number)
 
     asyncio.run(play())
 

@@ -14,6 +14,7 @@ from factories.study_documents import make_study_document
 from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.observe import RunHints
 from infpop_operator.adapters.kube.records import ContainerRecord, PodRecord
+from infpop_operator.adapters.kube.scale_up import AutoscalerAnswer
 from infpop_operator.adapters.kube.workloads import NO_KUEUE, NO_QUEUE, NO_WORKLOAD
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.keys import StudyKey
@@ -60,11 +61,11 @@ class Scene:
         """Return what the source has of the run."""
         return dict(await self.probes.samples(WATCHED))
 
-    def happened(self, uid: str, reason: str, message: str, seconds: float) -> None:
+    def happened(self, uid: str, reason: str, message: str, seconds: float, *, reporter: str = "") -> None:
         """Add an Event to the cluster."""
         about: dict[str, Any] = {"uid": uid}
         event = {"involvedObject": about, "reason": reason, "message": message, "lastTimestamp": stamp(seconds)}
-        self.server.events.append(event)
+        self.server.events.append({**event, "source": {"component": reporter}})
 
 
 def played(scenario: Callable[[Scene], Awaitable[None]]) -> None:
@@ -286,13 +287,33 @@ def test_probes_of_ended_runs_are_dropped() -> None:
     played(scenario)
 
 
-def test_a_pod_without_a_node_is_not_probed() -> None:
-    """The scheduler's message is in the Pod."""
+def test_a_pod_that_the_scheduler_has_not_tried_is_not_probed() -> None:
+    """There is nothing to know of it yet."""
 
     async def scenario(scene: Scene) -> None:
-        scene.cache.see_pod(make_pod(unschedulable="0/3 nodes"))
+        scene.cache.see_pod(make_pod())
         assert await scene.probe(1000) == ()
         assert scene.server.requests == []
+
+    played(scenario)
+
+
+def test_an_autoscaler_is_heard_twice_a_minute() -> None:
+    """Its newest Event about a Pod without a node counts, and a Pod that waits for days costs few requests."""
+
+    async def scenario(scene: Scene) -> None:
+        pod = make_pod(unschedulable="0/3 nodes")
+        scene.cache.see_pod(pod)
+        assert await scene.probe(100) == ()
+        scene.happened(pod.uid, "FailedScheduling", "0/3 nodes", 101, reporter="default-scheduler")
+        scene.happened(pod.uid, "TriggeredScaleUp", "pod triggered scale-up", 105, reporter="cluster-autoscaler")
+        assert await scene.probe(110) == ()
+        assert len(scene.server.requests) == 1
+        assert await scene.probe(130) == (KEY,)
+        words = "cluster-autoscaler: pod triggered scale-up"
+        assert scene.probes.of(KEY, RUN) == RunHints(autoscaler=AutoscalerAnswer(adds_node=True, words=words))
+        scene.cache.see_pod(make_pod(unschedulable="0/3 nodes", uid="another", name="another", created_at=at(140)))
+        assert scene.probes.of(KEY, RUN) == RunHints()
 
     played(scenario)
 

@@ -1,93 +1,13 @@
-"""The series of studies: derived from statuses, bounded whatever a status holds, and removed with the study."""
+"""The series of studies: derived from statuses, and removed with the study."""
 
-from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from annotated_types import MaxLen
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.parser import text_string_to_metric_families
 
-from api.status_samples import large_status
 from factories.studies import START
-from infpop_operator.api.spec import StudySpec
-from infpop_operator.cluster.metrics.study_collector import MOST_STUDIES, StudyCollector
-from infpop_operator.cluster.metrics.study_metrics import (
-    CONDITIONS,
-    MOST_POOLS,
-    MOST_REASONS,
-    OUTCOMES,
-)
-from infpop_operator.cluster.status_writer import dump_status
-
-Labels = Mapping[str, str]
-# Runs, best, its throughput, improvement and GPU-seconds, in addition to trials; an outcome may add "Other" and "".
-MOST_OF_POOL = 5 + len(OUTCOMES) * (MOST_REASONS + 2)
-MOST_OF_STUDY = len(CONDITIONS) + 1 + MOST_POOLS * MOST_OF_POOL
-
-
-def study(name: str = "one", *, version: int = 1, uid: str = "", created: str = "", **status: object) -> dict[str, Any]:
-    """Return a study with this status, as API server JSON."""
-    metadata = {
-        "namespace": "serving",
-        "name": name,
-        "uid": uid or f"uid-{name}",
-        "resourceVersion": str(version),
-        "creationTimestamp": created or "2026-01-01T00:00:00Z",
-    }
-    return {"metadata": metadata, **({"status": status} if status else {})}
-
-
-def conditions(**held: str) -> list[dict[str, Any]]:
-    """Return conditions with these statuses."""
-    return [
-        {"type": kind, "status": status, "reason": "R", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
-        for kind, status in held.items()
-    ]
-
-
-def row(index: int, state: str, *, reason: str | None = None, pool: str = "a100", number: int = 1) -> dict[str, Any]:
-    """Return a trial."""
-    run = {"run": f"run-{index}", "attempts": 1, "gpuCount": 1, "batchSize": 8}
-    return {"pool": pool, "round": number, "index": index, "state": state, "reason": reason, **run}
-
-
-def live_run(state: str, since: str = "2026-07-01T00:00:00Z") -> dict[str, Any]:
-    """Return a live run."""
-    return {"name": "run-9", "pool": "a100", "gpuCount": 1, "batchSizes": [8], "state": state, "since": since}
-
-
-class Bench:
-    """A collector with its own clock."""
-
-    def __init__(self) -> None:
-        self.now = START
-        self.collector = StudyCollector()
-        self._registry = CollectorRegistry()
-        self._registry.register(self.collector)
-
-    def see(self, *bodies: dict[str, Any]) -> None:
-        """Scrape while these studies exist."""
-        self.collector.update(bodies, self.now)
-
-    def page(self) -> str:
-        """Return the text of a scrape."""
-        return generate_latest(self._registry).decode()
-
-    def series(self, name: str) -> list[tuple[Labels, float]]:
-        """Return the series of this name, read as Prometheus reads them."""
-        families = text_string_to_metric_families(self.page())
-        samples = [sample for family in families for sample in family.samples]
-        return [(sample.labels, sample.value) for sample in samples if sample.name == name]
-
-    def value(self, name: str, **labels: str) -> float | None:
-        """Return the value of one series, None without it."""
-        found = [value for known, value in self.series(name) if labels.items() <= known.items()]
-        assert len(found) <= 1
-        return found[0] if found else None
+from infpop_operator.cluster.metrics.study_metrics import CONDITIONS
+from reconcile.study_series import Bench, conditions, live_run, row, study
 
 
 def test_a_status_becomes_series() -> None:
@@ -107,6 +27,7 @@ def test_a_status_becomes_series() -> None:
                 row(1, "Measured", number=2, reason="ConstraintBroken"),
                 row(2, "Infeasible", number=2, reason="GpuOutOfMemory"),
                 row(3, "Running", number=2),
+                row(4, "RacedOut", number=2),
             ],
         )
     )
@@ -116,6 +37,7 @@ def test_a_status_becomes_series() -> None:
         ("measured", "ConstraintBroken"): 1,
         ("infeasible", "GpuOutOfMemory"): 1,
         ("running", ""): 1,
+        ("raced_out", ""): 1,
     }
     one = {"namespace": "serving", "study": "one", "pool": "a100"}
     assert bench.value("infpop_study_best_throughput_tokens_per_second", **one) == 4312.5
@@ -130,6 +52,85 @@ def test_a_status_becomes_series() -> None:
     assert bench.value("infpop_studies", state="stalled") == 0
 
 
+def test_a_best_of_another_study_is_labelled_as_such() -> None:
+    """Its number is no measurement of this study; how many trials are not is a series of its own."""
+    best = {"pool": "a100", "gpuCount": 4, "batchSize": 64, "throughput": "4312.5", "throughputPerGPU": "1078.12"}
+    best |= {"spread": "0.01", "run": "other-1", "reusedFrom": "other"}
+    counts = {"total": 3, "measured": 3, "infeasible": 0, "invalid": 0, "broken": 0, "running": 0}
+    bench = Bench()
+    bench.see(study(pools=[{"name": "a100", "round": 1, "best": best, "trials": {**counts, "reused": 2}}]))
+    assert bench.value("infpop_study_best_info", pool="a100", gpu_count="4", reused_from="other") == 1
+    assert bench.value("infpop_study_reused_trials", pool="a100") == 2
+    bench = Bench()
+    bench.see(study(pools=[{"name": "a100", "round": 1, "best": {**best, "reusedFrom": None}, "trials": counts}]))
+    assert bench.value("infpop_study_best_info", pool="a100", reused_from="other") is None
+    assert bench.value("infpop_study_reused_trials", pool="a100") is None
+
+
+def round_row(number: int, **changes: object) -> dict[str, Any]:
+    """Return a round of the pool a100 with a best."""
+    best = {"gpuCount": 8, "batchSize": 64, "throughput": f"{number}00.5"}
+    row = {"pool": "a100", "round": number, "openedAt": f"2026-01-0{number}T00:00:00Z", "best": best}
+    return {**row, "improvementPercent": f"{number}.5", "trials": 3, "gpuHours": "1", **changes}
+
+
+def test_each_round_keeps_its_numbers() -> None:
+    """The gain of a round stays when the next one begins; a round without a best or a gain has no series of it."""
+    bench, one = Bench(), {"namespace": "serving", "study": "one", "pool": "a100"}
+    rounds = [
+        round_row(1),
+        round_row(2),
+        round_row(3, best=None, improvementPercent=None),
+        round_row(1, pool="removed"),
+    ]
+    bench.see(study(pools=[{"name": "a100", "round": 3}], rounds=rounds))
+    tokens = bench.series("infpop_study_round_best_throughput_tokens_per_second")
+    assert {labels["round"]: value for labels, value in tokens} == {"1": 100.5, "2": 200.5}
+    gains = bench.series("infpop_study_round_improvement_ratio")
+    assert {labels["round"]: value for labels, value in gains} == {"1": 0.015, "2": 0.025}
+    assert bench.value("infpop_study_round", **one) == 3
+    assert bench.value("infpop_study_last_change_time_seconds", **one) == (START + timedelta(days=2)).timestamp()
+
+
+def test_what_is_published_has_the_time_of_its_last_change() -> None:
+    """A study that publishes nothing has no such series."""
+    best = {"pool": "a100", "gpuCount": 4, "batchSize": 64, "throughput": "1", "throughputPerGPU": "1", "spread": "0"}
+    published = {**best, "run": "r", "at": "2026-01-02T12:00:00Z", "reason": "Better", "message": "m"}
+    bench = Bench()
+    bench.see(study("other"), study(published=published))
+    found = bench.series("infpop_study_published_time_seconds")
+    expected = (START + timedelta(days=1, hours=12)).timestamp()
+    assert found == [({"namespace": "serving", "study": "one"}, expected)]
+
+
+def test_a_change_that_waits_and_a_resumed_round_are_the_last_change() -> None:
+    """The last change is what a user would look for in the history of the nodes."""
+    change = {"reason": "HardwareChanged", "what": ["GPU A → B"], "since": "2026-01-05T00:00:00Z"}
+    resumed = round_row(1, resumedAt="2026-01-04T00:00:00Z")
+    for pool, days in (({"change": change}, 4), ({}, 3)):
+        bench = Bench()
+        bench.see(study(pools=[{"name": "a100", "round": 1, **pool}], rounds=[round_row(2), resumed]))
+        expected = (START + timedelta(days=days)).timestamp()
+        assert bench.value("infpop_study_last_change_time_seconds", pool="a100") == expected
+    bench = Bench()
+    held = {"reason": "Requested", "heldBy": "budget"}
+    bench.see(study(pools=[{"name": "a100", "round": 1, "change": held}], rounds=[round_row(1)]))
+    assert bench.value("infpop_study_last_change_time_seconds", pool="a100") == START.timestamp()
+
+
+def test_a_stale_result_says_for_how_long() -> None:
+    """The time is that of the condition, so it survives a restart; a current result has no series."""
+    name = "infpop_study_result_stale_seconds"
+    bench = Bench()
+    bench.now += timedelta(hours=3)
+    bench.see(
+        study("old", conditions=conditions(ResultStale="True")), study(conditions=conditions(ResultStale="False"))
+    )
+    assert [(labels["study"], value) for labels, value in bench.series(name)] == [("old", 10800.0)]
+    bench.see(study("old", version=2, conditions=conditions(ResultStale="Unknown")))
+    assert bench.series(name) == []
+
+
 def test_what_is_not_known_has_no_series() -> None:
     """A pool without a best has neither throughput nor improvement, and a best without a baseline no improvement."""
     bench = Bench()
@@ -141,13 +142,14 @@ def test_what_is_not_known_has_no_series() -> None:
 
 def test_trials_whose_rows_were_left_out_count_all_the_same() -> None:
     """A status is cut to a size limit; its counts are not."""
-    counts = {"total": 7, "measured": 2, "infeasible": 5, "invalid": 0, "broken": 0, "running": 0}
+    counts = {"total": 9, "measured": 2, "racedOut": 2, "infeasible": 5, "invalid": 0, "broken": 0, "running": 0}
     bench = Bench()
     pool = {"name": "a100", "round": 1, "trials": counts}
     bench.see(study(pools=[pool], trials=[row(6, "Infeasible", reason="GpuOutOfMemory")]))
     assert bench.value("infpop_study_trials", outcome="infeasible", reason="GpuOutOfMemory") == 1
     assert bench.value("infpop_study_trials", outcome="infeasible", reason="") == 4
     assert bench.value("infpop_study_trials", outcome="measured", reason="") == 2
+    assert bench.value("infpop_study_trials", outcome="raced_out", reason="") == 2
 
 
 def test_the_series_of_a_deleted_study_go() -> None:
@@ -231,59 +233,6 @@ def test_what_did_not_change_is_not_read_again() -> None:
     assert all(bench.collector._known[key] is known for key, known in before.items())
 
 
-def test_at_most_a_thousand_studies_have_series() -> None:
-    """Active studies come first, then the newest; the others are only counted."""
-    ended, going_on = conditions(Succeeded="True"), conditions(Reconciling="True")
-    old = [study(f"old-{number}", conditions=ended, created="2025-01-01T00:00:00Z") for number in range(2)]
-    new = [study(f"new-{number}", conditions=ended, created="2026-01-01T00:00:00Z") for number in range(MOST_STUDIES)]
-    active = study("active", conditions=going_on, created="2024-01-01T00:00:00Z")
-    undecided = study("undecided", conditions=conditions(Ready="False"), created="2024-01-01T00:00:00Z")
-    bench = Bench()
-    bench.see(*old, *new, active, undecided)
-    named = {found["study"] for found, _ in bench.series("infpop_study_condition")}
-    assert len(named) == MOST_STUDIES
-    assert {"active", "undecided"} <= named
-    assert not named & {"old-0", "old-1"}
-    assert bench.value("infpop_studies_without_series") == 4
-    assert bench.value("infpop_studies", state="succeeded") == MOST_STUDIES + 2
-
-
-def test_the_largest_status_has_few_series() -> None:
-    """700 trials on a pool, 64 runs and 16 pools give some dozens of series, not hundreds."""
-    bench = Bench()
-    bench.see({**study(), "status": dump_status(large_status())})
-    count = len(_study_series(bench.page()))
-    assert 20 < count <= 60, count
-
-
-def test_reasons_and_pools_beyond_what_a_spec_allows_are_bounded() -> None:
-    """The most frequent reasons keep their names, the rest is counted together, and no trial is lost."""
-    bench = Bench()
-    reasons = ["Frequent", "Frequent", *(f"Reason{number}" for number in range(30))]
-    rows = [row(index, "Broken", reason=reason) for index, reason in enumerate(reasons)]
-    pools = [{"name": name, "round": 1} for name in ("a100", *(f"pool-{number}" for number in range(40)))]
-    bench.see(study(pools=pools, trials=rows))
-    trials = {found["reason"]: value for found, value in bench.series("infpop_study_trials")}
-    assert len(trials) == MOST_REASONS + 1
-    assert trials["Frequent"] == 2
-    assert trials["Other"] == 30 - (MOST_REASONS - 1)
-    assert len(bench.series("infpop_study_runs")) == MOST_POOLS
-
-
-@pytest.mark.parametrize("amount", [MOST_REASONS - 1, MOST_REASONS, MOST_REASONS + 1])
-def test_reasons_at_their_bound_keep_their_names(amount: int) -> None:
-    """Up to the bound there is no "Other"; beyond it, "Other" has the trials of the rarest reason."""
-    rows = [
-        row(index, "Broken", reason=f"Reason{reason}")
-        for index, reason in enumerate(each for each in range(amount) for _ in range(amount - each))
-    ]
-    bench = Bench()
-    bench.see(study(pools=[{"name": "a100", "round": 1}], trials=rows))
-    trials = {found["reason"]: value for found, value in bench.series("infpop_study_trials")}
-    named = {f"Reason{reason}": amount - reason for reason in range(min(amount, MOST_REASONS))}
-    assert trials == named | ({"Other": 1} if amount > MOST_REASONS else {})
-
-
 def test_the_trials_and_runs_of_each_pool_are_its_own() -> None:
     """Values differ between pools; trials of an older round or of an unknown pool are not shown."""
 
@@ -352,41 +301,3 @@ def test_every_result_of_a_trial_is_progress(state: str) -> None:
     bench.now += timedelta(minutes=10)
     bench.see(study(version=3, conditions=going_on, trials=[row(0, state) | {"attempts": 2}]))
     assert bench.value(name) == 0
-
-
-hostile = st.text(st.characters(), max_size=80) | st.sampled_from(['"', "\\", "\n", "a\x00b", "\ud800", "é" * 80])
-outcome = st.sampled_from([*(name.capitalize() for name in OUTCOMES), "Nonsense"])
-
-
-@settings(max_examples=60)
-@given(
-    st.lists(hostile, max_size=40),
-    st.lists(st.tuples(st.integers(0, 39), outcome, hostile), max_size=60),
-    st.lists(st.text(max_size=12), min_size=1, max_size=4),
-)
-def test_whatever_a_status_holds_is_bounded(
-    names: Sequence[str], trials: Sequence[tuple[int, str, str]], numbers: Sequence[str]
-) -> None:
-    """Whatever names, reasons and numbers a status holds: the page parses, has few series, and none twice."""
-    pools = [{"name": name, "round": 1, "gpuHours": numbers[place % len(numbers)]} for place, name in enumerate(names)]
-    rows = [
-        row(index, state, reason=reason, pool=names[place % len(names)])
-        for index, (place, state, reason) in enumerate(trials)
-        if names
-    ]
-    bench = Bench()
-    bench.see(study(conditions=conditions(Reconciling="True"), pools=pools, trials=rows))
-    series = _study_series(bench.page())
-    assert len(series) == len(set(series)) <= MOST_OF_STUDY
-
-
-def _study_series(page: str) -> list[tuple[str, frozenset[tuple[str, str]]]]:
-    families = text_string_to_metric_families(page)
-    samples = [sample for family in families for sample in family.samples]
-    return [(sample.name, frozenset(sample.labels.items())) for sample in samples if "study" in sample.labels]
-
-
-def test_the_bounds_are_the_specs() -> None:
-    """The number of pools with series equals the limit of the spec."""
-    bounds = [each.max_length for each in StudySpec.model_fields["node_pools"].metadata if isinstance(each, MaxLen)]
-    assert bounds == [MOST_POOLS]

@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from factories.events import transitions
 from infpop_operator.api.status_model import Condition, StudyStatus
-from infpop_operator.cluster.events import StudyEvent, broken_runs, transitions
+from infpop_operator.cluster.events import StudyEvent, broken_runs
 from infpop_operator.core.model import EndedRun, Lost, PlannedTrial, Run
 from infpop_operator.core.study import Configuration
 

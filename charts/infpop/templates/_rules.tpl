@@ -21,7 +21,7 @@ operator may not read a Secret, write a study's spec, change a node, or delete a
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, delete]
-# The journal of each study, and the ConfigMap that spec.publish names.
+# The journal of each study, and the ConfigMaps that spec.publish names.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, create, patch]

@@ -16,74 +16,21 @@ version of its deletion until a newer listing, so that an older listing or respo
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from dataclasses import replace
 
 from infpop_operator.adapters.kube.records import Body, JobRecord, NodeRecord, PodRecord
+from infpop_operator.cluster.held_records import (
+    Children,
+    Held,
+    R,
+    Tombstones,
+    differ,
+    is_newer,
+    store,
+    store_answer,
+    unlisted,
+)
 from infpop_operator.cluster.keys import StudyKey
-
-R = TypeVar("R", JobRecord, PodRecord)
-K = TypeVar("K", StudyKey, str)
-
-
-@dataclass(slots=True)
-class _Held(Generic[R]):
-    """A record, and whether its object was deleted.
-
-    `doubts` counts how often a watch or a listing lacked the object, `answered` the doubts that a read has answered.
-    """
-
-    record: R
-    gone: bool = False
-    doubts: int = 0
-    answered: int = 0
-
-    @property
-    def is_doubted(self) -> bool:
-        """Whether only a read by name says whether the object exists."""
-        return not self.gone and self.doubts > self.answered
-
-    @property
-    def is_unwatched(self) -> bool:
-        """Whether only a read by name says how the object is now."""
-        return self.is_doubted or (not self.gone and bool(self.record.altered) and not self.record.is_done)
-
-    def lose(self) -> bool:
-        """Note that a watch or a listing lacks the object; return whether that is new."""
-        if self.record.is_done:
-            known, self.gone = self.gone, True
-            return not known
-        is_new = not self.gone and not self.is_doubted
-        self.doubts += 1
-        return is_new
-
-
-@dataclass(slots=True)
-class _Children:
-    """The Jobs and Pods of one study, by uid."""
-
-    jobs: dict[str, _Held[JobRecord]] = field(default_factory=dict)
-    pods: dict[str, _Held[PodRecord]] = field(default_factory=dict)
-
-
-class _Tombstones(Generic[K]):
-    """The keys of deleted objects, each with the resource version of the deletion."""
-
-    def __init__(self) -> None:
-        self._gone_at: dict[K, str] = {}
-
-    def add(self, key: K, version: str) -> None:
-        """Remember that the object with this key was deleted at `version`."""
-        self._gone_at[key] = version
-
-    def covers(self, key: K, version: str) -> bool:
-        """Return whether `version` of the object is not newer than its deletion."""
-        gone_at = self._gone_at.get(key)
-        return gone_at is not None and not _is_newer(version, gone_at)
-
-    def drop_before(self, listed_at: str) -> None:
-        """Drop the deletions that a listing already reflects: every later event or response is newer."""
-        self._gone_at = {key: version for key, version in self._gone_at.items() if not _is_newer(listed_at, version)}
 
 
 class Cache:
@@ -91,10 +38,10 @@ class Cache:
 
     def __init__(self) -> None:
         self._studies: dict[StudyKey, Body] = {}
-        self._gone_studies: _Tombstones[StudyKey] = _Tombstones()
-        self._children: dict[StudyKey, _Children] = {}  # with an entry only for a study that has any
+        self._gone_studies: Tombstones[StudyKey] = Tombstones()
+        self._children: dict[StudyKey, Children] = {}  # with an entry only for a study that has any
         self._nodes: dict[str, NodeRecord] = {}
-        self._gone_nodes: _Tombstones[str] = _Tombstones()
+        self._gone_nodes: Tombstones[str] = Tombstones()
         self._node_list: tuple[NodeRecord, ...] | None = None
 
     def studies(self) -> tuple[StudyKey, ...]:
@@ -104,6 +51,10 @@ class Cache:
     def study(self, key: StudyKey) -> Body | None:
         """Return the newest known version of a study, None if the study does not exist."""
         return self._studies.get(key)
+
+    def node(self, name: str) -> NodeRecord | None:
+        """Return a Node by name, None if it is not known."""
+        return self._nodes.get(name)
 
     def nodes(self) -> tuple[NodeRecord, ...]:
         """Return the Nodes that exist; the same tuple until one of them changes."""
@@ -166,9 +117,9 @@ class Cache:
             if not each.gone and each.record.end is None and each.record.study_uid is not None
         )
 
-    def _of(self, key: StudyKey) -> _Children:
+    def _of(self, key: StudyKey) -> Children:
         """Return the Jobs and Pods of a study, to read or change those that are known."""
-        return self._children.get(key) or _Children()
+        return self._children.get(key) or Children()
 
     def _pods(self, key: StudyKey) -> Iterator[PodRecord]:
         for held in self._of(key).pods.values():
@@ -185,7 +136,7 @@ class Cache:
             del self._studies[key]
         elif self._gone_studies.covers(key, _version(body)):
             return ()
-        elif known is not None and not _is_newer(_version(body), _version(known)):
+        elif known is not None and not is_newer(_version(body), _version(known)):
             return ()  # the event of the operator's own write
         else:
             self._studies[key] = body
@@ -202,18 +153,18 @@ class Cache:
         if job.study is None:
             return ()  # has the label of the operator, but was not created by it
         key = StudyKey(job.namespace, job.study)
-        return (key,) if _see(self._children.setdefault(key, _Children()).jobs, job, deleted=deleted) else ()
+        return (key,) if store(self._children.setdefault(key, Children()).jobs, job, deleted=deleted) else ()
 
     def see_pod(self, pod: PodRecord, *, deleted: bool = False) -> tuple[StudyKey, ...]:
         """Store a version of a Pod; `deleted` is what a watch says, which may only have lost it."""
         if pod.study is None:
             return ()  # has the label of the operator, but was not created by it
         key = StudyKey(pod.namespace, pod.study)
-        held = self._children.setdefault(key, _Children()).pods
+        held = self._children.setdefault(key, Children()).pods
         known = held.get(pod.uid)
         if known is not None and pod.job_uid is None:  # its Job was deleted without it, or its owner was removed
             pod = replace(pod, job_uid=known.record.job_uid)
-        return (key,) if _see(held, pod, deleted=deleted) else ()
+        return (key,) if store(held, pod, deleted=deleted) else ()
 
     def doubts(self, key: StudyKey) -> Mapping[str, int]:
         """Return how often each Job and Pod of the study was doubted, by uid: a read that begins now answers these."""
@@ -229,13 +180,13 @@ class Cache:
             found: the Job of that name.
             doubts: what `doubts` returned before the read, which says nothing about an object that was not known then.
         """
-        _answer(self._of(key).jobs, name, found, doubts)
+        store_answer(self._of(key).jobs, name, found, doubts)
         if found is not None:
             self.see_job(found)
 
     def read_pod(self, key: StudyKey, name: str, found: PodRecord | None, doubts: Mapping[str, int]) -> None:
         """Store the answer of a read of one Pod by name, as `read_job` does."""
-        _answer(self._of(key).pods, name, found, doubts)
+        store_answer(self._of(key).pods, name, found, doubts)
         if found is not None:
             self.see_pod(found)
 
@@ -247,9 +198,9 @@ class Cache:
             return self._drop_node(before) if before is not None and before.uid == node.uid else ()
         if self._gone_nodes.covers(node.name, node.resource_version):
             return ()
-        if before is not None and not _is_newer(node.resource_version, before.resource_version):
+        if before is not None and not is_newer(node.resource_version, before.resource_version):
             return ()
-        if before is None or _differ(before, node):
+        if before is None or differ(before, node):
             self._node_list = None
         self._nodes[node.name] = node
         return () if before is not None and _same_hardware(before, node) else self.studies()
@@ -265,9 +216,7 @@ class Cache:
         listed = {StudyKey(body["metadata"]["namespace"], body["metadata"]["name"]): body for body in bodies}
         for body in listed.values():
             self.see_study(body)
-        gone = [
-            key for key, body in self._studies.items() if key not in listed and _is_newer(listed_at, _version(body))
-        ]
+        gone = [key for key, body in self._studies.items() if key not in listed and is_newer(listed_at, _version(body))]
         for key in gone:
             del self._studies[key]
             self._gone_studies.add(key, listed_at)
@@ -287,7 +236,7 @@ class Cache:
         """Store a listing of one run's Pods by label; a known Pod that it lacks is in doubt."""
         held = {uid: each for uid, each in self._of(key).pods.items() if each.record.run == run}
         touched = [key for pod in pods for key in self.see_pod(pod)]
-        lost = [each.lose() for each in _unlisted(held, {pod.uid for pod in pods}, listed_at)]
+        lost = [each.lose() for each in unlisted(held, {pod.uid for pod in pods}, listed_at)]
         if any(lost):
             touched.append(key)
         return tuple(dict.fromkeys(touched))
@@ -299,7 +248,7 @@ class Cache:
         gone = [
             replace(node, resource_version=listed_at)
             for node in self._nodes.values()
-            if node.name not in listed and _is_newer(listed_at, node.resource_version)
+            if node.name not in listed and is_newer(listed_at, node.resource_version)
         ]
         woken = [*(self.see_node(node) for node in listed.values()), *(self.see_node(n, deleted=True) for n in gone)]
         return self.studies() if any(woken) else ()
@@ -316,7 +265,7 @@ class Cache:
         children = self._children.pop(key, None)
         if children is None:
             return
-        left = _Children(
+        left = Children(
             jobs={uid: each for uid, each in children.jobs.items() if not each.gone},
             pods={uid: each for uid, each in children.pods.items() if not each.gone},
         )
@@ -327,58 +276,16 @@ class Cache:
         self,
         listed: list[R],
         listed_at: str,
-        choose: Callable[[_Children], dict[str, _Held[R]]],
+        choose: Callable[[Children], dict[str, Held[R]]],
         see: Callable[[R], tuple[StudyKey, ...]],
     ) -> tuple[StudyKey, ...]:
         touched = [key for record in listed for key in see(record)]
         uids = {record.uid for record in listed}
         for key, children in list(self._children.items()):
-            lost = [held.lose() for held in _unlisted(choose(children), uids, listed_at)]
+            lost = [held.lose() for held in unlisted(choose(children), uids, listed_at)]
             if any(lost):
                 touched.append(key)
         return tuple(dict.fromkeys(touched))
-
-
-def _unlisted(held: Mapping[str, _Held[R]], uids: set[str], listed_at: str) -> Iterator[_Held[R]]:
-    for uid, each in held.items():
-        is_listed = uid in uids or (each.record.altered and not each.record.is_done)  # known to be missing there
-        if not is_listed and not each.gone and _is_newer(listed_at, each.record.resource_version):
-            yield each
-
-
-def _see(held: dict[str, _Held[R]], record: R, *, deleted: bool) -> bool:
-    """Store a record; return whether anything that the operator reads has changed."""
-    known = held.get(record.uid)
-    if known is None:
-        known = held[record.uid] = _Held(record)
-        if deleted:
-            known.lose()
-        return True
-    before = known.record
-    if _is_newer(record.resource_version, before.resource_version):
-        known.record = record
-        known.answered = known.doubts  # it exists
-    is_lost = deleted and known.lose()
-    return is_lost or _differ(before, known.record)
-
-
-def _answer(held: dict[str, _Held[R]], name: str, found: R | None, doubts: Mapping[str, int]) -> None:
-    """Store the answer of a read by name: only the object that was found exists, as it was found."""
-    for uid, each in held.items():
-        if each.record.name != name:
-            continue
-        if found is None or found.uid != uid:
-            each.gone = each.gone or uid in doubts  # otherwise it was created or reported during the read
-            continue
-        each.answered = max(each.answered, doubts.get(uid, 0))
-        # The event of an object that no longer has the label has the version of that change, and the content before it.
-        if not _is_newer(each.record.resource_version, found.resource_version):
-            each.record = found
-
-
-def _differ(before: Any, after: Any) -> bool:  # noqa: ANN401 - two records of a kind
-    """Return whether two versions differ in anything that the operator reads; often only the version differs."""
-    return bool(replace(before, resource_version=after.resource_version) != after)
 
 
 def _is_of(job: JobRecord, run: str, study_uid: str) -> bool:
@@ -393,11 +300,6 @@ def _same_hardware(before: NodeRecord, after: NodeRecord) -> bool:
         return replace(node, labels=labels, resource_version="")
 
     return of(before) == of(after)
-
-
-def _is_newer(version: str, than: str) -> bool:
-    """Compare resource versions: numbers of one sequence (guaranteed since Kubernetes 1.35, and always so in etcd)."""
-    return int(version) > int(than) if version.isdigit() and than.isdigit() else version != than
 
 
 def _version(body: Body) -> str:

@@ -10,10 +10,12 @@ from infpop_operator.adapters.kube.errors import KubeQuotaError, KubeRefusedErro
 from infpop_operator.adapters.kube.job_manifest import PodSettings, build_job
 from infpop_operator.adapters.kube.node_pools import avoided_hosts
 from infpop_operator.adapters.kube.observe import PhaseLimits
+from infpop_operator.adapters.kube.scale_up import NodeLabels
 from infpop_operator.api.quantities import seconds
 from infpop_operator.api.spec import StudySpec
-from infpop_operator.api.spec_pool import Resources
-from infpop_operator.cluster.resolve import ResolvedStudy, image_of
+from infpop_operator.api.spec_pool import NodePool, Resources
+from infpop_operator.cluster.pools import image_of
+from infpop_operator.cluster.resolve import ResolvedStudy
 from infpop_operator.core.model import Lost, Run
 from infpop_operator.core.run_spec import LONGER_FACTOR, build_run_spec
 from infpop_operator.settings import Settings
@@ -41,9 +43,10 @@ def phase_limits(spec: StudySpec, run: Run, settings: Settings) -> PhaseLimits:
     again for each trial.
     """
     timeouts = spec.measurement.timeouts
+    pool = next((pool for pool in spec.node_pools if pool.name == run.pool), None)
     measure = seconds(timeouts.measure) * (LONGER_FACTOR if run.longer else 1.0)
     return PhaseLimits(
-        schedule_seconds=seconds(timeouts.schedule),
+        schedule_seconds=seconds(spec.schedule_timeout(pool)),
         pull_seconds=seconds(timeouts.pull),
         run_seconds=len(run.trials) * (seconds(timeouts.load) + measure) + settings.held_seconds + _RUN_GRACE_SECONDS,
     )
@@ -52,9 +55,10 @@ def phase_limits(spec: StudySpec, run: Run, settings: Settings) -> PhaseLimits:
 def pod_settings(resolved: ResolvedStudy, pool_name: str, settings: Settings) -> PodSettings:
     """Return the Pod settings for a pool, from the study and the Nodes that the pool matches."""
     spec = resolved.document.spec
-    pool = next(pool for pool in spec.node_pools if pool.name == pool_name)
+    pool = _pool_named(spec, pool_name)
     token, source = spec.model.token_secret_ref, spec.workload.source.config_map
-    matched, resources = resolved.matched.get(pool_name), pool.resources or Resources()
+    match = resolved.matched.get(pool_name) or resolved.awaited.get(pool_name)
+    resources = pool.resources or Resources()
     return PodSettings(
         image=image_of(spec, pool, settings) or "",
         image_pull_secrets=tuple(secret.name for secret in spec.engine.image_pull_secrets),
@@ -63,13 +67,17 @@ def pod_settings(resolved: ResolvedStudy, pool_name: str, settings: Settings) ->
         workload_config_map=None if source is None else (source.name, source.key),
         node_selector=pool.node_selector,
         tolerations=tuple(pool.tolerations),
-        node_labels=() if matched is None else matched.node_labels,
+        node_labels=NodeLabels() if match is None else match.node_labels,
         gpu_resource=pool.gpu_resource,
         cpu=resources.cpu,
         memory=resources.memory,
         queue_name=None if spec.scheduling is None else spec.scheduling.queue_name,
         priority_class=None if spec.scheduling is None else spec.scheduling.priority_class_name,
     )
+
+
+def _pool_named(spec: StudySpec, name: str) -> NodePool:
+    return next(pool for pool in spec.node_pools if pool.name == name)
 
 
 def refusal(error: KubeRefusedError, now: datetime) -> Lost:

@@ -1,93 +1,164 @@
-"""The ConfigMap that `spec.publish` names: the best configuration, for Deployments to use.
+"""Write what a study publishes to its ConfigMaps, put right what others change there, and say what came of it.
 
-The operator writes it when a search has ended with a best, so that no Deployment uses a result that still changes. The
-study does not own it: a Deployment that uses it must not break because a user deletes the study. The operator never
-changes a ConfigMap of that name that another study, another program or a user wrote.
+The operator never changes a ConfigMap of that name that another study, another program or a user wrote.
 """
 
-import json
+from dataclasses import dataclass, replace
 
 from infpop_operator.adapters.kube.client import KubeClient
-from infpop_operator.adapters.kube.errors import KubeExistsError, KubeNotFoundError
-from infpop_operator.adapters.kube.labels import CONTENT, MANAGED_BY, MANAGER, STUDY
+from infpop_operator.adapters.kube.errors import KubeNotFoundError, KubeRefusedError
 from infpop_operator.adapters.kube.records import Body
-from infpop_operator.api.render import render_study
-from infpop_operator.api.status_model import Best
-from infpop_operator.cluster.events import StudyEvent, count_gpus
+from infpop_operator.api.status_context import ConditionState
+from infpop_operator.api.status_model import Published, StudyStatus
+from infpop_operator.cluster.events import StudyEvent
+from infpop_operator.cluster.published_maps import (
+    ARGS_TEXT,
+    build_config_maps,
+    compare,
+    owner_of_config_map,
+    read_note,
+)
 from infpop_operator.cluster.resolve import ResolvedStudy
 
-BEST = "best"
-ARGS, ARGS_TEXT, BEST_JSON, STUDY_YAML = "args", "args.txt", "best.json", "study.yaml"
+PUBLISHED, RESTORED, REFUSED = "Published", "PublishRestored", "PublishRefused"
 
 
-async def publish(client: KubeClient, resolved: ResolvedStudy, best: Best) -> StudyEvent | None:
-    """Write `best` to the ConfigMap that the study names, if it differs; return the Event for it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of publishing: the state of the condition Published, and the Events about it."""
+
+    state: ConditionState
+    events: tuple[StudyEvent, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """What came of one ConfigMap: why it was not written, and what was put right."""
+
+    name: str
+    refusal: str | None = None
+    restored: str | None = None
+    is_new_publication: bool = False
+    is_of_earlier_version: bool = False
+
+
+async def publish(
+    client: KubeClient,
+    resolved: ResolvedStudy,
+    published: Published,
+    *,
+    previous: StudyStatus | None,
+    while_searching: bool,
+) -> Outcome | None:
+    """Bring the ConfigMaps that the study names to what it publishes; None if it names none.
+
+    Args:
+        client: the client of the API server.
+        resolved: the study.
+        published: what it publishes.
+        previous: the last status: what its condition Published says already is not said in an Event again.
+        while_searching: a search of the study goes on, so only what others changed is put right.
 
     Raises:
-        KubeError: a request to the API server failed.
+        KubeError: the API server gave no answer, or another client writes to the ConfigMap at the same time.
     """
     target = resolved.document.spec.publish
     if target is None:
         return None
-    if any("\n" in argument or "\r" in argument for argument in best.engine_args):
+    conditions = () if previous is None else previous.conditions
+    before = next((each for each in conditions if each.type == PUBLISHED), None)
+    done = ConditionState(
+        holds=True, reason=PUBLISHED, message=f"the best configuration is in ConfigMap {target.config_map}"
+    )
+    if any("\n" in argument or "\r" in argument for argument in published.engine_args):
         message = f"an engine argument has a line break, which {ARGS_TEXT} cannot hold; write it on one line"
-        return StudyEvent(type="Warning", reason="PublishRefused", message=message)
-    wanted = build_config_map(resolved, target.config_map, best)
-    namespace = resolved.owner.namespace
+        written = [_Written(name=target.config_map, refusal=message)]
+    else:
+        existed = before is not None and (before.status, before.message) == ("True", done.message)
+        written = await _write_all(client, resolved, published, existed=existed, while_searching=while_searching)
+    refusals = [each.refusal for each in written if each.refusal is not None]
+    state = ConditionState(holds=False, reason=REFUSED, message="; ".join(refusals)) if refusals else done
+    is_said = before is not None and (before.reason, before.message) == (REFUSED, state.message)
+    refused = () if not refusals or is_said else (StudyEvent(type="Warning", reason=REFUSED, message=state.message),)
+    return Outcome(state=state, events=(*_events(written, published), *refused))
+
+
+async def _write_all(
+    client: KubeClient, resolved: ResolvedStudy, published: Published, *, existed: bool, while_searching: bool
+) -> list[_Written]:
+    target = resolved.document.spec.publish
+    name = "" if target is None else target.config_map
+    written: list[_Written] = []
+    for wanted in build_config_maps(resolved, name, published):
+        done = await _write(client, resolved, wanted, existed=existed, while_searching=while_searching)
+        if any(each.is_of_earlier_version for each in written):  # it wrote only the first: nobody deleted the second
+            done = replace(done, restored=None, is_new_publication=False)
+        written.append(done)
+    return written
+
+
+async def _write(
+    client: KubeClient, resolved: ResolvedStudy, wanted: Body, *, existed: bool, while_searching: bool
+) -> _Written:
+    """Create, change or restore one ConfigMap. `existed`: the study has said that it is written."""
+    name, namespace = wanted["metadata"]["name"], wanted["metadata"]["namespace"]
     try:
-        existing = await client.get_config_map(namespace, target.config_map)
-    except KubeNotFoundError:
-        return await _create(client, wanted)
-    if not _is_ours(existing, resolved):
-        message = f"ConfigMap {target.config_map} exists, but this study did not write it; delete it or name another"
-        return StudyEvent(type="Warning", reason="PublishRefused", message=message)
-    if existing.get("data") == wanted["data"]:
-        return None
-    # A merge patch does not remove keys; the operator always writes the same keys, so none becomes outdated.
-    changes = {"metadata": {"resourceVersion": existing["metadata"]["resourceVersion"]}, "data": wanted["data"]}
-    await client.patch_config_map(namespace, target.config_map, changes)
-    return _published(target.config_map, best)
+        try:
+            existing = await client.get_config_map(namespace, name)
+        except KubeNotFoundError:
+            await client.create_config_map(wanted)
+            restored = f"ConfigMap {name} was deleted" if existed else None
+            return _Written(name=name, restored=restored, is_new_publication=not existed)
+        return await _update(client, resolved, existing, wanted, while_searching=while_searching)
+    except KubeRefusedError as error:
+        return _Written(name=name, refusal=str(error))
 
 
-async def _create(client: KubeClient, wanted: Body) -> StudyEvent | None:
-    try:
-        await client.create_config_map(wanted)
-    except KubeExistsError:  # created meanwhile: the next pass finds out who wrote it
-        return None
-    name = wanted["metadata"]["name"]
-    return StudyEvent(type="Normal", reason="Published", message=f"the best configuration is in ConfigMap {name}")
-
-
-def _published(name: str, best: Best) -> StudyEvent:
-    what = f"{count_gpus(best.gpu_count)}, batch size {best.batch_size} on pool {best.pool}"
-    return StudyEvent(
-        type="Normal", reason="Published", message=f"ConfigMap {name} has a new best configuration: {what}"
+async def _update(
+    client: KubeClient, resolved: ResolvedStudy, existing: Body, wanted: Body, *, while_searching: bool
+) -> _Written:
+    name, owner = wanted["metadata"]["name"], owner_of_config_map(existing)
+    if owner != resolved.owner.name:
+        return _Written(name=name, refusal=_not_ours(name, owner))
+    difference = compare(existing, wanted, while_searching=while_searching)
+    is_of_earlier_version = read_note(existing) is None
+    if difference.patch is None:
+        return _Written(name=name, is_of_earlier_version=is_of_earlier_version)
+    if existing.get("immutable"):
+        remedy = "delete it, and the operator writes it again"
+        return _Written(name=name, refusal=f"ConfigMap {name} is immutable, and its content is out of date: {remedy}")
+    await client.patch_config_map(wanted["metadata"]["namespace"], name, difference.patch)
+    keys, by = ", ".join(difference.altered), f" by {difference.by}" if difference.by else ""
+    return _Written(
+        name=name,
+        restored=f"ConfigMap {name} was changed{by} ({keys})" if difference.altered else None,
+        is_new_publication=difference.is_new_publication,
+        is_of_earlier_version=is_of_earlier_version,
     )
 
 
-def build_config_map(resolved: ResolvedStudy, name: str, best: Best) -> Body:
-    """Return the ConfigMap: `args` as a JSON list, `args.txt` with one argument per line, the result and the study."""
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {
-            "name": name,
-            "namespace": resolved.owner.namespace,
-            "labels": _labels(resolved),
-        },
-        "data": {
-            ARGS: json.dumps(best.engine_args),
-            ARGS_TEXT: "".join(f"{argument}\n" for argument in best.engine_args),
-            BEST_JSON: best.model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n",
-            STUDY_YAML: render_study(resolved.document),
-        },
-    }
+def _not_ours(name: str, owner: str | None) -> str:
+    if owner is None:
+        return f"ConfigMap {name} exists, but this study did not write it; delete it or name another"
+    return (
+        f"ConfigMap {name} belongs to study {owner}, which publishes to it; name another in spec.publish.configMap, or "
+        f"delete the ConfigMap if study {owner} no longer publishes there"
+    )
 
 
-def _is_ours(config_map: Body, resolved: ResolvedStudy) -> bool:
-    known = config_map["metadata"].get("labels") or {}
-    return _labels(resolved).items() <= known.items()
+def published_event(config_map: str, published: Published) -> StudyEvent:
+    """Return the Event of a new publication."""
+    return StudyEvent(type="Normal", reason=PUBLISHED, message=f"ConfigMap {config_map}: {published.message}")
 
 
-def _labels(resolved: ResolvedStudy) -> dict[str, str]:
-    return {MANAGED_BY: MANAGER, STUDY: resolved.owner.name, CONTENT: BEST}
+def _events(written: list[_Written], published: Published) -> tuple[StudyEvent, ...]:
+    """Return an Event for a new publication, and one for what was put right."""
+    events: list[StudyEvent] = []
+    names = [each.name for each in written if each.refusal is None]
+    if names and any(each.is_new_publication for each in written):
+        events.append(published_event(names[0], published))
+    restored = [each.restored for each in written if each.restored is not None]
+    if restored:
+        message = f"{'; '.join(restored)}: restored to what the study publishes"
+        events.append(StudyEvent(type="Warning", reason=RESTORED, message=message))
+    return tuple(events)

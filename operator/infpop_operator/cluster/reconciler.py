@@ -18,6 +18,7 @@ from infpop_operator.adapters.kube.journal_store import JournalStore
 from infpop_operator.adapters.kube.node_pools import RememberedMatches
 from infpop_operator.api.spec import ThroughputStudy
 from infpop_operator.api.status_model import StudyStatus
+from infpop_operator.api.study_object import retune_request
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.context import ReconcileContext, ResolvedContext, read_context, resolve_context
 from infpop_operator.cluster.events import Recorder, clock_jump
@@ -25,14 +26,17 @@ from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.metrics.operator_metrics import OperatorMetrics
 from infpop_operator.cluster.metrics_gatherer import MetricsGatherer
 from infpop_operator.cluster.resolve import join_nodes, parse_study
+from infpop_operator.cluster.reuse import SharedResults
 from infpop_operator.cluster.run_probes import RunProbes
 from infpop_operator.cluster.runs import Jobs, Runs
 from infpop_operator.cluster.status_writer import StatusWriter, decided, refused, without_nodes
 from infpop_operator.cluster.study_memory import SettledState, StudyMemories
-from infpop_operator.core.decide import SUSPENDED, decide, stop_runs
+from infpop_operator.core.decide import decide, stop_runs
+from infpop_operator.core.decision import SUSPENDED, Decision, Verdict
 from infpop_operator.core.errors import StoreError, StudyError
 from infpop_operator.core.history_diff import Entry, apply, changes
-from infpop_operator.core.model import Decision, EndedRun, History, Round, StartedRun, Verdict
+from infpop_operator.core.model import EndedRun, History, Round, StartedRun
+from infpop_operator.core.publication import with_publication
 from infpop_operator.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -67,6 +71,7 @@ class Reconciler:
         self._runs = Runs(client=client, cache=cache, probes=probes, gatherer=gatherer, settings=settings, clock=clock)
         self._writer = StatusWriter(client=client, cache=cache, recorder=recorder, settings=settings)
         self._match = RememberedMatches()
+        self._shared = SharedResults(cache=cache, memories=memories, store=self._store, settings=settings)
 
     def unfinished(self) -> tuple[StudyKey, ...]:
         """Return the studies that continue by themselves, so that time alone may change something for them."""
@@ -81,9 +86,9 @@ class Reconciler:
                 memory.owed = (*others, jump)
 
     def recheck_published(self) -> None:
-        """Recheck published ConfigMaps of finished studies on their next pass: no watch reports a deleted ConfigMap."""
+        """Recheck published ConfigMaps on the next pass of their studies: no watch reports a changed ConfigMap."""
         for memory in self._memories:
-            memory.recheck_published = memory.settled is not None
+            memory.recheck_published = True
 
     async def reconcile(self, key: StudyKey) -> float | None:
         """Do one pass over a study; return the seconds until a pass is due even if nothing changes, or None.
@@ -149,6 +154,7 @@ class Reconciler:
             self._settings,
             match=self._match,
             previous=context.previous,
+            requested=retune_request(context.body["metadata"]),
         )
         return resolve_context(context, resolved)
 
@@ -197,15 +203,23 @@ class Reconciler:
         observed = await self._runs.observe(context, recorded)
         before = observed.history
         held = self._runs.objects.held(context)
-        decision = await asyncio.to_thread(decide, context.study, before, observed.observations, now, held=held)
+        shared = await self._shared.gather(context, before)
+        decision = await asyncio.to_thread(
+            decide, context.study, before, observed.observations, now, held=held, shared=shared.runs
+        )
+        decision = with_publication(context.study, decision, now)  # in the journal before anything else shows it
         entries = _entries(context, before, decision)
         await self._store.record(context.owner, entries, now)
+        context.memory.shared = shared.view
         if entries and _has_lost_journal(context, recorded):
             await self._writer.record_lost_journal(context)
         history = apply(before, entries)
         ended = [entry for entry in entries if isinstance(entry, EndedRun)]
         for entry in ended:
             self._metrics.count_ended_run(entry)
+        known = {(opened.pool, opened.number): opened for opened in before.rounds}
+        for opened in (entry for entry in entries if isinstance(entry, Round)):
+            self._metrics.count_round(known.get((opened.pool, opened.number)), opened)
         await self._writer.record_ended(context, ended, recorded=recorded.ended)
         needs_pass = await self._runs.stop(context, decision.stop)
         await self._runs.delete_leftovers(context, history, jobs)
@@ -222,19 +236,23 @@ class Reconciler:
     async def _finish(
         self, context: ResolvedContext, decision: Decision, status: StudyStatus, jobs: Jobs
     ) -> StudyStatus:
-        """Publish the result of a search that has succeeded; write the status, which is returned, and Events.
+        """Publish the result of a search that has ended; write the status, which is returned, and Events.
 
         Then drop the Jobs and the memory that are no longer needed. If the result cannot be published now, the study
         ends all the same, and the error makes the queue try again.
         """
         failure: KubeError | None = None
         goes_on = decision.verdict in (Verdict.RUNNING, Verdict.WAITING)
-        context.memory.is_unfinished = goes_on or _stalls_later(context, status)
-        if decision.verdict is Verdict.SUCCEEDED:
+        context.memory.is_unfinished = goes_on or bool(decision.retunes_at) or _stalls_later(context, status)
+        while_searching = decision.verdict is not Verdict.SUCCEEDED
+        if not while_searching or context.memory.recheck_published:
             try:
-                status = await self._writer.publish(context, status)
+                status = await self._writer.publish(context, status, while_searching=while_searching)
+                context.memory.recheck_published = False
             except KubeError as error:
                 failure = error
+                before = None if context.previous is None else context.previous.published
+                status = status.model_copy(update={"published": before})  # until the ConfigMaps have it
         await self._writer.write(context, status)
         await self._runs.expire(context, decision.history, jobs)
         live = {entry.run.name for entry in decision.history.active}
@@ -261,8 +279,9 @@ class Reconciler:
         if not context.memory.recheck_published or context.previous is None:
             return
         conditions = context.previous.conditions
-        if any(each.type == "Succeeded" and each.status == "True" for each in conditions):
-            await self._writer.write(context, await self._writer.publish(context, context.previous))
+        succeeded = any(each.type == "Succeeded" and each.status == "True" for each in conditions)
+        status = await self._writer.publish(context, context.previous, while_searching=not succeeded)
+        await self._writer.write(context, status)
         context.memory.recheck_published = False
 
     def _settle(self, context: ResolvedContext, status: StudyStatus, state: SettledState) -> None:

@@ -1,36 +1,42 @@
 """Resolve a study: parse and check the object, and join it with the known Nodes, so that `core.decide` can take it."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from infpop_operator.adapters.kube.job_manifest import Owner
-from infpop_operator.adapters.kube.node_gpus import is_cloud_name
 from infpop_operator.adapters.kube.node_pools import (
     MatchedPool,
     PoolQuery,
     UnmatchedPool,
-    is_autoscaled,
     match_pool,
-    without_flapping,
 )
 from infpop_operator.adapters.kube.records import NodeRecord
 from infpop_operator.api.convert import to_study
 from infpop_operator.api.parse import parse_object
-from infpop_operator.api.quantities import memory_bytes, millicores
+from infpop_operator.api.rules_cluster import cluster_rules
 from infpop_operator.api.spec import StudySpec, ThroughputStudy
-from infpop_operator.api.spec_pool import NodePool, Resources
+from infpop_operator.api.spec_pool import NodePool
 from infpop_operator.api.status_context import PoolNodes, PoolProblem
 from infpop_operator.api.status_model import StudyStatus
+from infpop_operator.cluster.pools import (
+    changed_hardware,
+    image_of,
+    is_awaited,
+    known_hardware,
+    pool_of,
+    pool_without_room,
+    problem_of,
+    query_of,
+    steady,
+)
 from infpop_operator.core.errors import Problem, StudyError
 from infpop_operator.core.fingerprint import digest, measurement_identity
 from infpop_operator.core.history import current_round
-from infpop_operator.core.model import Hardware, History
+from infpop_operator.core.model import UNSEEN, Hardware, History
 from infpop_operator.core.study import Pool, Study
 from infpop_operator.settings import RUNNER_IMAGE_VARIABLE, Settings
 
-_UNSEEN = "unseen"  # fingerprint of a pool that has had no Node yet
-_AWAITED = "; a run waits there meanwhile, so that an autoscaler adds a node"
 MatchPool = Callable[[PoolQuery, Sequence[NodeRecord]], MatchedPool | UnmatchedPool]
 
 
@@ -40,7 +46,8 @@ class ResolvedStudy:
 
     `matched` has the pools that match Nodes now; `problems` says why each of the other pools cannot be tuned. A pool
     that was tuned before and matches no Nodes now is still in `study.pools`, without capacity for a run. The pools in
-    `awaited` have no Nodes, but an autoscaler may add them: a run is started there, so that it sees a Pod.
+    `awaited` have no Nodes, but an autoscaler may add them: a run is started there, so that it sees a Pod. `queries`
+    are what the study says about the pools to which it says that an autoscaler adds Nodes.
     """
 
     document: ThroughputStudy
@@ -48,7 +55,13 @@ class ResolvedStudy:
     study: Study
     matched: Mapping[str, MatchedPool]
     problems: Mapping[str, PoolProblem]
-    awaited: frozenset[str] = frozenset()
+    awaited: Mapping[str, UnmatchedPool] = field(default_factory=dict)
+    queries: Mapping[str, PoolQuery] = field(default_factory=dict)
+
+    @property
+    def seen_pools(self) -> tuple[Pool, ...]:
+        """Return the pools whose hardware is known: only their measurement identity is one of real hardware."""
+        return tuple(pool for pool in self.study.pools if pool.fingerprint != UNSEEN)
 
     @property
     def pool_nodes(self) -> Mapping[str, PoolNodes]:
@@ -86,6 +99,7 @@ def join_nodes(
     *,
     match: MatchPool = match_pool,
     previous: StudyStatus | None = None,
+    requested: str | None = None,
 ) -> ResolvedStudy:
     """Return the study joined with the known Nodes.
 
@@ -98,42 +112,36 @@ def join_nodes(
         match: `match_pool`, or a version of it that caches its results.
         previous: the status as the operator read it. It is used only for a round without hardware, opened by an older
             version that kept the hardware only in the status, and only if the round's identity confirms that hardware.
+        requested: the value with which the user requests a new round, None without one.
     """
+    spec = document.spec
     remembered = {
-        node.name: known
-        for node in document.spec.node_pools
-        if (known := _remembered(document, owner, node, history=history, settings=settings, previous=previous))
+        node.name: hardware
+        for node in spec.node_pools
+        if (hardware := _remembered(document, owner, node, history=history, settings=settings, previous=previous))
         is not None
     }
-    matches = {
-        pool.name: _steady(match(_query(pool), nodes), remembered.get(pool.name)) for pool in document.spec.node_pools
-    }
+    known = {node.name: known_hardware(node.name, remembered.get(node.name), history) for node in spec.node_pools}
+    matches = {node.name: steady(match(query_of(node), nodes), known[node.name]) for node in spec.node_pools}
     pools = [
-        _pool(node, matches[node.name], remembered.get(node.name), document.spec, settings)
-        for node in document.spec.node_pools
+        pool_of(
+            node, matches[node.name], known[node.name], spec, settings, changed=changed_hardware(node.name, history)
+        )
+        for node in spec.node_pools
     ]
-    awaited = frozenset(node.name for node in document.spec.node_pools if _is_awaited(node, matches[node.name]))
+    unmatched = [(node, found) for node in spec.node_pools if isinstance(found := matches[node.name], UnmatchedPool)]
+    study = _study(document, owner, tuple(pool for pool in pools if pool is not None))
     return ResolvedStudy(
         document=document,
         owner=owner,
-        study=_study(document, owner, tuple(pool for pool in pools if pool is not None)),
-        matched={name: match for name, match in matches.items() if isinstance(match, MatchedPool)},
-        awaited=awaited,
+        study=replace(study, retune=replace(study.retune, requested=requested)),
+        matched={name: found for name, found in matches.items() if isinstance(found, MatchedPool)},
+        awaited={node.name: found for node, found in unmatched if is_awaited(node, found)},
+        queries={node.name: query_of(node) for node in spec.node_pools if node.scale_from_zero is not None},
         problems={
-            name: PoolProblem(
-                reason=match.reason,
-                message=match.message + (_AWAITED if name in awaited else ""),
-                is_unknown_product=bool(match.products) and name not in remembered,
-            )
-            for name, match in matches.items()
-            if isinstance(match, UnmatchedPool)
+            node.name: problem_of(node, found, history, is_new=node.name not in remembered) for node, found in unmatched
         },
     )
-
-
-def image_of(spec: StudySpec, pool: NodePool, settings: Settings) -> str | None:
-    """Return the runner's image for a pool: its own, the engine's, the operator's default."""
-    return pool.image or spec.engine.image or settings.runner_image
 
 
 def _study(document: ThroughputStudy, owner: Owner, pools: tuple[Pool, ...]) -> Study:
@@ -148,80 +156,6 @@ def _study(document: ThroughputStudy, owner: Owner, pools: tuple[Pool, ...]) -> 
     # With the uid, so that a study that is deleted and created again never finds the Jobs of its predecessor.
     key = f"{owner.namespace}/{owner.name}/{owner.uid}"
     return replace(study, key=key, suspended=document.spec.suspend)
-
-
-def _query(pool: NodePool) -> PoolQuery:
-    return PoolQuery(
-        name=pool.name,
-        device=pool.device,
-        gpu_product=pool.gpu_product,
-        node_selector=pool.node_selector,
-        gpu_resource=pool.gpu_resource,
-    )
-
-
-def _steady(match: MatchedPool | UnmatchedPool, known: Hardware | None) -> MatchedPool | UnmatchedPool:
-    if known is None or known.fingerprint == _UNSEEN:
-        return match
-    return without_flapping(match, fingerprint=known.fingerprint, gpu_model=known.gpu_model)
-
-
-def _pool(
-    node: NodePool,
-    match: MatchedPool | UnmatchedPool,
-    remembered: Hardware | None,
-    spec: StudySpec,
-    settings: Settings,
-) -> Pool | None:
-    if isinstance(match, MatchedPool):
-        return replace(
-            _pool_without_room(node, _hardware(match), spec, settings),
-            usable_device_count=match.usable_device_count,
-            total_device_count=match.total_device_count,
-            known_as=_known_as(match, remembered),
-        )
-    if _is_awaited(node, match):
-        hardware = remembered or Hardware(fingerprint=_UNSEEN)
-        pool = _pool_without_room(node, hardware, spec, settings)
-        return replace(pool, usable_device_count=None, total_device_count=None)
-    # Absent Nodes may come back unchanged: the round stays open, without capacity for a run.
-    if remembered is None or remembered.fingerprint == _UNSEEN:
-        return None
-    return _pool_without_room(node, remembered, spec, settings)
-
-
-def _is_awaited(node: NodePool, match: MatchedPool | UnmatchedPool) -> bool:
-    """Return whether a run should wait for the pool's first Node, which an autoscaler adds when it sees a Pod."""
-    return isinstance(match, UnmatchedPool) and match.may_pass and is_autoscaled(_query(node))
-
-
-def _known_as(match: MatchedPool, remembered: Hardware | None) -> str | None:
-    """Return the fingerprint under which the pool's round was opened if less was known about its Nodes then."""
-    if remembered is None or remembered.fingerprint == match.fingerprint:
-        return None
-    is_vague = remembered.fingerprint == _UNSEEN or is_cloud_name(remembered.fingerprint, remembered.gpu_model)
-    return remembered.fingerprint if is_vague else None
-
-
-def _pool_without_room(node: NodePool, hardware: Hardware, spec: StudySpec, settings: Settings) -> Pool:
-    resources = node.resources or Resources()
-    return Pool(
-        name=node.name,
-        device=node.device,
-        software=image_of(spec, node, settings) or "",
-        price_per_gpu_hour=node.price,
-        fingerprint=hardware.fingerprint,
-        gpu_model=hardware.gpu_model,
-        device_count=hardware.device_count,
-        usable_device_count=0,
-        total_device_count=0,
-        cpu_millicores=None if resources.cpu is None else millicores(resources.cpu),
-        memory_bytes=None if resources.memory is None else memory_bytes(resources.memory),
-    )
-
-
-def _hardware(match: MatchedPool) -> Hardware:
-    return Hardware(fingerprint=match.fingerprint, gpu_model=match.gpu_model, device_count=match.device_count)
 
 
 def _remembered(
@@ -240,7 +174,7 @@ def _remembered(
     shown = _shown(node.name, previous)
     if shown is None:
         return None
-    pool = _pool_without_room(node, shown, document.spec, settings)
+    pool = pool_without_room(node, shown, document.spec, settings)
     return shown if measurement_identity(_study(document, owner, (pool,)), pool) == newest.identity else None
 
 
@@ -262,18 +196,4 @@ def _cluster_problems(spec: StudySpec, settings: Settings) -> Iterator[Problem]:
                 message="is not set, spec.engine.image is not set either, and the operator has no default image",
                 remedy=f"Set one of the two fields, or set {RUNNER_IMAGE_VARIABLE} for the operator",
             )
-    for field, path in _paths(spec):
-        if not path.startswith("/"):
-            message = "is a relative path, which a Pod cannot resolve"
-            remedy = "Give an absolute path inside the runner's image or on model.cacheClaim"
-            yield Problem(field=field, value=path, message=message, remedy=remedy)
-
-
-def _paths(spec: StudySpec) -> Iterable[tuple[str, str]]:
-    if spec.model.name.startswith((".", "~")):
-        yield ("spec.model.name", spec.model.name)
-    if spec.workload.source.file is not None:
-        yield ("spec.workload.source.file.path", spec.workload.source.file.path)
-    simulation = spec.engine.simulation
-    if simulation is not None and simulation.recorded is not None:
-        yield ("spec.engine.simulation.recorded.path", simulation.recorded.path)
+    yield from cluster_rules(spec)

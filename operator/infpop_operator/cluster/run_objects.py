@@ -19,7 +19,8 @@ from infpop_operator.adapters.kube.errors import (
     KubeRefusedError,
 )
 from infpop_operator.adapters.kube.job_manifest import owner_reference
-from infpop_operator.adapters.kube.records import JobRecord, PodRecord, parse_job
+from infpop_operator.adapters.kube.record_parsing import parse_job
+from infpop_operator.adapters.kube.records import JobRecord, PodRecord
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.context import ReconcileContext
 from infpop_operator.cluster.events import StudyEvent, count_gpus

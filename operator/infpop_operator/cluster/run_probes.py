@@ -18,6 +18,7 @@ from infpop_operator.adapters.kube.errors import KubeError, KubeNotFoundError
 from infpop_operator.adapters.kube.observe import RunHints
 from infpop_operator.adapters.kube.pod_metrics import scrape_pod
 from infpop_operator.adapters.kube.records import CREATING, JobRecord, PodRecord
+from infpop_operator.adapters.kube.scale_up import event_time, read_answer
 from infpop_operator.adapters.kube.workloads import NO_KUEUE, NO_QUEUE, NO_WORKLOAD, why_queued
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.keys import StudyKey
@@ -28,6 +29,7 @@ from infpop_operator.core.sources import Samples
 _PATIENCE = timedelta(seconds=5)  # the Job controller creates a Pod within a second
 _MOUNT_PATIENCE = timedelta(seconds=20)  # the first mount sometimes fails, and the kubelet retries it immediately
 _MOUNT_FAILURES = ("FailedMount", "FailedAttachVolume")
+_EVENTS_INTERVAL = timedelta(seconds=30)
 _MAX_CONCURRENT = 32
 
 
@@ -107,12 +109,24 @@ class RunProbes:
                 hints = RunHints(phase=sample.phase)
                 probe = Probe(hints=hints, pod_uid=pod.uid, pod=pod.name, throughput=sample.throughput)
                 self._remember(key, run, probe)
+        elif pod.unschedulable is not None:
+            await self._find_autoscaler(key, run, pod, now)
         elif _is_being_created(pod) and pod.scheduled_at is not None and now - pod.scheduled_at > _MOUNT_PATIENCE:
             events = await self._events(pod.namespace, pod.uid)
             if events is not None:
                 self._remember(key, run, Probe(hints=RunHints(failed_mount=unmounted_volume(events))))
         elif self._probe(key, run).pod_uid is None:
             self._remember(key, run, Probe())
+
+    async def _find_autoscaler(self, key: StudyKey, run: str, pod: PodRecord, now: datetime) -> None:
+        """Read from the Pod's Events what an autoscaler does about it, twice a minute: Pods may wait for days."""
+        before = self._probe(key, run)
+        if before.events_read_at is not None and now - before.events_read_at < _EVENTS_INTERVAL:
+            return
+        events = await self._events(pod.namespace, pod.uid)
+        if events is not None:
+            hints = RunHints(autoscaler=read_answer(events))
+            self._remember(key, run, Probe(hints=hints, pod_uid=pod.uid, pod=pod.name, events_read_at=now))
 
     def _remember(self, key: StudyKey, run: str, probe: Probe) -> None:
         """Keep the probe, unless the run's Job ended or was deleted during the probe."""
@@ -152,13 +166,7 @@ def _is_being_created(pod: PodRecord) -> bool:
 
 
 def _newest(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    return max(events, key=_time, default=None)
-
-
-def _time(event: Mapping[str, Any]) -> str:
-    """Return when an Event was last observed, as text; timestamps of one format sort in time order."""
-    series = event.get("series") or {}
-    return str(series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or "")
+    return max(events, key=event_time, default=None)
 
 
 def _message(event: Mapping[str, Any] | None) -> str | None:

@@ -17,8 +17,11 @@ from infpop_operator.adapters.kube.errors import (
     KubeForbiddenError,
     KubeRefusedError,
 )
+from infpop_operator.adapters.kube.node_gpus import product_of
+from infpop_operator.adapters.kube.node_pools import PoolQuery, is_stranger, wanted_product
 from infpop_operator.adapters.kube.observe import SeenRun, observe_run
-from infpop_operator.adapters.kube.records import JobRecord, PodRecord, parse_job
+from infpop_operator.adapters.kube.record_parsing import parse_job
+from infpop_operator.adapters.kube.records import JobRecord, PodRecord
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.context import ReconcileContext, ResolvedContext
 from infpop_operator.cluster.jobs import job_of, phase_limits, refusal
@@ -26,10 +29,11 @@ from infpop_operator.cluster.metrics_gatherer import MetricsGatherer
 from infpop_operator.cluster.run_objects import RunObjects
 from infpop_operator.cluster.run_probes import RunProbes
 from infpop_operator.cluster.study_memory import Ending
-from infpop_operator.core.decide import TERMINATING
+from infpop_operator.core.decision import TERMINATING
 from infpop_operator.core.model import (
     DELETED,
     NODE_REFUSED,
+    UNEXPECTED_GPU,
     EndedRun,
     Finished,
     History,
@@ -193,13 +197,28 @@ class Runs:
         """Return the observation of a run from the cached state of its Job and its Pods."""
         run = entry.run
         limits = phase_limits(context.resolved.document.spec, run, self._settings)
-        pods, hints = self._cache.pods(context.key, job.uid), self._probes.of(context.key, run.name)
+        query = context.resolved.queries.get(run.pool)
+        pods = self._cache.pods(context.key, job.uid)
+        hints = replace(self._probes.of(context.key, run.name), expects_node=query is not None)
         seen = observe_run(run, job, pods, hints, limits, context.now)
+        if query is not None and isinstance(seen.observation, Waiting | Running):
+            seen = replace(seen, observation=self._on_its_node(seen, query, context.now))
         if isinstance(seen.observation, Finished | Lost) or run.name in self.jobs_by_run(context):
             return seen
         ended_at = self._unobserved_end(entry, context.now)
         lost = Lost(reason=DELETED, detail="the Job of this run was deleted", ended_at=ended_at)
         return replace(seen, observation=lost)
+
+    def _on_its_node(self, seen: SeenRun, query: PoolQuery, now: datetime) -> Observation:
+        """Return the observation of a live run, a loss if the autoscaler added a Node with other GPUs for it.
+
+        The Pod requires no label that only a Node that has joined has, so it may land on such a Node.
+        """
+        node = None if seen.pod is None or seen.pod.node is None else self._cache.node(seen.pod.node)
+        if node is None or not is_stranger(query, node):
+            return seen.observation
+        detail = f"node {node.name} has {product_of(node)}, but the pool wants {wanted_product(query)}"
+        return Lost(reason=UNEXPECTED_GPU, detail=detail, ended_at=now)
 
     def _without_job(self, entry: StartedRun, now: datetime) -> Waiting | Lost:
         if entry.stopping is None:

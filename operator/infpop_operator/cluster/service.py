@@ -19,7 +19,8 @@ from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.errors import KubeError, KubeNotFoundError
 from infpop_operator.adapters.kube.labels import RUN
 from infpop_operator.adapters.kube.nodes_file import NodesFile
-from infpop_operator.adapters.kube.records import Body, NodeRecord, parse_job, parse_node, parse_pod
+from infpop_operator.adapters.kube.record_parsing import parse_job, parse_node, parse_pod
+from infpop_operator.adapters.kube.records import Body, NodeRecord
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.events import Recorder
 from infpop_operator.cluster.keys import StudyKey

@@ -14,11 +14,19 @@ from infpop_operator.api.status_context import ConditionState, StatusContext
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.cache import Cache
 from infpop_operator.cluster.context import ReconcileContext, ResolvedContext
-from infpop_operator.cluster.events import Recorder, StudyEvent, broken_runs, runs_lacking_metrics, transitions
-from infpop_operator.cluster.publish import publish
+from infpop_operator.cluster.events import (
+    Recorder,
+    StudyEvent,
+    broken_runs,
+    runs_lacking_metrics,
+    transitions_of_course,
+    transitions_of_state,
+)
+from infpop_operator.cluster.publish import Outcome, publish, published_event
 from infpop_operator.cluster.resolve import ResolvedStudy
+from infpop_operator.core.decision import Decision
 from infpop_operator.core.errors import InfPopError, Problem, StoreError
-from infpop_operator.core.model import Decision, EndedRun, Observation
+from infpop_operator.core.model import EndedRun, Observation
 from infpop_operator.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -41,16 +49,20 @@ class StatusWriter:
     async def write(self, context: ReconcileContext, status: StudyStatus) -> None:
         """Write the status if it differs from the previous one, and record its transitions as Events.
 
+        The Events that follow from the journal come first: if the operator dies or gets no answer in between, the next
+        pass finds the same ones, and what exists is not written again. The Events of conditions come last.
+
         Raises:
             KubeConflictError: the study changed since the operator read it.
             KubeError: the operator could not write the status.
         """
         if status == context.previous or self._can_wait(context, status):
             return
+        await self._recorder.record(context.body, transitions_of_course(context.previous, status))
         written = await self._client.replace_study_status(context.body, dump_status(status))
         context.memory.status_written_at = context.now
         self._cache.see_written(written)
-        await self._recorder.record(context.body, transitions(context.previous, status))
+        await self._recorder.record(context.body, transitions_of_state(context.previous, status))
 
     async def record(self, context: ReconcileContext, events: Sequence[StudyEvent]) -> None:
         """Record Events about the study."""
@@ -90,24 +102,32 @@ class StatusWriter:
         except KubeError as failure:
             _log.debug("study %s: %s", context.key, failure)
 
-    async def publish(self, context: ResolvedContext, status: StudyStatus) -> StudyStatus:
-        """Write the best configuration to the ConfigMap that the study names; return the status with what came of it.
+    async def publish(self, context: ResolvedContext, status: StudyStatus, *, while_searching: bool) -> StudyStatus:
+        """Write what the study publishes to its ConfigMaps; return the status with what came of it.
 
-        An Event reports a refusal too.
+        Args:
+            context: the study.
+            status: its status, which follows from its journal and says what it publishes.
+            while_searching: a search goes on, so only what others changed is put right.
 
         Raises:
             KubeError: the API server gave no answer, or another client writes to the ConfigMap.
         """
-        target = context.resolved.document.spec.publish
-        if status.best is None or target is None:
+        if status.published is None:
             return status
-        try:
-            event = await publish(self._client, context.resolved, status.best)
-        except KubeRefusedError as error:
-            event = StudyEvent(type="Warning", reason="PublishRefused", message=str(error))
-        await self._recorder.record(context.body, () if event is None else (event,))
-        state = _outcome(target.config_map, event)
-        return with_published(status, state, context.now, previous=context.previous)
+        outcome = await publish(
+            self._client,
+            context.resolved,
+            status.published,
+            previous=context.previous,
+            while_searching=while_searching,
+        )
+        if outcome is None:
+            return status
+        events = dict.fromkeys((*outcome.events, *_publication_events(context, status, outcome)))
+        unanswered = await self._recorder.record(context.body, tuple(events))
+        context.memory.owed = (*(context.memory.owed or ()), *unanswered)[-_MOST_OWED:]
+        return with_published(status, outcome.state, context.now, previous=context.previous)
 
     def _can_wait(self, context: ReconcileContext, status: StudyStatus) -> bool:
         """Return whether only details changed shortly after the last write, so that the next tick can write them."""
@@ -115,6 +135,21 @@ class StatusWriter:
         if written_at is None or context.previous is None or abs(context.now - written_at) >= self._pause:
             return False
         return _without_details(status) == _without_details(context.previous)
+
+
+def _publication_events(context: ResolvedContext, status: StudyStatus, outcome: Outcome) -> tuple[StudyEvent, ...]:
+    """Return the Event of a publication that the last status does not have.
+
+    The operator may have died after it wrote the ConfigMaps and before it wrote that Event. An Event that exists is not
+    written again.
+    """
+    target, previous = context.resolved.document.spec.publish, context.previous
+    if target is None or status.published is None or previous is None or not outcome.state.holds:
+        return ()
+    before = previous.published
+    was_published = any(each.type == "Published" and each.status == "True" for each in previous.conditions)
+    is_due = not was_published if before is None else before.at != status.published.at
+    return (published_event(target.config_map, status.published),) if is_due else ()
 
 
 def _events_of(ended: Sequence[EndedRun]) -> tuple[StudyEvent, ...]:
@@ -136,14 +171,6 @@ def hindered(context: ReconcileContext, error: InfPopError) -> StudyStatus:
         context=_status_context(context),
         stalled=isinstance(error, StoreError),
     )
-
-
-def _outcome(config_map: str, event: StudyEvent | None) -> ConditionState:
-    """Return the state of Published after an attempt to publish, which had this Event."""
-    if event is not None and event.reason == "PublishRefused":
-        return ConditionState(holds=False, reason=event.reason, message=event.message)
-    message = f"the best configuration is in ConfigMap {config_map}"
-    return ConditionState(holds=True, reason="Published", message=message)
 
 
 def _published(context: ReconcileContext) -> ConditionState | None:

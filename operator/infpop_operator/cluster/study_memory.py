@@ -47,11 +47,15 @@ class Ending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """The result of probing a run; the phase and the throughput come from the Pod with this uid and name."""
+    """The result of probing a run; the phase and the throughput come from the Pod with this uid and name.
+
+    `events_read_at` is when the operator last read the Events of a Pod without a Node, None for other Pods.
+    """
 
     hints: RunHints = field(default_factory=RunHints)
     pod_uid: str | None = None
     pod: str | None = None
+    events_read_at: datetime | None = None
     throughput: Samples = field(default_factory=dict)
 
 
@@ -63,6 +67,18 @@ class MetricsRequest:
     task: asyncio.Task[Finished]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedView:
+    """Which studies of the namespace a study has looked into for results, by uid, and what it wanted then.
+
+    A study whose search has ended is there with its state: it needs no second look until that changes. An unfinished
+    one is there with None.
+    """
+
+    wanted: object = None
+    studies: Mapping[str, SettledState | None] = field(default_factory=dict)
+
+
 @dataclass(slots=True, kw_only=True)
 class StudyMemory:
     """The operator's memory of the study `key`.
@@ -72,7 +88,7 @@ class StudyMemory:
         uid: the uid of the study, None before its first pass.
         is_unfinished: whether the study continues by itself, so that time alone may change something for it.
         settled: what the last pass depended on, if the search has ended and the pass changed nothing; otherwise None.
-        recheck_published: whether the next pass checks the ConfigMap that the settled study published.
+        recheck_published: whether the next pass checks the ConfigMaps of what the study publishes.
         generation_seen_at: when the operator first saw the current generation of the spec, None if that was before its
             start.
         status_written_at: when the operator last wrote the status.
@@ -84,6 +100,7 @@ class StudyMemory:
         reported: what Events of the operator have said once: what of which object, by uid.
         searched_at: when the operator last listed all Pods of the namespace to find those that no watch reports.
         searched: the runs without a Job whose Pods the operator has searched for.
+        shared: what this study has looked into for results to take over.
     """
 
     key: StudyKey
@@ -101,6 +118,7 @@ class StudyMemory:
     reported: set[tuple[str, str]] = field(default_factory=set)
     searched_at: datetime | None = None
     searched: set[str] = field(default_factory=set)
+    shared: SharedView = field(default_factory=SharedView)
 
     def drop_ended_runs(self, live: Container[str]) -> None:
         """Drop the memory of every run that is not in `live`: the end of those runs is recorded."""

@@ -12,11 +12,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from infpop_operator.adapters.kube.errors import KubeConflictError
 from infpop_operator.api.conditions import as_reason
 from infpop_operator.core.errors import InfPopError
-from infpop_operator.core.model import EndedRun, Finished
+from infpop_operator.core.model import EndedRun, Finished, Round
+from infpop_operator.core.round_facts import reason_of_round
 
 OK = "ok"
 RESULTS = (OK, "conflict", "error", "unexpected")  # of a reconcile
 NO_ANSWER = "none"  # the code of a request that got no answer
+NEW, RESUMED = "new", "resumed"  # how a round starts
 OTHER = "Other"  # the label value of every value beyond the bound
 MOST_REASONS = 32  # values of one label; InfPop itself has about half as many reasons
 # Doubling from 1 ms (a reconcile that changes nothing) to 65 s (two requests that timed out).
@@ -74,6 +76,10 @@ class OperatorMetrics:
         self._missing = self._counter(
             "infpop_source_missing", "Runs for which a metrics source lacked a number", "source", "reason"
         )
+        self._rounds = self._counter("infpop_rounds", "Rounds that began or were resumed", "reason", "start")
+        self._publications = self._counter(
+            "infpop_publications", "Changes of the configuration that a study publishes", "reason"
+        )
         for result in RESULTS:
             self._reconciles.labels(result)  # a rate needs the zero before the first one
         self._queries.labels(OK)
@@ -103,6 +109,19 @@ class OperatorMetrics:
             self._held_gpu_seconds.inc(held_seconds * entry.run.gpu_count)
         for source, reason in entry.observation.missing_sources.items():
             self._missing.labels(self._bounded("source", source), self._bounded("reason", reason)).inc()
+
+    def count_round(self, before: Round | None, after: Round) -> None:
+        """Count what a record of a round says for the first time: that it began or was resumed, what it publishes.
+
+        Args:
+            before: what was recorded of the round before, None if nothing was.
+            after: the new record.
+        """
+        start = NEW if before is None else RESUMED if after.resumed > before.resumed else None
+        if start is not None:
+            self._rounds.labels(reason_of_round(after) or OTHER, start).inc()
+        if after.published is not None and (before is None or before.published != after.published):
+            self._publications.labels(self._bounded("publication", after.published.reason)).inc()
 
     def count_prometheus_query(self, outcome: str) -> None:
         """Count a request to Prometheus; `outcome` is `OK` or the reason why there was no answer."""

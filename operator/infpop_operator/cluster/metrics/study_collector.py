@@ -19,6 +19,8 @@ from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.metrics.study_metrics import PoolMetrics, State, StudyMetrics, study_metrics_of
 
 MOST_STUDIES = 1000
+# Of all studies together: as many samples as a thousand studies have otherwise, see `StudyCollector`.
+MOST_CELLS = 20_000
 _UNFINISHED: tuple[State, ...] = ("new", "reconciling")
 Labels = dict[str, str]
 
@@ -38,16 +40,83 @@ class Family(NamedTuple):
 
 _CONDITION = Family("infpop_study_condition", "gauge", "1 if the condition is true, 0 if it is false")
 _TRIALS = Family("infpop_study_trials", "gauge", "Trials of each pool's newest round")
-_BEST = Family("infpop_study_best", "info", "The best configuration of each pool's newest round")
+_REUSED = Family(
+    "infpop_study_reused_trials",
+    "gauge",
+    "Trials of each pool's newest round that other studies of the namespace measured",
+)
+_BEST = Family(
+    "infpop_study_best",
+    "info",
+    "The best configuration of each pool's newest round; reused_from is the other study that measured it",
+)
 _THROUGHPUT = Family(
     "infpop_study_best_throughput_tokens_per_second",
     "gauge",
     "Generated tokens per second with the best configuration of each pool's newest round",
 )
 _IMPROVEMENT = Family("infpop_study_improvement_ratio", "gauge", "Gain of the best over the baseline, 0.1 for 10 %")
+_ROUND = Family("infpop_study_round", "gauge", "Number of each pool's newest round")
+_CHANGED = Family(
+    "infpop_study_last_change_time_seconds",
+    "gauge",
+    "When each pool, or what is measured on it, last changed, in seconds since 1970",
+)
+_ROUND_THROUGHPUT = Family(
+    "infpop_study_round_best_throughput_tokens_per_second",
+    "gauge",
+    "Generated tokens per second with the best configuration of each round, on the hardware of that round",
+)
+_ROUND_IMPROVEMENT = Family(
+    "infpop_study_round_improvement_ratio", "gauge", "Gain of each round's best over its baseline, 0.1 for 10 %"
+)
+_PUBLISHED = Family(
+    "infpop_study_published_time_seconds", "gauge", "When what the study publishes last changed, in seconds since 1970"
+)
+_STUDY = Family("infpop_study", "info", "Model and engine of each study, as in its spec, and its state")
+_POOL = Family("infpop_study_pool", "info", "GPU model of each pool's newest round")
+_CELL = Family(
+    "infpop_study_cell_throughput_tokens_per_second",
+    "gauge",
+    "Generated tokens per second of each configuration with a number in each pool's newest round",
+)
+_PER_GPU = Family(
+    "infpop_study_best_tokens_per_second_per_gpu",
+    "gauge",
+    "Generated tokens per second and GPU with the best configuration of each pool's newest round",
+)
+_COST = Family(
+    "infpop_study_best_cost_per_million_tokens",
+    "gauge",
+    "Cost of a million generated tokens with the best configuration, in the currency of pricePerGPUHour",
+)
+_PER_JOULE = Family(
+    "infpop_study_best_tokens_per_joule",
+    "gauge",
+    "Generated tokens per joule with the best configuration of each pool's newest round",
+)
 _RUNS = Family("infpop_study_runs", "gauge", "Active runs")
 _GPU_SECONDS = Family("infpop_study_gpu_seconds", "counter", "GPU time of the ended runs")
-_FAMILIES = (_CONDITION, _TRIALS, _BEST, _THROUGHPUT, _IMPROVEMENT, _RUNS, _GPU_SECONDS)
+_FAMILIES = (
+    _CONDITION,
+    _TRIALS,
+    _REUSED,
+    _BEST,
+    _THROUGHPUT,
+    _IMPROVEMENT,
+    _ROUND,
+    _CHANGED,
+    _ROUND_THROUGHPUT,
+    _ROUND_IMPROVEMENT,
+    _PUBLISHED,
+    _RUNS,
+    _GPU_SECONDS,
+    _STUDY,
+    _POOL,
+    _PER_GPU,
+    _COST,
+    _PER_JOULE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,10 +157,12 @@ class StudyCollector(Collector):
             "infpop_studies_without_series", "Studies that have no series of their own", value=len(known) - len(shown)
         )
         yield self._unchanged(shown)
+        yield self._stale(shown)
         for family in _FAMILIES:
             metric = Metric(family.name, family.text, family.kind)
             metric.samples = [sample for study in shown for sample in study.samples.get(family.name, ())]
             yield metric
+        yield from _cells(shown)
 
     def _parse(self, body: Body, now: datetime) -> _Known:
         metadata = body["metadata"]
@@ -112,6 +183,15 @@ class StudyCollector(Collector):
                 family.add_metric(study.metrics.key, max(0.0, (self._now - study.changed_at).total_seconds()))
         return family
 
+    def _stale(self, shown: Sequence[_Known]) -> Metric:
+        text = "Time since the result of a study became stale, while it is stale"
+        family = GaugeMetricFamily("infpop_study_result_stale_seconds", text, labels=("namespace", "study"))
+        for study in shown:
+            since = study.metrics.stale_since
+            if since is not None and self._now is not None:
+                family.add_metric(study.metrics.key, max(0.0, (self._now - since).total_seconds()))
+        return family
+
 
 def _changed_at(before: _Known | None, metrics: StudyMetrics, now: datetime) -> datetime:
     if before is None:  # after a restart, only active runs have the time of their last change
@@ -122,6 +202,21 @@ def _changed_at(before: _Known | None, metrics: StudyMetrics, now: datetime) -> 
 def _chosen(known: Sequence[_Known]) -> Sequence[_Known]:
     newest_first = sorted(known, key=lambda study: (study.metrics.created_at, study.metrics.key), reverse=True)
     return sorted(newest_first, key=lambda study: study.metrics.state not in _UNFINISHED)[:MOST_STUDIES]
+
+
+def _cells(shown: Sequence[_Known]) -> Iterator[Metric]:
+    """Yield landscapes, of `MOST_CELLS` cells at most together, and how many studies have none for that reason."""
+    landscapes = Metric(_CELL.name, _CELL.text, _CELL.kind)
+    left_out = 0
+    for study in shown:
+        samples = study.samples.get(_CELL.name, ())
+        if len(landscapes.samples) + len(samples) > MOST_CELLS:
+            left_out += 1
+        else:
+            landscapes.samples.extend(samples)
+    yield landscapes
+    text = "Studies whose landscapes have no series because there are too many cells"
+    yield GaugeMetricFamily("infpop_studies_without_landscape", text, value=left_out)
 
 
 def _states(known: Sequence[_Known]) -> Metric:
@@ -140,8 +235,13 @@ def _samples(metrics: StudyMetrics) -> Mapping[str, Sequence[Sample]]:
             _CONDITION.sample({**study, "condition": kind}, float(holds)) for kind, holds in metrics.conditions.items()
         ]
     }
+    about = {"model": metrics.model, "engine": metrics.engine, "state": metrics.state}
+    samples[_STUDY.name] = [_STUDY.sample({**study, **about})]
+    if metrics.published_at is not None:
+        samples[_PUBLISHED.name] = [_PUBLISHED.sample(study, metrics.published_at.timestamp())]
     for pool in metrics.pools:
-        for family, sample in _pool_samples({**study, "pool": pool.name}, pool):
+        labels = {**study, "pool": pool.name}
+        for family, sample in (*_pool_samples(labels, pool), *_round_samples(labels, pool)):
             samples.setdefault(family.name, []).append(sample)
     return samples
 
@@ -152,11 +252,35 @@ def _pool_samples(labels: Labels, pool: PoolMetrics) -> Iterator[tuple[Family, S
         yield _TRIALS, _TRIALS.sample({**labels, **outcome}, float(trials.count))
     if pool.best is not None:
         gpu_count, batch_size = map(str, pool.best)
-        yield _BEST, _BEST.sample({**labels, "gpu_count": gpu_count, "batch_size": batch_size})
+        origin = {} if pool.best_reused_from is None else {"reused_from": pool.best_reused_from}
+        yield _BEST, _BEST.sample({**labels, "gpu_count": gpu_count, "batch_size": batch_size, **origin})
+    if pool.reused_trials:
+        yield _REUSED, _REUSED.sample(labels, float(pool.reused_trials))
+    yield _POOL, _POOL.sample({**labels, "gpu": pool.gpu})
     yield _RUNS, _RUNS.sample(labels, float(pool.runs))
     known = (
         (_THROUGHPUT, pool.best_tokens_per_second),
         (_IMPROVEMENT, pool.improvement_ratio),
         (_GPU_SECONDS, pool.gpu_seconds),
+        (_PER_GPU, pool.best_tokens_per_second_per_gpu),
+        (_COST, pool.best_cost_per_million_tokens),
+        (_PER_JOULE, pool.best_tokens_per_joule),
     )
     yield from ((family, family.sample(labels, value)) for family, value in known if value is not None)
+    for cell in pool.cells:
+        place = {"gpu_count": str(cell.gpu_count), "batch_size": str(cell.batch_size)}
+        yield _CELL, _CELL.sample({**labels, **place}, cell.tokens_per_second)
+
+
+def _round_samples(labels: Labels, pool: PoolMetrics) -> Iterator[tuple[Family, Sample]]:
+    if pool.round is not None:
+        yield _ROUND, _ROUND.sample(labels, float(pool.round))
+    if pool.changed_at is not None:
+        yield _CHANGED, _CHANGED.sample(labels, pool.changed_at.timestamp())
+    for entry in pool.rounds:
+        known = (
+            (_ROUND_THROUGHPUT, entry.best_tokens_per_second),
+            (_ROUND_IMPROVEMENT, entry.improvement_ratio),
+        )
+        own = {**labels, "round": str(entry.number)}
+        yield from ((family, family.sample(own, value)) for family, value in known if value is not None)
