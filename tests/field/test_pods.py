@@ -6,7 +6,7 @@ from pathlib import Path
 from adapters.kube.observing import LIMITS, RUN
 from factories.kube_objects import at, job_body, make_job, pod_body
 from infpop_operator.adapters.kube.observe import RunHints, observe_run
-from infpop_operator.adapters.kube.records import parse_pod
+from infpop_operator.adapters.kube.record_parsing import parse_pod
 from infpop_operator.core.model import Lost, Observation, Waiting
 
 # By the recording's id: the reason of the run's loss, and parts of its detail.

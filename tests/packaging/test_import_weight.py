@@ -12,9 +12,12 @@ SLOW = {
     "kubernetes",
     "matplotlib",
     "numpy",
+    "pandas",
+    "plotly",
     "prometheus_client",
     "psutil",
     "scipy",
+    "statsmodels",
     "torch",
     "vllm",
     "yaml",
@@ -30,7 +33,18 @@ def loaded_by(program: str) -> set[str]:
     return set(done.stderr.split())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["tune", "--help"], ["operator", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["tune", "--help"],
+        ["export", "--help"],
+        ["report", "--help"],
+        ["replay", "retune", "--help"],
+        ["operator", "--help"],
+        ["--version"],
+    ],
+)
 def test_help_loads_no_slow_module(arguments: list[str]) -> None:
     """`infpop --help` answers before any working library is imported."""
     program = f"from infpop_operator.cli.main import app; app({arguments!r}, standalone_mode=False)"
@@ -40,6 +54,19 @@ def test_help_loads_no_slow_module(arguments: list[str]) -> None:
 def test_starting_a_study_loads_no_engine() -> None:
     """The deciding side does not measure, so it needs no engine in its process."""
     assert loaded_by("import infpop_operator.cli.tune") & {"torch", "vllm", "transformers", "hyperopt"} == set()
+
+
+def test_exporting_from_a_directory_needs_no_cluster_library() -> None:
+    """`infpop export DIRECTORY` works in the base install: a format loads its library when it is asked for."""
+    program = "import infpop_operator.cli.export, infpop_operator.cli.export_best, infpop_operator.cli.export_trials"
+    extras = {"kopf", "kubernetes", "hyperopt", "llmd_benchmark_report", "mlflow", "numpy", "pandas", "pyarrow"}
+    assert loaded_by(program) & extras == set()
+
+
+def test_the_python_package_loads_no_library_of_an_extra() -> None:
+    """`import infpop` works in the base install; a table or a picture loads what it needs when it is asked for."""
+    extras = {"hyperopt", "kopf", "kubernetes", "matplotlib", "numpy", "pandas", "plotly", "pyarrow", "scipy", "torch"}
+    assert loaded_by("import infpop") & extras == set()
 
 
 def test_the_operator_loads_no_engine() -> None:

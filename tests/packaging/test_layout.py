@@ -10,11 +10,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("root", ["operator", "runner"])
-def test_source_roots_are_no_packages(root: str) -> None:
+@pytest.mark.parametrize(
+    ("root", "packages"), [("operator", {"infpop", "infpop_operator"}), ("runner", {"infpop_runner"})]
+)
+def test_source_roots_are_no_packages(root: str, packages: set[str]) -> None:
     """With an `__init__.py`, `operator/` would hide the standard library's module of that name."""
     assert not (ROOT / root / "__init__.py").exists()
-    assert {entry.name for entry in (ROOT / root).iterdir() if entry.name != "__pycache__"} == {f"infpop_{root}"}
+    assert {entry.name for entry in (ROOT / root).iterdir() if entry.name != "__pycache__"} == packages
 
 
 def test_the_standard_library_works_in_the_repository_root() -> None:
@@ -30,7 +32,7 @@ def test_commands_resolve(name: str) -> None:
     assert callable(script.load())
 
 
-@pytest.mark.parametrize("package", ["operator/infpop_operator", "runner/infpop_runner"])
+@pytest.mark.parametrize("package", ["operator/infpop", "operator/infpop_operator", "runner/infpop_runner"])
 def test_packages_say_that_they_are_typed(package: str) -> None:
     """Without the marker a type checker ignores every annotation here."""
     assert (ROOT / package / "py.typed").exists()

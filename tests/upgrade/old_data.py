@@ -5,13 +5,15 @@ Three studies of two pools on a cluster: `succeeded` has two rounds, `running` i
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from factories.kube_objects import make_node
 from factories.resolved import resolve_study
 from infpop_operator.adapters.journal import Header, decode_line, fold
+from infpop_operator.adapters.kube.records import NodeRecord
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.cluster.resolve import ResolvedStudy
 from infpop_operator.core.model import History
@@ -22,7 +24,12 @@ CLUSTER_STUDIES = ("succeeded", "running", "stalled")
 SETTINGS = Settings(runner_image="example.org/runner:1")
 _A100 = {"nvidia.com/gpu.memory": "40960", "nvidia.com/gpu.compute.major": "8", "nvidia.com/gpu.compute.minor": "0"}
 _V100 = {"nvidia.com/gpu.memory": "32768", "nvidia.com/gpu.compute.major": "7", "nvidia.com/gpu.compute.minor": "0"}
-NODES = (make_node(labels=_A100), make_node("n2", product="Tesla-V100-SXM2-32GB", gpus=4, labels=_V100))
+_DRIVER = "nvidia.com/cuda.driver.major"  # a label that the old version did not read
+NODES = (
+    make_node(labels={**_A100, _DRIVER: "570"}),
+    make_node("n2", product="Tesla-V100-SXM2-32GB", gpus=4, labels={**_V100, _DRIVER: "570"}),
+)
+NODES_WITH_ANOTHER_DRIVER = tuple(replace(node, labels={**node.labels, _DRIVER: "580"}) for node in NODES)
 
 
 def study_body(name: str) -> dict[str, Any]:
@@ -54,9 +61,8 @@ def status_of(name: str) -> StudyStatus:
     return StudyStatus.model_validate(study_body(name)["status"])
 
 
-def resolved(name: str, history: History, *, are_nodes_there: bool = True) -> ResolvedStudy:
-    """Return the study resolved on its old Nodes, or while all of them are gone."""
-    nodes = NODES if are_nodes_there else ()
+def resolved(name: str, history: History, nodes: Sequence[NodeRecord] = NODES) -> ResolvedStudy:
+    """Return the study resolved on its old Nodes, or on others."""
     return resolve_study(study_body(name), nodes, history, SETTINGS, previous=status_of(name))
 
 

@@ -14,12 +14,17 @@ from infpop_operator.adapters.kube.client import KubeClient
 from infpop_operator.adapters.kube.journal_store import JournalStore
 from infpop_operator.api.status import to_status
 from infpop_operator.api.status_context import StatusContext
+from infpop_operator.api.status_rows import published_row
 from infpop_operator.cluster.resolve import owner_of
 from infpop_operator.core.decide import decide
+from infpop_operator.core.decision import Decision, Verdict
 from infpop_operator.core.history import trials_of
-from infpop_operator.core.model import Decision, EndedRun, Finished, Hardware, Lost, Missing, TrialState, Verdict
+from infpop_operator.core.model import EndedRun, Finished, Hardware, Lost, Missing, TrialState
+from infpop_operator.core.publication import with_publication
 from upgrade.old_data import (
     CLUSTER_STUDIES,
+    NODES,
+    NODES_WITH_ANOTHER_DRIVER,
     config_maps,
     history_of,
     holds,
@@ -33,7 +38,7 @@ from upgrade.old_data import (
 def decision_of(name: str, *, are_nodes_there: bool = True) -> Decision:
     """Return the decision on an old study after the upgrade, without new observations of its runs."""
     history = history_of(name)
-    study = resolved(name, history, are_nodes_there=are_nodes_there).study
+    study = resolved(name, history, NODES if are_nodes_there else ()).study
     return decide(study, history, {}, last_instant(name))
 
 
@@ -109,13 +114,35 @@ def test_an_old_study_learns_its_hardware_once(name: str) -> None:
     decision = decision_of(name)
     newest = {entry.pool: entry for entry in decision.history.rounds}
     assert newest["a100"].hardware == Hardware(
-        fingerprint="0234365c5fc77564", gpu_model="NVIDIA-A100-SXM4-40GB", device_count=8
+        fingerprint="0234365c5fc77564",
+        gpu_model="NVIDIA-A100-SXM4-40GB",
+        device_count=8,
+        gpu_memory_mib=40960,
+        compute_capability="8.0",
+        driver_major="570",
     )
     assert newest["v100"].hardware == Hardware(
-        fingerprint="b1224a7465c25355", gpu_model="Tesla-V100-SXM2-32GB", device_count=4
+        fingerprint="b1224a7465c25355",
+        gpu_model="Tesla-V100-SXM2-32GB",
+        device_count=4,
+        gpu_memory_mib=32768,
+        compute_capability="7.0",
+        driver_major="570",
     )
     again = decide(resolved(name, decision.history).study, decision.history, {}, last_instant(name))
     assert again.history == decision.history
+
+
+@pytest.mark.parametrize("name", CLUSTER_STUDIES)
+def test_an_old_study_notices_a_later_driver(name: str) -> None:
+    """Its identity was made without the driver: the first version that is observed counts as that of its round."""
+    learned = decision_of(name).history
+    before = resolved(name, learned).study.pools
+    after = resolved(name, learned, NODES_WITH_ANOTHER_DRIVER).study.pools
+    assert all(one.fingerprint != other.fingerprint for one, other in zip(before, after, strict=True))
+    assert [pool.known_as for pool in after] == [None, None]
+    unlearned = resolved(name, history_of(name), NODES_WITH_ANOTHER_DRIVER).study.pools
+    assert [pool.fingerprint for pool in unlearned] == [pool.fingerprint for pool in before]
 
 
 @pytest.mark.parametrize("name", CLUSTER_STUDIES)
@@ -127,7 +154,7 @@ def test_an_old_status_is_read_and_nothing_of_it_gets_lost(name: str) -> None:
 
 @pytest.mark.parametrize("name", CLUSTER_STUDIES)
 def test_an_old_study_keeps_its_best_and_its_conditions(name: str) -> None:
-    """Only an older round's arguments are omitted if the journal lacks them."""
+    """Arguments that the journal lacks are omitted; the others have the measured context as well."""
     old, decision = status_of(name), decision_of(name)
     study = resolved(name, history_of(name))
     status_context = StatusContext(generation=old.observed_generation, pool_nodes=study.pool_nodes)
@@ -136,11 +163,24 @@ def test_an_old_study_keeps_its_best_and_its_conditions(name: str) -> None:
     known = old.best.model_dump(by_alias=True, exclude_none=True)
     if name == "running":
         known["engineArgs"] = []
+    else:
+        known["engineArgs"].insert(3, "--max-model-len=4096")
     assert new.best is not None
     assert holds(new.best.model_dump(by_alias=True, exclude_none=True), known)
     assert [(one.type, one.status, one.last_transition_time) for one in new.conditions] == [
         (one.type, one.status, one.last_transition_time) for one in old.conditions
     ]
+
+
+def test_an_upgrade_publishes_what_was_published() -> None:
+    """An earlier version recorded nothing: the first record is of the best that its status shows."""
+    old, decision = status_of("succeeded").best, decision_of("succeeded")
+    study = replace(resolved("succeeded", history_of("succeeded")).study, publishes=True)
+    row = published_row(study, with_publication(study, decision, last_instant("succeeded")).history)
+    assert old is not None
+    assert row is not None
+    shown = ("pool", "round", "gpu_count", "batch_size", "extra", "throughput", "run")
+    assert [getattr(row, name) for name in shown] == [getattr(old, name) for name in shown]
 
 
 def test_a_journal_of_two_versions_is_one_journal() -> None:
