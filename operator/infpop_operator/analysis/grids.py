@@ -149,9 +149,15 @@ def _why_not(row: TrialResultRow) -> str:
 
 
 def _error(rows: list[TrialResultRow], rate: float) -> float | None:
-    """Return the relative standard error of the row that gave the number, None if it is unknown."""
-    row = next((row for row in rows if row.throughput_tokens_per_second == rate), None)
-    return None if row is None else error_of(row, rate)  # None: the median of several studies
+    """Return the relative standard error of the row that gave the number, None if it is unknown.
+
+    It is unknown of the median of several studies: the error of one of them does not cover how the studies differ.
+    """
+    numbered = [row for row in rows if number_of(row) is not None]
+    if len({_study(row) for row in numbered}) > 1:
+        return None
+    row = next((row for row in numbered if row.throughput_tokens_per_second == rate), None)
+    return None if row is None else error_of(row, rate)
 
 
 def error_of(row: TrialResultRow, rate: float) -> float | None:
