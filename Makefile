@@ -47,11 +47,12 @@ gitops: setup control-plane ## Run the tests with Flux and Kueue themselves inst
 	PYTHONPATH=tests $(BIN)/python -m kueue.binaries
 	$(BIN)/pytest --gitops
 
-check: setup ## Format, lint, types, import rules
+check: setup ## Format, lint, types, import rules, Dockerfiles
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile.operator Dockerfile.runner tests/images/*/Dockerfile
 
 format: setup ## Rewrite the sources in the project's format
 	$(BIN)/ruff format .
