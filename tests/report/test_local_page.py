@@ -18,6 +18,7 @@ from infpop_operator.core.decision import Verdict
 from infpop_operator.core.model import INTERRUPTED, EndedRun, Finished, Lost, Phase, Run, Running
 from infpop_operator.core.study import Algorithm, Budget, SearchSpace
 from infpop_operator.local.snapshot import Snapshot
+from infpop_operator.report.plain_view import page_changes
 from infpop_operator.report.rendering import render_live, render_page
 from infpop_operator.report.status_page import Outcome, StatusPage
 from infpop_runner.contract import Provenance, RunSpec
@@ -87,6 +88,24 @@ def test_an_end_that_the_user_asked_for_is_not_a_failure() -> None:
     """A trial whose run was stopped is in the table, without advice to read its log."""
     page, failures = page_of(broken()), page_of(stopped()).failures
     assert (len(page.failures), failures) == (3, ())
+
+
+def test_an_end_that_the_user_asked_for_is_not_called_broken() -> None:
+    """A stopped trial is neither a broken one nor a finished one, in the table, in the count and in the progress."""
+    page, finished = page_of(stopped()), page_of(broken()).picture.trials_done
+    text = printed(render_page(page))
+    assert "9: 4 measured, 2 infeasible, 3 stopped" in text
+    assert "3x Interrupted, stopped before it had a result" in text
+    assert page.picture.trials_done == finished - 3
+
+
+def test_more_trials_than_a_lowered_budget_are_no_fraction() -> None:
+    """A user who lowers budget.maxTrials reads both numbers, not 9/7 and not 9/9."""
+    end = tied()
+    lowered = replace(end, study=replace(end.study, budget=replace(end.study.budget, max_trials=7)))
+    page = page_of(lowered)
+    assert "9 trials (the budget is 7)" in printed(render_page(page))
+    assert "9 trials (the budget is 7) are done" in list(page_changes(None, page))
 
 
 def stopped() -> Snapshot:

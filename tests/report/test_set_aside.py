@@ -68,6 +68,15 @@ def test_the_page_says_why_and_what_to_do() -> None:
     assert states == {CellState.RULED_OUT}
 
 
+def test_a_next_attempt_on_another_day_has_its_date() -> None:
+    """A time alone would be read as one of today."""
+    tomorrow = replace(FULL, next_attempt=NOW + timedelta(days=1))
+    texts = [notice.text for notice in page_with(FULL, tomorrow).picture.pools[0].set_aside]
+    today, next_day = (text.partition("next attempt ")[2] for text in texts)
+    assert today == f"{NOW + timedelta(hours=1):%H:%M:%S} UTC"
+    assert next_day == f"{NOW + timedelta(days=1):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def test_a_plain_view_has_one_line_for_each() -> None:
     """What was set aside before is not repeated."""
     lines = list(page_changes(page_with(), page_with(FAILS)))

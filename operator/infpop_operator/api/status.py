@@ -28,7 +28,7 @@ from infpop_operator.core.counting import current_trials
 from infpop_operator.core.decision import Decision, Verdict
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.history import known_model_facts
-from infpop_operator.core.model import History, TrialState
+from infpop_operator.core.model import ENDED_ON_REQUEST, History, Trial, TrialState
 from infpop_operator.core.recommend import best_in_use
 from infpop_operator.core.scope import own_trials
 from infpop_operator.core.space import cells, merge_facts
@@ -162,8 +162,14 @@ def _best(study: Study, decision: Decision) -> Best | None:
 def _progress(study: Study, history: History, context: StatusContext) -> str:
     """Return `finished trials/maximum trials`, over all pools of the spec; reused trials add to both."""
     trials = {pool.name: current_trials(study, pool, history) for pool in study.pools}
-    done = sum(trial.state is not TrialState.RUNNING for known in trials.values() for trial in known)
+    done = sum(_is_finished(trial) for known in trials.values() for trial in known)
     pools = {*trials, *context.pool_problems}
     reused = {name: len(known) - len(own_trials(known)) for name, known in trials.items()}
     whole, limit = len(cells(study.space)), study.budget.max_trials
     return f"{done}/{sum(min(limit + reused.get(name, 0), whole) for name in pools)}"
+
+
+def _is_finished(trial: Trial) -> bool:
+    """Return whether a trial has ended by itself: one that was stopped is still to be measured."""
+    was_stopped = trial.state is TrialState.BROKEN and trial.reason in ENDED_ON_REQUEST
+    return trial.state is not TrialState.RUNNING and not was_stopped

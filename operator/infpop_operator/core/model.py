@@ -144,6 +144,7 @@ class Finished:
 
 
 INTERRUPTED = "Interrupted"  # the reason of a run that the user interrupted
+ENDED_ON_REQUEST = frozenset({INTERRUPTED, "Stopped"})  # the reasons of trials that somebody stopped: not failures
 NO_ROOM = "NoRoom"  # the reason of a study whose next run currently fits on no node
 QUEUED = "Queued"  # the reason of a run that a queue holds back
 SCALING_UP = "ScalingUp"  # the reason of a run or pool that waits for a node from an autoscaler

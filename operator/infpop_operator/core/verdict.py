@@ -8,6 +8,7 @@ from infpop_operator.core import budget
 from infpop_operator.core.confirmation_progress import CONFIRMING
 from infpop_operator.core.decision import SUSPENDED, TERMINATING, SetAside, Verdict
 from infpop_operator.core.history import broken_reason, broken_runs_in_a_row, current_round
+from infpop_operator.core.instants import instant_text
 from infpop_operator.core.model import (
     BUDGET_LOWERED,
     HELD,
@@ -128,7 +129,7 @@ def _why_changed(history: History, retunes_at: Mapping[str, datetime], now: date
     name, at = min(retunes_at.items(), key=lambda item: item[1])
     newest = current_round(history, name)
     what = "" if newest is None or newest.change is None else f" has changed ({', '.join(newest.change.what)})"
-    return f"pool {name}{what}: its next round starts at {_clock(at, now)} if it stays so"
+    return f"pool {name}{what}: its next round starts at {instant_text(at, now)} if it stays so"
 
 
 def _why_waiting(situation: Situation) -> tuple[str, str]:
@@ -139,7 +140,10 @@ def _why_waiting(situation: Situation) -> tuple[str, str]:
         ends, broken = budget.pause_end(history, pool, now), next(broken_runs_in_a_row(history, pool), None)
         if broken is not None and ends is not None:
             reason = (broken_reason(broken) or ("",))[0]
-            return (reason, f"the next attempt is at {_clock(ends, now)}; run {broken.run.name} on pool {pool} broke")
+            return (
+                reason,
+                f"the next attempt is at {instant_text(ends, now)}; run {broken.run.name} on pool {pool} broke",
+            )
     wanted = {pool: plan.next_run for pool, plan in plans.items() if plan.next_run is not None}
     if not wanted:
         blocked = {pool: plan.waits_for for pool, plan in plans.items() if plan.waits_for is not None}
@@ -151,16 +155,9 @@ def _why_waiting(situation: Situation) -> tuple[str, str]:
     return (NO_ROOM, f"pool {pool} has no node for a run of {_count_gpus(run.gpu_count)} now")
 
 
-def _clock(instant: datetime | None, now: datetime) -> str:
-    """Return a time for a message, with its date if that is not today's."""
-    if instant is None:
-        return "an unknown time"
-    return f"{instant:%H:%M:%S %Z}" if instant.date() == now.date() else f"{instant:%Y-%m-%d %H:%M:%S %Z}"
-
-
 def _why_unplaced(pool: str, blocked: SetAside, now: datetime) -> tuple[str, str]:
     runs = f"{_count_runs(blocked.attempts)} of {_count_gpus(blocked.gpu_count)} on pool {pool}"
-    message = f"the next attempt is at {_clock(blocked.next_attempt, now)}; {runs} found no devices"
+    message = f"the next attempt is at {instant_text(blocked.next_attempt, now)}; {runs} found no devices"
     return (blocked.reason, f"{message}: {blocked.detail}" if blocked.detail else message)
 
 

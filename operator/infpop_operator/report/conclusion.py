@@ -6,6 +6,7 @@ from infpop_operator.api.convert import to_metric
 from infpop_operator.api.spec_pool import NodePool
 from infpop_operator.api.status_model import Baseline, Best, Condition, Confirmed, PoolStatus
 from infpop_operator.api.status_rounds import BASELINE_INFEASIBLE
+from infpop_operator.core.model import ENDED_ON_REQUEST
 from infpop_operator.report.advice import remedy_for
 from infpop_operator.report.round_view import measured_on
 from infpop_operator.report.serving import render_serving
@@ -22,6 +23,7 @@ _STATES = {  # what the counts of trials are called
     "infeasible": "infeasible",
     "invalid": "invalid",
     "broken": "broken",
+    "stopped": "stopped",
     "running": "running",
 }
 _FOUND = ("Best configuration found", "bold green")
@@ -167,8 +169,10 @@ def _why_not_measured(shown: ShownStudy, pool: PoolStatus, baseline: Baseline) -
 
 def _search_facts(shown: ShownStudy, outcome: Outcome) -> Iterator[tuple[str, str]]:
     rows = [row.trials for row in shown.status.pools if row.trials is not None]
-    amounts = {word: sum(getattr(row, state) or 0 for row in rows) for state, word in _STATES.items()}
-    states = ", ".join(f"{amount} {word}" for word, amount in amounts.items() if amount)
+    amounts = {state: sum(getattr(row, state, None) or 0 for row in rows) for state in _STATES}
+    amounts["stopped"] = _stopped(shown)
+    amounts["broken"] = max(0, amounts["broken"] - amounts["stopped"])
+    states = ", ".join(f"{amount} {_STATES[state]}" for state, amount in amounts.items() if amount)
     total = sum(row.total for row in rows)
     reused = sum(row.reused or 0 for row in rows)
     others = f" (other studies measured {reused} of them)" if reused else ""
@@ -178,6 +182,13 @@ def _search_facts(shown: ShownStudy, outcome: Outcome) -> Iterator[tuple[str, st
     if condition is not None:
         yield ("Ended because", condition.reason)
     yield (SPENT, _spent(shown))
+
+
+def _stopped(shown: ShownStudy) -> int:
+    """Return how many trials of the newest rounds were stopped, which a status counts as broken."""
+    newest = {(pool.name, pool.round) for pool in shown.status.pools}
+    rows = (row for row in shown.status.trials if (row.pool, row.round) in newest and row.state == "Broken")
+    return sum(row.reason in ENDED_ON_REQUEST for row in rows)
 
 
 def _spent(shown: ShownStudy) -> str:

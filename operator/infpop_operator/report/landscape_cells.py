@@ -8,6 +8,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.text import Text
 
 from infpop_operator.core.landscape import CellState, Landscape, LandscapeCell
+from infpop_operator.core.model import ENDED_ON_REQUEST
 from infpop_operator.report.words import number, on_one_line, short_reason
 
 BEST_MARK, _VIOLATES, _LACKS, _REUSED, _SLOWER = "★", "†", "?", "‡", "<"
@@ -25,6 +26,7 @@ _MEANINGS = {
     CellState.BROKEN: "the run gave no result",
     CellState.RULED_OUT: "not tried: certain to fail",
 }
+_WAS_STOPPED = "stopped before it had a result"
 
 
 def cell_text(cell: LandscapeCell) -> Text:
@@ -106,7 +108,8 @@ def _failed(cells: Sequence[LandscapeCell]) -> Iterator[RenderableType]:
     for (state, reason), amount in Counter((cell.state, cell.reason or "") for cell in cells).items():
         mark, style = _MARKS[state]
         detail = next((cell.detail for cell in cells if (cell.state, cell.reason or "") == (state, reason)), "")
-        why = ", ".join(part for part in (f"{amount}x {reason}".rstrip(), _MEANINGS[state]) if part)
+        meaning = _WAS_STOPPED if state is CellState.BROKEN and reason in ENDED_ON_REQUEST else _MEANINGS[state]
+        why = f"{amount}x {reason}".rstrip() + f", {meaning}"
         yield _line(f"{mark} {short_reason(reason)}", why, "" if state is CellState.RULED_OUT else detail, style)
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from infpop_operator.report.picture import Notice, Picture, RunPicture
-from infpop_operator.report.words import SIMULATED, duration
+from infpop_operator.report.words import SIMULATED, duration, progress_phrase
 
 _BAR_WIDTH = 30
 Overflow = Literal["fold", "ellipsis"]  # of a line that is too long: it goes on in the next one, or it is cut
@@ -26,7 +26,7 @@ def header(picture: Picture, overflow: Overflow) -> Iterator[RenderableType]:
     if picture.trials_most:
         grid = Table.grid(padding=(0, 1, 0, 0))
         bar = ProgressBar(total=picture.trials_most, completed=picture.trials_done, width=_BAR_WIDTH)
-        grid.add_row(bar, f"{picture.trials_done} of up to {picture.trials_most} trials")
+        grid.add_row(bar, progress_phrase(picture.trials_done, picture.trials_most))
         yield grid
     if picture.best is not None:
         yield line(f"best so far: {picture.best}", "green", overflow)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from infpop_operator.report.picture import Notice, RunPicture
 from infpop_operator.report.status_page import StatusPage
-from infpop_operator.report.words import clock
+from infpop_operator.report.words import clock, progress_phrase
 
 
 class PlainView:
@@ -53,7 +53,7 @@ def _opening(page: StatusPage) -> Iterator[str]:
     yield f"study {page.picture.title}"
     yield from (pool.title for pool in page.picture.pools)
     if page.picture.trials_most:
-        yield f"{page.picture.trials_done} of up to {page.picture.trials_most} trials are done"
+        yield f"{progress_phrase(page.picture.trials_done, page.picture.trials_most)} are done"
 
 
 def _ended(before: StatusPage, after: StatusPage) -> Iterator[str]:

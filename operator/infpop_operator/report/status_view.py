@@ -10,7 +10,8 @@ from datetime import datetime
 from infpop_operator.api.landscapes import described_study, to_landscape
 from infpop_operator.api.status_model import Best, Condition, LiveRun, PoolStatus, SetAside, TrialRow
 from infpop_operator.api.study_object import StudyObject
-from infpop_operator.core.model import INTERRUPTED, SCALED_TO_ZERO, Phase
+from infpop_operator.core.instants import instant_text
+from infpop_operator.core.model import ENDED_ON_REQUEST, INTERRUPTED, SCALED_TO_ZERO, Phase
 from infpop_operator.core.numbering import trial_name
 from infpop_operator.report.conclusion import conclusion_of
 from infpop_operator.report.front_view import front_table
@@ -33,7 +34,6 @@ from infpop_operator.report.words import (
 
 _PHASES = {phase.value: phase for phase in Phase}
 _FRESH_SECONDS = 10.0  # a running operator reconciles a new study within this time
-_REQUESTED_ENDS = {INTERRUPTED, "Stopped"}  # asked for, so not failures
 
 
 def to_page(study_object: StudyObject, place: Place, now: datetime) -> StatusPage:
@@ -98,7 +98,7 @@ def _progress(shown: ShownStudy) -> tuple[int, int]:
     if not (done.isdigit() and most.isdigit()):
         return (0, 0)
     finished = int(done) + sum(_passed(run) for run in shown.status.runs)
-    return (finished, max(finished, int(most)))
+    return (finished, int(most))
 
 
 def _passed(run: LiveRun) -> int:
@@ -237,7 +237,7 @@ def _set_aside(shown: ShownStudy, row: PoolStatus, each: SetAside) -> Notice:
     extra = "".join(f", {name}={value}" for name, value in (each.extra or {}).items())
     extra += "" if each.min_batch_size is None else f", batch {each.min_batch_size} and larger"
     times = f" after {count(each.attempts, 'attempt')}" if each.attempts else ""
-    again = f"; next attempt {each.next_attempt:%H:%M:%S %Z}" if each.next_attempt is not None else ""
+    again = "" if each.next_attempt is None else f"; next attempt {instant_text(each.next_attempt, shown.now)}"
     return Notice(
         text=on_one_line(f"{count(each.gpu_count, shown.device(row.name))}{extra}: set aside{times}{again}"),
         style="yellow",
@@ -311,7 +311,7 @@ def _trial_outcome(row: TrialRow) -> str:
 
 
 def _is_failure(row: TrialRow) -> bool:
-    return row.state == "Broken" and row.reason not in _REQUESTED_ENDS
+    return row.state == "Broken" and row.reason not in ENDED_ON_REQUEST
 
 
 def _failure(shown: ShownStudy, row: TrialRow) -> Failure:

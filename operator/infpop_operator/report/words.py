@@ -100,6 +100,11 @@ def count(amount: int, word: str) -> str:
     return f"{amount} {word}" if amount == 1 else f"{amount} {word}s"
 
 
+def progress_phrase(done: int, most: int) -> str:
+    """Return how far a study is; it has more trials than its budget if the user lowered that."""
+    return f"{done} of up to {most} trials" if done <= most else f"{count(done, 'trial')} (the budget is {most})"
+
+
 def configuration_phrase(amount: int, device: str, batch_size: int | Sequence[int], extra: Mapping[str, str]) -> str:
     """Return a configuration in one phrase; for several that share a load, with all of their batch sizes."""
     sizes = [batch_size] if isinstance(batch_size, int) else list(batch_size)
