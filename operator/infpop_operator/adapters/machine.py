@@ -1,12 +1,12 @@
 """The hardware of this machine that runs can measure on: its CPU cores and its GPUs."""
 
-import os
 import platform
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from infpop_operator.adapters.cpus import ROOT, count_usable_cpus
 from infpop_operator.adapters.gpus import Gpu, visible_gpus
 from infpop_operator.adapters.nvml import list_gpus
 
@@ -31,12 +31,15 @@ class Machine:
         return tuple(gpu for gpu in self.gpus if search(gpu.name) or search(gpu.name.replace(" ", "-")))
 
 
-def this_machine(environment: Mapping[str, str]) -> Machine:
-    """Return the CPU cores that this process may use and the GPUs that `CUDA_VISIBLE_DEVICES` leaves visible."""
+def this_machine(environment: Mapping[str, str], *, root: Path = ROOT) -> Machine:
+    """Return the CPU cores that this process may use and the GPUs that `CUDA_VISIBLE_DEVICES` leaves visible.
+
+    `root` is that of the file system, where `proc` and `sys` are.
+    """
     found = list_gpus()
     return Machine(
         cpu_model=_cpu_model(),
-        cpu_cores=len(os.sched_getaffinity(0)),
+        cpu_cores=count_usable_cpus(root),
         gpus=visible_gpus(found.gpus, environment.get("CUDA_VISIBLE_DEVICES")),
         driver_version=found.driver_version,
     )

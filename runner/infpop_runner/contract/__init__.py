@@ -2,7 +2,7 @@
 
 `RunSpec` goes in, `RunResult` comes out, both as JSON. This is the only part of the runner that the operator imports,
 so it holds only values and their validation: no I/O, no clock, no engine. Rules that both apply are here, too: what a
-prompt is, which engine arguments a study may set, and what a model's config.json says.
+prompt is, which engine arguments a study may set, what a model's config.json says, and what a CPU quota means.
 
 Compatibility: new fields have a default, and no field is ever renamed or removed. Readers of results ignore unknown
 keys, so an older operator reads a newer runner's result and vice versa (golden files in `tests/contract/golden`).
@@ -15,6 +15,7 @@ from infpop_runner.contract.arguments import (
     decode_argument,
     is_structured,
 )
+from infpop_runner.contract.cpu_quota import cpu_limit, usable_cpus
 from infpop_runner.contract.engine_source import (
     TRANSFORMERS_TABLES,
     VLLM_TABLES,
@@ -128,6 +129,7 @@ __all__ = [
     "TrialSpec",
     "WorkloadSource",
     "WorkloadSpec",
+    "cpu_limit",
     "decode_argument",
     "decode_result",
     "encode_message",
@@ -145,6 +147,7 @@ __all__ = [
     "read_facts",
     "read_positions",
     "unknown_argument_remedy",
+    "usable_cpus",
     "vllm_arguments",
     "vllm_models",
     "with_overrides",

@@ -4,38 +4,37 @@ A Kubernetes CPU limit is a quota of time and hides none of the machine's CPUs. 
 allows, the kernel stops all of them for the rest of each period (100 ms): the run gets slower and its repeats uneven.
 """
 
-import math
 import os
 from pathlib import Path
 
+from infpop_runner.contract import cpu_limit, usable_cpus
+
+ROOT = Path("/")
 CGROUPS = Path("/sys/fs/cgroup")  # a container finds its own cgroup there, whichever version the Node uses
 # Of version 2, then 1. The `.local` file of each (newer kernels only) also counts throttling by a Pod-level quota.
 _STATISTICS = ("cpu.stat.local", "cpu.stat", "cpu/cpu.stat.local", "cpu/cpu.stat")
 _UNITS = {"throttled_usec": 1e-6, "throttled_time": 1e-9}
 
 
-def count_usable_cpus(cgroups: Path = CGROUPS) -> int:
-    """Return the number of CPUs in the process's affinity, or its container's quota if that is lower; at least 1.
+def count_usable_cpus(root: Path = ROOT) -> int:
+    """Return the number of CPUs in the process's affinity, or its quota if that is lower; at least 1.
 
     Args:
-        cgroups: where the container's own cgroup is mounted: `cpu.max` of version 2, or `cpu/cpu.cfs_quota_us` and
-            `cpu/cpu.cfs_period_us` of version 1. An absent or malformed file means no quota.
+        root: of the file system, where `proc` and `sys` are.
     """
-    allowed = len(os.sched_getaffinity(0))
-    quota = read_cpu_limit(cgroups)
-    return allowed if quota is None else max(1, min(allowed, math.floor(quota)))
+    return usable_cpus(len(os.sched_getaffinity(0)), read_cpu_limit(root))
 
 
-def read_cpu_limit(cgroups: Path = CGROUPS) -> float | None:
-    """Return the container's quota in CPUs, None if it has none; `cgroups` as in `count_usable_cpus`."""
-    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+def read_cpu_limit(root: Path = ROOT) -> float | None:
+    """Return the quota of the process in CPUs, None if it has none; `root` as in `count_usable_cpus`."""
+
+    def read(path: str) -> str | None:
         try:
-            quota, period = " ".join((cgroups / name).read_text() for name in names).split()
-            if float(quota) > 0:
-                return float(quota) / float(period)
-        except (OSError, ValueError):  # absent file, or `max`
-            continue
-    return None
+            return (root / path).read_text()
+        except (OSError, ValueError):  # absent, or not text
+            return None
+
+    return cpu_limit(read)
 
 
 def read_throttled_seconds(cgroups: Path = CGROUPS) -> float | None:
