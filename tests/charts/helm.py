@@ -15,6 +15,8 @@ from controlplane.binaries import KUBERNETES_VERSION, MODULE
 CHART = ROOT / "charts" / "infpop"
 PRESETS = CHART / "presets"
 MONITORING = tuple(f"monitoring.coreos.com/v1/{kind}" for kind in ("PodMonitor", "PrometheusRule", "ServiceMonitor"))
+# The option that names the images.
+IMAGES = f"--values={Path(__file__).parent / 'images.yaml'}"
 SECONDS = 120.0
 Document = dict[str, Any]
 
@@ -59,6 +61,7 @@ def template(
     release: str = "infpop",
     namespace: str = "infpop",
     apis: Sequence[str] = MONITORING,
+    images: str = IMAGES,
 ) -> str:
     """Return the text that helm would install.
 
@@ -68,6 +71,7 @@ def template(
         release: the name of the release.
         namespace: the namespace of the release.
         apis: the API versions that the cluster has in addition to Kubernetes' own.
+        images: the option that names the images; `options` and `values` override it.
 
     Raises:
         HelmError: the chart or its schema refuses the values.
@@ -77,7 +81,7 @@ def template(
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(dict(values or {}), file)
         file.flush()
-        return helm(*given, *known, *options, f"--values={file.name}")
+        return helm(*given, *known, images, *options, f"--values={file.name}")
 
 
 def rendered(*options: str, **keywords: Any) -> list[Document]:  # noqa: ANN401 - as `template`

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from charts.golden import PRESET_NAMES
-from charts.helm import CHART, PRESETS, HelmError, helm, of_kind, rendered, template
+from charts.helm import CHART, IMAGES, PRESETS, HelmError, helm, of_kind, rendered, template
 from charts.history import chart_of
 from charts.values import EVERYTHING
 from cluster.conftest import QUICK
@@ -34,7 +34,7 @@ from prometheus.operator_crds import operator_crd
 
 pytestmark = pytest.mark.cluster
 NAMESPACE, ACCOUNT = SERVICE_ACCOUNT
-VALUES = ("--namespace", NAMESPACE, f"--set=fullnameOverride={ACCOUNT}")
+VALUES = ("--namespace", NAMESPACE, f"--set=fullnameOverride={ACCOUNT}", IMAGES)
 INFPOP = (sys.executable, "-m", "infpop_operator.cli.main")
 SECONDS = 90.0
 USERS = ROOT / "examples" / "cluster" / "users.yaml"
@@ -106,7 +106,7 @@ def test_everything_that_can_be_set_is_accepted(release: ControlPlane) -> None:
 
 def test_notes_show_the_next_commands(clean: ControlPlane) -> None:
     """After an install the next command can be copied, and what is missing is said."""
-    notes = install(clean, "--set=runner.image.repository=")
+    notes = install(clean, "--set=runner.image.repository=,runner.image.optional=true")
     assert f"helm test infpop --namespace {NAMESPACE}" in notes
     assert "kubectl apply --namespace NAMESPACE -f examples/cluster/codellama-7b.yaml" in notes
     assert (ROOT / "examples" / "cluster" / "codellama-7b.yaml").exists()
@@ -251,7 +251,13 @@ def test_a_role_alone_is_enough(clean: ControlPlane, tmp_path: Path) -> None:
     The user who installs it is the admin of that namespace and nothing else.
     """
     clean.kubectl("apply", "--server-side", "-f", str(CRD), "-f", str(USERS))
-    options = (f"--values={PRESETS / 'one-namespace.yaml'}", "--namespace", "team", "--set=fullnameOverride=narrow")
+    options = (
+        f"--values={PRESETS / 'one-namespace.yaml'}",
+        "--namespace",
+        "team",
+        "--set=fullnameOverride=narrow",
+        IMAGES,
+    )
     helm("install", "narrow", "CHART", *options, kubeconfig=admin_of(clean, "team"))
     (deployment,) = read_objects(clean, "team", "deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]

@@ -55,14 +55,44 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{- /* An image by digest, by tag, or by this version of InfPop: (list $ .Values.image). */ -}}
+{{- /*
+An image by digest, by tag, or by this version of InfPop: (list $ .Values.image). Empty if it has no repository.
+*/ -}}
 {{- define "infpop.image" -}}
 {{- $root := index . 0 -}}
 {{- $image := index . 1 -}}
+{{- if $image.repository -}}
+{{- $name := include "infpop.fromRegistry" (list $root $image.repository) -}}
 {{- if $image.digest -}}
-{{- printf "%s@%s" $image.repository $image.digest -}}
+{{- printf "%s@%s" $name $image.digest -}}
 {{- else -}}
-{{- printf "%s:%s" $image.repository (default $root.Chart.AppVersion $image.tag) -}}
+{{- printf "%s:%s" $name (default $root.Chart.AppVersion $image.tag) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /*
+The name of an image with global.imageRegistry in place of its registry: (list $ "registry/name:tag"). What comes before
+the first slash is a registry if it has a dot or a port, or is localhost, as for docker.
+*/ -}}
+{{- define "infpop.fromRegistry" -}}
+{{- $registry := (index . 0).Values.global.imageRegistry | trimSuffix "/" -}}
+{{- $name := index . 1 -}}
+{{- if $registry -}}
+{{- printf "%s/%s" $registry (regexReplaceAll "^([^/]*[.:][^/]*|localhost)/" $name "") -}}
+{{- else -}}
+{{- $name -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* The Secrets of the chart and of `global`, which has names or objects; empty if there is none. */ -}}
+{{- define "infpop.imagePullSecrets" -}}
+{{- $secrets := .Values.imagePullSecrets -}}
+{{- range .Values.global.imagePullSecrets -}}
+{{- $secrets = append $secrets (ternary (dict "name" .) . (kindIs "string" .)) -}}
+{{- end -}}
+{{- if $secrets -}}
+{{- uniq $secrets | toYaml -}}
 {{- end -}}
 {{- end -}}
 
