@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/search.md, and write its tables from `results/`.
+"""Draw the pictures of the README and of docs/search.md, and write its tables from `results/`.
 
     python benchmarks/draw_search.py LANDSCAPES.csv
 
@@ -25,6 +25,7 @@ from infpop_operator.replay.world import replay, replayed_study
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
+LEFT_OUT = RESULTS / "landscape-lomo.json"
 DOCS = HERE.parent / "docs"
 SHOWN = {
     "landscape": ("landscape", "#1b6ca8", 2.4),
@@ -33,6 +34,15 @@ SHOWN = {
     "grid": ("grid", "#bfa5d8", 1.4),
     "infpop-paper": ("the paper's search", "#edae49", 1.6),
 }
+BARS = {
+    "tpe": "Hyperopt TPE",
+    "optuna-gp": "Optuna GP",
+    "optuna-tpe": "Optuna TPE",
+    "random": "random",
+    "grid": "grid",
+    "infpop-paper": "the paper's search",
+}
+ENGINES = (("vllm", "vLLM"), ("hf", "Hugging Face pipelines"))
 PRIORS = {
     "left-out": "learned from the other models",
     "other-engine": "that of the other engine",
@@ -63,16 +73,17 @@ def main() -> None:
     confidence = RESULTS / "confidence.json"
     if confidence.exists():
         tables["confidence"] = confidence_table(json.loads(confidence.read_text()))
-    left_out = RESULTS / "landscape-lomo.json"
-    if left_out.exists():
-        tables["left-out"] = left_out_table(json.loads(left_out.read_text()))
+    if LEFT_OUT.exists():
+        left_out = json.loads(LEFT_OUT.read_text())
+        tables["left-out"] = left_out_table(left_out)
+        draw_bars(searches, left_out["left-out"], DOCS / "search-trials.svg")
     page.write_text(with_tables(page.read_text(), tables))
 
 
 def draw_curves(searches: Mapping[str, Any], path: Path) -> None:
     """Draw the mean share of the optimum after each trial, a panel for each engine."""
     figure, panels = plt.subplots(1, 2, figsize=(8, 3.1), sharey=True, layout="constrained")
-    for panel, (engine, title) in zip(panels, (("vllm", "vLLM"), ("hf", "Hugging Face pipelines")), strict=True):
+    for panel, (engine, title) in zip(panels, ENGINES, strict=True):
         for name, (label, color, width) in SHOWN.items():
             if name in searches:
                 curve = searches[name]["summary"][engine]["best_so_far"][:TRIALS]
@@ -87,6 +98,26 @@ def draw_curves(searches: Mapping[str, Any], path: Path) -> None:
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("best so far, % of the optimum")
     panels[1].legend(frameon=False, loc="lower right")
+    _save(figure, path)
+
+
+def draw_bars(searches: Mapping[str, Any], left_out: Mapping[str, Any], path: Path) -> None:
+    """Draw the mean trials to within 1 % of the optimum, of `landscape` on models that its prior has not seen."""
+    figure, panels = plt.subplots(1, 2, figsize=(8, 2.6), sharey=True, layout="constrained")
+    labels = ["InfPop", *BARS.values()]
+    for panel, (engine, title) in zip(panels, ENGINES, strict=True):
+        ours = left_out["summary"][engine]["trials_to_99"]["mean"]
+        others = [searches[name]["summary"][engine]["trials_to_99"]["mean"] for name in BARS]
+        low, high = left_out["bootstrap_over_models"][engine]["trials_to_99"]
+        bars = panel.barh(labels, [ours, *others], color=["#1b6ca8", *["#b4bcc8"] * len(others)], height=0.68)
+        panel.bar_label(bars, fmt="%.1f", padding=3)
+        bars.patches[0].axes.texts[0].set_text(f"{ours:.1f}  (95 % interval {low:.1f} to {high:.1f})")
+        panel.set_title(title, fontsize=10, loc="left")
+        panel.set_xlabel("trials to within 1 % of the optimum, mean")
+        panel.set_xlim(0, 28)
+        panel.spines[["top", "right", "left"]].set_visible(False)
+        panel.tick_params(axis="y", length=0)
+    panels[0].invert_yaxis()
     _save(figure, path)
 
 
