@@ -63,7 +63,6 @@ def test_helm_has_nothing_against_it(preset: str | None) -> None:
         ({"image": {"repository": "registry:5000/infpop-operator:0.1.0"}}, "/image/repository"),
         ({"runner": {"image": {"repository": "infpop-runner:0.1.0"}}}, "/runner/image/repository"),
         ({"fullnameOverride": "7"}, "/fullnameOverride"),  # not a Service name
-        ({"podLabels": {"app.kubernetes.io/name": "mine"}}, "podLabels: app.kubernetes.io/name"),
         ({"podLabels": {"app.kubernetes.io/component": "mine"}}, "podLabels: app.kubernetes.io/component"),
         ({"extraEnv": [{"name": "INFPOP_TICK_SECONDS", "value": "5"}]}, "extraEnv: INFPOP_TICK_SECONDS"),
     ],
@@ -348,7 +347,7 @@ def test_dashboards_are_the_projects_own() -> None:
     made = [
         document
         for document in of_kind(rendered(values={"metrics": EVERYTHING["metrics"]}), "ConfigMap")
-        if document["metadata"]["labels"].get("grafana_dashboard") == "1"
+        if document["metadata"].get("labels", {}).get("grafana_dashboard") == "1"
     ]
     texts = {key: text for document in made for key, text in document["data"].items()}
     assert texts == {f"infpop-{path.name}": path.read_text().rstrip("\n") + "\n" for path in FOLDER.glob("*.json")}
@@ -398,6 +397,7 @@ def _sorted_rules(rules: list[Document]) -> list[str]:
 def _paths_of_values(values: Document, prefix: str = "") -> set[str]:
     paths = {f"{prefix}{key}" for key in values}
     free = {"annotations", "labels", "requests", "limits", "nodeSelector", "affinity", "podAnnotations", "podLabels"}
+    free |= {"commonLabels", "podSecurityContext", "securityContext"}
     for key, value in values.items():
         if isinstance(value, dict) and key not in free:
             paths |= _paths_of_values(value, f"{prefix}{key}.")

@@ -12,9 +12,14 @@ EVERYTHING: Document = {
     "tolerations": [{"operator": "Exists"}],
     "podAnnotations": {"a": "b"},
     "podLabels": {"c": "d"},
+    "commonLabels": {"team": "serving", "c": "all"},
     "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
     "extraVolumes": [{"name": "more", "emptyDir": {}}],
     "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
+    "extraObjects": [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-map", "namespace": "team"}},
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Values.watchNamespace }}-text, namespace: team}",
+    ],
     "prometheus": {
         "url": "https://prometheus:9090",
         "secretName": "prometheus",

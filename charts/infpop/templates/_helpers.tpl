@@ -31,11 +31,25 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
-{{- define "infpop.labels" -}}
+{{- define "infpop.standardLabels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ include "infpop.ownLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end -}}
+
+{{- /* Labels of every object. */ -}}
+{{- define "infpop.labels" -}}
+{{ include "infpop.labelsAnd" (list . dict) }}
+{{- end -}}
+
+{{- /* Labels of an object that has more, which come before commonLabels: (list $ .Values.podLabels). */ -}}
+{{- define "infpop.labelsAnd" -}}
+{{- $root := index . 0 -}}
+{{ include "infpop.standardLabels" $root }}
+{{- with merge dict (index . 1) $root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end -}}
 {{- end -}}
 
 {{- define "infpop.serviceAccountName" -}}
@@ -94,21 +108,6 @@ the first slash is a registry if it has a dot or a port, or is localhost, as for
 {{- if $secrets -}}
 {{- uniq $secrets | toYaml -}}
 {{- end -}}
-{{- end -}}
-
-{{- /*
-What a Pod and its container need for Pod Security "restricted". The image sets the user: OpenShift gives each namespace
-its own users and refuses any other.
-*/ -}}
-{{- define "infpop.podSecurityContext" -}}
-runAsNonRoot: true
-seccompProfile: {type: RuntimeDefault}
-{{- end -}}
-
-{{- define "infpop.containerSecurityContext" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities: {drop: [ALL]}
 {{- end -}}
 
 {{- /* The operator's environment: settings of docs/install.md and docs/prometheus.md. */ -}}

@@ -15,9 +15,16 @@
 {{- if not (or .Values.nodes .Values.rbac.readNodes) }}
 - rbac.readNodes: false means that the operator cannot ask which nodes there are: list them in `nodes`.
 {{- end }}
-{{- range $label, $_ := .Values.podLabels }}
-{{- if or (hasKey (include "infpop.labels" $ | fromYaml) $label) (eq $label "app.kubernetes.io/component") }}
-- podLabels: {{ $label }} is a label of the chart's own. Leave it out.
+{{- $labels := dict "commonLabels" .Values.commonLabels "podLabels" .Values.podLabels }}
+{{- range $part := list "serviceMonitor" "podMonitor" "prometheusRule" "dashboards" }}
+{{- $_ := set $labels (printf "metrics.%s.labels" $part) (index $.Values.metrics $part).labels }}
+{{- end }}
+{{- $own := include "infpop.standardLabels" . | fromYaml }}
+{{- range $value, $given := $labels }}
+{{- range $label, $_ := $given }}
+{{- if or (hasKey $own $label) (eq $label "app.kubernetes.io/component") }}
+- {{ $value }}: {{ $label }} is a label of the chart's own. Leave it out.
+{{- end }}
 {{- end }}
 {{- end }}
 {{- range $own := include "infpop.environment" . | trim | fromYamlArray }}
