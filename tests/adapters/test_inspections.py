@@ -164,18 +164,11 @@ def test_a_link_to_weights_that_are_gone_is_named(tmp_path: Path) -> None:
         directory_fingerprint(tmp_path)
 
 
-def test_a_hub_that_cannot_be_asked_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without network access, a hub id is accepted as it is, and the first run finds out."""
-    pytest.importorskip("huggingface_hub")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert hub_config("no-such-organisation-0/no-such-model-0", None) is None
-
-
 def test_what_can_be_no_hub_id_is_refused() -> None:
     """A name with spaces or three parts is neither a directory nor a hub id."""
     pytest.importorskip("huggingface_hub")
     with pytest.raises(StudyError, match=r"spec\.model\.name: a/b/c: is neither a directory nor a hub id"):
-        hub_config("a/b/c", None)
+        hub_config(parse_object(changed({"spec.model.name": "a/b/c"})).spec)
 
 
 @pytest.mark.parametrize(

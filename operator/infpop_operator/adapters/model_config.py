@@ -1,11 +1,12 @@
 """Read a model's config.json before anything is loaded, and check it against the study.
 
-Only config.json is downloaded. An unreachable hub is not an error: `None` means unknown, and the first run finds out.
+Only config.json is downloaded. `None` means unknown, because the hub is busy: the first run finds out.
 """
 
 import hashlib
 import importlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from infpop_runner.contract import (
 )
 
 _WEIGHTS = {".safetensors", ".bin", ".gguf"}
+_TOKENS = ("hf_token", "token")  # arguments of vLLM and of transformers that replace HF_TOKEN
+_OTHER_CACHES = {"cache_dir", "download_dir"}  # arguments for a cache that is not looked at here
 
 
 def directory_config(directory: Path) -> dict[str, Any]:
@@ -58,22 +61,37 @@ def directory_fingerprint(directory: Path) -> str:
     return hashlib.sha256(config + json.dumps(weights).encode()).hexdigest()[:16]
 
 
-def hub_config(name: str, revision: str | None) -> dict[str, Any] | None:
-    """Return the configuration in a hub model's config.json, None if the hub cannot be reached.
+def hub_config(study: StudySpec) -> dict[str, Any] | None:
+    """Return the configuration in the config.json of a study's hub model, None if it is unknown before the first run.
 
     Raises:
-        StudyError: the hub refuses, or the file is not JSON.
+        StudyError: the hub refuses, or it cannot be reached and the cache lacks the model, or the file is not JSON.
     """
+    name, revision, args = study.model.name, study.model.revision, study.engine.args
+    if study.engine.name == "vllm" and _uses_modelscope():
+        return None
     try:
         hub = importlib.import_module("infpop_operator.adapters.hub")
     except ImportError:  # huggingface_hub comes with the engines
         return None
     try:
-        path = hub.find_config(name, revision)
+        path = hub.find_config(
+            name,
+            revision,
+            needs_weights=study.model.load_format != "dummy",
+            token=next((args[key] for key in _TOKENS if key in args), None),
+        )
     except HubRefusal as refusal:
-        value = name if refusal.field == "name" else str(revision)
+        if refusal.is_absence and _OTHER_CACHES & args.keys():
+            return None
+        value = name if refusal.field == "name" else revision or "main"
         raise _error(refusal.field, value, refusal.message, refusal.remedy) from refusal
     return None if path is None else _read(path, name)
+
+
+def _uses_modelscope() -> bool:
+    """Return whether vLLM loads models from ModelScope, which is not asked here."""
+    return os.environ.get("VLLM_USE_MODELSCOPE", "").lower() in {"1", "true"}  # noqa: TID251 - read as vLLM does
 
 
 def check_config(config: Mapping[str, Any], name: str, study: StudySpec, known: KnownModels) -> ModelFacts:

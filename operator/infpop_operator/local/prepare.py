@@ -182,7 +182,7 @@ def _find_model(document: ThroughputStudy, base: Path, tiny_model: Path) -> _Mod
 
     A simulated study needs only the model's name.
     """
-    name, revision = document.spec.model.name, document.spec.model.revision
+    name = document.spec.model.name
     if document.spec.engine.name == "simulated":
         return _Model(name=name, fingerprint=name, facts=None)
 
@@ -202,4 +202,4 @@ def _find_model(document: ThroughputStudy, base: Path, tiny_model: Path) -> _Mod
         remedy = "Check the path (a relative one is relative to the study file), or write a hub id"
         problem = Problem(field="spec.model.name", value=name, message="this directory does not exist", remedy=remedy)
         raise StudyError([problem])
-    return _Model(name=name, fingerprint=name, facts=facts_of(hub_config(name, revision), name))
+    return _Model(name=name, fingerprint=name, facts=facts_of(hub_config(document.spec), name))
