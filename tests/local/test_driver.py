@@ -56,6 +56,9 @@ class PlayedEnvironment:
         self.patience -= 1
         return self.patience < 0
 
+    def before_start(self) -> None:
+        """Do nothing."""
+
     def show(self, snapshot: Snapshot) -> None:
         """Record what was shown."""
         self.shown.append(snapshot)

@@ -56,6 +56,9 @@ class _Trapped:
     def is_interrupted(self) -> bool:
         return False
 
+    def before_start(self) -> None:
+        pass
+
     def show(self, snapshot: Snapshot) -> None:
         pass
 

@@ -55,6 +55,9 @@ class Environment:
         """Return False: the user never interrupts."""
         return False
 
+    def before_start(self) -> None:
+        """Do nothing."""
+
 
 def snapshots(play: Callable[[Run, RunSpec, datetime], Played] = breaking, **changes: object) -> list[Snapshot]:
     """Drive a study to its end and return everything that was shown."""

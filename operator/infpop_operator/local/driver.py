@@ -40,6 +40,10 @@ class Environment(Protocol):
         """Return whether the user has asked to stop the study."""
         ...
 
+    def before_start(self) -> None:
+        """Do what comes before a run is recorded and started."""
+        ...
+
     def show(self, snapshot: Snapshot) -> None:
         """Show the state of the study to the user; called after every step, whether or not anything changed."""
         ...
@@ -109,6 +113,7 @@ class _Drive:
         for run in runs:
             if self._environment.is_interrupted():
                 break
+            self._environment.before_start()
             now = self._environment.now()
             started = StartedRun(run=run, started_at=now, held_since=now)
             self._store.record(started)

@@ -1,6 +1,7 @@
 """The status of a study on this machine: saved in `status.json`, and shown to the user as a page."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -10,6 +11,7 @@ from infpop_operator.api.status_context import StatusContext
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.api.study_object import StudyObject
 from infpop_operator.core.decision import Decision
+from infpop_operator.core.machine_load import MachineLoad
 from infpop_operator.local.prepare import Prepared
 from infpop_operator.local.snapshot import Snapshot, as_resumed, with_partial_results
 from infpop_operator.report.place import on_this_machine
@@ -52,14 +54,19 @@ class StatusKeeper:
             self.status = self._saved.model_dump(mode="json", by_alias=True, exclude_none=True)
             self._save(self.status)
 
-    def page(self, snapshot: Snapshot, partial: Mapping[str, RunResult]) -> StatusPage:
-        """Return the page of the last saved status, with the results of live runs so far (`partial`)."""
+    def page(
+        self, snapshot: Snapshot, partial: Mapping[str, RunResult], *, load: MachineLoad | None = None
+    ) -> StatusPage:
+        """Return the page of the last saved status, with the results of live runs so far (`partial`).
+
+        `load` is what took so much of the machine's CPUs that the numbers scatter, None if nothing did.
+        """
         content = (self._saved_for, partial)
         if content != self._shown_for:
             self._shown_for = content
             decision = with_partial_results(snapshot, partial)
             self._shown = self._to_status(snapshot, decision) if partial else self._saved
-        return self._to_page(self._shown, snapshot)
+        return self._to_page(self._shown, snapshot, load)
 
     def page_as_resumed(self, snapshot: Snapshot) -> StatusPage:
         """Return the page of the study as it was when this process resumed it."""
@@ -69,7 +76,7 @@ class StatusKeeper:
         status_context = StatusContext(observations=snapshot.observations)
         return to_status(snapshot.study, decision, snapshot.now, previous=self._saved, context=status_context)
 
-    def _to_page(self, status: StudyStatus | None, snapshot: Snapshot) -> StatusPage:
+    def _to_page(self, status: StudyStatus | None, snapshot: Snapshot, load: MachineLoad | None = None) -> StatusPage:
         study = StudyObject(
             name=snapshot.study.name,
             engine=snapshot.study.engine.name,
@@ -77,7 +84,7 @@ class StatusKeeper:
             document=self._prepared.document,
             status=status or StudyStatus(),
         )
-        return to_page(study, self._place, snapshot.now)
+        return to_page(study, replace(self._place, load=load), snapshot.now)
 
 
 def _read_status(status: object) -> StudyStatus | None:

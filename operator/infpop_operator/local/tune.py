@@ -13,10 +13,12 @@ from infpop_operator.core.errors import InfPopError, StoreError
 from infpop_operator.core.study import Study
 from infpop_operator.local.driver import drive
 from infpop_operator.local.interruption import Interruption
+from infpop_operator.local.load_watch import LoadWatch
 from infpop_operator.local.prepare import Prepared
 from infpop_operator.local.snapshot import Snapshot
 from infpop_operator.local.status_keeper import StatusKeeper
 from infpop_operator.local.tiny_model import has_model, write_tiny_model
+from infpop_operator.report.busy_machine import warning
 from infpop_operator.report.progress_view import ProgressView
 from infpop_operator.report.status_page import StatusPage
 from infpop_runner.contract import RunResult, read_facts
@@ -71,14 +73,15 @@ def tune(
         executor = LocalExecutor(store.runs, environment=environment, devices=Devices(prepared.gpus))
         interruption.on_hurry(executor.hurry)
         keeper = StatusKeeper(prepared, directory, previous=store.read_status(), save=store.save_status)
-        loop_environment = _LocalEnvironment(keeper, executor, interruption, view, on_change)
+        watch = LoadWatch(study)
+        loop_environment = _LocalEnvironment(keeper, executor, interruption, view, watch=watch, on_change=on_change)
         try:
             outcome = drive(study, store, executor, loop_environment)
         except StoreError as error:
             raise AbortedError(str(error)) from error
         finally:
             executor.close()
-        page = keeper.page(outcome.snapshot, {})
+        page = keeper.page(outcome.snapshot, {}, load=watch.load_since())
     return Tuned(page=page, status=keeper.status, interrupted=outcome.interrupted)
 
 
@@ -91,6 +94,8 @@ class _LocalEnvironment:
         executor: LocalExecutor,
         interruption: Interruption,
         view: ProgressView,
+        *,
+        watch: LoadWatch,
         on_change: Callable[[Snapshot], None] | None,
     ) -> None:
         self.page: StatusPage | None = None
@@ -98,6 +103,7 @@ class _LocalEnvironment:
         self._executor = executor
         self._interruption = interruption
         self._view = view
+        self._watch = watch
         self._on_change = on_change
         self._is_stopping = False
 
@@ -112,6 +118,12 @@ class _LocalEnvironment:
             self._is_stopping = True
             self._view.announce("Stopping the running trials. Press Ctrl-C again to kill them immediately.")
         return self._is_stopping
+
+    def before_start(self) -> None:
+        if not self._watch.has_started:
+            load = self._watch.start()
+            if load is not None:
+                self._view.announce(warning(load))
 
     def show(self, snapshot: Snapshot) -> None:
         self._keeper.save(snapshot)

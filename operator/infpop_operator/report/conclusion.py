@@ -8,6 +8,7 @@ from infpop_operator.api.status_model import Baseline, Best, Condition, Confirme
 from infpop_operator.api.status_rounds import BASELINE_INFEASIBLE
 from infpop_operator.core.model import ENDED_ON_REQUEST
 from infpop_operator.report.advice import remedy_for
+from infpop_operator.report.busy_machine import LARGE_SPREAD, explanation
 from infpop_operator.report.round_view import measured_on
 from infpop_operator.report.serving import render_serving
 from infpop_operator.report.shown_study import ShownStudy
@@ -82,6 +83,8 @@ def _best_facts(shown: ShownStudy, best: Best | None) -> Iterator[tuple[str, str
     gpu = measured_on(shown, best.pool, best.round)
     yield ("Pool", f"{best.pool}: {gpu}" if gpu is not None else best.pool)
     yield from _throughput(best, pool)
+    if shown.place.load is not None and float(best.spread) >= LARGE_SPREAD:
+        yield ("Busy machine", explanation(shown.place.load))
     if best.reused_from is not None:
         yield ("Measured by", on_one_line(f"study {best.reused_from}, run {best.run}; this study took its number over"))
     yield (f"Per {device}", f"{_number(best.throughput_per_gpu)} tokens/s")

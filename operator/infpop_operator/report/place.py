@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from infpop_operator.core.machine_load import MachineLoad
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
@@ -12,10 +14,12 @@ class Place:
     Args:
         log_of: takes a run's name and returns where its log is: a command or a path.
         directory: holds the study's files; None on a cluster, where API objects hold everything.
+        load: what took so much of this machine's CPUs while it measured that numbers scatter; None if nothing did.
     """
 
     log_of: Callable[[str], str]
     directory: Path | None = None
+    load: MachineLoad | None = None
 
     @property
     def is_cluster(self) -> bool:
