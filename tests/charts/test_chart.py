@@ -333,15 +333,6 @@ def test_monitors_scrape_as_the_alerts_expect() -> None:
     assert rule["spec"] == yaml.safe_load(RULES.read_text())
 
 
-def test_runbooks_may_lie_elsewhere() -> None:
-    """A user who keeps the pages elsewhere gets alert links to that location."""
-    metrics = {"prometheusRule": {"enabled": True, "runbookPrefix": "https://wiki.example/"}}
-    (rule,) = of_kind(rendered(values={"metrics": metrics}), "PrometheusRule")
-    links = [each["annotations"]["runbook_url"] for group in rule["spec"]["groups"] for each in group["rules"]]
-    assert links
-    assert all(link.startswith("https://wiki.example/docs/alerts.md#") for link in links)
-
-
 def test_dashboards_are_the_projects_own() -> None:
     """Each file in charts/infpop/dashboards becomes one ConfigMap, byte for byte."""
     made = [

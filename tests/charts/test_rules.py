@@ -59,7 +59,7 @@ def test_every_alert_has_its_part_of_the_page_and_every_part_its_alert() -> None
     headings = set(re.findall(r"^## (\w+)$", PAGE.read_text(), flags=re.MULTILINE))
     assert {alert["alert"] for alert in alerts()} == headings
     for alert in alerts():
-        assert alert["annotations"]["runbook_url"] == f"docs/alerts.md#{alert['alert'].lower()}"
+        assert alert["annotations"]["runbook"] == f"docs/alerts.md#{alert['alert'].lower()}"
 
 
 def test_every_alert_has_a_test_in_which_it_fires() -> None:
