@@ -1,8 +1,9 @@
-"""Every link between the pages leads to an existing target."""
+"""Every link between the pages leads to an existing target, and their drawings can be shown anywhere."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -14,6 +15,15 @@ PAGES = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))
 def test_a_link_leads_to_a_file_and_a_heading(page: Path) -> None:
     """Files are in the tree, and anchors are headings of their page."""
     assert [link for link in links_of(page) if not leads_somewhere(page, link)] == []
+
+
+@pytest.mark.parametrize("drawing", sorted((ROOT / "docs").glob("*.svg")), ids=lambda drawing: drawing.name)
+def test_a_drawing_needs_nothing_but_itself(drawing: Path) -> None:
+    """It is well-formed, runs nothing and loads nothing, so that a package index shows it as GitHub does."""
+    for element in ET.parse(drawing).iter():  # noqa: S314 - our own file
+        assert element.tag.rpartition("}")[2] not in {"script", "foreignObject"}
+        targets = [value for name, value in element.attrib.items() if name.rpartition("}")[2] == "href"]
+        assert [target for target in targets if not target.startswith(("#", "data:"))] == []
 
 
 def links_of(page: Path) -> Iterator[str]:
