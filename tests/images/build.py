@@ -63,7 +63,8 @@ def build_images(*, report: Report = lambda _: None, environment: Mapping[str, s
 
     Raises:
         MissingToolError: this is not root, or buildah or debootstrap is missing and cannot be installed.
-        subprocess.CalledProcessError: a build failed; its output is on standard error.
+        BuildahError: a build failed.
+        subprocess.CalledProcessError: Debian's archive cannot be reached; its output is on standard error.
     """
     environment = dict(os.environ) if environment is None else environment  # noqa: TID251 - the edge of the tests
     folder = cache_folder(environment)

@@ -6,19 +6,26 @@ It needs root. A build can use the machine's network and certificates; neither r
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 # A node reads it twice as fast as gzip; writing is as fast as uncompressed, and the size is a quarter.
 _COMPRESSION = ("--compression-format", "zstd", "--compression-level", "1")
+_LAST_LINES = 20
 _PACKAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
 
 
 class MissingToolError(Exception):
     """A tool that is needed to build images is missing on this machine; the message names it."""
+
+
+class BuildahError(Exception):
+    """Buildah failed; the message has its last lines and how much of the disk is free."""
 
 
 class Buildah:
@@ -43,11 +50,15 @@ class Buildah:
 
     def has(self, reference: str) -> bool:
         """Return whether an image with this name exists."""
-        return self._run("inspect", "--type", "image", reference, check=False, quiet=True).returncode == 0
+        try:
+            self.inspect(reference)
+        except BuildahError:
+            return False
+        return True
 
     def inspect(self, reference: str) -> str:
         """Return the metadata of an image, as buildah's JSON."""
-        return self._run("inspect", "--type", "image", reference, quiet=True).stdout
+        return self._ask("inspect", "--type", "image", reference)
 
     def build(
         self,
@@ -84,55 +95,84 @@ class Buildah:
             options += ["--volume", f"{source}:{target}"]
         if _CERTIFICATES.exists():
             options += ["--volume", f"{_CERTIFICATES}:{_CERTIFICATES}:ro"]
-        self._run("build", *options, str(context))
+        self._do("build", *options, str(context))
 
     def add_folder(self, folder: Path, reference: str) -> None:
         """Create an image from a folder, with the usual PATH."""
         with self._container("scratch") as container:
-            self._run("add", "--quiet", container, str(folder), "/")
+            self._do("add", "--quiet", container, str(folder), "/")
             paths = ":".join(f"{top}/{kind}" for top in ("/usr/local", "/usr", "") for kind in ("sbin", "bin"))
-            self._run("config", "--env", f"PATH={paths}", container)
-            self._run("commit", "--quiet", container, reference)
+            self._do("config", "--env", f"PATH={paths}", container)
+            self._do("commit", "--quiet", container, reference)
 
     def export(self, reference: str, archive: Path) -> None:
         """Write an image to a file for `ctr images import`; an existing file is always complete."""
         with tempfile.TemporaryDirectory(dir=archive.parent, prefix="export-") as scratch:
             unfinished = Path(scratch) / archive.name
-            self._run("push", "--quiet", *_COMPRESSION, reference, f"oci-archive:{unfinished}:{reference}")
+            self._do("push", "--quiet", *_COMPRESSION, reference, f"oci-archive:{unfinished}:{reference}")
             unfinished.rename(archive)
 
     def references(self, repository: str) -> tuple[str, ...]:
         """Return the names of all images of this repository, newest first."""
-        listed = self._run("images", "--noheading", "--format", "{{.Name}}:{{.Tag}}", quiet=True).stdout
+        listed = self._ask("images", "--noheading", "--format", "{{.Name}}:{{.Tag}}")
         return tuple(line for line in listed.split() if line.rpartition(":")[0] == repository)
 
     def remove(self, reference: str) -> None:
         """Remove an image; layers that other images use stay. Containers of a killed build are removed with it."""
-        self._run("rmi", "--force", reference)
+        self._do("rmi", "--force", reference)
 
     @contextmanager
     def mounted(self, reference: str) -> Iterator[Path]:
         """Mount an image's files in a folder."""
         with self._container(reference) as container:
-            yield Path(self._run("mount", container, quiet=True).stdout.strip())
+            yield Path(self._ask("mount", container).strip())
 
     @contextmanager
     def _container(self, reference: str) -> Iterator[str]:
-        container = self._run("from", "--pull-never", reference, quiet=True).stdout.strip()
+        container = self._ask("from", "--pull-never", reference).strip()
         try:
             yield container
         finally:
-            self._run("rm", container, quiet=True)
+            self._ask("rm", container)
 
-    def _run(self, *arguments: str, check: bool = True, quiet: bool = False) -> subprocess.CompletedProcess[str]:
-        command, *rest = arguments
-        return subprocess.run(
-            ["buildah", *self._storage, command, *rest],  # noqa: S607 - wherever Debian puts it
-            env={**os.environ, "TMPDIR": str(self._scratch)},  # noqa: TID251 - the edge of the tests
-            stdout=subprocess.PIPE if quiet else 2,
-            stderr=subprocess.DEVNULL if not check else None,
+    def _ask(self, *arguments: str) -> str:
+        """Return what buildah prints."""
+        done = subprocess.run(
+            self._command(arguments), env=self._environment(), capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise self._error(arguments, done.returncode, done.stderr.splitlines())
+        return done.stdout
+
+    def _do(self, *arguments: str) -> None:
+        """Let buildah work, and show what it prints."""
+        last: deque[str] = deque(maxlen=_LAST_LINES)
+        with subprocess.Popen(
+            self._command(arguments),
+            env=self._environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
-            check=check,
+            errors="replace",
+        ) as process:
+            for line in process.stdout or ():
+                sys.stderr.write(line)
+                last.append(line.rstrip())
+        if process.returncode:
+            raise self._error(arguments, process.returncode, last)
+
+    def _command(self, arguments: tuple[str, ...]) -> list[str]:
+        command, *rest = arguments
+        return ["buildah", *self._storage, command, *rest]
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "TMPDIR": str(self._scratch)}  # noqa: TID251 - the edge of the tests
+
+    def _error(self, arguments: tuple[str, ...], status: int, last: Iterable[str]) -> BuildahError:
+        free = shutil.disk_usage(self._scratch).free / 1e9
+        lines = "\n".join(f"  {line}" for line in last)
+        return BuildahError(
+            f"buildah {arguments[0]} failed ({status}); {free:.0f} GB are free; its last lines:\n{lines}"
         )
 
 

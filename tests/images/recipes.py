@@ -58,7 +58,9 @@ def build_engine(buildah: Buildah, base: str) -> str:
             context = Path(folder)
             (context / "requirements.txt").write_text("\n".join(requirements) + "\n")
             (context / "overrides.txt").write_text("\n".join(overrides) + "\n")
-            buildah.build(dockerfile, context, image, arguments={"BASE_IMAGE": base}, mounts=_download_cache())
+            buildah.build(
+                dockerfile, context, image, arguments={"BASE_IMAGE": base}, mounts=_download_cache(), keep_steps=True
+            )
     return image
 
 
