@@ -11,10 +11,16 @@ ROOT = Path(__file__).parents[2]
 PAGES = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_link_leads_to_a_file_and_a_heading(page: Path) -> None:
     """Files are in the tree, and anchors are headings of their page."""
     assert [link for link in links_of(page) if not leads_somewhere(page, link)] == []
+
+
+def test_the_index_has_every_page() -> None:
+    """docs/README.md leads to each page beside it, once."""
+    listed = [link for link in links_of(ROOT / "docs" / "README.md") if "/" not in link]
+    assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md") if page.name != "README.md")
 
 
 @pytest.mark.parametrize("drawing", sorted((ROOT / "docs").glob("*.svg")), ids=lambda drawing: drawing.name)
