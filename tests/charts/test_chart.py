@@ -12,8 +12,8 @@ import yaml
 
 from charts.boards import FOLDER, ROOT, RULES
 from charts.golden import PRESET_NAMES, golden_file, reviewed_text
-from charts.helm import CHART, PRESETS, Document, HelmError, helm, of_kind, rendered, template
-from charts.values import EVERYTHING, NODES
+from charts.helm import CHART, PRESETS, Document, helm, of_kind, rendered
+from charts.values import EVERYTHING
 from controlplane.processes import has_ipv6_loopback
 from infpop_operator import __version__
 from infpop_operator import settings as operator_settings
@@ -33,46 +33,6 @@ def test_helm_has_nothing_against_it(preset: str | None) -> None:
     """`helm lint --strict` passes with each preset, and without one."""
     options = [] if preset is None else [f"--values={PRESETS / preset}.yaml"]
     helm("lint", "CHART", "--strict", *options)
-
-
-@pytest.mark.parametrize(
-    ("values", "place"),
-    [
-        ({"replicas": 2}, "/replicas"),
-        ({"replicas": "1"}, "/replicas"),
-        ({"replica": 1}, "replica"),
-        ({"image": {"digest": "sha256:1"}}, "/image/digest"),
-        ({"image": {"pullPolicy": "Sometimes"}}, "/image/pullPolicy"),
-        ({"crds": {"instal": True}}, "/crds"),
-        ({"rbac": {"rules": []}}, "/rbac"),
-        ({"watchNamespace": "Not A Name"}, "/watchNamespace"),
-        ({"operator": {"tickSeconds": 0}}, "/operator/tickSeconds"),
-        ({"operator": {"tickSeconds": "often"}}, "/operator/tickSeconds"),
-        ({"operator": {"probeAddress": "localhost"}}, "/operator/probeAddress"),
-        ({"prometheus": {"url": "prometheus:9090"}}, "/prometheus/url"),
-        ({"prometheus": {"url": "http://user:word@prometheus:9090"}}, "/prometheus/url"),
-        ({"prometheus": {"sources": ["Graphite"]}}, "/prometheus/sources"),
-        ({"metrics": {"scrapeGrace": 601}}, "/metrics/scrapeGrace"),
-        ({"metrics": {"podMonitor": {"interval": "often"}}}, "/metrics/podMonitor/interval"),
-        ({"nodes": [{"name": "n1"}]}, "/nodes/0"),
-        ({"test": {"timeoutSeconds": 1}}, "/test/timeoutSeconds"),
-        ({"prometheus": {"tokenKey": "token"}}, "prometheus.secretName"),
-        ({"prometheus": {"secretName": "prometheus", "certKey": "tls.crt"}}, "prometheus.privateKeyKey"),
-        ({"rbac": {"readNodes": False}}, "list them in `nodes`"),
-        ({"nodes": NODES}, "rbac.readNodes"),
-        ({"image": {"repository": "registry:5000/infpop-operator:0.1.0"}}, "/image/repository"),
-        ({"runner": {"image": {"repository": "infpop-runner:0.1.0"}}}, "/runner/image/repository"),
-        ({"fullnameOverride": "7"}, "/fullnameOverride"),  # not a Service name
-        ({"podLabels": {"app.kubernetes.io/component": "mine"}}, "podLabels: app.kubernetes.io/component"),
-        ({"extraEnv": [{"name": "INFPOP_TICK_SECONDS", "value": "5"}]}, "extraEnv: INFPOP_TICK_SECONDS"),
-    ],
-    ids=lambda each: next(iter(each)) if isinstance(each, dict) else str(each),
-)
-def test_what_is_not_meant_is_refused_with_its_place(values: Document, place: str) -> None:
-    """A typing error, a second operator or a password in a URL never reaches a cluster."""
-    with pytest.raises(HelmError) as caught:
-        template(values=values)
-    assert place in str(caught.value)
 
 
 def test_the_schema_knows_every_value_and_no_other() -> None:
