@@ -8,14 +8,26 @@ AT_ONCE ?= 4
 BUILDER ?= docker
 BUILD_ARGS ?=
 IMAGE_PREFIX ?=
+# Where images and chart of a release go: HOST/PATH.
+REGISTRY ?=
+# Where the sources are, https://HOST/PATH: what the package's page on an index links to (hatch_build.py).
+REPOSITORY_URL ?=
+export REPOSITORY_URL
+# What packages and signs it. Without a helm on the PATH, that of the tests.
+HELM ?= $(shell command -v helm || PYTHONPATH=tests $(BIN)/python -m charts.helm)
+COSIGN ?= cosign
+RELEASE = PYTHONPATH=deploy $(BIN)/python -m release
+PLACE = --registry='$(REGISTRY)' --repository='$(REPOSITORY_URL)' --helm='$(HELM)' \
+  --builder='$(BUILDER)' --cosign='$(COSIGN)'
 CYCLONEDX := cyclonedx-bom==7.*
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' operator/infpop_operator/__init__.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart control-plane test e2e gitops check format crds dashboards images lock sbom bench clean
+.PHONY: help setup quickstart control-plane test e2e gitops check format crds dashboards images lock packages sbom \
+  release-dry-run release release-files bench clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.installed ## Create .venv with every engine (CPU builds) and the development tools
 
@@ -32,9 +44,10 @@ quickstart: setup ## Tune a small real model on this machine: first vLLM, then H
 	$(BIN)/infpop tune examples/quickstart.yaml
 	$(BIN)/infpop tune examples/quickstart-hf.yaml
 
-control-plane: | .venv/bin/uv ## Build the Kubernetes and Prometheus programs of the tests (once, about seven minutes)
+control-plane: | .venv/bin/uv ## Build the Kubernetes and Prometheus programs and the registry of the tests (once, seven minutes)
 	PYTHONPATH=tests $(BIN)/python -m controlplane.binaries --with-nodes
 	PYTHONPATH=tests $(BIN)/python -m prometheus.binaries
+	PYTHONPATH=tests $(BIN)/python -m registry.server
 
 test: setup control-plane ## Run the tests, with real engines and a real control plane, but without those of make e2e
 	$(BIN)/pytest --numprocesses $(AT_ONCE)
@@ -75,14 +88,31 @@ lock: setup ## Update the locked packages of the operator's image
 	UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	  --extra operator --generate-hashes --no-annotate --output-file requirements-operator.txt pyproject.toml
 
-sbom: setup ## Write the operator's bill of materials (CycloneDX) to dist/, from an environment like the image's
+packages: setup ## Build the source distribution, and the wheel from it, into dist/
+	$(BIN)/uv build --quiet --out-dir dist
+
+sbom: packages ## Write the operator's bill of materials (CycloneDX) to dist/, from an environment like the image's
 	$(BIN)/uv venv --quiet --clear dist/environment
 	$(BIN)/uv pip install --quiet --python dist/environment --require-hashes --requirement requirements-operator.txt
-	$(BIN)/uv build --quiet --wheel --out-dir dist
 	$(BIN)/uv pip install --quiet --python dist/environment --no-deps dist/infpop-$(VERSION)-py3-none-any.whl
-	$(BIN)/uv tool run --from '$(CYCLONEDX)' cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
-	  --output-file dist/operator.cdx.json dist/environment
+	sed '/^dynamic = /c version = "$(VERSION)"' pyproject.toml > dist/environment/pyproject.toml
+	$(BIN)/uv tool run --quiet --from '$(CYCLONEDX)' cyclonedx-py environment --pyproject dist/environment/pyproject.toml \
+	  --output-reproducible --output-file dist/operator.cdx.json dist/environment
 	rm -r dist/environment
+
+release-dry-run: setup ## Build and try what a release publishes: wheel, sdist, chart, bill of materials; publish nothing
+	$(RELEASE) check
+	$(MAKE) release-files
+
+release: setup ## Build, try, sign and publish the tagged commit; CONTRIBUTING.md says what it needs
+	$(RELEASE) ready $(PLACE)
+	$(MAKE) release-files
+	$(MAKE) images IMAGE_PREFIX='$(REGISTRY)/'
+	$(RELEASE) publish $(PLACE)
+
+release-files: sbom
+	$(RELEASE) chart $(PLACE)
+	$(RELEASE) verify $(PLACE)
 
 bench: setup ## Run the benchmarks; results go to benchmarks/results/
 	$(BIN)/python benchmarks/run.py

@@ -23,7 +23,8 @@ def files() -> Iterator[Path]:
     """Yield the files that contain the resource's names."""
     for name in TEXTS:
         path = ROOT / name
-        yield from (path,) if path.is_file() else (each for each in sorted(path.rglob("*")) if each.is_file())
+        inside = (each for each in sorted(path.rglob("*")) if each.is_file() and each.suffix != ".pyc")
+        yield from (path,) if path.is_file() else inside
 
 
 @pytest.mark.parametrize("pattern", NAMES)

@@ -1,7 +1,11 @@
-"""Run helm as users do: render, lint, install. It is built from the control plane's Go module."""
+"""Run helm as users do: render, lint, install. It is built from the control plane's Go module.
+
+`PYTHONPATH=tests python -m charts.helm` prints the program's path.
+"""
 
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +29,11 @@ class HelmError(Exception):
     """Helm failed; the message is its own."""
 
 
+def find_helm() -> Path:
+    """Return the path of helm, which is built if it is missing."""
+    return MODULE.programs(("helm",), dict(os.environ))["helm"]  # noqa: TID251 - the edge of the tests
+
+
 def helm(*arguments: str, kubeconfig: Path | None = None, chart: Path | None = None) -> str:
     """Run helm and return its output.
 
@@ -37,7 +46,7 @@ def helm(*arguments: str, kubeconfig: Path | None = None, chart: Path | None = N
         HelmError: helm failed.
     """
     inherited = dict(os.environ)  # noqa: TID251 - a child starts with it
-    program = MODULE.programs(("helm",), inherited)["helm"]
+    program = find_helm()
     given = [str(chart or CHART) if each == "CHART" else each for each in arguments]
     with tempfile.TemporaryDirectory(prefix="helm-") as home:
         folders = {f"HELM_{kind}_HOME": f"{home}/{kind}" for kind in ("CACHE", "CONFIG", "DATA")}
@@ -92,3 +101,7 @@ def rendered(*options: str, **keywords: Any) -> list[Document]:  # noqa: ANN401 
 def of_kind(documents: Sequence[Document], kind: str) -> list[Document]:
     """Return the documents of a kind."""
     return [document for document in documents if document["kind"] == kind]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{find_helm()}\n")

@@ -39,7 +39,9 @@ class Buildah:
         _require_tools()
         self._scratch = folder / "scratch"
         self._scratch.mkdir(parents=True, exist_ok=True)
-        self._storage = (
+        # The program with this storage, for others that run it.
+        self.command = (
+            "buildah",
             "--root",
             str(folder / "root"),
             "--runroot",
@@ -163,7 +165,7 @@ class Buildah:
 
     def _command(self, arguments: tuple[str, ...]) -> list[str]:
         command, *rest = arguments
-        return ["buildah", *self._storage, command, *rest]
+        return [*self.command, command, *rest]
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "TMPDIR": str(self._scratch)}  # noqa: TID251 - the edge of the tests
