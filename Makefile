@@ -20,6 +20,8 @@ RELEASE = PYTHONPATH=deploy $(BIN)/python -m release
 PLACE = --registry='$(REGISTRY)' --repository='$(REPOSITORY_URL)' --helm='$(HELM)' \
   --builder='$(BUILDER)' --cosign='$(COSIGN)'
 CYCLONEDX := cyclonedx-bom==7.*
+# What uv says: its progress on a terminal, nothing in a log.
+QUIET := $(shell test -t 2 || echo --quiet)
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' operator/infpop_operator/__init__.py)
 
 .DEFAULT_GOAL := help
@@ -32,17 +34,23 @@ help: ## Show this list
 setup: .venv/.installed ## Create .venv with every engine (CPU builds) and the development tools
 
 .venv/.installed: pyproject.toml | .venv/bin/uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --group dev --editable '.[$(EXTRAS)]'
+	@echo 'Installing into .venv: InfPop with $(EXTRAS), and the development tools.'
+	@echo 'With engines that is about 7 GB, mostly torch and vLLM, and takes some minutes; it is done once.'
+	$(BIN)/uv pip install $(QUIET) --python $(BIN)/python --compile-bytecode --group dev --editable '.[$(EXTRAS)]'
 	touch $@
 
 .venv/bin/uv:
-	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "InfPop needs Python 3.11 or newer; set PYTHON=python3.x")'
+	@echo 'Creating .venv, and installing uv in it to install the rest.'
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "InfPop needs Python 3.11 or newer; set PYTHON=python3.x")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade uv
 
 quickstart: setup ## Tune a small real model on this machine: first vLLM, then Hugging Face pipelines
+	@echo 'Step 1 of 2: vLLM on this CPU, up to 8 trials, one to four minutes.'
 	$(BIN)/infpop tune examples/quickstart.yaml
+	@echo 'Step 2 of 2: a transformers pipeline on this CPU, up to 8 trials, one to two minutes.'
 	$(BIN)/infpop tune examples/quickstart-hf.yaml
+	@echo 'Next, your own study: .venv/bin/infpop tune STUDY.yaml; or, after . .venv/bin/activate: infpop tune STUDY.yaml'
 
 control-plane: | .venv/bin/uv ## Build the Kubernetes and Prometheus programs and the registry of the tests (once, seven minutes)
 	PYTHONPATH=tests $(BIN)/python -m controlplane.binaries --with-nodes

@@ -8,7 +8,7 @@ import typer
 from infpop_operator.cli.exit_codes import ExitCode
 from infpop_operator.core.installing import install_command
 
-_COMMANDS = {
+COMMANDS = {
     "tune": "infpop_operator.cli.tune",
     "validate": "infpop_operator.cli.validate",
     "schema": "infpop_operator.cli.schema",
@@ -37,7 +37,7 @@ _EXTRAS = {
 def run_command(command: str, *args: object, **options: object) -> None:
     """Run a command's module and exit with its code; Ctrl-C before it starts anything counts as an interrupt."""
     try:
-        code = importlib.import_module(_COMMANDS[command]).run(*args, **options)
+        code = importlib.import_module(COMMANDS[command]).run(*args, **options)
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     except ModuleNotFoundError as error:

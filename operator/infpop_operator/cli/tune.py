@@ -11,6 +11,7 @@ from infpop_operator.adapters.machine import this_machine
 from infpop_operator.cli.drawing import check_heatmap, draw_heatmaps
 from infpop_operator.cli.error_output import print_error
 from infpop_operator.cli.exit_codes import ExitCode
+from infpop_operator.cli.program import runnable
 from infpop_operator.cli.terminal import console, print_page
 from infpop_operator.core.errors import InfPopError, StoreError, StudyError
 from infpop_operator.core.installing import install_command
@@ -72,7 +73,7 @@ def _report(directory: Path) -> str:
     The study has ended and its results are saved: nothing that goes wrong from here on may look as if they were lost.
     """
     target = directory / _REPORT
-    again = shlex.join(["infpop", "report", str(directory), "--output", str(target)])
+    again = runnable(shlex.join(["infpop", "report", str(directory), "--output", str(target)]))
     try:
         page = importlib.import_module("infpop_operator.cli.report").report_study(directory, target)
     except ModuleNotFoundError as error:
@@ -93,7 +94,7 @@ def _command(study: Path, output: Path | None, *, heatmap: Path | None, report: 
         *(["--json"] if as_json else []),
         *(["--wide"] if wide else []),
     ]
-    return shlex.join(["infpop", "tune", str(study), *options])
+    return runnable(shlex.join(["infpop", "tune", str(study), *options]))
 
 
 def _print_how_to_resume(command: str) -> None:

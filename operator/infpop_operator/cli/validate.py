@@ -13,6 +13,7 @@ from infpop_operator.api.parse import parse_document
 from infpop_operator.api.rules_cluster import cluster_rules
 from infpop_operator.api.yaml_lines import line_of
 from infpop_operator.cli.exit_codes import ExitCode
+from infpop_operator.cli.program import runnable
 from infpop_operator.core.errors import Problem, StudyError
 from infpop_operator.core.space import cells
 from infpop_operator.local.prepare import Prepared, prepare_text
@@ -93,7 +94,7 @@ def _print(checked: _Checked, target: str) -> None:
     where = "on a cluster" if target == "cluster" else "here"
     sys.stderr.write(f"{checked.file}: cannot be tuned {where}.\n")
     for problem, line in checked.problems:
-        sys.stderr.write(f"  {'' if line is None else f'line {line}: '}{problem}\n")
+        sys.stderr.write(f"  {'' if line is None else f'line {line}: '}{runnable(str(problem))}\n")
 
 
 def _to_json(checked: _Checked) -> dict[str, object]:
