@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from api import rule_bounds_metrics, rule_bounds_pools, whole_studies
+from api import rule_bounds_metrics, rule_bounds_pod_template, rule_bounds_pools, whole_studies
 from api.bound import SIMULATED, SIMULATION, TINY, Bound, table
 from api.rule_examples import Changes
 from api.whole_studies import LANDSCAPES
@@ -280,6 +280,6 @@ def _measurement() -> Iterator[Bound]:
 
 _TABLES = (
     _engine, _names, _workload, _search_space, _searched_arguments, _budget, *rule_bounds_metrics.TABLES,
-    _measurement, *rule_bounds_pools.TABLES, _publish,
+    _measurement, *rule_bounds_pools.TABLES, *rule_bounds_pod_template.TABLES, _publish,
 )  # fmt: skip
 BOUNDS: tuple[Bound, ...] = tuple(bound for bounds in _TABLES for bound in bounds())

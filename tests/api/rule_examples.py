@@ -3,7 +3,7 @@
 The same examples are used twice: in `api/` for the rules in Python, in `cluster/` for the real API server.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 Changes = Mapping[str, object]
@@ -33,6 +33,7 @@ _RECORDED = {"path": "/a.csv", "gpuModel": "g", "engine": "e", "model": "m"}
 _PRICED = {"name": "a100", "gpuProduct": "A100", "pricePerGPUHour": "3.67"}
 _SHARE = {"name": "a100", "gpuProduct": "A100", "resources": {"cpu": 8, "memory": "64Gi"}}
 _MANY = [str(value) for value in range(16)]
+POD_TEMPLATES = {"engine": "spec.engine.podTemplate", "pool": "spec.nodePools.0.podTemplate"}
 _EXTRA = [{"name": "block_size", "values": ["16", "32"]}]
 _LIMIT = "max_num_batched_tokens"
 
@@ -52,7 +53,50 @@ def _publishing(part: str, valid: str, invalid: str) -> Example:
     return _value("spec.publish", *({"configMap": "best", part: {key: "x"}} for key in (valid, invalid)))
 
 
+def _pods() -> Iterator[tuple[str, Example]]:
+    """Yield an example of each rule for the Pod template of the engine, and for that of a pool."""
+    for owner, path in POD_TEMPLATES.items():
+        container, volume = f"{path}.spec.containers", {"name": "v", "secret": {"secretName": "s"}}
+        volumes = {f"{path}.spec.volumes": [volume]}
+
+        def variable(name: str = "NCCL_ALGO", **fields: object) -> list[object]:
+            return [{"name": "runner", "env": [{"name": name, **(fields or {"value": "x"})}]}]
+
+        def mounted(mount_path: str, **fields: object) -> list[object]:
+            return [{"name": "runner", "volumeMounts": [{"name": "v", "mountPath": mount_path, **fields}]}]
+
+        key = {"secretKeyRef": {"name": "s", "key": "k"}}
+        both = key | {"fieldRef": {"fieldPath": "status.podIP"}}
+        yield f"{owner}-pod-labels", _value(f"{path}.metadata.labels", {"a.b/c": "x"}, {"a/b/c": "x"})
+        yield f"{owner}-reserved-labels", _value(f"{path}.metadata.labels", {"team": "x"}, {"infpop.io/run": "x"})
+        yield f"{owner}-pod-annotations", _value(f"{path}.metadata.annotations", {"a.b/c": "x"}, {"a b": "x"})
+        yield (
+            f"{owner}-reserved-annotations",
+            _value(f"{path}.metadata.annotations", {"prometheus.io/scrape": "false"}, {"prometheus.io/port": "1"}),
+        )
+        yield (
+            f"{owner}-reserved-variables",
+            _value(container, variable("HTTPS_PROXY"), variable("CUDA_VISIBLE_DEVICES")),
+        )
+        yield f"{owner}-one-value", _value(container, variable(value=""), variable(value="", valueFrom=key))
+        yield f"{owner}-one-value-source", _value(container, variable(valueFrom=key), variable(valueFrom=both))
+        yield f"{owner}-reserved-volumes", _value(f"{path}.spec.volumes", [volume], [volume | {"name": "cache"}])
+        yield (
+            f"{owner}-one-kind-of-volume",
+            _value(f"{path}.spec.volumes", [volume], [volume | {"configMap": {"name": "c"}}]),
+        )
+        for name, valid, invalid in (
+            ("reserved-paths", mounted("/etc/a.conf"), mounted("/cache/a")),
+            ("paths-in-volumes", mounted("/a", subPath="a..b"), mounted("/a", subPath="a/../b")),
+        ):
+            yield (
+                f"{owner}-{name}",
+                Example(valid={**volumes, container: valid}, invalid={**volumes, container: invalid}),
+            )
+
+
 EXAMPLES: Mapping[str, Example] = {
+    **dict(_pods()),
     "name-length": _value("metadata.name", "x" * 52, "x" * 53),
     "name-without-dots": _value("metadata.name", "a-b", "a.b"),
     "simulated-needs-simulation": Example(valid=_simulated(), invalid={"spec.engine": {"name": "simulated"}}),

@@ -11,6 +11,10 @@ from infpop_operator.api.parse import parse_object
 from infpop_operator.core.errors import StudyError
 
 SOURCE = "spec.workload.source.configMap"
+ENGINE_POD, POOL_POD = "spec.engine.podTemplate.spec", "spec.nodePools.0.podTemplate.spec"
+PODS = (ENGINE_POD, POOL_POD)
+SECRETS = (f"{ENGINE_POD}.containers.0.env.1.valueFrom", f"{POOL_POD}.containers.0.env.1.valueFrom")
+CONFIG_MAPS = (f"{ENGINE_POD}.containers.0.env.2.valueFrom", f"{POOL_POD}.containers.0.env.2.valueFrom")
 OBJECTS = (  # each field of the spec that names an object of Kubernetes, except a label
     "spec.model.tokenSecretRef.name",
     "spec.model.cacheClaim",
@@ -19,8 +23,22 @@ OBJECTS = (  # each field of the spec that names an object of Kubernetes, except
     "spec.publish.configMap",
     "spec.scheduling.priorityClassName",
     "spec.scheduling.queueName",
+    *(f"{each}.secretKeyRef.name" for each in SECRETS),
+    *(f"{each}.configMapKeyRef.name" for each in CONFIG_MAPS),
+    *(f"{each}.volumes.0.configMap.name" for each in PODS),
+    *(f"{each}.volumes.1.secret.secretName" for each in PODS),
+    *(f"{each}.runtimeClassName" for each in PODS),
+    f"{ENGINE_POD}.volumes.2.persistentVolumeClaim.claimName",
+    f"{ENGINE_POD}.serviceAccountName",
 )
-KEYS = ("spec.model.tokenSecretRef.key", f"{SOURCE}.key")
+KEYS = (
+    "spec.model.tokenSecretRef.key",
+    f"{SOURCE}.key",
+    *(f"{each}.secretKeyRef.key" for each in SECRETS),
+    *(f"{each}.configMapKeyRef.key" for each in CONFIG_MAPS),
+    *(f"{each}.volumes.0.configMap.items.0.key" for each in PODS),
+    *(f"{each}.volumes.1.secret.items.0.key" for each in PODS),
+)
 IMAGES = ("spec.engine.image", "spec.nodePools.0.image")
 DIGEST = f"sha256:{'0f' * 32}"
 
@@ -137,8 +155,11 @@ def test_every_field_that_names_something_in_a_cluster_is_above() -> None:
     tested = {re.sub(r"\.\d+", "[]", path) for path in (*OBJECTS, *KEYS, *IMAGES)}
     named = {path for path in with_pattern if path.rsplit(".", 1)[-1] in ("name", "key", "image", "configMap")}
     assert tested <= with_pattern
-    assert named - tested == {"spec.model.name", "spec.nodePools[].name", "spec.nodePools[].tolerations[].key",
-                              "spec.metrics[].name", "spec.searchSpace.extra[].name"}  # fmt: skip
+    parts = {f"{re.sub(r'[.]0', '[]', pod)}.{part}" for pod in PODS for part in (
+        "containers[].env[].name", "containers[].volumeMounts[].name", "volumes[].name"
+    )}  # fmt: skip
+    assert named - tested - parts == {"spec.model.name", "spec.nodePools[].name", "spec.nodePools[].tolerations[].key",
+                                      "spec.metrics[].name", "spec.searchSpace.extra[].name"}  # fmt: skip
 
 
 def _texts(schema: Schema, path: str = "") -> list[str]:

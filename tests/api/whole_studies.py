@@ -5,6 +5,7 @@ A prompt source and a landscape have alternatives: `WHOLE` has one of each, the 
 
 from typing import Any
 
+from api import whole_pod_templates
 from api.documents import Document, changed_of
 from factories.studies import make_pool
 from infpop_operator.api.convert import to_study
@@ -33,6 +34,7 @@ WHOLE: Document = {
             "maxNumBatchedTokens": 4097,
             "enforceEager": True,
             "args": {"block_size": "48", "swap_space": "2.5", "enable_lora": "true", "kv_cache_dtype": "fp8"},
+            "podTemplate": whole_pod_templates.ENGINE,
         },
         "workload": {
             "source": {
@@ -96,6 +98,7 @@ WHOLE: Document = {
                 "image": "example.org/pool:2",
                 "resources": {"cpu": 23, "memory": "65Gi"},
                 "pricePerGPUHour": "3.67",
+                "podTemplate": whole_pod_templates.POOL,
             },
             {"name": "ranks", "gpuResource": "cpu", "resources": {"memory": "29Gi"}},
             {"name": "burst", "scaleFromZero": {"gpusPerNode": 37, "gpuProduct": "NVIDIA-H100-80GB-HBM3"}},

@@ -113,6 +113,7 @@ POOL_FIELDS: Mapping[str, tuple[object, bool]] = {
     "mig": ("1g.5gb", False),
     "known_as": ("f0", False),
     "schedule_timeout": (timedelta(hours=1), False),
+    "pod_template": ((("env.NCCL_ALGO", '"Ring"'),), True),
 }
 TABLES = (
     (Study, STUDY_FIELDS),

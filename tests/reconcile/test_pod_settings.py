@@ -1,5 +1,6 @@
 """The Pod settings of a pool: every study field about Pods, compared as a whole."""
 
+from api import whole_pod_templates
 from api.documents import changed_of
 from api.whole_studies import SOURCES, WHOLE
 from factories.kube_objects import make_node
@@ -7,11 +8,14 @@ from factories.resolved import resolve_study
 from factories.studies import START
 from infpop_operator.adapters.kube.job_manifest import PodSettings
 from infpop_operator.adapters.kube.scale_up import NodeLabels
+from infpop_operator.api.merged_pod_template import merge_pod_templates
+from infpop_operator.api.spec_pod_template import PodTemplate
 from infpop_operator.api.spec_pool import Toleration
 from infpop_operator.cluster.jobs import pod_settings
 from infpop_operator.core.model import History
 from infpop_operator.settings import Settings
 
+ENGINE, POOL = (PodTemplate.model_validate(each) for each in (whole_pod_templates.ENGINE, whole_pod_templates.POOL))
 GPU_NODE = make_node(labels={"node-key": "node-value"})
 BODY = changed_of(WHOLE, {"metadata.uid": "uid-of-the-study", "spec.workload.source": SOURCES["config-map"]})
 
@@ -42,6 +46,7 @@ def test_every_field_of_a_study_that_is_about_pods_reaches_them() -> None:
         memory="65Gi",
         queue_name="local-queue",
         priority_class="low-priority",
+        template=merge_pod_templates(ENGINE, POOL),
     )
 
 
@@ -57,6 +62,7 @@ def test_each_pool_has_its_own_part() -> None:
         memory="29Gi",
         queue_name="local-queue",
         priority_class="low-priority",
+        template=ENGINE,
     )
 
 

@@ -20,7 +20,7 @@ CONDITIONS = {"Accepted", "Ready", "Reconciling", "ResultStale", "Stalled"}  # a
 # Every other CamelCase word in the sources, except class names, that is not a reason. A new word is either documented
 # as a reason or listed here.
 KUBERNETES_WORDS = {
-    *("AlreadyExists", "Complete", "ConfigMap", "ContainerStatusUnknown", "CreateContainerConfigError"),
+    *("AlreadyExists", "Always", "Complete", "ConfigMap", "ContainerStatusUnknown", "CreateContainerConfigError"),
     *("CustomResourceDefinition", "DisruptionTarget", "Equal", "ErrImageNeverPull", "ErrImagePull", "Event", "Exists"),
     *("Failed", "FailedAttachVolume", "FailedCreate", "FailedMount", "FailureTarget", "FallbackToLogsOnError", "False"),
     *("Foreground", "Gi", "IfNotPresent", "Ignore", "ImageInspectError", "ImagePullBackOff", "In", "InvalidImageName"),

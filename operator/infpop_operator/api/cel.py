@@ -12,6 +12,7 @@ strings in `extra[].values` are the same number.
 from collections.abc import Iterator
 
 from infpop_operator.api.cel_metrics import METRIC_RULES
+from infpop_operator.api.cel_pod_template import POD_TEMPLATE_RULES
 from infpop_operator.api.cel_pools import POOL_RULES
 from infpop_operator.api.cel_rule import LABEL_KEYS, Rule, above_zero, at_most, listed, unique
 from infpop_operator.api.fields import ARGUMENT_PATTERN
@@ -330,5 +331,6 @@ RULES: tuple[Rule, ...] = (
     *METRIC_RULES,
     *_MEASUREMENT,
     *POOL_RULES,
+    *POD_TEMPLATE_RULES,
     *_publish(),
 )

@@ -106,6 +106,8 @@ def _object_schema() -> Schema:
     _by_key(status["properties"]["conditions"], "type")
     for name in ("metrics", "nodePools"):  # the lists of a search space stay atomic: they have one field manager
         _by_key(spec["properties"][name], "name")
+    for holder in (spec["properties"]["engine"], spec["properties"]["nodePools"]["items"]):
+        _by_key_as_in_a_pod(holder["properties"]["podTemplate"]["properties"]["spec"])
     schema: Schema = {
         "type": "object",
         "description": _STUDY,
@@ -196,6 +198,16 @@ def _without_defaults(schema: Schema) -> Schema:
 def _by_key(schema: Schema, key: str) -> None:
     """Make server-side apply merge the items of a list by `key`, so that each item has its own field manager."""
     schema |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
+
+
+def _by_key_as_in_a_pod(spec: Schema) -> None:
+    """Give the lists of a Pod's spec the keys that they have in Kubernetes, so that the API server takes each once."""
+    containers, volumes = (spec["properties"][name] for name in ("containers", "volumes"))
+    fields = containers["items"]["properties"]
+    _by_key(containers, "name")
+    _by_key(volumes, "name")
+    _by_key(fields["env"], "name")
+    _by_key(fields["volumeMounts"], "mountPath")
 
 
 def _node_at(schema: Schema, path: str) -> Schema:

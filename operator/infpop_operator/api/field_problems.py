@@ -19,8 +19,16 @@ from infpop_operator.api.fields import (
 )
 from infpop_operator.api.guesses import listed_range, meant_decimal, meant_duration
 from infpop_operator.api.quantities import CPU_PATTERN, DECIMAL_PATTERN, DURATION_PATTERN, MEMORY_PATTERN
+from infpop_operator.api.refused_pod_fields import words_for_unknown, words_for_value
 from infpop_operator.api.rules_pools import unsupported_resource
 from infpop_operator.api.spec import ThroughputStudy
+from infpop_operator.api.spec_pod_template import (
+    ENV_NAME_PATTERN,
+    ENV_VALUE_PATTERN,
+    FIELD_PATH_PATTERN,
+    MOUNT_PATH_PATTERN,
+    RELATIVE_PATH_PATTERN,
+)
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.object_names import (
     DATA_KEY_PATTERN,
@@ -90,6 +98,11 @@ _PATTERNS = {
         "Use letters and digits, a lower-case letter first, as in gpuPower",
     ),
     PRODUCT_PATTERN: ("is not a pattern of a product name", 'Write for example "A100"'),
+    ENV_NAME_PATTERN: ("is not the name of a variable", "Use letters, digits and underscores, as in NCCL_DEBUG"),
+    ENV_VALUE_PATTERN: ("has a line break or another control character", "Write it on one line"),
+    FIELD_PATH_PATTERN: ("is not a field of a Pod that a variable can have", "Use for example status.podIP"),
+    MOUNT_PATH_PATTERN: ("is not an absolute path", "Write for example /data, without a slash at its end"),
+    RELATIVE_PATH_PATTERN: ("is not a path in a volume", "Write for example certs/ca.crt, without a slash at an end"),
 }
 
 
@@ -98,8 +111,11 @@ def to_problem(details: ErrorDetails, hint: str) -> Problem:
     location, kind, context = details["loc"], details["type"], details.get("ctx", {})
     field = _path(location)
     if kind == "extra_forbidden":
-        return Problem(field=field, value="", message="unknown field", remedy=_unknown_key_remedy(location, hint))
-    other = unsupported_resource(str(details["input"])) if location[-1:] == ("gpuResource",) else None
+        refused = words_for_unknown(location)
+        message, remedy = refused or ("unknown field", _unknown_key_remedy(location, hint))
+        return Problem(field=field, value="", message=message, remedy=remedy)
+    is_resource = location[-1:] == ("gpuResource",)
+    other = unsupported_resource(str(details["input"])) if is_resource else words_for_value(location, kind)
     if other is not None:
         return Problem(field=field, value=_shown(details["input"]), message=other[0], remedy=other[1])
     if kind == "literal_error":

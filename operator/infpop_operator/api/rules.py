@@ -9,6 +9,7 @@ from infpop_operator.api.checks import at_most, positive, short, unique
 from infpop_operator.api.guesses import meant_ratio
 from infpop_operator.api.quantities import seconds
 from infpop_operator.api.rules_metrics import metric_rules
+from infpop_operator.api.rules_pod_template import pod_template_rules
 from infpop_operator.api.rules_pools import pool_rules
 from infpop_operator.api.rules_publish import publish_rules
 from infpop_operator.api.spec import LARGEST_SPREAD, LONGEST_TIMEOUT, Extra, StudySpec
@@ -340,5 +341,6 @@ _RULES: tuple[Callable[[StudySpec], Iterator[Problem]], ...] = (
     metric_rules,
     _timeouts,
     pool_rules,
+    pod_template_rules,
     publish_rules,
 )

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from infpop_operator.api.fields import ApiModel, ArgumentName, ArgumentValue, DataKey, Image, Label, ObjectName, Text
 from infpop_operator.api.quantities import DecimalString, Duration
+from infpop_operator.api.spec_pod_template import PodTemplate
 from infpop_runner.contract import MOST_ENGINE_ARGUMENTS
 
 MOST_BATCHED_TOKENS = 1_048_576
@@ -116,4 +117,8 @@ class Engine(ApiModel):
     )
     simulation: Simulation | None = Field(
         default=None, description="what the simulated engine replays; only for that engine"
+    )
+    pod_template: PodTemplate | None = Field(
+        default=None,
+        description="what else the Pods of all runs have, as a checked part of a PodTemplateSpec; cluster only",
     )

@@ -15,6 +15,7 @@ from infpop_operator.api.fields import (
     ProductPattern,
 )
 from infpop_operator.api.quantities import CpuQuantity, DecimalString, MemoryQuantity
+from infpop_operator.api.spec_pod_template import PodTemplate
 from infpop_operator.core.object_names import LONGEST_SUBDOMAIN
 
 DEFAULT_TTL_SECONDS = 86_400
@@ -98,6 +99,9 @@ class NodePool(ApiModel):
         default=None,
         alias="pricePerGPUHour",
         description="price of one GPU for an hour, in the same currency for all pools",
+    )
+    pod_template: PodTemplate | None = Field(
+        default=None, description="what else the Pods of the pool have, merged over engine.podTemplate; cluster only"
     )
 
     @property

@@ -11,6 +11,7 @@ from infpop_operator.adapters.kube.job_manifest import PodSettings, build_job
 from infpop_operator.adapters.kube.node_pools import avoided_hosts
 from infpop_operator.adapters.kube.observe import PhaseLimits
 from infpop_operator.adapters.kube.scale_up import NodeLabels
+from infpop_operator.api.merged_pod_template import merge_pod_templates
 from infpop_operator.api.quantities import seconds
 from infpop_operator.api.spec import StudySpec
 from infpop_operator.api.spec_pool import NodePool, Resources
@@ -73,6 +74,7 @@ def pod_settings(resolved: ResolvedStudy, pool_name: str, settings: Settings) ->
         memory=resources.memory,
         queue_name=None if spec.scheduling is None else spec.scheduling.queue_name,
         priority_class=None if spec.scheduling is None else spec.scheduling.priority_class_name,
+        template=merge_pod_templates(spec.engine.pod_template, pool.pod_template),
     )
 
 

@@ -17,6 +17,7 @@ from infpop_operator.adapters.kube.node_pools import (
     is_autoscaled,
     without_flapping,
 )
+from infpop_operator.api.merged_pod_template import measured_facts, merge_pod_templates
 from infpop_operator.api.quantities import interval, memory_bytes, millicores
 from infpop_operator.api.spec import StudySpec
 from infpop_operator.api.spec_pool import NodePool, Resources
@@ -163,6 +164,7 @@ def pool_without_room(node: NodePool, hardware: Hardware, spec: StudySpec, setti
         driver_major=hardware.driver_major,
         mig=hardware.mig,
         schedule_timeout=interval(spec.schedule_timeout(node)),
+        pod_template=measured_facts(merge_pod_templates(spec.engine.pod_template, node.pod_template)),
     )
 
 

@@ -51,7 +51,7 @@ def identity_parts(study: Study, pool: Pool) -> dict[str, object]:
         "software": pool.software,
         "method": MEASUREMENT_VERSION,
     }
-    return parts | _extra_metrics(study) | _requested_resources(pool)
+    return parts | _extra_metrics(study) | _requested_resources(pool) | _pod_template(pool)
 
 
 def _extra_metrics(study: Study) -> dict[str, object]:
@@ -73,6 +73,11 @@ def _requested_resources(pool: Pool) -> dict[str, object]:
         share["memory_bytes"] = pool.memory_bytes
     requested = {name: amount for name, amount in share.items() if amount is not None}
     return {"share_of_node": requested} if requested else {}
+
+
+def _pod_template(pool: Pool) -> dict[str, object]:
+    """Return what the study sets of a run's Pod, empty without any: earlier versions set nothing."""
+    return {"pod_template": dict(pool.pod_template)} if pool.pod_template else {}
 
 
 def run_name(study: Study, run: Run) -> str:

@@ -160,7 +160,8 @@ class Pool:
     and `mig` the MIG profile of a device ("1g.5gb"). Each of these facts is None where nothing shows it, and `mig` also
     where a device is a whole GPU. `known_as` is the fingerprint that the pool had when less was known about the same
     nodes, None if there was none: a round without results continues under the new one. `schedule_timeout` is how long a
-    run may wait for its devices.
+    run may wait for its devices. `pod_template` has what the study sets of a run's Pod that may change a number, by the
+    name of its field.
     """
 
     name: str
@@ -180,6 +181,7 @@ class Pool:
     mig: str | None = None
     known_as: str | None = None
     schedule_timeout: timedelta = timedelta(minutes=10)
+    pod_template: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

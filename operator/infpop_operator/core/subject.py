@@ -32,6 +32,7 @@ _NAMES: Mapping[str, str] = {
     "shareOfNode.cpuMillicores": "requested CPU (millicores)",
     "shareOfNode.memoryBytes": "requested memory (bytes)",
 }
+_MAPS = ("engine.args.", "podTemplate.")  # facts whose names are the user's own words
 _ABSENT = "none"
 _LONGEST_VALUE = 120  # characters; a longer value is cut, and a hash of all of it makes it differ from another one
 _MOST_ARGUMENTS = 24  # shown one by one
@@ -84,7 +85,7 @@ def _flat(parts: Mapping[str, object], prefix: str = "") -> dict[str, str]:
     """Return the leaves of nested mappings, named by their path in the study's notation."""
     facts: dict[str, str] = {}
     for key, value in parts.items():
-        name = f"{prefix}{key if prefix == 'engine.args.' else _camel(key)}"
+        name = f"{prefix}{key if prefix in _MAPS else _camel(key)}"
         match value:
             case None | "":
                 continue
@@ -129,13 +130,14 @@ def _engine(settings: EngineSettings) -> dict[str, str]:
 
 
 def _with_few_arguments(facts: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the facts; many engine arguments become one fact, so that a journal stays small."""
-    prefix = "engine.args."
-    arguments = {name: value for name, value in facts.items() if name.startswith(prefix)}
-    if len(arguments) <= _MOST_ARGUMENTS:
-        return facts
-    others = {name: value for name, value in facts.items() if name not in arguments}
-    return others | {"engine.args": " ".join(f"{name.removeprefix(prefix)}={arguments[name]}" for name in arguments)}
+    """Return the facts; many engine arguments or fields of a Pod become one fact, so that a journal stays small."""
+    few = facts
+    for prefix in _MAPS:
+        found = {name: value for name, value in few.items() if name.startswith(prefix)}
+        if len(found) > _MOST_ARGUMENTS:
+            whole = " ".join(f"{name.removeprefix(prefix)}={value}" for name, value in found.items())
+            few = {name: value for name, value in few.items() if name not in found} | {prefix.rstrip("."): whole}
+    return few
 
 
 def _cut(value: str) -> str:

@@ -1,6 +1,7 @@
 """Build the Job manifest of a run, from values and never from text.
 
-The Pod satisfies Pod Security "restricted": nothing in a study can give it more rights, a host path or a shell. The
+The Pod satisfies Pod Security "restricted", unless the study's Pod template shares memory with the node (`hostIPC`):
+nothing else in a study can give it more rights, a host path or a shell. The
 user's values reach the runner as JSON in one environment variable, in which Kubernetes expands nothing. The manifest
 sets no time to live: the Job stays until the operator has stored its result.
 """
@@ -12,8 +13,10 @@ from typing import Any
 
 from infpop_operator.adapters.kube import labels
 from infpop_operator.adapters.kube.scale_up import NodeLabels
+from infpop_operator.adapters.kube.templated_pod import with_metadata, with_template
 from infpop_operator.api.convert import WORKLOAD_DIRECTORY
 from infpop_operator.api.resource import API_VERSION, KIND
+from infpop_operator.api.spec_pod_template import PodTemplate
 from infpop_operator.api.spec_pool import Toleration
 from infpop_operator.core.model import Run
 from infpop_runner.contract import RunSpec
@@ -46,7 +49,8 @@ class PodSettings:
     """The settings of a run's Pod that come from the study and its pool, in addition to the run spec.
 
     `token_secret` and `workload_config_map` are (name, key). `avoided_hosts` are the hostname labels of Nodes that the
-    Pod must not use. If a device is a CPU rank, `gpu_resource` is "cpu" and `cpu` is None.
+    Pod must not use. If a device is a CPU rank, `gpu_resource` is "cpu" and `cpu` is None. `template` is the pool's
+    Pod template over the engine's.
     """
 
     image: str
@@ -63,6 +67,7 @@ class PodSettings:
     memory: str | None = None
     queue_name: str | None = None
     priority_class: str | None = None
+    template: PodTemplate = field(default_factory=PodTemplate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +109,10 @@ def build_job(owner: Owner, run: Run, spec: RunSpec, settings: PodSettings, *, d
             "podFailurePolicy": {"rules": [_ignore_disruptions()]},
             "activeDeadlineSeconds": deadline_seconds,
             "suspend": settings.queue_name is not None,  # Kueue unsuspends it
-            "template": {"metadata": _pod_metadata(owner, run), "spec": _pod(run, spec, settings)},
+            "template": {
+                "metadata": with_metadata(_pod_metadata(owner, run), settings.template),
+                "spec": with_template(_pod(run, spec, settings), settings.template),
+            },
         },
     }
 
