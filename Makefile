@@ -25,8 +25,8 @@ QUIET := $(shell test -t 2 || echo --quiet)
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' operator/infpop_operator/__init__.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart control-plane test e2e gitops check format crds dashboards images lock packages sbom \
-  release-dry-run release release-files bench clean
+.PHONY: help setup quickstart control-plane test e2e gitops check format crds dashboards chart-readme images lock \
+  packages sbom release-dry-run release release-files bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ crds: setup ## Write the CustomResourceDefinition to crds/ and into the chart
 
 dashboards: setup ## Write the Grafana dashboards into the chart
 	PYTHONPATH=charts $(BIN)/python -m dashboards
+
+chart-readme: setup ## Write the chart's README from the comments in its values
+	PYTHONPATH=charts $(BIN)/python -m readme
 
 images: image-operator image-runner ## Build both images (one: make image-operator, make image-runner)
 
