@@ -122,6 +122,18 @@ def test_plain_lines_report_the_change_once() -> None:
     assert any(line.startswith("Round 2 began: HardwareChanged") for line in begun)
 
 
+def test_replayed_rounds_have_no_hardware_to_know() -> None:
+    """A simulated study needs no GPU, so its history misses none."""
+    body = body_of("retuned")
+    rounds = [{name: value for name, value in row.items() if name != "gpu"} for row in body["status"]["rounds"]]
+    measured, replayed = (
+        page_of({**body, "status": {**body["status"], "rounds": rounds, "simulated": simulated}}).rounds[0].text
+        for simulated in (False, True)
+    )
+    assert replayed
+    assert measured == f"unknown hardware; {replayed}"
+
+
 def test_the_first_round_has_no_history() -> None:
     """A study that was never retuned has a page without a table of rounds."""
     assert page("changed-hardware").rounds == ()

@@ -104,7 +104,8 @@ def _line(shown: ShownStudy, row: RoundRow) -> RoundLine:
 
 
 def _facts(shown: ShownStudy, row: RoundRow) -> Iterator[str]:
-    yield row.gpu or "unknown hardware"
+    if row.gpu is not None or not shown.status.simulated:
+        yield row.gpu or "unknown hardware"
     yield from row.cause or ()
     if row.baseline is not None:
         yield _against(shown, row.pool, row)
