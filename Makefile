@@ -16,7 +16,7 @@ export REPOSITORY_URL
 # What packages and signs it. Without a helm on the PATH, that of the tests.
 HELM ?= $(shell command -v helm || PYTHONPATH=tests $(BIN)/python -m charts.helm)
 COSIGN ?= cosign
-RELEASE = PYTHONPATH=deploy $(BIN)/python -m release
+RELEASE = PYTHONPATH=deploy:charts $(BIN)/python -m release
 PLACE = --registry='$(REGISTRY)' --repository='$(REPOSITORY_URL)' --helm='$(HELM)' \
   --builder='$(BUILDER)' --cosign='$(COSIGN)'
 CYCLONEDX := cyclonedx-bom==7.*

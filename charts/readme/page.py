@@ -1,12 +1,14 @@
-"""Fill the page: a table of values, and one of rights."""
+"""Fill the page: how to install the chart, a table of values, and one of rights."""
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 import yaml
 
 from readme.commented import Commented, commented_items, commented_values
 
+_FOLDER = Path(__file__).parent
 # The named templates of the rights, and when the operator gets them.
 _SCOPES = {
     "namespacedRules": "where studies are handled",
@@ -27,6 +29,26 @@ def render_page(page: str, *, values: str, rules: str) -> str:
         ValueError: a value or a right has no comment.
     """
     return page.replace("@VALUES@", _value_table(values)).replace("@RIGHTS@", _rights_table(rules))
+
+
+def readme_of(chart: Path, *, published_at: str | None = None) -> str:
+    """Return the README of a chart from the files in its folder.
+
+    Args:
+        chart: the folder.
+        published_at: what Helm installs it from, `oci://...` and its options; None if it is installed from a checkout,
+            with images that the user builds.
+
+    Raises:
+        ValueError: a value or a right has no comment.
+    """
+    install = "from_checkout.md" if published_at is None else "from_registry.md"
+    page = (_FOLDER / "page.md").read_text().replace("@INSTALL@\n", (_FOLDER / install).read_text())
+    return render_page(
+        page.replace("@CHART@", published_at or "charts/infpop"),
+        values=(chart / "values.yaml").read_text(),
+        rules=(chart / "templates" / "_rules.tpl").read_text(),
+    )
 
 
 def _value_table(values: str) -> str:

@@ -6,11 +6,12 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from release.artifacts import Artifacts, package_chart
+from release.artifacts import Artifacts
+from release.chart import Publication, package_chart
 from release.errors import ReleaseError
 from release.publication import Programs, problems_of_place, publish
 from release.verification import verify
-from release.versions import Sources, disagreements, missing_for_publication, read_sources
+from release.versions import CHANGELOG, Sources, disagreements, missing_for_publication, read_sources
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,7 +56,8 @@ def _carry_out(options: argparse.Namespace, sources: Sources) -> Iterable[str]:
             _stop_at((*disagreements(sources), *missing_for_publication(sources), *place))
             return [f"Version {sources.version} can be published to {options.registry}."]
         case "chart":
-            package_chart(ROOT / "charts/infpop", artifacts, helm=options.helm, registry=registry)
+            publication = _publication(options, sources) if registry else None
+            package_chart(ROOT / "charts/infpop", artifacts, helm=options.helm, publication=publication)
             return []
         case "verify":
             lock = ROOT / "requirements-operator.txt"
@@ -64,6 +66,15 @@ def _carry_out(options: argparse.Namespace, sources: Sources) -> Iterable[str]:
         case _:
             pulled = publish(artifacts, registry=options.registry, programs=programs)
             return ["Published, signed:", *pulled]
+
+
+def _publication(options: argparse.Namespace, sources: Sources) -> Publication:
+    return Publication(
+        version=sources.version,
+        registry=options.registry,
+        repository=options.repository or None,
+        changelog=sources.texts[CHANGELOG],
+    )
 
 
 def _stop_at(sentences: tuple[str, ...]) -> None:

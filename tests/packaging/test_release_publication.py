@@ -17,7 +17,8 @@ import yaml
 from charts.helm import CHART, find_helm, helm
 from infpop_operator import __version__
 from registry.server import digest_of, start_registry
-from release.artifacts import Artifacts, package_chart, with_images_in
+from release.artifacts import Artifacts
+from release.chart import Publication, package_chart, with_images_in
 from release.errors import ReleaseError
 from release.publication import Programs, problems_of_place, publish
 
@@ -111,7 +112,8 @@ def artifacts(packages: Path, place: Place, tmp_path: Path) -> Artifacts:
     """A release whose chart is packaged for the place."""
     folder = shutil.copytree(packages, tmp_path / "dist")
     artifacts = Artifacts(folder=folder, version=__version__)
-    package_chart(CHART, artifacts, helm=place.programs.helm, registry=place.registry)
+    publication = Publication(version=__version__, registry=place.registry)
+    package_chart(CHART, artifacts, helm=place.programs.helm, publication=publication)
     return artifacts
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from charts.helm import CHART, find_helm
 from infpop_operator import __version__
-from release.artifacts import Artifacts, package_chart
+from release.artifacts import Artifacts
+from release.chart import package_chart
 from release.errors import ReleaseError
 from release.verification import verify, verify_bill, verify_chart
 
@@ -50,7 +51,7 @@ def test_a_bill_of_something_else_is_refused(changes: dict[str, Any], sentence: 
 def test_a_chart_with_another_crd_than_the_wheel_is_refused(tmp_path: Path) -> None:
     """The operator of the image and the CustomResourceDefinition of the chart are of one version."""
     helm, artifacts = str(find_helm()), Artifacts(folder=tmp_path, version=__version__)
-    package_chart(CHART, artifacts, helm=helm, registry=None)
+    package_chart(CHART, artifacts, helm=helm, publication=None)
     assert "with the wheel's CustomResource" in verify_chart(artifacts, helm=helm, registry=None, crds=CRD.read_text())
     older = CRD.read_text().replace("tstudy", "ts")
     with pytest.raises(ReleaseError, match=r"another CustomResourceDefinition than the wheel\. Run: make crds"):
