@@ -19,7 +19,7 @@ PROMETHEUS = (
 )
 SECONDS = "value must be 'a number of seconds above 0'"
 TAG = "value must be 'a tag as text: quotes in a file, or --set-string (Helm reads 1.10 as the number 1.1)'"
-LABEL = "value must be 'text of at most 63 characters: put a number, true or false in quotes'"
+LABEL = "value must be 'text of letters, digits, -, _ and ., at most 63; put a number, true or false in quotes'"
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,8 @@ LABEL = "value must be 'text of at most 63 characters: put a number, true or fal
         ({"watchNamespace": "Not A Name"}, f"at '/watchNamespace': {NAME}"),
         ({"fullnameOverride": "7"}, f"at '/fullnameOverride': {NAME[:-1]}, that begins with a letter'"),
         ({"nodeSelector": {"gpu": False}}, f"at '/nodeSelector/gpu': {LABEL}"),
+        ({"commonLabels": {"owner": "Team A"}}, f"at '/commonLabels/owner': {LABEL}"),
+        ({"podLabels": {"a b": "c"}}, "at '/podLabels': additional properties 'a b' not allowed"),
         ({"operator": {"tickSeconds": 0}}, f"at '/operator/tickSeconds': {SECONDS}"),
         ({"operator": {"tickSeconds": "often"}}, f"at '/operator/tickSeconds': {SECONDS}"),
         ({"metrics": {"scrapeGrace": 601}}, f"at '/metrics/scrapeGrace': {SECONDS[:-1]} and at most 600'"),
@@ -70,6 +72,11 @@ LABEL = "value must be 'text of at most 63 characters: put a number, true or fal
         (
             {"test": {"timeoutSeconds": 1}},
             "at '/test/timeoutSeconds': value must be 'a whole number of seconds from 30 t",
+        ),
+        # What an upgrade with --reuse-values lacks.
+        (
+            {"global": None},
+            "at '': value must be 'complete: --reuse-values lacks values that are new in this version; ",
         ),
         # Values that contradict each other.
         (
