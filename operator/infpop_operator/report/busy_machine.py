@@ -20,9 +20,9 @@ def warning(load: MachineLoad) -> str:
 
 
 def explanation(load: MachineLoad) -> str:
-    """Return what may explain a large spread of the best; that the study's own processes waited explains nothing."""
+    """Return what may explain repeats that differ; that the study's own processes waited explains nothing."""
     when = "when they have ended" if _is_by_others(load) else "on a machine of your own"
-    why = f"{_facts(replace(load, waiting_ratio=None))}; that may be the cause of the spread"
+    why = f"{_facts(replace(load, waiting_ratio=None))}, which may be why repeats differ"
     return f"{why}. Measure again {when}, with another --output"
 
 

@@ -15,8 +15,10 @@ from infpop_operator.report.shown_study import ShownStudy
 from infpop_operator.report.status_page import Conclusion, Outcome
 from infpop_operator.report.untried import untried_facts
 from infpop_operator.report.words import certainty, interval_text, number, on_one_line, percent, reused_phrase
+from infpop_runner.contract import InvalidReason
 
 NOT_CONFIRMED = "NotConfirmed"
+_UNSTABLE: InvalidReason = "UnstableRepeats"
 SPENT = "Spent"  # the name of the fact that says what a study has used
 _STATES = {  # what the counts of trials are called
     "measured": "measured",
@@ -76,6 +78,7 @@ def _context_note(best: Best) -> str:
 
 def _best_facts(shown: ShownStudy, best: Best | None) -> Iterator[tuple[str, str]]:
     if best is None:
+        yield from _busy_machine(shown, None)
         return
     device = shown.device(best.pool)
     pool = next((row for row in shown.status.pools if row.name == best.pool), None)
@@ -83,8 +86,7 @@ def _best_facts(shown: ShownStudy, best: Best | None) -> Iterator[tuple[str, str
     gpu = measured_on(shown, best.pool, best.round)
     yield ("Pool", f"{best.pool}: {gpu}" if gpu is not None else best.pool)
     yield from _throughput(best, pool)
-    if shown.place.load is not None and float(best.spread) >= LARGE_SPREAD:
-        yield ("Busy machine", explanation(shown.place.load))
+    yield from _busy_machine(shown, best)
     if best.reused_from is not None:
         yield ("Measured by", on_one_line(f"study {best.reused_from}, run {best.run}; this study took its number over"))
     yield (f"Per {device}", f"{_number(best.throughput_per_gpu)} tokens/s")
@@ -102,6 +104,13 @@ def _best_facts(shown: ShownStudy, best: Best | None) -> Iterator[tuple[str, str
         tied = shown.configuration(best.pool, best.tied_with)
         tokens = f"{_number(best.tied_with.throughput)} tokens/s{reused_phrase(best.tied_with.reused_from)}"
         yield ("As good", f"{tied}: {tokens}; the difference is within the noise, so fewer {device}s win")
+
+
+def _busy_machine(shown: ShownStudy, best: Best | None) -> Iterator[tuple[str, str]]:
+    """Yield what took the CPUs of this machine if the repeats of the best, or of a trial without a number, differ."""
+    differ = best is not None and float(best.spread) >= LARGE_SPREAD
+    if shown.place.load is not None and (differ or any(row.reason == _UNSTABLE for row in shown.newest_rows())):
+        yield ("Busy machine", explanation(shown.place.load))
 
 
 def _throughput(best: Best, pool: PoolStatus | None) -> Iterator[tuple[str, str]]:
@@ -189,9 +198,7 @@ def _search_facts(shown: ShownStudy, outcome: Outcome) -> Iterator[tuple[str, st
 
 def _stopped(shown: ShownStudy) -> int:
     """Return how many trials of the newest rounds were stopped, which a status counts as broken."""
-    newest = {(pool.name, pool.round) for pool in shown.status.pools}
-    rows = (row for row in shown.status.trials if (row.pool, row.round) in newest and row.state == "Broken")
-    return sum(row.reason in ENDED_ON_REQUEST for row in rows)
+    return sum(row.state == "Broken" and row.reason in ENDED_ON_REQUEST for row in shown.newest_rows())
 
 
 def _spent(shown: ShownStudy) -> str:

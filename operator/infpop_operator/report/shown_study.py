@@ -1,5 +1,6 @@
 """The inputs of every part of a study's page: the study, where it is tuned, and the time."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -29,6 +30,11 @@ class ShownStudy:
     def has_several_pools(self) -> bool:
         """Whether a configuration needs the name of its pool."""
         return len(self.status.pools) > 1
+
+    def newest_rows(self) -> Iterator[TrialRow]:
+        """Return the trials of each pool's newest round."""
+        newest = {(pool.name, pool.round) for pool in self.status.pools}
+        return (row for row in self.status.trials if (row.pool, row.round) in newest)
 
     def since(self, instant: datetime) -> float:
         """Return the seconds since `instant`."""

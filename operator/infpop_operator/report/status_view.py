@@ -49,7 +49,7 @@ def to_page(study_object: StudyObject, place: Place, now: datetime) -> StatusPag
     shown = ShownStudy(object=study_object, place=place, now=now, study=study)
     outcome = _outcome(shown)
     conclusion = conclusion_of(shown, outcome)
-    rows = list(_newest_rows(shown))
+    rows = list(shown.newest_rows())
     return StatusPage(
         picture=_picture(shown, outcome, with_best=conclusion is None),
         outcome=outcome,
@@ -270,11 +270,6 @@ def _pool_problem(shown: ShownStudy, row: PoolStatus) -> Notice | None:
     reason = row.reason or ""
     remedy = shown.remedy(reason)
     return Notice(text=f"Waiting: {reason}", style="yellow", detail=row.message or "", remedy=remedy)
-
-
-def _newest_rows(shown: ShownStudy) -> Iterator[TrialRow]:
-    newest = {(pool.name, pool.round) for pool in shown.status.pools}
-    return (row for row in shown.status.trials if (row.pool, row.round) in newest)
 
 
 def _trial(shown: ShownStudy, row: TrialRow) -> TrialLine:
