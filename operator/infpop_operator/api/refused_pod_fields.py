@@ -38,7 +38,7 @@ _PROBES: Words = ("could restart or stop a run that measures", _REMOVE)
 _REQUIRED: Words = ("would start a run without what it needs", "Remove it; a run waits for the object")
 
 _POD: Mapping[str, Words] = {
-    **dict.fromkeys(("hostNetwork", "hostPID", "hostUsers", "shareProcessNamespace"), _RIGHTS),
+    **dict.fromkeys(("hostNetwork", "hostPID", "shareProcessNamespace"), _RIGHTS),
     **dict.fromkeys(("affinity", "nodeName", "schedulerName", "schedulingGates", "topologySpreadConstraints"), _PLACED),
     **dict.fromkeys(("nodeSelector", "tolerations"), _PLACEMENT),
     **dict.fromkeys(("initContainers", "ephemeralContainers"), _ONE_PROCESS),

@@ -59,7 +59,7 @@ class EnvVar(ApiModel):
     name: Annotated[str, Field(min_length=1, max_length=128, pattern=ENV_NAME_PATTERN)] = Field(
         description="name of the variable"
     )
-    value: Annotated[str, Field(max_length=1024, pattern=ENV_VALUE_PATTERN)] | None = Field(
+    value: Annotated[str, Field(max_length=4096, pattern=ENV_VALUE_PATTERN)] | None = Field(
         default=None, description="its value; $(NAME) is the value of a variable that stands before it"
     )
     value_from: EnvVarSource | None = Field(default=None, description="where its value comes from, instead of value")
