@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from cluster.place import Body, Place
-from cluster.studies import find_condition
+from cluster.studies import apply_documents, find_condition
 from controlplane.waiting import wait_for
 from nodes.real_nodes import A100, V100
 
@@ -15,6 +15,20 @@ def simulation(**fields: object) -> Body:
     return {"name": "simulated", "simulation": {"formula": FORMULA, "repeatTime": "300ms", **fields}}
 
 
+# What a cluster may want of every Pod. `runc` is a handler that every containerd has.
+TEMPLATE: Mapping[str, object] = {
+    "runtimeClassName": "plain",
+    "securityContext": {"runAsUser": 1000650000, "runAsGroup": 0, "fsGroup": 1000650000},
+    "containers": [
+        {
+            "name": "runner",
+            "env": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
+            "volumeMounts": [{"name": "certs", "mountPath": "/certs", "readOnly": True}],
+        }
+    ],
+    "volumes": [{"name": "certs", "configMap": {"name": "company-ca"}}],
+}
+SEEN = "1000650000 http://proxy:3128 a certificate"  # by a run with this template, of its user, proxy and file
 MODEL = "/models/tiny-llama"  # in the runner's image
 # Runs ask for CPUs: the nodes' GPUs are numbers alone, and the runner measures on a GPU only if there is a driver.
 POOLS = tuple(
@@ -53,6 +67,28 @@ REAL: Mapping[str, object] = {
     },
     "nodePools": list(POOLS),
 }
+
+
+def create_what_the_template_names(place: Place) -> None:
+    """Create the RuntimeClass and the ConfigMap of `TEMPLATE`."""
+    company_ca = {"name": "company-ca", "namespace": place.namespace}
+    apply_documents(
+        place.cluster,
+        {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "plain"}, "handler": "runc"},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": company_ca, "data": {"ca.crt": "a certificate"}},
+    )
+
+
+def look_into_a_run(place: Place) -> str | None:
+    """Return what a running runner sees of its user, proxy and file; None if none runs, or it ended meanwhile."""
+    look = ("sh", "-c", 'echo "$(id -u) $HTTPS_PROXY $(cat /certs/ca.crt)"')
+    for pod in place.running_pods():
+        try:
+            name, namespace = pod["metadata"]["name"], f"--namespace={place.namespace}"
+            return place.cluster.kubectl("exec", name, namespace, "--", *look).strip()
+        except AssertionError:
+            continue
+    return None
 
 
 def wait_for_end(place: Place, *, seconds: float, name: str = "study") -> Body:

@@ -6,6 +6,7 @@ import pytest
 
 from cluster.place import Body, Place
 from cluster.studies import apply_documents
+from controlplane.waiting import wait_for
 from e2e import studies
 from e2e.stages import Stages
 from prometheus.server import PrometheusServer
@@ -15,15 +16,22 @@ _REAL_SECONDS = 1500.0
 
 
 def test_a_simulated_study_over_both_pools(place: Place, prometheus: PrometheusServer, stages: Stages) -> None:
-    """Runs land where their pool's GPUs are, the best is in status and ConfigMap, and nothing passes for measured."""
+    """Runs land where their pool's GPUs are, the best is in status and ConfigMap, and nothing passes for measured.
+
+    Its Pods have what a template asks for: the runner works as another user, and sees proxy and file.
+    """
+    studies.create_what_the_template_names(place)
+    engine = {**studies.simulation(), "podTemplate": {"spec": studies.TEMPLATE}}
     with stages.stage("simulated study on both nodes, 8 trials"):
-        apply_documents(place.cluster, document(place, **studies.SIMULATED))
+        apply_documents(place.cluster, document(place, **{**studies.SIMULATED, "engine": engine}))
+        assert wait_for(lambda: studies.look_into_a_run(place), seconds=300, what="a look into a run") == studies.SEEN
         status = studies.wait_for_end(place, seconds=300)
     assert studies.best(status) == (2, 64)
     assert [(row["state"], row["source"]) for row in status["trials"]] == [("Measured", "Simulated")] * 8
     assert {pod["metadata"]["labels"]["infpop.io/pool"]: pod["spec"]["nodeName"] for pod in place.objects("pod")} == (
         studies.NODES
     )
+    assert {pod["spec"]["runtimeClassName"] for pod in place.objects("pod")} == {"plain"}
     published(place, status)
     prometheus.wait_for('infpop_studies{state="succeeded"} > 0')  # of the operator's pod
 
