@@ -4,16 +4,22 @@ Only cells of the same model, extra parameters, GPU count and batch size under t
 pair, both with a number.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
 from typing import Literal
 
 from infpop_operator.analysis.comparable import Conditions, conditions_of
+from infpop_operator.analysis.grids import number_of
 from infpop_operator.analysis.result_landscapes import ResultLandscape
+from infpop_operator.core.study import Scalar
 
 Respect = Literal["gpu_model", "engine"]
+_Common = tuple[str, str, Conditions]  # the model, and the engine or GPU model
+_Configuration = tuple[int, int, tuple[tuple[str, Scalar], ...]]  # GPU count, batch size, extra parameters
+_Numbers = dict[_Configuration, list[float]]  # in tokens/s, one for each study
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,14 +51,21 @@ class PairedCells:
 def paired_cells(landscapes: Iterable[ResultLandscape], respect: Respect) -> tuple[PairedCells, ...]:
     """Return the pairs of every model for which both sides were measured, the slower side of both first.
 
-    Of several landscapes on the same side the last counts: as `to_landscapes` sorts them, the newest round of a pool,
-    and the last by name of several studies.
+    Of several studies on the same side a configuration has the median, as in the statistics.
+
+    Args:
+        landscapes: the newest round of each pool.
+        respect: what the two sides differ in.
     """
-    sides: dict[tuple[str, str, Conditions], dict[str, ResultLandscape]] = {}
+    sides: dict[_Common, dict[str, _Numbers]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for landscape in landscapes:
         side = _side(landscape, respect)
         if side is not None:
-            sides.setdefault(_common(landscape, respect), {})[side] = landscape
+            numbers = sides[_common(landscape, respect)][side]
+            for row in landscape.cells.values():
+                number = number_of(row)
+                if number is not None:
+                    numbers[row.gpu_count, row.batch_size, tuple(sorted(row.extra.items()))].append(number)
     pairs = [pair for (model, other, _), each in sides.items() for pair in _pairs(model, other, each)]
     return tuple(_slower_first(pairs))
 
@@ -61,26 +74,17 @@ def _side(landscape: ResultLandscape, respect: Respect) -> str | None:
     return landscape.first.gpu_model if respect == "gpu_model" else landscape.first.engine
 
 
-def _common(landscape: ResultLandscape, respect: Respect) -> tuple[str, str, Conditions]:
+def _common(landscape: ResultLandscape, respect: Respect) -> _Common:
     row = landscape.first
     return (row.model, row.engine if respect == "gpu_model" else row.gpu_model or row.device, conditions_of(row))
 
 
-def _pairs(model: str, other: str, sides: dict[str, ResultLandscape]) -> Iterator[PairedCells]:
+def _pairs(model: str, other: str, sides: Mapping[str, _Numbers]) -> Iterator[PairedCells]:
     for first, second in combinations(sorted(sides), 2):
-        ratios = sorted(_ratios(sides[first], sides[second]))
+        shared = sides[first].keys() & sides[second].keys()
+        ratios = sorted(median(sides[second][each]) / median(sides[first][each]) for each in shared)
         if ratios:
             yield PairedCells(model=model, other=other, first=first, second=second, ratios=tuple(ratios))
-
-
-def _ratios(first: ResultLandscape, second: ResultLandscape) -> Iterator[float]:
-    for place, row in first.cells.items():
-        partner = second.cells.get(place)
-        if partner is None or dict(partner.extra) != dict(row.extra):
-            continue
-        slow, fast = row.throughput_tokens_per_second, partner.throughput_tokens_per_second
-        if slow is not None and fast is not None:
-            yield fast / slow
 
 
 def _slower_first(pairs: list[PairedCells]) -> Iterator[PairedCells]:
