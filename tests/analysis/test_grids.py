@@ -1,5 +1,7 @@
 """A grid has one number for each configuration, and its error where that is known."""
 
+from itertools import permutations
+
 from analysis.made_rows import make_row
 from infpop_operator.analysis.grids import arrange_grids
 
@@ -19,3 +21,23 @@ def test_the_median_of_several_studies_has_no_known_error() -> None:
     grid = arrange_grids(rows)[0]
     assert list(grid.rates.values()) == [100.0]
     assert not grid.errors
+
+
+def test_of_several_recommendations_the_confirmed_one_counts_then_the_fastest() -> None:
+    """The order in which studies are read decides nothing."""
+    slow, fast, confirmed = (
+        make_row(rate, batch_size=batch, study=f"study-{batch}", is_best=True, confirmed_loads=loads)
+        for batch, rate, loads in ((1, 100.0, None), (2, 120.0, None), (4, 110.0, 2))
+    )
+    for rows in permutations((slow, fast)):
+        assert arrange_grids(rows)[0].recommended == (1, 2)
+    for rows in permutations((slow, fast, confirmed)):
+        (grid,) = arrange_grids(rows)
+        assert (grid.recommended, grid.best) == ((1, 4), ((1, 4), 110.0))
+
+
+def test_the_best_is_the_confirmed_variant_where_another_one_was_faster_once() -> None:
+    """A single measurement of other extra parameters in the same place does not replace the confirmed number."""
+    confirmed = make_row(100.0, extra={"block": 16}, is_best=True, confirmed_loads=2)
+    (grid,) = arrange_grids([confirmed, make_row(130.0, trial=1, extra={"block": 32})])
+    assert grid.best == ((1, 1), 100.0)

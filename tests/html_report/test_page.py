@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from html_report.contents import HOSTILE, content, every_state, grid, row, two_of_all
-from infpop_operator.analysis.result_landscapes import to_landscapes
+from infpop_operator.analysis.grids import arrange_grids
 from infpop_operator.analysis.rows import ResultTable, RoundResultRow
 from infpop_operator.analysis.statistics.answers import answer
 from infpop_operator.core.landscape import CellState
@@ -196,6 +196,27 @@ def test_gains_of_tuning_again_are_those_of_the_statistics() -> None:
 
 def test_a_score_is_found_by_the_last_part_of_a_name() -> None:
     """The picture of relations has the same scores as the statistics beside it."""
-    landscapes = to_landscapes(ResultTable(trials=(row(model="org/Tiny-7B"),)))
-    (point,) = relations_to_json(landscapes, {}, {"tiny-7b": 0.5})
+    (point,) = relations_to_json(arrange_grids([row(model="org/Tiny-7B")]), {}, {"tiny-7b": 0.5})
     assert point["score"] == 0.5
+
+
+def test_the_best_of_a_model_is_the_same_in_pictures_tables_and_statistics() -> None:
+    """The number that a study confirmed is the best of its model, not a faster one that was measured once."""
+    one, other = (
+        [
+            row(engine=engine, batch_size=1, throughput_tokens_per_second=130.0 * speed),
+            row(
+                engine=engine, batch_size=4, throughput_tokens_per_second=100.0 * speed, is_best=True, confirmed_loads=2
+            ),
+        ]
+        for engine, speed in (("hf", 1.0), ("vllm", 3.0))
+    )
+    table = ResultTable(trials=(*one, *other))
+    page = page_of(table, statistics=answer(table))
+    assert [point["best"] for point in page.data["relations"]] == [100, 300]
+    (factor,) = (
+        each for each in answer(table) if (each.test, each.model) == ("factor-best", "m-7b") and not each.batch_size
+    )
+    assert factor.groups == ("hf: 1 GPU, batch size 4", "vllm: 1 GPU, batch size 4")
+    table_text = page.text[page.text.index("Each engine at its own best configuration") :]
+    assert "m-7bA10014100143" in re.sub(r"\s", "", table_text)

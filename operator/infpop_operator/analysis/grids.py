@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
+from typing import NamedTuple
 
 from infpop_operator.analysis.comparable import Conditions, conditions_of, hardware_of
 from infpop_operator.analysis.landscape_csv import RECORDED_AS_INFEASIBLE
@@ -25,6 +26,13 @@ _PLAUSIBLE = (1e-6, 1e12)
 Place = tuple[int, int]  # GPU count and batch size
 
 
+class Best(NamedTuple):
+    """The best number of a grid, in tokens/s, and its place."""
+
+    place: Place
+    rate: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
     """The numbers of one model on one engine and one GPU model under the same conditions, in tokens/s.
@@ -32,7 +40,8 @@ class Grid:
     `errors` are the standard errors of those numbers of which it is known, relative to them.
     `without_number` are the places that were tried and have no number, with the reason; `has_variants` says that places
     had several variants of extra parameters; `recommended` is what its study recommends, which may have other aims than
-    throughput, and `recommended_row` the row if its place has a faster variant.
+    throughput, and `recommended_row` the row if its place has a faster variant. Of what several studies recommend, that
+    is what was confirmed on fresh loads (`is_confirmed`), then the fastest, and of equal ones as `fastest`.
     """
 
     conditions: Conditions
@@ -45,9 +54,22 @@ class Grid:
     has_variants: bool = False
     recommended: Place | None = None
     recommended_row: TrialResultRow | None = None
+    is_confirmed: bool = False
 
     @property
-    def best(self) -> Place | None:
+    def best(self) -> Best | None:
+        """What was confirmed of the recommended place, else the fastest place; None if no place has a number.
+
+        The highest of many noisy numbers is too high, so a confirmed number counts before it.
+        """
+        place = self.recommended if self.is_confirmed and self.recommended in self.rates else self.fastest
+        if place is None:
+            return None
+        row = self.recommended_row if place == self.recommended and self.is_confirmed else None
+        return Best(place, (row and number_of(row)) or self.rates[place])
+
+    @property
+    def fastest(self) -> Place | None:
         """The fastest place, None if none has a number; equal ones go to fewer GPUs, then to the smaller batch."""
         highest = max(self.rates.values(), default=None)
         return min((place for place, rate in self.rates.items() if rate == highest), default=None)
@@ -98,23 +120,22 @@ def _grid(
     errors: dict[Place, float] = {}
     without: dict[Place, str] = {}
     has_variants = False
-    recommended: Place | None = None
-    recommended_row: TrialResultRow | None = None
+    recommended: dict[Place, list[TrialResultRow]] = {}
     for place, rows in places.items():
         rate = _rate(rows)
         has_variants = has_variants or (len(rows) > 1 and len({str(sorted(row.extra.items())) for row in rows}) > 1)
         if rate is not None:
             rates[place] = rate
-            best = next((row for row in rows if row.is_best), None)
-            if best is not None:
-                recommended = place
-                is_slower = (number_of(best) or rate) < rate and len({_study(row) for row in rows}) == 1
-                recommended_row = best if is_slower else None
+            if any(row.is_best for row in rows):
+                recommended[place] = rows
             error = _error(rows, rate)
             if error is not None:
                 errors[place] = error
         else:
             without[place] = next((row.reason for row in rows if row.reason), _why_not(rows[0]))
+    chosen = min(
+        recommended, key=lambda place: (not _is_confirmed(recommended[place]), -rates[place], place), default=None
+    )
     return Grid(
         conditions=conditions,
         engine=engine,
@@ -124,9 +145,21 @@ def _grid(
         errors=errors,
         without_number=without,
         has_variants=has_variants,
-        recommended=recommended,
-        recommended_row=recommended_row,
+        recommended=chosen,
+        recommended_row=None if chosen is None else _slower_variant(recommended[chosen], rates[chosen]),
+        is_confirmed=chosen is not None and _is_confirmed(recommended[chosen]),
     )
+
+
+def _is_confirmed(rows: list[TrialResultRow]) -> bool:
+    return any(row.is_best and row.confirmed_loads is not None for row in rows)
+
+
+def _slower_variant(rows: list[TrialResultRow], rate: float) -> TrialResultRow | None:
+    """Return the recommended row of a place if another variant that the same study measured there is faster."""
+    best = next(row for row in rows if row.is_best)
+    is_slower = (number_of(best) or rate) < rate and len({_study(row) for row in rows}) == 1
+    return best if is_slower else None
 
 
 def _rate(rows: list[TrialResultRow]) -> float | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
+from infpop_operator.analysis.grids import Grid, arrange_grids
 from infpop_operator.analysis.paired_cells import PairedCells, paired_cells
 from infpop_operator.analysis.parameter_counts import parameter_counts
 from infpop_operator.analysis.result_landscapes import ResultLandscape, to_landscapes
@@ -51,6 +52,11 @@ class ReportContent:
                 each
             )
         return tuple(rounds.values())
+
+    @cached_property
+    def grids(self) -> tuple[Grid, ...]:
+        """The numbers that the statistics are about."""
+        return arrange_grids(self.table.trials)
 
     @cached_property
     def hardware(self) -> tuple[PairedCells, ...]:

@@ -68,18 +68,17 @@ def _within(grids: tuple[Grid, Grid], batch_size: int | None) -> tuple[Grid, Gri
 
 
 def _row(model: str, first: Grid, second: Grid) -> EngineRow | None:
-    bests = (first.best, second.best)
-    if bests[0] is None or bests[1] is None:
+    own, other = first.best, second.best
+    if own is None or other is None:
         return None
-    there = [number for (gpus, _), number in second.rates.items() if gpus == bests[0][0]]
-    first_rate = first.rates[bests[0]]
+    there = [number for (gpus, _), number in second.rates.items() if gpus == own.place[0]]
     return EngineRow(
         model=model,
-        first_best=bests[0],
-        first_rate=first_rate,
-        second_best=bests[1],
-        second_rate=second.rates[bests[1]],
-        same_gpu_count=max(there) / first_rate if there else None,
+        first_best=own.place,
+        first_rate=own.rate,
+        second_best=other.place,
+        second_rate=other.rate,
+        same_gpu_count=max(there) / own.rate if there else None,
     )
 
 

@@ -25,7 +25,7 @@ def relation(
     for (engine, hardware), grids in selection.by_engine_and_hardware().items():
         place = f"{engine} on {hardware}"
         topic = Topic(question="relation", engine=engine, gpu_model=hardware, workload=selection.workload)
-        known = {grid.model: max(grid.rates.values()) for grid in grids if grid.rates}
+        known = {grid.model: best.rate for grid in grids if (best := grid.best) is not None}
         quantities = [("parameters", {model: parameters.get(model) for model in known})]
         if scores is not None:
             quantities.append(("score", {model: score_of(model, scores) for model in known}))

@@ -50,7 +50,7 @@ def retunings(models: dict[str, tuple[Grid, Grid]]) -> tuple[Retuning, ...]:
 
 def retuning(old: Grid, new: Grid) -> Retuning | None:
     """Return what the model gains when it moves from `old` to `new`, None if one of them has no number."""
-    kept, best = old.best, new.best
+    kept, best = old.fastest, new.fastest
     if kept is None or best is None:
         return None
     works = [place for place in old.rates if place in new.rates]

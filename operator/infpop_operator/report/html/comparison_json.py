@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from statistics import median
 
+from infpop_operator.analysis.grids import Grid
 from infpop_operator.analysis.paired_cells import PairedCells
-from infpop_operator.analysis.result_landscapes import ResultLandscape
 from infpop_operator.analysis.statistics.relation import score_of
 from infpop_operator.analysis.statistics.statistic import ALL, Statistic
 from infpop_operator.report.html.landscape_json import Json, short
@@ -71,22 +71,19 @@ def _bar(statistic: Statistic) -> Json:
 
 
 def relations_to_json(
-    landscapes: Iterable[ResultLandscape], parameters: Mapping[str, float], scores: Mapping[str, float]
+    grids: Iterable[Grid], parameters: Mapping[str, float], scores: Mapping[str, float]
 ) -> list[Json]:
-    """Return a point for each model on each engine and GPU model: its best throughput, parameters and score."""
-    points: dict[tuple[str, str, str], Json] = {}
-    for landscape in landscapes:
-        best, row = landscape.best, landscape.first
-        key = (row.model, row.engine, row.gpu_model or row.pool)
-        throughput = None if best is None else best.throughput_tokens_per_second
-        if throughput is None or throughput <= points.get(key, {}).get("best", 0.0):
-            continue
-        points[key] = {
-            "model": key[0],
-            "engine": key[1],
-            "gpu": key[2],
-            "best": short(throughput),
-            "parameters": short(parameters.get(row.model)),
-            "score": short(score_of(row.model, scores)),
+    """Return a point for each grid with a number: the best throughput of its model, as in the statistics."""
+    return [
+        {
+            "model": grid.model,
+            "engine": grid.engine,
+            "gpu": grid.hardware,
+            "conditions": grid.conditions.describe(),
+            "best": short(best.rate),
+            "parameters": short(parameters.get(grid.model)),
+            "score": short(score_of(grid.model, scores)),
         }
-    return list(points.values())
+        for grid in grids
+        if (best := grid.best) is not None
+    ]

@@ -65,9 +65,10 @@ function relations(points) {
   const kinds = [["parameters", "parameters"], ["score", "score"]].filter(([key]) => points.some((point) => point[key] != null));
   if (!kinds.length) return;
   let kind = kinds[0][0], chosen = () => null;
-  const groups = unique(points.map((point) => JSON.stringify([point.engine, point.gpu]))).map((key) => ({ key, points: points.filter((point) => JSON.stringify([point.engine, point.gpu]) === key) }));
+  const groupOf = (point) => JSON.stringify([point.engine, point.gpu, point.conditions]);
+  const groups = unique(points.map(groupOf)).map((key) => ({ points: points.filter((point) => groupOf(point) === key) }));
   const picture = new Picture("relations", draw);
-  chosen = chooser("relations-choice", groups, [["Engine", (each) => each.points[0].engine], ["GPU model", (each) => each.points[0].gpu]], () => picture.update());
+  chosen = chooser("relations-choice", groups, [["Engine", (each) => each.points[0].engine], ["GPU model", (each) => each.points[0].gpu], ["Workload", (each) => each.points[0].conditions]], () => picture.update());
   if (kinds.length > 1) buttons("relations-metric", "Number on the horizontal axis", kinds, (value) => { kind = value; picture.update(); });
   function draw(its) {
     const shown = chosen().points.filter((point) => point[kind] != null).sort((first, second) => first[kind] - second[kind] || second.best - first.best);

@@ -85,7 +85,7 @@ def _data(content: ReportContent) -> Json:
         "hardware": pairs_to_json(content.hardware),
         "engines": pairs_to_json(content.engines),
         "retune": retunings_to_json(content.of_question("retune")),
-        "relations": relations_to_json(content.newest, content.parameters, content.scores),
+        "relations": relations_to_json(content.grids, content.parameters, content.scores),
         "studies": courses_to_json(content.courses),
     }
 

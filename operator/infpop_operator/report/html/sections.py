@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from html import escape
 from statistics import median
 
+from infpop_operator.analysis.comparable import Conditions
+from infpop_operator.analysis.grids import Best
 from infpop_operator.analysis.result_landscapes import ResultLandscape
 from infpop_operator.analysis.rows import TrialResultRow
 from infpop_operator.analysis.statistics.relation import score_of
@@ -183,12 +185,10 @@ def _engines(content: ReportContent) -> str:
 
 def _own_bests(content: ReportContent) -> str:
     """Return the bests of every model on each engine side by side."""
-    sides: dict[tuple[str, str, str], dict[str, TrialResultRow]] = {}
-    for each in content.newest:
-        best = each.best
-        if best is not None:
-            key = (each.first.model, each.first.gpu_model or each.first.pool, each.first.workload or "")
-            sides.setdefault(key, {})[each.first.engine] = best
+    sides: dict[tuple[str, str, Conditions], dict[str, Best]] = {}
+    for grid in content.grids:
+        if grid.best is not None:
+            sides.setdefault((grid.model, grid.hardware, grid.conditions), {})[grid.engine] = grid.best
     engines = sorted({engine for side in sides.values() for engine in side})
     rows = [
         [model, hardware, *(value for engine in engines for value in _own_best(side.get(engine)))]
@@ -204,8 +204,8 @@ def _own_bests(content: ReportContent) -> str:
     return "<h3>Each engine at its own best configuration</h3>" + table
 
 
-def _own_best(row: TrialResultRow | None) -> list[markup.Value]:
-    return [None, None, None] if row is None else [row.gpu_count, row.batch_size, row.throughput_tokens_per_second]
+def _own_best(best: Best | None) -> list[markup.Value]:
+    return [None, None, None] if best is None else [*best.place, best.rate]
 
 
 def _retune(content: ReportContent) -> str:
