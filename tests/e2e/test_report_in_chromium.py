@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from html_report.contents import HOSTILE, every_state, grid, two_of_all
+from html_report.contents import HOSTILE, every_state, grid, row, two_of_all
 from infpop_operator.analysis.rows import ResultTable
 from infpop_operator.cli.report import write_report
 from nodes.programs import install
@@ -99,6 +99,34 @@ def test_the_heat_map_shows_the_numbers_of_the_chosen_metric(watched: Watched, t
     assert "400 tokens/s per GPU" in page.locator("#heatmap .sentence").inner_text()
     assert "✗ tried, cannot work (1)" in page.locator("#heatmap .legend").inner_text()
     watched.expect_quiet(path)
+
+
+def test_gpu_scaling_opens_where_there_is_something_to_see(watched: Watched, tmp_path: Path) -> None:
+    """At batch size 1 only one GPU count has a number: lines are drawn at the smallest size at which two have one."""
+    trials = tuple(each for each in grid() if (each.gpu_count, each.batch_size) != (1, 1))
+    path = write_report(ResultTable(trials=trials), tmp_path / "report", has_figures=False)
+    watched.open(path)
+    assert "At batch size 4, 1 of 1 model is faster" in watched.page.locator("#scaling .sentence").inner_text()
+    assert watched.page.locator("#scaling .scatterlayer .point").count() == 2
+    watched.expect_quiet(path)
+
+
+def test_the_best_of_a_large_heat_map_is_framed(watched: Watched, tmp_path: Path) -> None:
+    """Neither a landscape without room for numbers, nor one that is drawn coarser, leaves its best without a frame."""
+    for columns, rows, place in ((25, 20, [19, 11]), (250, 200, [99, 59])):
+        best = (columns * 4 // 5, rows * 3 // 5)
+        trials = tuple(
+            row(
+                gpu_count=gpus, batch_size=batch, throughput_tokens_per_second=900.0 if (gpus, batch) == best else 100.0
+            )
+            for gpus in range(1, columns + 1)
+            for batch in range(1, rows + 1)
+        )
+        path = write_report(ResultTable(trials=trials), tmp_path / str(columns), has_figures=False)
+        watched.open(path)
+        frames = watched.page.evaluate("document.querySelector('#heatmap .js-plotly-plot').layout.shapes")
+        assert {(each["x0"] + 0.5, each["y0"] + 0.5) for each in frames} == {tuple(place)}
+        assert "□ best" in watched.page.locator("#heatmap .legend").inner_text()
 
 
 def test_no_picture_can_be_uploaded(watched: Watched, tmp_path: Path) -> None:

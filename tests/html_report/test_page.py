@@ -220,3 +220,10 @@ def test_the_best_of_a_model_is_the_same_in_pictures_tables_and_statistics() -> 
     assert factor.groups == ("hf: 1 GPU, batch size 4", "vllm: 1 GPU, batch size 4")
     table_text = page.text[page.text.index("Each engine at its own best configuration") :]
     assert "m-7bA10014100143" in re.sub(r"\s", "", table_text)
+
+
+def test_gpu_counts_are_drawn_where_two_of_them_have_a_number() -> None:
+    """A landscape whose GPU counts share no batch size with numbers has no picture of them, but says what it lacks."""
+    apart = (row(gpu_count=1, batch_size=1), row(gpu_count=2, batch_size=4))
+    assert "scaling" not in page_of(ResultTable(trials=apart)).ids
+    assert "scaling" in page_of(ResultTable(trials=(*apart, row(gpu_count=2, batch_size=1)))).ids

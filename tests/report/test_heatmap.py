@@ -4,9 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matplotlib.patches import Rectangle
 
 from infpop_operator.core.landscape import CellState, Landscape, LandscapeCell
-from infpop_operator.report.figures.heatmap import save_heatmap
+from infpop_operator.report.figures.heatmap import heatmap_figure, save_heatmap
 
 
 def landscape() -> Landscape:
@@ -39,6 +40,19 @@ def test_the_picture_says_what_was_measured(tmp_path: Path) -> None:
     save_heatmap(landscape(), target, title="study on pool")
     drawn = target.read_text()
     assert all(f"<!-- {text} -->" in drawn for text in ("★ 1,234", "✗", "study on pool", "batch size", "GPUs"))
+
+
+def test_the_best_of_a_large_landscape_is_framed() -> None:
+    """Its numbers have no room: the frame alone says where the best is, at its place."""
+    sizes = tuple(range(1, 26))
+    (best, _), _ = landscape().rows
+    rows = tuple(
+        tuple(replace(best, gpu_count=gpus, batch_size=batch, is_best=(gpus, batch) == (3, 20)) for gpus in sizes)
+        for batch in sizes
+    )
+    figure = heatmap_figure(Landscape(gpu_counts=sizes, batch_sizes=sizes, rows=rows), title="study")
+    framed = [each for each in figure.axes[0].patches if isinstance(each, Rectangle) and not each.get_fill()]
+    assert {each.get_xy() for each in framed} == {(1.5, 18.5)}
 
 
 def test_a_round_without_a_number_can_be_drawn(tmp_path: Path) -> None:

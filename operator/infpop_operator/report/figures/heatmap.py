@@ -71,10 +71,13 @@ def _fill(figure: Figure, landscape: Landscape, title: str, devices: str) -> Non
     bar = figure.colorbar(image, ax=axes, pad=0.02, fraction=0.06)
     bar.set_label("tokens/s")
     bar.outline.set_visible(False)
-    if len(landscape.gpu_counts) * len(landscape.batch_sizes) <= _MOST_NUMBERS:
-        for y, row in enumerate(landscape.rows):
-            for x, cell in enumerate(row):
+    has_numbers = len(landscape.gpu_counts) * len(landscape.batch_sizes) <= _MOST_NUMBERS
+    for y, row in enumerate(landscape.rows):
+        for x, cell in enumerate(row):
+            if has_numbers:
                 _draw(axes, cell, (x, y), (least, most))
+            if cell.is_best:
+                _frame(axes, (x, y))
     _label(axes, landscape, devices)
     set_title(axes, title, pad=10)
     entries = list(_legend(landscape))
@@ -117,13 +120,14 @@ def _draw(axes: Axes, cell: LandscapeCell, place: tuple[int, int], limits: tuple
         color="white" if is_dark else "black",
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.2} if value is None and _text(cell) else None,
     )
-    if cell.is_best:  # black outside, white inside: seen on every colour, in print as well
-        for colour, line in (("black", 4.5), ("white", 1.6)):
-            axes.add_patch(
-                Rectangle(
-                    (x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor=colour, linewidth=line, clip_on=False, zorder=3
-                )
-            )
+
+
+def _frame(axes: Axes, place: tuple[int, int]) -> None:
+    """Frame a cell in black outside and white inside: seen on every colour, in print as well."""
+    corner = (place[0] - 0.5, place[1] - 0.5)
+    for colour, line in (("black", 4.5), ("white", 1.6)):
+        frame = Rectangle(corner, 1, 1, fill=False, edgecolor=colour, linewidth=line, clip_on=False, zorder=3)
+        axes.add_patch(frame)
 
 
 def _text(cell: LandscapeCell) -> str:

@@ -7,26 +7,28 @@ const throughputAt = (land, gpus, batch) => {
   const column = land.counts.indexOf(gpus), row = land.batches.indexOf(batch);
   return column < 0 || row < 0 ? null : metricAt(METRICS[0], land, row * land.counts.length + column);
 };
+// The batch sizes at which at least two GPU counts have a number.
+const scaledBatches = (land) => land.batches.filter((batch) => land.counts.filter((gpus) => throughputAt(land, gpus, batch) !== null).length > 1);
 const highest = (land) => bestCell(METRICS[0], land)?.value ?? 0;
 
 function scaling() {
   const groups = [];
   for (const land of newestRounds()) {
-    if (land.counts.length < 2) continue;
+    if (!scaledBatches(land).length) continue;
     const key = JSON.stringify([land.engine, land.gpu, land.workload]);
     const group = groups.find((each) => each.key === key);
     if (group) group.lands.push(land); else groups.push({ key, engine: land.engine, gpu: land.gpu, lands: [land] });
   }
-  let batch = null, isRelative = false, chosen = () => groups[0];
+  let batch = DATA.batchSize, isRelative = false, chosen = () => groups[0];
   const picture = new Picture("scaling", draw);
   const batchSelect = select(document.getElementById("scaling-choice"), "Batch size", (value) => { batch = Number(value); picture.update(); });
   function offerBatches(group) {
-    const batches = unique(group.lands.flatMap((land) => land.batches)).sort(ascending);
+    const batches = unique(group.lands.flatMap(scaledBatches)).sort(ascending);
     if (!batches.includes(batch)) batch = batches[0];
     batchSelect.fill(batches.map((each) => [String(each), String(each)]), String(batch));
     picture.update();
   }
-  chosen = chooser("scaling-choice", groups, [["Engine", (each) => each.engine], ["GPU model", (each) => each.gpu]], offerBatches);
+  chosen = chooser("scaling-choice", groups, [["Engine", (each) => each.engine], ["GPU model", (each) => each.gpu], ["Workload", (each) => each.lands[0].workload ?? "not recorded"]], offerBatches);
   buttons("scaling-metric", "Number on the vertical axis", [["absolute", "tokens/s"], ["relative", "relative to the fewest"]], (value) => {
     isRelative = value === "relative";
     picture.update();

@@ -61,7 +61,8 @@ function gridOf(land, metric) {
   const rows = land.batches.length, columns = land.counts.length;
   const step = Math.ceil(Math.sqrt(rows * columns / MOST_CELLS));
   const rowStep = Math.min(step, rows), columnStep = Math.ceil(Math.max(rows * columns / MOST_CELLS / rowStep, 1));
-  const grid = { x: [], y: [], z: [], cells: [], isThinned: rowStep > 1 || columnStep > 1 };
+  const grid = { x: [], y: [], z: [], cells: [], isThinned: rowStep > 1 || columnStep > 1,
+    fieldOf: (cell) => [Math.floor(cell % columns / columnStep), Math.floor(Math.floor(cell / columns) / rowStep)] };
   for (let column = 0; column < columns; column += columnStep) grid.x.push(String(land.counts[column]));
   for (let row = 0; row < rows; row += rowStep) {
     grid.y.push(String(land.batches[row]));
@@ -126,9 +127,9 @@ function drawHeatmap(picture, land, metric) {
       colorbar: { title: { text: plain(metric.label), side: "right" }, thickness: 12, outlinewidth: 0, tickfont: { size: 11 } } },
   ];
   if (hasNumbers) traces.push(numbersOver(grid, text, metric, isNarrow));
-  const framed = [recommended ?? best?.cell].filter((cell) => cell !== undefined && cell !== null && hasNumbers);
+  const framed = [recommended ?? best?.cell].filter((cell) => cell !== undefined && cell !== null);
   const shapes = framed.flatMap((cell) => {
-    const x = land.counts.indexOf(gpusOf(land, cell)), y = land.batches.indexOf(batchOf(land, cell));
+    const [x, y] = grid.fieldOf(cell);
     const box = { type: "rect", x0: x - 0.5, x1: x + 0.5, y0: y - 0.5, y1: y + 0.5 };
     return [{ ...box, line: { color: "#000", width: 6 } }, { ...box, line: { color: "#fff", width: 2.5 } }];
   });
@@ -138,7 +139,7 @@ function drawHeatmap(picture, land, metric) {
     yaxis: axis("batch size", { type: "category", autorange: "reversed", showgrid: false, fixedrange: true }),
   }, `Heat map of ${nameOf(land)}: ${metric.label} by batch size (down) and number of ${land.device}s (across).`);
   showTitle(picture, land, metric);
-  showLegend(picture, land, recommended, best, grid.isThinned);
+  showLegend(picture, land, recommended, best, { hasNumbers, isThinned: grid.isThinned });
   picture.say(landscapeSentence(land, metric, best));
   const rows = [];
   for (let cell = 0; cell < land.states.length && rows.length <= MOST_TABLE_ROWS; cell++) {
@@ -155,10 +156,11 @@ function showTitle(picture, land, metric) {
   picture.place.querySelector(".facts").textContent = facts;
 }
 
-function showLegend(picture, land, recommended, best, isThinned) {
+function showLegend(picture, land, recommended, best, { hasNumbers, isThinned }) {
   const entries = [];
-  if (recommended !== null) entries.push(["★", "best"]);
-  if (best && best.cell !== recommended) entries.push([recommended === null ? "★" : "☆", recommended === null ? "best" : "best of what is shown"]);
+  if (!hasNumbers && (recommended !== null || best)) entries.push(["□", "best"]);
+  if (hasNumbers && recommended !== null) entries.push(["★", "best"]);
+  if (hasNumbers && best && best.cell !== recommended) entries.push([recommended === null ? "★" : "☆", recommended === null ? "best" : "best of what is shown"]);
   const counts = {};
   for (const state of land.states) counts[state] = (counts[state] ?? 0) + 1;
   for (const [state, [mark, meaning]] of Object.entries(DATA.marks)) if (counts[state] && mark) entries.push([mark, `${meaning} (${whole(counts[state])})`]);

@@ -80,6 +80,7 @@ def _data(content: ReportContent) -> Json:
     return {
         **all_to_json(content.landscapes),
         "marks": {STATE_LETTERS[state]: mark for state, mark in MARKS.items()},
+        "batchSize": content.batch_size,
         "reused": REUSED,
         "barred": BARRED,
         "hardware": pairs_to_json(content.hardware),

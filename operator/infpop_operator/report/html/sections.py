@@ -157,10 +157,17 @@ def _metric_notes(content: ReportContent) -> str:
 
 
 def _scaling(content: ReportContent) -> str:
-    if not any(len(each.gpu_counts) > 1 for each in content.newest):
+    if not any(_is_scaled(each) for each in content.newest):
         return ""
     findings = _findings(content.of_question("gpu-scaling"))
     return markup.controls("scaling-choice", "scaling-metric") + markup.picture("scaling") + findings
+
+
+def _is_scaled(landscape: ResultLandscape) -> bool:
+    """Return whether two GPU counts have a number at the same batch size."""
+    rows = landscape.cells.values()
+    batch_sizes = [row.batch_size for row in rows if row.throughput_tokens_per_second is not None]
+    return len(batch_sizes) > len(set(batch_sizes))
 
 
 def _batch(content: ReportContent) -> str:
@@ -320,7 +327,7 @@ SECTIONS = (
         name="gpu-scaling",
         title="GPU scaling",
         question="What do more GPUs bring at one batch size?",
-        needs="Configurations with at least two GPU counts.",
+        needs="Numbers of at least two GPU counts at the same batch size.",
         body=_scaling,
     ),
     Section(
