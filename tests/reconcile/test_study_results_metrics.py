@@ -72,3 +72,20 @@ def test_landscapes_have_a_bounded_number_of_series() -> None:
     shown = {labels["study"] for labels, _ in bench.series(CELL)}
     assert shown == {f"s{number}" for number in range(2, most + 2)}
     assert bench.value("infpop_studies_without_landscape") == 2
+
+
+def test_only_the_samples_that_are_shown_are_kept() -> None:
+    """A landscape without room is not held in memory; it is read again when there is room, without a new version."""
+    rows = [cell(index, index + 1, 8, "1") for index in range(500)]
+    pools = [{"name": "a100", "round": 1}]
+    most = MOST_CELLS // len(rows)
+    years = [2010 + number for number in range(most + 2)]
+    bodies = [study(f"s{year}", created=f"{year}-01-01", pools=pools, trials=rows) for year in years]
+    bench = Bench()
+    bench.see(*bodies)
+    held = [sample for known in bench.collector._known.values() for sample in known.samples.get(CELL, ())]
+    assert len(held) == MOST_CELLS
+    bench.see(*bodies[:-1])
+    shown = {labels["study"] for labels, _ in bench.series(CELL)}
+    assert shown == {f"s{year}" for year in years[1:-1]}
+    assert bench.value("infpop_studies_without_landscape") == 1

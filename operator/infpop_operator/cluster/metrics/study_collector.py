@@ -6,7 +6,7 @@ counted.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, NamedTuple, get_args
 
@@ -121,13 +121,23 @@ _FAMILIES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
-    """The samples of one version of a study, and when one of its trials or runs last changed."""
+    """The samples of one version of a study, and when one of its trials or runs last changed.
+
+    `metrics` has no pools: its samples say all of them. `cells` is the number of the landscape's samples, which
+    `samples` has only if they are shown.
+    """
 
     uid: str
     version: str
     metrics: StudyMetrics
+    cells: int
     samples: Mapping[str, Sequence[Sample]]
     changed_at: datetime
+
+    @property
+    def has_landscape(self) -> bool:
+        """Return whether the samples of the landscape are there."""
+        return len(self.samples.get(_CELL.name, ())) == self.cells
 
 
 class StudyCollector(Collector):
@@ -140,40 +150,55 @@ class StudyCollector(Collector):
 
     def __init__(self) -> None:
         self._known: dict[StudyKey, _Known] = {}
+        self._shown: Sequence[_Known] = ()
         self._now: datetime | None = None
 
     def update(self, bodies: Iterable[Body], now: datetime) -> None:
-        """Replace the studies with `bodies`, all studies that exist `now`."""
-        parsed = (self._parse(body, now) for body in bodies)
-        self._known = {study.metrics.key: study for study in parsed}
-        self._now = now
+        """Replace the studies with `bodies`, all studies that exist `now`; keep no more samples than are shown."""
+        by_key = {_key(body): body for body in bodies}
+        known = {key: self._parse(key, body, now) for key, body in by_key.items()}
+        chosen = [study.metrics.key for study in _chosen(list(known.values()))]
+        for key in known.keys() - set(chosen):
+            known[key] = replace(known[key], samples={})
+        room = MOST_CELLS
+        for key in chosen:
+            fits = known[key].cells <= room
+            room -= known[key].cells if fits else 0
+            known[key] = _with_samples(known[key], by_key[key], with_landscape=fits)
+        self._known, self._shown, self._now = known, [known[key] for key in chosen], now
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family; a family without series still has its name, type and help."""
-        known = list(self._known.values())
-        shown = _chosen(known)
+        known, shown = list(self._known.values()), self._shown
         yield _states(known)
         yield GaugeMetricFamily(
             "infpop_studies_without_series", "Studies that have no series of their own", value=len(known) - len(shown)
         )
         yield self._unchanged(shown)
         yield self._stale(shown)
-        for family in _FAMILIES:
+        for family in (*_FAMILIES, _CELL):
             metric = Metric(family.name, family.text, family.kind)
             metric.samples = [sample for study in shown for sample in study.samples.get(family.name, ())]
             yield metric
-        yield from _cells(shown)
+        text = "Studies whose landscapes have no series because there are too many cells"
+        left_out = sum(not study.has_landscape for study in shown)
+        yield GaugeMetricFamily("infpop_studies_without_landscape", text, value=left_out)
 
-    def _parse(self, body: Body, now: datetime) -> _Known:
-        metadata = body["metadata"]
-        uid, version = str(metadata.get("uid", "")), str(metadata.get("resourceVersion", ""))
-        before = self._known.get(StudyKey(metadata["namespace"], metadata["name"]))
+    def _parse(self, key: StudyKey, body: Body, now: datetime) -> _Known:
+        uid, version = str(body["metadata"].get("uid", "")), str(body["metadata"].get("resourceVersion", ""))
+        before = self._known.get(key)
         if before is not None and (before.uid, before.version) == (uid, version):
             return before
         metrics = study_metrics_of(body)
         same = before if before is not None and before.uid == uid else None
-        changed_at = _changed_at(same, metrics, now)
-        return _Known(uid=uid, version=version, metrics=metrics, samples=_samples(metrics), changed_at=changed_at)
+        return _Known(
+            uid=uid,
+            version=version,
+            metrics=replace(metrics, pools=()),
+            cells=sum(len(pool.cells) for pool in metrics.pools),
+            samples=_samples(metrics),
+            changed_at=_changed_at(same, metrics, now),
+        )
 
     def _unchanged(self, shown: Sequence[_Known]) -> Metric:
         text = "Time since a trial of an unfinished study got a result or one of its runs made progress"
@@ -199,24 +224,24 @@ def _changed_at(before: _Known | None, metrics: StudyMetrics, now: datetime) -> 
     return before.changed_at if before.metrics.activity == metrics.activity else now
 
 
+def _key(body: Body) -> StudyKey:
+    return StudyKey(body["metadata"]["namespace"], body["metadata"]["name"])
+
+
 def _chosen(known: Sequence[_Known]) -> Sequence[_Known]:
     newest_first = sorted(known, key=lambda study: (study.metrics.created_at, study.metrics.key), reverse=True)
     return sorted(newest_first, key=lambda study: study.metrics.state not in _UNFINISHED)[:MOST_STUDIES]
 
 
-def _cells(shown: Sequence[_Known]) -> Iterator[Metric]:
-    """Yield landscapes, of `MOST_CELLS` cells at most together, and how many studies have none for that reason."""
-    landscapes = Metric(_CELL.name, _CELL.text, _CELL.kind)
-    left_out = 0
-    for study in shown:
-        samples = study.samples.get(_CELL.name, ())
-        if len(landscapes.samples) + len(samples) > MOST_CELLS:
-            left_out += 1
-        else:
-            landscapes.samples.extend(samples)
-    yield landscapes
-    text = "Studies whose landscapes have no series because there are too many cells"
-    yield GaugeMetricFamily("infpop_studies_without_landscape", text, value=left_out)
+def _with_samples(known: _Known, body: Body, *, with_landscape: bool) -> _Known:
+    """Return the study with its samples, read again from `body` if some were dropped, with or without its landscape."""
+    samples = known.samples
+    if not samples or (with_landscape and not known.has_landscape):
+        samples = _samples(study_metrics_of(body))
+    elif with_landscape or _CELL.name not in samples:
+        return known
+    kept = {name: found for name, found in samples.items() if with_landscape or name != _CELL.name}
+    return replace(known, samples=kept)
 
 
 def _states(known: Sequence[_Known]) -> Metric:
