@@ -87,6 +87,7 @@ def test_every_condition_is_written_every_time() -> None:
         ([Waiting(reason="ImagePull"), Waiting(reason="Unschedulable")], "ImagePull"),
         ([Waiting(reason="Unschedulable"), Running(phase=Phase.LOADING)], "ModelLoading"),
         ([Running(phase=Phase.STARTING)], "Starting"),
+        ([Running(phase=Phase.STARTING), Running(phase=Phase.LOADING)], "ModelLoading"),
         ([Running(phase=Phase.LOADING), Running(phase=Phase.MEASURING)], "Measuring"),
         ([Waiting(reason="Unschedulable"), Running(phase=Phase.WARMING_UP)], "Measuring"),
         ([Waiting(reason="exceeded quota: gpus")], "exceededquotagpus"),
@@ -101,6 +102,17 @@ def test_the_state_shows_why_a_study_does_not_measure(states: list[Observation],
     assert truth(status, "Reconciling") == f"True {expected}"
     if states and isinstance(states[0], Waiting) and states[0].detail:
         assert "run study-a100-1-0 on pool a100: 0/3 nodes" in message(status, "Ready")
+
+
+def test_a_run_that_nothing_is_known_of_is_not_measuring() -> None:
+    """The pass that decides on a run has not created its Pod: the study starts, whatever else has just ended."""
+    history, _ = live_history(Running(phase=Phase.MEASURING))
+    status = to_status(make_study(), decision_of(history), START)
+    assert (truth(status, "Ready"), message(status, "Ready")) == (
+        "False Starting",
+        "run study-a100-1-0 on pool a100: is starting",
+    )
+    assert [run.state for run in status.runs] == ["Starting"]
 
 
 def test_a_live_run_is_shown_with_its_state_and_since_when() -> None:

@@ -58,8 +58,8 @@ class Api:
         return self._admin.patch(f"{self._studies}/study{subresource}", patch)
 
     def table(self) -> str:
-        """Return what `kubectl get tstudy` shows."""
-        return self.kubectl("get", "tstudy", f"--namespace={self._namespace}")
+        """Return what `kubectl get tstudy -o wide` shows."""
+        return self.kubectl("get", "tstudy", f"--namespace={self._namespace}", "--output=wide")
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +226,7 @@ _STATUS = "/status"
 
 
 def test_the_table_shows_the_state_of_a_study(api: Api) -> None:
-    """`kubectl get tstudy` shows model, engine, state, best and progress."""
+    """`kubectl get tstudy -o wide` shows state, progress, best, model and engine."""
     api.create(changed({}))
     condition: dict[str, Any] = {
         "type": "Ready",

@@ -106,11 +106,14 @@ def test_the_status_has_the_best_and_how_to_serve_it(finished: Finished) -> None
 
 
 def test_kubectl_get_shows_the_result(finished: Finished) -> None:
-    """`kubectl get tstudy` shows model, engine, state, best, GPUs, batch, trials and age."""
-    heading, row = finished.place.cluster.kubectl("get", "tstudy", "--namespace", finished.place.namespace).splitlines()
-    assert heading.split() == ["NAME", "MODEL", "ENGINE", "STATE", "BEST", "TOK/S", "GPUS", "BATCH", "TRIALS", "AGE"]
-    best = finished.status["best"]["throughput"]
-    assert row.split()[:7] == ["study", "example/model", "vllm", "Succeeded", best, "8", "256"]
+    """`kubectl get tstudy` shows state, trials, and pool and number of the best; `-o wide` the rest of it."""
+    listing, namespace = finished.place.cluster.kubectl, finished.place.namespace
+    heading, row = listing("get", "tstudy", "--namespace", namespace).splitlines()
+    assert heading.split() == ["NAME", "STATE", "TRIALS", "POOL", "TOK/S", "AGE"]
+    best, progress = finished.status["best"]["throughput"], finished.status["progress"]
+    assert row.split()[:5] == ["study", "Succeeded", progress, "a100", best]
+    wide = listing("get", "tstudy", "--namespace", namespace, "--output=wide").splitlines()[1]
+    assert [*row.split()[:5], "8", "256", "example/model", "vllm"] == wide.split()[:9]
 
 
 def test_nothing_is_measured_twice(finished: Finished) -> None:

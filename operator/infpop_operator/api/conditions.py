@@ -25,6 +25,7 @@ MESSAGE_BYTES = 1024
 _REASON_CHARACTERS = 64
 _SUSPENDED = ("Suspended", "spec.suspend is true: no run starts until it is false")
 _ABOUT_PROGRESS = ("Ready", "Reconciling", "Stalled", "Succeeded")
+_PHASES = tuple(Phase)  # in the order in which a run passes through them
 _AT_WORK = (Phase.WARMING_UP, Phase.MEASURING, Phase.DONE)
 
 
@@ -203,11 +204,14 @@ def _progress(decision: Decision, context: StatusContext) -> tuple[str, str]:
     running = [(entry, seen) for entry, seen in live if isinstance(seen, Running)]
     waiting = [(entry, seen) for entry, seen in live if isinstance(seen, Waiting)]
     if running and not any(seen.phase in _AT_WORK for _, seen in running):
-        entry, phase = running[0][0], running[0][1].phase
+        entry, phase = max(((entry, seen.phase) for entry, seen in running), key=lambda each: _PHASES.index(each[1]))
         what = f"run {entry.run.name} on pool {entry.run.pool}: {_PHASE_WORDS[phase]}"
         return phase.value, "; ".join(part for part in (what, in_words(_confirming(decision))) if part)
     if waiting and not running:
         return waiting[0][1].reason, _waiting_message(*waiting[0])
+    if live and not running:  # this pass has decided on all of them
+        entry = live[0][0]
+        return Phase.STARTING.value, f"run {entry.run.name} on pool {entry.run.pool}: {_PHASE_WORDS[Phase.STARTING]}"
     return decision.reason, decision.message
 
 

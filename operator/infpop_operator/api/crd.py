@@ -31,15 +31,18 @@ _NOTHING = (("default", None), ("additionalProperties", False))
 # No number: Kubernetes APIs should not use floats.
 _TYPES = frozenset({"array", "boolean", "integer", "object", "string"})
 _READY = '.status.conditions[?(@.type=="Ready")].reason'
+# Name, type, path and priority. Those of priority 0 are always shown, and fit in 80 columns with a name of 28
+# characters; kubectl shows the others with `-o wide`.
 _COLUMNS = (
-    ("Model", "string", ".spec.model.name"),
-    ("Engine", "string", ".spec.engine.name"),
-    ("State", "string", _READY),
-    ("Best tok/s", "string", ".status.best.throughput"),
-    ("GPUs", "integer", ".status.best.gpuCount"),
-    ("Batch", "integer", ".status.best.batchSize"),
-    ("Trials", "string", ".status.progress"),
-    ("Age", "date", ".metadata.creationTimestamp"),
+    ("State", "string", _READY, 0),
+    ("Trials", "string", ".status.progress", 0),
+    ("Pool", "string", ".status.best.pool", 0),
+    ("Tok/s", "string", ".status.best.throughput", 0),
+    ("GPUs", "integer", ".status.best.gpuCount", 1),
+    ("Batch", "integer", ".status.best.batchSize", 1),
+    ("Model", "string", ".spec.model.name", 1),
+    ("Engine", "string", ".spec.engine.name", 1),
+    ("Age", "date", ".metadata.creationTimestamp", 0),
 )
 _API_VERSION_HELP = "API version of the object; https://kubernetes.io/docs/reference/using-api"
 _KIND_HELP = "kind of the object; https://kubernetes.io/docs/reference/using-api"
@@ -93,7 +96,10 @@ def _version() -> Schema:
         "served": True,
         "storage": True,
         "subresources": {"status": {}},
-        "additionalPrinterColumns": [{"name": name, "type": kind, "jsonPath": path} for name, kind, path in _COLUMNS],
+        "additionalPrinterColumns": [
+            {"name": name, "type": kind, "jsonPath": path, "priority": priority}
+            for name, kind, path, priority in _COLUMNS
+        ],
         "schema": {"openAPIV3Schema": _object_schema()},
     }
 

@@ -315,7 +315,9 @@ class TrialRow(StatusModel):
     gpu_count: _GpuCount
     batch_size: _BatchSize
     extra: _Extra = None
-    state: str = Field(description="Running, Measured, RacedOut, Infeasible, Invalid or Broken")
+    state: str = Field(
+        description="Running (status.runs says what its run does), Measured, RacedOut, Infeasible, Invalid or Broken"
+    )
     reason: str | None = Field(
         default=None, description="why there is no result, or why it cannot be the best, as a CamelCase word"
     )
