@@ -149,6 +149,8 @@ def test_real_rounds_count_as_retuning() -> None:
     assert len(every(found, question="retune")) == 4
     total = only(found, test="improvement-rounds", model="all")
     assert (total.groups, total.n, total.mean, total.median) == (("V100", "A100"), 3, 14.0, 8.0)
+    assert "in the mean of 3 rounds" in total.sentence
+    assert "0 rounds gain less than 1 %" in total.sentence
 
 
 def test_relations_use_each_models_best() -> None:

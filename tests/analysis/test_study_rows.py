@@ -12,6 +12,7 @@ from factories.studies import START, make_cell, make_measured, make_study
 from infpop_operator.analysis.journal_rows import journal_rows
 from infpop_operator.analysis.rows import RoundResultRow, TrialResultRow
 from infpop_operator.analysis.study_rows import study_table
+from infpop_operator.api.status import to_status
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.api.study_object import StudyObject, parse_study_object
 from infpop_operator.core.model import Hardware, History, Origin
@@ -55,6 +56,19 @@ def test_a_status_tells_how_the_number_of_a_confirmed_best_was_measured() -> Non
     status = StudyStatus.model_validate({"trials": [trial], "best": cell | number})
     (row,) = study_table(replace(FOUND, status=status), None, "status.json").trials
     assert (row.throughput_tokens_per_second, row.confirmed_loads, row.mode) == (96.0, 2, "full")
+
+
+def test_without_its_spec_a_confirmed_best_has_the_number_that_its_status_has() -> None:
+    """Nothing is judged again without a spec: an export gives the number that `infpop show` gives."""
+    study = make_confirming_study()
+    play = Play(study=study, history=searched(study, 50.0, 80.0, 100.0), loads={2: [97, 95]})
+    status = to_status(study, play.to_end(), play.now)
+    trials, (summary,) = journal_rows(replace(FOUND, status=status), None, play.history, "out")
+    (best,) = (row for row in trials if row.is_best)
+    assert (best.throughput_tokens_per_second, best.confirmed_loads) == (96.0, 2)
+    assert best.interval_tokens_per_second is not None
+    assert summary.best_tokens_per_second == 96.0
+    assert [row.throughput_tokens_per_second for row in trials[:2]] == [50.0, 80.0]
 
 
 def test_a_trial_that_a_fresh_load_has_lost_says_why() -> None:

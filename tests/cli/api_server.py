@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -14,8 +15,11 @@ NO_KIND = (404, "404 page not found")
 
 
 @contextmanager
-def api_server(answers: Answers, directory: Path) -> Iterator[str]:
-    """Serve fixed answers by path, and yield a kubeconfig whose context uses the namespace `serving`."""
+def api_server(answers: Answers, directory: Path, *, now: datetime | None = None) -> Iterator[str]:
+    """Serve fixed answers by path, and yield a kubeconfig whose context uses the namespace `serving`.
+
+    `now` is the time by the server's clock, by default that of this machine.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -27,6 +31,9 @@ def api_server(answers: Answers, directory: Path) -> Iterator[str]:
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return super().date_time_string(timestamp if now is None else now.timestamp())
 
         def log_message(self, *_: object) -> None:
             pass

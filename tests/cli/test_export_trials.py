@@ -11,9 +11,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli.api_server import STUDIES, api_server
+from export.reading_reports import read_reports
 from infpop_operator.adapters.result_sources import read_results
 from infpop_operator.cli.main import app
-from infpop_operator.export.benchmark_reports import INDEX, read_reports
+from infpop_operator.export.benchmark_reports import INDEX
 from infpop_operator.export.tables import TABLE_FORMATS, read_table
 from replay.landscape_files import HEADER
 from report.study_objects import ended

@@ -1,7 +1,9 @@
 """`infpop show`: one page for a result wherever it is, its notes, its rounds, and its exit codes."""
 
 import json
+import re
 import shutil
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,15 @@ def test_a_study_of_a_cluster_is_shown_as_by_status(tmp_path: Path) -> None:
     assert "kubectl logs" not in page.stdout
     assert "Round 1 of pool a100" in first.stdout
     assert {row["round"] for row in json.loads(as_json.stdout)["trials"]} == {1}
+
+
+def test_ages_are_by_the_clock_of_the_api_server(tmp_path: Path) -> None:
+    """A laptop whose clock is years off shows the same page."""
+    body = ended()
+    times = [datetime.fromisoformat(each["lastTransitionTime"]) for each in body["status"]["conditions"]]
+    with api_server({f"{STUDIES}/codellama": (200, body)}, tmp_path, now=max(times) + timedelta(seconds=90)) as config:
+        page = invoke("study/codellama", "--kubeconfig", config)
+    assert re.search(r"Succeeded 1:[23]\d ago", page.stdout), page.stdout
 
 
 def test_json_is_the_status_as_it_was_read(tmp_path: Path) -> None:

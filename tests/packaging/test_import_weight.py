@@ -69,6 +69,13 @@ def test_the_python_package_loads_no_library_of_an_extra() -> None:
     assert loaded_by("import infpop") & extras == set()
 
 
+def test_importing_the_python_package_loads_nothing_that_it_may_not_need() -> None:
+    """`import infpop` loads neither the search nor pydantic; a name loads its module when it is first used."""
+    assert loaded_by("import infpop") & {*SLOW, "pydantic", "infpop_runner"} == set()
+    loaded = "import infpop; infpop.load; import sys; assert 'infpop_operator.local.tune' not in sys.modules"
+    assert loaded_by(loaded) & (SLOW - {"yaml"}) == set()
+
+
 def test_the_operator_loads_no_engine() -> None:
     """The operator's image needs no torch: no engine is imported, not even for the first search request."""
     program = "import infpop_operator.handlers.operator; from infpop_operator.core.search import warm_up; warm_up()"

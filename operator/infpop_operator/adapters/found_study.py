@@ -47,6 +47,7 @@ class FoundStudy:
         directory: holds the study's files; None on a cluster, and for a file that stands alone.
         notes: what is missing or could not be read, one sentence each.
         content: the status as JSON as it was read, with what only a newer version knows; None: it was not read.
+        read_at: when it was read, by the clock of the API server that gave it; None without one.
     """
 
     source: str
@@ -55,6 +56,7 @@ class FoundStudy:
     directory: Path | None = None
     notes: tuple[str, ...] = ()
     content: object = None
+    read_at: datetime | None = None
 
 
 def find_in_directory(directory: Path) -> FoundStudy:

@@ -6,6 +6,8 @@ from typing import Any
 
 from infpop_operator.analysis.round_subject import new_tokens, pool_status, round_status, shared_fields
 from infpop_operator.analysis.rows import Interval, RoundResultRow, TrialResultRow
+from infpop_operator.analysis.status_numbers import to_numbers
+from infpop_operator.api.status_model import Best, RoundBest
 from infpop_operator.api.status_rows import trial_row
 from infpop_operator.api.status_values import shown_extra
 from infpop_operator.api.study_object import StudyObject
@@ -64,7 +66,7 @@ class _Round:
                 **self._shared,
                 **_configuration(trial.configuration),
                 **self._why(trial),
-                **self._numbers(self._with_own_number(trial)),
+                **self._numbers(self._with_own_number(trial)) | self._confirmed(trial),
                 **({} if ended is None else _of_run(ended, trial)),
                 trial=trial.index,
                 state=CellState(trial.state.value),
@@ -89,7 +91,7 @@ class _Round:
             reason=reason_of_round(entry),
             cause=entry.cause,
             opened_at=entry.opened_at,
-            best_tokens_per_second=None if self._best is None else _tokens(self._best),
+            best_tokens_per_second=self._best_tokens(),
             gpu_hours=sum(ended.gpu_seconds for ended in self._runs.values()) / 3600,
         )
 
@@ -100,12 +102,30 @@ class _Round:
 
     def _best_in_status(self) -> Trial | None:
         """Return the best that the status names, for a spec that cannot be read: nothing is judged again."""
+        kept, place = self._kept_best(), (self._entry.pool, self._entry.number)
+        if kept is None:
+            return None
+        best = (kept.gpu_count, kept.batch_size, kept.extra or {})
+        return next((trial for trial in trials_of(self._history, *place) if _place(trial.configuration) == best), None)
+
+    def _kept_best(self) -> Best | RoundBest | None:
         place = (self._entry.pool, self._entry.number)
         kept = pool_status(self._found, *place) or round_status(self._found, *place)
-        if kept is None or kept.best is None:
+        return None if kept is None else kept.best
+
+    def _confirmed(self, trial: Trial) -> dict[str, Any]:
+        """Return the numbers of the fresh loads that the status has of a confirmed best, if nothing is judged again."""
+        if self._study is not None or self._best is None or trial.index != self._best.index:
+            return {}
+        kept = self._kept_best()
+        return to_numbers(kept) if isinstance(kept, Best) and kept.confirmed is not None else {}
+
+    def _best_tokens(self) -> float | None:
+        """Return the number of the round's best: that of the status, which may be confirmed, if nothing is judged."""
+        if self._best is None:
             return None
-        best = (kept.best.gpu_count, kept.best.batch_size, kept.best.extra or {})
-        return next((trial for trial in trials_of(self._history, *place) if _place(trial.configuration) == best), None)
+        kept = self._kept_best() if self._study is None else None
+        return _tokens(self._best) if kept is None else float(kept.throughput)
 
     def _gain(self) -> dict[str, Any]:
         """Return the baseline of the round, and how much better its best is."""

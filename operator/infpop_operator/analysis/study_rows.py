@@ -9,7 +9,8 @@ from typing import Any
 
 from infpop_operator.analysis.journal_rows import journal_rows
 from infpop_operator.analysis.round_subject import pool_status, round_status, shared_fields
-from infpop_operator.analysis.rows import CellRow, Interval, ResultTable, RoundResultRow, TrialResultRow
+from infpop_operator.analysis.rows import CellRow, ResultTable, RoundResultRow, TrialResultRow
+from infpop_operator.analysis.status_numbers import to_interval, to_number, to_numbers
 from infpop_operator.api.landscapes import described_study, to_landscape
 from infpop_operator.api.status_model import Best, PoolStatus, RoundBest, RoundRow, TrialRow
 from infpop_operator.api.study_object import StudyObject
@@ -134,7 +135,7 @@ def _trial(row: TrialRow, shared: dict[str, Any], best: Best | RoundBest | None)
     is_best = best is not None and row.throughput is not None and _place(best) == _place(row)
     return TrialResultRow(
         **shared,
-        **_numbers(row) | (_numbers_of_best(best) if is_best and isinstance(best, Best) else {}),
+        **_numbers(row) | (to_numbers(best) if is_best and isinstance(best, Best) else {}),
         trial=row.index,
         gpu_count=row.gpu_count,
         batch_size=row.batch_size,
@@ -151,32 +152,15 @@ def _trial(row: TrialRow, shared: dict[str, Any], best: Best | RoundBest | None)
 
 def _numbers(row: TrialRow) -> dict[str, Any]:
     return {
-        "throughput_tokens_per_second": _number(row.throughput),
-        "at_most_tokens_per_second": _number(row.throughput_at_most),
-        "interval_tokens_per_second": _interval(row.interval),
-        "spread_ratio": _number(row.spread),
-        "measured_seconds": _number(row.measured_seconds),
+        "throughput_tokens_per_second": to_number(row.throughput),
+        "at_most_tokens_per_second": to_number(row.throughput_at_most),
+        "interval_tokens_per_second": to_interval(row.interval),
+        "spread_ratio": to_number(row.spread),
+        "measured_seconds": to_number(row.measured_seconds),
         "mode": None if row.throughput is None else (row.mode or "Full").lower(),
-        "seconds_per_output_token": _number(row.seconds_per_output_token),
+        "seconds_per_output_token": to_number(row.seconds_per_output_token),
         "metrics": {name: float(value) for name, value in (row.metrics or {}).items()},
     }
-
-
-def _numbers_of_best(best: Best) -> dict[str, Any]:
-    """Return what only the recommended configuration tells; confirmed, its number is the mean of fresh loads."""
-    loads = best.confirmed
-    more = {
-        "throughput_tokens_per_second": float(best.throughput),
-        "interval_tokens_per_second": _interval(best.interval if loads is None else loads.interval),
-        "spread_ratio": float(best.spread),
-        "repeats": best.repeats,
-        "mode": (best.mode or "Full").lower(),
-        "measured_seconds": _number(best.measured_seconds),
-        "seconds_per_output_token": _number(best.seconds_per_output_token),
-        "tokens_per_joule": _number(best.tokens_per_joule),
-        "confirmed_loads": None if loads is None else loads.loads,
-    }
-    return {name: value for name, value in more.items() if value is not None}
 
 
 def _round(found: StudyObject, row: RoundRow, source: str) -> RoundResultRow:
@@ -188,19 +172,9 @@ def _round(found: StudyObject, row: RoundRow, source: str) -> RoundResultRow:
         reason=row.reason,
         cause=tuple(row.cause or ()),
         opened_at=row.opened_at,
-        baseline_tokens_per_second=None if row.baseline is None else _number(row.baseline.throughput),
+        baseline_tokens_per_second=None if row.baseline is None else to_number(row.baseline.throughput),
         best_tokens_per_second=None if row.best is None else float(row.best.throughput),
-        improvement_percent=_number(row.improvement_percent),
-        improvement_interval_percent=_interval(row.improvement_interval),
-        gpu_hours=_number(row.gpu_hours),
+        improvement_percent=to_number(row.improvement_percent),
+        improvement_interval_percent=to_interval(row.improvement_interval),
+        gpu_hours=to_number(row.gpu_hours),
     )
-
-
-def _number(text: str | None) -> float | None:
-    return None if text is None else float(text)
-
-
-def _interval(text: str | None) -> Interval | None:
-    """Return the ends of an interval such as "812 to 830"."""
-    low, _, high = (text or "").partition(" to ")
-    return (float(low), float(high)) if high else None

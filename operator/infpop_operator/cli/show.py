@@ -49,7 +49,8 @@ def run(
 
 def _shown(found: FoundStudy, number: int | None, pool: str | None) -> tuple[object, StatusPage]:
     """Return the status to print as JSON, and the page."""
-    study, place, now = found.study, _place(found), datetime.now(UTC)  # noqa: TID251 - the edge
+    study, place = found.study, _place(found)
+    now = found.read_at or datetime.now(UTC)  # noqa: TID251 - the edge
     if study.document is None and found.history is not None and not study.status.conditions:
         raise source_error(
             found.source,

@@ -15,13 +15,11 @@ from math import isfinite
 from typing import Any
 
 import yaml
-from llmd_benchmark_report import BenchmarkReportV02, load_benchmark_report
-from pydantic import ValidationError
+from llmd_benchmark_report import BenchmarkReportV02
 
 from infpop_operator.analysis.rows import TrialResultRow
-from infpop_operator.core.errors import ExportError, Problem
-from infpop_operator.export.columns import Column, Value, restore_row, row_values
-from infpop_operator.export.jsonl_table import json_value, restore_values
+from infpop_operator.export.columns import Column, Value, row_values
+from infpop_operator.export.jsonl_table import json_value
 from infpop_operator.export.trial_identity import round_id, trial_id
 
 VERSION = "0.2.1"
@@ -29,7 +27,6 @@ _OURS = "infpop"
 _UNKNOWN = "unknown"  # of a required text
 _LABEL = "engine"
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def render_report(row: TrialResultRow, columns: Sequence[Column], origin: str) -> bytes:
@@ -45,21 +42,6 @@ def render_report(row: TrialResultRow, columns: Sequence[Column], origin: str) -
     """
     text: str = yaml.dump(build_report(row, columns, origin).dump(), Dumper=_DUMPER, sort_keys=False, width=120)
     return text.encode()
-
-
-def parse_report(content: bytes) -> TrialResultRow:
-    """Return the trial of a report that `render_report` returned, once the package accepts the report.
-
-    Raises:
-        ExportError: this is no Benchmark Report, or none of InfPop's.
-    """
-    try:
-        report = load_benchmark_report(yaml.load(content, Loader=_LOADER))  # noqa: S506 - a safe loader
-        values = report.dump()["scenario"]["stack"][0]["native"]["config"][_OURS]
-        return restore_row(restore_values(dict(values)))
-    except (ValidationError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        message = f"is not a Benchmark Report of InfPop ({type(error).__name__})"
-        raise ExportError(str(Problem(field="report", value="", message=message, remedy="Export it again"))) from error
 
 
 def build_report(row: TrialResultRow, columns: Sequence[Column], origin: str) -> BenchmarkReportV02:

@@ -6,15 +6,15 @@ The index has every trial with all its columns, the name of its report or why th
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from infpop_operator import __version__
 from infpop_operator.analysis.rows import TrialResultRow
 from infpop_operator.core.errors import ExportError, Problem
 from infpop_operator.core.landscape import CellState
-from infpop_operator.export.benchmark_report import VERSION, parse_report, render_report
-from infpop_operator.export.columns import Value, columns_of, restore_row, row_values
-from infpop_operator.export.jsonl_table import json_value, restore_values
+from infpop_operator.export.benchmark_report import VERSION, render_report
+from infpop_operator.export.columns import Value, columns_of, row_values
+from infpop_operator.export.jsonl_table import json_value
 from infpop_operator.export.trial_identity import trial_id
 
 INDEX = "landscape.json"
@@ -49,24 +49,6 @@ def render_reports(rows: Sequence[TrialResultRow], origin: str) -> dict[str, byt
     index = {"kind": KIND, "benchmark_report_version": VERSION, "infpop_version": __version__, "trials": entries}
     files[INDEX] = f"{json.dumps(index, indent=1, allow_nan=False)}\n".encode()
     return files
-
-
-def read_reports(files: Mapping[str, bytes]) -> tuple[TrialResultRow, ...]:
-    """Return the rows of what `render_reports` returned: from a trial's report, or from the index if it has none.
-
-    Raises:
-        ExportError: a file is missing or is not what it should be.
-    """
-    rows = []
-    for entry in _entries(files.get(INDEX, b"")):
-        file = entry.pop("report", None)
-        if file is None:
-            rows.append(restore_row(restore_values(entry)))
-        elif str(file) in files:
-            rows.append(parse_report(files[str(file)]))
-        else:
-            raise _error(str(file), "is in the index, but does not exist", "Export the directory again")
-    return tuple(rows)
 
 
 def listed_reports(index: bytes) -> list[str]:

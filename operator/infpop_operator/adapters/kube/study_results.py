@@ -1,10 +1,13 @@
 """Read a study with its results from a cluster: its status, and its journal where the account may read ConfigMaps."""
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 from infpop_operator.adapters.found_study import FoundStudy
 from infpop_operator.adapters.journal import NewerJournalError
+from infpop_operator.adapters.kube.cluster_clock import ClusterClock
 from infpop_operator.adapters.kube.errors import KubeError, KubeForbiddenError, KubeUnavailableError
 from infpop_operator.adapters.kube.records import Body
 from infpop_operator.adapters.kube.study_reader import ReadError, StudyReader
@@ -33,18 +36,20 @@ def find_on_cluster(name: str, *, namespace: str | None, context: str | None, ku
     own, _, last = name.rpartition("/")
     if own and namespace not in {None, own}:
         raise ReadError(f"study/{name} names another namespace than --namespace {namespace}. Leave one of them out.")
-    reader = StudyReader(last, namespace=own or namespace, context=context, kubeconfig=kubeconfig)
+    clock = ClusterClock(_now, time.monotonic)  # the times of a study are the API server's
+    reader = StudyReader(last, namespace=own or namespace, context=context, kubeconfig=kubeconfig, clock=clock)
     with ThreadPoolExecutor(1) as thread:  # a notebook has an event loop in its own thread
-        return thread.submit(lambda: asyncio.run(_find(reader))).result()
+        return thread.submit(lambda: asyncio.run(_find(reader, clock))).result()
 
 
-async def _find(reader: StudyReader) -> FoundStudy:
+async def _find(reader: StudyReader, clock: ClusterClock) -> FoundStudy:
     async with reader:
         body = await reader.read()
         study = parse_study_object(body)
         source = f"study/{study.namespace}/{study.name}"
         history, notes = await _history(reader, source, body)
-    return FoundStudy(source=source, study=study, history=history, notes=notes, content=body.get("status") or {})
+    content = body.get("status") or {}
+    return FoundStudy(source=source, study=study, history=history, notes=notes, content=content, read_at=clock())
 
 
 async def _history(reader: StudyReader, source: str, body: Body) -> tuple[History | None, tuple[str, ...]]:
@@ -67,3 +72,7 @@ async def _history(reader: StudyReader, source: str, body: Body) -> tuple[Histor
 def _has_trials(body: Body) -> bool:
     """Return whether the status of a study has trials."""
     return bool((body.get("status") or {}).get("trials"))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251 - for an API server behind a proxy that drops its Date

@@ -113,23 +113,26 @@ def _instead(fallback: Place | None) -> str:
     return "no other old configuration has one" if fallback is None else f"{_place(fallback)} is kept instead"
 
 
-def _summary(fixed: Statistic, gains: Sequence[float], place: str) -> Statistic:
-    """Return what several gains amount to, as a statistic with the question, engine and groups of `fixed`."""
+def _summary(fixed: Statistic, gains: Sequence[float], place: str, *, of: str = "model") -> Statistic:
+    """Return what several gains amount to, as a statistic with the question, engine and groups of `fixed`.
+
+    `of`: what has one gain each, in the singular.
+    """
     if not gains:
         note = "too few samples: no old configuration has a number on the new GPUs"
-        return replace(fixed, sentence=f"{place}: no model has a gain to compute.", note=note)
+        return replace(fixed, sentence=f"{place}: no {of} has a gain to compute.", note=note)
     unchanged = sum(gain <= 0 for gain in gains)
     small = sum(gain < NO_GAIN_PERCENT for gain in gains)
     return replace(
         fixed,
         n=len(gains),
-        effect=1 - small / len(gains),  # the share of the models that gain something worth having
+        effect=1 - small / len(gains),  # the share of those that gain something worth having
         mean=mean(gains),
         median=median(gains),
         sentence=(
-            f"{place}: tuning again gains {percent(mean(gains))} in the mean of {count(len(gains), 'model')}, "
+            f"{place}: tuning again gains {percent(mean(gains))} in the mean of {count(len(gains), of)}, "
             f"{percent(median(gains))} in the median, between {percent(min(gains))} and {percent(max(gains))}. "
-            f"{count(small, 'model gains', 'models gain')} less than {NO_GAIN_PERCENT:g} %; what was kept is the best "
+            f"{count(small, f'{of} gains', f'{of}s gain')} less than {NO_GAIN_PERCENT:g} %; what was kept is the best "
             f"of {unchanged}."
         ),
     )
@@ -182,4 +185,4 @@ def retuned_rounds(rounds: Sequence[RoundResultRow]) -> Iterator[Statistic]:
         )
     for (engine, groups), gains in sorted(found.items()):
         fixed = Statistic(question="retune", test="improvement-rounds", engine=engine, groups=groups)
-        yield _summary(fixed, gains, f"{engine}, from {groups[0]} to {groups[1]}, in rounds")
+        yield _summary(fixed, gains, f"{engine}, from {groups[0]} to {groups[1]}, in rounds", of="round")
