@@ -270,6 +270,9 @@ class _Stage:
     def is_interrupted(self) -> bool:
         return self._interrupted_after is not None and len(self._story.steps) > self._interrupted_after
 
+    def before_start(self) -> None:
+        pass
+
     def show(self, snapshot: Snapshot) -> None:
         started = {run.name for run in snapshot.decision.start}
         after = snapshot.decision.history
