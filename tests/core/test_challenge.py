@@ -72,6 +72,7 @@ def test_one_load_refutes_what_was_lucky_too() -> None:
     play = played(make_confirming_study(), {1: [60], 2: [79, 79]})
     assert play.measured == [FOUR, FOUR, TWO]
     assert recommended(play) == (FOUR, 79.0)
+    assert not play.to_end().confirmations["a100"].unchecked
 
 
 def test_a_difference_within_the_noise_of_the_loads_is_not_checked() -> None:
@@ -93,9 +94,12 @@ def test_when_everything_has_become_slower_only_some_are_checked() -> None:
     study = make_confirming_study(budget=replace(CONFIRM, max_trials=6))
     history = searched(study, 200.0, 210.0, 220.0, 230.0, 240.0, 300.0, cells=cells)
     play = Play(study=study, history=history, loads={index: [80 + index] * 2 for index in range(6)})
-    play.to_end()
+    found = play.to_end().confirmations["a100"]
     assert play.measured == [cells[5], cells[5], *reversed(cells[5 - MOST_CHALLENGERS : 5])]
     assert recommended(play) == (cells[5], 85.0)
+    assert found.unchecked.startswith(
+        "GPU count 1, batch size 16 was clearly better in the search, and was not measured"
+    )
 
 
 def test_the_baseline_is_measured_on_as_it_beats_the_winner_clearly() -> None:

@@ -35,6 +35,13 @@ def test_a_confirmed_best_says_on_how_many_loads_and_how_sure_it_is() -> None:
     assert f"improved by {pool['improvementPercent']} % ({pool['improvementInterval']} %; throughput)" in text
 
 
+def test_what_was_better_in_the_search_and_was_not_checked_stands_beside_the_confirmed_best() -> None:
+    """Else the landscape shows a better number than the recommendation, and nothing says why."""
+    row = {"state": "Confirmed", "loads": 2, "unchecked": "GPU count 1, batch size 16 was clearly better"}
+    assert "Not checked GPU count 1, batch size 16 was clearly better" in text_of(changed({"confirmation": row}))
+    assert "Not checked" not in text_of(confirmed())
+
+
 def test_a_confirmed_best_is_marked_in_the_landscape() -> None:
     """Its number there is that of the search, which the fresh loads do not replace."""
     marked = [cell for pool in page_of(confirmed()).picture.pools if pool.landscape for cell in [pool.landscape.best]]

@@ -35,6 +35,7 @@ def confirmation_row(progress: ConfirmationProgress | None, best: Trial | None) 
         planned=progress.planned if progress.state is ConfirmationState.CONFIRMING else None,
         reason=progress.reason or None,
         message=clip(message, MESSAGE_BYTES),
+        unchecked=progress.unchecked or None,
     )
 
 

@@ -71,6 +71,9 @@ class Confirmation(StatusModel):
     planned: int | None = Field(default=None, description="the most that it takes; absent once it has ended")
     reason: str | None = Field(default=None, description="why the best is not confirmed, as a CamelCase word")
     message: str | None = Field(default=None, description="what was found, or why the best is not confirmed")
+    unchecked: str | None = Field(
+        default=None, description="what was clearly better in the search than the confirmed best, and was not checked"
+    )
 
 
 class Best(StatusModel):

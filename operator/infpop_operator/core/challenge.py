@@ -103,8 +103,8 @@ def challenged(
         standing = after
     if not standing.tried:
         return found
-    loads = standing.loads
-    return replace(standing.found, loads=loads, planned=loads, lost=standing.lost, fresh=standing.fresh)
+    loads, left = standing.loads, _strongest(standing)
+    return replace(standing.found, loads=loads, planned=loads, lost=standing.lost, fresh=standing.fresh, unchecked=left)
 
 
 def _standing(

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 
 from infpop_operator.core.budget import Exhausted
+from infpop_operator.core.challenge import MOST_CHALLENGERS
+from infpop_operator.core.contest import Confirmation
 from infpop_operator.core.decision import ConfirmationProgress, ConfirmationState
 from infpop_operator.core.history import current_round
 from infpop_operator.core.model import POOL_CHANGED, History, Round
@@ -32,7 +34,9 @@ def confirmation_progress(
         if again is not None and again.winner is not None:
             if again.winner.confirmed is not None:
                 loads = again.winner.confirmed.loads
-                found[pool.name] = ConfirmationProgress(state=ConfirmationState.CONFIRMED, loads=loads, planned=loads)
+                found[pool.name] = ConfirmationProgress(
+                    state=ConfirmationState.CONFIRMED, loads=loads, planned=loads, unchecked=_unchecked(again)
+                )
         elif goes_on and plan.ended is None:
             if again is not None:
                 state = ConfirmationState.CONFIRMING
@@ -47,6 +51,18 @@ def confirmation_progress(
                 detail=detail,
             )
     return found
+
+
+def _unchecked(again: Confirmation) -> str:
+    left = again.unchecked
+    if left is None:
+        return ""
+    cell = left.configuration
+    return (
+        f"GPU count {cell.gpu_count}, batch size {cell.batch_size} was clearly better in the search, and was not "
+        f"measured again, because {MOST_CHALLENGERS} others like it were. The machine may have become slower since "
+        "the search; tune again when nothing else uses it"
+    )
 
 
 def _should_be_confirmed(study: Study, pool: Pool, history: History, newest: Round) -> bool:

@@ -27,7 +27,8 @@ class Confirmation:
     and `baseline` too if there is none to compare with. `contest` are the candidates with the numbers that decided.
     `lost` are the trials, by index, that did not survive a fresh load, each with the reason. `blocked` says why nothing
     can be confirmed. `fresh` are the configurations with the numbers of their fresh loads, but for the winner, once one
-    that had its number was challenged.
+    that had its number was challenged. `unchecked` still clearly beats the winner by its own number, but as many others
+    as may be have challenged it already.
     """
 
     due: tuple[Loads, ...] = ()
@@ -39,6 +40,7 @@ class Confirmation:
     lost: Mapping[int, Why]
     blocked: Why | None = None
     fresh: tuple[Trial, ...] = ()
+    unchecked: Trial | None = None
 
     @property
     def is_over(self) -> bool:

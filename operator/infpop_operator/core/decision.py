@@ -55,7 +55,8 @@ class ConfirmationState(StrEnum):
 class ConfirmationProgress:
     """How far a round is with measuring its best again: `loads` of at most `planned` engine loads have a result.
 
-    `reason` and `detail` say why a best is not confirmed.
+    `reason` and `detail` say why a best is not confirmed; `unchecked` says in words what clearly beat the number of a
+    confirmed best in the search, and was not measured again.
     """
 
     state: ConfirmationState
@@ -63,6 +64,7 @@ class ConfirmationProgress:
     planned: int
     reason: str = ""
     detail: str = ""
+    unchecked: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

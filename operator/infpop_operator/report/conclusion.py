@@ -114,7 +114,7 @@ def _busy_machine(shown: ShownStudy, best: Best | None) -> Iterator[tuple[str, s
 
 
 def _throughput(best: Best, pool: PoolStatus | None) -> Iterator[tuple[str, str]]:
-    """Yield the throughput with what is known of its noise, and why it is not confirmed if it should be."""
+    """Yield the throughput with what is known of its noise, and why it, or a better one, is not confirmed."""
     repeats = f" over {best.repeats} repeats" if best.repeats is not None else ""
     how_sure = f"spread {percent(float(best.spread))}{repeats}"
     if best.mode is not None:
@@ -127,6 +127,8 @@ def _throughput(best: Best, pool: PoolStatus | None) -> Iterator[tuple[str, str]
     if again is not None and again.state == NOT_CONFIRMED:
         why = (again.message or again.reason or "").removeprefix("the best is not confirmed: ")
         yield ("Not confirmed", on_one_line(why))
+    if again is not None and again.unchecked is not None:
+        yield ("Not checked", on_one_line(again.unchecked))
 
 
 def _confirmed(best: Best, confirmed: Confirmed) -> str:
