@@ -50,6 +50,22 @@ def told(text: str) -> str:
         ),
         ("spec.searchSpace.gpuCount", 2, "gpuCount: 2: must be a list. Write it as [2]."),
         ("spec.engine.name", "vLLM", "must be 'vllm', 'hf-pipeline' or 'simulated'. Did you mean 'vllm'?"),
+        ("spec.budget", {"max_trials": 3}, "spec.budget.max_trials: unknown field. Did you mean maxTrials?"),
+        ("spec.budget", {"maxDuration": "2h"}, "spec.budget.maxDuration: unknown field. Did you mean deadline?"),
+        ("spec.budget.maxTrials", "20", '"20": must be a whole number. Write 20, without quotes or decimals.'),
+        ("spec.budget.maxTrials", 20.0, "20.0: must be a whole number. Write 20, without quotes or decimals."),
+        ("spec.searchSpace.batchSize", "1, 2,4", '"1, 2,4": must be a list. Write it as [1, 2, 4].'),
+        ("spec.searchSpace.batchSize", [], "batchSize: []: must not be empty. Add an entry."),
+        ("spec.nodePools", POOL, "must be a list. Put a dash before its first key, or [ ] around it."),
+        ("spec.model", "org/model", 'spec.model: "org/model": must be a mapping. Write {name: org/model}.'),
+        ("spec.workload", {"source": {"file": "a.jsonl"}}, '"a.jsonl": must be a mapping. Write {path: a.jsonl}.'),
+        (
+            "spec.model.name",
+            "https://huggingface.co/org/model/tree/main",
+            "is an address, not the name of a model. Write org/model.",
+        ),
+        ("spec.nodePools.0", {"name": "a", 50: None}, "nodePools[0][50]: 50: is a key here, and keys must be text"),
+        ("spec.engine", {"name:vllm": None}, 'spec.engine["name:vllm"]: unknown field. Put a space after the colon.'),
         ("kind", "Study", "kind: \"Study\": must be 'ThroughputStudy'. Write ThroughputStudy."),
     ],
 )
@@ -69,6 +85,9 @@ def test_a_wrong_value_is_told_what_to_write(path: str, value: object, expected:
             "kind: ThroughputStudy\nspec: {a: 1\n",
             "study.yaml: is not valid YAML in line 3: while parsing a flow mapping",
         ),
+        ("kind: ThroughputStudy\nspec: {a: 1\n", "The text ends inside { or [: close it."),
+        ("kind: ThroughputStudy\nspec:\n    a: {}\n  b: {}\n", "The keys of a mapping start in the same column"),
+        ("kind: ThroughputStudy\nspec: a: b\n", "put a text with a colon in quotes"),
         ("", "study.yaml: is empty. Write a ThroughputStudy into it."),
         ("---\na: 1\n---\nb: 2\n", "study.yaml: holds 2 YAML documents. Keep one study in each file."),
     ],
@@ -85,6 +104,20 @@ def test_several_problems_are_told_at_once_and_each_once() -> None:
     assert [message.count(field) for field in ("batchSize[0]", "batchSize[1]", "maxTrials: -1", "spec.banana")] == [
         1
     ] * 4
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told_not"),
+    [
+        ({"spec.searchSpace": {"gpus": [1], "batchSize": [1]}}, "gpuCount: this field is required"),
+        ({"spec.objective": {"metric": "throughputPerGpu"}}, "spec.objective.goal"),
+    ],
+)
+def test_one_mistake_is_one_problem(wrong: dict[str, object], told_not: str) -> None:
+    """A misspelt name is said once: that what it stands for is missing follows from it."""
+    message = told(yaml.safe_dump(changed(wrong)))
+    assert "Did you mean" in message
+    assert told_not not in message
 
 
 @pytest.mark.parametrize("text", ["", "s", "ten", "1:30", "99999999s", "-1s", "1.2.3", "5 parsecs"])

@@ -207,7 +207,7 @@ def test_the_engines_default_as_baseline_may_be_one_word() -> None:
         ),
         ("kind", "Deployment", ("kind", '"Deployment"', "ThroughputStudy")),
         ("apiVersion", "v1", ("apiVersion", '"v1"', "infpop.io/v1alpha1")),
-        ("spec.model", "llama", ("spec.model", '"llama"', "key: value")),
+        ("spec.model", "llama", ("spec.model", '"llama"', "Write {name: llama}")),
     ],
 )
 def test_a_mistake_is_named_with_field_value_and_remedy(path: str, value: object, expected: tuple[str, ...]) -> None:

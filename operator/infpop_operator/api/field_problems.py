@@ -17,7 +17,7 @@ from infpop_operator.api.fields import (
     METRIC_PATTERN,
     PRODUCT_PATTERN,
 )
-from infpop_operator.api.guesses import listed_range, meant_decimal, meant_duration
+from infpop_operator.api.guesses import listed_range, meant_decimal, meant_duration, meant_whole_number
 from infpop_operator.api.quantities import CPU_PATTERN, DECIMAL_PATTERN, DURATION_PATTERN, MEMORY_PATTERN
 from infpop_operator.api.refused_pod_fields import words_for_unknown, words_for_value
 from infpop_operator.api.rules_pools import unsupported_resource
@@ -59,11 +59,17 @@ _MESSAGES: Mapping[str, tuple[str, str]] = {
     ),
     "bool_type": ("must be true or false", "Write true or false without quotes"),
     "string_type": ("must be text", 'Put it in quotes, for example "0.85"'),
+    "invalid_key": (
+        "is a key here, and keys must be text",
+        "Put it in quotes; if it is the end of a number with a decimal comma, write a dot",
+    ),
     "list_type": ("must be a list", "Write it as [a, b, c]"),
     "dict_type": ("must be a mapping", "Write it as key: value"),
     "model_type": ("must be a mapping", "Write it as key: value"),
     "model_attributes_type": ("must be a mapping", "Write it as key: value"),
 }
+# What other tools call a field, in lower case and without underscores -> the field.
+_OTHER_WORDS: Mapping[str, str] = {"maxduration": "deadline", "maxtime": "deadline", "timelimit": "deadline"}
 _PATTERNS = {
     DURATION_PATTERN: ("is not a duration", 'Write for example "30s", "10m" or "1h30m"'),
     DECIMAL_PATTERN: ("is not a decimal", 'Write a plain decimal in quotes, for example "0.85"'),
@@ -106,8 +112,19 @@ _PATTERNS = {
 }
 
 
-def to_problem(details: ErrorDetails, hint: str) -> Problem:
-    """Return the problem of one error; `hint` is added to the remedy of an unknown field."""
+def to_problems(errors: Sequence[ErrorDetails], hint: str) -> list[Problem]:
+    """Return the problems of all errors; `hint` is added to the remedy of an unknown field.
+
+    A required field that was only misspelt is one problem, that of the unknown field.
+    """
+    misspelt = {
+        (*details["loc"][:-1], _meant_key(details["loc"])) for details in errors if details["type"] == "extra_forbidden"
+    }
+    told = (details for details in errors if details["type"] != "missing" or details["loc"] not in misspelt)
+    return [_to_problem(details, hint) for details in told]
+
+
+def _to_problem(details: ErrorDetails, hint: str) -> Problem:
     location, kind, context = details["loc"], details["type"], details.get("ctx", {})
     field = _path(location)
     if kind == "extra_forbidden":
@@ -126,32 +143,53 @@ def to_problem(details: ErrorDetails, hint: str) -> Problem:
             remedy=_choice_remedy(details["input"], str(context["expected"])),
         )
     message, remedy = _words(kind, context, details["msg"])
-    guessed = _guess(kind, details["input"], str(context.get("pattern") or _pattern_at(location)))
+    guessed = _guess(kind, details["input"], location, str(context.get("pattern") or _pattern_at(location)))
     if guessed is not None:
         message, remedy = guessed
     value = "" if kind == "missing" else _shown(details["input"])
     return Problem(field=field, value=value, message=message, remedy=remedy)
 
 
-def _guess(kind: str, value: object, pattern: str) -> tuple[str, str] | None:
+def _guess(kind: str, value: object, location: Sequence[int | str], pattern: str) -> tuple[str, str] | None:
     """Return message and remedy if it can be guessed what the user meant by the value."""
     match kind:
+        case "int_type":
+            number = meant_whole_number(value)
+            guess = None if number is None else (_MESSAGES[kind][0], f"Write {number}, without quotes or decimals")
+        case "model_type" | "model_attributes_type":
+            guess = _mapping_guess(value, location)
+        case "too_short" if value == []:
+            guess = "must not be empty", "Add an entry"
         case "string_type" if pattern == DURATION_PATTERN and isinstance(value, int | float):
             meant = meant_duration(str(value))
-            return "is a duration without a unit", _PATTERNS[pattern][1] if meant is None else f'Write "{meant}"'
+            remedy = _PATTERNS[pattern][1] if meant is None else f'Write "{meant}"'
+            guess = "is a duration without a unit", remedy
         case "string_type":
-            return "must be text", _text_remedy(value)
+            guess = "must be text", _text_remedy(value)
         case "list_type":
-            return _list_guess(value)
+            guess = _list_guess(value)
         case "string_pattern_mismatch":
-            return _pattern_guess(str(value), pattern)
-    return None
+            guess = _pattern_guess(str(value), pattern)
+        case _:
+            guess = None
+    return guess
+
+
+def _mapping_guess(value: object, location: Sequence[int | str]) -> tuple[str, str] | None:
+    """Return how to write a value alone as the mapping it belongs in, under that mapping's first key."""
+    first = next(iter(_known_keys(location)), None)
+    if first is None or isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    return _MESSAGES["model_type"][0], f"Write {{{first}: {_cut(str(value))}}}"
 
 
 def _list_guess(value: object) -> tuple[str, str] | None:
     if isinstance(value, dict):
         values = listed_range(value)
-        return None if values is None else ("ranges are not supported", f"Write the values: {values}")
+        alone = "must be a list", "Put a dash before its first key, or [ ] around it"
+        return alone if values is None else ("ranges are not supported", f"Write the values: {values}")
+    if isinstance(value, str) and re.fullmatch(r"\s*[0-9]+(\s*[,;]?\s+[0-9]+|,[0-9]+)+\s*", value):
+        return "must be a list", f"Write it as [{_cut(', '.join(re.findall('[0-9]+', value)))}]"
     return None if value is None else ("must be a list", f"Write it as [{_shown(value)}]")
 
 
@@ -237,10 +275,19 @@ def _choice_remedy(value: object, expected: str) -> str:
 
 
 def _unknown_key_remedy(location: Sequence[int | str], hint: str) -> str:
-    known = _known_keys(location[:-1])
-    close = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-    known_here = f"Did you mean {close[0]}?" if close else f"Known here: {', '.join(known)}"
-    return known_here + hint.replace(". ", " " if close else ". ", 1)
+    meant = _meant_key(location)
+    if re.fullmatch(r"\w+:\S+", str(location[-1])):
+        return "Put a space after the colon" + hint
+    known_here = f"Known here: {', '.join(_known_keys(location[:-1]))}" if meant is None else f"Did you mean {meant}?"
+    return known_here + hint.replace(". ", ". " if meant is None else " ", 1)
+
+
+def _meant_key(location: Sequence[int | str]) -> str | None:
+    """Return the known key that an unknown one was meant to be: by another word for it, or by its spelling."""
+    known, key = _known_keys(location[:-1]), str(location[-1])
+    other = _OTHER_WORDS.get(key.replace("_", "").lower())
+    close = [other] if other is not None and other in known else difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return close[0] if close else None
 
 
 def _known_keys(location: Sequence[int | str]) -> list[str]:

@@ -59,6 +59,13 @@ def meant_decimal(text: str) -> str | None:
     return meant if re.fullmatch(DECIMAL_PATTERN, meant) else None
 
 
+def meant_whole_number(value: object) -> int | None:
+    """Return the whole number that a text such as "20", or a number such as 20.0, was meant to be."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < _LARGEST_GUESS else None
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,6}", value, re.ASCII) else None
+
+
 def meant_ratio(text: str) -> str | None:
     """Return the ratio that a number from 1 to 100 was meant to be, if it was meant in percent."""
     percent = float(text)

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from infpop_operator.api.field_problems import to_problem
+from infpop_operator.api.field_problems import to_problems
 from infpop_operator.api.resource import API_VERSION, KIND
 from infpop_operator.api.rules import broken_rules
 from infpop_operator.api.spec import ThroughputStudy
@@ -14,6 +14,13 @@ from infpop_operator.core.errors import Problem, StudyError
 
 _MOST_NODES = 100_000  # values in a document with its aliases expanded; a large study has some thousands
 _LARGEST_DOCUMENT = 1_000_000  # characters; a Kubernetes object has at most about 1.5 MiB
+# Part of what the YAML parser says -> what to do about it.
+_YAML_REMEDIES = {
+    "<stream end>": "The text ends inside { or [: close it",
+    "<block mapping start>": "Check the indentation. The keys of a mapping start in the same column",
+    "<block end>": "Check the indentation. The keys of a mapping start in the same column",
+    "mapping values are not allowed": "Check the indentation, and put a text with a colon in quotes",
+}
 
 
 def parse_document(text: str, *, source: str) -> ThroughputStudy:
@@ -40,9 +47,10 @@ def parse_object(body: Mapping[str, Any]) -> ThroughputStudy:
 
 def _validated(tree: Mapping[str, Any], *, hint: str) -> ThroughputStudy:
     try:
-        document = ThroughputStudy.model_validate(tree)
+        # By alias alone: a key such as max_trials would pass here, and be dropped by the API server.
+        document = ThroughputStudy.model_validate(tree, by_alias=True, by_name=False)
     except ValidationError as error:
-        raise StudyError([to_problem(details, hint) for details in error.errors(include_url=False)]) from None
+        raise StudyError(to_problems(error.errors(include_url=False), hint)) from None
     problems = broken_rules(document.spec)
     if problems:
         raise StudyError(problems)
@@ -96,7 +104,8 @@ def _not_yaml(text: str, source: str, error: Exception) -> Problem:
         return _whole(source, f"line {mark.line + 1} is indented with a tab", "Indent with spaces")
     parts = (getattr(error, "context", None), getattr(error, "problem", None))
     what = ", ".join(" ".join(part.split()) for part in parts if part)
-    return _whole(source, f"is not valid YAML in line {mark.line + 1}: {what[:300]}", "Correct the YAML")
+    remedy = next((remedy for words, remedy in _YAML_REMEDIES.items() if words in what), "Correct the YAML")
+    return _whole(source, f"is not valid YAML in line {mark.line + 1}: {what[:300]}", remedy)
 
 
 def _has_too_many_nodes(tree: object) -> bool:

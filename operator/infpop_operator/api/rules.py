@@ -68,6 +68,15 @@ def broken_rules(spec: StudySpec) -> list[Problem]:
     return [problem for rule in _RULES for problem in rule(spec)]
 
 
+def _model(spec: StudySpec) -> Iterator[Problem]:
+    address = re.match(r"https?://[^/]+/*", spec.model.name)
+    if address is not None:
+        name = "/".join(spec.model.name[address.end() :].split("/")[:2])
+        remedy = f"Write {name}" if name else "Write the name of a model"
+        message = "is an address, not the name of a model"
+        yield Problem(field="spec.model.name", value=f'"{spec.model.name}"', message=message, remedy=remedy)
+
+
 def _engine_and_simulation(spec: StudySpec) -> Iterator[Problem]:
     engine = spec.engine
     if engine.name == "simulated" and engine.simulation is None:
@@ -329,6 +338,7 @@ def _timeouts(spec: StudySpec) -> Iterator[Problem]:
 
 
 _RULES: tuple[Callable[[StudySpec], Iterator[Problem]], ...] = (
+    _model,
     _engine_and_simulation,
     _decimals,
     _arguments,

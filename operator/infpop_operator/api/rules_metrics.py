@@ -65,7 +65,8 @@ def _objective(spec: StudySpec) -> Iterator[Problem]:
     if objective.metric in METRICS and objective.goal is not None:
         message = f"applies only to metrics from spec.metrics; {objective.metric} has its own goal"
         yield Problem(field="spec.objective.goal", value=objective.goal, message=message, remedy="Remove it")
-    if objective.metric not in METRICS and objective.goal is None:
+    is_own = any(metric.name == objective.metric for metric in spec.metrics)
+    if is_own and objective.metric not in METRICS and objective.goal is None:
         message = "is required with a metric from spec.metrics"
         yield Problem(field="spec.objective.goal", value="", message=message, remedy="Add Maximize or Minimize")
     powers = [metric.name for metric in spec.metrics if is_power(metric)]
