@@ -1,5 +1,6 @@
 """The devices of this machine: what the driver reports, which of them a process may use, and the machine itself."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -112,11 +113,12 @@ def test_without_nvidias_library_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch
     assert list_gpus() == Gpus()
 
 
-def test_a_quota_bounds_the_cores(tmp_path: Path) -> None:
+def test_a_quota_bounds_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A study in a container asks for no more ranks than the quota lets run at the same time."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {0, 1, 2, 3})
     (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
-    (tmp_path / "sys/fs/cgroup/cpu.max").write_text("150000 100000\n")
-    assert this_machine({}, root=tmp_path).cpu_cores == 1
+    (tmp_path / "sys/fs/cgroup/cpu.max").write_text("250000 100000\n")
+    assert this_machine({}, root=tmp_path).cpu_cores == 2
 
 
 def test_this_machine_has_a_cpu() -> None:
