@@ -129,6 +129,19 @@ def test_what_a_crash_has_left_is_read_and_the_rest_is_named(
     about = [note for note in table.notes if "interrupted" not in note and "in progress" not in note]
     assert len(about) == len(notes)
     assert all(note in found for note, found in zip(notes, about, strict=True)), about
+    assert "--output" not in "".join(about)  # that is of tune: these commands write nothing
+
+
+def test_a_damaged_journal_has_a_remedy_that_reading_commands_have(tmp_path: Path) -> None:
+    """A line may be deleted, but not the first, which says whose steps the others are."""
+    directory = copied(tmp_path)
+    journal = directory / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    for number, remedy in ((1, "Restore the file from a copy."), (2, "from a copy or delete this line to forget")):
+        journal.write_bytes(b"".join([*lines[: number - 1], b"{}\n", *lines[number:]]))
+        (note, *_) = read_results(str(directory)).notes
+        assert f"line {number}: damaged" in note
+        assert remedy in note
 
 
 def test_numbers_stay_simulated_without_a_status(tmp_path: Path) -> None:

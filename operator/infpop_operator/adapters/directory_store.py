@@ -38,7 +38,7 @@ class DirectoryStore:
         self.runs = directory / RUNS
         self._namespace = namespace
         self._study = study
-        self._journal = Journal(directory / JOURNAL)
+        self._journal = Journal(directory / JOURNAL, elsewhere="name another directory with --output")
         self._lock: TextIO | None = None
 
     def __enter__(self) -> Self:

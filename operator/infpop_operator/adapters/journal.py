@@ -148,10 +148,14 @@ class NewerJournalError(StoreError):
 
 
 class Journal:
-    """The journal file at `path`, created by the first write."""
+    """The journal file at `path`, created by the first write.
 
-    def __init__(self, path: Path) -> None:
+    `elsewhere` is a remedy that the user's command has for a journal that it cannot use, besides mending the file.
+    """
+
+    def __init__(self, path: Path, *, elsewhere: str | None = None) -> None:
         self.path = path
+        self._elsewhere = elsewhere
 
     def begin(self, *, namespace: str, study: str, started_at: datetime) -> Header:
         """Write the first line of a new journal."""
@@ -209,8 +213,8 @@ class Journal:
             raise self._damaged(1, "it does not say which study the journal belongs to")
         if header.version > VERSION:
             raise NewerJournalError(
-                f"{self.path}: written by a newer InfPop (journal version {header.version}, this one knows {VERSION})."
-                " Upgrade InfPop, or name another directory with --output."
+                f"{self.path}: written by a newer InfPop (journal version {header.version}, this one knows {VERSION}). "
+                + self._remedy("Upgrade InfPop")
             )
         return header
 
@@ -229,10 +233,14 @@ class Journal:
             raise self._damaged(number, f"{where}: {first['msg']}" if where else first["msg"]) from error
 
     def _damaged(self, number: int, what: str) -> StoreError:
-        return StoreError(
-            f"{self.path}, line {number}: damaged ({what}). Restore the file from a copy, delete this line to forget"
-            " the step it recorded, or name another directory with --output."
-        )
+        mending = ["Restore the file from a copy"]
+        if number > 1:  # the first line says whose steps the others are
+            mending.append("delete this line to forget the step it recorded")
+        return StoreError(f"{self.path}, line {number}: damaged ({what}). {self._remedy(*mending)}")
+
+    def _remedy(self, *ways: str) -> str:
+        *others, last = [*ways, *([] if self._elsewhere is None else [self._elsewhere])]
+        return f"{', '.join(others)}{' or ' if others else ''}{last}."
 
     def _append(self, line: str) -> None:
         try:
