@@ -8,8 +8,8 @@ import pandas as pd
 from infpop_operator.analysis.result_landscapes import to_landscapes
 from infpop_operator.analysis.rows import ResultTable, RoundResultRow, TrialResultRow
 from infpop_operator.analysis.tradeoffs import tradeoffs
+from infpop_operator.analysis.trial_columns import Column, Kind, columns_of, row_values
 from infpop_operator.core.landscape import CellState
-from infpop_operator.export.columns import Column, Kind, columns_of, row_values
 
 _DTYPES: dict[Kind, Any] = {
     Kind.TEXT: "string",

@@ -29,7 +29,7 @@ def load(
 
     Args:
         source: a directory of `infpop tune`, its `status.json`, a study as JSON, `study/NAME` or
-            `study/NAMESPACE/NAME` on a cluster, or a CSV file of recorded cells.
+            `study/NAMESPACE/NAME` on a cluster, or a CSV file of recorded cells or of `infpop export`.
         more: further sources, whose trials come after those of the first.
         namespace: of studies on a cluster; by default that of the context.
         context: of the kubeconfig.

@@ -4,8 +4,8 @@ import re
 from itertools import groupby
 from pathlib import Path
 
+from infpop_operator.analysis.trial_columns import COLUMNS
 from infpop_operator.cli.export import TRIAL_FORMATS
-from infpop_operator.export.columns import COLUMNS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "exports.md").read_text()
 

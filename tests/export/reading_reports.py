@@ -7,8 +7,8 @@ import yaml
 from llmd_benchmark_report import BenchmarkReportV02, yaml_str_to_benchmark_report
 
 from infpop_operator.analysis.rows import TrialResultRow
+from infpop_operator.analysis.trial_columns import restore_row
 from infpop_operator.export.benchmark_reports import INDEX
-from infpop_operator.export.columns import restore_row
 from infpop_operator.export.jsonl_table import restore_values
 
 

@@ -10,10 +10,10 @@ from llmd_benchmark_report import BenchmarkReportV02, yaml_str_to_benchmark_repo
 
 from export.reading_reports import read_reports
 from export.trials import FAILED, MEASURED, ROWS
+from infpop_operator.analysis.trial_columns import columns_of
 from infpop_operator.core.errors import ExportError
 from infpop_operator.core.landscape import CellState
 from infpop_operator.export.benchmark_reports import INDEX, listed_reports, render_reports
-from infpop_operator.export.columns import columns_of
 
 ORIGIN = "/home/user/infpop-results/codellama-7b"
 RACED = replace(

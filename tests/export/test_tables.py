@@ -16,10 +16,10 @@ from pyarrow import parquet
 from export.trials import FAILED, MEASURED, ROWS, START
 from infpop_operator import __version__
 from infpop_operator.analysis.rows import TrialResultRow
+from infpop_operator.analysis.trial_columns import COLUMNS, Kind, columns_of
+from infpop_operator.analysis.trial_csv import parse_scalar_cell, scalar_cell
 from infpop_operator.core.errors import ExportError
 from infpop_operator.core.study import Scalar
-from infpop_operator.export.columns import COLUMNS, Kind, columns_of
-from infpop_operator.export.csv_table import parse_scalar_cell, scalar_cell
 from infpop_operator.export.tables import TABLE_FORMATS, read_table, render_table
 
 TWO = (MEASURED, FAILED)

@@ -29,7 +29,7 @@ from infpop_runner.contract import RunResult
 
 NAME_A_SOURCE = (
     "Name a directory of infpop tune, its status.json, study/NAME for a study on a cluster, or a CSV file of recorded"
-    " cells"
+    " cells or exported trials"
 )
 _STATUS_KEYS = {"conditions", "pools", "progress", "trials"}  # at least one is in every status
 _SHOWN = 5

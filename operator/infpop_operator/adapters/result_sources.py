@@ -4,7 +4,7 @@ The Kubernetes client is loaded only for a study on a cluster.
 """
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from infpop_operator.adapters.found_study import (
@@ -15,6 +15,7 @@ from infpop_operator.adapters.found_study import (
     read_json,
     source_error,
 )
+from infpop_operator.analysis.exported_trials import exported_trials, is_trial_table
 from infpop_operator.analysis.landscape_csv import landscape_rows, parse_landscape
 from infpop_operator.analysis.rows import ResultTable
 from infpop_operator.analysis.study_rows import study_table
@@ -36,7 +37,8 @@ def read_all(
     Two studies of one name stay apart by their source, and a note says so.
 
     Raises:
-        InfPopError: as `read_results`; one source that cannot be read fails all.
+        InfPopError: as `read_results`; one source that cannot be read fails all. Two sources have the same round of a
+            study, because one is an export of the other.
     """
     names = tuple(dict.fromkeys(sources))
     cluster = {"namespace": namespace, "context": context, "kubeconfig": kubeconfig}
@@ -44,6 +46,7 @@ def read_all(
     if not on_cluster:
         _refuse_options(", ".join(names), cluster)
     tables = [read_results(name, **(cluster if name.startswith(ON_CLUSTER) else {})) for name in names]
+    _refuse_rounds_twice(names, tables)
     return ResultTable(
         trials=tuple(row for table in tables for row in table.trials),
         rounds=tuple(row for table in tables for row in table.rounds),
@@ -65,7 +68,7 @@ def read_results(
 
     Args:
         source: a directory of `infpop tune`, its `status.json`, a study as JSON, `study/NAME` or `study/NAMESPACE/NAME`
-            on a cluster, or a CSV file of recorded cells.
+            on a cluster, or a CSV file of recorded cells, or of trials as `infpop export` writes them.
         namespace: of a study on a cluster, None for that of the context.
         context: of the kubeconfig.
         kubeconfig: its path, None as for kubectl.
@@ -81,7 +84,10 @@ def read_results(
     path = Path(source)
     if not source.startswith(ON_CLUSTER) and _kind(path) == "csv":
         _refuse_options(source, {"namespace": namespace, "context": context, "kubeconfig": kubeconfig})
-        return ResultTable(trials=landscape_rows(parse_landscape(_read(path), source), source))
+        text = _read(path)
+        if is_trial_table(text):
+            return ResultTable(trials=exported_trials(text, source))
+        return ResultTable(trials=landscape_rows(parse_landscape(text, source), source))
     found = find_study(source, namespace=namespace, context=context, kubeconfig=kubeconfig)
     return study_table(found.study, found.history, found.source, found.notes)
 
@@ -95,7 +101,7 @@ def find_study(
 ) -> FoundStudy:
     """Return the one study in a source; arguments and errors are those of `read_results`.
 
-    A CSV file of recorded cells has no study: that is a ResultError.
+    A CSV file has no study: that is a ResultError.
     """
     cluster = {"namespace": namespace, "context": context, "kubeconfig": kubeconfig}
     if source.startswith(ON_CLUSTER):
@@ -108,7 +114,7 @@ def find_study(
         case "directory":
             return find_in_directory(path)
         case "csv":
-            message = "holds recorded cells, and no study"
+            message = "holds recorded cells or exported trials, and no study"
             raise source_error(source, message, f"Draw it with infpop report {source}, or name a study")
         case _:
             return find_in_json(path, read_json(path))
@@ -147,6 +153,17 @@ def _refuse_options(source: str, cluster: dict[str, str | None]) -> None:
         if value is not None:
             message = f"{source} is a path, and only a study on a cluster has a {option}"
             raise ResultError(f"--{option}: {value}: {message}. Leave it out, or name the study as {ON_CLUSTER}NAME.")
+
+
+def _refuse_rounds_twice(names: Sequence[str], tables: Sequence[ResultTable]) -> None:
+    """Refuse to count the trials of a round twice: an exported table keeps the sources of its rows."""
+    owners: dict[tuple[str, str, str, int], str] = {}
+    for name, table in zip(names, tables, strict=True):
+        for source, study, pool, number in {(row.source, row.study, row.pool, row.round) for row in table.trials}:
+            owner = owners.setdefault((source, study, pool, number), name)
+            if owner != name:
+                message = f"has round {number} of pool {pool} of {study} ({source}), which {owner} has as well"
+                raise source_error(name, message, "Name only one of the two")
 
 
 def _about_names(tables: Iterable[ResultTable]) -> tuple[str, ...]:

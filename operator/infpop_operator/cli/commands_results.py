@@ -52,7 +52,8 @@ def show(
 
 
 COMPARE_EPILOG = (
-    "SOURCE is a directory of infpop tune, a status.json, study/NAME on a cluster, or a CSV file of recorded cells. "
+    "SOURCE is a directory of infpop tune, a status.json, study/NAME on a cluster, or a CSV file of recorded cells "
+    "or of infpop export. "
     "After # say which part of it is meant: pool, round, engine, gpu-model, model or workload, for example "
     "results/a#pool=v100,round=2. Without a round the newest of each pool counts."
     f"\n\n{DOCUMENTATION}"
@@ -184,7 +185,8 @@ def export(
 
 
 REPORT_EPILOG = (
-    "Sources: directories of infpop tune, status.json, study/NAME on a cluster, CSV files of recorded cells."
+    "Sources: directories of infpop tune, status.json, study/NAME on a cluster, CSV files of recorded cells "
+    "or of infpop export."
     f"\n\n{DOCUMENTATION}"
 )
 

@@ -16,10 +16,10 @@ from infpop_operator.adapters.score_file import read_scores
 from infpop_operator.analysis.rows import ResultTable
 from infpop_operator.analysis.statistics.answers import answer
 from infpop_operator.analysis.statistics.statistic import to_document
+from infpop_operator.analysis.trial_csv import render_csv
 from infpop_operator.cli.error_output import print_error
 from infpop_operator.cli.exit_codes import ExitCode
 from infpop_operator.core.errors import InfPopError, NoAnswerError, ReportError
-from infpop_operator.export.csv_table import render_csv
 from infpop_operator.report.figures.all_figures import FORMATS, MOST_LANDSCAPES, PlannedFigure, plan_figures
 from infpop_operator.report.html.page import render_html
 from infpop_operator.report.report_content import ReportContent

@@ -18,7 +18,7 @@ import yaml
 from llmd_benchmark_report import BenchmarkReportV02
 
 from infpop_operator.analysis.rows import TrialResultRow
-from infpop_operator.export.columns import Column, Value, row_values
+from infpop_operator.analysis.trial_columns import Column, Value, row_values
 from infpop_operator.export.jsonl_table import json_value
 from infpop_operator.export.trial_identity import round_id, trial_id
 

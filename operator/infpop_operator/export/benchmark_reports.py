@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from infpop_operator import __version__
 from infpop_operator.analysis.rows import TrialResultRow
+from infpop_operator.analysis.trial_columns import Value, columns_of, row_values
 from infpop_operator.core.errors import ExportError, Problem
 from infpop_operator.core.landscape import CellState
 from infpop_operator.export.benchmark_report import VERSION, render_report
-from infpop_operator.export.columns import Value, columns_of, row_values
 from infpop_operator.export.jsonl_table import json_value
 from infpop_operator.export.trial_identity import trial_id
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from infpop_operator.analysis.rows import TrialResultRow
+from infpop_operator.analysis.trial_columns import Kind, Value, column_kind, columns_of, restore_row, row_values
+from infpop_operator.analysis.trial_csv import iso_time
 from infpop_operator.core.errors import ExportError, Problem
-from infpop_operator.export.columns import Kind, Value, column_kind, columns_of, restore_row, row_values
-from infpop_operator.export.csv_table import iso_time
 
 
 def render_jsonl(rows: Sequence[TrialResultRow]) -> bytes:

@@ -12,9 +12,9 @@ from itertools import groupby
 
 from infpop_operator.analysis.rows import TrialResultRow
 from infpop_operator.analysis.tracked_runs import TrackedRound, TrackedRun
+from infpop_operator.analysis.trial_columns import Column, Group, Kind, Value, columns_of, row_values
+from infpop_operator.analysis.trial_csv import iso_time, scalar_cell
 from infpop_operator.core.landscape import CellState
-from infpop_operator.export.columns import Column, Group, Kind, Value, columns_of, row_values
-from infpop_operator.export.csv_table import iso_time, scalar_cell
 from infpop_operator.export.trial_identity import round_id, trial_id
 
 _PREFIX = "infpop."

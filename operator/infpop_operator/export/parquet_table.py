@@ -12,9 +12,9 @@ from pyarrow import parquet
 
 from infpop_operator import __version__
 from infpop_operator.analysis.rows import TrialResultRow
+from infpop_operator.analysis.trial_columns import Column, Kind, Value, columns_of, restore_row, row_values
+from infpop_operator.analysis.trial_csv import parse_scalar_cell, scalar_cell
 from infpop_operator.core.errors import ExportError, Problem
-from infpop_operator.export.columns import Column, Kind, Value, columns_of, restore_row, row_values
-from infpop_operator.export.csv_table import parse_scalar_cell, scalar_cell
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 _TYPES = {

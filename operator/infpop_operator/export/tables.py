@@ -25,9 +25,11 @@ class TableFormat:
 
 
 TABLE_FORMATS: Mapping[str, TableFormat] = {
-    "csv": TableFormat(module="csv_table", render="render_csv", parse="parse_csv"),
-    "jsonl": TableFormat(module="jsonl_table", render="render_jsonl", parse="parse_jsonl"),
-    "parquet": TableFormat(module="parquet_table", render="render_parquet", parse="parse_parquet", is_text=False),
+    "csv": TableFormat(module="infpop_operator.analysis.trial_csv", render="render_csv", parse="parse_csv"),
+    "jsonl": TableFormat(module="infpop_operator.export.jsonl_table", render="render_jsonl", parse="parse_jsonl"),
+    "parquet": TableFormat(
+        module="infpop_operator.export.parquet_table", render="render_parquet", parse="parse_parquet", is_text=False
+    ),
 }
 
 
@@ -64,6 +66,6 @@ def read_table(content: bytes, form: str) -> tuple[TrialResultRow, ...]:
 
 
 def _function(form: str, name: str) -> Callable[..., Any]:
-    module = importlib.import_module(f"infpop_operator.export.{TABLE_FORMATS[form].module}")
+    module = importlib.import_module(TABLE_FORMATS[form].module)
     function: Callable[..., Any] = getattr(module, name)
     return function

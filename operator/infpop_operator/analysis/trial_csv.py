@@ -16,9 +16,9 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from infpop_operator.analysis.rows import TrialResultRow
+from infpop_operator.analysis.trial_columns import Kind, Value, column_kind, columns_of, restore_row, row_values
 from infpop_operator.core.errors import ExportError, Problem
 from infpop_operator.core.study import Scalar
-from infpop_operator.export.columns import Kind, Value, column_kind, columns_of, restore_row, row_values
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")  # noqa: RUF001 - spreadsheets take the wide characters too
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
@@ -48,12 +48,23 @@ def parse_csv(content: bytes) -> Iterator[TrialResultRow]:
     """Yield the rows of a table that `render_csv` returned; columns of other names are passed over.
 
     Raises:
-        ExportError: a cell is not of the type of its column, or the table lacks a column.
+        ExportError: a cell is not of the type of its column, a record has more cells than the table has columns, or the
+            table lacks a column.
     """
-    reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
+    return parse_csv_text(content.decode("utf-8-sig"))
+
+
+def parse_csv_text(text: str) -> Iterator[TrialResultRow]:
+    """Yield the rows as `parse_csv` does."""
+    reader = csv.reader(io.StringIO(text, newline=""))
     header = next(reader, [])
     kinds = [(name, column_kind(name)) for name in header]
     for number, cells in enumerate(reader, start=2):
+        if len(cells) > len(header):
+            message = f"is more than the first line has columns for (record {number})"
+            remedy = "Quote a text that contains a comma"
+            surplus = ascii(",".join(cells[len(header) :]))
+            raise ExportError(str(Problem(field="table", value=surplus, message=message, remedy=remedy)))
         named = zip(kinds, cells, strict=False)
         yield restore_row({name: _parse(cell, name, kind, number) for (name, kind), cell in named if kind is not None})
 

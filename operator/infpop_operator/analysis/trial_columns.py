@@ -204,8 +204,7 @@ def restore_row(values: Mapping[str, Value]) -> TrialResultRow:
     low, high = values.get(_LOW), values.get(_HIGH)
     if low is not None and high is not None:
         arguments["interval_tokens_per_second"] = (low, high)
-    arguments["extra"] = _named(values, EXTRA)
-    arguments["metrics"] = _named(values, METRIC)
+    arguments |= {name: found for name, prefix in _PREFIXES.items() if (found := _named(values, prefix))}
     return TrialResultRow(**arguments)  # type: ignore[arg-type]  # the columns have the types of the fields
 
 
@@ -216,6 +215,7 @@ def column_kind(name: str) -> Kind | None:
     return Kind.NUMBER if name.startswith(METRIC) else _KINDS.get(name)
 
 
+_PREFIXES = {"extra": EXTRA, "metrics": METRIC}
 _SPECIAL = {"interval_tokens_per_second", "extra", "metrics"}
 _FIELDS = {field.name: field.default for field in fields(TrialResultRow) if field.name not in _SPECIAL}
 _KINDS = {column.name: column.kind for column in COLUMNS}
