@@ -86,8 +86,8 @@ INSTANTS: dict[str, Callable[[], Snapshot]] = {
 
 def test_an_end_that_the_user_asked_for_is_not_a_failure() -> None:
     """A trial whose run was stopped is in the table, without advice to read its log."""
-    page, failures = page_of(broken()), page_of(stopped()).failures
-    assert (len(page.failures), failures) == (3, ())
+    page, failures = page_of(broken()), page_of(stopped()).picture.failures
+    assert (sum(len(each.trials) for each in page.picture.failures), failures) == (3, ())
 
 
 def test_an_end_that_the_user_asked_for_is_not_called_broken() -> None:
@@ -151,8 +151,12 @@ def test_a_study_shows_the_same_here_and_on_a_cluster(name: str) -> None:
     here, there = page_of(instant(name)), page_on_cluster(instant(name))
     assert here.picture.runs == tuple(replace(run, seconds=there_run.seconds) for run, there_run in pairs(here, there))
     assert [pool.landscape for pool in here.picture.pools] == [pool.landscape for pool in there.picture.pools]
-    assert [failure.what for failure in here.failures] == [failure.what for failure in there.failures]
-    assert [failure.detail for failure in here.failures] == [failure.detail for failure in there.failures]
+    assert [failure.reason for failure in here.picture.failures] == [
+        failure.reason for failure in there.picture.failures
+    ]
+    assert [failure.detail for failure in here.picture.failures] == [
+        failure.detail for failure in there.picture.failures
+    ]
     assert here.picture.trials_done == there.picture.trials_done
     if here.outcome is not Outcome.INTERRUPTED and here.conclusion is not None:
         assert there.conclusion is not None

@@ -26,6 +26,17 @@ def clip(text: str, limit: int) -> str:
     return text
 
 
+def clip_cause(text: str, limit: int) -> str:
+    """Return `text` as `clip` does, but shortened before its last sentence, which says what to do."""
+    whole = clip(text, limit)
+    cause, stop, remedy = text.rpartition(". ")
+    if not stop or not whole.endswith(_ELLIPSIS):
+        return whole
+    last = clip(remedy, limit)
+    needed = sum(map(stored_bytes, last)) + 1
+    return whole if needed > limit // 2 else f"{clip(cause, limit - needed)} {last}"
+
+
 def stored_bytes(character: str) -> int:
     """Return the number of bytes of a printable character in a stored JSON string."""
     if character in _SIX_BYTES:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from infpop_operator.api.clip import clip
+from infpop_operator.api.clip import clip, clip_cause
 from infpop_operator.api.quantities import decimal_string, number_string
 from infpop_operator.api.status_confirmation import confirmation_row, confirmed_row
 from infpop_operator.api.status_context import StatusContext
@@ -285,7 +285,7 @@ def trial_row(study: Study, trial: Trial, before: Trial | None = None) -> TrialR
         extra=shown_extra(trial.configuration) or None,
         state=trial.state.value,
         reason=reason,
-        message=clip(detail, _message_bytes(trial)) or None,
+        message=clip_cause(detail, _message_bytes(trial)) or None,
         throughput=decimal_string(measured.throughput_tokens_per_second) if measured else None,
         spread=decimal_string(measured.spread_ratio, significant=3) if measured else None,
         seconds_per_output_token=_per_token(study, measured) if measured and _asks_for_time(study) else None,
@@ -332,7 +332,7 @@ def _raced(trial: Trial) -> dict[str, str | None]:
 
 def _failure(ended: Trial) -> str | None:
     """Return why the last attempt of a trial failed, None if it succeeded."""
-    return clip(": ".join(part for part in (ended.reason, ended.detail) if part), MESSAGE_BYTES) or None
+    return clip_cause(": ".join(part for part in (ended.reason, ended.detail) if part), MESSAGE_BYTES) or None
 
 
 def _message_bytes(trial: Trial) -> int:

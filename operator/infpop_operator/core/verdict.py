@@ -115,7 +115,7 @@ def _at_end(situation: Situation) -> tuple[Verdict, str, str]:
         return (Verdict.SUCCEEDED, reason, message)
     set_aside = {name: plan.set_aside for name, plan in plans.items()}
     cause, why = why_no_best(study, history, set_aside)
-    return (Verdict.STALLED, cause, f"{why}; {message}")
+    return (Verdict.STALLED, cause, why if cause == reason else f"{why}; {message}")
 
 
 def _has_result_without(study: Study, history: History, pools: Sequence[str]) -> bool:

@@ -12,6 +12,7 @@ from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.api.study_object import StudyObject
 from infpop_operator.core.decision import Decision
 from infpop_operator.core.machine_load import MachineLoad
+from infpop_operator.core.model import History
 from infpop_operator.local.prepare import Prepared
 from infpop_operator.local.snapshot import Snapshot, as_resumed, with_partial_results
 from infpop_operator.report.place import on_this_machine
@@ -84,7 +85,17 @@ class StatusKeeper:
             document=self._prepared.document,
             status=status or StudyStatus(),
         )
-        return to_page(study, replace(self._place, load=load), snapshot.now)
+        last_runs = _last_runs(snapshot.decision.history)
+        return to_page(study, replace(self._place, load=load), snapshot.now, last_runs=last_runs)
+
+
+def _last_runs(history: History) -> dict[tuple[str, int, int], str]:
+    """Return the last run of each trial that has ended: the status only has the newest one, which may be live."""
+    return {
+        (entry.run.pool, entry.run.round, trial.index): entry.run.name
+        for entry in history.ended
+        for trial in entry.run.trials
+    }
 
 
 def _read_status(status: object) -> StudyStatus | None:

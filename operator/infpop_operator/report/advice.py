@@ -101,15 +101,22 @@ _LATER = {
 }
 
 
-def remedy_for(reason: str, *, run: str = "", seconds: float = 0.0, on_cluster: bool = True) -> str:
+# The runner's message ends with the remedy for the one cause that it has found.
+_SAID_BY_THE_RUNNER = {"ModelUnavailable", "StorageUnavailable", "UnsupportedModel"}
+
+
+def remedy_for(reason: str, *, run: str = "", seconds: float = 0.0, detail: str = "", on_cluster: bool = True) -> str:
     """Return the remedy for `reason`; empty if the user has nothing to do.
 
     Args:
         reason: of a waiting run, a trial or a condition.
         run: the run's name, inserted for RUN in commands.
         seconds: how long the reason has held.
+        detail: the message that is shown with the reason, which may already say what to do.
         on_cluster: True if the study is an object in a cluster, False if it is tuned on this machine.
     """
+    if detail and reason in _SAID_BY_THE_RUNNER:
+        return ""
     if not on_cluster:
         return ON_ONE_MACHINE.get(reason, REMEDIES.get(reason, ""))
     text = REMEDIES.get(reason, "")

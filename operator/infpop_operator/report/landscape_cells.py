@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -71,8 +72,11 @@ def _variants(cell: LandscapeCell) -> str:
     return f" ({cell.variants})" if tried == cell.variants else f" ({tried}/{cell.variants})"
 
 
-def legend_lines(landscape: Landscape) -> Iterator[RenderableType]:
-    """Yield a line for each kind of mark that the table shows: how often it occurs, why, and the first detail."""
+def legend_lines(landscape: Landscape, *, explained: AbstractSet[str] = frozenset()) -> Iterator[RenderableType]:
+    """Yield a line for each kind of mark that the table shows: how often it occurs, why, and the first detail.
+
+    The reasons in `explained` have their details elsewhere.
+    """
     cells = [cell for row in landscape.rows for cell in row]
     measured = [cell for cell in cells if cell.throughput_tokens_per_second is not None]
     others = [cell for cell in measured if not cell.is_best]
@@ -86,7 +90,8 @@ def legend_lines(landscape: Landscape) -> Iterator[RenderableType]:
     slower = sum(cell.state is CellState.RACED_OUT and cell.throughput_tokens_per_second is None for cell in cells)
     if slower:
         yield _line(f"{_SLOWER} slower than the best", f"{slower}x, the number is the most it can reach", "", "default")
-    yield from _failed([cell for cell in cells if cell.state in _MARKS and cell.throughput_tokens_per_second is None])
+    failed = [cell for cell in cells if cell.state in _MARKS and cell.throughput_tokens_per_second is None]
+    yield from _failed(failed, explained)
     if any(cell.state is CellState.UNTRIED for cell in cells):
         yield _line(f"{_UNTRIED} not tried", "", "", "dim")
     yield from _of_variants(landscape, cells)
@@ -104,13 +109,18 @@ def _reused(cells: Sequence[LandscapeCell]) -> Iterator[RenderableType]:
         yield _line(f"{_REUSED} measured by another study", "", studies, "default")
 
 
-def _failed(cells: Sequence[LandscapeCell]) -> Iterator[RenderableType]:
+def _failed(cells: Sequence[LandscapeCell], explained: AbstractSet[str]) -> Iterator[RenderableType]:
     for (state, reason), amount in Counter((cell.state, cell.reason or "") for cell in cells).items():
         mark, style = _MARKS[state]
         detail = next((cell.detail for cell in cells if (cell.state, cell.reason or "") == (state, reason)), "")
         meaning = _WAS_STOPPED if state is CellState.BROKEN and reason in ENDED_ON_REQUEST else _MEANINGS[state]
         why = f"{amount}x {reason}".rstrip() + f", {meaning}"
-        yield _line(f"{mark} {short_reason(reason)}", why, "" if state is CellState.RULED_OUT else detail, style)
+        yield _line(
+            f"{mark} {short_reason(reason)}",
+            why,
+            "" if state is CellState.RULED_OUT or reason in explained else detail,
+            style,
+        )
 
 
 def _of_variants(landscape: Landscape, cells: Sequence[LandscapeCell]) -> Iterator[RenderableType]:

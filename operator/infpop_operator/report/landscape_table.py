@@ -5,6 +5,7 @@ then fits; a terminal that is not high enough gets fewer rows. Each of these is 
 """
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
@@ -54,9 +55,14 @@ def render_landscape(landscape: Landscape, device: str, *, wide: bool = False) -
     return LandscapeTable(landscape=landscape, device=device, wide=wide)
 
 
-def render_legend(landscape: Landscape) -> RenderableType:
-    """Return one line for each kind of mark in the table: how often it occurs, why, and the first detail."""
-    return Group(*legend_lines(landscape))
+def render_legend(landscape: Landscape, *, explained: AbstractSet[str] = frozenset()) -> RenderableType:
+    """Return one line for each kind of mark in the table: how often it occurs, why, and the first detail.
+
+    Args:
+        landscape: the round.
+        explained: the reasons whose details stand elsewhere on the page.
+    """
+    return Group(*legend_lines(landscape, explained=explained))
 
 
 def _whole(landscape: Landscape, device: str, width: int) -> Iterator[Text]:

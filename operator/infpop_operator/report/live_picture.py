@@ -7,7 +7,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.text import Text
 
 from infpop_operator.report.landscape_table import LEAST_LINES, LandscapeTable, render_legend
-from infpop_operator.report.picture import Picture, PoolPicture
+from infpop_operator.report.picture import Failure, Picture, PoolPicture
 from infpop_operator.report.picture_parts import header, line, notice, run
 from infpop_operator.report.words import count
 
@@ -18,7 +18,8 @@ _Parts = Sequence[RenderableType]
 class LivePicture:
     """A study at one instant, on a screen of `height` lines; None: as long as it needs.
 
-    The most important lines come first: what is wrong, how far the search is, the best, the live runs, the landscapes.
+    The most important lines come first: what is wrong, how far the search is, the best, why trials failed, the live
+    runs, the landscapes.
     """
 
     picture: Picture
@@ -26,7 +27,7 @@ class LivePicture:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         ruler = _Ruler(console=console, options=options)
-        top = tuple(header(self.picture, "ellipsis"))
+        top = (*header(self.picture, "ellipsis"), *_failures(self.picture.failures))
         runs = [tuple(run(each, "ellipsis")) for each in self.picture.runs]
         pools = [_Pool.of(pool, ruler) for pool in self.picture.pools]
         yield from top
@@ -38,6 +39,20 @@ class LivePicture:
         shown = list(_runs(runs, ruler, free, wanted_below=sum(pool.least for pool in pools)))
         yield from shown
         yield from _pools(pools, free - ruler.lines(shown))
+
+
+def _failures(failures: Sequence[Failure]) -> Iterator[RenderableType]:
+    """Yield the newest cause for which trials have no number, what to do, and the newest log; count the others."""
+    for failure in failures[-1:]:
+        trials = count(len(failure.trials), "trial")
+        others = f", and {count(len(failures) - 1, 'other cause')}" if len(failures) > 1 else ""
+        cause = ": ".join(part for part in (failure.reason, failure.detail) if part)
+        yield line(f"{trials} without a number{others}: {cause}", "magenta", "ellipsis")
+        if failure.remedy:
+            yield line(f"  What to do: {failure.remedy}", "", "ellipsis")
+        log = next((trial.log for trial in reversed(failure.trials) if trial.log), "")
+        if log:
+            yield line(f"  log: {log}", "", "fold")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,29 @@ class RunPicture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailedTrial:
+    """A trial without a number, and where the log of its last run is: a path or a command; empty if unknown."""
+
+    what: str
+    log: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A cause for which trials have no number, the remedy, and those trials, in their order.
+
+    `detail` and `remedy` are empty if the notices at the top of the page have them. `says_nothing` is True if the runs
+    broke, which says nothing about the configuration.
+    """
+
+    reason: str
+    detail: str
+    remedy: str
+    trials: tuple[FailedTrial, ...]
+    says_nothing: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PoolPicture:
     """One pool's newest round.
 
@@ -62,7 +85,10 @@ class PoolPicture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A study at one instant. `best` is the best configuration so far in one phrase."""
+    """A study at one instant. `best` is the best configuration so far in one phrase.
+
+    `failures` are the causes for which trials have no number, the newest last.
+    """
 
     title: str
     is_simulated: bool
@@ -72,3 +98,4 @@ class Picture:
     notices: tuple[Notice, ...] = ()
     runs: tuple[RunPicture, ...] = ()
     pools: tuple[PoolPicture, ...] = ()
+    failures: tuple[Failure, ...] = ()

@@ -1,10 +1,13 @@
 """The view that writes a study's progress as plain lines, one per change: for logs, pipes and screen readers."""
 
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from datetime import datetime
 
+from infpop_operator.report.failure_view import cause_key
 from infpop_operator.report.picture import Notice, RunPicture
-from infpop_operator.report.status_page import StatusPage
+from infpop_operator.report.status_page import StatusPage, TrialLine
 from infpop_operator.report.words import clock, progress_phrase
 
 
@@ -15,12 +18,15 @@ class PlainView:
         self._write = write
         self._before: StatusPage | None = None
         self._since: datetime | None = None
+        self._said: set[str] = set()
 
     def show(self, page: StatusPage, now: datetime) -> None:
         """Write a line for each change."""
         self._since = self._since or now
-        for line in page_changes(self._before, page):
+        for line in page_changes(self._before, page, said=self._said):
             self._write(f"{clock(now - self._since)}  {line}")
+        if self._before is not None:
+            self._said.update(cause_key(trial.failure) for trial in _new(self._before, page) if trial.failure)
         self._before = page
 
     def announce(self, text: str) -> None:
@@ -31,22 +37,34 @@ class PlainView:
         """Do nothing: only the live view holds something to close."""
 
 
-def page_changes(before: StatusPage | None, after: StatusPage) -> Iterator[str]:
-    """Yield one line per change from `before` to `after`; without `before`, the current state of the study."""
-    yield from _opening(after) if before is None else _ended(before, after)
-    shown = set(_explained(before)) if before is not None else set()
+def page_changes(
+    before: StatusPage | None, after: StatusPage, *, said: AbstractSet[str] = frozenset()
+) -> Iterator[str]:
+    """Yield one line per change from `before` to `after`; without `before`, the current state of the study.
+
+    The causes of failures in `said` (`cause_key`) have been shown in full: they are only named.
+    """
+    yield from _opening(after) if before is None else _ended(before, after, said)
+    shown = set(_explained(before, by_trials=True)) if before is not None else set()
     lines = {line for line, _ in shown}
-    for line, remedy in _explained(after):
+    for line, remedy in _explained(after, by_trials=before is not None):
         if line not in lines:
             yield line
         if remedy and (line, remedy) not in shown:
             yield f"What to do: {remedy}"
 
 
-def _explained(page: StatusPage) -> Iterator[tuple[str, str]]:
-    """Yield the line of each run and notice with its remedy, which may only be known after a while."""
+def _explained(page: StatusPage, *, by_trials: bool) -> Iterator[tuple[str, str]]:
+    """Yield the line of each run and notice with its remedy, which may only be known after a while.
+
+    If `by_trials`, the lines of the trials have the cause that a study waits for.
+    """
     yield from ((_run_line(run), run.remedy) for run in page.picture.runs)
-    yield from ((_notice_line(notice), notice.remedy) for notice in _notices(page))
+    causes = {f": {trial.failure.detail}" for trial in page.trials if trial.failure and trial.failure.detail}
+    for notice in _notices(page):
+        cause = next((each for each in causes if by_trials and notice.detail.endswith(each)), "")
+        told = replace(notice, detail=notice.detail.removesuffix(cause), remedy="") if cause else notice
+        yield (_notice_line(told), told.remedy)
 
 
 def _opening(page: StatusPage) -> Iterator[str]:
@@ -56,12 +74,32 @@ def _opening(page: StatusPage) -> Iterator[str]:
         yield f"{progress_phrase(page.picture.trials_done, page.picture.trials_most)} are done"
 
 
-def _ended(before: StatusPage, after: StatusPage) -> Iterator[str]:
-    """Yield the outcome of each attempt that ended; if several attempts at one trial ended, only the last."""
+def _ended(before: StatusPage, after: StatusPage, said: AbstractSet[str]) -> Iterator[str]:
+    """Yield the outcome of each attempt that ended, and of a failure what to do and where its log is."""
+    known = set(said)
+    for trial in _new(before, after):
+        if trial.failure is None:
+            yield f"{trial.what}: {trial.outcome}"
+            continue
+        key, log = cause_key(trial.failure), trial.failure.trials[0].log
+        if key in known:
+            what = "" if trial.failure.says_nothing else "cannot work: "
+            yield f"{trial.what}: {what}{trial.failure.reason} again{f', log: {log}' if log else ''}"
+            continue
+        known.add(key)
+        yield f"{trial.what}: {trial.outcome}"
+        if trial.failure.remedy:
+            yield f"What to do: {trial.failure.remedy}"
+        if log:
+            yield f"log: {log}"
+
+
+def _new(before: StatusPage, after: StatusPage) -> Iterator[TrialLine]:
+    """Yield the trials of which an attempt has ended; if several attempts at one trial ended, only the last counts."""
     known = {(trial.pool, trial.round, trial.index): trial.ended_attempts for trial in before.trials}
     for trial in after.trials:
         if trial.outcome and trial.ended_attempts > known.get((trial.pool, trial.round, trial.index), 0):
-            yield f"{trial.what}: {trial.outcome}"
+            yield trial
 
 
 def _notices(page: StatusPage) -> Iterator[Notice]:

@@ -1,6 +1,7 @@
 """Render a study with rich: the picture that is redrawn while it runs, and the whole page."""
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -10,19 +11,21 @@ from infpop_operator.report.landscape_cells import BEST_MARK
 from infpop_operator.report.landscape_table import render_landscape, render_legend
 from infpop_operator.report.live_picture import LivePicture
 from infpop_operator.report.name_table import NameTable
-from infpop_operator.report.picture import Picture, PoolPicture
+from infpop_operator.report.picture import Failure, Picture, PoolPicture
 from infpop_operator.report.picture_parts import header, indented, line, notice, run, why
 from infpop_operator.report.status_page import (
     Conclusion,
     ConditionLine,
-    Failure,
     FrontLine,
     FrontTable,
     RoundLine,
     StatusPage,
 )
-from infpop_operator.report.words import duration
+from infpop_operator.report.words import count, duration
 
+_BROKEN = "Broken trials: their runs failed, which says nothing about the configuration"
+_NOTHING_FOUND = "Failed trials: none gave a number"
+_MOST_LOGS = 3  # of one cause: the others say the same
 _TRUE_IS_GOOD = {"Accepted", "Ready", "Succeeded"}
 
 
@@ -43,11 +46,11 @@ def _parts(page: StatusPage, *, wide: bool) -> Iterator[RenderableType]:
     for pool in page.picture.pools:
         if pool.landscape is not None or pool.notice is not None:
             yield Text("")
-            yield from _pool(pool, wide=wide)
+            yield from _pool(pool, explained={failure.reason for failure in page.picture.failures}, wide=wide)
     if page.front is not None:
         yield Text("")
         yield from _front(page.front)
-    yield from _failures(page.failures)
+    yield from _failures(page.picture.failures)
     yield from _rounds(page.rounds)
     if page.conditions:
         yield Text("")
@@ -59,7 +62,7 @@ def _parts(page: StatusPage, *, wide: bool) -> Iterator[RenderableType]:
         yield from _conclusion(page.conclusion)
 
 
-def _pool(pool: PoolPicture, *, wide: bool) -> Iterator[RenderableType]:
+def _pool(pool: PoolPicture, *, explained: AbstractSet[str], wide: bool) -> Iterator[RenderableType]:
     yield line(pool.title, "bold underline", "fold")
     if pool.notice is not None:
         yield from notice(pool.notice)
@@ -68,7 +71,7 @@ def _pool(pool: PoolPicture, *, wide: bool) -> Iterator[RenderableType]:
     if pool.landscape is not None:
         yield line(pool.subject, "", "fold")
         yield render_landscape(pool.landscape, pool.device, wide=wide)
-        yield render_legend(pool.landscape)
+        yield render_legend(pool.landscape, explained=explained)
     for each in pool.set_aside:
         yield from notice(each)
     if pool.note:
@@ -77,12 +80,17 @@ def _pool(pool: PoolPicture, *, wide: bool) -> Iterator[RenderableType]:
 
 def _failures(failures: tuple[Failure, ...]) -> Iterator[RenderableType]:
     if failures:
-        title = "Broken trials: their runs failed, which says nothing about the configuration"
-        yield Text(f"\n{title}", style="bold magenta")
+        broken = all(failure.says_nothing for failure in failures)
+        yield Text(f"\n{_BROKEN if broken else _NOTHING_FOUND}", style="bold magenta")
     for failure in failures:
-        yield indented(Text(failure.what), 2)
+        yield indented(Text(failure.reason, style="bold"), 2)
         yield from why(failure.detail, failure.remedy, indent=4)
-        yield indented(Text(f"log: {failure.log}", overflow="fold"), 4)
+        for trial in failure.trials[:_MOST_LOGS]:
+            yield indented(Text(trial.what), 4)
+            if trial.log:
+                yield indented(Text(f"log: {trial.log}", overflow="fold"), 6)
+        if len(failure.trials) > _MOST_LOGS:
+            yield indented(Text(f"and {count(len(failure.trials) - _MOST_LOGS, 'more trial')}"), 4)
 
 
 def _rounds(rounds: tuple[RoundLine, ...]) -> Iterator[RenderableType]:

@@ -50,6 +50,6 @@ class ShownStudy:
         """Return a configuration in one phrase."""
         return on_one_line(configuration_phrase(row.gpu_count, self.device(pool), row.batch_size, row.extra or {}))
 
-    def remedy(self, reason: str, *, run: str = "", seconds: float = 0.0) -> str:
-        """Return the remedy for `reason` in this place; empty if the user has nothing to do."""
-        return remedy_for(reason, run=run, seconds=seconds, on_cluster=self.place.is_cluster)
+    def remedy(self, reason: str, *, run: str = "", seconds: float = 0.0, detail: str = "") -> str:
+        """Return the remedy for `reason` in this place; empty if the user has nothing to do, or `detail` says what."""
+        return remedy_for(reason, run=run, seconds=seconds, detail=detail, on_cluster=self.place.is_cluster)

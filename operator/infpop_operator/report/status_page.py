@@ -1,9 +1,9 @@
-"""The page of a study as values: its picture, its broken trials, its conditions, and its conclusion."""
+"""The page of a study as values: its picture, its trials, its conditions, and its conclusion."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from infpop_operator.report.picture import Picture
+from infpop_operator.report.picture import Failure, Picture
 
 
 class Outcome(StrEnum):
@@ -28,7 +28,10 @@ class ConditionLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialLine:
-    """A trial of a pool's newest round. `outcome` is that of the last attempt that ended; empty if none has."""
+    """A trial of a pool's newest round. `outcome` is that of the last attempt that ended; empty if none has.
+
+    If that attempt has no number, `failure` has the cause.
+    """
 
     pool: str
     round: int
@@ -36,6 +39,7 @@ class TrialLine:
     what: str
     ended_attempts: int
     outcome: str = ""
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,16 +49,6 @@ class RoundLine:
     name: str
     began: str
     text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """A trial whose runs all broke: why, what to do, and where to find the log of the last run."""
-
-    what: str
-    detail: str
-    remedy: str
-    log: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +92,6 @@ class StatusPage:
     picture: Picture
     outcome: Outcome
     trials: tuple[TrialLine, ...] = ()
-    failures: tuple[Failure, ...] = ()
     rounds: tuple[RoundLine, ...] = ()
     front: FrontTable | None = None
     conditions: tuple[ConditionLine, ...] = ()

@@ -4,22 +4,22 @@ Pure. Fields that only a newer version knows are left out. If this version canno
 depends on the search space, but shows every result.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from infpop_operator.api.landscapes import described_study, to_landscape
 from infpop_operator.api.status_model import Best, Condition, LiveRun, PoolStatus, SetAside, TrialRow
 from infpop_operator.api.study_object import StudyObject
 from infpop_operator.core.instants import instant_text
-from infpop_operator.core.model import ENDED_ON_REQUEST, INTERRUPTED, SCALED_TO_ZERO, Phase
-from infpop_operator.core.numbering import trial_name
+from infpop_operator.core.model import INTERRUPTED, SCALED_TO_ZERO, Phase
 from infpop_operator.report.conclusion import conclusion_of
+from infpop_operator.report.failure_view import LastRuns, ending_of, failures_of, trial_text
 from infpop_operator.report.front_view import front_table
 from infpop_operator.report.picture import Notice, Picture, PoolPicture, RunPicture
 from infpop_operator.report.place import Place
 from infpop_operator.report.round_view import round_lines, round_notices
 from infpop_operator.report.shown_study import ShownStudy
-from infpop_operator.report.status_page import ConditionLine, Failure, Outcome, StatusPage, TrialLine
+from infpop_operator.report.status_page import ConditionLine, Outcome, StatusPage, TrialLine
 from infpop_operator.report.words import (
     certainty,
     configuration_phrase,
@@ -33,16 +33,18 @@ from infpop_operator.report.words import (
 )
 
 _PHASES = {phase.value: phase for phase in Phase}
+_NO_RUNS: LastRuns = {}
 _FRESH_SECONDS = 10.0  # a running operator reconciles a new study within this time
 
 
-def to_page(study_object: StudyObject, place: Place, now: datetime) -> StatusPage:
+def to_page(study_object: StudyObject, place: Place, now: datetime, *, last_runs: LastRuns = _NO_RUNS) -> StatusPage:
     """Return the page of a study.
 
     Args:
         study_object: the study with its status.
         place: where it is tuned.
         now: the current time, timezone-aware.
+        last_runs: the last run of each trial that has ended, as far as it is known beside the status.
     """
     document = study_object.document
     study = None if document is None else described_study(document, study_object.status)
@@ -51,10 +53,9 @@ def to_page(study_object: StudyObject, place: Place, now: datetime) -> StatusPag
     conclusion = conclusion_of(shown, outcome)
     rows = list(shown.newest_rows())
     return StatusPage(
-        picture=_picture(shown, outcome, with_best=conclusion is None),
+        picture=_picture(shown, outcome, rows, last_runs, with_best=conclusion is None),
         outcome=outcome,
-        trials=tuple(_trial(shown, row) for row in rows),
-        failures=tuple(_failure(shown, row) for row in rows if _is_failure(row)),
+        trials=tuple(_trial(shown, row, last_runs) for row in rows),
         rounds=round_lines(shown),
         front=front_table(shown),
         conditions=tuple(_condition(shown, condition) for condition in shown.status.conditions)
@@ -77,8 +78,11 @@ def _outcome(shown: ShownStudy) -> Outcome:
     return Outcome.INTERRUPTED if ready is not None and ready.reason == INTERRUPTED else Outcome.OPEN
 
 
-def _picture(shown: ShownStudy, outcome: Outcome, *, with_best: bool) -> Picture:
+def _picture(
+    shown: ShownStudy, outcome: Outcome, rows: Sequence[TrialRow], last_runs: LastRuns, *, with_best: bool
+) -> Picture:
     study = shown.object
+    notices = tuple(_notices(shown, outcome))
     done, most = _progress(shown)
     name = f"{study.namespace}/{study.name}" if shown.place.is_cluster else study.name
     return Picture(
@@ -87,9 +91,10 @@ def _picture(shown: ShownStudy, outcome: Outcome, *, with_best: bool) -> Picture
         trials_done=done,
         trials_most=most,
         best=_best_phrase(shown, study.status.best) if with_best and study.status.best is not None else None,
-        notices=tuple(_notices(shown, outcome)),
+        notices=notices,
         runs=tuple(_run(shown, row) for row in study.status.runs),
         pools=tuple(_pool(shown, row) for row in study.status.pools),
+        failures=failures_of(shown, rows, last_runs, said=[each.detail for each in notices]),
     )
 
 
@@ -165,7 +170,7 @@ def _state_notice(shown: ShownStudy, outcome: Outcome) -> Notice:
         when="" if outcome is Outcome.INTERRUPTED else f"{since} ago" if kind == "Succeeded" else f"for {since}",
         reason="" if condition.reason == word else condition.reason,
         detail="" if shown_by_runs else condition.message.replace("; spec.", "\nspec."),
-        remedy="" if shown_by_runs else shown.remedy(condition.reason),
+        remedy="" if shown_by_runs else shown.remedy(condition.reason, detail=condition.message),
         shown_by_runs=shown_by_runs,
     )
 
@@ -243,7 +248,7 @@ def _set_aside(shown: ShownStudy, row: PoolStatus, each: SetAside) -> Notice:
         style="yellow",
         reason=each.reason,
         detail=each.message or "",
-        remedy=shown.remedy(each.reason),
+        remedy=shown.remedy(each.reason, detail=each.message or ""),
     )
 
 
@@ -272,21 +277,17 @@ def _pool_problem(shown: ShownStudy, row: PoolStatus) -> Notice | None:
     return Notice(text=f"Waiting: {reason}", style="yellow", detail=row.message or "", remedy=remedy)
 
 
-def _trial(shown: ShownStudy, row: TrialRow) -> TrialLine:
+def _trial(shown: ShownStudy, row: TrialRow, last_runs: LastRuns) -> TrialLine:
     is_running = row.state == "Running"
     return TrialLine(
         pool=row.pool,
         round=row.round,
         index=row.index,
-        what=_trial_text(shown, row),
+        what=trial_text(shown, row),
         ended_attempts=row.attempts - 1 if is_running else row.attempts,
         outcome=row.last_failure or "" if is_running else _trial_outcome(row),
+        failure=ending_of(shown, row, last_runs),
     )
-
-
-def _trial_text(shown: ShownStudy, row: TrialRow) -> str:
-    where = f"{row.pool} " if shown.has_several_pools else ""
-    return f"{where}{trial_name(row.index)}: {shown.configuration(row.pool, row)}"
 
 
 def _trial_outcome(row: TrialRow) -> str:
@@ -302,20 +303,6 @@ def _trial_outcome(row: TrialRow) -> str:
         spread = f" ({how_sure})"
     return f"{number(float(row.throughput))} tokens/s{spread}{reused_phrase(row.reused_from)}" + (
         f", {why}" if why else ""
-    )
-
-
-def _is_failure(row: TrialRow) -> bool:
-    return row.state == "Broken" and row.reason not in ENDED_ON_REQUEST
-
-
-def _failure(shown: ShownStudy, row: TrialRow) -> Failure:
-    reason = row.reason or "broken"
-    return Failure(
-        what=f"{_trial_text(shown, row)}: {reason} after {count(row.attempts, 'attempt')}",
-        detail=row.message or "",
-        remedy=shown.remedy(reason, run=row.run),
-        log=shown.place.log_of(row.run),
     )
 
 

@@ -118,7 +118,7 @@ _CORE_FILES = {"core.py", "core_client.py"}
 _BOILERPLATE = re.compile(
     r"\s*(?:CUDA kernel errors might be asynchronously|For debugging consider passing|Compile with .TORCH_USE"
     r"|Device-side assertion tracking|Search for .cuda\w+' in|For further information visit|Exception raised from "
-    r"|\[type=\w+[,\]]).*"
+    r"|During handling of the above exception|\[type=\w+[,\]]).*"
 )
 _VALIDATION = re.compile(r"\d+ validation errors? for \w+\s+(?:(?:Value error|Assertion failed), )?")
 

@@ -35,14 +35,14 @@ MODEL = (
         r"weights were not initialized from checkpoint",
         r"GGUF (?:model with )?architecture .{0,40}is not supported",
         phase="load",
-        remedy="This image's engine does not know the model: name a newer image, or another model",
+        remedy="This engine does not know the model: use a newer one (on a cluster, a newer image), or another model",
     ),
     infeasible(
         "UnsupportedModel",
         r"ImportError: .{0,200}(?:modeling file|quantized model|quantization).{0,200}(?:requires?|install)",
         r"Error: .{0,80}quantization requires .{0,120}pip install",
         phase="load",
-        remedy="The image lacks a package that the model needs: use an image that has it, or another model",
+        remedy="A package that the model needs is missing: install it, or use an image that has it",
     ),
     infeasible(
         "UnsupportedModel",
@@ -76,7 +76,7 @@ SHARED_MEMORY = (
         r"No space left on device.{0,60}/dev/shm",
         r"</torch_[^>]{0,80}>.{0,60}No space left on device",
         r"insufficient shared memory|\(shm\)",
-        remedy="The Pod's shared memory is full: raise nodePools[].resources.memory, which limits it",
+        remedy="The shared memory is full: free /dev/shm, or on a cluster raise nodePools[].resources.memory",
     ),
 )
 STORAGE = (
@@ -95,7 +95,7 @@ STORAGE = (
     broken(
         "StorageUnavailable",
         r"\[Errno 30\]|Read-only file system|os error 30\b",
-        remedy="The volume is read-only: give the runner a writable cache, model.cacheClaim",
+        remedy="The volume is read-only: give the runner a writable cache (HF_HOME, on a cluster model.cacheClaim)",
         retry="never",
     ),
     broken(
@@ -116,20 +116,20 @@ HUB = (
     broken(
         "ModelUnavailable",
         r"GatedRepoError|gated repo|is a gated repository|in the authorized list|awaiting a review",
-        remedy="The model is gated: accept its licence on the hub, and give a token with access in "
-        "model.tokenSecretRef or HF_TOKEN",
+        remedy="The model is gated: accept its licence on the hub, and give a token with access in HF_TOKEN, "
+        "on a cluster in model.tokenSecretRef",
         retry="never",
     ),
     broken(
         "ModelUnavailable",
         r"OfflineModeIsEnabled|offline mode is enabled|outgoing traffic has been disabled|HF_HUB_OFFLINE=0",
-        remedy="Offline mode is set and the cache lacks the model: unset HF_HUB_OFFLINE, or fill model.cacheClaim",
+        remedy="Offline mode is set and the cache lacks the model: unset HF_HUB_OFFLINE, or fill the cache",
         retry="never",
     ),
     broken(
         "ModelUnavailable",
         r"certificate verify failed|SSLCertVerificationError|CERTIFICATE_VERIFY_FAILED",
-        remedy="The hub's certificate is not trusted: give the image the proxy's certificate authority",
+        remedy="The hub's certificate is not trusted: give the machine or image the proxy's certificate authority",
         retry="never",
     ),
     broken(
@@ -138,7 +138,7 @@ HUB = (
         r"unexpected EOF|(?:file|archive|vocabulary).{0,60}corrupt",
         r"is not a valid JSON file|does not contain the valid metadata",
         phase="load",
-        remedy="A file of the model is damaged: delete it from the cache, so that it is loaded again",
+        remedy="A file of the model is damaged: delete it, and download or write it again",
         retry="never",
     ),
     broken(
@@ -200,7 +200,7 @@ ARGUMENTS = (
         "RejectedArguments",
         r"ImportError: .{0,300}(?:pip3? install|Please install|(?:not|n.t) (?:\w+ ){0,4}installed)",
         phase="load",
-        remedy="The image lacks a package that engine.args or the model needs: use an image that has it",
+        remedy="A package that engine.args or the model needs is missing: install it, or use an image with it",
     ),
     infeasible(
         "RejectedArguments",
