@@ -48,7 +48,7 @@ setup: .venv/.installed ## Create .venv with every engine (CPU builds) and the d
 quickstart: setup ## Tune a small real model on this machine: first vLLM, then Hugging Face pipelines
 	@echo 'Step 1 of 2: vLLM on this CPU, up to 8 trials, one to four minutes.'
 	$(BIN)/infpop tune examples/quickstart.yaml
-	@echo 'Step 2 of 2: a transformers pipeline on this CPU, up to 8 trials, one to two minutes.'
+	@echo 'Step 2 of 2: a transformers pipeline on this CPU, 4 trials, one to two minutes.'
 	$(BIN)/infpop tune examples/quickstart-hf.yaml
 	@echo 'Next, your own study: .venv/bin/infpop tune STUDY.yaml; or, after . .venv/bin/activate: infpop tune STUDY.yaml'
 

@@ -64,6 +64,17 @@ def test_an_archived_round_is_shown_as_it_was() -> None:
     assert "Ready to copy\nvllm serve example/model \\\n  --tensor-parallel-size=8" in text
 
 
+def test_an_archived_round_keeps_its_model_and_engine() -> None:
+    """A model that the study has only since a later round is neither shown over its numbers nor in what to copy."""
+    study, history = found()
+    now = replace(study, model="other/model", engine="hf-pipeline")
+    text = text_of(archived_round(now, history, pool="a100", number=1))
+    assert "serving/codellama: vllm, example/model\n" in text
+    assert "\nexample/model with vllm on Tesla-V100-SXM2-32GB\n" in text
+    assert "vllm serve example/model" in text
+    assert "other/model" not in text
+
+
 def test_the_newest_round_says_why_it_began() -> None:
     """Its cause is what changed from what to what; without a number the newest round of the pool is shown."""
     study, history = found()

@@ -14,11 +14,11 @@ from infpop_operator.api.spec_pool import NodePool
 from infpop_operator.api.status_model import PoolStatus, RoundRow
 from infpop_operator.api.study_object import StudyObject
 from infpop_operator.core.model import Round
+from infpop_operator.core.subject import recorded_model
 from infpop_runner.contract import BuiltinSource, SyntheticSource
 
 UNKNOWN = "unknown"  # a name that nothing tells
 _CONTENTS = re.compile(r" \(contents ([^()]{1,8})\)$")
-_CUT = re.compile(r"… \([0-9a-f]+\)$")  # a fact that was too long to be recorded whole
 
 
 def shared_fields(study: StudyObject, source: str, pool: str, number: int, entry: Round | None) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def shared_fields(study: StudyObject, source: str, pool: str, number: int, entry
         "round": number,
         "gpu_model": _gpu_model(study, pool, number, entry),
         "device": "CPU rank" if node is not None and node.device == "cpu" and not study.status.simulated else "GPU",
-        "model": _model(known.get("model", ""), study.model),
+        "model": recorded_model(known, study.model) or UNKNOWN,
         "engine": engine or UNKNOWN,
         "dtype": known.get("model.dtype") or (settings.dtype if settings is not None else _dtype(study.document)),
         "price_per_gpu_hour": None if node is None else node.price,
@@ -86,12 +86,6 @@ def _image(study: StudyObject, pool: str, number: int) -> str | None:
 def _identity(study: StudyObject, pool: str, number: int) -> str | None:
     row = pool_status(study, pool, number)
     return None if row is None else row.identity
-
-
-def _model(recorded: str, current: str) -> str:
-    """Return the model of a round, without the hash of its contents; one that was cut is taken from the study."""
-    name = current if _CUT.search(recorded) else _CONTENTS.sub("", recorded)
-    return name or current or UNKNOWN
 
 
 def _dtype(document: ThroughputStudy | None) -> str | None:

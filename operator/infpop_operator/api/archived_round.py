@@ -17,6 +17,7 @@ from infpop_operator.core.decision import Decision, Verdict
 from infpop_operator.core.errors import Problem, ResultError
 from infpop_operator.core.history import runs_of
 from infpop_operator.core.model import History, Round
+from infpop_operator.core.subject import recorded_model
 
 _COUNTED = {"Measured": "measured", "Infeasible": "infeasible", "Invalid": "invalid", "Broken": "broken"}
 
@@ -26,7 +27,8 @@ class ArchivedRound:
     """One round of a pool.
 
     Args:
-        study: the study with a status that has this round alone, as its pool's newest, and no conditions.
+        study: the study with a status that has this round alone, as its pool's newest, and no conditions; its model
+            and engine are those of the round, as far as the history tells.
         pool: the pool of the round.
         row: what is known of the round as a whole; None if the status has only its trials.
         number: of the round.
@@ -65,8 +67,10 @@ def archived_round(
     else:
         status = _from_status(study.status, *chosen)
     row = next((each for each in status.rounds if (each.pool, each.round) == chosen), None)
+    facts = {} if entry is None else dict(entry.subject)
+    engine = facts.get("engine.name", study.engine)
     return ArchivedRound(
-        study=replace(study, status=status),
+        study=replace(study, status=status, model=recorded_model(facts, study.model), engine=engine),
         pool=chosen[0],
         row=row,
         number=chosen[1],

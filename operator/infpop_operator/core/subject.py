@@ -37,6 +37,8 @@ _ABSENT = "none"
 _LONGEST_VALUE = 120  # characters; a longer value is cut, and a hash of all of it makes it differ from another one
 _MOST_ARGUMENTS = 24  # shown one by one
 _MOST_DIFFERENCES = 8
+_CONTENTS = re.compile(r" \(contents [^()]{0,8}\)$")
+_CUT_OFF = re.compile(r"… \([0-9a-f]+\)$")
 
 
 def subject(study: Study, pool: Pool) -> Subject:
@@ -46,6 +48,12 @@ def subject(study: Study, pool: Pool) -> Subject:
     """
     facts = {**_hardware(Hardware.of(pool)), **_flat(_in_words(study, pool))}
     return tuple((name, _cut(value)) for name, value in _with_few_arguments(facts).items())
+
+
+def recorded_model(facts: Mapping[str, str], current: str) -> str:
+    """Return the model's name in the facts of a round; `current` if they lack it, or have it cut off."""
+    words = facts.get("model", "")
+    return (current if _CUT_OFF.search(words) else _CONTENTS.sub("", words)) or current
 
 
 def differences(before: Round, study: Study, pool: Pool) -> tuple[str, ...]:
