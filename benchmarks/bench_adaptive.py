@@ -27,7 +27,8 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any
 
-from infpop_operator.core.objective import TIE_RATIO, standard_error_ratio
+from infpop_operator.core.objective import TIE_RATIO
+from infpop_operator.core.standard_error import standard_error_ratio
 from infpop_runner.contract import (
     EngineSpec,
     FileSource,

@@ -11,6 +11,7 @@ from infpop_operator.api.landscapes import to_landscape
 from infpop_operator.api.status import to_status
 from infpop_operator.api.status_model import StudyStatus
 from infpop_operator.core import objective
+from infpop_operator.core.constraints import violations
 from infpop_operator.core.history import current_round, known_model_facts, trials_of
 from infpop_operator.core.landscape import (
     CellState,
@@ -20,6 +21,7 @@ from infpop_operator.core.landscape import (
     collapsed,
     open_cell,
 )
+from infpop_operator.core.metric_values import missing_metrics
 from infpop_operator.core.model import Run, Trial
 from infpop_operator.core.scalars import parse_scalar, scalar_text
 from infpop_operator.core.scope import baseline_of, in_scope
@@ -102,8 +104,8 @@ def cell_of(study: Study, trial: Trial, *, is_best: bool) -> LandscapeCell:
         spread_ratio=result.spread_ratio if result else None,
         reason=trial.reason,
         detail=trial.detail,
-        violations=objective.violations(study, result, gpus, trial.extra_metrics) if result else (),
-        missing=objective.missing_metrics(wanted, trial.extra_metrics) if result else (),
+        violations=violations(study, result, gpus, trial.extra_metrics) if result else (),
+        missing=missing_metrics(wanted, trial.extra_metrics) if result else (),
         extra=trial.configuration.extra,
         is_best=is_best,
     )

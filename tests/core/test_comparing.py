@@ -8,20 +8,11 @@ from statistics import NormalDist
 import pytest
 
 from factories.studies import make_cell, make_measured, make_pool, make_study, make_trial
+from infpop_operator.core.constraints import violations
+from infpop_operator.core.metric_values import has_value, missing_metrics, required_metrics
 from infpop_operator.core.model import Missing, Trial
-from infpop_operator.core.objective import (
-    best,
-    eligible,
-    has_value,
-    improvement_ratio,
-    loss,
-    missing_metrics,
-    required_metrics,
-    standard_error_ratio,
-    tokens_per_joule,
-    value,
-    violations,
-)
+from infpop_operator.core.objective import best, eligible, improvement_ratio, loss, tokens_per_joule, value
+from infpop_operator.core.standard_error import standard_error_ratio
 from infpop_operator.core.study import CONSTRAINT_METRICS, METRICS, Constraint, Goal, Objective, Study
 from infpop_runner.contract import Measured
 

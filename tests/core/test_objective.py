@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factories.studies import SPACE, make_cell, make_measured, make_pool, make_study, make_trial, make_trials
+from infpop_operator.core.constraints import violations
 from infpop_operator.core.model import Trial, TrialState
 from infpop_operator.core.objective import (
     TIE_RATIO,
@@ -16,11 +17,10 @@ from infpop_operator.core.objective import (
     eligible,
     improvement_ratio,
     loss,
-    standard_error_ratio,
     value,
-    violations,
 )
 from infpop_operator.core.space import cells
+from infpop_operator.core.standard_error import standard_error_ratio
 from infpop_operator.core.study import Constraint, Metric, Objective
 from infpop_runner.contract import Measured
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from factories.studies import make_cell, make_measured, make_pool, make_study, make_trial, make_trials
 from infpop_operator.core.model import Confirmed, Missing, Trial, TrialState
-from infpop_operator.core.objective import TIE_RATIO, standard_error_ratio
+from infpop_operator.core.objective import TIE_RATIO
 from infpop_operator.core.pareto import FrontPoint, front
 from infpop_operator.core.second_metric import second_loss, second_value
+from infpop_operator.core.standard_error import standard_error_ratio
 from infpop_operator.core.study import Configuration, Constraint, Objective, SecondMetric, Study
 from infpop_runner.contract import Measured
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from core.planning import GRID, chosen, make_small_study, measured, next_run, planned
 from factories.runs import make_ended, make_history, make_loss, make_round, make_run
 from factories.studies import make_cell, make_measured, make_pool, make_raced_out, make_study, make_trials
-from infpop_operator.core import objective
 from infpop_operator.core.model import Finished, TrialState
 from infpop_operator.core.plan_view import view_of
 from infpop_operator.core.prior import prior_of
@@ -19,6 +18,7 @@ from infpop_operator.core.run_spec import build_run_spec
 from infpop_operator.core.search import SearchTrial
 from infpop_operator.core.search.request import PriorCell
 from infpop_operator.core.search_trials import search_trial
+from infpop_operator.core.standard_error import standard_error_ratio
 from infpop_operator.core.study import Budget, Constraint, Objective, Plateau, SearchSpace, Study
 from infpop_runner.contract import MeasurementSpec
 
@@ -212,7 +212,7 @@ def test_a_round_that_raced_its_trials_out_knows_little_of_a_surface() -> None:
 def test_an_interval_says_how_sure_a_number_is(interval: tuple[float, float], expected: float) -> None:
     """Half of a 95 % interval is 1.96 standard errors, whatever the spread of the parts is."""
     result = make_measured(1000.0, spread_ratio=0.2, interval_tokens_per_second=interval)
-    assert objective.standard_error_ratio(result) == pytest.approx(expected)
+    assert standard_error_ratio(result) == pytest.approx(expected)
 
 
 RATES = st.lists(st.floats(1.0, 1e5), min_size=1, max_size=8)

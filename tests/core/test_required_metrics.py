@@ -7,24 +7,15 @@ import pytest
 
 from factories.landscapes import landscape
 from factories.studies import make_cell, make_measured, make_pool, make_study, make_trial
+from infpop_operator.core.constraints import violations
 from infpop_operator.core.decide import decide
 from infpop_operator.core.decision import Verdict
 from infpop_operator.core.extra_metrics import ExtraMetric
 from infpop_operator.core.fingerprint import measurement_identity
 from infpop_operator.core.history import trials_of
+from infpop_operator.core.metric_values import has_value, missing_metrics, required_metrics
 from infpop_operator.core.model import Finished, Lost, Missing, Run, Trial, TrialState
-from infpop_operator.core.objective import (
-    TIE_RATIO,
-    best,
-    eligible,
-    has_value,
-    loss,
-    missing_metrics,
-    required_metrics,
-    tokens_per_joule,
-    value,
-    violations,
-)
+from infpop_operator.core.objective import TIE_RATIO, best, eligible, loss, tokens_per_joule, value
 from infpop_operator.core.recommend import best_of_study, improvement_ratio
 from infpop_operator.core.study import (
     Algorithm,

@@ -17,7 +17,7 @@ from infpop_operator.analysis.landscape_csv import RECORDED_AS_INFEASIBLE
 from infpop_operator.analysis.rows import TrialResultRow
 from infpop_operator.core.landscape import CellState
 from infpop_operator.core.load_memory import OUT_OF_MEMORY
-from infpop_operator.core.objective import error_of_interval, error_of_spread
+from infpop_operator.core.standard_error import error_of_interval, error_of_spread
 
 # A recorded landscape has no reason. What works at smaller batch sizes, but not here, is out of memory.
 _OUT_OF_MEMORY = (OUT_OF_MEMORY, RECORDED_AS_INFEASIBLE)

@@ -20,6 +20,7 @@ from infpop_operator.api.status_values import (
     whole_seconds,
 )
 from infpop_operator.core import objective
+from infpop_operator.core.constraints import seconds_per_output_token, violations
 from infpop_operator.core.contest import CONSTRAINT_BROKEN, METRIC_MISSING
 from infpop_operator.core.counting import counting_trials
 from infpop_operator.core.decision import Decision
@@ -27,6 +28,7 @@ from infpop_operator.core.decision import SetAside as DecidedSetAside
 from infpop_operator.core.engine_args import engine_args, engine_settings
 from infpop_operator.core.history import current_round, trials_of
 from infpop_operator.core.load_memory import while_loading
+from infpop_operator.core.metric_values import missing_metrics
 from infpop_operator.core.model import Finished, History, Lost, Missing, Round, Trial, TrialState
 from infpop_operator.core.publication import published_in
 from infpop_operator.core.recommend import best_of_pool, measurement, tie_of, with_own_number
@@ -307,7 +309,7 @@ def _asks_for_time(study: Study) -> bool:
 
 
 def _per_token(study: Study, measured: Measured) -> str | None:
-    number = objective.seconds_per_output_token(study, measured)
+    number = seconds_per_output_token(study, measured)
     return None if number is None else number_string(number)
 
 
@@ -344,8 +346,8 @@ def _explanation(study: Study, trial: Trial, measured: Measured | None) -> tuple
     if measured is None:
         return trial.reason, trial.detail
     wanted, gpus = study.objective, trial.configuration.gpu_count
-    broken = objective.violations(study, measured, gpus, trial.extra_metrics)
-    missing = objective.missing_metrics(wanted, trial.extra_metrics)
+    broken = violations(study, measured, gpus, trial.extra_metrics)
+    missing = missing_metrics(wanted, trial.extra_metrics)
     times = _no_times(study, measured) if not broken else ()
     lacking = (
         f"{name} missing: {found.reason}" for name, found in trial.extra_metrics.items() if isinstance(found, Missing)

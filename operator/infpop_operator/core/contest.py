@@ -9,7 +9,9 @@ from typing import Self
 
 from infpop_operator.core import objective
 from infpop_operator.core.confirming_loads import Loads, Why, combined, loads_of
+from infpop_operator.core.constraints import violations
 from infpop_operator.core.load_noise import LoadNoise, load_noise
+from infpop_operator.core.metric_values import missing_metrics
 from infpop_operator.core.model import History, Round, Trial
 from infpop_operator.core.study import Pool, Study
 from infpop_runner.contract import Measured
@@ -187,14 +189,14 @@ def broken_constraint(contest: Contest, loads: Sequence[Trial]) -> Why | None:
     trial = combined(loads, of_throughput=None, of_value=None)
     if not isinstance(trial.result, Measured):
         return None
-    broken = objective.violations(contest.study, trial.result, trial.configuration.gpu_count, trial.extra_metrics)
+    broken = violations(contest.study, trial.result, trial.configuration.gpu_count, trial.extra_metrics)
     return (CONSTRAINT_BROKEN, "; ".join(broken)) if broken else None
 
 
 def not_eligible(contest: Contest, entries: Sequence[Trial], lost: Mapping[int, Why]) -> Confirmation | dict[int, Why]:
     """Return why none of the measured candidates can be the best: a metric is missing, or a constraint broken."""
     for trial in entries:
-        missing = objective.missing_metrics(contest.study.objective, trial.extra_metrics)
+        missing = missing_metrics(contest.study.objective, trial.extra_metrics)
         if missing:
             return Confirmation(lost=lost, blocked=(METRIC_MISSING, "; ".join(missing)))
     return {trial.index: broken_constraint(contest, [trial]) or (CONSTRAINT_BROKEN, "") for trial in entries}

@@ -7,8 +7,8 @@ from infpop_operator.core.counting import current_trials
 from infpop_operator.core.decision import SetAside
 from infpop_operator.core.history import known_model_facts
 from infpop_operator.core.load_failures import LOAD_FAILS
+from infpop_operator.core.metric_values import missing_metrics
 from infpop_operator.core.model import History, Trial, TrialState
-from infpop_operator.core.objective import missing_metrics
 from infpop_operator.core.space import cells, ruled_out
 from infpop_operator.core.study import Configuration, Pool, Study
 

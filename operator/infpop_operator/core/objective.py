@@ -1,33 +1,33 @@
-"""Compare measured trials: objective values, constraints and the best trial.
+"""Compare measured trials: objective values and the best trial.
 
-Trials without a measurement are ignored. Constraints are data: a metric and its bounds, never an expression. A trial
-without a metric that the objective or a constraint needs is left out of every comparison: its value is unknown.
+Trials without a measurement are ignored. A trial without a metric that the objective or a constraint needs is left out
+of every comparison: its value is unknown.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import hypot, sqrt
+from math import hypot
 
+from infpop_operator.core.constraints import violations
 from infpop_operator.core.load_noise import student_t
+from infpop_operator.core.metric_values import (
+    LEAST_WATTS,
+    NO_METRICS,
+    NO_WINDOW,
+    MetricValues,
+    has_value,
+    missing_metrics,
+)
 from infpop_operator.core.model import Missing, Trial
-from infpop_operator.core.study import CONSTRAINT_METRICS, METRICS, Constraint, Objective, Pool, Study
+from infpop_operator.core.standard_error import standard_error_ratio
+from infpop_operator.core.study import METRICS, Objective, Pool, Study
 from infpop_runner.contract import Measured
 
 # A smaller relative difference is a tie: measurements of one configuration differ from run to run. 1 % is an assumption
 # about that noise, chosen well below the gains that are worth a GPU (9-14 % in arXiv 2408.01050).
 TIE_RATIO = 0.01
-# Expected range of n normal samples in standard deviations, n = 2 to 10 (the constant d2 of control charts). More
-# repeats are treated as ten, which overestimates their noise rather than underestimating it.
-_RANGE_IN_SIGMAS = (1.128, 1.693, 2.059, 2.326, 2.534, 2.704, 2.847, 2.970, 3.078)
-_MEDIAN_TO_MEAN = 1.2533  # standard error of a median over that of a mean: sqrt(pi / 2)
-_INTERVAL_IN_SIGMAS = 1.96  # half of a 95 % interval in standard errors
 _SECONDS_PER_HOUR = 3600.0
 _TOKENS_PER_UNIT_OF_COST = 1e6
-NO_WINDOW = Missing(reason="NoWindow")  # the run did not report when it measured, so nothing could be queried
-_LEAST_WATTS = 1e-3  # no working device draws less; dividing by almost 0 would give an absurd value
-
-MetricValues = Mapping[str, float | Missing]  # extra metrics of a trial, by name
-NO_METRICS: MetricValues = {}
 
 
 def value(
@@ -107,7 +107,7 @@ def _known(name: str, extra_metrics: MetricValues) -> float:
 def tokens_per_joule(objective: Objective, measured: Measured, extra_metrics: MetricValues) -> float | None:
     """Return the generated tokens per joule, None if no power above 0 is known."""
     watts = extra_metrics.get(objective.power_metric or "", NO_WINDOW)
-    if isinstance(watts, Missing) or watts < _LEAST_WATTS:
+    if isinstance(watts, Missing) or watts < LEAST_WATTS:
         return None
     return measured.throughput_tokens_per_second / watts
 
@@ -132,57 +132,6 @@ def loss(
     """Return the objective value as a number to minimise. Arguments and errors are those of `value`."""
     number = value(objective, measured, gpu_count, price_per_gpu_hour, extra_metrics)
     return -number if _is_maximised(objective) else number
-
-
-def seconds_per_output_token(study: Study, measured: Measured) -> float | None:
-    """Return the time per output token of one sequence, in seconds; None if its engine reports no times of sequences.
-
-    It is the median time that a sequence spends in the batch, divided by the number of tokens that it generates. The
-    time in the batch includes the prefill and each wait for the other sequences of the batch. What a server adds is not
-    part of it: the wait before a sequence enters the batch, and the network.
-    """
-    seconds = measured.batch_seconds_p50
-    return None if seconds is None else seconds / study.workload.max_new_tokens
-
-
-def violations(
-    study: Study,
-    measured: Measured,
-    gpu_count: int,
-    extra_metrics: MetricValues = NO_METRICS,
-    *,
-    bounds: Sequence[Constraint] | None = None,
-) -> tuple[str, ...]:
-    """Return a text for each bound that the measurement violates; empty if it meets all of them.
-
-    An unknown built-in metric violates every bound on it: a configuration without that value cannot be recommended. A
-    missing extra metric is reported by `missing_metrics` instead: the next trial may have it.
-
-    Args:
-        study: the study; its constraints are the bounds.
-        measured: the measurement.
-        gpu_count: the GPUs of its configuration.
-        extra_metrics: the study's own metrics of the trial.
-        bounds: instead of the study's constraints.
-    """
-    wanted = study.objective.constraints if bounds is None else bounds
-    return tuple(text for bound in wanted for text in _broken_bounds(study, bound, measured, gpu_count, extra_metrics))
-
-
-def required_metrics(objective: Objective) -> tuple[str, ...]:
-    """Return the names of the study's own metrics that the objective and its constraints need."""
-    bounds = (bound.metric for bound in objective.constraints if bound.metric not in CONSTRAINT_METRICS)
-    return tuple(dict.fromkeys((*_inputs(objective), *bounds)))
-
-
-def missing_metrics(objective: Objective, extra_metrics: MetricValues) -> tuple[str, ...]:
-    """Return a text for each required metric that has no value; empty if all of them have one."""
-    return tuple(_sentences(objective, required_metrics(objective), extra_metrics))
-
-
-def has_value(objective: Objective, extra_metrics: MetricValues) -> bool:
-    """Return whether every extra metric that the objective itself needs has a value; constraints do not matter."""
-    return not any(_sentences(objective, _inputs(objective), extra_metrics))
 
 
 def eligible(study: Study, pool: Pool, trials: Iterable[Trial]) -> tuple[Trial, ...]:
@@ -277,32 +226,6 @@ def tie_ratio(measured: Measured) -> float:
     return max(TIE_RATIO, standard_error_ratio(measured))
 
 
-def standard_error_ratio(measured: Measured) -> float:
-    """Return the standard error of the throughput, relative to it.
-
-    Where the runner reports a 95 % interval, half of its width is 1.96 standard errors; few parts of a measurement give
-    a wider one (Student's t), so this overestimates the error rather than underestimating it. Elsewhere the range of
-    the repeats estimates their standard deviation sigma; the standard error of a median of n repeats is
-    1.2533 * sigma / sqrt(n). It is 0 if that range is 0.
-    """
-    if measured.interval_tokens_per_second is not None:
-        return error_of_interval(measured.throughput_tokens_per_second, measured.interval_tokens_per_second)
-    return error_of_spread(measured.spread_ratio, measured.repeats)
-
-
-def error_of_interval(throughput: float, interval: tuple[float, float]) -> float:
-    """Return the standard error of a throughput with a 95 % interval, relative to it."""
-    low, high = interval
-    return max(0.0, high - low) / 2 / _INTERVAL_IN_SIGMAS / throughput
-
-
-def error_of_spread(spread_ratio: float, repeats: int) -> float:
-    """Return the standard error of the median of `repeats` with this (max - min) / median, relative to it."""
-    most = len(_RANGE_IN_SIGMAS) + 1
-    sigma_ratio = spread_ratio / _RANGE_IN_SIGMAS[min(max(repeats, 2), most) - 2]
-    return _MEDIAN_TO_MEAN * sigma_ratio / sqrt(repeats)
-
-
 def improvement_ratio(objective: Objective, new: float, old: float) -> float | None:
     """Return how much better `new` is than `old`, relative to `old`: 0.1 is 10 % more throughput, or 10 % less cost.
 
@@ -365,22 +288,6 @@ def _top(candidates: Sequence[_Candidate]) -> _Candidate | None:
     )
 
 
-def _inputs(objective: Objective) -> tuple[str, ...]:
-    """Return the names of the extra metrics from which the objective value is computed."""
-    if objective.metric == "tokensPerJoule":
-        return () if objective.power_metric is None else (objective.power_metric,)
-    return () if objective.metric in METRICS else (objective.metric,)
-
-
-def _sentences(objective: Objective, names: Iterable[str], extra_metrics: MetricValues) -> Iterator[str]:
-    for name in names:
-        number = extra_metrics.get(name, NO_WINDOW)
-        if isinstance(number, Missing):
-            yield f"{name} missing: {number.reason}"
-        elif (objective.metric, objective.power_metric) == ("tokensPerJoule", name) and number < _LEAST_WATTS:
-            yield f"{name} missing: NotPositive"
-
-
 def _ties(candidate: _Candidate, top: _Candidate) -> bool:
     return ties((candidate.loss, candidate.error), (top.loss, top.error))
 
@@ -394,43 +301,3 @@ def _is_maximised(objective: Objective) -> bool:
     if objective.goal is not None:
         return objective.goal == "Maximize"
     return objective.metric != "costPerMillionTokens"
-
-
-def _broken_bounds(
-    study: Study, constraint: Constraint, measured: Measured, gpu_count: int, extra_metrics: MetricValues
-) -> Iterator[str]:
-    name = constraint.metric
-    number = _metric(study, name, measured, gpu_count, extra_metrics)
-    if number is None:
-        if name in _FIELDS:
-            yield f"{name} unknown: {measured.missing[_FIELDS[name]]}"
-        return
-    if constraint.maximum is not None and number > constraint.maximum:
-        yield f"{name} {number:g} > {constraint.maximum:g}"
-    if constraint.minimum is not None and number < constraint.minimum:
-        yield f"{name} {number:g} < {constraint.minimum:g}"
-
-
-# The field of the contract that a metric is read from; where it is absent, the metric is unknown for its reason.
-_FIELDS: Mapping[str, str] = {
-    "batchSecondsP50": "batch_seconds_p50",
-    "batchSecondsP95": "batch_seconds_p95",
-    "gpuMemoryPeakBytes": "gpu_memory_peak_bytes",
-    "secondsPerOutputToken": "batch_seconds_p50",
-}
-
-
-def _metric(study: Study, name: str, measured: Measured, gpu_count: int, extra_metrics: MetricValues) -> float | None:
-    match name:
-        case "batchSecondsP50" | "batchSecondsP95" | "gpuMemoryPeakBytes":
-            number: float | None = getattr(measured, _FIELDS[name])
-            return number
-        case "secondsPerOutputToken":
-            return seconds_per_output_token(study, measured)
-        case "spread":
-            return measured.spread_ratio
-        case "throughputPerGPU":
-            return measured.throughput_tokens_per_second / gpu_count
-        case _:
-            extra = extra_metrics.get(name, NO_WINDOW)
-            return None if isinstance(extra, Missing) else extra

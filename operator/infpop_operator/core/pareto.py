@@ -13,6 +13,7 @@ from infpop_operator.core import objective
 from infpop_operator.core.model import Missing, Trial
 from infpop_operator.core.recommend import measurement, trial_loss, trial_value
 from infpop_operator.core.second_metric import second_loss, second_value
+from infpop_operator.core.standard_error import standard_error_ratio
 from infpop_operator.core.study import METRICS, Pool, Study
 
 
@@ -76,7 +77,7 @@ def _estimates(study: Study, found: Iterable[tuple[Pool, Trial]]) -> Iterator[_E
         # What follows from the throughput has its relative error. That of a time in the batch is close to it: in a full
         # batch the two are inverse to each other.
         own = objective.error_ratio(study, trial)
-        ratio = own if study.objective.metric in METRICS else objective.standard_error_ratio(measurement(trial))
+        ratio = own if study.objective.metric in METRICS else standard_error_ratio(measurement(trial))
         yield _Estimate(
             pool=pool,
             trial=trial,

@@ -7,9 +7,11 @@ configuration that ran out of memory is certain to do so again on GPUs with no m
 from collections.abc import Iterable, Sequence
 
 from infpop_operator.core import objective
+from infpop_operator.core.constraints import violations
 from infpop_operator.core.decision import SetAside
 from infpop_operator.core.history import trials_of
 from infpop_operator.core.load_memory import OUT_OF_MEMORY, load_limits, while_loading
+from infpop_operator.core.metric_values import has_value
 from infpop_operator.core.model import HAS_WORKED, REQUESTED, History, Round, Trial, TrialState
 from infpop_operator.core.recommend import measurement, trial_loss
 from infpop_operator.core.scalarised import scalarised_losses
@@ -89,9 +91,9 @@ def _cells(study: Study, pool: Pool, trials: Sequence[Trial], weight: float | No
                 objective.loss_at(study.objective, at_most, gpus, pool.price_per_gpu_hour) if weight is None else None
             )
             yield PriorCell(configuration=trial.configuration, loss=bound, is_bound=bound is not None)
-        elif trial.state is TrialState.MEASURED and objective.has_value(study.objective, trial.extra_metrics):
+        elif trial.state is TrialState.MEASURED and has_value(study.objective, trial.extra_metrics):
             gpus = trial.configuration.gpu_count
-            is_usable = not objective.violations(study, measurement(trial), gpus, trial.extra_metrics)
+            is_usable = not violations(study, measurement(trial), gpus, trial.extra_metrics)
             yield PriorCell(
                 configuration=trial.configuration,
                 loss=trial_loss(study, pool, trial) if weight is None else losses.get(trial.index),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from infpop_operator.core import objective
+from infpop_operator.core.constraints import violations
 from infpop_operator.core.decision import Decision, Verdict
 from infpop_operator.core.history import (
     OF_ITS_ENGINE,
@@ -232,7 +233,7 @@ def _broken_constraints(view: _View, trial: Trial) -> str:
     result, gpus = trial.result, trial.configuration.gpu_count
     if result is None or result.outcome != "measured":
         return ""
-    return "; ".join(objective.violations(view.study, result, gpus, trial.extra_metrics))
+    return "; ".join(violations(view.study, result, gpus, trial.extra_metrics))
 
 
 def _gain(view: _View, trial: Trial) -> str:

@@ -13,6 +13,7 @@ from infpop_operator.core.contest import Confirmation
 from infpop_operator.core.counting import counting_after, lost_in
 from infpop_operator.core.history import current_round
 from infpop_operator.core.load_noise import student_t
+from infpop_operator.core.metric_values import has_value
 from infpop_operator.core.model import History, Round, Trial
 from infpop_operator.core.study import Configuration, Pool, Study
 from infpop_runner.contract import Measured
@@ -178,7 +179,7 @@ def improvement_ratio(study: Study, pool: Pool, *, new: Trial, old: Trial) -> fl
 
     None if the objective value of either is unknown, or if that of `old` is 0.
     """
-    if not all(objective.has_value(study.objective, trial.extra_metrics) for trial in (new, old)):
+    if not all(has_value(study.objective, trial.extra_metrics) for trial in (new, old)):
         return None
     values = (trial_value(study, pool, trial) for trial in (new, old))
     return objective.improvement_ratio(study.objective, *values)

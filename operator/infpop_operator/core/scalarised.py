@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import exp, log, sqrt
 from random import Random
 
-from infpop_operator.core import objective
+from infpop_operator.core.metric_values import has_value
 from infpop_operator.core.model import Missing, Trial
 from infpop_operator.core.recommend import trial_loss
 from infpop_operator.core.second_metric import second_loss
@@ -53,7 +53,7 @@ def scalarised_losses(study: Study, pool: Pool, trials: Iterable[Trial], weight:
     """
     known: dict[int, tuple[float, float]] = {}
     for trial in trials:
-        if isinstance(trial.result, Measured) and objective.has_value(study.objective, trial.extra_metrics):
+        if isinstance(trial.result, Measured) and has_value(study.objective, trial.extra_metrics):
             other = second_loss(study, pool, trial)
             if not isinstance(other, Missing):
                 known[trial.index] = (trial_loss(study, pool, trial), other)

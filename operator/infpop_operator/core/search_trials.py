@@ -4,12 +4,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from infpop_operator.core import objective
+from infpop_operator.core.constraints import violations
 from infpop_operator.core.load_memory import OUT_OF_MEMORY, while_loading
+from infpop_operator.core.metric_values import missing_metrics
 from infpop_operator.core.model import Trial, TrialState
 from infpop_operator.core.recommend import measurement, trial_loss
 from infpop_operator.core.scalarised import scalarised_losses
 from infpop_operator.core.search import SearchTrial
 from infpop_operator.core.space import cells
+from infpop_operator.core.standard_error import standard_error_ratio
 from infpop_operator.core.study import METRICS, Configuration, Constraint, Pool, Study
 from infpop_runner.contract import Measured, RacedOut
 
@@ -80,15 +83,15 @@ def is_too_large(study: Study, trial: Trial) -> bool:
         if bound.metric in _GROW_WITH_BATCH and bound.maximum is not None
     )
     gpus = trial.configuration.gpu_count
-    return bool(objective.violations(study, measurement(trial), gpus, trial.extra_metrics, bounds=bounds))
+    return bool(violations(study, measurement(trial), gpus, trial.extra_metrics, bounds=bounds))
 
 
 def _measured(study: Study, pool: Pool, trial: Trial) -> SearchTrial | None:
     """Return a measured trial as the search knows it, None while a metric that the comparison needs is missing."""
     wanted, cell = study.objective, trial.configuration
-    if objective.violations(study, measurement(trial), cell.gpu_count, trial.extra_metrics):
+    if violations(study, measurement(trial), cell.gpu_count, trial.extra_metrics):
         return _failed(study, trial)
-    if objective.missing_metrics(wanted, trial.extra_metrics):
+    if missing_metrics(wanted, trial.extra_metrics):
         return None
     result = measurement(trial)
     return SearchTrial(
@@ -96,7 +99,7 @@ def _measured(study: Study, pool: Pool, trial: Trial) -> SearchTrial | None:
         state="measured",
         loss=trial_loss(study, pool, trial),
         seconds=result.measured_seconds,
-        error_ratio=objective.standard_error_ratio(result) if wanted.metric in METRICS else None,
+        error_ratio=standard_error_ratio(result) if wanted.metric in METRICS else None,
     )
 
 

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 from infpop_operator.core import objective
+from infpop_operator.core.constraints import seconds_per_output_token
+from infpop_operator.core.metric_values import NO_WINDOW
 from infpop_operator.core.model import Missing, Trial
 from infpop_operator.core.recommend import measurement
 from infpop_operator.core.study import Objective, Pool, SecondMetric, Study
@@ -22,7 +24,7 @@ def second_value(study: Study, pool: Pool, trial: Trial) -> float | Missing:
         case None:
             raise ValueError("the study has one metric only")
         case "secondsPerOutputToken":
-            seconds = objective.seconds_per_output_token(study, measured)
+            seconds = seconds_per_output_token(study, measured)
             return Missing(reason=measured.missing["batch_seconds_p50"]) if seconds is None else seconds
         case "tokensPerJoule":
             tokens = objective.tokens_per_joule(study.objective, measured, trial.extra_metrics)
@@ -44,7 +46,7 @@ def is_minimised(metric: SecondMetric | None) -> bool:
 
 
 def _why_no_energy(wanted: Objective, trial: Trial) -> Missing:
-    found = trial.extra_metrics.get(wanted.power_metric or "", objective.NO_WINDOW)
+    found = trial.extra_metrics.get(wanted.power_metric or "", NO_WINDOW)
     return found if isinstance(found, Missing) else Missing(reason="NotPositive")
 
 
