@@ -3,9 +3,10 @@
 import errno
 import json
 import os
+import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from factories.runs import ROUND, make_finished, make_started
 from factories.studies import START
 from infpop_operator.adapters.directory_store import DirectoryStore
-from infpop_operator.core.errors import StoreError
+from infpop_operator.core.errors import GoneError, StoreError
 
 
 def opened(directory: Path, study: str = "study", namespace: str = "") -> DirectoryStore:
@@ -129,6 +130,39 @@ def test_a_full_or_broken_disk_is_reported_with_a_remedy(
     message = refusal(tmp_path)
     assert "No space left on device" in message
     assert "--output" in message
+
+
+@pytest.fixture
+def small_files() -> Iterator[Callable[[int], None]]:
+    """Return a function that limits the size of files, as a full disk does, until the end of the test."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_fills_up_is_said_and_costs_one_step(tmp_path: Path, small_files: Callable[[int], None]) -> None:
+    """The user frees space and runs the same command again; what was recorded before is kept."""
+    journal = written(tmp_path)
+    with opened(tmp_path) as store:
+        kept = store.load(START)
+        small_files(journal.stat().st_size + 10)
+        with pytest.raises(StoreError, match="Free space and run the same command again"):
+            store.record(make_finished(make_started()))
+    with opened(tmp_path) as store:
+        assert store.load(START) == kept
+
+
+def test_a_journal_that_was_removed_is_not_begun_again(tmp_path: Path) -> None:
+    """A journal without its first lines would be damaged; the status of a removed directory is not written either."""
+    with opened(tmp_path / "out") as store:
+        store.load(START)
+        (tmp_path / "out" / "journal.jsonl").unlink()
+        with pytest.raises(GoneError, match=r"journal\.jsonl: was removed, and what was recorded there with it"):
+            store.record(ROUND)
+        assert not (tmp_path / "out" / "journal.jsonl").exists()
+        (tmp_path / "out").rename(tmp_path / "elsewhere")
+        with pytest.raises(GoneError):
+            store.save_status({})
 
 
 def test_a_second_process_is_refused_and_names_the_holder(tmp_path: Path) -> None:

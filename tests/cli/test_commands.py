@@ -69,10 +69,23 @@ def test_a_directory_that_breaks_off_on_the_way_exits_with_1(tmp_path: Path) -> 
     journal.mkdir()
     _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 1
-    assert "stopped by an error" in err
+    assert "its state can no longer be saved; the recorded results are kept" in err
     assert "Traceback" not in err
     assert f"{journal.relative_to(tmp_path)}: cannot be written" in err
     assert processes_of(tmp_path / "out" / "runs") == []
+
+
+def test_a_directory_that_is_removed_on_the_way_is_said_to_be_gone(tmp_path: Path) -> None:
+    """Nothing promises a resume of what is gone, and the study does not go on in a directory without its journal."""
+    study = write_study(tmp_path, engine=slow_engine(repeat="200ms"))
+    process = start_infpop("tune", study, "--output", "out", cwd=tmp_path)
+    await_state(process, lambda: bool(history_of(tmp_path / "out").active))
+    (tmp_path / "out").rename(tmp_path / "elsewhere")
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 1
+    assert "nothing is kept" in err
+    assert "was removed, and what was recorded there with it. Restore it to resume" in err
+    assert not (tmp_path / "out" / "journal.jsonl").exists()
 
 
 def test_conditions_keep_their_times_over_a_resume(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self, TextIO
 
-from infpop_operator.adapters.files import write_atomically
+from infpop_operator.adapters.files import unwritable, write_atomically
 from infpop_operator.adapters.journal import Header, Journal, fold
 from infpop_operator.core.errors import StoreError
 from infpop_operator.core.history_diff import Entry
@@ -92,15 +92,15 @@ class DirectoryStore:
         try:
             write_atomically(self.directory / name, content)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(self.directory, error) from error
 
     def _create(self) -> None:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-        except FileExistsError as error:
+        except (FileExistsError, NotADirectoryError) as error:
             raise StoreError(f"{self.directory}: is not a directory. {_ELSEWHERE}.") from error
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(self.directory, error) from error
 
     def _refuse_foreign_content(self) -> None:
         """Refuse a directory with other content; a journal, or only the lock file, marks a directory of InfPop."""
@@ -118,7 +118,7 @@ class DirectoryStore:
         try:
             lock = (self.directory / _LOCK).open("a+", encoding="utf-8")
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(self.directory, error) from error
         try:
             self._lock_exclusively(lock)
         except BaseException:
@@ -138,7 +138,7 @@ class DirectoryStore:
             message = f"{self.directory}: in use{by}. Wait until that `infpop tune` ends, or stop it. {_ELSEWHERE}."
             raise StoreError(message) from error
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(self.directory, error) from error
 
     def _refuse_other_study(self) -> None:
         known = self._journal.read()
@@ -153,9 +153,6 @@ class DirectoryStore:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
-
-    def _unwritable(self, error: OSError) -> StoreError:
-        return StoreError(f"{self.directory}: cannot be written ({error.strerror}). {_ELSEWHERE}.")
 
 
 def _shown(header: Header) -> str:

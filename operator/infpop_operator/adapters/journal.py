@@ -30,6 +30,7 @@ from pydantic import (
     field_validator,
 )
 
+from infpop_operator.adapters.files import unwritable
 from infpop_operator.core.errors import StoreError
 from infpop_operator.core.history_diff import Entry, apply
 from infpop_operator.core.model import EndedRun, History, Round, StartedRun
@@ -160,11 +161,11 @@ class Journal:
     def begin(self, *, namespace: str, study: str, started_at: datetime) -> Header:
         """Write the first line of a new journal."""
         header = Header(namespace=namespace, study=study, started_at=started_at)
-        self._append(encode_line(header))
+        self._append(encode_line(header), flags=os.O_CREAT)
         try:
             _sync_directory(self.path.parent)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(self.path, error) from error
         return header
 
     def append(self, entry: Entry) -> None:
@@ -178,7 +179,7 @@ class Journal:
             try:
                 os.truncate(self.path, len(complete))
             except OSError as error:
-                raise self._unwritable(error) from error
+                raise unwritable(self.path, error) from error
 
     def is_torn(self) -> bool:
         """Return whether the last line is incomplete: it is being written, or its writer died."""
@@ -242,19 +243,17 @@ class Journal:
         *others, last = [*ways, *([] if self._elsewhere is None else [self._elsewhere])]
         return f"{', '.join(others)}{' or ' if others else ''}{last}."
 
-    def _append(self, line: str) -> None:
+    def _append(self, line: str, *, flags: int = 0) -> None:
+        """Append a line; without `O_CREAT`, a journal that was removed is not begun again without its header."""
         try:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | flags, 0o644)
             try:
                 _write_all(descriptor, line.encode() + b"\n")
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise self._unwritable(error) from error
-
-    def _unwritable(self, error: OSError) -> StoreError:
-        return StoreError(f"{self.path}: cannot be written ({error.strerror}). Free space or name another --output.")
+            raise unwritable(self.path, error) from error
 
 
 def fold(header: Header, entries: tuple[Entry, ...]) -> History:

@@ -40,9 +40,10 @@ def run(study: Path, output: Path | None, *, heatmap: Path | None, report: bool,
     except StoreError as error:
         return print_error(f"{study}: the output directory cannot be used.", error)
     except AbortedError as error:
-        print_error(
-            f"{study}: stopped by an error; the recorded results are kept. Run the same command again to resume.", error
+        kept = (
+            "the recorded results are kept. Run the same command again to resume." if error.kept else "nothing is kept."
         )
+        print_error(f"{study}: stopped, because its state can no longer be saved; {kept}", error)
         return ExitCode.INTERNAL_ERROR
     except InfPopError as error:
         print_error(f"{study}: cannot be tuned.", error)

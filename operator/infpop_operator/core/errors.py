@@ -8,6 +8,7 @@ InfPopError
 ├── ReportError       a report cannot be made as asked
 ├── ReplayError       recorded landscapes cannot be replayed
 ├── StoreError        the study's state on disk cannot be used
+│   └── GoneError     it was removed while the study was tuned
 ├── NoAnswerError     the cluster does not answer now
 ├── ExecutorError     a run could not be started or watched
 └── SettingError      the operator's configuration is invalid
@@ -69,6 +70,10 @@ class ReplayError(InfPopError):
 
 class StoreError(InfPopError):
     """The directory that holds the study's state belongs to another study, is in use, or is damaged."""
+
+
+class GoneError(StoreError):
+    """The directory that holds the study's state was removed, and with it what was recorded."""
 
 
 class NoAnswerError(InfPopError):

@@ -9,7 +9,7 @@ from infpop_operator.adapters.devices import Devices
 from infpop_operator.adapters.directory_store import DirectoryStore
 from infpop_operator.adapters.local_executor import LocalExecutor
 from infpop_operator.adapters.model_config import directory_config
-from infpop_operator.core.errors import InfPopError, StoreError
+from infpop_operator.core.errors import GoneError, InfPopError, StoreError
 from infpop_operator.core.study import Study
 from infpop_operator.local.driver import drive
 from infpop_operator.local.interruption import Interruption
@@ -27,7 +27,14 @@ DEFAULT_OUTPUT = Path("infpop-results")  # each study has its directory there
 
 
 class AbortedError(InfPopError):
-    """Tuning ended early because the study's state could no longer be saved; no process is left."""
+    """Tuning ended early because the study's state could no longer be saved; no process is left.
+
+    `kept` is whether what was recorded until then is still there.
+    """
+
+    def __init__(self, message: str, *, kept: bool) -> None:
+        super().__init__(message)
+        self.kept = kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +85,7 @@ def tune(
         try:
             outcome = drive(study, store, executor, loop_environment)
         except StoreError as error:
-            raise AbortedError(str(error)) from error
+            raise AbortedError(str(error), kept=not isinstance(error, GoneError)) from error
         finally:
             executor.close()
         page = keeper.page(outcome.snapshot, {}, load=watch.load_since())
