@@ -183,6 +183,19 @@ def test_a_page_with_wide_names_stays_within_the_terminal() -> None:
         assert all(cell_len(line) <= width for line in lines_of(render_page(page), width))
 
 
+def test_the_legend_says_why_what_was_never_tried_cannot_work() -> None:
+    """A cause that no cell of the table was tried for is told; one that such a cell tells is told once."""
+
+    def cell(gpus: int, state: CellState) -> LandscapeCell:
+        return LandscapeCell(gpu_count=gpus, batch_size=8, state=state, reason="HeadsNotDivisible", detail="3 heads")
+
+    alone = arrange([cell(2, CellState.RULED_OUT)])
+    beside = arrange([cell(2, CellState.RULED_OUT), cell(4, CellState.INFEASIBLE)])
+    told = "- heads  1x HeadsNotDivisible, not tried: certain to fail"
+    assert lines_of(render_legend(alone), 80) == [f"{told}: 3 heads"]
+    assert told in lines_of(render_legend(beside), 80)
+
+
 def test_every_legend_line_is_whole() -> None:
     """A long reason goes on in the next line, indented."""
     landscape = random_landscape(7)

@@ -110,17 +110,14 @@ def _reused(cells: Sequence[LandscapeCell]) -> Iterator[RenderableType]:
 
 
 def _failed(cells: Sequence[LandscapeCell], explained: AbstractSet[str]) -> Iterator[RenderableType]:
-    for (state, reason), amount in Counter((cell.state, cell.reason or "") for cell in cells).items():
+    kinds = Counter((cell.state, cell.reason or "") for cell in cells)
+    for (state, reason), amount in kinds.items():
         mark, style = _MARKS[state]
         detail = next((cell.detail for cell in cells if (cell.state, cell.reason or "") == (state, reason)), "")
         meaning = _WAS_STOPPED if state is CellState.BROKEN and reason in ENDED_ON_REQUEST else _MEANINGS[state]
         why = f"{amount}x {reason}".rstrip() + f", {meaning}"
-        yield _line(
-            f"{mark} {short_reason(reason)}",
-            why,
-            "" if state is CellState.RULED_OUT or reason in explained else detail,
-            style,
-        )
+        follows = state is CellState.RULED_OUT and (CellState.INFEASIBLE, reason) in kinds  # whose line tells the cause
+        yield _line(f"{mark} {short_reason(reason)}", why, "" if follows or reason in explained else detail, style)
 
 
 def _of_variants(landscape: Landscape, cells: Sequence[LandscapeCell]) -> Iterator[RenderableType]:
