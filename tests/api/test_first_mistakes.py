@@ -1,5 +1,9 @@
 """What people write first, and what they are told: the message names the field, the value and what to write instead."""
 
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+
 import pytest
 import yaml
 
@@ -66,6 +70,11 @@ def told(text: str) -> str:
         ),
         ("spec.nodePools.0", {"name": "a", 50: None}, "nodePools[0][50]: 50: is a key here, and keys must be text"),
         ("spec.engine", {"name:vllm": None}, 'spec.engine["name:vllm"]: unknown field. Put a space after the colon.'),
+        ("spec.measurement.minDuration", "“10s”", '"“10s”": is not a duration. Did you mean "10s"?'),
+        ("spec.nodePools.0.pricePerGPUHour", "“3.20”", 'is not a decimal. Did you mean "3.2"?'),
+        ("spec.algorithm", "name:grid", "must be a mapping. Put a space after the colon: name: grid."),
+        ("metadata.name", datetime(2026, 1, 31, tzinfo=UTC).date(), 'must be text. Put it in quotes: "2026-01-31".'),
+        ("status", {}, "status: the operator writes it. Remove it."),
         ("kind", "Study", "kind: \"Study\": must be 'ThroughputStudy'. Write ThroughputStudy."),
     ],
 )
@@ -83,11 +92,27 @@ def test_a_wrong_value_is_told_what_to_write(path: str, value: object, expected:
         ),
         (
             "kind: ThroughputStudy\nspec: {a: 1\n",
-            "study.yaml: is not valid YAML in line 3: while parsing a flow mapping",
+            "study.yaml: is not valid YAML in line 3: the { of line 2 is not closed. Close it with }.",
         ),
-        ("kind: ThroughputStudy\nspec: {a: 1\n", "The text ends inside { or [: close it."),
         ("kind: ThroughputStudy\nspec:\n    a: {}\n  b: {}\n", "The keys of a mapping start in the same column"),
         ("kind: ThroughputStudy\nspec: a: b\n", "put a text with a colon in quotes"),
+        ('kind: ThroughputStudy\nspec: {a: "x}\n', "in line 3: the quote that line 2 opens is not closed. Close it."),
+        ("kind: ThroughputStudy\nspec: {a: [1, 2}\n", "in line 2: the [ of line 2 is not closed. Close it with ]."),
+        ("kind: ThroughputStudy\na: *x\n", "in line 2: the alias *x has no anchor. Put &x before its value, or write"),
+        (
+            "kind: ThroughputStudy\na: !!python/object:os.system ls\n",
+            "python/object:os.system is not supported. Remove",
+        ),
+        ("kind: ThroughputStudy\na: x\0\n", "study.yaml: line 2 has a control character (U+0000). Remove it."),
+        ("kind: ThroughputStudy\na: 1\na: 2\n", "the key 'a' is used twice in the mapping that starts on line 1. Keep"),
+        ("kind: ThroughputStudy\na: {<<: [&a {x: 1}, *a]}\n", "has a list, and only one alias is supported. Write the"),
+        ("kind: ThroughputStudy\n", "apiVersion: this field is required. Add apiVersion: infpop.io/v1alpha1."),
+        ("kind: ThroughputStudy\n", "metadata: this field is required. Add metadata: {name: my-study}."),
+        ("kind: ThroughputStudy\nspec:\n  model: 1\n   engine: 2\n", "Check the indentation"),
+        (
+            "- kind: ThroughputStudy\n",
+            "study.yaml: is YAML, but not a ThroughputStudy. Start it with `apiVersion: infpop",
+        ),
         ("", "study.yaml: is empty. Write a ThroughputStudy into it."),
         ("---\na: 1\n---\nb: 2\n", "study.yaml: holds 2 YAML documents. Keep one study in each file."),
     ],
@@ -136,3 +161,29 @@ def test_no_decimal_is_guessed_from_what_is_none(text: str) -> None:
 def test_no_values_are_guessed_from_half_a_range(fields: dict[object, object]) -> None:
     """Both ends must be numbers, in order."""
     assert listed_range(fields) is None
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: f"\ufeff{text}",
+        lambda text: f"---\n{text}---\n",
+        lambda text: json.dumps(yaml.safe_load(text)),
+        lambda text: text.replace("kind:", "kind:  # a study\n ", 1),
+    ],
+    ids=["Windows line ends", "byte-order mark", "document markers", "JSON", "comment"],
+)
+def test_a_study_may_be_written_as_any_editor_writes_it(write: Callable[[str], str]) -> None:
+    """What means the same is read as the same."""
+    text = yaml.safe_dump(changed({}))
+    assert parse_document(write(text), source="study.yaml") == parse_document(text, source="study.yaml")
+
+
+def test_mappings_may_be_merged_as_kubectl_does() -> None:
+    """A key << takes the keys of an anchor over, and those beside it win."""
+    pools = "  nodePools: [&a {name: a, gpuProduct: A100}, {<<: *a, name: b}]\n"
+    document = changed({})
+    del document["spec"]["nodePools"]
+    study = parse_document(yaml.safe_dump(document).replace("spec:\n", f"spec:\n{pools}"), source="study.yaml")
+    assert [(pool.name, pool.gpu_product) for pool in study.spec.node_pools] == [("a", "A100"), ("b", "A100")]

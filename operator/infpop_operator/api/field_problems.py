@@ -4,6 +4,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -20,6 +21,7 @@ from infpop_operator.api.fields import (
 from infpop_operator.api.guesses import listed_range, meant_decimal, meant_duration, meant_whole_number
 from infpop_operator.api.quantities import CPU_PATTERN, DECIMAL_PATTERN, DURATION_PATTERN, MEMORY_PATTERN
 from infpop_operator.api.refused_pod_fields import words_for_unknown, words_for_value
+from infpop_operator.api.resource import API_VERSION, KIND
 from infpop_operator.api.rules_pools import unsupported_resource
 from infpop_operator.api.spec import ThroughputStudy
 from infpop_operator.api.spec_pod_template import (
@@ -67,6 +69,13 @@ _MESSAGES: Mapping[str, tuple[str, str]] = {
     "dict_type": ("must be a mapping", "Write it as key: value"),
     "model_type": ("must be a mapping", "Write it as key: value"),
     "model_attributes_type": ("must be a mapping", "Write it as key: value"),
+}
+_OF_A_CLUSTER = ("the operator writes it", "Remove it")
+# How to write what every study begins with.
+_BEGINNINGS: Mapping[str, str] = {
+    "apiVersion": f"Add apiVersion: {API_VERSION}",
+    "kind": f"Add kind: {KIND}",
+    "metadata": "Add metadata: {name: my-study}",
 }
 # What other tools call a field, in lower case and without underscores -> the field.
 _OTHER_WORDS: Mapping[str, str] = {"maxduration": "deadline", "maxtime": "deadline", "timelimit": "deadline"}
@@ -128,7 +137,7 @@ def _to_problem(details: ErrorDetails, hint: str) -> Problem:
     location, kind, context = details["loc"], details["type"], details.get("ctx", {})
     field = _path(location)
     if kind == "extra_forbidden":
-        refused = words_for_unknown(location)
+        refused = _OF_A_CLUSTER if location == ("status",) else words_for_unknown(location)
         message, remedy = refused or ("unknown field", _unknown_key_remedy(location, hint))
         return Problem(field=field, value="", message=message, remedy=remedy)
     is_resource = location[-1:] == ("gpuResource",)
@@ -158,6 +167,9 @@ def _guess(kind: str, value: object, location: Sequence[int | str], pattern: str
             guess = None if number is None else (_MESSAGES[kind][0], f"Write {number}, without quotes or decimals")
         case "model_type" | "model_attributes_type":
             guess = _mapping_guess(value, location)
+        case "missing" if len(location) == 1:
+            remedy = _BEGINNINGS.get(str(location[0]))
+            guess = None if remedy is None else (_MESSAGES[kind][0], remedy)
         case "too_short" if value == []:
             guess = "must not be empty", "Add an entry"
         case "string_type" if pattern == DURATION_PATTERN and isinstance(value, int | float):
@@ -177,6 +189,8 @@ def _guess(kind: str, value: object, location: Sequence[int | str], pattern: str
 
 def _mapping_guess(value: object, location: Sequence[int | str]) -> tuple[str, str] | None:
     """Return how to write a value alone as the mapping it belongs in, under that mapping's first key."""
+    if isinstance(value, str) and (found := re.fullmatch(r"(\w+):(\S+)", value)) and found[1] in _known_keys(location):
+        return _MESSAGES["model_type"][0], f"Put a space after the colon: {found[1]}: {_cut(found[2])}"
     first = next(iter(_known_keys(location)), None)
     if first is None or isinstance(value, bool) or not isinstance(value, str | int):
         return None
@@ -230,7 +244,7 @@ def _argument_remedy(name: str) -> str | None:
 def _text_remedy(value: object) -> str:
     """Return how to write a value of another type as text: objects and lists as JSON."""
     try:
-        text = json.dumps(value)
+        text = value.isoformat() if isinstance(value, date) else json.dumps(value)
     except (TypeError, ValueError):
         return 'Put it in quotes, for example "0.85"'
     if len(text) > _SHOWN_CHARACTERS or value is None:

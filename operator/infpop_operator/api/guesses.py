@@ -22,6 +22,7 @@ _UNIT_SECONDS = {
     "ms": 0.001,
 }
 _AROUND_NUMBERS = " \t$\u20ac\u00a3+"  # currency signs among them: a price has none
+_QUOTES = "\u201c\u201d\u201e\u2018\u2019"  # of a text processor: YAML takes them for letters
 _MOST_VALUES = 16  # of a list that fits into a message
 _LARGEST_GUESS = 1e6
 _ALL_PERCENT = 100.0
@@ -29,7 +30,7 @@ _ALL_PERCENT = 100.0
 
 def meant_duration(text: str) -> str | None:
     """Return the duration that a number, or a number with the name of a unit, was meant to be: "90 sec" is "1m30s"."""
-    found = re.fullmatch(r"\s*([0-9]{1,6}(?:[.,][0-9]{1,3})?)\s*([A-Za-z]*)\.?\s*", text)
+    found = re.fullmatch(r"\s*([0-9]{1,6}(?:[.,][0-9]{1,3})?)\s*([A-Za-z]*)\.?\s*", text.strip(_QUOTES))
     if found is None:
         return None
     name = found[2].lower()
@@ -47,7 +48,7 @@ def meant_duration(text: str) -> str | None:
 
 def meant_decimal(text: str) -> str | None:
     """Return the plain decimal that a number with a comma, an exponent or a currency was meant to be."""
-    plain = text.strip(_AROUND_NUMBERS)
+    plain = text.strip(_QUOTES).strip(_AROUND_NUMBERS)
     plain = plain.replace(",", ".") if plain.count(",") == 1 and "." not in plain else plain
     try:
         number = Decimal(plain)

@@ -10,17 +10,12 @@ from infpop_operator.api.field_problems import to_problems
 from infpop_operator.api.resource import API_VERSION, KIND
 from infpop_operator.api.rules import broken_rules
 from infpop_operator.api.spec import ThroughputStudy
+from infpop_operator.api.yaml_problems import yaml_problem
 from infpop_operator.core.errors import Problem, StudyError
 
 _MOST_NODES = 100_000  # values in a document with its aliases expanded; a large study has some thousands
 _LARGEST_DOCUMENT = 1_000_000  # characters; a Kubernetes object has at most about 1.5 MiB
-# Part of what the YAML parser says -> what to do about it.
-_YAML_REMEDIES = {
-    "<stream end>": "The text ends inside { or [: close it",
-    "<block mapping start>": "Check the indentation. The keys of a mapping start in the same column",
-    "<block end>": "Check the indentation. The keys of a mapping start in the same column",
-    "mapping values are not allowed": "Check the indentation, and put a text with a colon in quotes",
-}
+_MERGE = "tag:yaml.org,2002:merge"  # of the key <<
 
 
 def parse_document(text: str, *, source: str) -> ThroughputStudy:
@@ -62,7 +57,10 @@ class _StrictLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         seen: set[Hashable] = set()
-        for key_node, _ in node.value:
+        for key_node, value_node in node.value:
+            if key_node.tag == _MERGE:  # its keys give way to those of the mapping
+                _refuse_list(value_node)
+                continue
             key = self.construct_object(key_node, deep=deep)
             if isinstance(key, Hashable) and key in seen:
                 line = node.start_mark.line + 1
@@ -72,13 +70,20 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+def _refuse_list(merged: yaml.Node) -> None:
+    """Refuse to merge several mappings at once: nested lists of a few aliases would exceed any memory."""
+    if isinstance(merged, yaml.SequenceNode):
+        line = merged.start_mark.line + 1
+        raise yaml.YAMLError(f"the key << in line {line} has a list, and only one alias is supported")
+
+
 def _load_yaml(text: str, source: str) -> Mapping[str, Any]:
     if len(text) > _LARGEST_DOCUMENT:
         raise StudyError([_whole(source, f"is {len(text)} characters long", "Use at most 1,000,000")])
     try:
         documents = [tree for tree in yaml.load_all(text, Loader=_StrictLoader) if tree is not None]
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise StudyError([_not_yaml(text, source, error)]) from None
+        raise StudyError([_whole(source, *yaml_problem(text, error))]) from None
     if not documents:
         raise StudyError([_whole(source, "is empty", f"Write a {KIND} into it")])
     if len(documents) > 1:
@@ -91,21 +96,6 @@ def _load_yaml(text: str, source: str) -> Mapping[str, Any]:
         remedy = "Use fewer aliases (*name): each repeats everything in its anchor"
         raise StudyError([_whole(source, f"holds more than {_MOST_NODES:,} values", remedy)])
     return tree
-
-
-def _not_yaml(text: str, source: str, error: Exception) -> Problem:
-    """Return what is wrong with the text, and in which line as far as that is known."""
-    mark = getattr(error, "problem_mark", None)
-    if mark is None:
-        line = " ".join(str(error).split())
-        return _whole(source, f"is not valid YAML: {line[:300]}", "Correct the YAML")
-    row = text.splitlines()[mark.line] if mark.line < len(text.splitlines()) else ""
-    if "\t" in row[: len(row) - len(row.lstrip())]:
-        return _whole(source, f"line {mark.line + 1} is indented with a tab", "Indent with spaces")
-    parts = (getattr(error, "context", None), getattr(error, "problem", None))
-    what = ", ".join(" ".join(part.split()) for part in parts if part)
-    remedy = next((remedy for words, remedy in _YAML_REMEDIES.items() if words in what), "Correct the YAML")
-    return _whole(source, f"is not valid YAML in line {mark.line + 1}: {what[:300]}", remedy)
 
 
 def _has_too_many_nodes(tree: object) -> bool:
