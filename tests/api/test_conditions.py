@@ -107,30 +107,30 @@ def test_a_study_that_only_waits_for_overdue_pools_is_stalled(
 
 SUSPENDED = ("Suspended", "spec.suspend is true: no run starts until it is false")
 AWAITED = ("NoMatchingNodes", "pool v100: no node has the label pool=v100; pool h100: of two kinds")
-CONVERGED, MEASURING = ("Converged", "m"), ("Measuring", "m")
+AS_READY = "the condition Ready says why"
 
 
 @pytest.mark.parametrize(
     ("verdict", "problems", "suspended", "expected"),
     [
-        (Verdict.SUCCEEDED, {}, False, (("Succeeded", "m"), CONVERGED, CONVERGED, CONVERGED)),
-        (Verdict.SUCCEEDED, {}, True, (SUSPENDED, SUSPENDED, SUSPENDED, CONVERGED)),
-        (Verdict.SUCCEEDED, PROBLEMS, False, (AWAITED,) * 4),
-        (Verdict.RUNNING, PROBLEMS, False, (MEASURING,) * 4),
+        (Verdict.SUCCEEDED, {}, False, (("Succeeded", "m"), AS_READY, AS_READY, "m")),
+        (Verdict.SUCCEEDED, {}, True, (SUSPENDED, AS_READY, AS_READY, "m")),
+        (Verdict.SUCCEEDED, PROBLEMS, False, (AWAITED, AWAITED[1], AS_READY, AS_READY)),
+        (Verdict.RUNNING, PROBLEMS, False, (("Measuring", "m"), "m", AS_READY, AS_READY)),
     ],
 )
-def test_every_condition_says_why_in_the_same_words(
+def test_what_holds_says_why_and_what_does_not_points_to_ready(
     verdict: Verdict,
     problems: Mapping[str, PoolProblem],
     suspended: bool,  # noqa: FBT001 - both ways of it
-    expected: tuple[tuple[str, str], ...],
+    expected: tuple[tuple[str, str], str, str, str],
 ) -> None:
-    """Ready has the state that is shown; a final condition keeps the decision's own message."""
+    """Ready has the state that is shown; a final condition keeps the decision's message; no text stands four times."""
     reason = "Converged" if verdict is Verdict.SUCCEEDED else "Measuring"
     decision = decision_of(BEGUN, verdict=verdict, reason=reason, message="m")
     states = states_of(decision, problems=problems, suspended=suspended)
-    words = [(states[name].reason, states[name].message) for name in ("Ready", "Reconciling", "Stalled", "Succeeded")]
-    assert tuple(words) == expected
+    ready = (states["Ready"].reason, states["Ready"].message)
+    assert (ready, *(states[name].message for name in ("Reconciling", "Stalled", "Succeeded"))) == expected
 
 
 STARTING = Running(phase=Phase.STARTING)
@@ -142,16 +142,17 @@ DECIDED = ("Measuring", "1 run in progress")
 @pytest.mark.parametrize(
     ("first", "second", "expected"),
     [
-        (None, None, DECIDED),
-        (STARTING, None, ("Starting", "run study-1 on pool a100: is starting")),
-        (None, LOADING, ("ModelLoading", "run study-2 on pool a100: loads the model")),
-        (LOADING, STARTING, ("ModelLoading", "run study-1 on pool a100: loads the model")),
+        (None, None, ("Starting", "run study-1 on pool a100 is starting")),
+        (STARTING, None, ("Starting", "run study-1 on pool a100 is starting")),
+        (None, LOADING, ("ModelLoading", "run study-2 on pool a100 loads the model")),
+        (LOADING, STARTING, ("ModelLoading", "run study-1 on pool a100 loads the model")),
+        (STARTING, LOADING, ("ModelLoading", "run study-2 on pool a100 loads the model")),
         (STARTING, Running(phase=Phase.WARMING_UP), DECIDED),
         (STARTING, Running(phase=Phase.MEASURING), DECIDED),
         (STARTING, Running(phase=Phase.DONE), DECIDED),
         (QUEUED, None, ("Queued", "run study-1 on pool a100: d")),
         (UNSCHEDULABLE, QUEUED, ("Unschedulable", "run study-1 on pool a100: Unschedulable")),
-        (QUEUED, LOADING, ("ModelLoading", "run study-2 on pool a100: loads the model")),
+        (QUEUED, LOADING, ("ModelLoading", "run study-2 on pool a100 loads the model")),
         (QUEUED, Running(phase=Phase.MEASURING), DECIDED),
     ],
 )
@@ -204,7 +205,7 @@ def test_an_outage_is_reported_for_searches_that_query_prometheus(
 
 
 def test_a_refused_study_is_stalled_and_nothing_else() -> None:
-    """Every condition names all problems, and the earlier result is kept."""
+    """Every condition that holds names all problems, and Ready and Accepted do; the earlier result is kept."""
     problems = [
         Problem(field="a", value="1", message="m", remedy="r"),
         Problem(field="b", value="", message="n", remedy="s"),
@@ -212,8 +213,10 @@ def test_a_refused_study_is_stalled_and_nothing_else() -> None:
     states = refused_states(problems, STALE, StatusContext(suspended=True, prometheus=PrometheusHealth(outage="o")))
     assert held(states) == {"Stalled", "Suspended"}
     text = "; ".join(map(str, problems))
-    for name in ("Accepted", "Ready", "Reconciling", "Stalled", "Succeeded"):
+    for name in ("Accepted", "Ready", "Stalled"):
         assert (states[name].reason, states[name].message) == ("InvalidSpec", text)
+    for name in ("Reconciling", "Succeeded"):
+        assert (states[name].reason, states[name].message) == ("InvalidSpec", AS_READY)
     assert (states["ResultStale"], states["PrometheusUnreachable"].reason) == (STALE, "NotAsked")
 
 
@@ -229,7 +232,8 @@ def test_a_waiting_study_is_valid_and_progresses_unless_it_is_suspended(suspende
         else ("TheReason", "the message")
     )
     for name in ("Ready", "Reconciling", "Stalled", "Succeeded"):
-        assert (states[name].reason, states[name].message) == why
+        shown = states[name].holds or name == "Ready"
+        assert (states[name].reason, states[name].message) == (why[0], why[1] if shown else AS_READY)
     assert (states["Accepted"], states["ResultStale"]) == (VALID, STALE)
     suspension = ("Suspended", "spec.suspend is true") if suspended else ("NotSuspended", "spec.suspend is false")
     assert (states["Suspended"].reason, states["Suspended"].message) == suspension

@@ -110,9 +110,29 @@ def test_a_run_that_nothing_is_known_of_is_not_measuring() -> None:
     status = to_status(make_study(), decision_of(history), START)
     assert (truth(status, "Ready"), message(status, "Ready")) == (
         "False Starting",
-        "run study-a100-1-0 on pool a100: is starting",
+        "run study-a100-1-0 on pool a100 is starting",
     )
     assert [run.state for run in status.runs] == ["Starting"]
+
+
+def test_the_only_live_run_is_named_with_what_it_measures() -> None:
+    """A reader of the conditions finds its log; with several runs they are counted."""
+    for states, words in (
+        ([Running(phase=Phase.MEASURING)], "; run study-a100-1-0 on pool a100 measures: gpuCount 8, batchSize 1"),
+        ([Running(phase=Phase.MEASURING), Running(phase=Phase.LOADING)], ""),
+    ):
+        history, observations = live_history(*states)
+        decision = decision_of(history)
+        status = to_status(make_study(), decision, START, context=StatusContext(observations=observations))
+        assert message(status, "Ready") == f"{decision.message}{words}"
+
+
+def test_success_begins_with_the_best() -> None:
+    """`kubectl describe`, and the Event of the success, tell the result first."""
+    status = to_status(make_study(), SUCCEEDED, START)
+    best = "best: gpuCount 8, batchSize 1 on pool a100: 1000 tokens/s (simulated)"
+    assert message(status, "Ready") == f"{best}; the search ended: done"
+    assert message(status, "Succeeded") == "done"
 
 
 def test_a_live_run_is_shown_with_its_state_and_since_when() -> None:

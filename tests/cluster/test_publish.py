@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cluster.place import Body, Place, throughput
-from cluster.studies import apply_documents
+from cluster.studies import apply_documents, find_condition
 from controlplane.behaviours import replay
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("quick_operator")]
@@ -146,3 +146,44 @@ def test_the_second_of_two_studies_with_one_config_map_says_whose_it_is(place: P
     assert "ConfigMap best belongs to study first, which publishes to it" in message
     place.wait_for_listings(2)
     assert place.get("configmap", "best") == before
+
+
+def refusal(place: Place) -> str:
+    """Return why the study's ConfigMap is refused, once it is."""
+    status = place.wait_for("Published", "False", reason="PublishRefused")
+    return str(find_condition(status, "Published")["message"])
+
+
+def test_a_quota_of_config_maps_is_named_and_its_end_is_seen(place: Place) -> None:
+    """The study has its result all the same, and its ConfigMaps come when the quota has room."""
+    place.study(**RISING, budget={"maxTrials": 1})
+    with place.kubelet(replay(throughput)):
+        place.wait_for("Succeeded")
+    used = str(len(place.objects("configmap")))
+    quota = {"metadata": {"name": "few"}, "spec": {"hard": {"count/configmaps": used}}}
+    place.create("resourcequota", {"apiVersion": "v1", "kind": "ResourceQuota", **quota})
+    place.wait_until(
+        lambda: place.get("resourcequota", "few").get("status", {}).get("used", {}).get("count/configmaps") == used,
+        what="the quota to be counted",
+    )
+    place.change(publish={"configMap": "best"})
+    text = refusal(place)
+    assert text.startswith(f"a quota of namespace {place.namespace} has no room for ConfigMap best; raise the quota")
+    assert "exceeded quota: few, requested: count/configmaps=1" in text
+    assert find_condition(place.status(), "Ready")["status"] == "True"
+    place.delete("resourcequota", "few")
+    place.wait_for("Published")
+
+
+def test_a_config_map_without_room_is_refused_with_the_remedy(place: Place) -> None:
+    """Others have filled it to the limit of 1 MiB: the API server's words for that are known."""
+    place.study(**RISING, budget={"maxTrials": 1}, publish={"configMap": "best"})
+    with place.kubelet(replay(throughput)):
+        place.wait_for("Published")
+    found = place.get("configmap", "best")["data"]
+    theirs = 1024 * 1024 - sum(map(len, found.values()))
+    place.patch("configmap", "best", {"data": {"theirs": "x" * theirs}})
+    place.change(model={"name": f"example/{'long' * 10}"})
+    with place.kubelet(replay(throughput)):
+        text = refusal(place)
+    assert text.startswith("ConfigMap best would be larger than 1 MiB; remove the keys of others from it")

@@ -386,7 +386,7 @@ def test_a_config_map_that_others_have_filled_is_refused() -> None:
         server.config_maps[NAME]["data"]["theirs"] = "x" * (1024 * 1024 - 200)
         events = await publish(make_published(128, minutes=1))
         assert [each[:2] for each in events] == [("Normal", "Published"), ("Warning", "PublishRefused")]
-        assert events[1][2].startswith(f"PATCH /api/v1/namespaces/{OWNER.namespace}/configmaps/{NAME}: 422 ")
+        assert f"It answered: PATCH /api/v1/namespaces/{OWNER.namespace}/configmaps/{NAME}: 422 " in events[1][2]
         assert publish.condition[0] == "False"
 
     played(scenario)

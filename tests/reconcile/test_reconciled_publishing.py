@@ -92,14 +92,39 @@ def test_a_stalled_study_does_not_publish_the_best_so_far() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "reason"), [(403, "Forbidden"), (422, "Invalid")], ids=["a policy refuses it", "it is immutable"]
+    ("code", "reason", "message", "words"),
+    [
+        (
+            403,
+            "Forbidden",
+            'User "o" cannot create resource "configmaps"',
+            f"the operator may not write ConfigMap best in namespace {NAMESPACE}; give its account get, ",
+        ),
+        (403, "Forbidden", "denied by policy", "the API server refuses ConfigMap best; correct what it names, or name"),
+        (
+            403,
+            "Forbidden",
+            "exceeded quota: few, requested: count/configmaps=1",
+            f"a quota of namespace {NAMESPACE} has no room for ConfigMap best; raise the quota or delete a ConfigMap",
+        ),
+        (
+            422,
+            "Invalid",
+            "[]: Too long: may not be more than 1048576 bytes",
+            "ConfigMap best would be larger than 1 MiB; remove the keys of others from it, or name another in",
+        ),
+    ],
+    ids=["no right", "a policy", "a quota", "too large"],
 )
-def test_a_config_map_that_cannot_be_published_is_reported(code: int, reason: str) -> None:
-    """It delays neither the study's end nor a Job's time to live, and adds no request to later passes."""
+def test_a_config_map_that_cannot_be_published_is_reported(code: int, reason: str, message: str, words: str) -> None:
+    """The condition says why and what to do, and quotes the API server.
+
+    It delays neither the study's end nor a Job's time to live, and adds no request to later passes.
+    """
 
     async def refuse(request: Request, carry_out: CarryOut) -> Answer:
         is_best = request.said == "POST configmaps" and request.body["metadata"]["name"] == "best"
-        return refusal(code, reason, "denied by policy") if is_best else await carry_out()
+        return refusal(code, reason, message) if is_best else await carry_out()
 
     async def play() -> tuple[Stage, int]:
         stage = Stage(searchSpace=ONE_CELL, publish={"configMap": "best"})
@@ -111,6 +136,10 @@ def test_a_config_map_that_cannot_be_published_is_reported(code: int, reason: st
 
     stage, requests = asyncio.run(play())
     assert stage.events().count("PublishRefused") == 1
+    assert stage.condition("Published") == ("False", "PublishRefused")
+    (text,) = (each["message"] for each in stage.status["conditions"] if each["type"] == "Published")
+    assert text.startswith(words)
+    assert "It answered: POST" in text
     assert stage.is_done()
     assert requests == 0
 

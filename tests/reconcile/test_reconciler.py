@@ -231,7 +231,7 @@ def test_a_raised_budget_continues_the_search() -> None:
         assert stage.condition("Succeeded") == ("True", "MaxTrialsReached")
         stage.cluster.change(budget={"maxTrials": 4})
         await operator.settle()
-        assert stage.condition("Succeeded") == ("False", "Measuring")
+        assert stage.condition("Succeeded") == ("False", "Starting")
         await stage.finish(operator)
         return stage
 

@@ -35,7 +35,8 @@ def test_a_product_that_no_node_has_stalls_the_study_after_an_hour() -> None:
         stage = Stage(searchSpace=ONE_CELL, nodePools=[TYPO])
         operator = await stage.operator()
         await operator.settle()
-        assert A100 in stalled(stage)["message"]
+        (ready,) = (each for each in stage.status["conditions"] if each["type"] == "Ready")
+        assert A100 in ready["message"]
         assert [await tick(stage, operator, seconds) for seconds in (HOUR_S - 2, 2, 60)] == ["False", "True", "True"]
         assert (stalled(stage)["reason"], stage.condition("Reconciling")) == (
             "NoMatchingNodes",

@@ -18,13 +18,15 @@ from infpop_operator.core.confirmation_progress import in_words
 from infpop_operator.core.decision import ConfirmationProgress, ConfirmationState, Decision, Verdict
 from infpop_operator.core.errors import Problem
 from infpop_operator.core.history import broken_reason
-from infpop_operator.core.model import NO_ROOM, Phase, Running, StartedRun, Waiting
+from infpop_operator.core.model import NO_ROOM, Observation, Phase, Running, StartedRun, Waiting
 
 D = TypeVar("D")
+Seen = tuple[StartedRun, Observation | None]
 MESSAGE_BYTES = 1024
 _REASON_CHARACTERS = 64
 _SUSPENDED = ("Suspended", "spec.suspend is true: no run starts until it is false")
 _ABOUT_PROGRESS = ("Ready", "Reconciling", "Stalled", "Succeeded")
+_AS_READY = "the condition Ready says why"
 _PHASES = tuple(Phase)  # in the order in which a run passes through them
 _AT_WORK = (Phase.WARMING_UP, Phase.MEASURING, Phase.DONE)
 
@@ -71,7 +73,7 @@ def decided_states(
         reason, message = _first_problem(open_problems)
     else:
         reason, message = _progress(decision, context)
-    return {
+    states = {
         "Accepted": _VALID,
         "Ready": _ready(succeeded and not context.suspended, reason, message),
         "Reconciling": ConditionState(
@@ -85,6 +87,21 @@ def decided_states(
         "Suspended": _suspended_state(suspended=context.suspended),
         **prometheus_states(context, searching=decision.verdict in (Verdict.RUNNING, Verdict.WAITING)),
         **_published_state(context),
+    }
+    return _said_once(states)
+
+
+def _said_once(states: Mapping[str, ConditionState]) -> dict[str, ConditionState]:
+    """Return the conditions with the text of Ready left out of those that repeat it and do not hold.
+
+    `kubectl describe` prints all of them one below the other.
+    """
+    ready = states["Ready"].message
+    return {
+        kind: replace(state, message=_AS_READY)
+        if kind in _ABOUT_PROGRESS[1:] and not state.holds and state.message == ready
+        else state
+        for kind, state in states.items()
     }
 
 
@@ -106,7 +123,7 @@ def refused_states(
     """Return the state of every condition of an invalid study; `kept` is the last state of ResultStale."""
     text = "; ".join(str(problem) for problem in problems)
     refusal = ConditionState(holds=False, reason="InvalidSpec", message=text)
-    return {
+    states = {
         "Accepted": refusal,
         **dict.fromkeys(_ABOUT_PROGRESS, refusal),
         "Stalled": replace(refusal, holds=True),
@@ -115,6 +132,7 @@ def refused_states(
         **prometheus_states(context, searching=False),
         **_published_state(context),
     }
+    return _said_once(states)
 
 
 def waiting_states(
@@ -125,7 +143,7 @@ def waiting_states(
     if suspended and not stalled:
         reason, message = _SUSPENDED
     why = ConditionState(holds=False, reason=reason, message=message)
-    return {
+    states = {
         "Accepted": _VALID,
         **dict.fromkeys(_ABOUT_PROGRESS, why),
         "Reconciling": replace(why, holds=not suspended and not stalled),
@@ -135,6 +153,7 @@ def waiting_states(
         **prometheus_states(context, searching=not stalled),
         **_published_state(context),
     }
+    return _said_once(states)
 
 
 def _suspended_state(*, suspended: bool) -> ConditionState:
@@ -205,14 +224,27 @@ def _progress(decision: Decision, context: StatusContext) -> tuple[str, str]:
     waiting = [(entry, seen) for entry, seen in live if isinstance(seen, Waiting)]
     if running and not any(seen.phase in _AT_WORK for _, seen in running):
         entry, phase = max(((entry, seen.phase) for entry, seen in running), key=lambda each: _PHASES.index(each[1]))
-        what = f"run {entry.run.name} on pool {entry.run.pool}: {_PHASE_WORDS[phase]}"
+        what = f"run {entry.run.name} on pool {entry.run.pool} {_PHASE_WORDS[phase]}"
         return phase.value, "; ".join(part for part in (what, in_words(_confirming(decision))) if part)
     if waiting and not running:
         return waiting[0][1].reason, _waiting_message(*waiting[0])
     if live and not running:  # this pass has decided on all of them
         entry = live[0][0]
-        return Phase.STARTING.value, f"run {entry.run.name} on pool {entry.run.pool}: {_PHASE_WORDS[Phase.STARTING]}"
-    return decision.reason, decision.message
+        return Phase.STARTING.value, f"run {entry.run.name} on pool {entry.run.pool} {_PHASE_WORDS[Phase.STARTING]}"
+    return decision.reason, "; ".join(part for part in (decision.message, _what_runs(live, running)) if part)
+
+
+def _what_runs(live: Sequence[Seen], running: Sequence[tuple[StartedRun, Running]]) -> str:
+    """Return what the only live run does; empty if there are several: `status.runs` has all of them."""
+    if len(live) != 1 or not running:
+        return ""
+    entry, seen = running[0]
+    run = entry.run
+    sizes = {trial.index: trial.configuration.batch_size for trial in run.trials}
+    at_work = [sizes[seen.trial_index]] if seen.trial_index in sizes else list(sizes.values())
+    sizes_text = ", ".join(str(size) for size in at_work)
+    where = f"gpuCount {run.gpu_count}, batchSize {sizes_text}"
+    return f"run {run.name} on pool {run.pool} {_PHASE_WORDS[seen.phase]}: {where}"
 
 
 def _confirming(decision: Decision) -> Mapping[str, ConfirmationProgress]:
@@ -229,7 +261,13 @@ def _with_detail(decision: Decision) -> str:
     return ": ".join(part for part in (decision.message, (broken_reason(last) or ("", ""))[1]) if part)
 
 
-_PHASE_WORDS = {Phase.STARTING: "is starting", Phase.LOADING: "loads the model"}
+_PHASE_WORDS = {
+    Phase.STARTING: "is starting",
+    Phase.LOADING: "loads the model",
+    Phase.WARMING_UP: "warms up",
+    Phase.MEASURING: "measures",
+    Phase.DONE: "has measured",
+}
 
 
 def _waiting_message(entry: StartedRun, seen: Waiting) -> str:

@@ -5,6 +5,7 @@ unchanged, so that the operator's own write does not cause another write.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from infpop_operator.api.conditions import (
@@ -60,10 +61,14 @@ def to_status(
     best = _best(study, decision)
     rounds, (pareto, dropped) = round_rows(study, decision), pareto_rows(study, history)
     states = decided_states(decision, context, _open_problems(pools, context), stale_state(best, pools, rounds))
+    is_simulated = study.engine.name == "simulated"
+    if best is not None and states["Ready"].holds:  # the first thing that its reader wants to know
+        found = f"{_in_words(best, is_simulated=is_simulated)}; the search ended: {states['Ready'].message}"
+        states["Ready"] = replace(states["Ready"], message=found)
     return fit(
         StudyStatus(
             observed_generation=context.generation,
-            simulated=study.engine.name == "simulated",
+            simulated=is_simulated,
             conditions=write_conditions(states, now, generation=context.generation, previous=previous.conditions),
             progress=_progress(study, history, context),
             attention_heads=merge_facts(study.model_facts, known_model_facts(history)).attention_heads,
@@ -157,6 +162,14 @@ def _best(study: Study, decision: Decision) -> Best | None:
     goes_on = decision.verdict in (Verdict.RUNNING, Verdict.WAITING)
     found = best_in_use(study, decision.history, search_goes_on=goes_on)
     return None if found is None else best_row(study, *found, decision.history)
+
+
+def _in_words(best: Best, *, is_simulated: bool) -> str:
+    """Return the best with its number and where that is from, in the words of the spec."""
+    extra = "".join(f", {name} {value}" for name, value in (best.extra or {}).items())
+    source = "" if best.reused_from is None else f", measured by study {best.reused_from}"
+    number = f"{best.throughput} tokens/s{' (simulated)' if is_simulated else ''}{source}"
+    return f"best: gpuCount {best.gpu_count}, batchSize {best.batch_size}{extra} on pool {best.pool}: {number}"
 
 
 def _progress(study: Study, history: History, context: StatusContext) -> str:

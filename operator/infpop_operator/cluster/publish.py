@@ -6,7 +6,12 @@ The operator never changes a ConfigMap of that name that another study, another 
 from dataclasses import dataclass, replace
 
 from infpop_operator.adapters.kube.client import KubeClient
-from infpop_operator.adapters.kube.errors import KubeNotFoundError, KubeRefusedError
+from infpop_operator.adapters.kube.errors import (
+    KubeForbiddenError,
+    KubeNotFoundError,
+    KubeQuotaError,
+    KubeRefusedError,
+)
 from infpop_operator.adapters.kube.records import Body
 from infpop_operator.api.status_context import ConditionState
 from infpop_operator.api.status_model import Published, StudyStatus
@@ -21,6 +26,7 @@ from infpop_operator.cluster.published_maps import (
 from infpop_operator.cluster.resolve import ResolvedStudy
 
 PUBLISHED, RESTORED, REFUSED = "Published", "PublishRestored", "PublishRefused"
+_TOO_LARGE = "Too long: "  # of the data of a ConfigMap, in the API server's words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +117,7 @@ async def _write(
             return _Written(name=name, restored=restored, is_new_publication=not existed)
         return await _update(client, resolved, existing, wanted, while_searching=while_searching)
     except KubeRefusedError as error:
-        return _Written(name=name, refusal=str(error))
+        return _Written(name=name, refusal=_refused(namespace, name, error))
 
 
 async def _update(
@@ -135,6 +141,24 @@ async def _update(
         is_new_publication=difference.is_new_publication,
         is_of_earlier_version=is_of_earlier_version,
     )
+
+
+def _refused(namespace: str, name: str, error: KubeRefusedError) -> str:
+    """Return why the API server refuses a ConfigMap, what its reader can do about it, and the server's own words."""
+    match error:
+        case KubeForbiddenError():
+            why = f"the operator may not write ConfigMap {name} in namespace {namespace}"
+            remedy = "give its account get, create and patch of configmaps there, as the chart does"
+        case KubeQuotaError():
+            why = f"a quota of namespace {namespace} has no room for ConfigMap {name}"
+            remedy = "raise the quota or delete a ConfigMap"
+        case _ if _TOO_LARGE in str(error):
+            why = f"ConfigMap {name} would be larger than 1 MiB"
+            remedy = "remove the keys of others from it, or name another in spec.publish.configMap"
+        case _:
+            why = f"the API server refuses ConfigMap {name}"
+            remedy = "correct what it names, or name another in spec.publish.configMap"
+    return f"{why}; {remedy}. It answered: {error}"
 
 
 def _not_ours(name: str, owner: str | None) -> str:
