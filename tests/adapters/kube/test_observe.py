@@ -30,6 +30,12 @@ def waiting(reason: str, message: str | None = None) -> PodRecord:
         (make_pod(), QUOTA, "Starting", "the Pod waits for the scheduler"),
         (make_pod(unschedulable="0/3\nnodes: \x1b[1mno"), None, "Unschedulable", "0/3 | nodes: no"),
         (make_pod(unschedulable=""), None, "Unschedulable", ""),
+        (
+            make_pod(unschedulable='0/3 nodes are available: persistentvolumeclaim "hf-cache" not found. not found'),
+            None,
+            "MissingClaim",
+            "PersistentVolumeClaim hf-cache does not exist in the namespace",
+        ),
         (make_bound(), None, "ContainerCreating", ""),
         (waiting("ContainerCreating"), None, "ContainerCreating", ""),
         (waiting("ErrImagePull", "no such tag"), None, "ImagePull", "ErrImagePull: no such tag"),
@@ -70,6 +76,21 @@ def test_a_run_that_does_not_move_says_why(pod: PodRecord | None, hint: str | No
     assert observation.reason == reason
     assert observation.detail.startswith(detail)
     assert observation.detail.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("0/3 nodes are available: 3 Insufficient nvidia.com/gpu.", "ScalingUp"),
+        ('0/3 nodes are available: persistentvolumeclaim "hf-cache" not found. not found', "MissingClaim"),
+        ("0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found", "Unschedulable"),
+    ],
+)
+def test_a_claim_is_no_matter_of_an_autoscaler(words: str, reason: str) -> None:
+    """On a pool that scales from zero a run says that its claim is missing or unbound, not that a node will come."""
+    observation = seen(make_job(), make_pod(unschedulable=words), hints=RunHints(expects_node=True))
+    assert isinstance(observation, Waiting)
+    assert observation.reason == reason
 
 
 @pytest.mark.parametrize(("seconds", "reason"), [(2.9, "Starting"), (3, "Unschedulable")])
@@ -156,6 +177,18 @@ def test_a_queue_may_take_its_time_and_take_back_what_it_gave(pods: tuple[PodRec
             RunHints(),
             2600,
             Lost(reason="Unschedulable", detail="not scheduled within 10 min: no", ended_at=START, counts=False),
+        ),
+        (
+            make_job(),
+            (make_pod(created_at=at(2000), unschedulable='persistentvolumeclaim "c" not found'),),
+            RunHints(),
+            2600,
+            Lost(
+                reason="Unschedulable",
+                detail="not scheduled within 10 min: PersistentVolumeClaim c does not exist in the namespace",
+                ended_at=START,
+                counts=False,
+            ),
         ),
         (
             make_job(),

@@ -6,6 +6,7 @@ another one. The Job also replaces a Pod that its own kubelet evicted, and would
 for its Node; so after such an eviction the run is over.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -57,9 +58,12 @@ _PULL_REASONS = frozenset(
     }
 )
 _REFUSED = " is forbidden: "  # followed by who refused a Pod, and why
+_UNBOUND_CLAIM = "unbound immediate PersistentVolumeClaims"  # no autoscaler adds a Node before it is bound
 # The scheduler often tries a Pod before its predecessor's devices on the Node are free, and again a second later.
 _SCHEDULER_RETRIES = timedelta(seconds=3)
 _UNSCHEDULABLE = "Unschedulable"
+_MISSING_CLAIM = "MissingClaim"
+_NO_CLAIM = re.compile(r'persistentvolumeclaim "([^"]+)" not found')  # the scheduler's words: no node helps
 _NO_CAPACITY = "the Job is suspended until its queue has capacity"
 _SOURCE = "the termination message"
 
@@ -115,8 +119,8 @@ class _Wait:
 
     @property
     def lost(self) -> str:
-        """Return the reason of the loss: a Node that was expected did not come."""
-        return _UNSCHEDULABLE if self.reason == SCALING_UP else self.reason
+        """Return the reason of the loss: a Node or a claim that was expected did not come."""
+        return _UNSCHEDULABLE if self.reason in {SCALING_UP, _MISSING_CLAIM} else self.reason
 
 
 def observe_run(  # noqa: PLR0917 - the run and all known facts about it
@@ -305,12 +309,15 @@ def _without_pod(failed_create: str | None) -> tuple[str, str]:
 
 
 def _without_node(message: str | None, hints: RunHints) -> tuple[str, str]:
-    """Return why a Pod has no Node: the autoscaler adds one, does not add one, or nothing is known of one."""
+    """Return why a Pod has no Node: its claim is missing, or what an autoscaler does, if anything is known of one."""
     if message is None:
         return ("Starting", "the Pod waits for the scheduler")
+    missing = _NO_CLAIM.search(message)
+    if missing is not None:
+        return (_MISSING_CLAIM, last_output(f"PersistentVolumeClaim {missing[1]} does not exist in the namespace"))
     answer = hints.autoscaler
     if answer is None:
-        if not hints.expects_node:
+        if not hints.expects_node or _UNBOUND_CLAIM in message:
             return (_UNSCHEDULABLE, last_output(message))
         return (SCALING_UP, f"the Pod waits for a node of an autoscaler; {last_output(message)}")
     if answer.adds_node:
