@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -120,6 +121,7 @@ def _parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--metrics-address", default="127.0.0.1", help="address of /metrics; :: means all, IPv4 included"
     )
     parser.add_argument("--port-file", type=Path, help="file that receives the port of /metrics")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('infpop')}")
     parser.add_argument("--lifeline-fd", type=int, help="exit when the other end of this pipe is closed")
     return parser.parse_args(arguments)
 

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,23 @@ def test_commands_resolve(name: str) -> None:
     """Each console script names a function that exists."""
     (script,) = entry_points(group="console_scripts", name=name)
     assert callable(script.load())
+
+
+def test_the_runner_says_what_a_base_install_lacks() -> None:
+    """Without its extra the runner names the package and the command that installs it, and still has a version."""
+    program = (
+        "import sys; sys.modules['prometheus_client'] = None; from infpop_runner.command import main; exit(main())"
+    )
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-c", program, *arguments]
+        return subprocess.run(argv, cwd=ROOT / "runner", capture_output=True, text=True, check=False, timeout=60)
+
+    missing, known = run(), run("--version")
+    assert missing.returncode == 2
+    assert "infpop-runner needs prometheus_client, which is not installed here" in missing.stderr
+    assert "pip install '.[runner]'" in missing.stderr
+    assert (known.returncode, known.stdout) == (0, f"infpop-runner {version('infpop')}\n")
 
 
 @pytest.mark.parametrize("package", ["operator/infpop", "operator/infpop_operator", "runner/infpop_runner"])

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from infpop_operator.cli.exit_codes import DOCUMENTATION
+from infpop_operator.cli.exit_codes import SIMPLE
 from infpop_operator.cli.run_command import run_command
 
 replay = typer.Typer(
@@ -33,7 +33,7 @@ _Json = Annotated[
 ]
 
 
-@replay.command(epilog=DOCUMENTATION)
+@replay.command(epilog=SIMPLE)
 def search(
     landscapes: _Landscapes,
     *,
@@ -84,7 +84,7 @@ def search(
     )
 
 
-@replay.command(epilog=DOCUMENTATION)
+@replay.command(epilog=SIMPLE)
 def retune(
     landscapes: _Landscapes,
     *,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from infpop_operator.cli.exit_codes import DOCUMENTATION
+from infpop_operator.cli import exit_codes
 from infpop_operator.cli.options import Context, Kubeconfig, StudyNamespace, Wide
 from infpop_operator.cli.run_command import run_command
 
@@ -56,7 +56,7 @@ COMPARE_EPILOG = (
     "or of infpop export. "
     "After # say which part of it is meant: pool, round, engine, gpu-model, model or workload, for example "
     "results/a#pool=v100,round=2. Without a round the newest of each pool counts."
-    f"\n\n{DOCUMENTATION}"
+    f"\n\n{exit_codes.COMPARE}"
 )
 _SIDE = "SOURCE, or SOURCE#KEY=VALUE,..."
 
@@ -108,12 +108,11 @@ Formats of all trials, for analysis:
 
   csv, jsonl, parquet: a table with a row for each trial (parquet needs the extra report)
 
-  benchmark-report: a Benchmark Report of llm-d for each measured trial, and an index, in the directory --output (needs
-the extra report)
+  benchmark-report: a Benchmark Report of llm-d for each measured trial, and an index, in --output (extra report)
 
   mlflow: a run for each trial (needs the extra mlflow)
 
-{DOCUMENTATION}"""
+{exit_codes.EXPORT}"""
 
 
 def export(
@@ -187,7 +186,7 @@ def export(
 REPORT_EPILOG = (
     "Sources: directories of infpop tune, status.json, study/NAME on a cluster, CSV files of recorded cells "
     "or of infpop export."
-    f"\n\n{DOCUMENTATION}"
+    f"\n\n{exit_codes.RESULTS}"
 )
 
 

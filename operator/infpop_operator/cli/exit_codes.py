@@ -13,17 +13,52 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130  # 128 + SIGINT, as in shells
 
 
-# One paragraph for each code, because the help output joins single lines.
-DOCUMENTATION = """Exit codes:
+_NO_ANSWER = "InfPop itself failed, or the cluster does not answer"
+_CANNOT_GO_ON = "the study ended early or without a configuration to recommend, or it cannot continue by itself"
 
-  0  done; for tune: the best configuration was found; for status and show: the study is unfinished, or has found it
 
-  1  InfPop itself failed, it could no longer write to its directory, or the cluster does not answer
+def documentation(
+    *,
+    done: str = "done",
+    failed: str | None = "InfPop itself failed",
+    bad: str | None = "bad input, nothing was started",
+    without: str | None = None,
+    interrupted: str | None = None,
+) -> str:
+    """Return what the exit codes of a command mean, for the end of its help; None: it has no such code.
 
-  2  bad input, nothing was started
+    Each code has a paragraph, because the help joins single lines.
+    """
+    meanings = {
+        ExitCode.FOUND: done,
+        ExitCode.INTERNAL_ERROR: failed,
+        ExitCode.BAD_INPUT: bad,
+        ExitCode.NO_RECOMMENDATION: without,
+        ExitCode.INTERRUPTED: interrupted,
+    }
+    lines = (f"{code.value:>3}  {meaning}" for code, meaning in meanings.items() if meaning is not None)
+    return "\n\n".join(("Exit codes:", *lines))
 
-  3  the study ended early or without a configuration to recommend, or it cannot continue by itself; for export: it has
-no result that will stay; for compare: the two must not be compared
 
-130  interrupted; run the same command again to resume
-"""
+ALL = documentation(
+    failed=_NO_ANSWER,
+    without="there is no result, or none that lasts: the help of each command says when",
+    interrupted="interrupted",
+)
+SIMPLE = documentation(bad="bad input")
+TUNE = documentation(
+    done="the best configuration was found",
+    failed="InfPop itself failed, or it could no longer write to its directory",
+    without="the study ended early or without a configuration to recommend",
+    interrupted="interrupted; run the same command again to resume",
+)
+VALIDATE = documentation(done="every study can be tuned", bad="at least one cannot")
+STUDY = documentation(
+    done="the study is unfinished, or has found its best configuration",
+    failed=_NO_ANSWER,
+    bad="bad input",
+    without=_CANNOT_GO_ON,
+)
+COMPARE = documentation(failed=_NO_ANSWER, bad="bad input", without="the two must not be compared")
+EXPORT = documentation(failed=_NO_ANSWER, bad="bad input", without="the study has no result that will stay")
+RESULTS = documentation(failed=_NO_ANSWER, bad="bad input")

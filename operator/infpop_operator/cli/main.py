@@ -10,13 +10,12 @@ from typing import Annotated
 import typer
 
 from infpop_operator import __version__
-from infpop_operator.cli import commands_cluster, commands_replay, commands_results, commands_tuning
-from infpop_operator.cli.exit_codes import DOCUMENTATION
+from infpop_operator.cli import commands_cluster, commands_replay, commands_results, commands_tuning, exit_codes
 
 app = typer.Typer(
     name="infpop",
     help="Find the GPU count and batch size at which a large language model is served fastest, by measuring.",
-    epilog=DOCUMENTATION,
+    epilog=exit_codes.ALL,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -48,17 +47,17 @@ def _options(
 
 
 # In the order in which `infpop --help` lists them.
-app.command(epilog=DOCUMENTATION)(commands_tuning.tune)
-app.command(epilog=DOCUMENTATION)(commands_tuning.validate)
-app.command(epilog=DOCUMENTATION)(commands_tuning.schema)
-app.command("tiny-model", epilog=DOCUMENTATION)(commands_tuning.tiny_model)
-app.command(epilog=DOCUMENTATION)(commands_cluster.crds)
-app.command(epilog=DOCUMENTATION)(commands_cluster.status)
-app.command(epilog=DOCUMENTATION)(commands_results.show)
+app.command(epilog=exit_codes.TUNE)(commands_tuning.tune)
+app.command(epilog=exit_codes.VALIDATE)(commands_tuning.validate)
+app.command(epilog=exit_codes.SIMPLE)(commands_tuning.schema)
+app.command("tiny-model", epilog=exit_codes.SIMPLE)(commands_tuning.tiny_model)
+app.command(epilog=exit_codes.SIMPLE)(commands_cluster.crds)
+app.command(epilog=exit_codes.STUDY)(commands_cluster.status)
+app.command(epilog=exit_codes.STUDY)(commands_results.show)
 app.command(epilog=commands_results.COMPARE_EPILOG)(commands_results.compare)
 app.command(epilog=commands_results.EXPORT_EPILOG)(commands_results.export)
 app.command(epilog=commands_results.REPORT_EPILOG)(commands_results.report)
-app.command(epilog=DOCUMENTATION)(commands_cluster.operator)
+app.command(epilog=exit_codes.RESULTS)(commands_cluster.operator)
 app.add_typer(commands_replay.replay)
 
 

