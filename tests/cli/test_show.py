@@ -31,6 +31,16 @@ def test_a_directory_of_an_earlier_version_has_its_page() -> None:
     assert f"Files          {str(GOLDEN)[:20]}" in result.stdout
 
 
+def test_a_model_is_shown_as_the_directory_that_was_measured(tmp_path: Path) -> None:
+    """A study names it relative to its file, or by a name that only InfPop knows: a server could not load that."""
+    directory = Path(shutil.copytree(GOLDEN / "local-finished", tmp_path / "out"))
+    lines = [json.loads(line) for line in (directory / "journal.jsonl").read_text().splitlines()]
+    opened = next(line["round"] for line in lines if "round" in line)
+    opened["subject"] = [["model", "/models/llama (contents 12ab34cd)"]]
+    (directory / "journal.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert "study: simulated, /models/llama\n" in invoke(directory).stdout
+
+
 def test_what_is_missing_is_said_beside_the_page(tmp_path: Path) -> None:
     """A crash may leave a part of the files."""
     directory = Path(shutil.copytree(GOLDEN / "local-finished", tmp_path / "out"))

@@ -25,6 +25,7 @@ from infpop_operator.core.errors import Problem, ResultError, StoreError, StudyE
 from infpop_operator.core.model import INTERRUPTED, History
 from infpop_operator.core.object_names import NAME_PATTERN
 from infpop_operator.core.partial_results import with_finished_trials
+from infpop_operator.core.subject import recorded_model
 from infpop_runner.contract import RunResult
 
 NAME_A_SOURCE = (
@@ -121,12 +122,13 @@ class _Directory:
     def study_object(self, status: StudyStatus | None, *, name: str, history: History | None = None) -> StudyObject:
         document = self._document()
         found = StudyObject(name=name, engine=UNKNOWN, model=UNKNOWN, document=document, status=StudyStatus())
+        facts = dict(history.rounds[-1].subject) if history is not None and history.rounds else {}
         if document is not None:
-            spec = document.spec
-            found = replace(found, name=document.metadata.name, engine=spec.engine.name, model=spec.model.name)
-        elif history is not None and history.rounds:
-            facts = dict(history.rounds[-1].subject)
-            found = replace(found, engine=facts.get("engine.name", UNKNOWN), model=facts.get("model", UNKNOWN))
+            # The directory that was measured: a study names it relative to its file, or by a name that is InfPop's own.
+            model = recorded_model(facts, document.spec.model.name)
+            found = replace(found, name=document.metadata.name, engine=document.spec.engine.name, model=model)
+        else:
+            found = replace(found, engine=facts.get("engine.name", UNKNOWN), model=recorded_model(facts, UNKNOWN))
         if document is not None and history is not None:
             if status is None:
                 status = _status_from(document, history)
