@@ -52,6 +52,12 @@ def changed(path: str, value: object) -> dict[str, Any]:
     return document
 
 
+def test_a_directory_instead_of_a_study_is_named_as_such(in_an_empty_home: Path) -> None:
+    """The directory with the results is easily named in place of the file."""
+    (in_an_empty_home / "out").mkdir()
+    assert "out: is a directory. Name a file that holds a ThroughputStudy." in refused("tune", "out")
+
+
 @pytest.mark.parametrize(
     ("path", "value", "parts"),
     [

@@ -58,6 +58,19 @@ def test_a_file_has_no_lines_of_spaces(
     assert len(capsys.readouterr().out) < 5000
 
 
+def test_a_directory_is_named_by_its_end_in_the_narrow_column(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its whole path stands over its cells, so the column needs only what tells it from others."""
+    monkeypatch.setenv("COLUMNS", "80")
+    path = Path(write(tmp_path, "a.csv", 1.5))
+    path.write_text(path.read_text().replace(MODEL, "/home/user/.cache/infpop/models/tiny-llama"))
+    assert run(f"{path}#gpu-model=V100", f"{path}#gpu-model=V100") is ExitCode.FOUND
+    printed = capsys.readouterr().out
+    assert any(line.startswith("tiny-llama") for line in printed.splitlines())
+    assert printed.count("/home/user/.cache/infpop/models/tiny-llama") == 1
+
+
 def test_what_must_not_be_compared_is_refused_with_an_exit_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,9 @@ def read_study_text(path: Path) -> str:
         remedy = "Save it as UTF-8; some editors on Windows write UTF-16"
         raise StudyError([Problem(field=str(path), value="", message="is not UTF-8", remedy=remedy)]) from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        what = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+        if isinstance(error, FileNotFoundError):
+            what = "does not exist"
+        else:
+            what = "is a directory" if isinstance(error, IsADirectoryError) else f"cannot be read ({error})"
         problem = Problem(field=str(path), value="", message=what, remedy=f"Name a file that holds a {KIND}")
         raise StudyError([problem]) from error

@@ -64,7 +64,7 @@ def _bests(best: Sequence[Pair]) -> Iterator[RenderableType]:
         _, old, new = _landscape(pair)
         place = "" if not several else f", {_on(old)}" if old == new else f", {_on(old)} / {_on(new)}"
         table.add_row(
-            Text(on_one_line(f"{pair.model}{place}"), overflow="fold"),
+            Text(on_one_line(f"{_short(pair.model)}{place}"), overflow="fold"),
             _place(pair.first),
             number(pair.first.tokens_per_second),
             _place(pair.second),
@@ -81,6 +81,11 @@ def _bests(best: Sequence[Pair]) -> Iterator[RenderableType]:
         notes.append(f"{count(len(best) - _MODELS_SHOWN, 'more model')}: --json.")
     yield Text(" ".join(notes), style="dim")
     yield Text("")
+
+
+def _short(model: str) -> str:
+    """Return a model's name for a narrow column; the whole path of a directory stands over its cells."""
+    return model.rstrip("/").rpartition("/")[2] if model.startswith("/") else model
 
 
 def _summary(summary: Summary) -> Iterator[RenderableType]:
