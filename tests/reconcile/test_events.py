@@ -125,8 +125,8 @@ def test_a_new_round_is_reported_once() -> None:
     waiting = PoolStatus(name="h100")
     before, after = StudyStatus(pools=[first, waiting]), StudyStatus(pools=[second, other, waiting])
     assert [(event.type, event.reason, event.message) for event in transitions(before, after)] == [
-        ("Normal", "RoundStarted", "pool a100: round 2 on its nodes (no image)"),
-        ("Normal", "RoundStarted", "pool v100: round 1 on V100 (runner:2)"),
+        ("Normal", "RoundStarted", "pool a100: round 2 began on its nodes (no image)"),
+        ("Normal", "RoundStarted", "pool v100: round 1 began on V100 (runner:2)"),
     ]
     assert transitions(after, after) == ()
 

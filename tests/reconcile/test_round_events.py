@@ -90,7 +90,7 @@ def test_a_new_round_says_what_changed() -> None:
     opened = RoundRow(pool="a100", round=2, opened_at=START, cause=[GPU, "image a → b"])
     after = of(pool(number=2, gpu="A100"), rounds=(RoundRow(pool="a100", round=1), opened))
     assert told(of(pool(change=CHANGE)), after) == [
-        ("Normal", "RoundStarted", f"pool a100: round 2 on A100 (runner:1): {GPU}, image a → b")
+        ("Normal", "RoundStarted", f"pool a100: round 2 began on A100 (runner:1): {GPU}, image a → b")
     ]
     assert told(None, after) == told(of(pool(change=CHANGE)), after)
 

@@ -80,7 +80,7 @@ OUR_WORDS = {
     ),
     *("Interval", "TrialResult", "WorkloadSource"),
     # Of libraries, formats and pictures of results.
-    *("CSafeDumper", "CSafeLoader", "CreationDate", "DataFrame", "Figure", "InfPop", "InfPopLandscape", "MLflow"),
+    *("CSafeDumper", "CreationDate", "DataFrame", "Figure", "InfPop", "InfPopLandscape", "MLflow"),
     *("Archived", "Engines", "Landscapes", "Relations", "Watts"),
 }
 

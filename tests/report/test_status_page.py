@@ -314,4 +314,7 @@ def test_more_trials_than_rows_are_reported() -> None:
 def test_what_was_reported_long_ago_is_shown_as_old() -> None:
     """A status that the operator no longer updates grows old, and the page shows its age."""
     later = NOW + timedelta(hours=30)
-    assert "Status last written 30:00:00 ago." in printed(render_page(page_of(body_of("working"), later)))
+    page = printed(render_page(page_of(body_of("working"), later)))
+    words = "Status last written 30:00:00 ago. A live run seldom goes that long without news:\ncheck that the operator"
+    assert words in page
+    assert "seldom" not in printed(render_page(page_of(body_of("succeeded"), later)))

@@ -258,14 +258,14 @@ def _rounds(before: StudyStatus | None, after: StudyStatus) -> Iterator[StudyEve
     rows = {(row.pool, row.round): row for row in after.rounds}
     for pool in after.pools:
         row = rows.get((pool.name, pool.round or 0))
-        where = f"round {pool.round} on {pool.gpu or 'its nodes'} ({pool.image or 'no image'})"
+        where = f"on {pool.gpu or 'its nodes'} ({pool.image or 'no image'})"
         if row is not None and row.resumed_at is not None and _resumption(row) not in resumed:
             when = shown_time(row.resumed_at)
-            message = f"pool {pool.name}: {where} continues since {when}; its earlier trials count"
+            message = f"pool {pool.name}: round {pool.round} {where} continues since {when}; its earlier trials count"
             yield StudyEvent(type="Normal", reason="RoundResumed", message=message, is_unique=True)
         elif pool.round is not None and (pool.name, pool.round) not in known:
             cause = f": {facts_text(row.cause)}" if row is not None and row.cause else ""
-            message = f"pool {pool.name}: {where}{cause}"
+            message = f"pool {pool.name}: round {pool.round} began {where}{cause}"
             yield StudyEvent(type="Normal", reason="RoundStarted", message=message, is_unique=True)
 
 

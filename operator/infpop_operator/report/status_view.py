@@ -34,6 +34,9 @@ from infpop_operator.report.words import (
 
 _PHASES = {phase.value: phase for phase in Phase}
 _NO_RUNS: LastRuns = {}
+# Longer than the default time-outs of a load and of a trial, so the phase of a live run would have changed.
+_SILENT_SECONDS = 3600.0
+_SILENT = "A live run seldom goes that long without news: check that the operator is running."
 _FRESH_SECONDS = 10.0  # a running operator reconciles a new study within this time
 
 
@@ -321,4 +324,9 @@ def _condition(shown: ShownStudy, condition: Condition) -> ConditionLine:
 def _footer(shown: ShownStudy) -> str:
     """Return the age of the status: an operator that wrote nothing for hours may be idle, or gone."""
     written = shown.object.written_at
-    return "" if written is None else f"Status last written {duration(shown.since(written))} ago."
+    if written is None:
+        return ""
+    seconds = shown.since(written)
+    text = f"Status last written {duration(seconds)} ago."
+    is_live = shown.place.is_cluster and any(row.state in _PHASES for row in shown.status.runs)
+    return f"{text} {_SILENT}" if is_live and seconds > _SILENT_SECONDS else text
