@@ -99,6 +99,19 @@ def test_hardware_pairs_the_same_cells() -> None:
     assert only(found, question="hardware", test="wilcoxon", model="Tiny-1b").statistic is None
 
 
+def test_the_sentences_about_cpus_count_cpu_ranks() -> None:
+    """A result without a GPU has no GPUs in its answers: what is counted is what the trials used."""
+    hf, vllm = (
+        make_grid({(1, 1): rate, (2, 1): 3 * rate, (1, 8): 4 * rate}, engine=engine, device="CPU rank")
+        for engine, rate in (("hf", 10.0), ("vllm", 20.0))
+    )
+    found = [each for each in answer(make_table(hf, vllm)) if each.question in {"batch", "engine"}]
+    words = " ".join(part for each in found for part in (each.sentence, *each.groups))
+    assert "2 CPU ranks" in words
+    assert "1 GPU" not in words
+    assert "2 GPUs" not in words
+
+
 def test_engines_are_compared_at_their_own_best_and_at_the_same_gpu_count() -> None:
     """Best of hf: 20 on 1 GPU. vLLM makes 60 on 1 GPU and 90 on 4: factors 4.5 and 3; at batch size 1, 2 on 1 GPU."""
     hf = make_grid({(1, 1): 10.0, (1, 8): 20.0, (4, 1): 5.0}, engine="hf")

@@ -81,11 +81,12 @@ def batch(selection: Selection) -> Iterator[Statistic]:
             factor = Factor(
                 question="batch",
                 unit="batch size",
-                fixed=count(gpus, "GPU"),
+                fixed=count(gpus, selection.device),
                 engine=engine,
                 gpu_model=hardware,
                 gpu_count=gpus,
                 workload=selection.workload,
+                device=selection.device,
             )
             yield from analyse(factor, rates[gpus])
             yield from _choices(factor, choices[gpus])

@@ -43,7 +43,12 @@ def engine(selection: Selection, batch_size: int) -> Iterator[Statistic]:
     for first, second in selection.pairs("engine"):
         for gpu_model, models in selection.matched("engine", first, second).items():
             comparison = Comparison(
-                question="engine", first=first, second=second, gpu_model=gpu_model, workload=selection.workload
+                question="engine",
+                first=first,
+                second=second,
+                gpu_model=gpu_model,
+                workload=selection.workload,
+                device=selection.device,
             )
             yield from compare(comparison, {model: pair_cells(*grids) for model, grids in models.items()})
             yield from _at_gpu_counts(comparison, models, batch_size)
@@ -102,17 +107,19 @@ def _at_gpu_counts(
 
 
 def _table(comparison: Comparison, rows: tuple[EngineRow, ...]) -> Iterator[Statistic]:
+    device = comparison.device
     for row in rows:
+        at_first, at_second = _place(row.first_best, device), _place(row.second_best, device)
         yield comparison.statistic(
             test="factor-best",
             model=row.model,
-            groups=(_label(comparison.first, row.first_best), _label(comparison.second, row.second_best)),
+            groups=(f"{comparison.first}: {at_first}", f"{comparison.second}: {at_second}"),
             n=2,
             statistic=row.factor,
             sentence=(
-                f"{row.model}, {comparison.place}: {comparison.second} at its best ({_place(row.second_best)}) makes "
+                f"{row.model}, {comparison.place}: {comparison.second} at its best ({at_second}) makes "
                 f"{rate(row.second_rate)} tokens/s, {row.factor:.3g} times {comparison.first} at its best "
-                f"({_place(row.first_best)}, {rate(row.first_rate)} tokens/s)."
+                f"({at_first}, {rate(row.first_rate)} tokens/s)."
             ),
         )
         if row.same_gpu_count is not None:
@@ -123,7 +130,7 @@ def _table(comparison: Comparison, rows: tuple[EngineRow, ...]) -> Iterator[Stat
                 n=2,
                 statistic=row.same_gpu_count,
                 sentence=(
-                    f"{row.model}, {comparison.place}, {count(row.first_best[0], 'GPU')}: {comparison.second} is "
+                    f"{row.model}, {comparison.place}, {count(row.first_best[0], device)}: {comparison.second} is "
                     f"{row.same_gpu_count:.3g} times as fast as {comparison.first}."
                 ),
             )
@@ -146,9 +153,5 @@ def _table(comparison: Comparison, rows: tuple[EngineRow, ...]) -> Iterator[Stat
             )
 
 
-def _place(place: Place) -> str:
-    return f"{count(place[0], 'GPU')}, batch size {place[1]}"
-
-
-def _label(engine_name: str, place: Place) -> str:
-    return f"{engine_name}: {_place(place)}"
+def _place(place: Place, device: str) -> str:
+    return f"{count(place[0], device)}, batch size {place[1]}"

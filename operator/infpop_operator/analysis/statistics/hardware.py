@@ -12,6 +12,11 @@ def hardware(selection: Selection) -> Iterator[Statistic]:
     for first, second in selection.pairs("hardware"):
         for engine, models in selection.matched("hardware", first, second).items():
             comparison = Comparison(
-                question="hardware", first=first, second=second, engine=engine, workload=selection.workload
+                question="hardware",
+                first=first,
+                second=second,
+                engine=engine,
+                workload=selection.workload,
+                device=selection.device,
             )
             yield from compare(comparison, {model: pair_cells(*grids) for model, grids in models.items()})

@@ -30,7 +30,7 @@ class Comparison(Topic):
         fixed = [
             self.engine,
             self.gpu_model,
-            None if self.gpu_count is None else count(self.gpu_count, "GPU"),
+            None if self.gpu_count is None else count(self.gpu_count, self.device),
             None if self.batch_size is None else f"batch size {self.batch_size}",
         ]
         return ", ".join(part for part in fixed if part)

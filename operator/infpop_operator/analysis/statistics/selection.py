@@ -20,6 +20,11 @@ class Selection:
     grids: tuple[Grid, ...]
     workload: str | None = None
 
+    @property
+    def device(self) -> str:
+        """What the GPU counts of the grids count: "GPU" or "CPU rank"."""
+        return next((grid.conditions.device for grid in self.grids), "GPU")
+
     def by_engine_and_hardware(self) -> Mapping[tuple[str, str], tuple[Grid, ...]]:
         """Return the grids of each engine on each GPU model: one for each model."""
         found: dict[tuple[str, str], list[Grid]] = defaultdict(list)

@@ -66,7 +66,10 @@ class Statistic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:
-    """What the statistics of one comparison have in common: fields of `Statistic`, of the same meaning."""
+    """What the statistics of one comparison have in common: fields of `Statistic`, of the same meaning.
+
+    Besides them `device`: what a GPU count counts, "GPU" or "CPU rank", for the sentences.
+    """
 
     question: Question
     engine: str | None = None
@@ -74,6 +77,7 @@ class Topic:
     gpu_count: int | None = None
     batch_size: int | None = None
     workload: str | None = None
+    device: str = "GPU"
 
     @property
     def groups(self) -> tuple[str, ...]:
