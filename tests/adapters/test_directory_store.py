@@ -14,6 +14,7 @@ import pytest
 from factories.runs import ROUND, make_finished, make_started
 from factories.studies import START
 from infpop_operator.adapters.directory_store import DirectoryStore
+from infpop_operator.adapters.files import write_atomically
 from infpop_operator.core.errors import GoneError, StoreError
 
 
@@ -150,6 +151,20 @@ def test_a_disk_that_fills_up_is_said_and_costs_one_step(tmp_path: Path, small_f
             store.record(make_finished(make_started()))
     with opened(tmp_path) as store:
         assert store.load(START) == kept
+
+
+def test_a_link_or_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    """`--output /dev/stdout` must not replace the device, nor a link to a file on another disk the link."""
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    for name in ("link", "pipe"):
+        write_atomically(tmp_path / name, name)
+    assert os.read(reader, 100) == b"pipe"
+    os.close(reader)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_text() == "link"
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_a_journal_that_was_removed_is_not_begun_again(tmp_path: Path) -> None:

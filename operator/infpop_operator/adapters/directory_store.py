@@ -100,7 +100,7 @@ class DirectoryStore:
         except (FileExistsError, NotADirectoryError) as error:
             raise StoreError(f"{self.directory}: is not a directory. {_ELSEWHERE}.") from error
         except OSError as error:
-            raise unwritable(self.directory, error) from error
+            raise StoreError(f"{self.directory}: cannot be created ({error.strerror}). {_ELSEWHERE}.") from error
 
     def _refuse_foreign_content(self) -> None:
         """Refuse a directory with other content; a journal, or only the lock file, marks a directory of InfPop."""

@@ -18,9 +18,18 @@ def read_study_text(path: Path) -> str:
         remedy = "Save it as UTF-8; some editors on Windows write UTF-16"
         raise StudyError([Problem(field=str(path), value="", message="is not UTF-8", remedy=remedy)]) from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        if isinstance(error, FileNotFoundError):
-            what = "does not exist"
-        else:
-            what = "is a directory" if isinstance(error, IsADirectoryError) else f"cannot be read ({error})"
+        what = _why(error)
         problem = Problem(field=str(path), value="", message=what, remedy=f"Name a file that holds a {KIND}")
         raise StudyError([problem]) from error
+
+
+def _why(error: OSError | ValueError) -> str:
+    match error:
+        case FileNotFoundError():
+            return "does not exist"
+        case IsADirectoryError():
+            return "is a directory"
+        case OSError():
+            return f"cannot be read ({error.strerror})"
+        case _:
+            return f"cannot be read ({error})"

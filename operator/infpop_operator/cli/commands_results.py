@@ -193,7 +193,7 @@ REPORT_EPILOG = (
 def report(
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="SOURCE...", help="where the results are; see below", show_default=False),
+        typer.Argument(metavar="SOURCE", help="where the results are; see below", show_default=False),
     ],
     *,
     output: Annotated[

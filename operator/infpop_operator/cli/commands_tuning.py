@@ -45,7 +45,7 @@ class _Target(StrEnum):
 
 def validate(
     studies: Annotated[
-        list[str], typer.Argument(metavar="STUDY...", help="YAML files, or - for standard input", show_default=False)
+        list[str], typer.Argument(metavar="STUDY", help="YAML files, or - for standard input", show_default=False)
     ],
     target: Annotated[
         _Target, typer.Option("--for", help="Where it will be tuned; for a cluster this machine does not matter.")

@@ -4,14 +4,18 @@ The `commands_*` modules have only names and help texts, so that help and shell 
 imports the module that does the work when the command runs.
 """
 
+import errno
+import os
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, NoReturn
 
 import typer
 
 from infpop_operator import __version__
 from infpop_operator.cli import commands_cluster, commands_replay, commands_results, commands_tuning, exit_codes
 
+_LOST_OUTPUT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # a closed pipe is handled by the library
 app = typer.Typer(
     name="infpop",
     help="Find the GPU count and batch size at which a large language model is served fastest, by measuring.",
@@ -24,10 +28,29 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line and exit."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a character gets a question mark
-    app()
+    try:
+        app()
+    except OSError as error:
+        if error.errno not in _LOST_OUTPUT or error.filename is not None:
+            raise
+        _end_without_output(error)
+
+
+def _open_closed_streams() -> None:
+    """Open what the caller has closed (`>&-`), so that a command runs as if nobody read it."""
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+
+
+def _end_without_output(error: OSError) -> NoReturn:
+    """Say that standard output cannot be written, and exit; what is still in its buffer is given up."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.stderr.write(f"infpop: standard output cannot be written ({error.strerror}).\n")
+    raise SystemExit(int(exit_codes.ExitCode.INTERNAL_ERROR))
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 - typer's callback

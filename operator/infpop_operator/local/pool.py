@@ -128,7 +128,8 @@ def _too_many_devices(spec: StudySpec, pool: Pool) -> Iterator[Problem]:
     have = pool.device_count
     if have is None:
         return
-    devices = "usable CPU cores" if pool.device == "cpu" else f"visible GPUs ({pool.gpu_model})"
+    many = "" if have == 1 else "s"
+    devices = f"usable CPU core{many}" if pool.device == "cpu" else f"visible GPU{many} ({pool.gpu_model})"
     wanted = [
         *((f"spec.searchSpace.gpuCount[{place}]", count) for place, count in enumerate(spec.search_space.gpu_count)),
     ]

@@ -55,7 +55,8 @@ def write_tiny_model(directory: Path, *, is_interrupted: Callable[[], bool] = la
             _write(Path(draft) / "model", is_interrupted)
             _publish(Path(draft) / "model", directory)
     except OSError as error:
-        raise ExecutorError(f"{directory}: the tiny model cannot be written there ({error.strerror})") from error
+        message = f"{directory}: the tiny model cannot be written there ({error.strerror}). Name another directory."
+        raise ExecutorError(message) from error
 
 
 def _write(directory: Path, is_interrupted: Callable[[], bool]) -> None:
