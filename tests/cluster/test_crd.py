@@ -240,3 +240,12 @@ def test_the_table_shows_the_state_of_a_study(api: Api) -> None:
     api.patch({"status": {"conditions": [condition], "best": best, "progress": "15/20"}}, _STATUS)
     for word in ("org/model", "vllm", "Unschedulable", "4312.5", "8", "256", "15/20"):
         assert word in api.table().splitlines()[1].split()
+
+
+def test_the_table_says_nothing_of_a_study_that_no_operator_has_seen(api: Api) -> None:
+    """State, trials, pool and result are empty until an operator writes them: there is no default in the status."""
+    stored = api.create(changed({}))
+    assert "status" not in stored
+    heading, row = (line for line in api.table().splitlines())
+    assert row.split()[:3] == ["study", "org/model", "vllm"]
+    assert row[heading.index("STATE") : heading.index("MODEL")].strip() == ""
