@@ -87,6 +87,19 @@ def test_the_knee_is_the_smallest_batch_size_with_nine_tenths_of_the_best() -> N
     assert end.batch_size == 32
 
 
+def test_one_model_has_no_median() -> None:
+    """A sentence about one model says so, and one about several says what it takes of them."""
+    one, two = (
+        " ".join(each.sentence for each in answer(make_table(*grids)) if each.question == "batch")
+        for grids in (
+            [make_grid({(1, 1): 10.0, (1, 8): 20.0})],
+            [make_grid({(1, 1): 10.0, (1, 8): 20.0}, model=model) for model in MODELS],
+        )
+    )
+    assert "the best batch size is 8 (1 model)." in one
+    assert "the best batch size is 8 in the median of 3 models." in two
+
+
 def test_hardware_pairs_the_same_cells() -> None:
     """Improvement from the slower to the faster GPU in each cell that both have; a cell of one GPU alone is counted."""
     old = {(1, 1): 10.0, (1, 2): 20.0, (2, 1): 40.0}

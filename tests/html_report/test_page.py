@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -227,3 +228,12 @@ def test_gpu_counts_are_drawn_where_two_of_them_have_a_number() -> None:
     apart = (row(gpu_count=1, batch_size=1), row(gpu_count=2, batch_size=4))
     assert "scaling" not in page_of(ResultTable(trials=apart)).ids
     assert "scaling" in page_of(ResultTable(trials=(*apart, row(gpu_count=2, batch_size=1)))).ids
+
+
+def test_a_page_refers_to_documents_and_headings_that_exist() -> None:
+    """What a result lacks is named with the place that says how to get it."""
+    text = page_of(ResultTable(trials=(row(),))).text
+    found = re.findall(r"\((docs/\w+\.md), ([A-Z][a-z ]+)\)", text)
+    assert found
+    for document, heading in found:
+        assert f"## {heading}\n" in (Path(__file__).parents[2] / document).read_text()

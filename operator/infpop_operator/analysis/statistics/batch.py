@@ -110,12 +110,13 @@ def _choices(factor: Factor, choices: list[BatchChoice]) -> Iterator[Statistic]:
         ("memory-end", "the smallest batch size that does not fit", [b for c in choices if (b := c.memory_end)]),
     ):
         if sizes:
+            of = "(1 model)" if len(sizes) == 1 else f"in the median of {len(sizes)} models"
             yield factor.statistic(
                 test=test,
                 n=len(sizes),
                 mean=float(mean(sizes)),
                 median=float(median(sizes)),
-                sentence=f"{factor.place}: {what} is {median(sizes):g} in the median of {count(len(sizes), 'model')}.",
+                sentence=f"{factor.place}: {what} is {median(sizes):g} {of}.",
             )
 
 

@@ -152,7 +152,7 @@ def _metric_notes(content: ReportContent) -> str:
     if all(row.price_per_gpu_hour is None for row in rows):
         notes.append("Cost needs the price of a GPU hour: --price, or pricePerGPUHour in the study.")
     if all(row.tokens_per_joule is None for row in content.table.trials):
-        notes.append("Tokens per joule need a metric in watts in the study (docs/metrics.md).")
+        notes.append("Tokens per joule need a metric in watts in the study (docs/study.md, Extra metrics).")
     return "".join(markup.paragraph(note, "note") for note in notes)
 
 
