@@ -7,10 +7,10 @@ import pytest
 
 from factories.runs import make_ended, make_finish, make_loss, make_run
 from factories.studies import make_cell, make_pool
-from infpop_operator.core.decision import SUSPENDED, Verdict
+from infpop_operator.core.decision import Verdict
 from infpop_operator.core.errors import Problem, StudyError
 from infpop_operator.core.landscape import CellState
-from infpop_operator.core.model import DELETED, INTERRUPTED, NO_ROOM, Phase, TrialState
+from infpop_operator.core.model import DELETED, INTERRUPTED, NO_ROOM, SUSPENDED, Phase, TrialState
 from infpop_operator.core.study import Algorithm, Budget, Configuration, Objective
 
 

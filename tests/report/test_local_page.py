@@ -90,12 +90,15 @@ def test_an_end_that_the_user_asked_for_is_not_a_failure() -> None:
     assert (sum(len(each.trials) for each in page.picture.failures), failures) == (3, ())
 
 
-def test_an_end_that_the_user_asked_for_is_not_called_broken() -> None:
+@pytest.mark.parametrize("reason", ["Interrupted", "Suspended", "DeadlineReached", "GPUHoursSpent", "BudgetLowered"])
+def test_an_end_that_the_user_asked_for_is_not_called_broken(reason: str) -> None:
     """A stopped trial is neither a broken one nor a finished one, in the table, in the count and in the progress."""
-    page, finished = page_of(stopped()), page_of(broken()).picture.trials_done
+    page, finished = page_of(stopped(reason)), page_of(broken()).picture.trials_done
     text = printed(render_page(page))
     assert "9: 4 measured, 2 infeasible, 3 stopped" in text
-    assert "3x Interrupted, stopped before it had a result" in text
+    assert f"3x {reason}, stopped before it had a result" in text
+    assert "! stopped" in text
+    assert "their runs failed" not in text
     assert page.picture.trials_done == finished - 3
 
 
@@ -108,18 +111,18 @@ def test_more_trials_than_a_lowered_budget_are_no_fraction() -> None:
     assert "9 trials (the budget is 7) are done" in list(page_changes(None, page))
 
 
-def stopped() -> Snapshot:
-    """Return the same study with all lost runs marked as stopped."""
+def stopped(reason: str = INTERRUPTED) -> Snapshot:
+    """Return the same study with all lost runs marked as stopped for a reason."""
     end = broken()
-    ended = tuple(_as_stopped(entry) for entry in end.decision.history.ended)
+    ended = tuple(_as_stopped(entry, reason) for entry in end.decision.history.ended)
     return replace(end, decision=replace(end.decision, history=replace(end.decision.history, ended=ended)))
 
 
-def _as_stopped(entry: EndedRun) -> EndedRun:
+def _as_stopped(entry: EndedRun, reason: str) -> EndedRun:
     observation = entry.observation
     if isinstance(observation, Finished) and observation.result.broken is None:
         return entry
-    return replace(entry, observation=Lost(reason=INTERRUPTED, ended_at=observation.ended_at, counts=False))
+    return replace(entry, observation=Lost(reason=reason, ended_at=observation.ended_at, counts=False))
 
 
 @cache

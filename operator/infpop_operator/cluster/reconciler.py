@@ -32,10 +32,10 @@ from infpop_operator.cluster.runs import Jobs, Runs
 from infpop_operator.cluster.status_writer import StatusWriter, decided, refused, without_nodes
 from infpop_operator.cluster.study_memory import SettledState, StudyMemories
 from infpop_operator.core.decide import decide, stop_runs
-from infpop_operator.core.decision import SUSPENDED, Decision, Verdict
+from infpop_operator.core.decision import Decision, Verdict
 from infpop_operator.core.errors import StoreError, StudyError
 from infpop_operator.core.history_diff import Entry, apply, changes
-from infpop_operator.core.model import EndedRun, History, Round, StartedRun
+from infpop_operator.core.model import SUSPENDED, EndedRun, History, Round, StartedRun
 from infpop_operator.core.publication import with_publication
 from infpop_operator.settings import Settings
 

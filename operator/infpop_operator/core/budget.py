@@ -19,7 +19,16 @@ from infpop_operator.core.history import (
     own_runs_of,
 )
 from infpop_operator.core.load_failures import free_failures, has_loaded
-from infpop_operator.core.model import EndedRun, Finished, HeldGPUs, History, Run, StartedRun
+from infpop_operator.core.model import (
+    DEADLINE_REACHED,
+    GPU_HOURS_SPENT,
+    EndedRun,
+    Finished,
+    HeldGPUs,
+    History,
+    Run,
+    StartedRun,
+)
 from infpop_operator.core.run_spec import pool_named
 from infpop_operator.core.study import Study
 from infpop_runner.contract import Retry
@@ -80,14 +89,14 @@ def spent(study: Study, history: History, now: datetime) -> Exhausted | None:
     budget = study.budget
     if budget.deadline is not None and now >= history.started_at + budget.deadline:
         return Exhausted(
-            reason="DeadlineReached",
+            reason=DEADLINE_REACHED,
             message=f"the deadline of {budget.deadline} has passed",
             field="spec.budget.deadline",
             stops_runs=True,
         )
     if budget.max_gpu_hours is not None and gpu_seconds(history, now) >= budget.max_gpu_hours * 3600:
         return Exhausted(
-            reason="GPUHoursSpent",
+            reason=GPU_HOURS_SPENT,
             message=f"{budget.max_gpu_hours:g} GPU-hours are spent",
             field="spec.budget.maxGPUHours",
             stops_runs=True,

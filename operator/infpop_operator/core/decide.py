@@ -12,12 +12,13 @@ from datetime import datetime
 from infpop_operator.core import budget
 from infpop_operator.core.comparability import reject_incomparable
 from infpop_operator.core.confirmation_progress import confirmation_progress, in_words
-from infpop_operator.core.decision import SUSPENDED, Decision, Verdict
+from infpop_operator.core.decision import Decision, Verdict
 from infpop_operator.core.history import current_round, round_of, runs_of
 from infpop_operator.core.model import (
     BUDGET_LOWERED,
     POOL_CHANGED,
     QUEUED,
+    SUSPENDED,
     EndedRun,
     Finished,
     HeldGPUs,

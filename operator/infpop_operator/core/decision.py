@@ -8,7 +8,6 @@ from enum import StrEnum
 from infpop_operator.core.model import History, Run, StartedRun
 from infpop_operator.core.study import Configuration, Scalar
 
-SUSPENDED = "Suspended"  # the user suspended the study
 TERMINATING = "Terminating"  # the study waits for the end of runs that it is stopping
 
 

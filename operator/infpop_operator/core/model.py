@@ -144,13 +144,17 @@ class Finished:
 
 
 INTERRUPTED = "Interrupted"  # the reason of a run that the user interrupted
-ENDED_ON_REQUEST = frozenset({INTERRUPTED, "Stopped"})  # the reasons of trials that somebody stopped: not failures
 NO_ROOM = "NoRoom"  # the reason of a study whose next run currently fits on no node
 QUEUED = "Queued"  # the reason of a run that a queue holds back
 SCALING_UP = "ScalingUp"  # the reason of a run or pool that waits for a node from an autoscaler
 SCALED_TO_ZERO = "ScaledToZero"  # the reason of a pool without nodes for which an autoscaler adds one when a run starts
 UNEXPECTED_GPU = "UnexpectedGPU"  # the reason of a run for which an autoscaler added a node with other GPUs
+SUSPENDED = "Suspended"  # the reason of a run, and of a study, that the user suspended
+DEADLINE_REACHED = "DeadlineReached"  # the reason of a run, and of a study, whose deadline has passed
+GPU_HOURS_SPENT = "GPUHoursSpent"  # the reason of a run, and of a study, whose GPU-hours are spent
 BUDGET_LOWERED = "BudgetLowered"  # the reason of a run above a limit of GPUs that was lowered while it ran
+# The reasons of trials that somebody, or the study itself, stopped: not failures.
+ENDED_ON_REQUEST = frozenset({INTERRUPTED, "Stopped", SUSPENDED, DEADLINE_REACHED, GPU_HOURS_SPENT, BUDGET_LOWERED})
 HELD = "GPUsHeld"  # the reason of a study whose next run waits for GPUs that no live run of it should hold
 DELETED = "Deleted"  # the reason of a run whose Job a user deleted
 NODE_REFUSED = "NodeRefused"  # the reason of a run whose Pod its node did not admit

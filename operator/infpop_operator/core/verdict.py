@@ -6,7 +6,7 @@ from datetime import datetime
 
 from infpop_operator.core import budget
 from infpop_operator.core.confirmation_progress import CONFIRMING
-from infpop_operator.core.decision import SUSPENDED, TERMINATING, SetAside, Verdict
+from infpop_operator.core.decision import TERMINATING, SetAside, Verdict
 from infpop_operator.core.history import broken_reason, broken_runs_in_a_row, current_round
 from infpop_operator.core.instants import instant_text
 from infpop_operator.core.model import (
@@ -14,6 +14,7 @@ from infpop_operator.core.model import (
     HELD,
     NO_ROOM,
     POOL_CHANGED,
+    SUSPENDED,
     HeldGPUs,
     History,
     Run,
