@@ -119,11 +119,11 @@ def test_an_answer_of_the_api_server_has_no_traceback_and_a_defect_has() -> None
     """The message of a refused watch says everything."""
     refused = type("APINotFoundError", (Exception,), {"__module__": "kopf._cogs.clients.errors"})("404 page not found")
     kept = []
-    for error in (refused, ValueError("defect")):
+    for error in (refused, kopf.LoginError("Ran out of valid credentials"), ValueError("defect")):
         record = logging.LogRecord("kopf", logging.ERROR, "", 0, "it failed", None, (type(error), error, None))
         assert WithoutTraceback().filter(record)
         kept.append(record.exc_info is not None)
-    assert kept == [False, True]
+    assert kept == [False, False, True]
 
 
 def test_the_process_ends_because_of_a_lost_watch_and_says_so() -> None:
@@ -152,3 +152,10 @@ def test_the_process_ends_because_of_a_lost_watch_and_says_so() -> None:
         asyncio.run(end())
     assert str(_lost_watch(caught.value)).startswith("the API server serves objects that are not watched (study). ")
     assert _lost_watch(ValueError("a defect")) is None
+
+
+def test_an_operator_whose_token_has_expired_says_so() -> None:
+    """An operator outside the cluster has a token of limited life: its end names that, not the library's advice."""
+    ended = _lost_watch(kopf.LoginError("Ran out of valid credentials. Consider installing an API client library"))
+    assert "token has expired" in str(ended)
+    assert "library" not in str(ended)

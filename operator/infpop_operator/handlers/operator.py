@@ -18,15 +18,14 @@ from infpop_operator.adapters.kube.connection import FindConnection, find_connec
 from infpop_operator.adapters.kube.nodes_file import NodesFile
 from infpop_operator.adapters.kube.pod_metrics import build_client
 from infpop_operator.adapters.prometheus import PrometheusMetrics
-from infpop_operator.api.resource import NAME
 from infpop_operator.cluster.metrics.operator_metrics import OperatorMetrics
 from infpop_operator.cluster.service import Service
 from infpop_operator.handlers.login import register_login
 from infpop_operator.handlers.registration import register
-from infpop_operator.handlers.watches import WatchEndedError, WithoutTraceback, is_refused_watch
+from infpop_operator.handlers.watches import WatchEndedError, WithoutTraceback, is_refused_watch, refused_watch
 from infpop_operator.settings import Settings, settings_from
 
-_KOPF_TASK_LOGGERS = ("kopf._core.reactor.orchestration", "kopf._core.reactor.running")
+_KOPF_TASK_LOGGERS = tuple(f"kopf._core.reactor.{name}" for name in ("orchestration", "queueing", "running"))
 
 
 def run_operator(
@@ -47,7 +46,7 @@ def run_operator(
         metrics_port: port on which to serve metrics.
 
     Raises:
-        WatchEndedError: the API server refused a watch, for example because the CRD was deleted.
+        WatchEndedError: the API server refused a watch, for example because the CRD was deleted, or its credentials.
         InfPopError: a setting in the environment, or the connection to the cluster, is missing or invalid.
     """
     settings = settings_from(os.environ, namespace=namespace)  # noqa: TID251 - the edge
@@ -80,10 +79,7 @@ def _lost_watch(error: Exception) -> WatchEndedError | None:
     for outcome in outcomes.values():
         if isinstance(outcome.exception, WatchEndedError):
             return outcome.exception
-    if not is_refused_watch(error):
-        return None
-    remedy = f"Restart the operator. If {NAME} is not installed: infpop crds | kubectl apply --server-side -f -"
-    return WatchEndedError(f"the API server refuses a watch: {error}. {remedy}")
+    return refused_watch(error) if is_refused_watch(error) else None
 
 
 def wire(registry: kopf.OperatorRegistry, settings: Settings, find: FindConnection) -> None:

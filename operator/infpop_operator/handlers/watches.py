@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 
 import kopf
 
+from infpop_operator.api.resource import NAME
 from infpop_operator.cluster.service import Kind, Service
 from infpop_operator.core.errors import InfPopError
 
@@ -82,8 +83,20 @@ class WatchEndedError(InfPopError, kopf.PermanentError):
 
 
 def is_refused_watch(error: BaseException | None) -> bool:
-    """Return whether the API server's answer to kopf is what failed; the classes of these errors are private."""
-    return error is not None and type(error).__module__.startswith("kopf._cogs.clients.")
+    """Return whether the API server's answer to kopf is what failed; the classes of most such errors are private."""
+    return isinstance(error, kopf.LoginError) or type(error).__module__.startswith("kopf._cogs.clients.")
+
+
+def refused_watch(error: BaseException) -> WatchEndedError:
+    """Return what a person reads of an answer of the API server after which kopf gives up, with the remedy."""
+    if isinstance(error, kopf.LoginError):
+        remedy = "Give the kubeconfig or the Pod new credentials and start the operator again: runs go on meanwhile"
+        return WatchEndedError(
+            "the API server no longer accepts the operator's credentials: its token has expired, or its service account"
+            f" was deleted. {remedy}."
+        )
+    remedy = f"Restart the operator. If {NAME} is not installed: infpop crds | kubectl apply --server-side -f -"
+    return WatchEndedError(f"the API server refuses a watch: {error}. {remedy}")
 
 
 class WithoutTraceback(logging.Filter):
