@@ -75,6 +75,16 @@ def test_programs_get_problems_with_their_lines() -> None:
     assert "maxTrials" in on_a_cluster(budget={"maxTrials": -1}).splitlines()[problem["line"] - 1]
 
 
+def test_problems_are_in_the_order_of_the_file() -> None:
+    """A person who goes through a pasted Pod mends one line after the other."""
+    pod = {"containers": [{"name": "main", "args": []}], "hostNetwork": True, "restartPolicy": "Never"}
+    text = on_a_cluster(engine={"name": "vllm", "podTemplate": {"spec": pod}})
+    found = json.loads(invoke("validate", "--for", "cluster", "--json", "-", text=text).stdout)
+    lines = [problem["line"] for problem in found[0]["problems"]]
+    assert len(lines) == 4
+    assert lines == sorted(lines)
+
+
 @pytest.mark.parametrize(
     ("field", "line"),
     [

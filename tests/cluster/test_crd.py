@@ -167,6 +167,13 @@ def test_what_is_far_too_large_is_refused(dry_api: Api, changes: dict[str, objec
     assert expected in dry_api.refusal(changed(changes))
 
 
+def test_a_study_without_pools_hears_of_nothing_else(dry_api: Api) -> None:
+    """What the rules say of pools, such as their scaleFromZero, is no answer to an empty list."""
+    refusal = dry_api.refusal(changed({"spec.nodePools": []}))
+    assert "spec.nodePools in body should have at least 1 items" in refusal
+    assert "scaleFromZero" not in refusal
+
+
 @pytest.mark.parametrize("value", [8, "8", "0.5", "500m"])
 def test_cpus_are_written_as_in_a_pod(dry_api: Api, value: object) -> None:
     """A whole number needs no quotes; the API server keeps what was written."""

@@ -57,7 +57,7 @@ POOL_RULES = (
     Rule(
         name="nodes-fit-a-run",
         path="spec",
-        rule="self.nodePools.exists(pool, !has(pool.scaleFromZero) || "
+        rule="self.nodePools.size() == 0 || self.nodePools.exists(pool, !has(pool.scaleFromZero) || "
         "self.searchSpace.gpuCount.exists(count, count <= pool.scaleFromZero.gpusPerNode))",
         message="is above scaleFromZero.gpusPerNode of every pool. Add a smaller GPU count, or correct gpusPerNode",
         field="searchSpace.gpuCount",

@@ -116,7 +116,10 @@ _PATTERNS = {
     ENV_NAME_PATTERN: ("is not the name of a variable", "Use letters, digits and underscores, as in NCCL_DEBUG"),
     ENV_VALUE_PATTERN: ("has a line break or another control character", "Write it on one line"),
     FIELD_PATH_PATTERN: ("is not a field of a Pod that a variable can have", "Use for example status.podIP"),
-    MOUNT_PATH_PATTERN: ("is not an absolute path", "Write for example /data, without a slash at its end"),
+    MOUNT_PATH_PATTERN: (
+        "is not a path where a volume can be mounted",
+        "Write for example /data, with a slash at its beginning and none at its end",
+    ),
     RELATIVE_PATH_PATTERN: ("is not a path in a volume", "Write for example certs/ca.crt, without a slash at an end"),
 }
 

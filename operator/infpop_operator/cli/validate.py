@@ -51,8 +51,8 @@ def _check(name: str, target: str) -> _Checked:
             text = read_study_text(Path(name))
         return _Checked(file=shown, summary=_summary_of(text, shown, target, base=Path(name).absolute().parent))
     except StudyError as error:
-        lines = (line_of(text, problem.field) for problem in error.problems)
-        return _Checked(file=shown, problems=tuple(zip(error.problems, lines, strict=True)))
+        found = ((problem, line_of(text, problem.field)) for problem in error.problems)
+        return _Checked(file=shown, problems=tuple(sorted(found, key=lambda each: each[1] or 0)))
 
 
 def _summary_of(text: str, source: str, target: str, *, base: Path) -> str:
