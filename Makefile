@@ -40,7 +40,7 @@ setup: .venv/.installed ## Create .venv with every engine (CPU builds) and the d
 	touch $@
 
 .venv/bin/uv:
-	@echo 'Creating .venv, and installing uv in it to install the rest.'
+	@echo 'Creating .venv unless there is one, and installing uv in it to install the rest.'
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "InfPop needs Python 3.11 or newer; set PYTHON=python3.x")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade uv

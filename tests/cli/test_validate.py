@@ -62,7 +62,7 @@ def test_each_of_several_studies_is_judged(tmp_path: Path) -> None:
     done = invoke("validate", missing, good)
     assert done.exit_code == 2
     assert f"{good}: valid." in done.stdout
-    assert f"{missing}: cannot be tuned here." in done.stderr
+    assert f"{missing}: cannot be tuned here (--for cluster checks it for one)." in done.stderr
 
 
 def test_programs_get_problems_with_their_lines() -> None:

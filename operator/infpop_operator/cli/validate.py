@@ -91,7 +91,7 @@ def _print(checked: _Checked, target: str) -> None:
     if not checked.problems:
         sys.stdout.write(f"{checked.file}: valid. {checked.summary}\n")
         return
-    where = "on a cluster" if target == "cluster" else "here"
+    where = "on a cluster" if target == "cluster" else "here (--for cluster checks it for one)"
     sys.stderr.write(f"{checked.file}: cannot be tuned {where}.\n")
     for problem, line in checked.problems:
         sys.stderr.write(f"  {'' if line is None else f'line {line}: '}{runnable(str(problem))}\n")
