@@ -164,6 +164,7 @@ def test_the_engines_default_as_baseline_may_be_one_word() -> None:
         ("spec.nodePools.0.gpuResource", "nvidia.com/mig-1g.5gb", ("MIG partitions", '"single"', '"MIG-1g.5gb"')),
         ("spec.nodePools.0.gpuResource", "nvidia.com/gpu.shared", ("is not supported", "whole GPUs")),
         ("spec.nodePools.0.gpuResource", "nvidia.com/gpus", ("must be", "Did you mean 'nvidia.com/gpu'?")),
+        ("spec.nodePools.0.gpuResource", "gpu", ("must be", "Did you mean 'nvidia.com/gpu'?")),
         ("spec.nodePools.0.gpuResource", "nvidia/gpu", ("must be", "Did you mean 'nvidia.com/gpu'?")),
         ("spec.algorithm.name", "bayes", ("spec.algorithm.name", '"bayes"', "tpe")),
         *(

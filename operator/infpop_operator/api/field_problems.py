@@ -286,7 +286,8 @@ def _choice_remedy(value: object, expected: str) -> str:
     choices = [part.strip("'") for part in expected.replace(" or ", ", ").split(", ")]
     if len(choices) == 1:
         return f"Write {choices[0]}"
-    close = [choice for choice in choices if choice.lower() == str(value).lower()]
+    meant = str(value).lower()
+    close = [choice for choice in choices if meant in (choice.lower(), choice.lower().rpartition("/")[2])]
     close += difflib.get_close_matches(str(value), choices, n=1)
     return f"Did you mean {close[0]!r}?" if close else "Choose one of these"
 
