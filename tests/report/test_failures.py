@@ -102,12 +102,23 @@ def test_the_live_view_shows_a_failure_while_the_trial_is_tried_again() -> None:
         ("StorageUnavailable", "full. Free space", 0),
         ("EngineCrash", "an error. The run's log has the whole text", 1),
         ("ModelUnavailable", "", 1),
+        ("ModelUnavailable", f"{'a gated model ' * 30}without a remedy", 1),
     ],
 )
 def test_a_remedy_in_the_message_is_the_only_one(reason: BrokenReason, detail: str, general: int) -> None:
     """What the runner has found out is not followed by general advice, which may contradict it."""
     text = printed(render_page(pages_of(snapshots(breaking_above(1, detail, reason), space=SMALL)[-1:])[0]))
     assert text.count("What to do:") == general
+
+
+def test_the_live_view_does_not_cut_the_only_remedy() -> None:
+    """A message that says what to do at its end is wrapped, not cut, and the rest still fits the screen."""
+    gated = breaking_above(4, "gated, for a long reason. Accept its licence on the hub", "ModelUnavailable")
+    shown = snapshots(gated, space=SPACE)
+    retried = next(each for each in shown if any(entry.run.attempt == 2 for entry in each.decision.history.active))
+    text = printed(render_live(pages_of([retried])[0].picture, 24), 60)
+    assert "Accept its licence on the hub" in " ".join(text.split())
+    assert len(text.splitlines()) <= 24
 
 
 def test_what_stands_at_the_top_is_not_repeated_below() -> None:
@@ -136,3 +147,5 @@ def test_a_shortened_message_keeps_its_remedy() -> None:
     assert sum(map(stored_bytes, short)) <= 120
     assert clip_cause("short. Do it", 120) == "short. Do it"
     assert clip_cause(f"a. {'b' * 300}", 120).endswith("b…")
+    gated = "accept its licence on the hub, and give a token with access in HF_TOKEN"
+    assert clip_cause(f"{'a long cause ' * 40}. {gated}", 100).endswith(gated)

@@ -34,7 +34,7 @@ def clip_cause(text: str, limit: int) -> str:
         return whole
     last = clip(remedy, limit)
     needed = sum(map(stored_bytes, last)) + 1
-    return whole if needed > limit // 2 else f"{clip(cause, limit - needed)} {last}"
+    return whole if needed > limit * 3 // 4 else f"{clip(cause, limit - needed)} {last}"
 
 
 def stored_bytes(character: str) -> int:

@@ -116,7 +116,7 @@ def remedy_for(reason: str, *, run: str = "", seconds: float = 0.0, detail: str 
         detail: the message that is shown with the reason, which may already say what to do.
         on_cluster: True if the study is an object in a cluster, False if it is tuned on this machine.
     """
-    if detail and reason in _SAID_BY_THE_RUNNER:
+    if detail and not detail.endswith("…") and reason in _SAID_BY_THE_RUNNER:
         return ""
     if not on_cluster:
         return ON_ONE_MACHINE.get(reason, REMEDIES.get(reason, ""))

@@ -47,7 +47,8 @@ def _failures(failures: Sequence[Failure]) -> Iterator[RenderableType]:
         trials = count(len(failure.trials), "trial")
         others = f", and {count(len(failures) - 1, 'other cause')}" if len(failures) > 1 else ""
         cause = ": ".join(part for part in (failure.reason, failure.detail) if part)
-        yield line(f"{trials} without a number{others}: {cause}", "magenta", "ellipsis")
+        # Without a remedy of its own, the end of the cause says what to do.
+        yield line(f"{trials} without a number{others}: {cause}", "magenta", "ellipsis" if failure.remedy else "fold")
         if failure.remedy:
             yield line(f"  What to do: {failure.remedy}", "", "ellipsis")
         log = next((trial.log for trial in reversed(failure.trials) if trial.log), "")
