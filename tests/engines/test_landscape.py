@@ -35,7 +35,7 @@ def test_the_formula_runs_out_of_memory() -> None:
     landscape = FormulaLandscape(largest_batch_per_gpu=64)
     with pytest.raises(EngineRefusedError) as refused:
         formula_throughput(landscape, gpu_count=1, batch_size=128)
-    assert refused.value.reason == "GpuOutOfMemory"
+    assert (refused.value.reason, str(refused.value)) == ("GpuOutOfMemory", "simulated: batch 128 > 64 on 1 GPU")
     assert formula_throughput(landscape, gpu_count=2, batch_size=128) > 0
 
 

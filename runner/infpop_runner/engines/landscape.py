@@ -28,7 +28,7 @@ def formula_throughput(landscape: FormulaLandscape, *, gpu_count: int, batch_siz
     """
     largest = landscape.largest_batch_per_gpu * gpu_count
     if batch_size > largest:
-        raise EngineRefusedError("GpuOutOfMemory", f"simulated: batch {batch_size} > {largest} on {gpu_count} GPUs")
+        raise EngineRefusedError("GpuOutOfMemory", f"simulated: batch {batch_size} > {largest} on {_gpus(gpu_count)}")
     doublings = abs(math.log2(gpu_count / landscape.best_gpu_count))
     doublings += abs(math.log2(batch_size / landscape.best_batch_size))
     return float(landscape.peak_tokens_per_second * (1 - landscape.falloff_ratio) ** doublings)
@@ -43,7 +43,7 @@ def recorded_throughput(cells: Cells, *, gpu_count: int, batch_size: int) -> flo
     throughput = cells.get((gpu_count, batch_size))
     if throughput is None:
         state = "failed when it was recorded" if (gpu_count, batch_size) in cells else "is not recorded"
-        raise EngineRefusedError("NotRecorded", f"simulated: {gpu_count} GPUs, batch {batch_size} {state}")
+        raise EngineRefusedError("NotRecorded", f"simulated: {_gpus(gpu_count)}, batch {batch_size} {state}")
     return throughput
 
 
@@ -75,3 +75,7 @@ def _matches(row: Mapping[str, str], landscape: RecordedLandscape) -> bool:
 def _cell(row: Mapping[str, str]) -> tuple[tuple[int, int], float | None]:
     throughput = float(row["throughput_tokens_per_second"]) if row["outcome"] == "ok" else None
     return (int(row["gpu_count"]), int(row["batch_size"])), throughput
+
+
+def _gpus(count: int) -> str:
+    return "1 GPU" if count == 1 else f"{count} GPUs"
