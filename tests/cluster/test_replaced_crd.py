@@ -4,8 +4,9 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
-from cluster.operator_process import OperatorProcess, install_operator
+from cluster.operator_process import CRD, OperatorProcess, install_operator, running_operator
 from cluster.place import Place, throughput
 from controlplane.behaviours import replay
 from infpop_operator.api.resource import NAME
@@ -56,3 +57,19 @@ def is_seen(place: Place, process: OperatorProcess, name: str) -> bool:
         assert process.wait(1) == 1
         process.start()
     return bool(place.status(name).get("conditions"))
+
+
+def test_an_operator_warns_of_a_definition_that_is_older_than_itself(place: Place, tmp_path: Path) -> None:
+    """The API server drops fields without a word, so the log names them and the command that helps."""
+    older = yaml.safe_load(CRD.read_text())
+    schema = older["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    del schema["status"]["properties"]["pareto"]
+    apply = ("apply", "--server-side", "--force-conflicts", "--filename=-")
+    place.cluster.kubectl(*apply, input=yaml.safe_dump(older))
+    try:
+        with running_operator(place.cluster, tmp_path, namespace=place.namespace) as process:
+            place.wait_until(lambda: "is older than this operator" in process.text(), what="the warning")
+    finally:
+        place.cluster.kubectl(*apply, input=CRD.read_text())
+    assert "the API server drops status.pareto from every study." in process.text()
+    assert "infpop crds | kubectl apply --server-side" in process.text()

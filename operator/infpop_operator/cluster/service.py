@@ -22,6 +22,7 @@ from infpop_operator.adapters.kube.nodes_file import NodesFile
 from infpop_operator.adapters.kube.record_parsing import parse_job, parse_node, parse_pod
 from infpop_operator.adapters.kube.records import Body, NodeRecord
 from infpop_operator.cluster.cache import Cache
+from infpop_operator.cluster.definition import warn_of_an_older_definition
 from infpop_operator.cluster.events import Recorder
 from infpop_operator.cluster.keys import StudyKey
 from infpop_operator.cluster.metrics.exposition import MetricsPage
@@ -148,6 +149,7 @@ class Service:
                 tasks.create_task(self._tick(), name="tick")
                 tasks.create_task(self._resync(), name="resync")
                 tasks.create_task(self._watch_prometheus(), name="prometheus")
+                tasks.create_task(warn_of_an_older_definition(self._client), name="definition")
         finally:
             for memory in self._memories:
                 memory.drop_ended_runs(())  # the next operator process repeats the pending metrics requests

@@ -148,6 +148,10 @@ class KubeClient:
         about = f"involvedObject.uid={uid}"
         return (await self._list("api/v1", "events", parse=_unparsed, within=namespace, fieldSelector=about))[0]
 
+    async def read_published_schema(self) -> Body:
+        """Return what the API server publishes of InfPop's API as OpenAPI v3, which every account may read."""
+        return await self._request("GET", f"/openapi/v3/{API_PATH}")
+
     async def list_workloads(self, namespace: str, job_uid: str) -> list[Body]:
         """Return Kueue's Workloads of the Job with this uid.
 
