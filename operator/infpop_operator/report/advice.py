@@ -20,7 +20,8 @@ REMEDIES = {
     "JobRefused": "correct what the message names, or ask the owner of the policy for an exception",
     "ImagePull": "correct engine.image or nodePools[].image, or name Secrets in engine.imagePullSecrets",
     "MissingSecret": "create the Secret and key that model.tokenSecretRef or podTemplate names, or correct the field",
-    "MissingClaim": "create the PersistentVolumeClaim that model.cacheClaim or podTemplate names, or correct the field",
+    "ClaimNotReady": "create the PersistentVolumeClaim that model.cacheClaim or podTemplate names, or correct the "
+    "field; if it is not bound, see why: kubectl describe pvc",
     "MountFailed": "create what workload.source.configMap, model.cacheClaim or podTemplate names, or correct the field",
     "InvalidContainerConfig": f"correct what the message names; {_POD}",
     # The run broke.

@@ -33,7 +33,7 @@ def waiting(reason: str, message: str | None = None) -> PodRecord:
         (
             make_pod(unschedulable='0/3 nodes are available: persistentvolumeclaim "hf-cache" not found. not found'),
             None,
-            "MissingClaim",
+            "ClaimNotReady",
             "PersistentVolumeClaim hf-cache does not exist in the namespace",
         ),
         (make_bound(), None, "ContainerCreating", ""),
@@ -82,8 +82,8 @@ def test_a_run_that_does_not_move_says_why(pod: PodRecord | None, hint: str | No
     ("words", "reason"),
     [
         ("0/3 nodes are available: 3 Insufficient nvidia.com/gpu.", "ScalingUp"),
-        ('0/3 nodes are available: persistentvolumeclaim "hf-cache" not found. not found', "MissingClaim"),
-        ("0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found", "Unschedulable"),
+        ('0/3 nodes are available: persistentvolumeclaim "hf-cache" not found. not found', "ClaimNotReady"),
+        ("0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found", "ClaimNotReady"),
     ],
 )
 def test_a_claim_is_no_matter_of_an_autoscaler(words: str, reason: str) -> None:

@@ -62,7 +62,7 @@ _UNBOUND_CLAIM = "unbound immediate PersistentVolumeClaims"  # no autoscaler add
 # The scheduler often tries a Pod before its predecessor's devices on the Node are free, and again a second later.
 _SCHEDULER_RETRIES = timedelta(seconds=3)
 _UNSCHEDULABLE = "Unschedulable"
-_MISSING_CLAIM = "MissingClaim"
+_CLAIM_NOT_READY = "ClaimNotReady"
 _NO_CLAIM = re.compile(r'persistentvolumeclaim "([^"]+)" not found')  # the scheduler's words: no node helps
 _NO_CAPACITY = "the Job is suspended until its queue has capacity"
 _SOURCE = "the termination message"
@@ -120,7 +120,7 @@ class _Wait:
     @property
     def lost(self) -> str:
         """Return the reason of the loss: a Node or a claim that was expected did not come."""
-        return _UNSCHEDULABLE if self.reason in {SCALING_UP, _MISSING_CLAIM} else self.reason
+        return _UNSCHEDULABLE if self.reason in {SCALING_UP, _CLAIM_NOT_READY} else self.reason
 
 
 def observe_run(  # noqa: PLR0917 - the run and all known facts about it
@@ -309,20 +309,28 @@ def _without_pod(failed_create: str | None) -> tuple[str, str]:
 
 
 def _without_node(message: str | None, hints: RunHints) -> tuple[str, str]:
-    """Return why a Pod has no Node: its claim is missing, or what an autoscaler does, if anything is known of one."""
+    """Return why a Pod has no Node: its claim is not ready, or what an autoscaler does, if anything is known of one."""
     if message is None:
         return ("Starting", "the Pod waits for the scheduler")
-    missing = _NO_CLAIM.search(message)
-    if missing is not None:
-        return (_MISSING_CLAIM, last_output(f"PersistentVolumeClaim {missing[1]} does not exist in the namespace"))
+    claim = _of_claim(message)
+    if claim is not None:
+        return (_CLAIM_NOT_READY, last_output(claim))
     answer = hints.autoscaler
     if answer is None:
-        if not hints.expects_node or _UNBOUND_CLAIM in message:
+        if not hints.expects_node:
             return (_UNSCHEDULABLE, last_output(message))
         return (SCALING_UP, f"the Pod waits for a node of an autoscaler; {last_output(message)}")
     if answer.adds_node:
         return (SCALING_UP, last_output(answer.words))
     return (_UNSCHEDULABLE, f"no autoscaler adds a node; {last_output(answer.words)}")
+
+
+def _of_claim(message: str) -> str | None:
+    """Return what the scheduler says of a claim that keeps a Pod from any Node, None if it says nothing of one."""
+    missing = _NO_CLAIM.search(message)
+    if missing is not None:
+        return f"PersistentVolumeClaim {missing[1]} does not exist in the namespace"
+    return f"a PersistentVolumeClaim of the Pod is not bound; {message}" if _UNBOUND_CLAIM in message else None
 
 
 def _until_scheduled(reason: str, detail: str, since: datetime, limits: PhaseLimits) -> _Wait:
