@@ -4,6 +4,7 @@ The hub is a server on this machine with the real hub's answers, the command is 
 reads its environment when it is imported.
 """
 
+import importlib
 import json
 import os
 import subprocess
@@ -98,6 +99,45 @@ def test_a_token_without_access_is_told_apart_from_none(tmp_path: Path) -> None:
         said = problems(tmp_path, study(tmp_path, "org/gated"), HF_ENDPOINT=hub.url, HF_TOKEN=TOKEN)
     assert "is gated, and the account of your token has no access to it" in said["org-gated"]
     assert TOKEN not in said["org-gated"]
+
+
+def test_what_is_secret_is_never_shown(tmp_path: Path) -> None:
+    """Neither a token that no header can carry, nor the password of a mirror, is in the message that it causes."""
+    with hub_server() as hub:
+        mirror = hub.url.replace("//", f"//user:{TOKEN}@")
+        said = problems(tmp_path, study(tmp_path, "org/x", args={"token": f"{TOKEN} "}), HF_ENDPOINT=hub.url)
+        said |= problems(tmp_path, study(tmp_path, "org/missing"), HF_ENDPOINT=mirror)
+    said |= problems(tmp_path, study(tmp_path, "org/none"), HF_ENDPOINT=NOWHERE.replace("//", f"//user:{TOKEN}@"))
+    assert "Illegal header value b'Bearer ...)" in said["org-x"]
+    assert f"Check the name at {hub.url}/org/missing" in said["org-missing"]
+    assert f"the hub at {NOWHERE} cannot be reached" in said["org-none"]
+    assert TOKEN not in "".join(said.values())
+
+
+def test_the_command_that_fills_the_cache_works_as_it_stands(tmp_path: Path) -> None:
+    """It overrides offline mode, and names the revision that the study names."""
+    path = study(tmp_path, "org/none")
+    document = yaml.safe_load(path.read_text())
+    document["spec"]["model"]["revision"] = "v1"
+    path.write_text(yaml.safe_dump(document))
+    said = problems(tmp_path, path, HF_HUB_OFFLINE="1")
+    assert "HF_HUB_OFFLINE=0 hf download org/none --revision v1" in said["org-none"]
+
+
+def test_a_slow_hub_has_the_time_that_the_engine_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HF_HUB_ETAG_TIMEOUT holds for this question, too: what an engine would load is not refused for being slow."""
+    hub = importlib.import_module("infpop_operator.adapters.hub")
+    waited: list[float] = []
+
+    def answer(_url: str, *, token: str | None, timeout: float) -> None:
+        waited.append(timeout)
+        raise hub.OfflineModeIsEnabled(token)
+
+    monkeypatch.setattr(hub, "get_hf_file_metadata", answer)
+    monkeypatch.setattr(hub.constants, "HF_HUB_ETAG_TIMEOUT", 47)
+    with pytest.raises(hub.HubRefusal):
+        hub.find_config("org/never-cached", None, needs_weights=True)
+    assert waited == [47]
 
 
 @pytest.mark.parametrize(

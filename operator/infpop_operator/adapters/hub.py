@@ -5,6 +5,8 @@ or gated model, a hub that cannot be reached. A busy hub is none: the first run 
 """
 
 import json
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,10 +32,11 @@ from infpop_operator.adapters.hub_refusal import HubRefusal
 from infpop_runner.contract import one_line
 
 _WEIGHTS = frozenset({".safetensors", ".bin", ".gguf", ".pt", ".pth"})
-_ANSWER_TIMEOUT_S = 5.0
 _LONGEST_CAUSE = 160
 _UNAUTHORISED, _FORBIDDEN = 401, 403
 _BAD_TOKEN = "invalid credentials"  # noqa: S105 - the hub's words for a token that it does not know
+_TOKEN = re.compile(r"(?<=Bearer ).*")  # in the error for a header that cannot be sent
+_CREDENTIALS = re.compile(r"(?<=//)[^/]*@")  # in an address
 
 
 def find_config(name: str, revision: str | None, *, needs_weights: bool, token: str | None = None) -> Path | None:
@@ -92,10 +95,10 @@ def _ask(name: str, revision: str | None, *, token: str | None, lacks: str) -> b
     Raises:
         HubRefusal: it refuses, or cannot be reached; the cache lacks what `lacks` says.
     """
-    page = f"{constants.ENDPOINT}/{name}"
+    page = f"{_endpoint()}/{name}"
     try:
         url = hf_hub_url(name, "config.json", revision=revision)
-        get_hf_file_metadata(url, token=token, timeout=_ANSWER_TIMEOUT_S)
+        get_hf_file_metadata(url, token=token, timeout=constants.HF_HUB_ETAG_TIMEOUT)  # as long as the engine waits
     except RevisionNotFoundError as error:
         remedy = f"Set model.revision to a branch, tag or commit of {page}"
         raise HubRefusal("revision", "the hub's model has no such revision", remedy) from error
@@ -108,7 +111,8 @@ def _ask(name: str, revision: str | None, *, token: str | None, lacks: str) -> b
         raise HubRefusal("name", "this hub repository has no config.json", remedy) from error
     except OfflineModeIsEnabled as error:
         message = f"HF_HUB_OFFLINE is set, and the cache {constants.HF_HUB_CACHE} does not have {lacks}"
-        remedy = f"Unset HF_HUB_OFFLINE, or fill the cache first: hf download {name}"
+        download = ["hf", "download", name, *([] if revision is None else ["--revision", revision])]
+        remedy = f"Unset HF_HUB_OFFLINE, or fill the cache first: HF_HUB_OFFLINE=0 {shlex.join(download)}"
         raise HubRefusal("name", message, remedy, is_absence=True) from error
     except HfHubHTTPError as error:
         _refuse(error, page, has_token=_has_token(token))
@@ -150,8 +154,9 @@ def _unknown(page: str, *, has_token: bool) -> HubRefusal:
 
 
 def _unreachable(error: Exception, lacks: str) -> HubRefusal:
-    why = next((text for text in _words(error) if text), type(error).__name__)[:_LONGEST_CAUSE]
-    message = f"the hub at {constants.ENDPOINT} cannot be reached ({why}), and the local cache does not have {lacks}"
+    words = next((text for text in _words(error) if text), type(error).__name__)
+    why = _CREDENTIALS.sub("", _TOKEN.sub("...", words))[:_LONGEST_CAUSE]
+    message = f"the hub at {_endpoint()} cannot be reached ({why}), and the local cache does not have {lacks}"
     remedy = "Check the network, HTTPS_PROXY and HF_ENDPOINT, or name a local directory"
     return HubRefusal("name", message, remedy, is_absence=True)
 
@@ -160,6 +165,11 @@ def _words(error: BaseException) -> Iterator[str]:
     yield one_line(str(error))
     if error.__cause__ is not None:
         yield from _words(error.__cause__)
+
+
+def _endpoint() -> str:
+    """Return the hub's address as it may be shown: a mirror's may have a password."""
+    return _CREDENTIALS.sub("", constants.ENDPOINT)
 
 
 def _has_token(token: str | None) -> bool:
