@@ -144,6 +144,26 @@ def test_a_config_map_that_cannot_be_published_is_reported(code: int, reason: st
     assert requests == 0
 
 
+def test_a_long_refusal_is_said_once() -> None:
+    """A policy answers in many lines, which the status does not keep as they are: the next pass knows them again."""
+    policy = "admission webhook denied the request:\n\n" + "require-owner:\n  label owner is required\n" * 40
+
+    async def refuse(request: Request, carry_out: CarryOut) -> Answer:
+        is_best = request.said == "POST configmaps" and request.body["metadata"]["name"].startswith("best")
+        return refusal(403, "Forbidden", policy) if is_best else await carry_out()
+
+    async def play() -> list[str]:
+        stage = Stage(searchSpace=ONE_CELL, publish={"configMap": "best"})
+        operator = await stage.operator(interference=refuse)
+        await stage.finish(operator)
+        operator.reconciler.recheck_published()
+        await operator.settle()
+        written = [each for each in operator.wire.requests if each.said == "POST events"]
+        return [each.body["reason"] for each in written]
+
+    assert asyncio.run(play()).count("PublishRefused") == 1
+
+
 def test_publishing_is_tried_again_when_the_api_server_did_not_answer() -> None:
     """An outage is no refusal: the study is not left alone before its result is where it should be."""
 

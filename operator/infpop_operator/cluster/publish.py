@@ -13,6 +13,8 @@ from infpop_operator.adapters.kube.errors import (
     KubeRefusedError,
 )
 from infpop_operator.adapters.kube.records import Body
+from infpop_operator.api.clip import clip
+from infpop_operator.api.conditions import MESSAGE_BYTES
 from infpop_operator.api.status_context import ConditionState
 from infpop_operator.api.status_model import Published, StudyStatus
 from infpop_operator.cluster.events import StudyEvent
@@ -83,7 +85,8 @@ async def publish(
         existed = before is not None and (before.status, before.message) == ("True", done.message)
         written = await _write_all(client, resolved, published, existed=existed, while_searching=while_searching)
     refusals = [each.refusal for each in written if each.refusal is not None]
-    state = ConditionState(holds=False, reason=REFUSED, message="; ".join(refusals)) if refusals else done
+    refusal = clip("; ".join(refusals), MESSAGE_BYTES)  # as the status has it: a policy's words may have many lines
+    state = ConditionState(holds=False, reason=REFUSED, message=refusal) if refusals else done
     is_said = before is not None and (before.reason, before.message) == (REFUSED, state.message)
     refused = () if not refusals or is_said else (StudyEvent(type="Warning", reason=REFUSED, message=state.message),)
     return Outcome(state=state, events=(*_events(written, published), *refused))
