@@ -13,7 +13,8 @@ LABELS = (
 ANNOTATIONS = (
     "infpop.io/a", "batch.kubernetes.io/a", "kueue.x-k8s.io/queue-name", "linkerd.io/inject", "prometheus.io/path",
     "cluster-autoscaler.kubernetes.io/safe-to-evict", "karpenter.sh/do-not-disrupt", "cdi.k8s.io/a",
-    "nvidia.cdi.k8s.io/a", "container.apparmor.security.beta.kubernetes.io/runner",
+    "nvidia.cdi.k8s.io/a", "devices.nri.io/container.runner", "mounts.nri.io", "io.kubernetes.cri-o.Devices",
+    "container.apparmor.security.beta.kubernetes.io/runner",
     "container.seccomp.security.alpha.kubernetes.io/runner", "seccomp.security.alpha.kubernetes.io/pod",
 )  # fmt: skip
 HIDING = (
@@ -27,7 +28,11 @@ def _keys() -> Iterator[Bound]:
     for owner, path in POD_TEMPLATES.items():
         for part, reserved, free in (
             ("labels", LABELS, ("app.kubernetes.io/part-of", "a.infpop.io/a", "infpop.io.a/b", "job-names")),
-            ("annotations", ANNOTATIONS, ("kueue.x-k8s.io/podset-required-topology", "a-cdi.k8s.io/b", "a.b/c")),
+            (
+                "annotations",
+                ANNOTATIONS,
+                ("kueue.x-k8s.io/podset-required-topology", "a-cdi.k8s.io/b", "anri.io/b", "a.b/c"),
+            ),
         ):
             field = f"{path}.metadata.{part}"
             bad = tuple({"a": "x", key: "x"} for key in reserved)

@@ -10,6 +10,15 @@ ENGINE, POOL = "spec.engine.podTemplate", "spec.nodePools.0.podTemplate"
 SECRET = {"name": "v", "secret": {"secretName": "s"}}
 
 
+# What Kubernetes accepts as the path of a key, and what it refuses.
+KEY_PATHS = (("a", ".a", "a/b", "a/..b", "a/.../b", "a.."), ("..", "../a", "a/../b", "a/..", "..a", "/a", "a/"))
+
+
+def keys_at(path: str) -> dict[str, object]:
+    """Return a volume that has a key of a ConfigMap at this path."""
+    return {"name": "v", "configMap": {"name": "c", "items": [{"key": "k", "path": path}]}}
+
+
 def runner(**fields: object) -> list[object]:
     """Return the container of a template."""
     return [{"name": "runner", **fields}]
@@ -55,6 +64,7 @@ TABLE: list[tuple[str, object, str]] = [
     (CONTAINERS, mount("/data/"), '"/data/": is not a path where a volume can be mounted. Write for example /data'),
     (CONTAINERS, mount("/data", subPath="a/../b"), "leaves the volume. Write a path inside the volume."),
     (CONTAINERS, mount("/data", subPath="/a"), "is not a path in a volume."),
+    *((VOLUMES, [keys_at(path)], f'"{path}": is not the path of a file in a volume.') for path in KEY_PATHS[1]),
     (VOLUMES, [SECRET | {"name": "cache"}], "is the name of a volume of InfPop. Use another name."),
     (LABELS, {"infpop.io/run": "x"}, "is set by InfPop, which finds its Pods by it. Use a key of another domain."),
     (LABELS, {"kueue.x-k8s.io/queue-name": "x"}, "Remove it, and set spec.scheduling.queueName."),
@@ -62,6 +72,8 @@ TABLE: list[tuple[str, object, str]] = [
     (ANNOTATIONS, {"karpenter.sh/do-not-disrupt": "false"}, "whose measurement would be lost. Remove it."),
     (ANNOTATIONS, {"prometheus.io/port": "80"}, "says where the runner's metrics are. Remove it."),
     (ANNOTATIONS, {"cdi.k8s.io/gpus": "nvidia.com/gpu=all"}, "would add devices that Kubernetes did not give the run"),
+    (ANNOTATIONS, {"devices.nri.io/container.runner": "x"}, "would add devices that Kubernetes did not give the run"),
+    (ANNOTATIONS, {"io.kubernetes.cri-o.Devices": "/dev/x"}, "would add devices that Kubernetes did not give the run"),
     # What would give a run more rights.
     (f"{ENGINE}.spec.hostNetwork", True, "would give the run rights on its node, which Pod Security refuses."),
     (f"{ENGINE}.spec.hostPid", True, "would give the run rights on its node, which Pod Security refuses."),
@@ -128,6 +140,12 @@ def test_what_a_pod_cannot_have_is_refused_with_reason_and_remedy(path: str, val
     message = told({path.replace(ENGINE, POOL): value})
     assert expected.replace(ENGINE, "spec.nodePools[0].podTemplate") in message
     assert "spec.nodePools[0].podTemplate." in message
+
+
+@pytest.mark.parametrize("path", KEY_PATHS[0])
+def test_a_key_may_be_at_every_path_that_kubernetes_accepts(path: str) -> None:
+    """Dots are refused only where they lead out of the volume, or to what the kubelet keeps there itself."""
+    assert parse_object(changed({VOLUMES: [keys_at(path)]}))
 
 
 def test_a_secret_value_is_not_repeated() -> None:

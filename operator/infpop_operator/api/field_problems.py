@@ -28,6 +28,7 @@ from infpop_operator.api.spec_pod_template import (
     ENV_NAME_PATTERN,
     ENV_VALUE_PATTERN,
     FIELD_PATH_PATTERN,
+    KEY_PATH_PATTERN,
     MOUNT_PATH_PATTERN,
     RELATIVE_PATH_PATTERN,
 )
@@ -119,6 +120,10 @@ _PATTERNS = {
     MOUNT_PATH_PATTERN: (
         "is not a path where a volume can be mounted",
         "Write for example /data, with a slash at its beginning and none at its end",
+    ),
+    KEY_PATH_PATTERN: (
+        "is not the path of a file in a volume",
+        "Write for example certs/ca.crt, without . or .. as a part",
     ),
     RELATIVE_PATH_PATTERN: ("is not a path in a volume", "Write for example certs/ca.crt, without a slash at an end"),
 }

@@ -95,6 +95,8 @@ ANNOTATIONS: Mapping[str, Reserved] = {
     "container.(apparmor.security.beta|seccomp.security.alpha).kubernetes.io/.*": _CONFINEMENT,
     "seccomp.security.alpha.kubernetes.io/.*": _CONFINEMENT,
     "(nvidia[.])?cdi.k8s.io/.*": _DEVICE_KEY,
+    "(.+[.])?nri[.]io(/.*)?": _DEVICE_KEY,  # of containerd's and CRI-O's plugins: devices, and mounts from the node
+    "io[.]kubernetes[.]cri-o[.].*": _DEVICE_KEY,
 }
 
 VOLUMES = ("tmp", "cache", "shm", "workload")  # the names of InfPop's own volumes

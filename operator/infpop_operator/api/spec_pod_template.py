@@ -21,6 +21,9 @@ FIELD_PATH_PATTERN = (
 )
 MOUNT_PATH_PATTERN = r"^(/[^/:\x00-\x1f\x7f]+)+$"
 RELATIVE_PATH_PATTERN = r"^[^/:\x00-\x1f\x7f]+(/[^/:\x00-\x1f\x7f]+)*$"
+# As Kubernetes wants the path of a key: no part of it is . or .., and the first one does not begin with two dots.
+_OTHER, _NO_DOT = r"[^/:\x00-\x1f\x7f]*", r"[^./:\x00-\x1f\x7f]"
+KEY_PATH_PATTERN = rf"^[.]?{_NO_DOT}{_OTHER}(/([.]{{0,2}}{_NO_DOT}|[.]{{3}}){_OTHER})*$"
 HIGHEST_ID = 2**31 - 1  # of a user or a group, as Kubernetes checks it
 MOST_VARIABLES, MOST_VOLUMES = 32, 16
 
@@ -69,7 +72,9 @@ class KeyToPath(ApiModel):
     """A key of an object as a file of its volume."""
 
     key: DataKey = Field(description="key in the object")
-    path: _Path = Field(description="path of the file in the volume")
+    path: Annotated[str, Field(min_length=1, max_length=256, pattern=KEY_PATH_PATTERN)] = Field(
+        description="path of the file in the volume"
+    )
 
 
 class ConfigMapVolume(ApiModel):
