@@ -11,6 +11,7 @@ import yaml
 from charts.boards import ROOT, RULES, filled, queries
 from charts.known_metrics import known_series
 from dashboards import DASHBOARDS
+from infpop_operator.core.model import ENDED_ON_REQUEST
 from prometheus.promtool import promtool
 
 PAGE = ROOT / "docs" / "alerts.md"
@@ -52,6 +53,13 @@ def test_alerts_name_metrics_that_are_shown() -> None:
     """A metric renamed in the code must be renamed in the alerts, or they would stay silent."""
     named = set(re.findall(r"\binfpop_\w+", " ".join(alert["expr"] for alert in alerts())))
     assert named <= known_series()
+
+
+def test_a_trial_that_was_stopped_on_request_is_no_failure() -> None:
+    """A new reason for stopping trials must be known to the alert, or a resumed study would raise it."""
+    (rule,) = [alert for alert in alerts() if alert["alert"] == "InfPopTrialFailures"]
+    (reasons,) = re.findall(r'reason!~"([^"]+)"', rule["expr"])
+    assert set(reasons.split("|")) == ENDED_ON_REQUEST
 
 
 def test_every_alert_has_its_part_of_the_page_and_every_part_its_alert() -> None:
