@@ -167,6 +167,16 @@ def test_a_link_or_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> No
     assert (tmp_path / "pipe").is_fifo()
 
 
+def test_a_full_disk_keeps_what_a_link_names(tmp_path: Path, small_files: Callable[[int], None]) -> None:
+    """An export onto a link loses the file from before no more than one onto the file itself."""
+    (tmp_path / "file").write_text("before")
+    (tmp_path / "link").symlink_to("file")
+    small_files(10)
+    with pytest.raises(OSError, match="too large"):
+        write_atomically(tmp_path / "link", "x" * 100)
+    assert (tmp_path / "file").read_text() == "before"
+
+
 def test_a_journal_that_was_removed_is_not_begun_again(tmp_path: Path) -> None:
     """A journal without its first lines would be damaged; the status of a removed directory is not written either."""
     with opened(tmp_path / "out") as store:

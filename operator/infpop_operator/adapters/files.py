@@ -13,16 +13,18 @@ _GONE = {errno.ENOENT, errno.ENOTDIR}
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Replace the content of `path` by `content`, which is on disk before the old content is removed.
 
-    Text is written in UTF-8. A link or a device (`/dev/stdout`) is written to, not replaced.
+    Text is written in UTF-8. What a link names is replaced, not the link. A device or a pipe (`/dev/stdout`) is written
+    to.
 
     Raises:
         OSError: the directory cannot be written, or the disk is full; the old content is kept.
     """
     data = content.encode() if isinstance(content, str) else content
-    if path.is_symlink() or (path.exists() and not path.is_file()):
+    if path.exists() and not path.is_file():
         with path.open("wb") as stream:
             stream.write(data)
         return
+    path = Path(os.path.realpath(path))  # `resolve` raises another error for a circle of links
     draft = path.with_name(f".{path.name}.new")
     with draft.open("wb") as stream:
         stream.write(data)
