@@ -2,6 +2,8 @@
 
 from itertools import permutations
 
+import pytest
+
 from analysis.made_rows import make_row
 from infpop_operator.analysis.grids import arrange_grids
 
@@ -34,6 +36,16 @@ def test_of_several_recommendations_the_confirmed_one_counts_then_the_fastest() 
     for rows in permutations((slow, fast, confirmed)):
         (grid,) = arrange_grids(rows)
         assert (grid.recommended, grid.best) == ((1, 4), ((1, 4), 110.0))
+
+
+@pytest.mark.parametrize(("objective", "best"), [("throughput", 900.0), ("costPerMillionTokens", 5000.0)])
+def test_what_is_confirmed_for_another_metric_is_not_the_best_throughput(objective: str, best: float) -> None:
+    """The cheapest configuration is confirmed as the cheapest: a faster one is still the fastest."""
+    cheapest = make_row(900.0, is_best=True, confirmed_loads=2, objective=objective)
+    (grid,) = arrange_grids([cheapest, make_row(5000.0, gpu_count=8, trial=1, objective=objective)])
+    assert grid.recommended == (1, 1)
+    assert grid.best is not None
+    assert grid.best.rate == best
 
 
 def test_the_best_is_the_confirmed_variant_where_another_one_was_faster_once() -> None:

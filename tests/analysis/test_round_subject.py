@@ -15,3 +15,10 @@ def test_a_model_is_named_without_its_contents(contents: str) -> None:
     subject = {"model": f"/models/tiny (contents {contents})"}
     entry = Round(pool="a100", number=1, identity="i", opened_at=START, subject=subject)
     assert shared_fields(parse_study_object(ended()), "here", "a100", 1, entry)["model"] == "/models/tiny"
+
+
+def test_a_row_says_for_which_metric_its_study_recommends() -> None:
+    """Without it nobody could tell the cheapest configuration from the fastest."""
+    body = ended()
+    body["spec"]["objective"] = {"metric": "throughputPerGPU"}
+    assert shared_fields(parse_study_object(body), "here", "a100", 1, None)["objective"] == "throughputPerGPU"

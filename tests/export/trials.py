@@ -60,6 +60,7 @@ MEASURED = TrialResultRow(
     simulated=True,
     confirmed_loads=3,
     is_best=True,
+    objective="throughput",
     reused_from="serving/codellama-7b-before",
 )
 FAILED = TrialResultRow(
@@ -137,4 +138,5 @@ ROWS = st.builds(
     simulated=st.booleans(),
     confirmed_loads=_maybe(INTEGERS),
     is_best=st.booleans(),
+    objective=_maybe(TEXTS),
 )

@@ -8,6 +8,7 @@ measured the same cell, the median.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from statistics import median
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from infpop_operator.core.standard_error import error_of_interval, error_of_spre
 # A recorded landscape has no reason. What works at smaller batch sizes, but not here, is out of memory.
 _OUT_OF_MEMORY = (OUT_OF_MEMORY, RECORDED_AS_INFEASIBLE)
 # Tokens/s. One token in 11 days, and a million GPUs with a million tokens/s each; squares of these fit into a double.
+_THROUGHPUT = frozenset({"throughput", None})  # the default; None: an older table does not tell
 _PLAUSIBLE = (1e-6, 1e12)
 Place = tuple[int, int]  # GPU count and batch size
 
@@ -41,7 +43,8 @@ class Grid:
     `without_number` are the places that were tried and have no number, with the reason; `has_variants` says that places
     had several variants of extra parameters; `recommended` is what its study recommends, which may have other aims than
     throughput, and `recommended_row` the row if its place has a faster variant. Of what several studies recommend, that
-    is what was confirmed on fresh loads (`is_confirmed`), then the fastest, and of equal ones as `fastest`.
+    is what was confirmed on fresh loads, then the fastest, and of equal ones as `fastest`. `is_confirmed` says that it
+    was confirmed as the highest throughput.
     """
 
     conditions: Conditions
@@ -60,7 +63,8 @@ class Grid:
     def best(self) -> Best | None:
         """What was confirmed of the recommended place, else the fastest place; None if no place has a number.
 
-        The highest of many noisy numbers is too high, so a confirmed number counts before it.
+        The highest of many noisy numbers is too high, so a confirmed number counts before it. What a study recommends
+        for another metric, such as the cost, is not its highest throughput.
         """
         place = self.recommended if self.is_confirmed and self.recommended in self.rates else self.fastest
         if place is None:
@@ -147,12 +151,14 @@ def _grid(
         has_variants=has_variants,
         recommended=chosen,
         recommended_row=None if chosen is None else _slower_variant(recommended[chosen], rates[chosen]),
-        is_confirmed=chosen is not None and _is_confirmed(recommended[chosen]),
+        is_confirmed=chosen is not None and _is_confirmed(recommended[chosen], metrics=_THROUGHPUT),
     )
 
 
-def _is_confirmed(rows: list[TrialResultRow]) -> bool:
-    return any(row.is_best and row.confirmed_loads is not None for row in rows)
+def _is_confirmed(rows: list[TrialResultRow], *, metrics: AbstractSet[str | None] | None = None) -> bool:
+    """Return whether what a study recommends there was confirmed: any study, or one with an objective of `metrics`."""
+    confirmed = (row for row in rows if row.is_best and row.confirmed_loads is not None)
+    return any(metrics is None or row.objective in metrics for row in confirmed)
 
 
 def _slower_variant(rows: list[TrialResultRow], rate: float) -> TrialResultRow | None:

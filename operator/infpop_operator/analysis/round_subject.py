@@ -50,6 +50,7 @@ def shared_fields(study: StudyObject, source: str, pool: str, number: int, entry
         "software": known.get("software") or _image(study, pool, number),
         "identity": entry.identity if entry is not None else _identity(study, pool, number),
         "simulated": study.status.simulated,
+        "objective": None if study.document is None else study.document.spec.objective.metric,
     }
 
 

@@ -61,6 +61,7 @@ class TrialResultRow:
         ended_at: likewise, the end; of a recorded cell, its date.
         confirmed_loads: fresh engine loads whose mean the throughput is; None: not confirmed.
         is_best: whether the study recommends it, in its pool and round.
+        objective: the metric for which the study recommends it, as `objective.metric` has it; None: not recorded.
         reused_from: the other study that measured it.
     """
 
@@ -111,6 +112,7 @@ class TrialResultRow:
     simulated: bool = False
     confirmed_loads: int | None = None
     is_best: bool = False
+    objective: str | None = None
     reused_from: str | None = None
 
     @property

@@ -110,6 +110,7 @@ COLUMNS: tuple[Column, ...] = (
     _field("reason", Kind.TEXT, Group.OUTCOME, "why there is no number, or why it cannot be the best"),
     _field("detail", Kind.TEXT, Group.OUTCOME, "the message of the reason"),
     _field("is_best", Kind.BOOLEAN, Group.OUTCOME, "whether the study recommends it, in its pool and round"),
+    _field("objective", Kind.TEXT, Group.OUTCOME, "the metric for which the study recommends it"),
     _field("throughput_tokens_per_second", Kind.NUMBER, Group.NUMBER,
            "generated tokens per second; of measured trials only"),
     _derived(_LOW, Kind.NUMBER, Group.NUMBER, "lower end of the 95 % interval of the throughput", _interval_end(0),
