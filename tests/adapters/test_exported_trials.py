@@ -86,6 +86,20 @@ def test_a_round_counts_once(tmp_path: Path) -> None:
     assert len(read_all([first, other]).trials) == 2
 
 
+def test_studies_of_two_machines_stay_apart_in_directories_of_one_name(tmp_path: Path) -> None:
+    """Their exports name the same source, and tell by the times of their trials that they are two."""
+    first = exported(tmp_path, MEASURED)
+    later = replace(MEASURED, started_at=MEASURED.ended_at, throughput_tokens_per_second=9.0)
+    second = exported(tmp_path, later, name="second.csv")
+    table = read_all([first, second])
+    assert [row.source for row in table.trials] == [MEASURED.source, f"{second}: {MEASURED.source}"]
+    assert [row.throughput_tokens_per_second for row in table.trials] == [1234.5, 9.0]
+    assert "Several studies have the name" in table.notes[0]
+    copy = exported(tmp_path, later, name="copy.csv")
+    with pytest.raises(ResultError, match=r"copy\.csv: .*second\.csv has as well"):
+        read_all([first, second, copy])
+
+
 def test_a_table_has_no_study_to_show(tmp_path: Path) -> None:
     """The message says what draws it."""
     path = exported(tmp_path, MEASURED)

@@ -4,7 +4,9 @@ The Kubernetes client is loaded only for a study on a cluster.
 """
 
 import importlib
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from infpop_operator.adapters.found_study import (
@@ -17,12 +19,13 @@ from infpop_operator.adapters.found_study import (
 )
 from infpop_operator.analysis.exported_trials import exported_trials, is_trial_table
 from infpop_operator.analysis.landscape_csv import landscape_rows, parse_landscape
-from infpop_operator.analysis.rows import ResultTable
+from infpop_operator.analysis.rows import ResultTable, TrialResultRow
 from infpop_operator.analysis.study_rows import study_table
 from infpop_operator.core.errors import ResultError
 
 ON_CLUSTER = "study/"
 _YAML = {".yaml", ".yml"}
+_RoundKey = tuple[str, str, str, int]  # source, study, pool and round
 
 
 def read_all(
@@ -45,8 +48,8 @@ def read_all(
     on_cluster = any(name.startswith(ON_CLUSTER) for name in names)
     if not on_cluster:
         _refuse_options(", ".join(names), cluster)
-    tables = [read_results(name, **(cluster if name.startswith(ON_CLUSTER) else {})) for name in names]
-    _refuse_rounds_twice(names, tables)
+    read = [read_results(name, **(cluster if name.startswith(ON_CLUSTER) else {})) for name in names]
+    tables = _told_apart(names, read)
     return ResultTable(
         trials=tuple(row for table in tables for row in table.trials),
         rounds=tuple(row for table in tables for row in table.rounds),
@@ -155,15 +158,46 @@ def _refuse_options(source: str, cluster: dict[str, str | None]) -> None:
             raise ResultError(f"--{option}: {value}: {message}. Leave it out, or name the study as {ON_CLUSTER}NAME.")
 
 
-def _refuse_rounds_twice(names: Sequence[str], tables: Sequence[ResultTable]) -> None:
-    """Refuse to count the trials of a round twice: an exported table keeps the sources of its rows."""
-    owners: dict[tuple[str, str, str, int], str] = {}
-    for name, table in zip(names, tables, strict=True):
-        for source, study, pool, number in {(row.source, row.study, row.pool, row.round) for row in table.trials}:
-            owner = owners.setdefault((source, study, pool, number), name)
-            if owner != name:
+def _told_apart(names: Sequence[str], tables: Sequence[ResultTable]) -> tuple[ResultTable, ...]:
+    """Return the tables with different sources for different studies; an export keeps the source of its rows.
+
+    Two machines may have a study of one name in directories of one name. Their exports tell when each trial ran.
+
+    Raises:
+        ResultError: two tables have the same round, whose trials would count twice.
+    """
+    owners: dict[_RoundKey, list[str]] = defaultdict(list)
+    read = dict(zip(names, tables, strict=True))
+    found = dict(read)
+    for name in sorted(names, key=lambda each: not read[each].rounds):  # exports, which can be renamed, come last
+        table = read[name]
+        keys = {_round_key(row) for row in table.trials}
+        for key, owner in ((each, owner) for each in keys for owner in owners[each]):
+            if table.rounds or not _ran_apart(key, table, read[owner]):
+                source, study, pool, number = key
                 message = f"has round {number} of pool {pool} of {study} ({source}), which {owner} has as well"
                 raise source_error(name, message, "Name only one of the two")
+            found[name] = _with_source(table, name)
+        for key in keys:
+            owners[key].append(name)
+    return tuple(found.values())
+
+
+def _with_source(table: ResultTable, name: str) -> ResultTable:
+    return replace(table, trials=tuple(replace(row, source=f"{name}: {row.source}") for row in table.trials))
+
+
+def _round_key(row: TrialResultRow) -> _RoundKey:
+    return (row.source, row.study, row.pool, row.round)
+
+
+def _ran_apart(key: _RoundKey, first: ResultTable, second: ResultTable) -> bool:
+    """Return whether the trials of a round are known to have run at other times in one table than in the other."""
+    own, other = (
+        {row.started_at for row in table.trials if _round_key(row) == key and row.started_at is not None}
+        for table in (first, second)
+    )
+    return bool(own and other) and own.isdisjoint(other)
 
 
 def _about_names(tables: Iterable[ResultTable]) -> tuple[str, ...]:
