@@ -45,6 +45,18 @@ def test_a_table_without_the_columns_that_are_not_needed_is_read(tmp_path: Path)
     assert (row.batch_size, row.state.value, row.throughput_tokens_per_second) == (8, "Broken", None)
 
 
+def test_what_a_spreadsheet_or_pandas_writes_again_is_the_same(tmp_path: Path) -> None:
+    """They write other words for truth, whole numbers with a fraction, times without a zone and empty lines."""
+    text = Path(exported(tmp_path, *ROWS)).read_text()
+    for ours, theirs in ((",true,", ",TRUE,"), (",false,", ",False,"), (",5165,", ",5165.0,"), ("Z,", ",")):
+        assert ours in text
+        text = text.replace(ours, theirs)
+    path = tmp_path / "again.csv"
+    path.write_text(f"{text}\n\n")
+    again = read_results(str(path)).trials
+    assert [replace(row, extra={}) for row in again] == [replace(row, extra={}) for row in ROWS]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [

@@ -45,7 +45,9 @@ def render_csv(rows: Sequence[TrialResultRow]) -> bytes:
 
 
 def parse_csv(content: bytes) -> Iterator[TrialResultRow]:
-    """Yield the rows of a table that `render_csv` returned; columns of other names are passed over.
+    """Yield the rows of a table that `render_csv` returned; columns of other names and empty lines are passed over.
+
+    A spreadsheet or pandas may have written it again: `TRUE`, `5.0` for 5, and a time without a zone, which is UTC.
 
     Raises:
         ExportError: a cell is not of the type of its column, a record has more cells than the table has columns, or the
@@ -60,6 +62,8 @@ def parse_csv_text(text: str) -> Iterator[TrialResultRow]:
     header = next(reader, [])
     kinds = [(name, column_kind(name)) for name in header]
     for number, cells in enumerate(reader, start=2):
+        if not cells:  # an empty line
+            continue
         if len(cells) > len(header):
             message = f"is more than the first line has columns for (record {number})"
             remedy = "Quote a text that contains a comma"
@@ -128,14 +132,15 @@ def _parse(cell: str, name: str, kind: Kind, line: int) -> Value:
 def _typed(cell: str, kind: Kind) -> Value:
     match kind:
         case Kind.INTEGER:
-            return int(cell)
+            return int(cell.removesuffix(".0"))  # as pandas writes a column that has empty cells
         case Kind.NUMBER:
             return float(cell)
         case Kind.TIMESTAMP:
-            return datetime.fromisoformat(cell)
+            time = datetime.fromisoformat(cell)
+            return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
         case Kind.BOOLEAN:
-            if cell not in _BOOLEANS:
+            if cell.lower() not in _BOOLEANS:
                 raise ValueError(cell)
-            return _BOOLEANS[cell]
+            return _BOOLEANS[cell.lower()]
     text = cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
     return parse_scalar_cell(text) if kind is Kind.SCALAR else text
