@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -188,6 +189,20 @@ def test_a_journal_that_was_removed_is_not_begun_again(tmp_path: Path) -> None:
         (tmp_path / "out").rename(tmp_path / "elsewhere")
         with pytest.raises(GoneError):
             store.save_status({})
+
+
+def test_nothing_is_written_into_a_directory_that_another_process_began_again(tmp_path: Path) -> None:
+    """Who removes the directory of a study that is still tuned, and starts afresh, has one journal of one process."""
+    with opened(tmp_path / "out") as store:
+        store.load(START)
+        shutil.rmtree(tmp_path / "out")
+        journal = written(tmp_path / "out")
+        others = journal.read_bytes()
+        for write in (lambda: store.record(ROUND), lambda: store.save_status({})):
+            with pytest.raises(GoneError, match=r"another `infpop tune` has begun there\. Name another directory"):
+                write()
+    assert journal.read_bytes() == others
+    assert not (tmp_path / "out" / "status.json").exists()
 
 
 def test_a_second_process_is_refused_and_names_the_holder(tmp_path: Path) -> None:

@@ -8,13 +8,14 @@ process that holds it ends, however it ends.
 import fcntl
 import json
 import os
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Self, TextIO
 
 from infpop_operator.adapters.files import unwritable, write_atomically
 from infpop_operator.adapters.journal import Header, Journal, fold
-from infpop_operator.core.errors import StoreError
+from infpop_operator.core.errors import GoneError, StoreError
 from infpop_operator.core.history_diff import Entry
 from infpop_operator.core.model import History
 
@@ -71,6 +72,7 @@ class DirectoryStore:
 
     def record(self, entry: Entry) -> None:
         """Record one step; it is on disk when this returns."""
+        self._refuse_other_owner()
         self._journal.append(entry)
 
     def save_study(self, text: str) -> None:
@@ -89,6 +91,7 @@ class DirectoryStore:
             return None
 
     def _replace(self, name: str, content: str) -> None:
+        self._refuse_other_owner()
         try:
             write_atomically(self.directory / name, content)
         except OSError as error:
@@ -148,6 +151,19 @@ class DirectoryStore:
                 f" {_shown(Header(namespace=self._namespace, study=self._study, started_at=known[0].started_at))}."
                 f" {_ELSEWHERE}, or set metadata.name back."
             )
+
+    def _refuse_other_owner(self) -> None:
+        """Refuse to write into a directory that took the place of the locked one: another process may have begun there.
+
+        Raises:
+            GoneError: the lock file there is not the one that this process holds.
+        """
+        if self._lock is None:
+            return
+        with suppress(OSError):  # without a lock file nobody has begun
+            if not os.path.samestat(os.fstat(self._lock.fileno()), (self.directory / _LOCK).stat()):
+                message = f"{self.directory}: was removed, and another `infpop tune` has begun there. {_ELSEWHERE}."
+                raise GoneError(message)
 
     def _release(self) -> None:
         if self._lock is not None:
