@@ -84,7 +84,7 @@ def test_a_refusal_by_the_hub_names_field_and_remedy(tmp_path: Path) -> None:
         "org-missing": f"org/missing: the hub has no such model, or it is private. Check the name at {page}/missing",
         "org-private": "model.name: org/private: the hub has no such model, or it is private",
         "org-token": "model.name: org/token: the hub does not accept your token. Set HF_TOKEN to a valid one",
-        "org-scope": f"your token may not read this model. Give HF_TOKEN the right to read {page}/scope",
+        "org-scope": f"lets nobody without a token read this model. Set HF_TOKEN to a token that may read {page}/scope",
         "org-branch": "model.revision: main: the hub's model has no such revision. Set model.revision to a branch",
         "org-adapter": "model.name: org/adapter: this hub repository has no config.json",
     }
@@ -96,7 +96,9 @@ def test_a_refusal_by_the_hub_names_field_and_remedy(tmp_path: Path) -> None:
 def test_a_token_without_access_is_told_apart_from_none(tmp_path: Path) -> None:
     """Who has a token must ask for access with its account, not set a token; the token itself is never shown."""
     with hub_server() as hub:
-        said = problems(tmp_path, study(tmp_path, "org/gated"), HF_ENDPOINT=hub.url, HF_TOKEN=TOKEN)
+        studies = [study(tmp_path, name) for name in ("org/gated", "org/scope")]
+        said = problems(tmp_path, *studies, HF_ENDPOINT=hub.url, HF_TOKEN=TOKEN)
+    assert "your token may not read this model. Give HF_TOKEN the right" in said["org-scope"]
     assert "is gated, and the account of your token has no access to it" in said["org-gated"]
     assert TOKEN not in said["org-gated"]
 
@@ -144,7 +146,8 @@ def test_a_slow_hub_has_the_time_that_the_engine_gives_it(monkeypatch: pytest.Mo
     ("environment", "why", "remedy"),
     [
         ({"HF_ENDPOINT": NOWHERE}, f"the hub at {NOWHERE} cannot be reached ([Errno 111]", "Check the network"),
-        ({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set, and the cache", "Unset HF_HUB_OFFLINE, or fill the cache"),
+        ({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, and the cache", "Unset it, or fill"),
+        ({"TRANSFORMERS_OFFLINE": "1"}, "TRANSFORMERS_OFFLINE is set, and the cache", "or fill the cache first"),
     ],
 )
 def test_without_a_hub_the_cache_decides(tmp_path: Path, environment: dict[str, str], why: str, remedy: str) -> None:

@@ -110,9 +110,10 @@ def _ask(name: str, revision: str | None, *, token: str | None, lacks: str) -> b
         remedy = "Name a model in the transformers format"
         raise HubRefusal("name", "this hub repository has no config.json", remedy) from error
     except OfflineModeIsEnabled as error:
-        message = f"HF_HUB_OFFLINE is set, and the cache {constants.HF_HUB_CACHE} does not have {lacks}"
+        variables = "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE"
+        message = f"{variables} is set, and the cache {constants.HF_HUB_CACHE} does not have {lacks}"
         download = ["hf", "download", name, *([] if revision is None else ["--revision", revision])]
-        remedy = f"Unset HF_HUB_OFFLINE, or fill the cache first: HF_HUB_OFFLINE=0 {shlex.join(download)}"
+        remedy = f"Unset it, or fill the cache first: HF_HUB_OFFLINE=0 {shlex.join(download)}"
         raise HubRefusal("name", message, remedy, is_absence=True) from error
     except HfHubHTTPError as error:
         _refuse(error, page, has_token=_has_token(token))
@@ -135,8 +136,7 @@ def _refuse(error: HfHubHTTPError, page: str, *, has_token: bool) -> None:
     if response.status_code == _UNAUTHORISED:
         raise _unknown(page, has_token=has_token) from error
     if response.status_code == _FORBIDDEN:
-        remedy = f"Give HF_TOKEN the right to read {page}"
-        raise HubRefusal("name", "your token may not read this model", remedy) from error
+        raise _forbidden(page, has_token=has_token) from error
 
 
 def _gated(page: str, *, has_token: bool) -> HubRefusal:
@@ -151,6 +151,13 @@ def _unknown(page: str, *, has_token: bool) -> HubRefusal:
     access = "your token may not read it" if has_token else "it is private"
     remedy = f"Check the name at {page}; for a private model set HF_TOKEN to a token that may read it"
     return HubRefusal("name", f"the hub has no such model, or {access}", remedy)
+
+
+def _forbidden(page: str, *, has_token: bool) -> HubRefusal:
+    if has_token:
+        return HubRefusal("name", "your token may not read this model", f"Give HF_TOKEN the right to read {page}")
+    remedy = f"Set HF_TOKEN to a token that may read {page}, and check HTTPS_PROXY"
+    return HubRefusal("name", "the hub, or a proxy before it, lets nobody without a token read this model", remedy)
 
 
 def _unreachable(error: Exception, lacks: str) -> HubRefusal:

@@ -4,6 +4,7 @@ The Kubernetes client is loaded only for a study on a cluster.
 """
 
 import importlib
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -118,7 +119,9 @@ def find_study(
             return find_in_directory(path)
         case "csv":
             message = "holds recorded cells or exported trials, and no study"
-            raise source_error(source, message, f"Draw it with infpop report {source}, or name a study")
+            raise source_error(
+                source, message, f"Draw it with {shlex.join(['infpop', 'report', source])}, or name a study"
+            )
         case _:
             return find_in_json(path, read_json(path))
 
