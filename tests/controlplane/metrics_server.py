@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from controlplane.closing import close_server
+
 SCRAPE_HEADER = "x-prometheus-scrape-timeout-seconds"  # sent by scrapers, and not by other clients
 Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
 
@@ -60,7 +62,7 @@ async def serve_metrics(
         yield address
     finally:
         over = True
-        server.close()
+        await close_server(server)
         for task in tuple(tasks):
             task.cancel()
 

@@ -11,6 +11,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from controlplane.closing import close_server
+
 T = TypeVar("T")
 _CHUNK_BYTES = 65536
 _CALL_SECONDS = 10.0
@@ -64,7 +66,7 @@ class Proxy:
 
     async def _close(self) -> None:
         if self._server is not None:
-            self._server.close()
+            await close_server(self._server)
         await self._drop()
 
     async def _drop(self) -> int:
