@@ -55,7 +55,7 @@ quickstart: setup ## Tune a small real model on this machine: first vLLM, then H
 control-plane: | .venv/bin/uv ## Build the Kubernetes and Prometheus programs and the registry of the tests (once, seven minutes)
 	PYTHONPATH=tests $(BIN)/python -m controlplane.binaries --with-nodes
 	PYTHONPATH=tests $(BIN)/python -m prometheus.binaries
-	PYTHONPATH=tests $(BIN)/python -m registry.server
+	PYTHONPATH=tests $(BIN)/python -m registry.binaries
 
 test: setup control-plane ## Run the tests, with real engines and a real control plane, but without those of make e2e
 	$(BIN)/pytest --numprocesses $(AT_ONCE)

@@ -1,5 +1,6 @@
 """The packages can be imported, installed and found from any directory."""
 
+import re
 import subprocess
 import sys
 from importlib.metadata import entry_points, version
@@ -23,6 +24,16 @@ def test_the_standard_library_works_in_the_repository_root() -> None:
     """A Python started in the repository root imports the standard library's `operator` module."""
     program = "import collections, operator; assert operator.add(1, 2) == 3"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=60)
+
+
+def test_the_programs_of_the_tests_are_built_before_anything_is_installed() -> None:
+    """What `make control-plane` imports is there while `make setup` still installs beside it."""
+    recipe = re.search(r"^control-plane:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert recipe is not None
+    modules = re.findall(r" -m (\S+)", recipe[1])
+    assert len(modules) > 1
+    program = f"import {', '.join(modules)}"
+    subprocess.run([sys.executable, "-S", "-c", program], env={"PYTHONPATH": "tests"}, cwd=ROOT, check=True, timeout=60)
 
 
 @pytest.mark.parametrize("name", ["infpop", "infpop-runner"])

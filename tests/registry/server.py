@@ -1,11 +1,6 @@
-"""A registry for images and charts on this machine, in memory: what a release is pushed to in tests.
+"""A registry for images and charts on this machine, in memory: what a release is pushed to in tests."""
 
-`PYTHONPATH=tests python -m registry.server` builds it in advance: half a minute of processor time.
-"""
-
-import os
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,20 +9,10 @@ import httpx
 
 from controlplane.processes import Process
 from controlplane.waiting import wait_for
-from gobuild import GoModule
+from registry.binaries import find_registry
 
-MODULE = GoModule(
-    folder=Path(__file__).parent,
-    name="testregistry",
-    packages={"registry": "github.com/google/go-containerregistry/cmd/registry"},
-)
 _SECONDS = 60.0
 _MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
-
-
-def find_registry() -> Path:
-    """Return the path of the program, which is built if it is missing."""
-    return MODULE.programs(("registry",), dict(os.environ))["registry"]  # noqa: TID251 - the edge of the tests
 
 
 @contextmanager
@@ -52,7 +37,3 @@ def _port(process: Process) -> str | None:
     process.check()
     match = re.search(r"serving on port (\d+)", process.tail())
     return match[1] if match else None
-
-
-if __name__ == "__main__":
-    sys.stdout.write(f"{find_registry()}\n")
