@@ -29,6 +29,14 @@ _STATES = {  # what the counts of trials are called
     "stopped": "stopped",
     "running": "running",
 }
+_ENDS = {  # why a search ends, of the reasons that say nothing more themselves
+    "MaxTrialsReached": "budget.maxTrials is spent",
+    "SpaceExhausted": "every configuration was tried, or is certain to fail",
+    "Plateau": "the last trials improved the best by less than budget.plateau asks for",
+    "ConfidenceReached": "the search is as sure of its best as budget.plateau.confidence asks for",
+    "DeadlineReached": "budget.deadline has passed",
+    "GPUHoursSpent": "budget.maxGPUHours is spent",
+}
 _FOUND = ("Best configuration found", "bold green")
 _NOTHING = ("No recommendation", "bold red")
 _STOPPED_EARLY = ("Stopped early: best so far", "bold yellow")
@@ -194,8 +202,13 @@ def _search_facts(shown: ShownStudy, outcome: Outcome) -> Iterator[tuple[str, st
     yield from untried_facts(shown)
     condition = shown.object.condition(_DECISIVE_CONDITION[outcome])
     if condition is not None:
-        yield ("Ended because", condition.reason)
+        yield ("Ended because", _end(condition.reason))
     yield (SPENT, _spent(shown))
+
+
+def _end(reason: str) -> str:
+    """Return the reason in words, with its name, which the documents and the conditions use."""
+    return f"{_ENDS[reason]} ({reason})" if reason in _ENDS else reason
 
 
 def _stopped(shown: ShownStudy) -> int:
