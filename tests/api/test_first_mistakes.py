@@ -33,7 +33,13 @@ def told(text: str) -> str:
         ("spec.measurement.maxSpread", "25", 'at most 10. 1 is 100 %. Did you mean "0.25"?'),
         ("spec.engine.gpuMemoryUtilization", "90", 'at most 1. 1 is 100 %. Did you mean "0.90"?'),
         ("spec.engine.gpuMemoryUtilization", 0.9, '0.9: must be text. Put it in quotes: "0.9".'),
-        ("spec.engine.args", {"max_model_len": 4096}, '4096: must be text. Put it in quotes: "4096".'),
+        ("spec.engine.gpuMemoryUtilization", 90, 'at most 1. 1 is 100 %. Did you mean "0.90"?'),
+        ("spec.engine.args", {"block_size": 16}, '16: must be text. Put it in quotes: "16".'),
+        (
+            "spec.engine.args",
+            {"max_model_len": 4096},
+            "is set by InfPop. Remove it and set spec.workload.maxNewTokens.",
+        ),
         ("spec.nodePools.0.pricePerGPUHour", "-3", '"-3": must not be negative. Write a plain decimal in quotes'),
         ("spec.nodePools.0.pricePerGPUHour", "3,50", '"3,50": is not a decimal. Did you mean "3.5"?'),
         ("spec.nodePools.0.pricePerGPUHour", "$3.20", '"$3.20": is not a decimal. Did you mean "3.2"?'),
@@ -81,6 +87,15 @@ def told(text: str) -> str:
 def test_a_wrong_value_is_told_what_to_write(path: str, value: object, expected: str) -> None:
     """A guess at what was meant is part of the message, and never used."""
     assert expected in told(yaml.safe_dump(changed({path: value})))
+
+
+def test_what_is_wrong_beside_missing_quotes_is_told_with_them() -> None:
+    """A number without its quotes hides no other mistake, and its own is told once."""
+    wrong = {"spec.engine.gpuMemoryUtilization": 90, "spec.measurement.maxSpread": "25"}
+    message = told(yaml.safe_dump(changed(wrong)))
+    assert 'Did you mean "0.90"?' in message
+    assert 'Did you mean "0.25"?' in message
+    assert "Put it in quotes" not in message
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def test_the_engines_default_as_baseline_may_be_one_word() -> None:
             "8 CPUs",
             ("nodePools[0].resources.cpu", '"8 CPUs"', "not an amount of CPUs"),
         ),
-        ("spec.nodePools.0.resources.memory", 64, ("spec.nodePools[0].resources.memory", "64", "must be text")),
+        ("spec.nodePools.0.resources.memory", 64, ("spec.nodePools[0].resources.memory", "64", "must be from 256Mi")),
         (
             "spec.nodePools.0.resources.memory",
             "64",

@@ -7,6 +7,7 @@ import yaml
 from pydantic import ValidationError
 
 from infpop_operator.api.field_problems import to_problems
+from infpop_operator.api.quoted_numbers import with_quotes
 from infpop_operator.api.resource import API_VERSION, KIND
 from infpop_operator.api.rules import broken_rules
 from infpop_operator.api.spec import ThroughputStudy
@@ -42,14 +43,33 @@ def parse_object(body: Mapping[str, Any]) -> ThroughputStudy:
 
 def _validated(tree: Mapping[str, Any], *, hint: str) -> ThroughputStudy:
     try:
-        # By alias alone: a key such as max_trials would pass here, and be dropped by the API server.
-        document = ThroughputStudy.model_validate(tree, by_alias=True, by_name=False)
+        document = _modelled(tree)
     except ValidationError as error:
-        raise StudyError(to_problems(error.errors(include_url=False), hint)) from None
+        raise StudyError(_all_problems(tree, error, hint)) from None
     problems = broken_rules(document.spec)
     if problems:
         raise StudyError(problems)
     return document
+
+
+def _modelled(tree: Mapping[str, Any]) -> ThroughputStudy:
+    # By alias alone: a key such as max_trials would pass here, and be dropped by the API server.
+    return ThroughputStudy.model_validate(tree, by_alias=True, by_name=False)
+
+
+def _all_problems(tree: Mapping[str, Any], error: ValidationError, hint: str) -> list[Problem]:
+    """Return the problems of `tree`; if only quotes are missing, also those that it has with them."""
+    errors = error.errors(include_url=False)
+    problems = list(to_problems(errors, hint))
+    quoted = with_quotes(tree, errors)
+    if quoted is None:
+        return problems
+    try:
+        broken = list(broken_rules(_modelled(quoted).spec))
+    except ValidationError:  # something else is wrong, too
+        return problems
+    fields = {problem.field for problem in broken}
+    return [problem for problem in problems if problem.field not in fields] + broken
 
 
 class _StrictLoader(yaml.SafeLoader):
