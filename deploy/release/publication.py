@@ -48,7 +48,7 @@ def publish(artifacts: Artifacts, *, registry: str, programs: Programs) -> tuple
         ReleaseError: a step failed. Repeat the command: what was pushed before is pushed again without harm.
     """
     pulled = [_publish_image(name, artifacts, registry=registry, programs=programs) for name in IMAGES]
-    # Nobody pulls a bill of materials by itself: it is attached to the image that it describes.
+    # The bill of materials is attached to the image that it describes: users find it with the image.
     attest = ("attest", "--yes", "--type", "cyclonedx", "--predicate", str(artifacts.bill))
     run_aloud(programs.cosign, *attest, pulled[IMAGES.index("operator")])
     output = run_aloud(programs.helm, "push", str(artifacts.chart), f"oci://{registry}/charts")

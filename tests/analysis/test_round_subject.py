@@ -18,7 +18,7 @@ def test_a_model_is_named_without_its_contents(contents: str) -> None:
 
 
 def test_a_row_says_for_which_metric_its_study_recommends() -> None:
-    """Without it nobody could tell the cheapest configuration from the fastest."""
+    """Without it a reader could not tell the cheapest configuration from the fastest."""
     body = ended()
     body["spec"]["objective"] = {"metric": "throughputPerGPU"}
     assert shared_fields(parse_study_object(body), "here", "a100", 1, None)["objective"] == "throughputPerGPU"

@@ -59,7 +59,7 @@ CHANGES: dict[str, dict[str, object]] = {
     "a budget that ends early": {"budget": Budget(max_trials=5)},
     "extra parameters": {"space": EXTRA, "play": by_pool},
     "a constraint": {"objective": Objective(constraints=(Constraint(metric="throughputPerGPU", maximum=5000.0),))},
-    "a metric that nobody knows": {"objective": Objective(metric="tokensPerJoule", power_metric="power")},
+    "a metric of unknown value": {"objective": Objective(metric="tokensPerJoule", power_metric="power")},
     "a baseline outside the space": {"baseline": make_cell(4, 24), "space": SMALL, "play": by_pool},
     "two pools": {"pools": (make_pool(name="a"), make_pool(name="b", device_count=4)), "space": SMALL, "play": by_pool},
     "shared loads": {"space": SMALL, "algorithm": Algorithm(name="grid", trials_per_run=3)},

@@ -84,7 +84,7 @@ def test_a_refusal_by_the_hub_names_field_and_remedy(tmp_path: Path) -> None:
         "org-missing": f"org/missing: the hub has no such model, or it is private. Check the name at {page}/missing",
         "org-private": "model.name: org/private: the hub has no such model, or it is private",
         "org-token": "model.name: org/token: the hub does not accept your token. Set HF_TOKEN to a valid one",
-        "org-scope": f"lets nobody without a token read this model. Set HF_TOKEN to a token that may read {page}/scope",
+        "org-scope": f"wants a token of all who read this model. Set HF_TOKEN to a token that may read {page}/scope",
         "org-branch": "model.revision: main: the hub's model has no such revision. Set model.revision to a branch",
         "org-adapter": "model.name: org/adapter: this hub repository has no config.json",
     }

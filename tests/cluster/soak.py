@@ -291,7 +291,7 @@ class Soak:
     def _outage(self) -> None:
         """While the API server is away the fast clock goes as the wall's, so that its minutes are minutes.
 
-        Nobody gets to it before it is ready, as behind a load balancer: until it has read its roles it forbids all.
+        No client gets to it before it is ready, as behind a load balancer: until it has read its roles it forbids all.
         """
         self.clock.set_speed(1.0)
         self._place.close()

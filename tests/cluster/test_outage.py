@@ -69,7 +69,7 @@ def test_the_api_server_goes_and_comes_back(place: Place, tmp_path: Path) -> Non
             place.wait_until(lambda: "no answer" in process.text(), what="a complaint in the log")
             gate.set()
         finally:
-            # As a load balancer, the proxy sends nobody to a server that is not ready: before it has read who may do
+            # As a load balancer, the proxy sends no client to a server that is not ready: before it has read who may do
             # what it refuses everything.
             place.cluster.proxy.blackhole(active=True)
             place.cluster.apiserver_start()

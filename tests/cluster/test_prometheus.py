@@ -32,7 +32,7 @@ GRID: Mapping[str, object] = {
     "budget": {"maxTrials": CELLS, "parallelTrials": 2},
 }
 TWO_AT_ONCE = {"maxTrials": 2, "parallelTrials": 2}
-# For what never answers as it should: nobody waits long for it.
+# For what never answers as it should: the test does not wait long for it.
 HASTY = {
     "INFPOP_PROMETHEUS_TIMEOUT_SECONDS": "0.5",
     "INFPOP_PROMETHEUS_PATIENCE_SECONDS": "0.5",

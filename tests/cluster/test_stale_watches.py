@@ -15,7 +15,7 @@ from controlplane.behaviours import HangsLoading, replay
 
 pytestmark = pytest.mark.cluster
 
-# No listing helps, and nobody waits for long for what is never heard.
+# No listing helps, and no test waits long for what is never heard.
 ALONE = {**QUICK, "INFPOP_RESYNC_SECONDS": "86400", "INFPOP_STOP_SECONDS": "5"}
 CELL = {"gpuCount": [2], "batchSize": [8]}
 

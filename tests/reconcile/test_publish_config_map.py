@@ -267,7 +267,7 @@ def test_a_config_map_that_was_deleted_is_written_again_and_said(name: str) -> N
 
 
 def test_a_config_map_of_an_earlier_version_gets_the_new_keys_without_an_event() -> None:
-    """The configuration is the same: an upgrade is no publication, and nobody deleted the second ConfigMap."""
+    """The configuration is the same: an upgrade is no publication, and no user deleted the second ConfigMap."""
 
     async def scenario(server: ApiServer, publish: Publisher) -> None:
         await publish(make_published())

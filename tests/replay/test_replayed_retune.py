@@ -75,7 +75,7 @@ def test_retuning_says_what_it_gains_and_what_it_takes(tmp_path: Path, algorithm
 
 
 def test_a_baseline_that_cannot_run_has_no_gain(tmp_path: Path) -> None:
-    """Whether it runs out of memory, or nobody recorded it, is told apart."""
+    """Whether it runs out of memory, or was not recorded, is told apart."""
     old, new = two_gpus(tmp_path, new=(4, 8), fits=16)
     result = run_all(old, new, retune.Options(seeds=1, costs=COSTS))
     assert (result.baseline_rate, result.baseline_reason, result.improvement_percent) == (None, "GpuOutOfMemory", None)

@@ -73,7 +73,7 @@ def test_names_and_labels_are_those_of_the_design() -> None:
 
 
 def test_a_skipped_trial_has_a_state_and_no_number() -> None:
-    """Whoever looks at a run sees that nothing of it is outstanding."""
+    """A user who looks at a run sees that nothing of it is outstanding."""
     metrics = RunMetrics(SPEC)
     metrics.trial_ended(Skipped(index=1, batch_size=8, detail="not worthwhile"))
     families = scrape(metrics)

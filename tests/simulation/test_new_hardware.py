@@ -100,7 +100,7 @@ def test_what_did_not_fit_before_is_skipped_without_more_memory(memory: int) -> 
 
 @pytest.mark.parametrize("memory", [40960, None])
 def test_what_did_not_fit_before_is_tried_again_with_more_memory(memory: int | None) -> None:
-    """Also if nobody knows how much memory there is: the larger batches fit now, and are measured."""
+    """Also if it is unknown how much memory there is: the larger batches fit now, and are measured."""
     first, world = first_round("grid"), World(best=(8, 512), memory=64)
     story = drive(study_on("new", memory, "grid"), world, history=first.history, now=first.steps[-1].now)
     measured = {each.configuration for each in trials_of(story.history, "a100", 2) if each.result is not None}

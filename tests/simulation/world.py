@@ -65,7 +65,7 @@ class World:
     Throughput falls by a fifth for each doubling away from the optimum. `noise` is the half-width of a uniform relative
     error. `lost` to `incompatible` are probabilities for each run or, if `invalid`, each trial; a crash comes after the
     first trials of a run have their results. Batches above `memory` x GPU count do not fit. `unseen` is the probability
-    that the power of a trial is not known; None: nobody asked for it. The loads of the GPU counts in `dying` fail with
+    that the power of a trial is not known; None: it is not asked for. The loads of the GPU counts in `dying` fail with
     a result that says so, those in `killed` end without a result; `refuses` returns whether arguments are rejected. An
     engine that `survives` an out-of-memory goes on with smaller batches.
     `adaptive` measurements race trials. `loads` returns whether an engine can be loaded for a GPU count and its largest

@@ -160,7 +160,7 @@ class DirectoryStore:
         """
         if self._lock is None:
             return
-        with suppress(OSError):  # without a lock file nobody has begun
+        with suppress(OSError):  # without a lock file no other process has begun
             if not os.path.samestat(os.fstat(self._lock.fileno()), (self.directory / _LOCK).stat()):
                 message = f"{self.directory}: was removed, and another `infpop tune` has begun there. {_ELSEWHERE}."
                 raise GoneError(message)

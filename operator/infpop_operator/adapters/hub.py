@@ -157,7 +157,7 @@ def _forbidden(page: str, *, has_token: bool) -> HubRefusal:
     if has_token:
         return HubRefusal("name", "your token may not read this model", f"Give HF_TOKEN the right to read {page}")
     remedy = f"Set HF_TOKEN to a token that may read {page}, and check HTTPS_PROXY"
-    return HubRefusal("name", "the hub, or a proxy before it, lets nobody without a token read this model", remedy)
+    return HubRefusal("name", "the hub, or a proxy before it, wants a token of all who read this model", remedy)
 
 
 def _unreachable(error: Exception, lacks: str) -> HubRefusal:

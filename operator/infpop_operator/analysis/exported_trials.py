@@ -1,4 +1,4 @@
-"""Read a CSV that `infpop export` wrote, or the report: the same rows, whoever has edited the file since.
+"""Read a CSV that `infpop export` wrote, or the report: the same rows, also after a spreadsheet has saved it.
 
 A table has the trials, and not what a study knows besides: the course of its rounds, the configurations without a
 trial, and which of several pools it recommends.

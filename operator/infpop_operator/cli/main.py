@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def _open_closed_streams() -> None:
-    """Open what the caller has closed (`>&-`), so that a command runs as if nobody read it."""
+    """Open what the caller has closed (`>&-`), so that a command runs as if its output were thrown away."""
     sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
     sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
 

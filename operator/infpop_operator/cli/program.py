@@ -1,6 +1,6 @@
 """Write the commands of InfPop that a message names as this user can run them.
 
-After `make quickstart` nobody has activated `.venv` yet: `.venv/bin/infpop` works, `infpop` is not found. A message has
+`make quickstart` does not activate `.venv`: `.venv/bin/infpop` works, `infpop` is not found. A message has
 a command to copy as `infpop COMMAND` in backticks, after "with", after a colon, or alone; the path is put in where the
 message is printed. Elsewhere in a sentence `infpop tune` is only what wrote something.
 """

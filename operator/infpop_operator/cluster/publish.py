@@ -100,7 +100,7 @@ async def _write_all(
     written: list[_Written] = []
     for wanted in build_config_maps(resolved, name, published):
         done = await _write(client, resolved, wanted, existed=existed, while_searching=while_searching)
-        if any(each.is_of_earlier_version for each in written):  # it wrote only the first: nobody deleted the second
+        if any(each.is_of_earlier_version for each in written):  # it wrote only the first; no user deleted the second
             done = replace(done, restored=None, is_new_publication=False)
         written.append(done)
     return written
