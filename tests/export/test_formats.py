@@ -232,6 +232,7 @@ def test_an_image_is_split_as_the_chart_joins_it(image: str, parts: tuple[str, s
         ("kserve", {"engine": "simulated"}, ("engine simulated", "Use kustomize, helm-values")),
         ("rayservice", {"gpu_resource": "cpu"}, ("pool a100 was measured on CPUs", "another format")),
         ("rayservice", {"image": None}, ("--image:", "Ray Serve LLM", "Name it")),
+        ("rayservice", {"image_is_measured": True}, ("--image:", "Ray Serve LLM", "Name it")),
         ("production-stack", {"image": None}, ("--image:", "an image with vLLM", "Name it")),
     ],
 )

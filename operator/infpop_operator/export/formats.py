@@ -72,7 +72,8 @@ def _refuse(result: ExportedResult, name: str, chosen: Format) -> None:
     if values.gpu_resource == "cpu" and not chosen.takes_cpus:
         message = f"places GPUs, and pool {values.pool} was measured on CPUs"
         raise _error("--format", name, message, "Tune a pool with GPUs, or use another format")
-    if chosen.needs_image and result.image is None:
+    is_unfit = result.image is None or (result.image_is_measured and not chosen.takes_measured_image)
+    if chosen.needs_image and is_unfit:
         message = f"{name} needs {chosen.needs_image}"
         raise _error(
             "--image", "", message, "Name it, and for the same throughput one with the measured version of vLLM"

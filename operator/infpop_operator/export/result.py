@@ -23,6 +23,7 @@ class ExportedResult:
         name: of the object that the output is, or that it changes.
         container: of the engine, where the output names one.
         image: to serve with; None if neither the user nor the study names one.
+        image_is_measured: whether it is that of the measurement, because the user names none.
         notes: what a reader of the output has to know, one sentence each.
         is_simulated: whether the numbers are replayed.
     """
@@ -33,6 +34,7 @@ class ExportedResult:
     image: str | None
     notes: tuple[str, ...]
     is_simulated: bool
+    image_is_measured: bool = False
 
 
 def choose_result(
@@ -69,6 +71,7 @@ def choose_result(
         image=image or measured_image,
         notes=(*_facts(values, software, is_simulated=is_simulated), *notes),
         is_simulated=is_simulated,
+        image_is_measured=image is None and measured_image is not None,
     )
 
 
