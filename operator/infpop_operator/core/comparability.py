@@ -73,11 +73,9 @@ def reject_incomparable(
         return observation
     earlier = [entry for entry in ended if (entry.run.pool, entry.run.round) == (run.pool, run.round)]
     own, known = observation.result.provenance, _own(earlier)
-    for fact in _FACTS:
-        is_now, was = fact.of(own), _first(fact, known)
-        if None not in (is_now, was) and is_now != was:
-            detail = f"{fact.what} {is_now}, but this round started with {was}"
-            return Lost(reason=fact.reason, detail=detail, ended_at=observation.ended_at)
+    for fact, is_now, was in _differences(own, known):
+        detail = f"{fact.what} {is_now}, but this round started with {was}"
+        return Lost(reason=fact.reason, detail=detail, ended_at=observation.ended_at)
     if not any(each.gpu_model for each in known) and is_other_gpu(own, hardware):
         labelled = None if hardware is None else hardware.gpu_model
         detail = f"GPU changed: {own.gpu_model}, but this round measures {labelled}"
@@ -100,8 +98,15 @@ def is_other_gpu(provenance: Provenance, hardware: Hardware | None) -> bool:
 
 def is_comparable(provenance: Provenance, earlier: Sequence[Provenance]) -> bool:
     """Return whether results with this provenance may be compared with the earlier ones."""
-    facts = ((fact.of(provenance), _first(fact, earlier)) for fact in _FACTS)
-    return all(None in pair or pair[0] == pair[1] for pair in facts)
+    return not any(_differences(provenance, earlier))
+
+
+def _differences(provenance: Provenance, earlier: Sequence[Provenance]) -> Iterator[tuple[_Fact, str, str]]:
+    """Yield each fact that differs from the earlier ones, where both are known: now, and what it was."""
+    for fact in _FACTS:
+        is_now, was = fact.of(provenance), _first(fact, earlier)
+        if is_now is not None and was is not None and is_now != was:
+            yield fact, is_now, was
 
 
 def contradicted(ended: Sequence[EndedRun]) -> frozenset[str]:

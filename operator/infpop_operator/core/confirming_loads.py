@@ -19,12 +19,12 @@ from infpop_operator.core.history import (
     runs_of,
 )
 from infpop_operator.core.load_noise import LoadNoise, student_t
+from infpop_operator.core.metric_values import NO_WINDOW
 from infpop_operator.core.model import Confirmed, EndedRun, Finished, History, Missing, Round, Run, Trial
 from infpop_runner.contract import Infeasible, Invalid, Measured
 
 _MOST_INVALID = 1  # as in the search: an unstable measurement is repeated once, longer
 _SMALLEST_SHARE = 1e-3  # of a mean, for the lower end of an interval that is wider: a throughput is above 0
-_NOT_QUERIED = Missing(reason="NoWindow")  # as a metric that was never queried is reported elsewhere
 Why = tuple[str, str]  # a reason and its detail
 
 
@@ -180,6 +180,6 @@ def _interval(tokens: float, noise: LoadNoise, loads: int) -> tuple[float, float
 
 def _mean_metric(loads: Sequence[Trial], name: str) -> float | Missing:
     """Return the mean of one of the study's own metrics; why it is missing, if any load lacks it."""
-    found = [each.extra_metrics.get(name, _NOT_QUERIED) for each in loads]
+    found = [each.extra_metrics.get(name, NO_WINDOW) for each in loads]
     lacking = next((each for each in found if isinstance(each, Missing)), None)
     return lacking if lacking is not None else fmean(each for each in found if not isinstance(each, Missing))

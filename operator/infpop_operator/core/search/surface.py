@@ -105,7 +105,7 @@ def likeness(axes: Axes, left: Array, right: Array) -> Array:
     """Return the correlation of points by their extra parameters alone, shape (n, m); 1 where they are the same."""
     apart = np.abs(left[:, None, 2:] - right[None, :, 2:])
     apart = np.where(axes.is_word[2:], _UNLIKE_WORDS * (apart > 0), apart)
-    return np.asarray(np.prod(_matern(apart, _EXTRA_LENGTH), axis=2), dtype=np.float64)
+    return np.asarray(np.prod(matern(apart, _EXTRA_LENGTH), axis=2), dtype=np.float64)
 
 
 def to_logarithms(losses: Array) -> Array | None:
@@ -167,11 +167,11 @@ def _apart(axes: Axes, left: Points, right: Points) -> Array:
 
 
 def _alike(apart: Array, gpus_length: float, batch_length: float) -> Array:
-    others = np.prod(_matern(apart[:, :, 2:], _EXTRA_LENGTH), axis=2)
-    return np.asarray(_matern(apart[:, :, 0], gpus_length) * _matern(apart[:, :, 1], batch_length) * others)
+    others = np.prod(matern(apart[:, :, 2:], _EXTRA_LENGTH), axis=2)
+    return np.asarray(matern(apart[:, :, 0], gpus_length) * matern(apart[:, :, 1], batch_length) * others)
 
 
-def _matern(distance: Array, length: float) -> Array:
+def matern(distance: Array, length: float) -> Array:
     """Return the Matérn 5/2 correlation: Rasmussen and Williams, Gaussian Processes (2006), equation 4.17."""
     ratio = sqrt(5.0) * distance / length
     return np.asarray((1 + ratio + ratio**2 / 3) * np.exp(-ratio), dtype=np.float64)

@@ -1,10 +1,11 @@
 """Covariances of surfaces over (log2 GPUs, log2 batch): sums of Matérn terms, and the likeness of extra parameters."""
 
 from dataclasses import dataclass
-from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
+
+from infpop_operator.core.search.surface import matern
 
 Array = NDArray[np.float64]
 
@@ -32,12 +33,6 @@ class Terms:
     both_gpus_length: float
     both_batch_length: float
     own_batch_length: float
-
-
-def matern(distance: Array, length: float) -> Array:
-    """Return the Matérn 5/2 correlation: Rasmussen and Williams, Gaussian Processes (2006), equation 4.17."""
-    ratio = sqrt(5.0) * distance / length
-    return np.asarray((1 + ratio + ratio**2 / 3) * np.exp(-ratio), dtype=np.float64)
 
 
 def covariance(terms: Terms, left: Array, right: Array) -> Array:

@@ -15,7 +15,7 @@ from infpop_operator.core.search.landscape import kernels
 from infpop_operator.core.search.landscape.kernels import Terms
 from infpop_operator.core.search.landscape.knowledge import EngineKnowledge, Jump
 from infpop_operator.core.search.landscape.subject import Subject
-from infpop_operator.core.search.surface import Axes, likeness
+from infpop_operator.core.search.surface import Axes, likeness, matern
 
 Array = NDArray[np.float64]
 
@@ -139,8 +139,8 @@ def _extra(axes: Axes, left: Array, right: Array) -> Array:
     if not axes.has_extra:
         return np.zeros((len(left), len(right)))
     alike = likeness(axes, left, right)
-    gpus = kernels.matern(np.abs(left[:, None, 0] - right[None, :, 0]), _BEND_GPUS)
-    batch = kernels.matern(np.abs(left[:, None, 1] - right[None, :, 1]), _BEND_BATCH)
+    gpus = matern(np.abs(left[:, None, 0] - right[None, :, 0]), _BEND_GPUS)
+    batch = matern(np.abs(left[:, None, 1] - right[None, :, 1]), _BEND_BATCH)
     return np.asarray(alike * (_EXTRA_LEVEL**2 + _EXTRA_BEND**2 * gpus * batch), dtype=np.float64)
 
 
