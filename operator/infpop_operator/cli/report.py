@@ -13,6 +13,7 @@ from plotly.offline import get_plotlyjs
 from infpop_operator import __version__
 from infpop_operator.adapters.result_sources import read_all
 from infpop_operator.adapters.score_file import read_scores
+from infpop_operator.analysis.comparable import hardware_of
 from infpop_operator.analysis.rows import ResultTable
 from infpop_operator.analysis.statistics.answers import answer
 from infpop_operator.analysis.statistics.statistic import to_document
@@ -129,14 +130,14 @@ def with_prices(table: ResultTable, prices: Mapping[str, float]) -> ResultTable:
     """
     if not prices:
         return table
-    known = sorted({row.gpu_model or row.pool for row in table.trials})
+    known = sorted({hardware_of(row) for row in table.trials})
     for name in prices:
         if name and name not in known:
             raise ReportError(f"--price: {name}: no trial has this GPU model. Use one of: {', '.join(known)}.")
     trials = tuple(
         row if price is None else replace(row, price_per_gpu_hour=price)
         for row in table.trials
-        for price in [prices.get(row.gpu_model or row.pool, prices.get(""))]
+        for price in [prices.get(hardware_of(row), prices.get(""))]
     )
     return replace(table, trials=trials)
 

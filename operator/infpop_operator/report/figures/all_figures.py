@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from infpop_operator.analysis.comparable import hardware_of
 from infpop_operator.analysis.paired_cells import PairedCells
 from infpop_operator.analysis.result_landscapes import ResultLandscape, to_picture
 from infpop_operator.analysis.tradeoffs import tradeoffs
@@ -57,7 +58,7 @@ _Found = tuple[tuple[str, ...], Callable[[Path], None]]
 def _of_landscapes(landscapes: tuple[ResultLandscape, ...]) -> Iterator[_Found]:
     for each in landscapes:
         row = each.first
-        parts = (row.model, row.engine, row.gpu_model or row.pool)
+        parts = (row.model, row.engine, hardware_of(row))
         title = title_of(each)
         yield ("landscape", *parts), partial(_heatmap, each, title)
         if each.best is None:
@@ -81,7 +82,7 @@ def _of_scaling(landscapes: tuple[ResultLandscape, ...], batch_size: int) -> Ite
     for each in landscapes:
         row = each.first
         if len(across(each, batch_size)) > 1:
-            groups.setdefault((row.engine, row.gpu_model or row.pool, row.workload or ""), []).append(each)
+            groups.setdefault((row.engine, hardware_of(row), row.workload or ""), []).append(each)
     for (engine, hardware, _), found in groups.items():
         title = f"{engine} on {hardware}, batch size {batch_size}"
         yield ("gpu-scaling", engine, hardware), partial(_scaling, found, batch_size, title)

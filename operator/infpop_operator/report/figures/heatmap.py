@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
+from infpop_operator.analysis.comparable import hardware_of
 from infpop_operator.analysis.result_landscapes import ResultLandscape
 from infpop_operator.core.landscape import CellState, Landscape, LandscapeCell
 from infpop_operator.report.figures.style import COLOUR_MAP, drawing, save, set_title
@@ -43,7 +44,7 @@ def title_of(landscape: ResultLandscape) -> str:
     row = landscape.first
     date = "" if landscape.newest is None else f", {landscape.newest:%Y-%m-%d}"
     simulated = " (simulated)" if row.simulated else ""
-    return f"{row.model}, {row.engine} on {row.gpu_model or row.pool}{date}{simulated}"
+    return f"{row.model}, {row.engine} on {hardware_of(row)}{date}{simulated}"
 
 
 def heatmap_figure(landscape: Landscape, *, title: str, devices: str = "GPUs") -> Figure:

@@ -7,6 +7,7 @@ digits, which is more than a measurement has.
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from infpop_operator.analysis.comparable import hardware_of
 from infpop_operator.analysis.result_landscapes import ResultLandscape
 from infpop_operator.analysis.rows import TrialResultRow
 from infpop_operator.analysis.tradeoffs import tradeoffs
@@ -66,7 +67,7 @@ def to_json(landscape: ResultLandscape, reasons: Reasons) -> Json:
         "round": row.round,
         "model": row.model,
         "engine": row.engine,
-        "gpu": row.gpu_model or row.pool,
+        "gpu": hardware_of(row),
         "device": row.device,
         "workload": row.workload,
         "software": row.engine_version or row.software,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from statistics import median
 
-from infpop_operator.analysis.comparable import Conditions
+from infpop_operator.analysis.comparable import Conditions, hardware_of
 from infpop_operator.analysis.grids import Best
 from infpop_operator.analysis.result_landscapes import ResultLandscape
 from infpop_operator.analysis.rows import TrialResultRow
@@ -14,7 +14,7 @@ from infpop_operator.analysis.statistics.statistic import Statistic
 from infpop_operator.core.landscape import CellState
 from infpop_operator.report.html import markup
 from infpop_operator.report.report_content import ReportContent
-from infpop_operator.report.words import number
+from infpop_operator.report.words import count, number
 
 MOST_ROWS = 1000  # of a table in the page; files have all
 _HEADLINES = 8
@@ -122,7 +122,7 @@ def _best_row(
     return [
         best.model,
         best.engine,
-        best.gpu_model or best.pool,
+        hardware_of(best),
         *([best.study, best.source] if has_studies else []),
         best.gpu_count,
         best.batch_size,
@@ -287,9 +287,9 @@ def summary(content: ReportContent) -> str:
     things = {
         "model": {row.model for row in trials},
         "engine": {row.engine for row in trials},
-        "GPU model": {row.gpu_model or row.pool for row in trials},
+        "GPU model": {hardware_of(row) for row in trials},
     }
-    counted = ", ".join(f"{len(names)} {word}{'' if len(names) == 1 else 's'}" for word, names in things.items())
+    counted = ", ".join(count(len(names), word) for word, names in things.items())
     return (
         f"{len(trials):,} trials, {content.measured:,} of them measured: {counted}. "
         + ("" if not content.newest else _fastest(content))
@@ -301,9 +301,9 @@ def _fastest(content: ReportContent) -> str:
     if not bests:
         return "None of them has a number."
     top = max(bests, key=lambda row: row.throughput_tokens_per_second or 0.0)
-    devices = f"{top.gpu_count} {top.device}{'' if top.gpu_count == 1 else 's'}"
+    devices = count(top.gpu_count, top.device)
     return (
-        f"Fastest: {top.model} with {top.engine} on {devices} ({top.gpu_model or top.pool}), batch size "
+        f"Fastest: {top.model} with {top.engine} on {devices} ({hardware_of(top)}), batch size "
         f"{top.batch_size}: {number(top.throughput_tokens_per_second or 0.0)} tokens/s."
     )
 
