@@ -125,6 +125,17 @@ def test_the_sentences_about_cpus_count_cpu_ranks() -> None:
     assert "2 GPUs" not in words
 
 
+def test_the_sentences_about_other_cpus_count_cpu_ranks() -> None:
+    """Tuning again on another CPU changes CPU ranks, not GPUs."""
+    old, new = (
+        make_grid({(1, 1): 10.0, (2, 1): rate}, gpu_model=cpu, device="CPU rank")
+        for cpu, rate in (("EPYC", 30.0), ("Xeon", 5.0))
+    )
+    words = " ".join(each.sentence for each in answer(make_table(old, new)) if each.question == "retune")
+    assert "2 CPU ranks" in words
+    assert "GPU" not in words
+
+
 def test_engines_are_compared_at_their_own_best_and_at_the_same_gpu_count() -> None:
     """Best of hf: 20 on 1 GPU. vLLM makes 60 on 1 GPU and 90 on 4: factors 4.5 and 3; at batch size 1, 2 on 1 GPU."""
     hf = make_grid({(1, 1): 10.0, (1, 8): 20.0, (4, 1): 5.0}, engine="hf")

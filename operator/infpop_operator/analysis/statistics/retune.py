@@ -92,7 +92,7 @@ def _change(
             own,
             statistic=each.fallback_gain_percent,
             sentence=_model_sentence(place, each, each.fallback),
-            note=None if lost is None else f"{lost}; {_instead(each.fallback)}",
+            note=None if lost is None else f"{lost}; {_instead(each)}",
         )
         yield replace(
             own,
@@ -109,8 +109,10 @@ def _change(
     yield _summary(strict, kept, f"{place}, with the old best itself{what}")
 
 
-def _instead(fallback: Place | None) -> str:
-    return "no other old configuration has one" if fallback is None else f"{_place(fallback)} is kept instead"
+def _instead(each: Retuning) -> str:
+    if each.fallback is None:
+        return "no other old configuration has one"
+    return f"{_place(each, each.fallback)} is kept instead"
 
 
 def _summary(fixed: Statistic, gains: Sequence[float], place: str, *, of: str = "model") -> Statistic:
@@ -140,21 +142,21 @@ def _summary(fixed: Statistic, gains: Sequence[float], place: str, *, of: str = 
 
 def _model_sentence(place: str, each: Retuning, kept: Place | None) -> str:
     """Return what tuning again gains against a configuration; None: the old best has no number to compare with."""
-    best = f"{_place(each.best)} makes {rate(each.new.rates[each.best])} tokens/s"
+    best = f"{_place(each, each.best)} makes {rate(each.new.rates[each.best])} tokens/s"
     if kept is None:
         return (
-            f"{each.new.model}, {place}: the old best, {_place(each.kept)}, has no number there ({each.problem}); "
-            f"{best}."
+            f"{each.new.model}, {place}: the old best, {_place(each, each.kept)}, has no number there "
+            f"({each.problem}); {best}."
         )
     what = "the old best" if kept == each.kept else "the best old configuration that works there"
     gain = _gain(each.new, kept, each.best) or 0.0
     if gain <= 0:
         return f"{each.new.model}, {place}: {what} is the best: {best}."
-    return f"{each.new.model}, {place}: {best}, {percent(gain)} against {what}, {_place(kept)}."
+    return f"{each.new.model}, {place}: {best}, {percent(gain)} against {what}, {_place(each, kept)}."
 
 
-def _place(place: Place) -> str:
-    return f"{count(place[0], 'GPU')} with batch size {place[1]}"
+def _place(each: Retuning, place: Place) -> str:
+    return f"{count(place[0], each.new.conditions.device)} with batch size {place[1]}"
 
 
 def retuned_rounds(rounds: Sequence[RoundResultRow]) -> Iterator[Statistic]:
